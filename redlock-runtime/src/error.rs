@@ -1,0 +1,183 @@
+use std::fmt;
+use std::time::Duration;
+
+/// What can go wrong with a lock.
+///
+/// Text never holds a password: nodes are named by their URL without credentials.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Somebody else held the lock until the timeout was over.
+    #[error("lock `{name}` was not acquired within {waited:?}: it is held elsewhere")]
+    NotAcquired {
+        /// The lock's name.
+        name: String,
+        /// How long this call tried.
+        waited: Duration,
+        /// Found again by walking `source()`, also through wrappers that hide this enum.
+        source: HeldElsewhere,
+    },
+
+    /// So many nodes did not vote that no majority was possible, however the others voted.
+    #[error(
+        "lock `{name}`: {answered} of {nodes} nodes answered, {granted} granted it and {needed} are needed",
+        answered = nodes - source.len()
+    )]
+    QuorumUnreachable {
+        /// The lock's name.
+        name: String,
+        /// How many nodes granted the request.
+        granted: usize,
+        /// How many grants a majority needs.
+        needed: usize,
+        /// How many nodes are configured.
+        nodes: usize,
+        /// What each node that did not vote said instead.
+        source: NodeFailures,
+    },
+
+    /// The lock was held and is not any more.
+    #[error("lock `{name}` was lost: {reason}")]
+    Lost {
+        /// The lock's name.
+        name: String,
+        /// Why it is not held any more.
+        reason: LostReason,
+    },
+
+    /// The lock to be extended or released is not held by this owner.
+    #[error("lock `{name}` is not held by this owner: it expired, was reset, or belongs to somebody else")]
+    NotHeld {
+        /// The lock's name.
+        name: String,
+    },
+
+    /// The call was made from inside the body that holds the same lock, and would wait for itself.
+    #[error("lock `{name}` is held by the caller of this very call, which would wait for itself for ever")]
+    WouldDeadlock {
+        /// The lock's name.
+        name: String,
+    },
+
+    /// The name cannot be used for a lock.
+    #[error("{name:?} cannot name a lock: {reason}")]
+    InvalidName {
+        /// The refused name, shortened if it is long.
+        name: String,
+        /// What is wrong with it, and what is allowed.
+        reason: String,
+    },
+
+    /// A setting cannot be used.
+    #[error("{reason}")]
+    Config {
+        /// Which setting, what is wrong with it and what to write instead.
+        reason: String,
+    },
+
+    /// The lock manager was shut down.
+    #[error("the lock manager was shut down and acquires no more locks")]
+    ShutDown,
+}
+
+/// The marker at the end of the chain of sources of [`Error::NotAcquired`].
+///
+/// A wrapper declared `#[error(transparent)]` hides the error that it wraps but shows that error's source, so
+/// this type is found where [`Error`] itself is not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HeldElsewhere;
+
+impl fmt::Display for HeldElsewhere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("another owner holds the lock")
+    }
+}
+
+impl std::error::Error for HeldElsewhere {}
+
+/// Why a held lock is not held any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LostReason {
+    /// Its validity ended before it could be extended.
+    Expired,
+    /// A majority of the nodes no longer holds this owner's key: it was deleted, or somebody else took it.
+    Taken,
+    /// It was held for as long as `max_hold` allows.
+    MaxHold,
+    /// What renewed it ended without being told to.
+    RenewalEnded,
+}
+
+impl fmt::Display for LostReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Expired => "its validity ended before a majority of the nodes could extend it",
+            Self::Taken => "a majority of the nodes no longer has this owner's key",
+            Self::MaxHold => "it was held for as long as `max_hold` allows",
+            Self::RenewalEnded => "the task that renews it ended",
+        })
+    }
+}
+
+/// The nodes that did not vote in a round, and what each said instead.
+#[derive(Clone, Debug, Default)]
+pub struct NodeFailures(Vec<NodeFailure>);
+
+/// One node that did not vote, and why.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct NodeFailure {
+    /// The node's URL, without credentials.
+    pub node: String,
+    /// What it said instead of a vote.
+    pub reason: String,
+}
+
+impl NodeFailures {
+    /// How many nodes did not vote.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether every node voted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The nodes in the order in which they were configured.
+    pub fn iter(&self) -> impl Iterator<Item = &NodeFailure> {
+        self.0.iter()
+    }
+
+    pub(crate) fn push(&mut self, node: impl Into<String>, reason: impl Into<String>) {
+        self.0.push(NodeFailure { node: node.into(), reason: reason.into() });
+    }
+}
+
+impl fmt::Display for NodeFailures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, failure) in self.0.iter().enumerate() {
+            let separator = if position == 0 { "" } else { "; " };
+            write!(f, "{separator}{}: {}", failure.node, failure.reason)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for NodeFailures {}
+
+/// So that `#[redlock]` works on functions that return [`std::io::Result`].
+impl From<Error> for std::io::Error {
+    fn from(error: Error) -> Self {
+        let kind = match error {
+            Error::NotAcquired { .. } | Error::WouldDeadlock { .. } => std::io::ErrorKind::WouldBlock,
+            Error::QuorumUnreachable { .. } => std::io::ErrorKind::NotConnected,
+            Error::InvalidName { .. } | Error::Config { .. } => std::io::ErrorKind::InvalidInput,
+            Error::Lost { .. } | Error::NotHeld { .. } | Error::ShutDown => std::io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
+    }
+}
