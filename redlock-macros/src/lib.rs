@@ -1,8 +1,14 @@
 //! The `#[redlock]` attribute.
+mod args;
+mod expand;
+mod item;
+mod output;
+mod refuse;
+
 use proc_macro::TokenStream;
 
 /// Makes the body of a function run under a distributed lock.
 #[proc_macro_attribute]
-pub fn redlock(_arguments: TokenStream, item: TokenStream) -> TokenStream {
-    item
+pub fn redlock(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    expand::redlock(arguments.into(), item.into()).into()
 }

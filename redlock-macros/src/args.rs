@@ -1,0 +1,329 @@
+mod name;
+mod time;
+
+use proc_macro2::{Span, TokenStream};
+use syn::ext::IdentExt as _;
+use syn::parse::ParseStream;
+use syn::{Expr, Ident, LitBool, LitStr, Path, Token};
+
+pub(crate) use self::name::Name;
+pub(crate) use self::time::{Time, Timeout};
+
+/// The names of all arguments, as an error lists them.
+const ARGUMENTS: &str = "`name`, `timeout`, `silent`, `skip_value`, `ttl` (or `auto_release_time`), `renew`, \
+                         `max_hold`, `min_hold`, `on_lost`, `guard`, `stats_name`, `manager`, `crate`";
+
+/// What stands in the parentheses of `#[redlock(…)]`; every value keeps its tokens and their spans.
+pub(crate) struct Args {
+    pub(crate) name: Name,
+    pub(crate) timeout: Timeout,
+    /// Where `silent` stands, or the `skip_value` that implies it.
+    pub(crate) silent: Option<Span>,
+    pub(crate) skip_value: Option<Expr>,
+    pub(crate) ttl: Option<Time>,
+    pub(crate) renew: Option<LitBool>,
+    pub(crate) max_hold: Option<Time>,
+    pub(crate) min_hold: Option<Time>,
+    pub(crate) on_lost: Option<OnLost>,
+    pub(crate) guard: Option<Ident>,
+    pub(crate) stats_name: Option<Name>,
+    pub(crate) manager: Option<Expr>,
+    pub(crate) runtime: Option<Path>,
+}
+
+/// What happens to a running body when the lock is lost.
+#[derive(Clone, Copy)]
+pub(crate) enum OnLost {
+    Cancel(Span),
+    Continue,
+}
+
+impl Args {
+    /// Reads all arguments; the error holds every fault that was found.
+    pub(crate) fn parse(tokens: TokenStream) -> syn::Result<Self> {
+        let mut reader = Reader::default();
+        syn::parse::Parser::parse2(
+            |input: ParseStream<'_>| {
+                reader.read_all(input);
+                Ok(())
+            },
+            tokens,
+        )?;
+        reader.finish()
+    }
+}
+
+/// The arguments read so far, and the faults found so far.
+#[derive(Default)]
+struct Reader {
+    name: Slot<Name>,
+    timeout: Slot<Timeout>,
+    silent: Slot<Span>,
+    skip_value: Slot<Expr>,
+    ttl: Slot<Time>,
+    renew: Slot<LitBool>,
+    max_hold: Slot<Time>,
+    min_hold: Slot<Time>,
+    on_lost: Slot<OnLost>,
+    guard: Slot<Ident>,
+    stats_name: Slot<Name>,
+    manager: Slot<Expr>,
+    runtime: Slot<Path>,
+    faults: Option<syn::Error>,
+}
+
+/// One argument: absent, written but not understood, or understood.
+enum Slot<T> {
+    Absent,
+    Faulty,
+    Value(Ident, T),
+}
+
+impl<T> Default for Slot<T> {
+    fn default() -> Self {
+        Self::Absent
+    }
+}
+
+impl<T> Slot<T> {
+    fn is_absent(&self) -> bool {
+        matches!(self, Self::Absent)
+    }
+
+    fn key(&self) -> Option<&Ident> {
+        match self {
+            Self::Value(key, _) => Some(key),
+            Self::Absent | Self::Faulty => None,
+        }
+    }
+
+    fn value(&self) -> Option<&T> {
+        match self {
+            Self::Value(_, value) => Some(value),
+            Self::Absent | Self::Faulty => None,
+        }
+    }
+
+    fn into_value(self) -> Option<T> {
+        match self {
+            Self::Value(_, value) => Some(value),
+            Self::Absent | Self::Faulty => None,
+        }
+    }
+
+    /// Reads this argument's value with `parse` and keeps it.
+    fn read(
+        &mut self,
+        key: &Ident,
+        input: ParseStream<'_>,
+        parse: impl FnOnce(ParseStream<'_>) -> syn::Result<T>,
+    ) -> syn::Result<()> {
+        let first = self.is_absent();
+        let before = std::mem::replace(self, Self::Faulty);
+        let value = match parse_assigned(key, input, parse) {
+            Ok(value) => Self::Value(key.clone(), value),
+            Err(fault) => {
+                return Err(fault);
+            }
+        };
+        if first {
+            *self = value;
+            return Ok(());
+        }
+        *self = before;
+        Err(duplicate(key))
+    }
+}
+
+impl Reader {
+    fn read_all(&mut self, input: ParseStream<'_>) {
+        while !input.is_empty() {
+            if let Err(fault) = self.read_one(input) {
+                self.fault(fault);
+                skip_to_comma(input);
+            } else if !input.is_empty() && !input.peek(Token![,]) {
+                self.fault(input.error("expected `,` between two arguments"));
+                // What follows may be an argument of its own whose comma was forgotten.
+                if !input.peek(Ident::peek_any) {
+                    skip_to_comma(input);
+                }
+            }
+            let _: Result<Option<Token![,]>, _> = input.parse();
+        }
+    }
+
+    fn read_one(&mut self, input: ParseStream<'_>) -> syn::Result<()> {
+        if !input.peek(Ident::peek_any) {
+            return Err(input.error(format!("expected an argument: {ARGUMENTS}")));
+        }
+        let key = input.call(Ident::parse_any)?;
+        match key.unraw().to_string().as_str() {
+            "name" => self.name.read(&key, input, Name::parse),
+            "stats_name" => self.stats_name.read(&key, input, Name::parse),
+            "timeout" => self.timeout.read(&key, input, Timeout::parse),
+            "ttl" | "auto_release_time" => self.ttl.read(&key, input, Time::parse),
+            "max_hold" => self.max_hold.read(&key, input, Time::parse),
+            "min_hold" => self.min_hold.read(&key, input, Time::parse),
+            "skip_value" => self.skip_value.read(&key, input, |input| input.parse()),
+            "manager" => self.manager.read(&key, input, |input| input.parse()),
+            "guard" => self.guard.read(&key, input, parse_guard),
+            "renew" => self.renew.read(&key, input, parse_renew),
+            "on_lost" => self.on_lost.read(&key, input, OnLost::parse),
+            "crate" => self
+                .runtime
+                .read(&key, input, |input| input.call(Path::parse_mod_style)),
+            "silent" => self.read_silent(key, input),
+            unknown => Err(syn::Error::new_spanned(
+                &key,
+                format!("unknown argument `{unknown}`; the arguments are {ARGUMENTS}"),
+            )),
+        }
+    }
+
+    fn read_silent(&mut self, key: Ident, input: ParseStream<'_>) -> syn::Result<()> {
+        if !self.silent.is_absent() {
+            return Err(duplicate(&key));
+        }
+        let span = key.span();
+        self.silent = Slot::Value(key, span);
+        if input.peek(Token![=]) {
+            return Err(input.error("`silent` takes no value: write `silent`, or leave it out"));
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> syn::Result<Args> {
+        if self.name.is_absent() {
+            self.fault(syn::Error::new(
+                Span::call_site(),
+                "the lock has no name: write `#[redlock(name = \"…\")]`",
+            ));
+        }
+        self.refuse_clashes();
+        if let Some(faults) = self.faults {
+            return Err(faults);
+        }
+        // Without faults every slot holds a value or is absent.
+        let name = self
+            .name
+            .into_value()
+            .ok_or_else(|| syn::Error::new(Span::call_site(), "no `name`"))?;
+        let silent = self
+            .silent
+            .value()
+            .copied()
+            .or_else(|| self.skip_value.key().map(Ident::span));
+        Ok(Args {
+            name,
+            timeout: self.timeout.into_value().unwrap_or(Timeout::Absent),
+            silent,
+            skip_value: self.skip_value.into_value(),
+            ttl: self.ttl.into_value(),
+            renew: self.renew.into_value(),
+            max_hold: self.max_hold.into_value(),
+            min_hold: self.min_hold.into_value(),
+            on_lost: self.on_lost.into_value(),
+            guard: self.guard.into_value(),
+            stats_name: self.stats_name.into_value(),
+            manager: self.manager.into_value(),
+            runtime: self.runtime.into_value(),
+        })
+    }
+
+    /// Arguments that are right by themselves but not beside each other.
+    fn refuse_clashes(&mut self) {
+        if self.timeout.is_absent() {
+            let needs_timeout = self.silent.key().or_else(|| self.skip_value.key()).cloned();
+            if let Some(key) = needs_timeout {
+                self.fault(syn::Error::new_spanned(
+                    &key,
+                    format!(
+                        "`{key}` says what happens when the lock is not acquired, so it needs a `timeout`: \
+                         `-1` skips at once, `0` waits for ever, N gives up after N seconds"
+                    ),
+                ));
+            }
+        }
+        if let (Some(renew), Some(key)) = (self.renew.value(), self.max_hold.key())
+            && !renew.value
+        {
+            let message = "`max_hold` says when renewal stops, and `renew = false` never starts it: \
+                           leave one of them out";
+            self.fault(syn::Error::new_spanned(key, message));
+        }
+        if let (Some(Time::Literal(min, span)), Some(Time::Literal(max, _))) =
+            (self.min_hold.value(), self.max_hold.value())
+            && min > max
+        {
+            self.fault(syn::Error::new(*span, "`min_hold` is longer than `max_hold`"));
+        }
+    }
+
+    fn fault(&mut self, fault: syn::Error) {
+        match &mut self.faults {
+            Some(faults) => faults.combine(fault),
+            None => self.faults = Some(fault),
+        }
+    }
+}
+
+impl OnLost {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let refuse = |span| syn::Error::new(span, "`on_lost` is \"cancel\" or \"continue\"");
+        let value: LitStr = input.parse().map_err(|_| refuse(input.span()))?;
+        match value.value().as_str() {
+            "cancel" => Ok(Self::Cancel(value.span())),
+            "continue" => Ok(Self::Continue),
+            _ => Err(refuse(value.span())),
+        }
+    }
+}
+
+fn parse_guard(input: ParseStream<'_>) -> syn::Result<Ident> {
+    let span = input.span();
+    input.parse().map_err(|_| {
+        syn::Error::new(
+            span,
+            "`guard` takes the name that the body uses for the guard: `guard = lock`",
+        )
+    })
+}
+
+fn parse_renew(input: ParseStream<'_>) -> syn::Result<LitBool> {
+    let span = input.span();
+    input
+        .parse()
+        .map_err(|_| syn::Error::new(span, "`renew` is `true` or `false`"))
+}
+
+/// Reads `= value` behind `key`.
+fn parse_assigned<T>(
+    key: &Ident,
+    input: ParseStream<'_>,
+    parse: impl FnOnce(ParseStream<'_>) -> syn::Result<T>,
+) -> syn::Result<T> {
+    let missing = |span| syn::Error::new(span, format!("`{key}` needs a value: `{key} = …`"));
+    let Ok(equals) = input.parse::<Token![=]>() else {
+        return Err(missing(key.span()));
+    };
+    if input.is_empty() || input.peek(Token![,]) {
+        return Err(missing(equals.span));
+    }
+    parse(input)
+}
+
+fn duplicate(key: &Ident) -> syn::Error {
+    let also = match key.to_string().as_str() {
+        "ttl" => " (`auto_release_time` is another name for it)",
+        "auto_release_time" => " (it is another name for `ttl`)",
+        _ => "",
+    };
+    syn::Error::new_spanned(key, format!("`{key}` is given twice{also}"))
+}
+
+/// Leaves a faulty argument behind, so that the next one can be read.
+fn skip_to_comma(input: ParseStream<'_>) {
+    while !input.is_empty() && !input.peek(Token![,]) {
+        let _: syn::Result<proc_macro2::TokenTree> = input.parse();
+    }
+}

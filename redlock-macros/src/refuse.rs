@@ -1,0 +1,37 @@
+use syn::Error;
+
+use crate::args::{Args, OnLost};
+use crate::item::Item;
+use crate::output::Output;
+
+/// Finds what no expansion could make right: functions that cannot be locked, and arguments that do not go with
+/// this function. Whether a type fits is found by the compiler, in `redlock_runtime`'s traits.
+pub(crate) fn refuse(args: &Args, item: &Item, output: &Output) -> syn::Result<()> {
+    let mut faults = Vec::new();
+    if let Some(constness) = &item.sig.constness {
+        let message = "a `const fn` may run while the program is compiled, when no lock can be acquired";
+        faults.push(Error::new_spanned(constness, message));
+    }
+    if let Some(abi) = &item.sig.abi {
+        let message = "an `extern fn` is called from code that knows no panic, which a lock may need: \
+                       put #[redlock] on a function that this one calls";
+        faults.push(Error::new_spanned(abi, message));
+    }
+    if let (Some(OnLost::Cancel(span)), None) = (args.on_lost, item.sig.asyncness) {
+        let message = "the body of a sync function cannot be cancelled: leave `on_lost` out";
+        faults.push(Error::new(span, message));
+    }
+    if args.timeout.can_run_out() && output.is_never() {
+        let message = "a function that never returns has to get its lock: wait for ever with `timeout = 0`";
+        faults.push(Error::new(output.span(), message));
+    } else if args.timeout.can_run_out() && output.is_impl_trait() && args.skip_value.is_none() {
+        let message = "`impl Trait` does not tell what to return without the lock: \
+                       add `skip_value = …`, or wait for ever with `timeout = 0`";
+        faults.push(Error::new(output.span(), message));
+    }
+    let combined = faults.into_iter().reduce(|mut all, fault| {
+        all.combine(fault);
+        all
+    });
+    combined.map_or(Ok(()), Err)
+}
