@@ -1,10 +1,11 @@
-use proc_macro2::{Delimiter, Group, Span, TokenStream};
+use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
+use syn::Ident;
 use syn::spanned::Spanned as _;
 
 use crate::args::{Args, Name, OnLost, Time, Timeout};
 use crate::item::Item;
-use crate::output::{Output, hidden};
+use crate::output::{Output, OutputKind};
 use crate::refuse::refuse;
 
 /// Makes the annotated function run under its lock. With faults, the untouched function stands beside them.
@@ -15,27 +16,26 @@ use crate::refuse::refuse;
 ///
 /// // becomes, with `__redlock` for the runtime's hidden module and all names hygienic:
 /// async fn bill(&self, id: u64) -> Result<Invoice, Error> {
+///     let output = __redlock::Output::new();       // the type `Output<Result<Invoice, Error>>` …
+///     if false { return output.promised(); };      // … is inferred from here
 ///     let attempt = __redlock::Call::new(__redlock::name(&format_args!("invoice:{id}")))
 ///         .timeout(Duration::new(5, 0))
 ///         .enter();
-///     let entered = attempt.await;                // whether it failed is told by `drive`
+///     let entered = attempt.await;                 // whether it failed is told by `drive`
 ///     let access = entered.access();
 ///     let body = async move {
-///         if false {
-///             return __redlock::promised::<Result<Invoice, Error>>();  // says which type `return` has
-///         }
+///         if false { return output.promised(); };  // the body returns the same type
 ///         let lock: &LockGuard = access.guard();
 ///         body
 ///     };
-///     let output = __redlock::Output::<Result<Invoice, Error>>::of_future(&body);
-///     let rules = __redlock::Rules::loud(Some(__redlock::fail::<Result<Invoice, Error>>));
+///     let rules = __redlock::Rules::loud(output, Some(__redlock::fail));
 ///     let keep = (&output).keep();
 ///     let verdict = __redlock::drive(entered, pin!(Some(body)), rules, keep).await;
 ///     verdict.returned()
 /// }
 /// ```
 ///
-/// A sync function differs in three lines: `enter_blocking()`, `once(move || -> R { … })` and `run(…)`.
+/// A sync function differs in three lines: `enter_blocking()`, `once(output, move || { … })` and `run(…)`.
 pub(crate) fn redlock(arguments: TokenStream, item: TokenStream) -> TokenStream {
     match try_redlock(arguments, item.clone()) {
         Ok(function) => function.into_token_stream(),
@@ -87,22 +87,22 @@ struct Expansion<'a> {
 
 impl Expansion<'_> {
     fn async_body(&self, item: &Item) -> TokenStream {
-        let Self { output, runtime, .. } = self;
-        let call = self.call();
-        let (access, guard) = self.access();
-        let promise = (!output.is_impl_trait() && !output.is_never()).then(
-            || quote_spanned!(Span::mixed_site()=> if false { return #runtime::promised::<#output>(); }),
-        );
+        let Self { runtime, .. } = self;
+        let (output, call, (access, guard)) = (self.output(), self.call(), self.access());
+        let promise = (self.output.kind != OutputKind::Never).then(|| self.promise());
         let statements = &item.body.statements;
-        let block = braced(quote!(#promise #guard #statements), item.body.braces.join());
-        let rules = self.rules();
-        let verdict = self.verdict();
+        let body = block(
+            quote!(async move),
+            quote!(#promise #guard #statements),
+            item.body.braces.join(),
+        );
+        let (rules, verdict) = (self.rules(), self.verdict());
         quote_spanned! {Span::mixed_site()=>
+            #output
             let __redlock_attempt = #call.enter();
             let __redlock_entered = __redlock_attempt.await;
             #access
-            let __redlock_body = async move #block;
-            let __redlock_output = #runtime::Output::<#output>::of_future(&__redlock_body);
+            let __redlock_body = #body;
             let __redlock_rules = #rules;
             let __redlock_keep = {
                 use #runtime::{HandsOver as _, Keeps as _};
@@ -119,22 +119,37 @@ impl Expansion<'_> {
     }
 
     fn sync_body(&self, item: &Item) -> TokenStream {
-        let Self { output, runtime, .. } = self;
-        let call = self.call();
-        let (access, guard) = self.access();
+        let Self { runtime, .. } = self;
+        let (output, call, (access, guard)) = (self.output(), self.call(), self.access());
         let statements = &item.body.statements;
-        let block = braced(quote!(#guard #statements), item.body.braces.join());
-        let rules = self.rules();
-        let verdict = self.verdict();
+        let body = block(
+            quote!(move ||),
+            quote!(#guard #statements),
+            item.body.braces.join(),
+        );
+        let (rules, verdict) = (self.rules(), self.verdict());
         quote_spanned! {Span::mixed_site()=>
+            #output
             let __redlock_entered = #call.enter_blocking();
             #access
-            let __redlock_body = #runtime::once(move || -> #output #block);
-            let __redlock_output = #runtime::Output::<#output>::of_call(&__redlock_body);
+            let __redlock_body = #runtime::once(__redlock_output, #body);
             let __redlock_rules = #rules;
             let __redlock_verdict = #runtime::run(__redlock_entered, __redlock_body, __redlock_rules);
             #verdict
         }
+    }
+
+    /// The return type as a value to ask. It is never written again, so that no error about it stands twice and
+    /// `impl Trait` needs no care: the compiler infers it from a `return` that is never reached.
+    fn output(&self) -> TokenStream {
+        let (runtime, promise) = (&self.runtime, self.promise());
+        quote_spanned!(Span::mixed_site()=> let __redlock_output = #runtime::Output::new(); #promise)
+    }
+
+    /// Tells the enclosing function or block what it returns. Standing first, it makes the compiler blame a
+    /// wrong value in the body and not what was promised.
+    fn promise(&self) -> TokenStream {
+        quote_spanned!(hidden(self.output.span)=> if false { return __redlock_output.promised(); };)
     }
 
     /// What is to be acquired. All of the user's expressions but `skip_value` are evaluated here.
@@ -170,7 +185,7 @@ impl Expansion<'_> {
                 Some(Time::Literal(time, span)) => (duration(*time, *span), *span),
                 Some(Time::Expression(expression)) => (expression.to_token_stream(), expression.span()),
             };
-            let setter = syn::Ident::new(setter, hidden(span));
+            let setter = Ident::new(setter, hidden(span));
             call.extend(quote_spanned!(hidden(span)=> .#setter(#value)));
         }
         if let Some(renew) = &args.renew {
@@ -208,55 +223,57 @@ impl Expansion<'_> {
         )
     }
 
-    /// What this function returns in which situation. The return type is asked about where it is written, so
-    /// that an error about it stands there.
+    /// What this function returns in which situation. Bounds on the return type stand where it is written, and
+    /// so do the errors about them.
     fn rules(&self) -> TokenStream {
         let Self {
             args,
             output,
             runtime,
         } = self;
-        let convert = if output.is_impl_trait() || output.is_never() {
-            quote_spanned!(Span::mixed_site()=> ::core::option::Option::None)
-        } else {
-            quote_spanned! {Span::mixed_site()=> {
+        let if_possible = match output.kind {
+            OutputKind::Named => quote_spanned! {Span::mixed_site()=> {
                 use #runtime::{Fails as _, FailsNot as _};
                 (&__redlock_output).fail()
-            }}
+            }},
+            OutputKind::ImplTrait | OutputKind::Never => {
+                quote_spanned!(Span::mixed_site()=> ::core::option::Option::None)
+            }
+        };
+        let required = |by: &str| {
+            let by = Ident::new(by, Span::mixed_site());
+            let path = output.spread(quote_spanned!(Span::mixed_site()=> #runtime::#by));
+            quote_spanned!(Span::mixed_site()=> ::core::option::Option::Some(#path))
         };
         let rules = if args.silent.is_some() {
-            quote_spanned! {Span::mixed_site()=> #runtime::Rules::silent(#convert, {
+            quote_spanned! {Span::mixed_site()=> silent(__redlock_output, #if_possible, {
                 use #runtime::{BlamesError as _, BlamesNothing as _, BlamesPointer as _};
                 (&&__redlock_output).blame()
             })}
-        } else if args.timeout.can_run_out() {
-            let fail = quote_spanned!(hidden(output.span())=> #runtime::fail::<#output>);
-            quote_spanned!(Span::mixed_site()=> #runtime::Rules::loud(::core::option::Option::Some(#fail)))
-        } else if let Some(OnLost::Cancel(_)) = args.on_lost {
-            let fail = quote_spanned!(hidden(output.span())=> #runtime::fail_lost::<#output>);
-            quote_spanned!(Span::mixed_site()=> #runtime::Rules::loud(::core::option::Option::Some(#fail)))
         } else {
-            quote_spanned!(Span::mixed_site()=> #runtime::Rules::loud(#convert))
+            let fail = match args.on_lost {
+                _ if args.timeout.can_run_out() => required("fail"),
+                Some(OnLost::Cancel(_)) => required("fail_lost"),
+                Some(OnLost::Continue) | None => if_possible,
+            };
+            quote_spanned!(Span::mixed_site()=> loud(__redlock_output, #fail))
         };
-        match args.on_lost {
-            Some(OnLost::Continue) => quote_spanned!(Span::mixed_site()=> #rules.continue_when_lost()),
-            Some(OnLost::Cancel(_)) | None => rules,
-        }
+        let on_lost = matches!(args.on_lost, Some(OnLost::Continue))
+            .then(|| quote_spanned!(Span::mixed_site()=> .continue_when_lost()));
+        quote_spanned!(Span::mixed_site()=> #runtime::Rules::#rules #on_lost)
     }
 
     /// The function's last expression.
     fn verdict(&self) -> TokenStream {
-        let Self {
-            args,
-            output,
-            runtime,
-        } = self;
-        let skip_value = match &args.skip_value {
-            Some(value) => value.to_token_stream(),
-            None if args.silent.is_some() => {
-                quote_spanned!(hidden(output.span())=> #runtime::skip::<#output, _>())
-            }
-            None => return quote_spanned!(Span::mixed_site()=> __redlock_verdict.returned()),
+        let Self { args, output, runtime } = self;
+        let Some(skip_value) = &args.skip_value else {
+            return match args.silent {
+                None => quote_spanned!(Span::mixed_site()=> __redlock_verdict.returned()),
+                Some(_) => {
+                    let skip = output.spread(quote_spanned!(Span::mixed_site()=> #runtime::skip));
+                    quote_spanned!(Span::mixed_site()=> __redlock_verdict.returned_or(#skip))
+                }
+            };
         };
         quote_spanned! {Span::mixed_site()=>
             match __redlock_verdict {
@@ -272,9 +289,22 @@ fn duration(time: std::time::Duration, span: Span) -> TokenStream {
     quote_spanned!(hidden(span)=> ::core::time::Duration::new(#seconds, #nanoseconds))
 }
 
-/// The statements in braces whose place is that of the function's own.
-fn braced(statements: TokenStream, braces: Span) -> TokenStream {
+/// `head { statements }`, standing where the function's own braces are.
+fn block(head: TokenStream, statements: TokenStream, braces: Span) -> TokenStream {
+    let mut tokens: TokenStream = head
+        .into_iter()
+        .map(|mut token| {
+            token.set_span(hidden(braces));
+            token
+        })
+        .collect();
     let mut block = Group::new(Delimiter::Brace, statements);
     block.set_span(hidden(braces));
-    block.into_token_stream()
+    tokens.extend([TokenTree::Group(block)]);
+    tokens
+}
+
+/// The place of `span`, for code that the user did not write.
+fn hidden(span: Span) -> Span {
+    Span::mixed_site().located_at(span)
 }

@@ -2,7 +2,7 @@ use syn::Error;
 
 use crate::args::{Args, OnLost};
 use crate::item::Item;
-use crate::output::Output;
+use crate::output::{Output, OutputKind};
 
 /// Finds what no expansion could make right: functions that cannot be locked, and arguments that do not go with
 /// this function. Whether a type fits is found by the compiler, in `redlock_runtime`'s traits.
@@ -21,13 +21,14 @@ pub(crate) fn refuse(args: &Args, item: &Item, output: &Output) -> syn::Result<(
         let message = "the body of a sync function cannot be cancelled: leave `on_lost` out";
         faults.push(Error::new(span, message));
     }
-    if args.timeout.can_run_out() && output.is_never() {
+    if args.timeout.can_run_out() && output.kind == OutputKind::Never {
         let message = "a function that never returns has to get its lock: wait for ever with `timeout = 0`";
-        faults.push(Error::new(output.span(), message));
-    } else if args.timeout.can_run_out() && output.is_impl_trait() && args.skip_value.is_none() {
+        faults.push(Error::new(output.span, message));
+    } else if args.timeout.can_run_out() && output.kind == OutputKind::ImplTrait && args.skip_value.is_none()
+    {
         let message = "`impl Trait` does not tell what to return without the lock: \
                        add `skip_value = …`, or wait for ever with `timeout = 0`";
-        faults.push(Error::new(output.span(), message));
+        faults.push(Error::new(output.span, message));
     }
     let combined = faults.into_iter().reduce(|mut all, fault| {
         all.combine(fault);

@@ -15,16 +15,26 @@ use crate::error::HeldElsewhere;
 pub struct Output<R>(PhantomData<fn() -> R>);
 
 impl<R> Output<R> {
-    /// The output of the body of an `async fn`; the body only lends its type.
-    pub const fn of_future<F: Future<Output = R>>(_body: &F) -> Self {
+    /// `R` is inferred from [`promised`](Self::promised).
+    #[expect(clippy::new_without_default, reason = "only generated code makes one")]
+    #[must_use]
+    pub const fn new() -> Self {
         Self(PhantomData)
     }
 
-    /// The output of the body of a sync function.
-    pub const fn of_call<F: FnOnce() -> R>(_body: &F) -> Self {
-        Self(PhantomData)
+    /// Stands in a `return` that is never reached, only for its type.
+    pub fn promised(self) -> R {
+        unreachable!("only its type is used")
     }
 }
+
+impl<R> Clone for Output<R> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<R> Copy for Output<R> {}
 
 /// A function that can return the error of a lock, as `E::from(error)`.
 #[diagnostic::on_unimplemented(
@@ -294,14 +304,14 @@ pub enum Verdict<R> {
 
 impl<R> Rules<R> {
     /// Without `silent`: what goes wrong is returned, if `R` can hold it.
-    pub const fn loud(fail: Option<Convert<R>>) -> Self {
+    pub const fn loud(_output: Output<R>, fail: Option<Convert<R>>) -> Self {
         // Nothing could be returned in place of a dropped body's value if not an error.
         let on_lost = if fail.is_some() { OnLost::Cancel } else { OnLost::Continue };
         Self { fail, blame: None, silent: false, on_lost }
     }
 
     /// With `silent`: a lock that another owner holds is no error.
-    pub const fn silent(fail: Option<Convert<R>>, blame: Option<Blame<R>>) -> Self {
+    pub const fn silent(_output: Output<R>, fail: Option<Convert<R>>, blame: Option<Blame<R>>) -> Self {
         Self { fail, blame, silent: true, on_lost: OnLost::Cancel }
     }
 
@@ -350,6 +360,14 @@ impl<R> Verdict<R> {
         match self {
             Self::Return(value) => value,
             Self::Skip => unreachable!("only a silent call is skipped"),
+        }
+    }
+
+    /// The value of a silent call.
+    pub fn returned_or(self, skip: fn() -> R) -> R {
+        match self {
+            Self::Return(value) => value,
+            Self::Skip => skip(),
         }
     }
 }

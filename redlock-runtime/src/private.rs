@@ -39,13 +39,9 @@ pub fn skip<R: Skip<Kind>, Kind>() -> R {
     R::skip()
 }
 
-/// Says which type an async body promised to return; it is never called.
-pub fn promised<R>() -> R {
-    unreachable!("only its type is used")
-}
-
-/// Makes a closure that is called once, which lets it return what it borrows.
-pub const fn once<R, F: FnOnce() -> R>(body: F) -> F {
+/// The body of a sync function, told what it returns. A closure that is known to be called once may return what
+/// it borrows.
+pub fn once<R, F: FnOnce() -> R>(_output: Output<R>, body: F) -> F {
     body
 }
 
