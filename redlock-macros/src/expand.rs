@@ -265,7 +265,11 @@ impl Expansion<'_> {
 
     /// The function's last expression.
     fn verdict(&self) -> TokenStream {
-        let Self { args, output, runtime } = self;
+        let Self {
+            args,
+            output,
+            runtime,
+        } = self;
         let Some(skip_value) = &args.skip_value else {
             return match args.silent {
                 None => quote_spanned!(Span::mixed_site()=> __redlock_verdict.returned()),

@@ -4,6 +4,8 @@ mod expand;
 mod item;
 mod output;
 mod refuse;
+#[cfg(test)]
+mod tests;
 
 use proc_macro::TokenStream;
 

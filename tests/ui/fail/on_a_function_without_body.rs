@@ -1,0 +1,8 @@
+use redlock_runtime::redlock;
+
+trait Job {
+    #[redlock(name = "x")]
+    fn job();
+}
+
+fn main() {}

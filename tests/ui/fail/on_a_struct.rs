@@ -1,0 +1,6 @@
+use redlock_runtime::redlock;
+
+#[redlock(name = "x")]
+struct Job;
+
+fn main() {}
