@@ -3,9 +3,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use crate::Error;
 use crate::guard::LockGuard;
 use crate::outcome::{Keep, OnLost, Outcome, Rules, Verdict};
-use crate::Error;
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -26,7 +26,10 @@ pub struct Access(Arc<Attempt>);
 
 impl Entered {
     pub(crate) fn new(name: String, held: Result<LockGuard, Error>) -> Self {
-        Self { name, attempt: Arc::new(Attempt { held }) }
+        Self {
+            name,
+            attempt: Arc::new(Attempt { held }),
+        }
     }
 
     /// A share for the body.
@@ -90,7 +93,14 @@ pub fn drive<F: Future, K: Keep<F::Output>>(
         OnLost::Cancel if entered.attempt.held.is_ok() => Some(entered.lost()),
         OnLost::Cancel | OnLost::Continue => None,
     };
-    Drive { lost, body, entered: Some(entered), rules, keep, release: None }
+    Drive {
+        lost,
+        body,
+        entered: Some(entered),
+        rules,
+        keep,
+        release: None,
+    }
 }
 
 /// The future that runs a body in place until it is finished or the lock is lost, then releases the lock.
@@ -160,14 +170,20 @@ impl<F: Future, K: Keep<F::Output>> Drive<'_, F, K> {
     fn end(&mut self, outcome: Outcome<F::Output>) -> Verdict<F::Output> {
         self.lost = None;
         self.body.set(None);
-        let name = self.entered.take().map(|entered| entered.name).unwrap_or_default();
+        let name = self
+            .entered
+            .take()
+            .map(|entered| entered.name)
+            .unwrap_or_default();
         self.rules.decide(&name, outcome)
     }
 
     fn begin_release(&mut self) {
         self.lost = None;
         self.body.set(None);
-        let Some(entered) = self.entered.take() else { return };
+        let Some(entered) = self.entered.take() else {
+            return;
+        };
         self.release = Some(Box::pin(async move {
             let name = entered.name.clone();
             if let Some(guard) = entered.into_guard() {
@@ -207,7 +223,11 @@ fn tell_release(name: &str, was_lost: bool, released: Result<(), Error>) {
         _ if was_lost => tracing::warn!(lock = name, "the lock was lost while the body ran"),
         Err(error) => {
             let cause: &(dyn std::error::Error + 'static) = &error;
-            tracing::warn!(lock = name, error = cause, "the lock could not be released and will expire");
+            tracing::warn!(
+                lock = name,
+                error = cause,
+                "the lock could not be released and will expire"
+            );
         }
         Ok(()) => {}
     }

@@ -1,8 +1,88 @@
-//! Under construction.
+//! A distributed lock held by a majority of independent Redis masters, as an attribute and a runtime.
+//!
+//! `#[redlock(name = "…")]` on a function makes its body run under a lock: only one caller in the whole fleet is inside at
+//! a time. [`LockManager`] is the same by hand.
+//!
+//! ```
+//! use redlock_runtime::{LockManager, Timeout, redlock};
+//!
+//! // One worker of the fleet writes the report; the others skip it.
+//! #[redlock(name = "nightly-report", timeout = -1, silent)]
+//! async fn nightly_report() -> Option<String> {
+//!     Some("the report".to_owned())
+//! }
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! let locks = LockManager::builder().nodes(["memory://a", "memory://b", "memory://c"]).build()?;
+//! locks.install()?;
+//! assert!(nightly_report().await.is_some());
+//!
+//! let guard = locks.lock("nightly-report").timeout(Timeout::Skip).acquire().await?;
+//! assert!(nightly_report().await.is_none());
+//! guard.release().await?;
+//! # Ok::<(), redlock_runtime::Error>(())
+//! # })?;
+//! # Ok::<(), redlock_runtime::Error>(())
+//! ```
+//!
+//! # What a lock promises
+//!
+//! A lock is held when a majority of the *configured* nodes granted it within its validity: the TTL, less the time since
+//! the attempt began, less 1 % of the TTL and 2 ms for clocks that run apart. It is renewed while its guard lives.
+//! Source: [the Redlock algorithm](https://redis.io/docs/latest/develop/use/patterns/distributed-locks/).
+//!
+//! It keeps two callers apart while clocks run at about the same speed and no node forgets a key before its time. A node
+//! that restarts empty within a lock's TTL may grant it again: wait for the longest TTL between restarts. Where a second
+//! caller would cost money, let what the lock protects check the state too.
+//!
+//! # Layout
+//!
+//! In reading order; no module uses one further down, but for tests.
+//!
+//! - `protocol`: the decisions, as pure functions. The quorum is counted in `protocol/round.rs`; what is owed a release
+//!   is decided in `protocol/ledger.rs`.
+//! - `error`, `timeout`, `name`, `keys`: values.
+//! - `node`: one voter: `redis`, over `connection`, or `memory`.
+//! - `engine`: one round over all nodes. `engine/hold.rs` sends the release when a future is dropped, and
+//!   `engine/settlement.rs` sees it through.
+//! - `lease`, `renewal`, `guard`: a held lock, its extension and its owner.
+//! - `config`, `manager`, `lock`: what users call.
+//! - `background`: the one runtime of our own, for what must not depend on the caller's.
+//! - `outcome`, `drive`, `private`: what the attribute's expansion calls.
+
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod protocol;
+#[cfg(not(feature = "testing"))]
+mod protocol;
+
+mod background;
+mod clock;
+mod config;
+mod drive;
+mod engine;
+mod entropy;
 mod error;
+mod guard;
+mod keys;
+mod lease;
+mod lock;
+mod manager;
+mod name;
+mod node;
+mod outcome;
+mod renewal;
 mod timeout;
 
+#[doc(hidden)]
+#[path = "private.rs"]
+pub mod __private;
+
+pub use crate::config::LockManagerBuilder;
 pub use crate::error::{Error, HeldElsewhere, LostReason, NodeFailure, NodeFailures};
+pub use crate::guard::LockGuard;
+pub use crate::lock::LockRequest;
+pub use crate::manager::LockManager;
 pub use crate::timeout::Timeout;
 #[cfg(feature = "macros")]
 pub use redlock_macros::redlock;

@@ -14,8 +14,8 @@ use crate::manager::{self, LockManager};
 pub use crate::drive::{Access, Drive, Entered, drive, run};
 pub use crate::guard::LockGuard;
 pub use crate::outcome::{
-    BlamesError, BlamesNothing, BlamesPointer, Fail, FailWhenLost, Fails, FailsNot, HandsOver, Keep, Keeps, Output,
-    Rules, Skip, Verdict,
+    BlamesError, BlamesNothing, BlamesPointer, Fail, FailWhenLost, Fails, FailsNot, HandsOver, Keep, Keeps,
+    Output, Rules, Skip, Verdict,
 };
 pub use crate::timeout::Timeout;
 
@@ -160,6 +160,9 @@ impl Call {
     }
 
     fn map(self, set: impl FnOnce(LockRequest) -> LockRequest) -> Self {
-        Self { request: self.request.map(set), ..self }
+        Self {
+            request: self.request.map(set),
+            ..self
+        }
     }
 }

@@ -1,0 +1,12 @@
+//! The one place that reads a clock.
+//!
+//! It is the monotonic clock of the machine; the wall clock is not read anywhere. Inside a tokio runtime whose
+//! clock is paused it is that runtime's clock, so tests can run hours in milliseconds.
+
+use std::time::Instant;
+
+/// The present moment.
+#[expect(clippy::disallowed_methods, reason = "everything else takes `now` from here")]
+pub(crate) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}

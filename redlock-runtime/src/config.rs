@@ -1,0 +1,277 @@
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::Client;
+
+use crate::engine::Engine;
+use crate::keys::Keys;
+use crate::node::Node;
+use crate::node::connection::Dial;
+use crate::node::memory::MemoryNode;
+use crate::node::redis::RedisNode;
+use crate::protocol::{LONGEST_TTL, NodeSet, Quorum, SHORTEST_TTL};
+use crate::{Error, LockManager};
+
+/// The settings of a [`LockManager`].
+#[derive(Clone)]
+#[must_use = "a builder does nothing until `build()`"]
+pub struct LockManagerBuilder {
+    /// URLs, in the order in which they were given.
+    nodes: Vec<String>,
+    /// The TTL of locks that set none.
+    ttl: Duration,
+    /// How long one node's reply may take.
+    node_timeout: Duration,
+    /// How long it may take to connect.
+    connect_timeout: Duration,
+    /// What stands before a lock's name; `None`: that of configurable-redlock.
+    lock_prefix: Option<String>,
+}
+
+impl Default for LockManagerBuilder {
+    fn default() -> Self {
+        Self {
+            nodes: Vec::new(),
+            ttl: Duration::from_secs(30),
+            node_timeout: Duration::from_millis(250),
+            connect_timeout: Duration::from_secs(1),
+            lock_prefix: None,
+        }
+    }
+}
+
+impl LockManagerBuilder {
+    /// The nodes, as URLs: `redis://[user:password@]host[:port][/database]`, `redis+unix:///path`, or `memory://` and
+    /// `memory://NAME` for nodes inside this process. Each must be a master of its own. No default.
+    pub fn nodes<I>(self, nodes: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: Into<String>,
+    {
+        Self {
+            nodes: nodes.into_iter().map(Into::into).collect(),
+            ..self
+        }
+    }
+
+    /// How long a key outlives a holder that crashed, from 10 ms to a year, for locks that set no TTL of their own.
+    /// Default: 30 s.
+    pub fn ttl(self, ttl: Duration) -> Self {
+        Self { ttl, ..self }
+    }
+
+    /// How long one node's answer may take before it counts as no vote. A fifth of a lock's TTL where that is less.
+    /// Default: 250 ms.
+    pub fn node_timeout(self, node_timeout: Duration) -> Self {
+        Self { node_timeout, ..self }
+    }
+
+    /// How long it may take to connect to a node, authentication included. Default: 1 s.
+    pub fn connect_timeout(self, connect_timeout: Duration) -> Self {
+        Self {
+            connect_timeout,
+            ..self
+        }
+    }
+
+    /// What stands before a lock's name in its key. Default: `redlock:ConfigurableLock.`, which configurable-redlock (Python)
+    /// uses, so that both exclude each other.
+    pub fn lock_prefix(self, prefix: impl Into<String>) -> Self {
+        Self {
+            lock_prefix: Some(prefix.into()),
+            ..self
+        }
+    }
+
+    /// Checks every setting. Connects to nothing: connections are made by the first lock.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] for no nodes, too many, the same one twice, a URL that cannot be read, and times out of bounds.
+    pub fn build(self) -> Result<LockManager, Error> {
+        check_ttl("ttl", self.ttl)?;
+        for (setting, value) in [
+            ("node_timeout", self.node_timeout),
+            ("connect_timeout", self.connect_timeout),
+        ] {
+            if value.is_zero() || value > LONGEST_TTL {
+                return config_error(format!(
+                    "a {setting} of {value:?} is not possible; use more than zero"
+                ));
+            }
+        }
+        let Some(quorum) = Quorum::of(self.nodes.len()) else {
+            return config_error(format!(
+                "a lock manager needs 1 to {} nodes and was given {}; name them with .nodes([\"redis://…\"])",
+                NodeSet::CAPACITY,
+                self.nodes.len()
+            ));
+        };
+        let nodes: Vec<_> = self
+            .nodes
+            .iter()
+            .map(|url| self.node(url))
+            .collect::<Result<_, _>>()?;
+        let mut seen = HashSet::new();
+        if let Some(twice) = nodes
+            .iter()
+            .find(|node| !is_anonymous(&***node) && !seen.insert(node.label()))
+        {
+            return config_error(format!(
+                "node {} is given twice; a majority counts independent nodes, so name each once",
+                twice.label()
+            ));
+        }
+        let keys = self
+            .lock_prefix
+            .as_deref()
+            .map_or_else(Keys::default, Keys::with_lock_prefix);
+        Ok(LockManager::new(
+            Engine::new(nodes, quorum, self.node_timeout),
+            keys,
+            self.ttl,
+        ))
+    }
+
+    fn node(&self, url: &str) -> Result<Arc<dyn Node>, Error> {
+        if let Some(name) = url.strip_prefix("memory://") {
+            return Ok(Arc::new(MemoryNode::new(name)));
+        }
+        let label = without_credentials(url);
+        let scheme = url.split_once("://").map(|(scheme, _)| scheme);
+        match scheme {
+            Some("redis" | "redis+unix" | "unix") => {}
+            Some(scheme @ ("rediss" | "redis+sentinel" | "redis+cluster")) => {
+                return config_error(format!(
+                    "node {label:?}: {scheme}:// is not supported by this version; use redis://, redis+unix:// or memory://"
+                ));
+            }
+            Some(_) | None => {
+                return config_error(format!(
+                    "node {label:?} is not a URL of a Redis node; write redis://host:port, redis+unix:///path or memory://"
+                ));
+            }
+        }
+        match Client::open(url) {
+            Ok(client) => {
+                let dial = Dial::new(client, &label, self.node_timeout, self.connect_timeout);
+                Ok(Arc::new(RedisNode::new(dial)))
+            }
+            // The client's error may repeat what it was given.
+            Err(error) => config_error(format!(
+                "node {label:?} cannot be read as a URL ({}); write redis://[user:password@]host[:port][/database]",
+                error.category()
+            )),
+        }
+    }
+}
+
+impl fmt::Debug for LockManagerBuilder {
+    /// Without passwords.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LockManagerBuilder")
+            .field(
+                "nodes",
+                &self
+                    .nodes
+                    .iter()
+                    .map(|url| without_credentials(url))
+                    .collect::<Vec<_>>(),
+            )
+            .field("ttl", &self.ttl)
+            .field("node_timeout", &self.node_timeout)
+            .field("connect_timeout", &self.connect_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether a TTL can be used; `setting` names it in the error.
+pub(crate) fn check_ttl(setting: &str, ttl: Duration) -> Result<(), Error> {
+    if (SHORTEST_TTL..=LONGEST_TTL).contains(&ttl) {
+        return Ok(());
+    }
+    config_error(format!(
+        "{setting} of {ttl:?} leaves no useful validity or is too long; use {SHORTEST_TTL:?} to {} days",
+        LONGEST_TTL.as_secs() / (24 * 60 * 60)
+    ))
+}
+
+/// A URL as it may be printed: whatever stands before its last `@` is credentials, well-formed or not, and a query may
+/// hold some too.
+pub(crate) fn without_credentials(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    let rest = rest.split_once(['?', '#']).map_or(rest, |(path, _)| path);
+    if scheme.is_empty() {
+        rest.to_owned()
+    } else {
+        format!("{scheme}://{rest}")
+    }
+}
+
+/// Nodes without a name are all different.
+fn is_anonymous(node: &dyn Node) -> bool {
+    node.label() == "memory://"
+}
+
+fn config_error<T>(reason: String) -> Result<T, Error> {
+    Err(Error::Config { reason })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(nodes: &[&str], expect: &str) {
+        let error = LockManager::builder()
+            .nodes(nodes.iter().copied())
+            .build()
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(expect), "{error}");
+        assert!(!error.contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_be_a_configuration_is_refused_with_the_cure() {
+        check(&[], "needs 1 to 64 nodes and was given 0");
+        check(&["memory://"; 65], "was given 65");
+        check(&["memory://a", "memory://a"], "memory://a is given twice");
+        check(
+            &["redis://u:secret@h:1", "redis://h:1"],
+            "redis://h:1 is given twice",
+        );
+        check(&["localhost:6379"], "is not a URL of a Redis node");
+        check(&["redis://u:secret@host:port"], "cannot be read as a URL");
+        check(&["http://u:secret@host"], "is not a URL of a Redis node");
+        check(&["rediss://u:secret@host"], "rediss:// is not supported");
+        check(&[""], "is not a URL");
+    }
+
+    #[test]
+    fn times_out_of_bounds_are_refused() {
+        let builder = || LockManager::builder().nodes(["memory://"]);
+        for ttl in [Duration::ZERO, Duration::from_millis(2), Duration::MAX] {
+            assert!(builder().ttl(ttl).build().is_err(), "{ttl:?}");
+        }
+        assert!(builder().node_timeout(Duration::ZERO).build().is_err());
+    }
+
+    #[test]
+    fn no_credentials_are_printed() {
+        for (url, printed) in [
+            ("redis://user:se/c@ret@host:1/2", "redis://host:1/2"),
+            ("redis://:secret@host", "redis://host"),
+            ("redis+unix:///tmp/s?pass=secret", "redis+unix:///tmp/s"),
+            ("user:secret@host", "host"),
+            ("redis://host", "redis://host"),
+        ] {
+            assert_eq!(without_credentials(url), printed);
+        }
+        let builder = LockManager::builder().nodes(["redis://u:secret@host"]);
+        assert!(!format!("{builder:?}").contains("secret"));
+        assert!(!format!("{:?}", builder.build().unwrap()).contains("secret"));
+    }
+}

@@ -1,0 +1,133 @@
+use std::mem;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::settlement::{Owner, Settlement};
+use super::{Engine, Heard, InFlight, Lost};
+use crate::entropy::fresh_owner;
+use crate::node::{Action, Command, Delivery, Reply};
+use crate::protocol::{Fate, Ledger, NodeSet, Verdict, patience};
+
+/// One owner of one key on all nodes, from before its first command until the last node has confirmed its release.
+///
+/// Dropping it, at whatever moment, releases the key on every node on which it may be set, in the background.
+pub(crate) struct Hold {
+    /// The nodes.
+    engine: Arc<Engine>,
+    /// The key, the same on every node.
+    key: Arc<str>,
+    /// The owner's value: fresh for every attempt, so that nothing an earlier one left can be taken for this one.
+    owner: Arc<str>,
+    /// Where the key may be set.
+    ledger: Ledger,
+    /// Acquire requests whose reply is on its way.
+    stragglers: Vec<InFlight>,
+    /// The acquire request, to recall where it was not sent yet.
+    acquire: Option<Arc<Command>>,
+    /// The release leaves the key until this moment.
+    keep_until: Option<Instant>,
+}
+
+impl Hold {
+    pub(super) fn new(engine: Arc<Engine>, key: Arc<str>) -> Self {
+        Self {
+            engine,
+            key,
+            owner: fresh_owner(),
+            ledger: Ledger::default(),
+            stragglers: Vec::new(),
+            acquire: None,
+            keep_until: None,
+        }
+    }
+
+    pub(crate) fn key(&self) -> &Arc<str> {
+        &self.key
+    }
+
+    pub(crate) fn owner(&self) -> &Arc<str> {
+        &self.owner
+    }
+
+    /// Lets a release leave the key until this moment.
+    pub(crate) fn keep_until(&mut self, moment: Instant) {
+        self.keep_until = Some(moment);
+    }
+
+    /// Asks every node for the lock.
+    pub(super) async fn ask_all(&mut self, ttl: Duration) -> (Verdict, Heard) {
+        let command = Command::new(Action::Acquire { ttl }, &self.key, &self.owner);
+        self.stragglers = self.engine.ask_each(&command);
+        self.acquire = Some(command);
+        for asked in &self.stragglers {
+            self.ledger.asked(asked.node);
+        }
+        let Self {
+            engine,
+            ledger,
+            stragglers,
+            ..
+        } = self;
+        let heard = engine.hear(stragglers, patience(engine.node_timeout(), ttl), |node, reply| {
+            // Nothing is released before the round is over, so nothing can be owed yet.
+            let _ = ledger.ended(node, fate(reply));
+        });
+        heard.await
+    }
+
+    /// Gives a lost attempt back: returns when the nodes that granted it have confirmed, or their time is over.
+    pub(super) async fn give_back(mut self) {
+        let owed = self.ledger.over();
+        self.start_release(owed).settle(owed).await;
+    }
+
+    /// Releases the lock on every node; returns when a majority has confirmed, or no longer can.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped at any await, the release goes on in the background.
+    pub(crate) async fn release(mut self) -> Result<(), Lost> {
+        let _ = self.ledger.over();
+        let all = NodeSet::first(self.engine.quorum().nodes());
+        self.start_release(all).confirm().await
+    }
+
+    /// Prepares every request that is owed: at once to `nodes`, behind their stragglers to the others.
+    fn start_release(&mut self, nodes: NodeSet) -> Settlement {
+        if let Some(acquire) = self.acquire.take() {
+            acquire.recall();
+        }
+        let stragglers = mem::take(&mut self.stragglers);
+        let behind: NodeSet = stragglers.iter().map(|asked| asked.node).collect();
+        let owner = Owner {
+            engine: Arc::clone(&self.engine),
+            key: Arc::clone(&self.key),
+            value: Arc::clone(&self.owner),
+            keep_until: self.keep_until,
+        };
+        Settlement::start(Arc::new(owner), nodes.without(behind), stragglers)
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        // After a release or a giving back nothing is left here: the settlement answers for it.
+        if self.acquire.is_some() {
+            let owed = self.ledger.over();
+            let _entered = crate::background::background().enter();
+            drop(self.start_release(owed));
+        }
+    }
+}
+
+/// What a reply to an acquire says about the key.
+pub(super) fn fate(reply: &Reply) -> Fate {
+    match reply {
+        Reply::Done => Fate::Set,
+        Reply::NotOurs { .. } => Fate::NotSet,
+        Reply::Failed(failure) => match failure.delivery {
+            Delivery::NotSent => Fate::NotSet,
+            Delivery::Answered | Delivery::Unknown(_) => Fate::MaybeSet,
+        },
+    }
+}

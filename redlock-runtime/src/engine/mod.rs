@@ -1,0 +1,281 @@
+//! One round over all nodes: asks them all at once, feeds the votes to [`protocol::Round`](crate::protocol::Round) and
+//! returns as soon as no further vote can change the verdict.
+//!
+//! Returns plain data; knows nothing of guards.
+
+mod hold;
+mod settlement;
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Context;
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+
+pub(crate) use self::hold::Hold;
+pub(crate) use self::settlement::Debts;
+use crate::clock;
+use crate::error::NodeFailures;
+use crate::node::{Action, Command, Node, PendingReply, Reply};
+use crate::protocol::{Ballot, Quorum, Round, Verdict, patience, valid_until};
+
+/// The configured nodes.
+pub(crate) struct Engine {
+    /// All of them, in the order of the configuration.
+    nodes: Box<[Arc<dyn Node>]>,
+    /// The majority, counted over all of them.
+    quorum: Quorum,
+    /// How long one node's reply may take.
+    node_timeout: Duration,
+    /// Releases that are on their way.
+    debts: Debts,
+}
+
+/// A lock that was acquired.
+pub(crate) struct Won {
+    /// Answers for its release, however it ends.
+    pub(crate) hold: Hold,
+    /// When the attempt began.
+    pub(crate) began: Instant,
+    /// Until when the lock counts as held.
+    pub(crate) valid_until: Instant,
+}
+
+/// A round that was not won.
+#[derive(Debug)]
+pub(crate) struct Lost {
+    /// Why not.
+    pub(crate) verdict: Verdict,
+    /// How many nodes granted.
+    pub(crate) granted: usize,
+    /// What the nodes that did not vote said.
+    pub(crate) failures: NodeFailures,
+    /// How long the holder's key lives, if nodes said so: the soonest moment at which asking again makes sense.
+    pub(crate) holder_remaining: Option<Duration>,
+}
+
+/// A reply that is on its way from a node.
+pub(crate) struct InFlight {
+    /// The node's position in the configuration.
+    node: usize,
+    /// Its reply.
+    reply: PendingReply,
+}
+
+/// What is heard in a round besides the verdict.
+struct Heard {
+    /// The votes.
+    round: Round,
+    /// What the nodes that did not vote said.
+    failures: NodeFailures,
+    /// The shortest remaining time of another owner's key.
+    holder_remaining: Option<Duration>,
+}
+
+impl Engine {
+    pub(crate) fn new(nodes: Vec<Arc<dyn Node>>, quorum: Quorum, node_timeout: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            nodes: nodes.into(),
+            quorum,
+            node_timeout,
+            debts: Debts::default(),
+        })
+    }
+
+    pub(crate) fn quorum(&self) -> Quorum {
+        self.quorum
+    }
+
+    pub(crate) fn node_timeout(&self) -> Duration {
+        self.node_timeout
+    }
+
+    pub(crate) fn labels(&self) -> impl Iterator<Item = &str> {
+        self.nodes.iter().map(|node| node.label())
+    }
+
+    pub(crate) fn debts(&self) -> &Debts {
+        &self.debts
+    }
+
+    /// One attempt to acquire, with a fresh owner.
+    ///
+    /// A lost attempt is given back before this returns, by the nodes that granted it; by the others behind their
+    /// answer, in the background.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped at any await, the attempt is given back in the background.
+    pub(crate) async fn acquire(self: &Arc<Self>, key: Arc<str>, ttl: Duration) -> Result<Won, Lost> {
+        let began = clock::now();
+        // From here on the hold answers for whatever the nodes do: it exists before the first command.
+        let mut hold = Hold::new(Arc::clone(self), key);
+        let (verdict, heard) = hold.ask_all(ttl).await;
+        let valid_until = valid_until(began, ttl);
+        // A grant that arrives with no validity left is not a grant.
+        if verdict == Verdict::Won && clock::now() < valid_until {
+            return Ok(Won {
+                hold,
+                began,
+                valid_until,
+            });
+        }
+        hold.give_back().await;
+        let verdict = if verdict == Verdict::Won {
+            Verdict::Unreachable
+        } else {
+            verdict
+        };
+        Err(heard.into_lost(verdict))
+    }
+
+    /// One attempt to extend; returns the new end of the validity.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped at any await, the key may or may not have been extended.
+    pub(crate) async fn extend(
+        &self,
+        key: &Arc<str>,
+        owner: &Arc<str>,
+        ttl: Duration,
+    ) -> Result<Instant, Lost> {
+        let began = clock::now();
+        let command = Command::new(Action::Extend { ttl }, key, owner);
+        let mut in_flight = self.ask_each(&command);
+        let (verdict, heard) = self
+            .hear(&mut in_flight, patience(self.node_timeout, ttl), |_, _| {})
+            .await;
+        poll_in_background(in_flight);
+        if verdict == Verdict::Won {
+            Ok(valid_until(began, ttl))
+        } else {
+            Err(heard.into_lost(verdict))
+        }
+    }
+
+    fn ask_each(&self, command: &Arc<Command>) -> Vec<InFlight> {
+        let ask = |(node, voter): (usize, &Arc<dyn Node>)| InFlight {
+            node,
+            reply: voter.ask(Arc::clone(command)),
+        };
+        self.nodes.iter().enumerate().map(ask).collect()
+    }
+
+    /// Listens until no further vote can change the verdict, or the nodes' time is over. Replies that are still on
+    /// their way stay in `in_flight`.
+    async fn hear(
+        &self,
+        in_flight: &mut Vec<InFlight>,
+        patience: Duration,
+        mut on_reply: impl FnMut(usize, &Reply),
+    ) -> (Verdict, Heard) {
+        let extra = in_flight
+            .iter()
+            .map(|asked| asked.reply.extra_patience())
+            .max()
+            .unwrap_or_default();
+        let patience = patience + extra;
+        let mut deadline = pin!(sleep(patience));
+        let mut heard = Heard::nothing(self.quorum);
+        let verdict = poll_fn(|cx| {
+            // All of them before the verdict is asked for: a request that was never polled is never sent.
+            poll_each(in_flight, cx, |node, reply| {
+                on_reply(node, &reply);
+                heard.note(node, self.nodes[node].label(), reply);
+            });
+            if heard.round.verdict().is_none() && deadline.as_mut().poll(cx).is_ready() {
+                for late in in_flight.iter() {
+                    let voter = &self.nodes[late.node];
+                    voter.overdue();
+                    heard.round.record(late.node, Ballot::Failed);
+                    heard
+                        .failures
+                        .push(voter.label(), format!("no answer within {patience:?}"));
+                }
+            }
+            match heard.round.verdict() {
+                Some(verdict) => std::task::Poll::Ready(verdict),
+                None => std::task::Poll::Pending,
+            }
+        })
+        .await;
+        (verdict, heard)
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.labels()).finish()
+    }
+}
+
+impl Heard {
+    fn nothing(quorum: Quorum) -> Self {
+        Self {
+            round: Round::new(quorum),
+            failures: NodeFailures::default(),
+            holder_remaining: None,
+        }
+    }
+
+    fn note(&mut self, node: usize, label: &str, reply: Reply) {
+        let ballot = match reply {
+            Reply::Done => Ballot::Granted,
+            Reply::NotOurs { remaining } => {
+                self.holder_remaining = match (self.holder_remaining, remaining) {
+                    (Some(known), Some(new)) => Some(known.min(new)),
+                    (known, new) => known.or(new),
+                };
+                Ballot::Refused
+            }
+            Reply::Failed(failure) => {
+                self.failures.push(label, &*failure.reason);
+                Ballot::Failed
+            }
+        };
+        self.round.record(node, ballot);
+    }
+
+    fn into_lost(self, verdict: Verdict) -> Lost {
+        let Self {
+            round,
+            failures,
+            holder_remaining,
+        } = self;
+        Lost {
+            verdict,
+            granted: round.granted().len(),
+            failures,
+            holder_remaining,
+        }
+    }
+}
+
+/// Polls every reply once, in the order of the nodes, and takes out those that arrived.
+fn poll_each(in_flight: &mut Vec<InFlight>, cx: &mut Context<'_>, mut on_reply: impl FnMut(usize, Reply)) {
+    in_flight.retain_mut(|asked| match Pin::new(&mut asked.reply).poll(cx) {
+        std::task::Poll::Ready(reply) => {
+            on_reply(asked.node, reply);
+            false
+        }
+        std::task::Poll::Pending => true,
+    });
+}
+
+/// Sees replies through that nobody waits for: a request that is dropped may not be sent.
+fn poll_in_background(mut in_flight: Vec<InFlight>) {
+    if !in_flight.is_empty() {
+        tokio::spawn(poll_fn(move |cx| {
+            poll_each(&mut in_flight, cx, |_, _| {});
+            if in_flight.is_empty() {
+                std::task::Poll::Ready(())
+            } else {
+                std::task::Poll::Pending
+            }
+        }));
+    }
+}

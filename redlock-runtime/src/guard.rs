@@ -1,0 +1,153 @@
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::background::{block_on, on_any_executor};
+use crate::engine::Hold;
+use crate::lease::Lease;
+use crate::manager::LockManager;
+use crate::protocol::Verdict;
+use crate::{Error, clock};
+
+/// A held lock.
+///
+/// [`release`](Self::release) gives it back and tells whether that worked. Dropping the guard gives it back too, in the
+/// background, without blocking: on any runtime, on none, while unwinding. A process that ends right after the drop may
+/// be gone before the release was sent; the key then lives for the rest of its TTL.
+#[must_use = "a guard that is dropped at once releases the lock at once"]
+pub struct LockGuard {
+    /// What is shared with the renewal.
+    lease: Arc<Lease>,
+    /// Answers for the release; taken out by it. The mutex is never locked: it makes the guard `Sync`, which the
+    /// replies that may still be on their way are not.
+    hold: Mutex<Option<Hold>>,
+    /// Renews the lock, and must live as long as it is held.
+    manager: LockManager,
+}
+
+impl LockGuard {
+    pub(crate) fn new(lease: Arc<Lease>, hold: Hold, manager: LockManager) -> Self {
+        Self {
+            lease,
+            hold: Mutex::new(Some(hold)),
+            manager,
+        }
+    }
+
+    /// The lock's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.lease.name.as_str()
+    }
+
+    /// How much longer the lock counts as held if it is not extended; zero once it is lost.
+    ///
+    /// It is the TTL less the time since the attempt (or the last extension) *began*, less 1 % of the TTL and 4 ms for
+    /// clocks and timers.
+    #[must_use]
+    pub fn remaining(&self) -> Duration {
+        let now = clock::now();
+        match self.lease.lost_reason(now) {
+            Some(_) => Duration::ZERO,
+            None => self.lease.valid_until().saturating_duration_since(now),
+        }
+    }
+
+    /// Whether the lock is held at this moment. Costs no round trip.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        self.lease.lost_reason(clock::now()).is_none()
+    }
+
+    /// Waits until the lock is lost, and says why, as an [`Error::Lost`]. Ends before the validity is over, whatever the
+    /// reason is, also when no node can be reached any more.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: a later call sees the same loss.
+    pub async fn lost(&self) -> Error {
+        let reason = on_any_executor(self.lease.until_lost()).await;
+        self.lease.lost_error(reason)
+    }
+
+    /// Lets the key live for `ttl` from now on. Renewal goes on with the lock's own TTL when that is due.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Lost`] if the lock is not held any more; it is never taken again by this call.
+    /// [`Error::QuorumUnreachable`] if too few nodes answered; the lock is held for as long as [`Self::remaining`] says.
+    /// [`Error::Config`] for a TTL that no lock can have.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it ended, the lock may or may not live longer; [`Self::remaining`] does not count it.
+    pub async fn extend(&self, ttl: Duration) -> Result<(), Error> {
+        crate::config::check_ttl("the extension", ttl)?;
+        on_any_executor(self.lease.extend(ttl)).await
+    }
+
+    /// [`Self::extend`] for code that is not async; blocks the thread.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::extend`].
+    pub fn extend_blocking(&self, ttl: Duration) -> Result<(), Error> {
+        crate::config::check_ttl("the extension", ttl)?;
+        block_on(self.lease.extend(ttl))
+    }
+
+    /// Gives the lock back on every node, and waits for a majority to confirm. The others follow in the background.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotHeld`] if a majority says that the key was not (or no longer) this owner's.
+    /// [`Error::QuorumUnreachable`] if too few nodes confirmed; the release is sent to them again for two minutes.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it ended, the release goes on in the background.
+    pub async fn release(self) -> Result<(), Error> {
+        on_any_executor(self.give_back()).await
+    }
+
+    /// [`Self::release`] for code that is not async; blocks the thread.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::release`].
+    pub fn release_blocking(self) -> Result<(), Error> {
+        block_on(self.give_back())
+    }
+
+    async fn give_back(mut self) -> Result<(), Error> {
+        self.manager.renewals().stop(&self.lease);
+        self.lease.end().await;
+        // Until here a drop of this future is a drop of the guard.
+        let hold = self.hold.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(hold) = hold else { return Ok(()) };
+        match hold.release().await {
+            Ok(()) => Ok(()),
+            Err(lost) if lost.verdict == Verdict::Refused => Err(Error::NotHeld {
+                name: self.name().to_owned(),
+            }),
+            Err(lost) => Err(lost.into_unreachable(&self.lease.name, self.manager.engine())),
+        }
+    }
+}
+
+impl Drop for LockGuard {
+    fn drop(&mut self) {
+        self.lease.end_now();
+        self.manager.renewals().stop(&self.lease);
+        // Dropping the hold, if it is still here, releases in the background.
+    }
+}
+
+impl fmt::Debug for LockGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LockGuard")
+            .field("name", &self.name())
+            .field("remaining", &self.remaining())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,227 @@
+//! What a guard and the renewal of its lock share.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Mutex as TurnMutex, Notify};
+use tokio::time::sleep_until;
+
+use crate::engine::{Engine, Lost};
+use crate::error::LostReason;
+use crate::name::Name;
+use crate::protocol::Verdict;
+use crate::renewal::Ticket;
+use crate::{Error, clock};
+
+/// A held lock.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    /// The nodes.
+    engine: Arc<Engine>,
+    /// For people.
+    pub(crate) name: Name,
+    /// The key, the same on every node.
+    key: Arc<str>,
+    /// The owner's value.
+    owner: Arc<str>,
+    /// How long an extension lasts.
+    pub(crate) ttl: Duration,
+    /// When the attempt that won it began.
+    pub(crate) began: Instant,
+    /// It is not extended beyond this moment.
+    max_until: Option<Instant>,
+    /// A std mutex: it is never held across an await.
+    state: Mutex<State>,
+    /// Extensions and the release take turns, so that the server sees them in the order in which they are counted
+    /// here. Held across awaits, hence tokio's.
+    turn: TurnMutex<()>,
+    /// Told when the lock is lost.
+    lost: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The lock counts as held until this moment.
+    valid_until: Instant,
+    /// Why it does not any more.
+    lost: Option<LostReason>,
+    /// Whether the guard is gone: nothing more is sent for the key but its release.
+    is_over: bool,
+    /// Where it stands in the schedule of renewals.
+    ticket: Option<Ticket>,
+}
+
+/// The loss is told this long before the validity is over; a timer is up to a millisecond late.
+const LEAD: Duration = Duration::from_millis(2);
+
+impl Lease {
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        name: Name,
+        key: Arc<str>,
+        owner: Arc<str>,
+        ttl: Duration,
+        (began, valid_until): (Instant, Instant),
+        max_hold: Option<Duration>,
+    ) -> Self {
+        let max_until = max_hold.and_then(|limit| began.checked_add(limit));
+        let valid_until = limited(valid_until, max_until);
+        let state = Mutex::new(State {
+            valid_until,
+            lost: None,
+            is_over: false,
+            ticket: None,
+        });
+        let (turn, lost) = (TurnMutex::new(()), Notify::new());
+        Self {
+            engine,
+            name,
+            key,
+            owner,
+            ttl,
+            began,
+            max_until,
+            state,
+            turn,
+            lost,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn valid_until(&self) -> Instant {
+        self.state().valid_until
+    }
+
+    /// Why the lock is not held any more; `None` while it is.
+    pub(crate) fn lost_reason(&self, now: Instant) -> Option<LostReason> {
+        let mut state = self.state();
+        if state.lost.is_none() && now >= state.valid_until {
+            let is_limit = self.max_until.is_some_and(|limit| now + LEAD >= limit);
+            state.lose(
+                &self.name,
+                if is_limit {
+                    LostReason::MaxHold
+                } else {
+                    LostReason::Expired
+                },
+            );
+        }
+        state.lost
+    }
+
+    /// Ends when the lock is lost, at the latest when its validity is over.
+    ///
+    /// It has a timer of its own, so it does not depend on whatever renews the lock.
+    pub(crate) async fn until_lost(&self) -> LostReason {
+        loop {
+            let lost = self.lost.notified();
+            if let Some(reason) = self.lost_reason(clock::now()) {
+                return reason;
+            }
+            tokio::select! {
+                () = lost => {}
+                () = sleep_until(self.valid_until().into()) => {}
+            }
+        }
+    }
+
+    /// Raises the lost signal.
+    pub(crate) fn lose(&self, reason: LostReason) {
+        self.state().lose(&self.name, reason);
+        self.lost.notify_waiters();
+    }
+
+    /// Notes where it stands in the schedule of renewals; returns where it stood.
+    pub(crate) fn set_ticket(&self, ticket: Option<Ticket>) -> Option<Ticket> {
+        std::mem::replace(&mut self.state().ticket, ticket)
+    }
+
+    /// Stops extensions, and waits for the one that is on its way.
+    pub(crate) async fn end(&self) {
+        self.state().is_over = true;
+        let _turn = self.turn.lock().await;
+    }
+
+    /// Stops extensions without waiting.
+    pub(crate) fn end_now(&self) {
+        self.state().is_over = true;
+    }
+
+    /// Whether renewing it still makes sense.
+    pub(crate) fn is_held(&self, now: Instant) -> bool {
+        self.lost_reason(now).is_none() && !self.state().is_over
+    }
+
+    /// Lets the lock live for `ttl` from now, at most to its `max_hold`.
+    pub(crate) async fn extend(&self, ttl: Duration) -> Result<(), Error> {
+        let _turn = self.turn.lock().await;
+        let now = clock::now();
+        if let Some(reason) = self.lost_reason(now) {
+            return Err(self.lost_error(reason));
+        }
+        if self.state().is_over {
+            return Err(Error::NotHeld {
+                name: self.name.as_str().to_owned(),
+            });
+        }
+        let allowed = self
+            .max_until
+            .map_or(ttl, |limit| limit.saturating_duration_since(now));
+        // Never beyond the local deadline: what comes back later than that is no extension.
+        let deadline = self.valid_until();
+        match self.engine.extend(&self.key, &self.owner, ttl.min(allowed)).await {
+            Ok(valid_until) if clock::now() < deadline => {
+                self.state().valid_until = limited(valid_until, self.max_until);
+                Ok(())
+            }
+            Ok(_) => Err(self.lost_error(self.lost_reason(clock::now()).unwrap_or(LostReason::Expired))),
+            Err(Lost {
+                verdict: Verdict::Refused,
+                ..
+            }) => {
+                self.lose(LostReason::Taken);
+                Err(self.lost_error(LostReason::Taken))
+            }
+            Err(lost) => Err(lost.into_unreachable(&self.name, &self.engine)),
+        }
+    }
+
+    pub(crate) fn lost_error(&self, reason: LostReason) -> Error {
+        Error::Lost {
+            name: self.name.as_str().to_owned(),
+            reason,
+        }
+    }
+}
+
+impl State {
+    fn lose(&mut self, name: &Name, reason: LostReason) {
+        if self.lost.is_none() {
+            self.lost = Some(reason);
+            if !self.is_over {
+                tracing::warn!(lock = name.as_str(), %reason, "lock lost");
+            }
+        }
+    }
+}
+
+/// The end of a validity, less the time it takes to tell, and at most the end of `max_hold`.
+fn limited(valid_until: Instant, max_until: Option<Instant>) -> Instant {
+    max_until.map_or(valid_until, |limit| limit.min(valid_until)) - LEAD
+}
+
+impl Lost {
+    /// The error of a round that too few nodes voted in.
+    pub(crate) fn into_unreachable(self, name: &Name, engine: &Engine) -> Error {
+        Error::QuorumUnreachable {
+            name: name.as_str().to_owned(),
+            granted: self.granted,
+            needed: engine.quorum().needed(),
+            nodes: engine.quorum().nodes(),
+            source: self.failures,
+        }
+    }
+}

@@ -1,0 +1,178 @@
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use crate::Error;
+use crate::background::on_any_executor;
+use crate::config::LockManagerBuilder;
+use crate::engine::Engine;
+use crate::keys::Keys;
+use crate::lock::LockRequest;
+use crate::renewal::Renewals;
+
+/// The way to the nodes: acquires locks and answers for them until they are released.
+///
+/// Cheap to clone; clones share everything. It may be used from any number of tokio runtimes and threads at once and
+/// outlives each of them: connections are made, and made anew, for each runtime that asks.
+#[derive(Clone)]
+pub struct LockManager {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    /// The nodes.
+    engine: Arc<Engine>,
+    /// How names become keys.
+    keys: Keys,
+    /// The TTL of locks that set none.
+    ttl: Duration,
+    /// The renewal of all held locks.
+    renewals: Arc<Renewals>,
+    /// Whether no more locks are acquired.
+    is_shut_down: AtomicBool,
+}
+
+/// What `#[redlock]` uses when no manager is named.
+static INSTALLED: OnceLock<LockManager> = OnceLock::new();
+
+/// Taken to install, so that the default is built once.
+static INSTALLING: Mutex<()> = Mutex::new(());
+
+/// The variable that names the nodes when nothing is installed.
+const NODES_VARIABLE: &str = "REDLOCK_NODES";
+
+/// The node when that variable is not set.
+const DEFAULT_NODE: &str = "redis://127.0.0.1:6379";
+
+impl LockManager {
+    /// Starts to configure a manager.
+    pub fn builder() -> LockManagerBuilder {
+        LockManagerBuilder::default()
+    }
+
+    pub(crate) fn new(engine: Arc<Engine>, keys: Keys, ttl: Duration) -> Self {
+        let inner = Inner {
+            engine,
+            keys,
+            ttl,
+            renewals: Arc::default(),
+            is_shut_down: AtomicBool::new(false),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// The manager of the nodes in the environment variable `REDLOCK_NODES` (URLs separated by commas) or, if that is
+    /// not set, of `redis://127.0.0.1:6379`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] for an empty variable or a URL that cannot be used.
+    pub fn from_env() -> Result<Self, Error> {
+        let nodes = match std::env::var(NODES_VARIABLE) {
+            Ok(nodes) => nodes,
+            Err(std::env::VarError::NotPresent) => DEFAULT_NODE.to_owned(),
+            Err(std::env::VarError::NotUnicode(_)) => {
+                let reason =
+                    format!("{NODES_VARIABLE} is not valid UTF-8; set it to URLs separated by commas");
+                return Err(Error::Config { reason });
+            }
+        };
+        let nodes: Vec<&str> = nodes
+            .split(',')
+            .map(str::trim)
+            .filter(|node| !node.is_empty())
+            .collect();
+        if nodes.is_empty() {
+            let reason = format!(
+                "{NODES_VARIABLE} is set but names no node; set it to URLs separated by commas, such as {DEFAULT_NODE}, \
+                 or unset it"
+            );
+            return Err(Error::Config { reason });
+        }
+        Self::builder().nodes(nodes).build()
+    }
+
+    /// Makes this the manager of every `#[redlock]` function that names none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] if one is installed already, by an earlier call or because an annotated function was called
+    /// before and took the default.
+    pub fn install(&self) -> Result<(), Error> {
+        let _installing = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
+        INSTALLED.set(self.clone()).map_err(|_| Error::Config {
+            reason: "a lock manager is installed already; install yours once, before the first call of an annotated \
+                     function"
+                .to_owned(),
+        })
+    }
+
+    /// A lock to be acquired. The name is any UTF-8 without control characters, up to 512 bytes.
+    pub fn lock(&self, name: impl Into<String>) -> LockRequest {
+        LockRequest::new(self.clone(), name.into())
+    }
+
+    /// Acquires no more locks from now on, and waits until every release that is on its way is confirmed, or was given up
+    /// after two minutes. Locks that are held stay held until their guards are dropped.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the releases go on, and no locks are acquired after the first poll.
+    pub async fn shutdown(&self) {
+        self.inner.is_shut_down.store(true, Ordering::Release);
+        on_any_executor(self.inner.engine.debts().settled()).await;
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.inner.engine
+    }
+
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.inner.keys
+    }
+
+    pub(crate) fn ttl(&self) -> Duration {
+        self.inner.ttl
+    }
+
+    pub(crate) fn renewals(&self) -> &Arc<Renewals> {
+        &self.inner.renewals
+    }
+
+    pub(crate) fn is_shut_down(&self) -> bool {
+        self.inner.is_shut_down.load(Ordering::Acquire)
+    }
+}
+
+/// The installed manager; the default one is made if there is none.
+pub(crate) fn installed() -> Result<LockManager, Error> {
+    if let Some(manager) = INSTALLED.get() {
+        return Ok(manager.clone());
+    }
+    let _installing = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
+    match INSTALLED.get() {
+        Some(manager) => Ok(manager.clone()),
+        None => {
+            let manager = LockManager::from_env()?;
+            Ok(INSTALLED.get_or_init(|| manager).clone())
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.renewals.end();
+    }
+}
+
+impl fmt::Debug for LockManager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LockManager")
+            .field("nodes", &self.inner.engine)
+            .field("ttl", &self.inner.ttl)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,409 @@
+//! Connections to one server: one for each tokio runtime that uses it, made lazily, watched and made anew.
+//!
+//! A connection's driver is a task of the runtime that made it. A manager outlives runtimes (each `#[tokio::test]`
+//! is one), so every runtime gets a connection of its own, and nothing hops between threads on the way to a lock.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, ProtocolVersion, PushKind, RedisError};
+use tokio::runtime::{Handle, Id};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep, sleep_until, timeout};
+
+use super::ConnectionId;
+use super::redis::SCRIPTS;
+use crate::clock;
+use crate::protocol::Backoff;
+
+/// How many commands wait for one connection before a sender does; far above the waiters of one process.
+const QUEUE: usize = 1024;
+
+/// Pauses between attempts to connect: the first, and the longest.
+const RECONNECT: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+
+/// An attempt to connect that somebody waits for is made this long after the last one at the latest.
+const WANTED: Duration = Duration::from_millis(100);
+
+/// A connection that has not answered for this many node timeouts is closed and made anew.
+const DEAD_AFTER_TIMEOUTS: u32 = 10;
+
+/// How to reach a server.
+#[derive(Clone)]
+pub(crate) struct Dial {
+    /// Address and credentials.
+    client: Client,
+    /// The URL without credentials.
+    label: Arc<str>,
+    /// How long a reply may take.
+    node_timeout: Duration,
+    /// How long it may take to connect, TLS and authentication included.
+    connect_timeout: Duration,
+}
+
+impl std::fmt::Debug for Dial {
+    /// Without the client, which knows the password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dial")
+            .field("label", &self.label)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An open connection.
+#[derive(Clone)]
+pub(crate) struct Live {
+    /// Shared by everybody on its runtime.
+    pub(crate) connection: MultiplexedConnection,
+    /// By which number the server knows it, if it told.
+    pub(crate) id: Option<ConnectionId>,
+    /// Whether a reply is overdue, so that nothing more is sent for now.
+    is_late: Arc<AtomicBool>,
+    /// Which of the connections that its task made this is; an old one must not end a new one.
+    generation: u64,
+    /// Tells the task that keeps the connection.
+    events: mpsc::WeakUnboundedSender<Event>,
+}
+
+/// What the task that keeps a connection is told.
+#[derive(Debug, PartialEq, Eq)]
+enum Event {
+    /// The connection with this number, counted by the task itself, ended.
+    Broken(u64),
+    /// A reply did not come in time.
+    Overdue,
+    /// Somebody wants a connection that is not there.
+    Wanted,
+}
+
+/// What can be had from a server at this moment.
+pub(crate) enum Now {
+    /// An open connection.
+    Up(Live),
+    /// No connection, and why.
+    Down(Arc<str>),
+    /// The first attempt to connect is under way.
+    Connecting(Arc<Link>),
+}
+
+/// The connection of one runtime.
+#[derive(Debug)]
+pub(crate) struct Link {
+    /// Written by the task that keeps the connection.
+    state: watch::Receiver<State>,
+    /// Read by that task, which ends when this is dropped.
+    events: mpsc::UnboundedSender<Event>,
+}
+
+#[derive(Clone)]
+enum State {
+    /// Nobody knows yet whether the server can be reached.
+    Connecting,
+    /// Connected.
+    Up(Live),
+    /// Not connected, and why; being tried again.
+    Down(Arc<str>),
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Connecting => f.write_str("Connecting"),
+            Self::Up(_) => f.write_str("Up"),
+            Self::Down(reason) => write!(f, "Down({reason})"),
+        }
+    }
+}
+
+/// All connections to one server.
+#[derive(Debug)]
+pub(crate) struct Links {
+    /// How to make one.
+    dial: Dial,
+    /// Those that were made. A std lock: it is never held across an await.
+    by_runtime: RwLock<HashMap<Id, Arc<Link>>>,
+}
+
+impl Links {
+    pub(crate) fn new(dial: Dial) -> Self {
+        Self {
+            dial,
+            by_runtime: RwLock::default(),
+        }
+    }
+
+    pub(crate) fn label(&self) -> &str {
+        &self.dial.label
+    }
+
+    /// What the current runtime can have; starts to connect if nobody did.
+    pub(crate) fn now(&self) -> Now {
+        let link = self.link();
+        let state = link.state.borrow();
+        match &*state {
+            State::Up(live) if live.is_late.load(Ordering::Acquire) => {
+                Now::Down(Arc::from("it has not answered an earlier command in time"))
+            }
+            State::Up(live) => Now::Up(live.clone()),
+            State::Down(reason) => {
+                let _ = link.events.send(Event::Wanted);
+                Now::Down(Arc::clone(reason))
+            }
+            State::Connecting => {
+                drop(state);
+                Now::Connecting(link)
+            }
+        }
+    }
+
+    /// How long it may take to connect.
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        self.dial.connect_timeout
+    }
+
+    /// Stops sending on the current runtime's connection until it answers again.
+    pub(crate) fn overdue(&self) {
+        let link = self.link();
+        if let State::Up(live) = &*link.state.borrow() {
+            if !live.is_late.swap(true, Ordering::AcqRel) {
+                let _ = link.events.send(Event::Overdue);
+            }
+        }
+    }
+
+    fn link(&self) -> Arc<Link> {
+        let runtime = Handle::current();
+        let links = self.by_runtime.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(link) = links.get(&runtime.id()) {
+            return Arc::clone(link);
+        }
+        drop(links);
+
+        let mut links = self.by_runtime.write().unwrap_or_else(PoisonError::into_inner);
+        // The tasks of runtimes that have ended are gone, and with them the receivers of their events.
+        links.retain(|_, link| !link.events.is_closed());
+        Arc::clone(
+            links
+                .entry(runtime.id())
+                .or_insert_with(|| Arc::new(Link::start(self.dial.clone(), &runtime))),
+        )
+    }
+}
+
+impl Link {
+    fn start(dial: Dial, runtime: &Handle) -> Self {
+        let (events, received) = mpsc::unbounded_channel();
+        let (written, state) = watch::channel(State::Connecting);
+        runtime.spawn(keep_connected(dial, events.downgrade(), received, written));
+        Self { state, events }
+    }
+
+    /// The connection, once the first attempt to make it has ended.
+    pub(crate) async fn connected(&self) -> Result<Live, Arc<str>> {
+        let mut state = self.state.clone();
+        match state
+            .wait_for(|state| !matches!(state, State::Connecting))
+            .await
+            .as_deref()
+        {
+            Ok(State::Up(live)) => Ok(live.clone()),
+            Ok(State::Down(reason)) => Err(Arc::clone(reason)),
+            Ok(State::Connecting) | Err(_) => Err(Arc::from("its tokio runtime has ended")),
+        }
+    }
+}
+
+impl Live {
+    /// Tells that this connection answered with its end.
+    pub(crate) fn note_broken(&self) {
+        self.is_late.store(true, Ordering::Release);
+        if let Some(events) = self.events.upgrade() {
+            let _ = events.send(Event::Broken(self.generation));
+        }
+    }
+}
+
+/// Keeps one connection until nobody can use it any more: makes it, watches it, makes it anew.
+///
+/// There is one such task for each server and runtime, so at most one attempt to connect is under way.
+async fn keep_connected(
+    dial: Dial,
+    events: mpsc::WeakUnboundedSender<Event>,
+    mut received: mpsc::UnboundedReceiver<Event>,
+    state: watch::Sender<State>,
+) {
+    let mut previous = None;
+    let mut pauses = reconnect_pauses();
+    for generation in 0.. {
+        let is_first = matches!(*state.borrow(), State::Connecting);
+        match timeout(dial.connect_timeout, dial.connect(previous, generation, &events)).await {
+            Ok(Ok(live)) => {
+                if !is_first {
+                    tracing::info!(node = %dial.label, "connected again");
+                }
+                previous = live.id;
+                pauses = reconnect_pauses();
+                state.send_replace(State::Up(live.clone()));
+                let Some(reason) = dial.attend(live, &mut received).await else {
+                    return;
+                };
+                tracing::warn!(node = %dial.label, %reason, "connection lost");
+                state.send_replace(State::Down(reason));
+            }
+            Ok(Err(error)) => dial.note_unreachable(&state, error.to_string()),
+            Err(_) => {
+                dial.note_unreachable(&state, format!("no connection within {:?}", dial.connect_timeout));
+            }
+        }
+        if !pause(pauses.next().unwrap_or(RECONNECT.1), &mut received).await {
+            return;
+        }
+    }
+}
+
+fn reconnect_pauses() -> Backoff {
+    Backoff::new(RECONNECT.0, RECONNECT.1, crate::entropy::seed())
+}
+
+/// Waits before the next attempt, less long if somebody wants the connection; says whether one is still needed.
+async fn pause(pause: Duration, received: &mut mpsc::UnboundedReceiver<Event>) -> bool {
+    let began = clock::now();
+    let mut until = began + pause;
+    loop {
+        tokio::select! {
+            () = sleep_until(until.into()) => return true,
+            event = received.recv() => match event {
+                None => return false,
+                Some(Event::Wanted) => until = until.min(began + WANTED),
+                Some(Event::Broken(_) | Event::Overdue) => {}
+            },
+        }
+    }
+}
+
+impl Dial {
+    pub(crate) fn new(
+        client: Client,
+        label: &str,
+        node_timeout: Duration,
+        connect_timeout: Duration,
+    ) -> Self {
+        Self {
+            client,
+            label: Arc::from(label),
+            node_timeout,
+            connect_timeout,
+        }
+    }
+
+    fn note_unreachable(&self, state: &watch::Sender<State>, reason: String) {
+        let is_news = !matches!(&*state.borrow(), State::Down(_));
+        if is_news {
+            tracing::warn!(node = %self.label, %reason, "node cannot be reached");
+        }
+        state.send_replace(State::Down(reason.into()));
+    }
+
+    /// Connects, ends what the previous connection may still carry, and loads the scripts.
+    async fn connect(
+        &self,
+        previous: Option<ConnectionId>,
+        generation: u64,
+        events: &mpsc::WeakUnboundedSender<Event>,
+    ) -> Result<Live, RedisError> {
+        let mut connection = match self
+            .open(ProtocolVersion::RESP3, Some((generation, events.clone())))
+            .await
+        {
+            // Servers before version 6, and some proxies: nothing tells us there when a connection ends, so the
+            // first command that fails does.
+            Err(error) if error.kind() == ErrorKind::RESP3NotSupported => {
+                self.open(ProtocolVersion::RESP2, None).await?
+            }
+            opened => opened?,
+        };
+        let mut handshake = Pipeline::new();
+        handshake.cmd("CLIENT").arg("ID");
+        for script in &*SCRIPTS {
+            handshake.cmd("SCRIPT").arg("LOAD").arg(script.code);
+        }
+        if let Some(ConnectionId(id)) = previous {
+            handshake.cmd("CLIENT").arg("KILL").arg("ID").arg(id);
+        }
+        let commands = handshake.len();
+        let answers = connection.send_packed_commands(&handshake, 0, commands).await?;
+        // Where the server's rules forbid one of these, locks work all the same: a script that is not loaded is
+        // sent with its first use, and what an old connection carries ends with its TTL.
+        let id = match answers.first() {
+            Some(redis::Value::Int(id)) => Some(ConnectionId(*id)),
+            _ => None,
+        };
+        Ok(Live {
+            connection,
+            id,
+            is_late: Arc::default(),
+            generation,
+            events: events.clone(),
+        })
+    }
+
+    async fn open(
+        &self,
+        protocol: ProtocolVersion,
+        pushes: Option<(u64, mpsc::WeakUnboundedSender<Event>)>,
+    ) -> Result<MultiplexedConnection, RedisError> {
+        let info = self.client.get_connection_info().clone();
+        let settings = info.redis_settings().clone().set_protocol(protocol);
+        let client = Client::open(info.set_redis_settings(settings))?;
+        let mut config = AsyncConnectionConfig::new()
+            .set_connection_timeout(None)
+            .set_response_timeout(None)
+            .set_pipeline_buffer_size(QUEUE);
+        if let Some((generation, events)) = pushes {
+            config = config.set_push_sender(move |push: redis::PushInfo| {
+                if let (PushKind::Disconnection, Some(events)) = (push.kind, events.upgrade()) {
+                    let _ = events.send(Event::Broken(generation));
+                }
+                Ok::<(), redis::aio::SendError>(())
+            });
+        }
+        client.get_multiplexed_async_connection_with_config(&config).await
+    }
+
+    /// Watches an open connection; returns why it ended, or `None` when nobody needs it any more.
+    async fn attend(
+        &self,
+        mut live: Live,
+        received: &mut mpsc::UnboundedReceiver<Event>,
+    ) -> Option<Arc<str>> {
+        loop {
+            match received.recv().await? {
+                Event::Broken(generation) if generation == live.generation => {
+                    return Some(Arc::from("the connection was closed"));
+                }
+                Event::Broken(_) | Event::Wanted => {}
+                Event::Overdue => {
+                    // Replies come in the order of the commands, so the answer to this one says that all of those
+                    // before it have been answered.
+                    let mut ping = Cmd::new();
+                    ping.arg("PING");
+                    let patience = self.node_timeout * DEAD_AFTER_TIMEOUTS;
+                    tokio::select! {
+                        answer = live.connection.send_packed_command(&ping) => {
+                            if let Err(error) = answer {
+                                return Some(error.to_string().into());
+                            }
+                        }
+                        () = sleep(patience) => {
+                            return Some(format!("no answer for {patience:?}").into());
+                        }
+                    }
+                    live.is_late.store(false, Ordering::Release);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! One voter.
+
+pub(crate) mod connection;
+pub(crate) mod memory;
+pub(crate) mod redis;
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// One independent master that votes on who holds a lock.
+pub(crate) trait Node: Debug + Send + Sync {
+    /// The node's URL, without credentials.
+    fn label(&self) -> &str;
+
+    /// Puts a command to the node.
+    ///
+    /// The command is handed over when the reply is polled for the first time. From then on the reply must be
+    /// polled to its end, by whomever: a reply that is dropped leaves open whether the command was sent. It has
+    /// no deadline of its own; it ends when the node answers or the connection is closed.
+    fn ask(&self, command: Arc<Command>) -> PendingReply;
+
+    /// Tells the node that a reply did not come in time. Until it answers again it votes "no" at once.
+    fn overdue(&self);
+}
+
+/// A reply that is on its way.
+pub(crate) struct PendingReply {
+    /// Ends with the reply.
+    reply: Pin<Box<dyn Future<Output = Reply> + Send>>,
+    /// How much longer than usual it may take, because a connection is being made for it.
+    extra_patience: Duration,
+}
+
+impl PendingReply {
+    pub(crate) fn new(reply: impl Future<Output = Reply> + Send + 'static) -> Self {
+        Self {
+            reply: Box::pin(reply),
+            extra_patience: Duration::ZERO,
+        }
+    }
+
+    pub(crate) fn with_extra_patience(self, extra_patience: Duration) -> Self {
+        Self {
+            extra_patience,
+            ..self
+        }
+    }
+
+    pub(crate) fn extra_patience(&self) -> Duration {
+        self.extra_patience
+    }
+}
+
+impl Future for PendingReply {
+    type Output = Reply;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply> {
+        self.reply.as_mut().poll(cx)
+    }
+}
+
+/// One request of one owner for one key.
+#[derive(Debug)]
+pub(crate) struct Command {
+    /// What to do with the key.
+    pub(crate) action: Action,
+    /// The key, the same on every node.
+    pub(crate) key: Arc<str>,
+    /// The owner's value.
+    pub(crate) owner: Arc<str>,
+    /// Set when nobody wants the command any more: a node that has not sent it yet then does not.
+    recalled: AtomicBool,
+}
+
+impl Command {
+    pub(crate) fn new(action: Action, key: &Arc<str>, owner: &Arc<str>) -> Arc<Self> {
+        let (key, owner) = (Arc::clone(key), Arc::clone(owner));
+        Arc::new(Self {
+            action,
+            key,
+            owner,
+            recalled: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn recall(&self) {
+        self.recalled.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_recalled(&self) -> bool {
+        self.recalled.load(Ordering::Acquire)
+    }
+}
+
+/// What a command does with its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Set the key to the owner's value if it does not exist.
+    Acquire {
+        /// How long the key lives.
+        ttl: Duration,
+    },
+    /// Let the key live for the TTL from now, if it has the owner's value.
+    Extend {
+        /// How long the key lives from now.
+        ttl: Duration,
+    },
+    /// Delete the key, if it has the owner's value.
+    Release {
+        /// If not zero, let the key live for this much longer instead of deleting it.
+        keep: Duration,
+        /// A connection whose commands may still be travelling: it is killed first, so that none of them can be
+        /// applied behind this release.
+        behind: Option<ConnectionId>,
+    },
+}
+
+/// The number by which a server knows a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ConnectionId(pub(crate) i64);
+
+/// A node's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reply {
+    /// It was done.
+    Done,
+    /// It was not done: the key has another value, or none.
+    NotOurs {
+        /// How long the other owner's key lives, if the node said so.
+        remaining: Option<Duration>,
+    },
+    /// No vote.
+    Failed(Failure),
+}
+
+/// Why a node did not vote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// For people; without credentials.
+    pub(crate) reason: Arc<str>,
+    /// What is known about the command.
+    pub(crate) delivery: Delivery,
+}
+
+/// What is known about a command that was not answered with a vote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    /// It never left this process.
+    NotSent,
+    /// The node answered it with an error. An error after a write leaves the write.
+    Answered,
+    /// It was handed to this connection, which ended before the answer came.
+    Unknown(Option<ConnectionId>),
+}
+
+impl Reply {
+    pub(crate) fn not_sent(reason: impl Into<Arc<str>>) -> Self {
+        Self::Failed(Failure {
+            reason: reason.into(),
+            delivery: Delivery::NotSent,
+        })
+    }
+}

@@ -1,0 +1,20 @@
+//! The decisions of the lock, as functions of votes and time.
+//!
+//! Nothing here sleeps, sends or reads a clock: `now` and seeds are arguments. So every rule can be tried a
+//! million times with a simulated clock and simulated nodes.
+
+mod backoff;
+mod ledger;
+mod nodes;
+mod quorum;
+mod retry;
+mod round;
+mod validity;
+
+pub use backoff::Backoff;
+pub use ledger::{Fate, Ledger};
+pub use nodes::NodeSet;
+pub use quorum::Quorum;
+pub use retry::{Next, next_step};
+pub use round::{Ballot, Round, Verdict};
+pub use validity::{LONGEST_TTL, SHORTEST_TTL, drift, patience, renewal_due, valid_until};

@@ -1,0 +1,67 @@
+/// A set of nodes, by their position in the configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeSet(u64);
+
+impl NodeSet {
+    /// How many nodes a set can tell apart, and with it the largest configuration.
+    pub const CAPACITY: usize = 64;
+
+    /// The set of the first `count` nodes.
+    #[must_use]
+    pub fn first(count: usize) -> Self {
+        (0..count).collect()
+    }
+
+    /// Adds a node; says whether it was not yet in the set.
+    pub fn insert(&mut self, node: usize) -> bool {
+        let is_new = !self.contains(node);
+        self.0 |= 1 << node;
+        is_new
+    }
+
+    /// Takes a node out; says whether it was in the set.
+    pub fn remove(&mut self, node: usize) -> bool {
+        let was_in = self.contains(node);
+        self.0 &= !(1 << node);
+        was_in
+    }
+
+    /// Whether a node is in the set.
+    #[must_use]
+    pub const fn contains(self, node: usize) -> bool {
+        self.0 & (1 << node) != 0
+    }
+
+    /// How many nodes are in the set.
+    #[must_use]
+    pub const fn len(self) -> usize {
+        self.0.count_ones() as usize
+    }
+
+    /// Whether no node is in the set.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The nodes of this set that are not in the other.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// The nodes, in the order of the configuration.
+    pub fn iter(self) -> impl Iterator<Item = usize> {
+        (0..Self::CAPACITY).filter(move |&node| self.contains(node))
+    }
+}
+
+impl FromIterator<usize> for NodeSet {
+    fn from_iter<I: IntoIterator<Item = usize>>(nodes: I) -> Self {
+        let mut set = Self::default();
+        for node in nodes {
+            set.insert(node);
+        }
+        set
+    }
+}

@@ -1,0 +1,178 @@
+//! Extends held locks until their guards are gone.
+//!
+//! One task and one timer for all locks of a manager. It runs on the background runtime with connections of its own,
+//! so a body that computes without awaiting does not starve it, whatever runtime that body is on.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tokio::time::sleep_until;
+
+use crate::background::background;
+use crate::error::LostReason;
+use crate::lease::Lease;
+use crate::protocol::{Backoff, renewal_due};
+use crate::{Error, clock, entropy};
+
+/// When which lock is to be extended.
+#[derive(Debug, Default)]
+pub(crate) struct Renewals {
+    /// A std mutex: it is never held across an await.
+    schedule: Mutex<Schedule>,
+    /// Wakes the task for something that is due before what it sleeps for.
+    earlier: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Schedule {
+    /// The locks by the moment they are due; the number keeps equal moments apart.
+    due: BTreeMap<Ticket, Arc<Lease>>,
+    /// The moment for which the task's timer is set; `None` if it sleeps without one, or does not run.
+    armed: Option<Instant>,
+    /// The number of the next entry.
+    next: u64,
+    /// Whether the task was started.
+    is_running: bool,
+    /// Whether the manager is gone.
+    is_over: bool,
+}
+
+/// An entry in the schedule.
+pub(crate) type Ticket = (Instant, u64);
+
+impl Renewals {
+    fn schedule(&self) -> MutexGuard<'_, Schedule> {
+        self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Renews a lock from now on, a third of its TTL after each success.
+    pub(crate) fn start(self: &Arc<Self>, lease: &Arc<Lease>) {
+        self.add(renewal_due(lease.began, lease.ttl), Arc::clone(lease));
+    }
+
+    fn add(self: &Arc<Self>, moment: Instant, lease: Arc<Lease>) {
+        let mut schedule = self.schedule();
+        let ticket = (moment, schedule.next);
+        schedule.next += 1;
+        lease.set_ticket(Some(ticket));
+        schedule.due.insert(ticket, lease);
+        let is_earlier = schedule.armed.is_none_or(|armed| moment < armed);
+        if !schedule.is_running {
+            schedule.is_running = true;
+            background().spawn(run(Arc::clone(self)));
+        } else if is_earlier {
+            schedule.armed = Some(moment);
+            self.earlier.notify_one();
+        }
+    }
+
+    /// Forgets a lock whose guard is gone.
+    pub(crate) fn stop(&self, lease: &Lease) {
+        if let Some(ticket) = lease.set_ticket(None) {
+            self.schedule().due.remove(&ticket);
+        }
+    }
+
+    /// Ends the task.
+    pub(crate) fn end(&self) {
+        self.schedule().is_over = true;
+        self.earlier.notify_one();
+    }
+}
+
+/// The task: sleeps until the next lock is due, and extends all that are.
+async fn run(renewals: Arc<Renewals>) {
+    loop {
+        let (due, next) = {
+            let mut schedule = renewals.schedule();
+            if schedule.is_over {
+                return;
+            }
+            let later = schedule.due.split_off(&(clock::now(), u64::MAX));
+            let due = std::mem::replace(&mut schedule.due, later);
+            schedule.armed = schedule.due.first_key_value().map(|(ticket, _)| ticket.0);
+            (due, schedule.armed)
+        };
+        for lease in due.into_values() {
+            tokio::spawn(
+                Renewal {
+                    renewals: Arc::clone(&renewals),
+                    lease: Some(lease),
+                }
+                .run(),
+            );
+        }
+        match next {
+            None => renewals.earlier.notified().await,
+            Some(moment) => tokio::select! {
+                () = sleep_until(moment.into()) => {}
+                () = renewals.earlier.notified() => {}
+            },
+        }
+    }
+}
+
+/// The extension of one lock, tried until it succeeds or the validity is over. However it ends, a panic included, the
+/// lock is either scheduled again or told to be lost.
+struct Renewal {
+    /// Where the next one is scheduled.
+    renewals: Arc<Renewals>,
+    /// The lock; taken out when it needs no more from here.
+    lease: Option<Arc<Lease>>,
+}
+
+/// Pauses between two tries of an extension, as parts of the TTL: the first, and the longest.
+const PAUSE_PARTS: (u32, u32) = (60, 12);
+
+impl Renewal {
+    async fn run(mut self) {
+        let Some(lease) = self.lease.clone() else { return };
+        let longest = lease.ttl / PAUSE_PARTS.1;
+        let mut pauses = Backoff::new(lease.ttl / PAUSE_PARTS.0, longest, entropy::seed());
+        while lease.is_held(clock::now()) {
+            let began = clock::now();
+            // An explicit extension may reach further than a renewal would.
+            let due = renewal_due(began, lease.ttl);
+            let enough = lease
+                .valid_until()
+                .checked_sub(lease.ttl)
+                .is_some_and(|begin| begin >= began);
+            match if enough {
+                Ok(())
+            } else {
+                lease.extend(lease.ttl).await
+            } {
+                Ok(()) => {
+                    self.lease = None;
+                    self.renewals.add(due, Arc::clone(&lease));
+                    // The guard may have gone meanwhile, and found nothing to take out.
+                    if !lease.is_held(clock::now()) {
+                        self.renewals.stop(&lease);
+                    }
+                    return;
+                }
+                Err(Error::QuorumUnreachable { source, .. }) => {
+                    tracing::debug!(lock = lease.name.as_str(), %source, "extension failed, trying again");
+                    let pause = pauses.next().unwrap_or(longest).max(Duration::from_millis(1));
+                    sleep_until((clock::now() + pause).into()).await;
+                }
+                Err(_) => break,
+            }
+        }
+        self.lease = None;
+        // Whoever waits for the loss has a timer of his own; this is for the log.
+        if let Some(reason) = lease.lost_reason(clock::now()) {
+            lease.lose(reason);
+        }
+    }
+}
+
+impl Drop for Renewal {
+    fn drop(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            lease.lose(LostReason::RenewalEnded);
+        }
+    }
+}
