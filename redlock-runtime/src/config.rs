@@ -50,10 +50,7 @@ impl LockManagerBuilder {
         I: IntoIterator,
         I::Item: Into<String>,
     {
-        Self {
-            nodes: nodes.into_iter().map(Into::into).collect(),
-            ..self
-        }
+        Self { nodes: nodes.into_iter().map(Into::into).collect(), ..self }
     }
 
     /// How long a key outlives a holder that crashed, from 10 ms to a year, for locks that set no TTL of their own.
@@ -70,19 +67,13 @@ impl LockManagerBuilder {
 
     /// How long it may take to connect to a node, authentication included. Default: 1 s.
     pub fn connect_timeout(self, connect_timeout: Duration) -> Self {
-        Self {
-            connect_timeout,
-            ..self
-        }
+        Self { connect_timeout, ..self }
     }
 
     /// What stands before a lock's name in its key. Default: `redlock:ConfigurableLock.`, which configurable-redlock (Python)
     /// uses, so that both exclude each other.
     pub fn lock_prefix(self, prefix: impl Into<String>) -> Self {
-        Self {
-            lock_prefix: Some(prefix.into()),
-            ..self
-        }
+        Self { lock_prefix: Some(prefix.into()), ..self }
     }
 
     /// Checks every setting. Connects to nothing: connections are made by the first lock.
@@ -92,14 +83,9 @@ impl LockManagerBuilder {
     /// [`Error::Config`] for no nodes, too many, the same one twice, a URL that cannot be read, and times out of bounds.
     pub fn build(self) -> Result<LockManager, Error> {
         check_ttl("ttl", self.ttl)?;
-        for (setting, value) in [
-            ("node_timeout", self.node_timeout),
-            ("connect_timeout", self.connect_timeout),
-        ] {
+        for (setting, value) in [("node_timeout", self.node_timeout), ("connect_timeout", self.connect_timeout)] {
             if value.is_zero() || value > LONGEST_TTL {
-                return config_error(format!(
-                    "a {setting} of {value:?} is not possible; use more than zero"
-                ));
+                return config_error(format!("a {setting} of {value:?} is not possible; use more than zero"));
             }
         }
         let Some(quorum) = Quorum::of(self.nodes.len()) else {
@@ -109,30 +95,16 @@ impl LockManagerBuilder {
                 self.nodes.len()
             ));
         };
-        let nodes: Vec<_> = self
-            .nodes
-            .iter()
-            .map(|url| self.node(url))
-            .collect::<Result<_, _>>()?;
+        let nodes: Vec<_> = self.nodes.iter().map(|url| self.node(url)).collect::<Result<_, _>>()?;
         let mut seen = HashSet::new();
-        if let Some(twice) = nodes
-            .iter()
-            .find(|node| !is_anonymous(&***node) && !seen.insert(node.label()))
-        {
+        if let Some(twice) = nodes.iter().find(|node| !is_anonymous(&***node) && !seen.insert(node.label())) {
             return config_error(format!(
                 "node {} is given twice; a majority counts independent nodes, so name each once",
                 twice.label()
             ));
         }
-        let keys = self
-            .lock_prefix
-            .as_deref()
-            .map_or_else(Keys::default, Keys::with_lock_prefix);
-        Ok(LockManager::new(
-            Engine::new(nodes, quorum, self.node_timeout),
-            keys,
-            self.ttl,
-        ))
+        let keys = self.lock_prefix.as_deref().map_or_else(Keys::default, Keys::with_lock_prefix);
+        Ok(LockManager::new(Engine::new(nodes, quorum, self.node_timeout), keys, self.ttl))
     }
 
     fn node(&self, url: &str) -> Result<Arc<dyn Node>, Error> {
@@ -172,14 +144,7 @@ impl fmt::Debug for LockManagerBuilder {
     /// Without passwords.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LockManagerBuilder")
-            .field(
-                "nodes",
-                &self
-                    .nodes
-                    .iter()
-                    .map(|url| without_credentials(url))
-                    .collect::<Vec<_>>(),
-            )
+            .field("nodes", &self.nodes.iter().map(|url| without_credentials(url)).collect::<Vec<_>>())
             .field("ttl", &self.ttl)
             .field("node_timeout", &self.node_timeout)
             .field("connect_timeout", &self.connect_timeout)
@@ -204,11 +169,7 @@ pub(crate) fn without_credentials(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
     let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
     let rest = rest.split_once(['?', '#']).map_or(rest, |(path, _)| path);
-    if scheme.is_empty() {
-        rest.to_owned()
-    } else {
-        format!("{scheme}://{rest}")
-    }
+    if scheme.is_empty() { rest.to_owned() } else { format!("{scheme}://{rest}") }
 }
 
 /// Nodes without a name are all different.
@@ -225,11 +186,7 @@ mod tests {
     use super::*;
 
     fn check(nodes: &[&str], expect: &str) {
-        let error = LockManager::builder()
-            .nodes(nodes.iter().copied())
-            .build()
-            .unwrap_err()
-            .to_string();
+        let error = LockManager::builder().nodes(nodes.iter().copied()).build().unwrap_err().to_string();
         assert!(error.contains(expect), "{error}");
         assert!(!error.contains("secret"), "{error}");
     }
@@ -239,10 +196,7 @@ mod tests {
         check(&[], "needs 1 to 64 nodes and was given 0");
         check(&["memory://"; 65], "was given 65");
         check(&["memory://a", "memory://a"], "memory://a is given twice");
-        check(
-            &["redis://u:secret@h:1", "redis://h:1"],
-            "redis://h:1 is given twice",
-        );
+        check(&["redis://u:secret@h:1", "redis://h:1"], "redis://h:1 is given twice");
         check(&["localhost:6379"], "is not a URL of a Redis node");
         check(&["redis://u:secret@host:port"], "cannot be read as a URL");
         check(&["http://u:secret@host"], "is not a URL of a Redis node");

@@ -1,9 +1,11 @@
 //! Runs the body of an annotated function under its lock, and releases the lock behind it.
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use crate::Error;
+use crate::deadlock::{LockId, within};
 use crate::guard::LockGuard;
 use crate::outcome::{Keep, OnLost, Outcome, Rules, Verdict};
 
@@ -12,24 +14,31 @@ type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// A call after its attempt to acquire the lock, successful or not.
 #[must_use = "the lock is released when this is dropped"]
 pub struct Entered {
-    name: String,
+    lock: Arc<LockId>,
     attempt: Arc<Attempt>,
+    /// Whether the body asks for the lock itself, at its `require_lock!`.
+    is_split: bool,
 }
 
 /// What the call and its body share.
 struct Attempt {
     held: Result<LockGuard, Error>,
+    /// Whether a body without the lock has come to its `require_lock!`.
+    is_refused: AtomicBool,
 }
 
 /// The body's share of an attempt. It goes with the body, so the guard outlives everything in the body.
 pub struct Access(Arc<Attempt>);
 
 impl Entered {
-    pub(crate) fn new(name: String, held: Result<LockGuard, Error>) -> Self {
-        Self {
-            name,
-            attempt: Arc::new(Attempt { held }),
-        }
+    pub(crate) fn new(lock: Arc<LockId>, held: Result<LockGuard, Error>) -> Self {
+        let attempt = Attempt { held, is_refused: AtomicBool::new(false) };
+        Self { lock, attempt: Arc::new(attempt), is_split: false }
+    }
+
+    /// The body has a `require_lock!`, before which it runs in any case.
+    pub fn split(self) -> Self {
+        Self { is_split: true, ..self }
     }
 
     /// A share for the body.
@@ -38,9 +47,20 @@ impl Entered {
         Access(Arc::clone(&self.attempt))
     }
 
-    /// Why the lock was not acquired; `None` if it was.
+    /// Why the body ends here, or does not begin.
     fn refusal(&self) -> Option<Error> {
-        self.attempt.held.as_ref().err().cloned()
+        match &self.attempt.held {
+            Err(error) if !self.is_split || self.attempt.is_refused.load(Ordering::Relaxed) => Some(error.clone()),
+            Ok(_) | Err(_) => None,
+        }
+    }
+
+    /// Runs a part of the body as what it is: inside the lock, if it was acquired.
+    fn within<T>(&self, body: impl FnOnce() -> T) -> T {
+        match &self.attempt.held {
+            Ok(_) => within(&self.lock, body),
+            Err(_) => body(),
+        }
     }
 
     /// Resolves when the lock is lost.
@@ -56,13 +76,37 @@ impl Entered {
 }
 
 impl Access {
-    /// The guard of the running body.
+    /// The guard of a running body that is not split.
     #[must_use]
     pub fn guard(&self) -> &LockGuard {
         match &self.0.held {
             Ok(guard) => guard,
             Err(_) => unreachable!("the body runs only with its lock"),
         }
+    }
+
+    /// The guard at an async body's `require_lock!`. Without the lock the body is dropped at this await.
+    pub async fn require(&self) -> &LockGuard {
+        match &self.0.held {
+            Ok(guard) => guard,
+            Err(_) => {
+                self.0.is_refused.store(true, Ordering::Relaxed);
+                std::future::pending().await
+            }
+        }
+    }
+
+    /// The guard at a sync body's `require_lock!`, or what the body returns there.
+    ///
+    /// # Errors
+    ///
+    /// The verdict of a call that was refused.
+    #[track_caller]
+    pub fn require_blocking<R>(&self, rules: Rules<R>) -> Result<&LockGuard, Verdict<R>> {
+        self.0.held.as_ref().map_err(|error| {
+            self.0.is_refused.store(true, Ordering::Relaxed);
+            rules.decide(Outcome::Refused(error.clone()))
+        })
     }
 }
 
@@ -71,15 +115,19 @@ impl Access {
 pub fn run<R>(entered: Entered, body: impl FnOnce() -> R, rules: Rules<R>) -> Verdict<R> {
     if let Some(error) = entered.refusal() {
         drop(body);
-        return rules.decide(&entered.name, Outcome::Refused(error));
+        return rules.decide(Outcome::Refused(error));
     }
-    let value = body();
-    let name = entered.name.clone();
+    let value = entered.within(body);
+    if entered.attempt.is_refused.load(Ordering::Relaxed) {
+        // Its `require_lock!` has decided already.
+        return Verdict::Return(value);
+    }
+    let lock = Arc::clone(&entered.lock);
     if let Some(guard) = entered.into_guard() {
         let was_lost = !guard.is_valid();
-        tell_release(&name, was_lost, guard.release_blocking());
+        tell_release(lock.name(), was_lost, guard.release_blocking());
     }
-    rules.decide(&name, Outcome::Finished(value))
+    rules.decide(Outcome::Finished(value))
 }
 
 /// Runs the body of an async function; see [`Drive`].
@@ -93,14 +141,7 @@ pub fn drive<F: Future, K: Keep<F::Output>>(
         OnLost::Cancel if entered.attempt.held.is_ok() => Some(entered.lost()),
         OnLost::Cancel | OnLost::Continue => None,
     };
-    Drive {
-        lost,
-        body,
-        entered: Some(entered),
-        rules,
-        keep,
-        release: None,
-    }
+    Drive { lost, body, entered: Some(entered), rules, keep, release: None }
 }
 
 /// The future that runs a body in place until it is finished or the lock is lost, then releases the lock.
@@ -119,8 +160,7 @@ pub struct Drive<'a, F: Future, K> {
     rules: Rules<F::Output>,
     /// The body's value during the release.
     keep: K,
-    /// The lock's name comes back from the release, for what is logged after it.
-    release: Option<BoxFuture<String>>,
+    release: Option<BoxFuture<()>>,
 }
 
 impl<F: Future, K: Keep<F::Output> + Unpin> Future for Drive<'_, F, K> {
@@ -128,11 +168,18 @@ impl<F: Future, K: Keep<F::Output> + Unpin> Future for Drive<'_, F, K> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        if this.release.is_none() {
-            match this.poll_body(context) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Some(verdict)) => return Poll::Ready(verdict),
-                Poll::Ready(None) => {}
+        if let Some(entered) = this.entered.take() {
+            match this.poll_body(&entered, context) {
+                None => {
+                    this.entered = Some(entered);
+                    return Poll::Pending;
+                }
+                Some(outcome) => {
+                    this.drop_body(&entered);
+                    if let Some(outcome) = this.keep_for_release(outcome, entered) {
+                        return Poll::Ready(this.rules.decide(outcome));
+                    }
+                }
             }
         }
         this.poll_release(context)
@@ -140,94 +187,79 @@ impl<F: Future, K: Keep<F::Output> + Unpin> Future for Drive<'_, F, K> {
 }
 
 impl<F: Future, K: Keep<F::Output>> Drive<'_, F, K> {
-    /// Ready with the verdict, or with `None` when the value is kept and the release has begun.
-    fn poll_body(&mut self, context: &mut Context<'_>) -> Poll<Option<Verdict<F::Output>>> {
-        if let Some(refusal) = self.entered.as_ref().and_then(Entered::refusal) {
-            return Poll::Ready(Some(self.end(Outcome::Refused(refusal))));
+    /// How the body ended, if it did.
+    fn poll_body(&mut self, entered: &Entered, context: &mut Context<'_>) -> Option<Outcome<F::Output>> {
+        if let Some(error) = entered.refusal() {
+            return Some(Outcome::Refused(error));
         }
         // Before the body: one that is woken together with the loss is at an await and goes no further.
         if let Some(lost) = &mut self.lost
             && let Poll::Ready(error) = lost.as_mut().poll(context)
         {
-            return Poll::Ready(Some(self.end(Outcome::Lost(error))));
+            return Some(Outcome::Lost(error));
         }
-        let Some(body) = self.body.as_mut().as_pin_mut() else {
-            panic!("polled after it was ready");
-        };
-        let Poll::Ready(value) = body.poll(context) else {
-            return Poll::Pending;
-        };
-        match self.keep.put(value) {
-            Some(value) => Poll::Ready(Some(self.end(Outcome::Finished(value)))),
-            None => {
-                self.begin_release();
-                Poll::Ready(None)
-            }
+        let body = self.body.as_mut().as_pin_mut()?;
+        match entered.within(|| body.poll(context)) {
+            Poll::Ready(value) => Some(Outcome::Finished(value)),
+            Poll::Pending => entered.refusal().map(Outcome::Refused),
         }
     }
 
-    /// The verdict of a call whose lock, if there is one, is released in the background.
-    fn end(&mut self, outcome: Outcome<F::Output>) -> Verdict<F::Output> {
-        self.lost = None;
-        self.body.set(None);
-        let name = self
-            .entered
-            .take()
-            .map(|entered| entered.name)
-            .unwrap_or_default();
-        self.rules.decide(&name, outcome)
-    }
-
-    fn begin_release(&mut self) {
-        self.lost = None;
-        self.body.set(None);
-        let Some(entered) = self.entered.take() else {
-            return;
+    /// Keeps the body's value and begins to release the lock; gives back an outcome for which nothing is waited.
+    fn keep_for_release(&mut self, outcome: Outcome<F::Output>, entered: Entered) -> Option<Outcome<F::Output>> {
+        let Outcome::Finished(value) = outcome else {
+            return Some(outcome);
         };
+        if let Some(value) = self.keep.put(value) {
+            return Some(Outcome::Finished(value));
+        }
         self.release = Some(Box::pin(async move {
-            let name = entered.name.clone();
+            let lock = Arc::clone(&entered.lock);
             if let Some(guard) = entered.into_guard() {
                 let was_lost = !guard.is_valid();
-                tell_release(&name, was_lost, guard.release().await);
+                tell_release(lock.name(), was_lost, guard.release().await);
             }
-            name
         }));
+        None
     }
 
     fn poll_release(&mut self, context: &mut Context<'_>) -> Poll<Verdict<F::Output>> {
-        let Some(release) = &mut self.release else {
-            panic!("polled after it was ready");
-        };
-        let Poll::Ready(name) = release.as_mut().poll(context) else {
+        if let Some(release) = &mut self.release
+            && release.as_mut().poll(context).is_pending()
+        {
             return Poll::Pending;
-        };
+        }
         self.release = None;
-        let Some(value) = self.keep.take() else {
-            panic!("polled after it was ready");
-        };
-        Poll::Ready(self.rules.decide(&name, Outcome::Finished(value)))
+        match self.keep.take() {
+            Some(value) => Poll::Ready(self.rules.decide(Outcome::Finished(value))),
+            None => panic!("polled after it was ready"),
+        }
+    }
+}
+
+impl<F: Future, K> Drive<'_, F, K> {
+    /// The body's destructors still run under the lock, and count as the body.
+    fn drop_body(&mut self, entered: &Entered) {
+        self.lost = None;
+        entered.within(|| self.body.set(None));
     }
 }
 
 impl<F: Future, K> Drop for Drive<'_, F, K> {
     fn drop(&mut self) {
-        // The body's destructors still run under the lock.
-        self.lost = None;
-        self.body.set(None);
+        if let Some(entered) = self.entered.take() {
+            self.drop_body(&entered);
+        }
     }
 }
 
-/// The body's value wins over whatever is wrong with the lock at the end, so that is only told here.
+/// The body's value wins over whatever is wrong with the lock at its end, so that is only told here.
 fn tell_release(name: &str, was_lost: bool, released: Result<(), Error>) {
     match released {
         _ if was_lost => tracing::warn!(lock = name, "the lock was lost while the body ran"),
         Err(error) => {
             let cause: &(dyn std::error::Error + 'static) = &error;
-            tracing::warn!(
-                lock = name,
-                error = cause,
-                "the lock could not be released and will expire"
-            );
+            tracing::warn!(lock = name, error = cause, "the lock was not released behind the body");
         }
         Ok(()) => {}
     }

@@ -153,10 +153,7 @@ impl NodeFailures {
     }
 
     pub(crate) fn push(&mut self, node: impl Into<String>, reason: impl Into<String>) {
-        self.0.push(NodeFailure {
-            node: node.into(),
-            reason: reason.into(),
-        });
+        self.0.push(NodeFailure { node: node.into(), reason: reason.into() });
     }
 }
 

@@ -27,11 +27,7 @@ pub struct LockGuard {
 
 impl LockGuard {
     pub(crate) fn new(lease: Arc<Lease>, hold: Hold, manager: LockManager) -> Self {
-        Self {
-            lease,
-            hold: Mutex::new(Some(hold)),
-            manager,
-        }
+        Self { lease, hold: Mutex::new(Some(hold)), manager }
     }
 
     /// The lock's name.
@@ -127,9 +123,7 @@ impl LockGuard {
         let Some(hold) = hold else { return Ok(()) };
         match hold.release().await {
             Ok(()) => Ok(()),
-            Err(lost) if lost.verdict == Verdict::Refused => Err(Error::NotHeld {
-                name: self.name().to_owned(),
-            }),
+            Err(lost) if lost.verdict == Verdict::Refused => Err(Error::NotHeld { name: self.name().to_owned() }),
             Err(lost) => Err(lost.into_unreachable(&self.lease.name, self.manager.engine())),
         }
     }

@@ -12,17 +12,13 @@ pub(crate) struct Keys {
 
 impl Default for Keys {
     fn default() -> Self {
-        Self {
-            lock_prefix: Arc::from("redlock:ConfigurableLock."),
-        }
+        Self { lock_prefix: Arc::from("redlock:ConfigurableLock.") }
     }
 }
 
 impl Keys {
     pub(crate) fn with_lock_prefix(prefix: &str) -> Self {
-        Self {
-            lock_prefix: Arc::from(prefix),
-        }
+        Self { lock_prefix: Arc::from(prefix) }
     }
 
     /// The key of a lock, on every node.

@@ -9,7 +9,7 @@ use tokio::time::sleep_until;
 use crate::engine::{Engine, Lost};
 use crate::error::LostReason;
 use crate::name::Name;
-use crate::protocol::Verdict;
+use crate::protocol::{SHORTEST_TTL, Verdict, drift};
 use crate::renewal::Ticket;
 use crate::{Error, clock};
 
@@ -66,25 +66,9 @@ impl Lease {
     ) -> Self {
         let max_until = max_hold.and_then(|limit| began.checked_add(limit));
         let valid_until = limited(valid_until, max_until);
-        let state = Mutex::new(State {
-            valid_until,
-            lost: None,
-            is_over: false,
-            ticket: None,
-        });
+        let state = Mutex::new(State { valid_until, lost: None, is_over: false, ticket: None });
         let (turn, lost) = (TurnMutex::new(()), Notify::new());
-        Self {
-            engine,
-            name,
-            key,
-            owner,
-            ttl,
-            began,
-            max_until,
-            state,
-            turn,
-            lost,
-        }
+        Self { engine, name, key, owner, ttl, began, max_until, state, turn, lost }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -99,15 +83,8 @@ impl Lease {
     pub(crate) fn lost_reason(&self, now: Instant) -> Option<LostReason> {
         let mut state = self.state();
         if state.lost.is_none() && now >= state.valid_until {
-            let is_limit = self.max_until.is_some_and(|limit| now + LEAD >= limit);
-            state.lose(
-                &self.name,
-                if is_limit {
-                    LostReason::MaxHold
-                } else {
-                    LostReason::Expired
-                },
-            );
+            let is_limit = self.is_at_limit(state.valid_until);
+            state.lose(&self.name, if is_limit { LostReason::MaxHold } else { LostReason::Expired });
         }
         state.lost
     }
@@ -126,6 +103,15 @@ impl Lease {
                 () = sleep_until(self.valid_until().into()) => {}
             }
         }
+    }
+
+    /// Whether its validity reaches the end of `max_hold`, so that no extension makes it longer.
+    pub(crate) fn is_final(&self) -> bool {
+        self.is_at_limit(self.valid_until())
+    }
+
+    fn is_at_limit(&self, valid_until: Instant) -> bool {
+        self.max_until.is_some_and(|limit| valid_until + LEAD >= limit)
     }
 
     /// Raises the lost signal.
@@ -163,25 +149,25 @@ impl Lease {
             return Err(self.lost_error(reason));
         }
         if self.state().is_over {
-            return Err(Error::NotHeld {
-                name: self.name.as_str().to_owned(),
-            });
+            return Err(Error::NotHeld { name: self.name.as_str().to_owned() });
         }
-        let allowed = self
-            .max_until
-            .map_or(ttl, |limit| limit.saturating_duration_since(now));
+        let ttl = match self.max_until {
+            // So long that the validity reaches the limit, and the key little longer.
+            Some(limit) if now + ttl > limit => {
+                let allowed = limit.saturating_duration_since(now);
+                ttl.min(allowed + 2 * drift(allowed) + SHORTEST_TTL)
+            }
+            _ => ttl,
+        };
         // Never beyond the local deadline: what comes back later than that is no extension.
         let deadline = self.valid_until();
-        match self.engine.extend(&self.key, &self.owner, ttl.min(allowed)).await {
+        match self.engine.extend(&self.key, &self.owner, ttl).await {
             Ok(valid_until) if clock::now() < deadline => {
                 self.state().valid_until = limited(valid_until, self.max_until);
                 Ok(())
             }
             Ok(_) => Err(self.lost_error(self.lost_reason(clock::now()).unwrap_or(LostReason::Expired))),
-            Err(Lost {
-                verdict: Verdict::Refused,
-                ..
-            }) => {
+            Err(Lost { verdict: Verdict::Refused, .. }) => {
                 self.lose(LostReason::Taken);
                 Err(self.lost_error(LostReason::Taken))
             }
@@ -190,10 +176,7 @@ impl Lease {
     }
 
     pub(crate) fn lost_error(&self, reason: LostReason) -> Error {
-        Error::Lost {
-            name: self.name.as_str().to_owned(),
-            reason,
-        }
+        Error::Lost { name: self.name.as_str().to_owned(), reason }
     }
 }
 

@@ -48,7 +48,7 @@
 //! - `lease`, `renewal`, `guard`: a held lock, its extension and its owner.
 //! - `config`, `manager`, `lock`: what users call.
 //! - `background`: the one runtime of our own, for what must not depend on the caller's.
-//! - `outcome`, `drive`, `private`: what the attribute's expansion calls.
+//! - `outcome`, `deadlock`, `drive`, `private`: what the attribute's expansion calls.
 
 #[cfg(feature = "testing")]
 #[doc(hidden)]
@@ -59,6 +59,7 @@ mod protocol;
 mod background;
 mod clock;
 mod config;
+mod deadlock;
 mod drive;
 mod engine;
 mod entropy;

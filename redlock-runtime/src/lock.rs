@@ -57,18 +57,12 @@ impl LockRequest {
 
     /// How long the key outlives a holder that crashed, from 10 ms to a year. Default: the manager's, 30 s unless set.
     pub fn ttl(self, ttl: Duration) -> Self {
-        Self {
-            ttl: Some(ttl),
-            ..self
-        }
+        Self { ttl: Some(ttl), ..self }
     }
 
     /// How long to wait for the lock. Default: [`Timeout::Forever`].
     pub fn timeout(self, timeout: impl Into<Timeout>) -> Self {
-        Self {
-            timeout: timeout.into(),
-            ..self
-        }
+        Self { timeout: timeout.into(), ..self }
     }
 
     /// Whether the lock is extended, a third of its TTL after each success, for as long as the guard lives. Default:
@@ -80,27 +74,18 @@ impl LockRequest {
     /// The lock is not extended beyond this time after it was acquired; reaching it counts as losing the lock. Default:
     /// none.
     pub fn max_hold(self, max_hold: Duration) -> Self {
-        Self {
-            max_hold: Some(max_hold),
-            ..self
-        }
+        Self { max_hold: Some(max_hold), ..self }
     }
 
     /// The key stays for at least this time after it was acquired, even if the guard is released sooner: one run for each
     /// fire of a short job on machines whose clocks differ. Default: none.
     pub fn min_hold(self, min_hold: Duration) -> Self {
-        Self {
-            min_hold: Some(min_hold),
-            ..self
-        }
+        Self { min_hold: Some(min_hold), ..self }
     }
 
     /// The name under which waiters are counted. Default: the lock's name.
     pub fn stats_name(self, stats_name: impl Into<String>) -> Self {
-        Self {
-            stats_name: Some(stats_name.into()),
-            ..self
-        }
+        Self { stats_name: Some(stats_name.into()), ..self }
     }
 
     /// Acquires the lock, waiting for it as long as the timeout says.
@@ -173,19 +158,10 @@ impl LockRequest {
             };
             note_change(&name, &lost, &mut is_unreachable);
             let waited = clock::now().saturating_duration_since(began);
-            let pause = pauses
-                .get_or_insert_with(|| Backoff::new(POLL.0, POLL.1, entropy::seed()))
-                .next()
-                .unwrap_or(POLL.1);
+            let pause =
+                pauses.get_or_insert_with(|| Backoff::new(POLL.0, POLL.1, entropy::seed())).next().unwrap_or(POLL.1);
             let limit = self.timeout.limit();
-            match next_step(
-                lost.verdict,
-                limit,
-                waited,
-                pause,
-                lost.holder_remaining,
-                engine.node_timeout(),
-            ) {
+            match next_step(lost.verdict, limit, waited, pause, lost.holder_remaining, engine.node_timeout()) {
                 Next::TryAgainAfter(pause) => sleep(pause).await,
                 Next::GiveUp => return Err(self.given_up(&name, lost, waited)),
             }
@@ -195,20 +171,14 @@ impl LockRequest {
     fn given_up(&self, name: &Name, lost: Lost, waited: Duration) -> Error {
         match lost.verdict {
             Verdict::Unreachable => lost.into_unreachable(name, self.manager.engine()),
-            Verdict::Refused | Verdict::Won => Error::NotAcquired {
-                name: name.as_str().to_owned(),
-                waited,
-                source: HeldElsewhere,
-            },
+            Verdict::Refused | Verdict::Won => {
+                Error::NotAcquired { name: name.as_str().to_owned(), waited, source: HeldElsewhere }
+            }
         }
     }
 
     fn into_guard(self, name: Name, ttl: Duration, won: Won) -> LockGuard {
-        let Won {
-            mut hold,
-            began,
-            valid_until,
-        } = won;
+        let Won { mut hold, began, valid_until } = won;
         if let Some(moment) = self.min_hold.and_then(|least| began.checked_add(least)) {
             hold.keep_until(moment);
         }

@@ -52,16 +52,8 @@ impl LockManager {
     }
 
     pub(crate) fn new(engine: Arc<Engine>, keys: Keys, ttl: Duration) -> Self {
-        let inner = Inner {
-            engine,
-            keys,
-            ttl,
-            renewals: Arc::default(),
-            is_shut_down: AtomicBool::new(false),
-        };
-        Self {
-            inner: Arc::new(inner),
-        }
+        let inner = Inner { engine, keys, ttl, renewals: Arc::default(), is_shut_down: AtomicBool::new(false) };
+        Self { inner: Arc::new(inner) }
     }
 
     /// The manager of the nodes in the environment variable `REDLOCK_NODES` (URLs separated by commas) or, if that is
@@ -75,16 +67,11 @@ impl LockManager {
             Ok(nodes) => nodes,
             Err(std::env::VarError::NotPresent) => DEFAULT_NODE.to_owned(),
             Err(std::env::VarError::NotUnicode(_)) => {
-                let reason =
-                    format!("{NODES_VARIABLE} is not valid UTF-8; set it to URLs separated by commas");
+                let reason = format!("{NODES_VARIABLE} is not valid UTF-8; set it to URLs separated by commas");
                 return Err(Error::Config { reason });
             }
         };
-        let nodes: Vec<&str> = nodes
-            .split(',')
-            .map(str::trim)
-            .filter(|node| !node.is_empty())
-            .collect();
+        let nodes: Vec<&str> = nodes.split(',').map(str::trim).filter(|node| !node.is_empty()).collect();
         if nodes.is_empty() {
             let reason = format!(
                 "{NODES_VARIABLE} is set but names no node; set it to URLs separated by commas, such as {DEFAULT_NODE}, \

@@ -18,10 +18,7 @@ impl Name {
         } else {
             return Ok(Self(name));
         };
-        Err(Error::InvalidName {
-            name: shortened(name),
-            reason,
-        })
+        Err(Error::InvalidName { name: shortened(name), reason })
     }
 
     pub(crate) fn as_str(&self) -> &str {

@@ -158,11 +158,7 @@ impl<T, E: StdError> BlamesError for &Output<Result<T, E>> {
     type Returned = Result<T, E>;
 
     fn blame(&self) -> Option<Blame<Self::Returned>> {
-        Some(|value| {
-            value
-                .as_ref()
-                .is_err_and(|error| is_held_elsewhere(error.source()))
-        })
+        Some(|value| value.as_ref().is_err_and(|error| is_held_elsewhere(error.source())))
     }
 }
 
@@ -178,11 +174,7 @@ impl<T, E: Deref<Target: StdError>> BlamesPointer for &&Output<Result<T, E>> {
     type Returned = Result<T, E>;
 
     fn blame(&self) -> Option<Blame<Self::Returned>> {
-        Some(|value| {
-            value
-                .as_ref()
-                .is_err_and(|error| is_held_elsewhere(error.deref().source()))
-        })
+        Some(|value| value.as_ref().is_err_and(|error| is_held_elsewhere(error.deref().source())))
     }
 }
 
@@ -277,6 +269,7 @@ impl<R> HandsOver for &Output<R> {
 }
 
 /// What one annotated function returns in which situation; its type is tied to that of the body.
+#[derive(Debug)]
 pub struct Rules<R> {
     fail: Option<Convert<R>>,
     blame: Option<Blame<R>>,
@@ -310,82 +303,59 @@ pub enum Verdict<R> {
     Skip,
 }
 
+impl<R> Clone for Rules<R> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<R> Copy for Rules<R> {}
+
 impl<R> Rules<R> {
     /// Without `silent`: what goes wrong is returned, if `R` can hold it.
     pub const fn loud(_output: Output<R>, fail: Option<Convert<R>>) -> Self {
         // Nothing could be returned in place of a dropped body's value if not an error.
-        let on_lost = if fail.is_some() {
-            OnLost::Cancel
-        } else {
-            OnLost::Continue
-        };
-        Self {
-            fail,
-            blame: None,
-            silent: false,
-            on_lost,
-        }
+        let on_lost = if fail.is_some() { OnLost::Cancel } else { OnLost::Continue };
+        Self { fail, blame: None, silent: false, on_lost }
     }
 
     /// With `silent`: a lock that another owner holds is no error.
     pub const fn silent(_output: Output<R>, fail: Option<Convert<R>>, blame: Option<Blame<R>>) -> Self {
-        Self {
-            fail,
-            blame,
-            silent: true,
-            on_lost: OnLost::Cancel,
-        }
+        Self { fail, blame, silent: true, on_lost: OnLost::Cancel }
     }
 
     /// With `on_lost = "continue"`.
     #[must_use]
     pub const fn continue_when_lost(self) -> Self {
-        Self {
-            on_lost: OnLost::Continue,
-            ..self
-        }
+        Self { on_lost: OnLost::Continue, ..self }
     }
 
     pub(crate) const fn on_lost(&self) -> OnLost {
         self.on_lost
     }
 
-    /// Applies the rules to a call of the lock `name`.
+    /// Applies the rules.
     #[track_caller]
-    pub(crate) fn decide(&self, name: &str, outcome: Outcome<R>) -> Verdict<R> {
+    pub(crate) fn decide(&self, outcome: Outcome<R>) -> Verdict<R> {
         match (outcome, self.fail) {
             (Outcome::Finished(value), _) if self.blame.is_some_and(|blame| blame(&value)) => {
-                tracing::debug!(
-                    lock = name,
-                    "skipped: the body failed because a lock is held elsewhere"
-                );
+                tracing::debug!("skipped: the body failed because a lock is held elsewhere");
                 Verdict::Skip
             }
             (Outcome::Finished(value), _) => Verdict::Return(value),
-            (Outcome::Refused(Error::NotAcquired { .. }), _) if self.silent => {
+            (Outcome::Refused(Error::NotAcquired { name, .. }), _) if self.silent => {
                 tracing::debug!(lock = name, "skipped: the lock is held elsewhere");
                 Verdict::Skip
             }
             (Outcome::Refused(error) | Outcome::Lost(error), Some(fail)) => Verdict::Return(fail(error)),
-            (Outcome::Refused(error), None) if self.silent => {
+            (Outcome::Refused(error) | Outcome::Lost(error), None) if self.silent => {
                 let cause: &(dyn StdError + 'static) = &error;
-                tracing::error!(
-                    lock = name,
-                    error = cause,
-                    "skipped: the lock could not be acquired"
-                );
+                tracing::error!(error = cause, "skipped: the body did not run to its end under its lock");
                 Verdict::Skip
             }
-            (Outcome::Lost(error), None) => {
-                let cause: &(dyn StdError + 'static) = &error;
-                tracing::error!(
-                    lock = name,
-                    error = cause,
-                    "cancelled: the lock was lost while the body ran"
-                );
-                Verdict::Skip
+            (Outcome::Refused(error) | Outcome::Lost(error), None) => {
+                panic!("an annotated function cannot return this error, so it panics: {error}")
             }
-            (Outcome::Refused(error), None) => panic!("cannot run under the lock {name:?}: {error}"),
         }
     }
 }

@@ -5,17 +5,20 @@
 //! ```
 use std::fmt::Display;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Error;
+use crate::deadlock::LockId;
+use crate::error::HeldElsewhere;
 use crate::lock::LockRequest;
 use crate::manager::{self, LockManager};
 
 pub use crate::drive::{Access, Drive, Entered, drive, run};
 pub use crate::guard::LockGuard;
 pub use crate::outcome::{
-    BlamesError, BlamesNothing, BlamesPointer, Fail, FailWhenLost, Fails, FailsNot, HandsOver, Keep, Keeps,
-    Output, Rules, Skip, Verdict,
+    BlamesError, BlamesNothing, BlamesPointer, Fail, FailWhenLost, Fails, FailsNot, HandsOver, Keep, Keeps, Output,
+    Rules, Skip, Verdict,
 };
 pub use crate::timeout::Timeout;
 
@@ -89,28 +92,33 @@ impl IntoDuration for Duration {
 /// One call of an annotated function: the lock that it asks for.
 #[must_use]
 pub struct Call {
-    name: String,
+    lock: LockId,
     /// An error when no manager is installed and none could be made.
     request: Result<LockRequest, Error>,
+    /// Whether the call is not acquired, instead of refused, when it would wait for itself.
+    is_one_attempt: bool,
 }
 
 impl Call {
     /// A call that uses the installed manager.
     pub fn new(name: String) -> Self {
-        let request = manager::installed().map(|manager| manager.lock(name.as_str()));
-        Self { name, request }
+        match manager::installed() {
+            Ok(manager) => Self::with_manager(&manager, name),
+            Err(error) => Self { lock: LockId::new(None, name), request: Err(error), is_one_attempt: false },
+        }
     }
 
     /// A call that uses the manager of the attribute's `manager = …`.
     pub fn with_manager(manager: &LockManager, name: String) -> Self {
-        let request = Ok(manager.lock(name.as_str()));
-        Self { name, request }
+        let request = manager.lock(name.as_str());
+        Self { lock: LockId::new(Some(manager), name), request: Ok(request), is_one_attempt: false }
     }
 
     /// How long to wait for the lock; for ever if not called.
     pub fn timeout(self, timeout: impl IntoTimeout) -> Self {
         let timeout = timeout.into_timeout();
-        self.map(|request| request.timeout(timeout))
+        let is_one_attempt = timeout == Timeout::Skip;
+        Self { is_one_attempt, ..self.map(|request| request.timeout(timeout)) }
     }
 
     /// How long the key outlives a crashed holder.
@@ -145,24 +153,55 @@ impl Call {
     /// within the compiler's recursion limit.
     pub fn enter(self) -> Pin<Box<dyn Future<Output = Entered> + Send>> {
         Box::pin(async move {
-            let held = match self.request {
+            // Not before the first poll: that is when it is known from where the call is made.
+            let (lock, request) = self.unless_it_waits_for_itself();
+            let held = match request {
                 Ok(request) => request.acquire().await,
                 Err(error) => Err(error),
             };
-            Entered::new(self.name, held)
+            Entered::new(lock, held)
         })
     }
 
     /// Acquires the lock for a sync function.
     pub fn enter_blocking(self) -> Entered {
-        let held = self.request.and_then(LockRequest::acquire_blocking);
-        Entered::new(self.name, held)
+        let (lock, request) = self.unless_it_waits_for_itself();
+        Entered::new(lock, request.and_then(LockRequest::acquire_blocking))
+    }
+
+    fn unless_it_waits_for_itself(self) -> (Arc<LockId>, Result<LockRequest, Error>) {
+        let Self { lock, request, is_one_attempt } = self;
+        let request = request.and_then(|request| {
+            let name = || lock.name().to_owned();
+            match lock.is_held_by_caller() {
+                false => Ok(request),
+                true if is_one_attempt => {
+                    Err(Error::NotAcquired { name: name(), waited: Duration::ZERO, source: HeldElsewhere })
+                }
+                true => Err(Error::WouldDeadlock { name: name() }),
+            }
+        });
+        (Arc::new(lock), request)
     }
 
     fn map(self, set: impl FnOnce(LockRequest) -> LockRequest) -> Self {
-        Self {
-            request: self.request.map(set),
-            ..self
-        }
+        Self { request: self.request.map(set), ..self }
     }
+}
+
+/// Splits the body of a `#[redlock]` function: the statements before it run whether or not the lock was acquired, the
+/// rest only with the lock.
+///
+/// The attempt is made when the function is entered; its error is returned, or the rest skipped, at this place.
+/// It stands once, as a statement of the function's outermost block, in a function whose `timeout` is not `0`.
+#[macro_export]
+macro_rules! require_lock {
+    () => {
+        ::core::compile_error!(
+            "`require_lock!();` stands once, as a statement of the outermost block of a #[redlock] function"
+        )
+    };
+    (@expanded $($statement:tt)*) => {
+        $($statement)*
+    };
 }

@@ -96,13 +96,7 @@ async fn run(renewals: Arc<Renewals>) {
             (due, schedule.armed)
         };
         for lease in due.into_values() {
-            tokio::spawn(
-                Renewal {
-                    renewals: Arc::clone(&renewals),
-                    lease: Some(lease),
-                }
-                .run(),
-            );
+            tokio::spawn(Renewal { renewals: Arc::clone(&renewals), lease: Some(lease) }.run());
         }
         match next {
             None => renewals.earlier.notified().await,
@@ -132,20 +126,15 @@ impl Renewal {
         let longest = lease.ttl / PAUSE_PARTS.1;
         let mut pauses = Backoff::new(lease.ttl / PAUSE_PARTS.0, longest, entropy::seed());
         while lease.is_held(clock::now()) {
-            let began = clock::now();
-            // An explicit extension may reach further than a renewal would.
-            let due = renewal_due(began, lease.ttl);
-            let enough = lease
-                .valid_until()
-                .checked_sub(lease.ttl)
-                .is_some_and(|begin| begin >= began);
-            match if enough {
-                Ok(())
-            } else {
-                lease.extend(lease.ttl).await
-            } {
+            let now = clock::now();
+            // Nothing to be had beyond `max_hold`; and an explicit extension may reach further than this one would.
+            let is_enough = lease.is_final() || lease.valid_until() > now + lease.ttl;
+            let extended = if is_enough { Ok(()) } else { lease.extend(lease.ttl).await };
+            match extended {
                 Ok(()) => {
                     self.lease = None;
+                    // The last time is for the log: it finds the lock lost.
+                    let due = if lease.is_final() { lease.valid_until() } else { renewal_due(now, lease.ttl) };
                     self.renewals.add(due, Arc::clone(&lease));
                     // The guard may have gone meanwhile, and found nothing to take out.
                     if !lease.is_held(clock::now()) {

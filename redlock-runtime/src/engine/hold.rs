@@ -62,12 +62,7 @@ impl Hold {
         for asked in &self.stragglers {
             self.ledger.asked(asked.node);
         }
-        let Self {
-            engine,
-            ledger,
-            stragglers,
-            ..
-        } = self;
+        let Self { engine, ledger, stragglers, .. } = self;
         let heard = engine.hear(stragglers, patience(engine.node_timeout(), ttl), |node, reply| {
             // Nothing is released before the round is over, so nothing can be owed yet.
             let _ = ledger.ended(node, fate(reply));

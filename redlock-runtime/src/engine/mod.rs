@@ -10,7 +10,7 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Context;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
@@ -77,12 +77,7 @@ struct Heard {
 
 impl Engine {
     pub(crate) fn new(nodes: Vec<Arc<dyn Node>>, quorum: Quorum, node_timeout: Duration) -> Arc<Self> {
-        Arc::new(Self {
-            nodes: nodes.into(),
-            quorum,
-            node_timeout,
-            debts: Debts::default(),
-        })
+        Arc::new(Self { nodes: nodes.into(), quorum, node_timeout, debts: Debts::default() })
     }
 
     pub(crate) fn quorum(&self) -> Quorum {
@@ -117,18 +112,10 @@ impl Engine {
         let valid_until = valid_until(began, ttl);
         // A grant that arrives with no validity left is not a grant.
         if verdict == Verdict::Won && clock::now() < valid_until {
-            return Ok(Won {
-                hold,
-                began,
-                valid_until,
-            });
+            return Ok(Won { hold, began, valid_until });
         }
         hold.give_back().await;
-        let verdict = if verdict == Verdict::Won {
-            Verdict::Unreachable
-        } else {
-            verdict
-        };
+        let verdict = if verdict == Verdict::Won { Verdict::Unreachable } else { verdict };
         Err(heard.into_lost(verdict))
     }
 
@@ -137,31 +124,17 @@ impl Engine {
     /// # Cancel safety
     ///
     /// Dropped at any await, the key may or may not have been extended.
-    pub(crate) async fn extend(
-        &self,
-        key: &Arc<str>,
-        owner: &Arc<str>,
-        ttl: Duration,
-    ) -> Result<Instant, Lost> {
+    pub(crate) async fn extend(&self, key: &Arc<str>, owner: &Arc<str>, ttl: Duration) -> Result<Instant, Lost> {
         let began = clock::now();
         let command = Command::new(Action::Extend { ttl }, key, owner);
         let mut in_flight = self.ask_each(&command);
-        let (verdict, heard) = self
-            .hear(&mut in_flight, patience(self.node_timeout, ttl), |_, _| {})
-            .await;
+        let (verdict, heard) = self.hear(&mut in_flight, patience(self.node_timeout, ttl), |_, _| {}).await;
         poll_in_background(in_flight);
-        if verdict == Verdict::Won {
-            Ok(valid_until(began, ttl))
-        } else {
-            Err(heard.into_lost(verdict))
-        }
+        if verdict == Verdict::Won { Ok(valid_until(began, ttl)) } else { Err(heard.into_lost(verdict)) }
     }
 
     fn ask_each(&self, command: &Arc<Command>) -> Vec<InFlight> {
-        let ask = |(node, voter): (usize, &Arc<dyn Node>)| InFlight {
-            node,
-            reply: voter.ask(Arc::clone(command)),
-        };
+        let ask = |(node, voter): (usize, &Arc<dyn Node>)| InFlight { node, reply: voter.ask(Arc::clone(command)) };
         self.nodes.iter().enumerate().map(ask).collect()
     }
 
@@ -173,11 +146,7 @@ impl Engine {
         patience: Duration,
         mut on_reply: impl FnMut(usize, &Reply),
     ) -> (Verdict, Heard) {
-        let extra = in_flight
-            .iter()
-            .map(|asked| asked.reply.extra_patience())
-            .max()
-            .unwrap_or_default();
+        let extra = in_flight.iter().map(|asked| asked.reply.extra_patience()).max().unwrap_or_default();
         let patience = patience + extra;
         let mut deadline = pin!(sleep(patience));
         let mut heard = Heard::nothing(self.quorum);
@@ -187,20 +156,24 @@ impl Engine {
                 on_reply(node, &reply);
                 heard.note(node, self.nodes[node].label(), reply);
             });
-            if heard.round.verdict().is_none() && deadline.as_mut().poll(cx).is_ready() {
+            let is_over = match heard.round.verdict() {
+                Some(Verdict::Won | Verdict::Refused) => true,
+                // Nobody is slowed by listening on, and the error can say how many nodes answered.
+                Some(Verdict::Unreachable) => in_flight.is_empty(),
+                None => false,
+            };
+            if !is_over && deadline.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if !is_over {
                 for late in in_flight.iter() {
                     let voter = &self.nodes[late.node];
                     voter.overdue();
                     heard.round.record(late.node, Ballot::Failed);
-                    heard
-                        .failures
-                        .push(voter.label(), format!("no answer within {patience:?}"));
+                    heard.failures.push(voter.label(), format!("no answer within {patience:?}"));
                 }
             }
-            match heard.round.verdict() {
-                Some(verdict) => std::task::Poll::Ready(verdict),
-                None => std::task::Poll::Pending,
-            }
+            heard.round.verdict().map_or(Poll::Pending, Poll::Ready)
         })
         .await;
         (verdict, heard)
@@ -215,11 +188,7 @@ impl fmt::Debug for Engine {
 
 impl Heard {
     fn nothing(quorum: Quorum) -> Self {
-        Self {
-            round: Round::new(quorum),
-            failures: NodeFailures::default(),
-            holder_remaining: None,
-        }
+        Self { round: Round::new(quorum), failures: NodeFailures::default(), holder_remaining: None }
     }
 
     fn note(&mut self, node: usize, label: &str, reply: Reply) {
@@ -241,28 +210,19 @@ impl Heard {
     }
 
     fn into_lost(self, verdict: Verdict) -> Lost {
-        let Self {
-            round,
-            failures,
-            holder_remaining,
-        } = self;
-        Lost {
-            verdict,
-            granted: round.granted().len(),
-            failures,
-            holder_remaining,
-        }
+        let Self { round, failures, holder_remaining } = self;
+        Lost { verdict, granted: round.granted().len(), failures, holder_remaining }
     }
 }
 
 /// Polls every reply once, in the order of the nodes, and takes out those that arrived.
 fn poll_each(in_flight: &mut Vec<InFlight>, cx: &mut Context<'_>, mut on_reply: impl FnMut(usize, Reply)) {
     in_flight.retain_mut(|asked| match Pin::new(&mut asked.reply).poll(cx) {
-        std::task::Poll::Ready(reply) => {
+        Poll::Ready(reply) => {
             on_reply(asked.node, reply);
             false
         }
-        std::task::Poll::Pending => true,
+        Poll::Pending => true,
     });
 }
 
@@ -271,11 +231,7 @@ fn poll_in_background(mut in_flight: Vec<InFlight>) {
     if !in_flight.is_empty() {
         tokio::spawn(poll_fn(move |cx| {
             poll_each(&mut in_flight, cx, |_, _| {});
-            if in_flight.is_empty() {
-                std::task::Poll::Ready(())
-            } else {
-                std::task::Poll::Pending
-            }
+            if in_flight.is_empty() { Poll::Ready(()) } else { Poll::Pending }
         }));
     }
 }

@@ -16,6 +16,7 @@ use super::{Engine, InFlight, Lost, poll_each};
 use crate::background::background;
 use crate::clock;
 use crate::entropy::seed;
+use crate::node::connection::DEAD_AFTER_TIMEOUTS;
 use crate::node::{Action, Command, ConnectionId, Delivery, Node, PendingReply, Reply};
 use crate::protocol::{Backoff, Fate, NodeSet, Verdict};
 
@@ -81,33 +82,17 @@ impl Settlement {
         owner.engine.debts.open.fetch_add(1, Ordering::AcqRel);
         let mut in_flight = Vec::with_capacity(nodes.len() + stragglers.len());
         for node in nodes.iter() {
-            in_flight.push(InFlight {
-                node,
-                reply: owner.ask(node, None),
-            });
+            in_flight.push(InFlight { node, reply: owner.ask(node, None) });
         }
         for InFlight { node, reply } in stragglers {
-            in_flight.push(InFlight {
-                node,
-                reply: Arc::clone(&owner).release_behind(node, reply),
-            });
+            in_flight.push(InFlight { node, reply: Arc::clone(&owner).release_behind(node, reply) });
         }
-        Self {
-            owner,
-            in_flight,
-            failed: NodeSet::default(),
-            is_reported: false,
-        }
+        Self { owner, in_flight, failed: NodeSet::default(), is_reported: false }
     }
 
     /// Waits for a majority to confirm.
     pub(super) async fn confirm(mut self) -> Result<(), Lost> {
-        let Self {
-            owner,
-            in_flight,
-            failed,
-            is_reported,
-        } = &mut self;
+        let Self { owner, in_flight, failed, is_reported } = &mut self;
         let engine = &owner.engine;
         let listen = engine.hear(in_flight, engine.node_timeout, |node, reply| {
             if is_failure(reply) {
@@ -128,12 +113,7 @@ impl Settlement {
 
     /// Waits until each of `nodes` has answered, or its time is over.
     pub(super) async fn settle(mut self, nodes: NodeSet) {
-        let Self {
-            owner,
-            in_flight,
-            failed,
-            is_reported,
-        } = &mut self;
+        let Self { owner, in_flight, failed, is_reported } = &mut self;
         let mut over = pin!(sleep(owner.engine.node_timeout));
         poll_fn(|cx| {
             poll_each(in_flight, cx, |node, reply| {
@@ -142,11 +122,7 @@ impl Settlement {
                 }
             });
             let is_waiting = in_flight.iter().any(|asked| nodes.contains(asked.node));
-            if is_waiting && over.as_mut().poll(cx).is_pending() {
-                Poll::Pending
-            } else {
-                Poll::Ready(())
-            }
+            if is_waiting && over.as_mut().poll(cx).is_pending() { Poll::Pending } else { Poll::Ready(()) }
         })
         .await;
         *is_reported = true;
@@ -154,12 +130,7 @@ impl Settlement {
 
     /// Sees every reply through, and sends again what failed.
     async fn go_on(mut self) {
-        let Self {
-            owner,
-            in_flight,
-            failed,
-            ..
-        } = &mut self;
+        let Self { owner, in_flight, failed, .. } = &mut self;
         let mut overdue = Some(Box::pin(sleep(owner.engine.node_timeout)));
         poll_fn(|cx| {
             poll_each(in_flight, cx, |node, reply| {
@@ -170,10 +141,7 @@ impl Settlement {
             if in_flight.is_empty() {
                 return Poll::Ready(());
             }
-            if overdue
-                .as_mut()
-                .is_some_and(|timer| timer.as_mut().poll(cx).is_ready())
-            {
+            if overdue.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready()) {
                 overdue = None;
                 for asked in in_flight.iter() {
                     owner.engine.nodes[asked.node].overdue();
@@ -194,11 +162,7 @@ impl Drop for Settlement {
         if is_cancelled {
             // The runtime of the requests that are on their way may be blocked, or ending: send them once more, where
             // neither matters. A release that comes twice finds nothing.
-            failed = in_flight
-                .iter()
-                .map(|asked| asked.node)
-                .chain(failed.iter())
-                .collect();
+            failed = in_flight.iter().map(|asked| asked.node).chain(failed.iter()).collect();
         }
         if !failed.is_empty() {
             for node in failed.iter() {
@@ -211,12 +175,7 @@ impl Drop for Settlement {
             }
         }
         if !in_flight.is_empty() {
-            let rest = Self {
-                owner: Arc::clone(&owner),
-                in_flight,
-                failed: NodeSet::default(),
-                is_reported: false,
-            };
+            let rest = Self { owner: Arc::clone(&owner), in_flight, failed: NodeSet::default(), is_reported: false };
             owner.engine.debts.open.fetch_add(1, Ordering::AcqRel);
             match tokio::runtime::Handle::try_current() {
                 Ok(runtime) if !is_cancelled => runtime.spawn(rest.go_on()),
@@ -231,20 +190,27 @@ impl Owner {
     /// One release request to one node.
     fn ask(&self, node: usize, behind: Option<ConnectionId>) -> PendingReply {
         let now = clock::now();
-        let keep = self
-            .keep_until
-            .map_or(Duration::ZERO, |moment| moment.saturating_duration_since(now));
-        self.engine.nodes[node].ask(Command::new(
-            Action::Release { keep, behind },
-            &self.key,
-            &self.value,
-        ))
+        let keep = self.keep_until.map_or(Duration::ZERO, |moment| moment.saturating_duration_since(now));
+        self.engine.nodes[node].ask(Command::new(Action::Release { keep, behind }, &self.key, &self.value))
     }
 
     /// Waits until an acquire has ended and then releases whatever it left. A release sent earlier could overtake it.
     fn release_behind(self: Arc<Self>, node: usize, straggler: PendingReply) -> PendingReply {
         PendingReply::new(async move {
-            let reply = straggler.await;
+            let carrier = straggler.carrier().clone();
+            let mut straggler = pin!(straggler);
+            let silence = self.engine.node_timeout * DEAD_AFTER_TIMEOUTS;
+            let reply = tokio::select! {
+                reply = &mut straggler => Some(reply),
+                () = sleep(silence) => None,
+            };
+            let reply = match (reply, carrier.id()) {
+                (Some(reply), _) => reply,
+                // Its connection is dead, or belongs to a runtime that does not run: once the server has closed it,
+                // nothing can come from it any more.
+                (None, Some(connection)) => return self.send_until_confirmed(node, Some(connection)).await,
+                (None, None) => straggler.await,
+            };
             match fate(&reply) {
                 Fate::NotSet => Reply::NotOurs { remaining: None },
                 Fate::Set | Fate::MaybeSet => self.send_until_confirmed(node, connection_of(&reply)).await,

@@ -29,7 +29,7 @@ const RECONNECT: (Duration, Duration) = (Duration::from_millis(20), Duration::fr
 const WANTED: Duration = Duration::from_millis(100);
 
 /// A connection that has not answered for this many node timeouts is closed and made anew.
-const DEAD_AFTER_TIMEOUTS: u32 = 10;
+pub(crate) const DEAD_AFTER_TIMEOUTS: u32 = 10;
 
 /// How to reach a server.
 #[derive(Clone)]
@@ -47,9 +47,7 @@ pub(crate) struct Dial {
 impl std::fmt::Debug for Dial {
     /// Without the client, which knows the password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Dial")
-            .field("label", &self.label)
-            .finish_non_exhaustive()
+        f.debug_struct("Dial").field("label", &self.label).finish_non_exhaustive()
     }
 }
 
@@ -129,10 +127,7 @@ pub(crate) struct Links {
 
 impl Links {
     pub(crate) fn new(dial: Dial) -> Self {
-        Self {
-            dial,
-            by_runtime: RwLock::default(),
-        }
+        Self { dial, by_runtime: RwLock::default() }
     }
 
     pub(crate) fn label(&self) -> &str {
@@ -185,11 +180,7 @@ impl Links {
         let mut links = self.by_runtime.write().unwrap_or_else(PoisonError::into_inner);
         // The tasks of runtimes that have ended are gone, and with them the receivers of their events.
         links.retain(|_, link| !link.events.is_closed());
-        Arc::clone(
-            links
-                .entry(runtime.id())
-                .or_insert_with(|| Arc::new(Link::start(self.dial.clone(), &runtime))),
-        )
+        Arc::clone(links.entry(runtime.id()).or_insert_with(|| Arc::new(Link::start(self.dial.clone(), &runtime))))
     }
 }
 
@@ -204,11 +195,7 @@ impl Link {
     /// The connection, once the first attempt to make it has ended.
     pub(crate) async fn connected(&self) -> Result<Live, Arc<str>> {
         let mut state = self.state.clone();
-        match state
-            .wait_for(|state| !matches!(state, State::Connecting))
-            .await
-            .as_deref()
-        {
+        match state.wait_for(|state| !matches!(state, State::Connecting)).await.as_deref() {
             Ok(State::Up(live)) => Ok(live.clone()),
             Ok(State::Down(reason)) => Err(Arc::clone(reason)),
             Ok(State::Connecting) | Err(_) => Err(Arc::from("its tokio runtime has ended")),
@@ -285,18 +272,8 @@ async fn pause(pause: Duration, received: &mut mpsc::UnboundedReceiver<Event>) -
 }
 
 impl Dial {
-    pub(crate) fn new(
-        client: Client,
-        label: &str,
-        node_timeout: Duration,
-        connect_timeout: Duration,
-    ) -> Self {
-        Self {
-            client,
-            label: Arc::from(label),
-            node_timeout,
-            connect_timeout,
-        }
+    pub(crate) fn new(client: Client, label: &str, node_timeout: Duration, connect_timeout: Duration) -> Self {
+        Self { client, label: Arc::from(label), node_timeout, connect_timeout }
     }
 
     fn note_unreachable(&self, state: &watch::Sender<State>, reason: String) {
@@ -314,10 +291,7 @@ impl Dial {
         generation: u64,
         events: &mpsc::WeakUnboundedSender<Event>,
     ) -> Result<Live, RedisError> {
-        let mut connection = match self
-            .open(ProtocolVersion::RESP3, Some((generation, events.clone())))
-            .await
-        {
+        let mut connection = match self.open(ProtocolVersion::RESP3, Some((generation, events.clone()))).await {
             // Servers before version 6, and some proxies: nothing tells us there when a connection ends, so the
             // first command that fails does.
             Err(error) if error.kind() == ErrorKind::RESP3NotSupported => {
@@ -341,13 +315,7 @@ impl Dial {
             Some(redis::Value::Int(id)) => Some(ConnectionId(*id)),
             _ => None,
         };
-        Ok(Live {
-            connection,
-            id,
-            is_late: Arc::default(),
-            generation,
-            events: events.clone(),
-        })
+        Ok(Live { connection, id, is_late: Arc::default(), generation, events: events.clone() })
     }
 
     async fn open(
@@ -374,11 +342,7 @@ impl Dial {
     }
 
     /// Watches an open connection; returns why it ended, or `None` when nobody needs it any more.
-    async fn attend(
-        &self,
-        mut live: Live,
-        received: &mut mpsc::UnboundedReceiver<Event>,
-    ) -> Option<Arc<str>> {
+    async fn attend(&self, mut live: Live, received: &mut mpsc::UnboundedReceiver<Event>) -> Option<Arc<str>> {
         loop {
             match received.recv().await? {
                 Event::Broken(generation) if generation == live.generation => {

@@ -37,15 +37,8 @@ impl MemoryNode {
     /// The node called `name`, the same for everybody in this process who asks for that name; without a name a node
     /// that nobody else has.
     pub(crate) fn new(name: &str) -> Self {
-        let store = if name.is_empty() {
-            Arc::default()
-        } else {
-            Store::named(name)
-        };
-        Self {
-            label: format!("memory://{name}"),
-            store,
-        }
+        let store = if name.is_empty() { Arc::default() } else { Store::named(name) };
+        Self { label: format!("memory://{name}"), store }
     }
 }
 
@@ -67,10 +60,7 @@ impl Store {
 
     fn apply(&self, command: &Command, now: Instant) -> Reply {
         let mut entries = self.entries();
-        if entries
-            .get(&command.key)
-            .is_some_and(|entry| entry.expires <= now)
-        {
+        if entries.get(&command.key).is_some_and(|entry| entry.expires <= now) {
             entries.remove(&command.key);
         }
         let held = entries.get_mut(&command.key);
@@ -79,10 +69,7 @@ impl Store {
         };
         match (command.action, held) {
             (Action::Acquire { ttl }, None) => {
-                let entry = Entry {
-                    owner: Arc::clone(&command.owner),
-                    expires: now + ttl,
-                };
+                let entry = Entry { owner: Arc::clone(&command.owner), expires: now + ttl };
                 entries.insert(Arc::clone(&command.key), entry);
                 Reply::Done
             }

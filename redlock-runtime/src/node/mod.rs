@@ -7,8 +7,8 @@ pub(crate) mod redis;
 use std::fmt::Debug;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -34,21 +34,46 @@ pub(crate) struct PendingReply {
     reply: Pin<Box<dyn Future<Output = Reply> + Send>>,
     /// How much longer than usual it may take, because a connection is being made for it.
     extra_patience: Duration,
+    /// The connection that carries it.
+    carrier: Carrier,
+}
+
+/// The connection that carries a command.
+#[derive(Clone, Debug)]
+pub(crate) enum Carrier {
+    /// None that a server could be asked to kill.
+    Unknown,
+    /// This one.
+    Known(ConnectionId),
+    /// One that is being made; set before the command is sent.
+    Later(Arc<OnceLock<ConnectionId>>),
+}
+
+impl Carrier {
+    pub(crate) fn id(&self) -> Option<ConnectionId> {
+        match self {
+            Self::Unknown => None,
+            Self::Known(id) => Some(*id),
+            Self::Later(id) => id.get().copied(),
+        }
+    }
 }
 
 impl PendingReply {
     pub(crate) fn new(reply: impl Future<Output = Reply> + Send + 'static) -> Self {
-        Self {
-            reply: Box::pin(reply),
-            extra_patience: Duration::ZERO,
-        }
+        Self { reply: Box::pin(reply), extra_patience: Duration::ZERO, carrier: Carrier::Unknown }
+    }
+
+    pub(crate) fn carried_by(self, carrier: Carrier) -> Self {
+        Self { carrier, ..self }
+    }
+
+    pub(crate) fn carrier(&self) -> &Carrier {
+        &self.carrier
     }
 
     pub(crate) fn with_extra_patience(self, extra_patience: Duration) -> Self {
-        Self {
-            extra_patience,
-            ..self
-        }
+        Self { extra_patience, ..self }
     }
 
     pub(crate) fn extra_patience(&self) -> Duration {
@@ -80,12 +105,7 @@ pub(crate) struct Command {
 impl Command {
     pub(crate) fn new(action: Action, key: &Arc<str>, owner: &Arc<str>) -> Arc<Self> {
         let (key, owner) = (Arc::clone(key), Arc::clone(owner));
-        Arc::new(Self {
-            action,
-            key,
-            owner,
-            recalled: AtomicBool::new(false),
-        })
+        Arc::new(Self { action, key, owner, recalled: AtomicBool::new(false) })
     }
 
     pub(crate) fn recall(&self) {
@@ -160,9 +180,6 @@ pub(crate) enum Delivery {
 
 impl Reply {
     pub(crate) fn not_sent(reason: impl Into<Arc<str>>) -> Self {
-        Self::Failed(Failure {
-            reason: reason.into(),
-            delivery: Delivery::NotSent,
-        })
+        Self::Failed(Failure { reason: reason.into(), delivery: Delivery::NotSent })
     }
 }

@@ -1,12 +1,12 @@
 //! A Redis server as a voter. The only file that speaks Redis commands.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
 use redis::{Cmd, RedisError, ServerErrorKind, Value};
 
 use super::connection::{Dial, Links, Live, Now};
-use super::{Action, Command, ConnectionId, Delivery, Failure, Node, PendingReply, Reply};
+use super::{Action, Carrier, Command, ConnectionId, Delivery, Failure, Node, PendingReply, Reply};
 
 /// The scripts, in the order in which a new connection loads them.
 pub(super) static SCRIPTS: LazyLock<[Script; 3]> = LazyLock::new(|| {
@@ -28,10 +28,7 @@ pub(super) struct Script {
 
 impl Script {
     fn new(code: &'static str) -> Self {
-        Self {
-            code,
-            hash: redis::Script::new(code).get_hash().to_owned(),
-        }
+        Self { code, hash: redis::Script::new(code).get_hash().to_owned() }
     }
 }
 
@@ -44,9 +41,7 @@ pub(crate) struct RedisNode {
 
 impl RedisNode {
     pub(crate) fn new(dial: Dial) -> Self {
-        Self {
-            links: Links::new(dial),
-        }
+        Self { links: Links::new(dial) }
     }
 }
 
@@ -57,16 +52,28 @@ impl Node for RedisNode {
 
     fn ask(&self, command: Arc<Command>) -> PendingReply {
         match self.links.now() {
-            Now::Up(live) => PendingReply::new(async move { send(live, &command).await }),
+            Now::Up(live) => {
+                let carrier = live.id.map_or(Carrier::Unknown, Carrier::Known);
+                PendingReply::new(async move { send(live, &command).await }).carried_by(carrier)
+            }
             Now::Down(reason) => PendingReply::new(std::future::ready(Reply::not_sent(reason))),
-            Now::Connecting(link) => PendingReply::new(async move {
-                match link.connected().await {
-                    _ if command.is_recalled() => Reply::not_sent("nobody waits for it any more"),
-                    Ok(live) => send(live, &command).await,
-                    Err(reason) => Reply::not_sent(reason),
-                }
-            })
-            .with_extra_patience(self.links.connect_timeout()),
+            Now::Connecting(link) => {
+                let carrier = Arc::new(OnceLock::new());
+                let known_later = Carrier::Later(Arc::clone(&carrier));
+                let reply = async move {
+                    match link.connected().await {
+                        _ if command.is_recalled() => Reply::not_sent("nobody waits for it any more"),
+                        Ok(live) => {
+                            if let Some(id) = live.id {
+                                carrier.get_or_init(|| id);
+                            }
+                            send(live, &command).await
+                        }
+                        Err(reason) => Reply::not_sent(reason),
+                    }
+                };
+                PendingReply::new(reply).with_extra_patience(self.links.connect_timeout()).carried_by(known_later)
+            }
         }
     }
 
@@ -82,22 +89,14 @@ async fn send(mut live: Live, command: &Command) -> Reply {
         Action::Extend { ttl } => (&SCRIPTS[1], ttl),
         Action::Release { keep, .. } => (&SCRIPTS[2], keep),
     };
-    if let Action::Release {
-        behind: Some(ConnectionId(id)),
-        ..
-    } = command.action
-    {
+    if let Action::Release { behind: Some(ConnectionId(id)), .. } = command.action {
         // Without the right to kill, what the old connection still carries ends with its TTL.
         let mut kill = Cmd::new();
         kill.arg("CLIENT").arg("KILL").arg("ID").arg(id);
         let _ = live.connection.send_packed_command(&kill).await;
     }
     let milliseconds = whole_milliseconds(milliseconds);
-    let mut answer = answer(
-        &mut live,
-        &evaluation("EVALSHA", &script.hash, command, milliseconds),
-    )
-    .await;
+    let mut answer = answer(&mut live, &evaluation("EVALSHA", &script.hash, command, milliseconds)).await;
     if answer.as_ref().is_err_and(is_unknown_script) {
         // EVAL leaves the script with the server, so this is the reload and the retry in one round trip.
         answer = self::answer(&mut live, &evaluation("EVAL", script.code, command, milliseconds)).await;
@@ -111,10 +110,7 @@ async fn send(mut live: Live, command: &Command) -> Reply {
             } else {
                 Delivery::Answered
             };
-            Reply::Failed(Failure {
-                reason: error.to_string().into(),
-                delivery,
-            })
+            Reply::Failed(Failure { reason: error.to_string().into(), delivery })
         }
     }
 }
@@ -126,12 +122,7 @@ async fn answer(live: &mut Live, cmd: &Cmd) -> Result<Value, RedisError> {
 fn evaluation(verb: &str, script: &str, command: &Command, milliseconds: u64) -> Cmd {
     const ROOM_FOR_THE_SCRIPT_AND_A_USUAL_NAME: usize = 256;
     let mut cmd = Cmd::with_capacity(6, ROOM_FOR_THE_SCRIPT_AND_A_USUAL_NAME);
-    cmd.arg(verb)
-        .arg(script)
-        .arg(1)
-        .arg(&*command.key)
-        .arg(&*command.owner)
-        .arg(milliseconds);
+    cmd.arg(verb).arg(script).arg(1).arg(&*command.key).arg(&*command.owner).arg(milliseconds);
     cmd
 }
 
@@ -149,9 +140,9 @@ fn vote(value: &Value) -> Reply {
         Value::Int(1) => Reply::Done,
         Value::Int(0) => Reply::NotOurs { remaining: None },
         Value::Array(holder) => match holder.as_slice() {
-            [_, Value::Int(milliseconds)] => Reply::NotOurs {
-                remaining: u64::try_from(*milliseconds).ok().map(Duration::from_millis),
-            },
+            [_, Value::Int(milliseconds)] => {
+                Reply::NotOurs { remaining: u64::try_from(*milliseconds).ok().map(Duration::from_millis) }
+            }
             _ => unexpected(value),
         },
         _ => unexpected(value),
@@ -160,10 +151,7 @@ fn vote(value: &Value) -> Reply {
 
 fn unexpected(value: &Value) -> Reply {
     let reason = format!("an answer that the script never gives: {value:?}").into();
-    Reply::Failed(Failure {
-        reason,
-        delivery: Delivery::Answered,
-    })
+    Reply::Failed(Failure { reason, delivery: Delivery::Answered })
 }
 
 #[cfg(test)]
@@ -180,12 +168,7 @@ mod tests {
 
     #[test]
     fn an_answer_of_the_wrong_type_is_no_vote() {
-        for value in [
-            Value::Nil,
-            Value::Okay,
-            Value::Int(7),
-            Value::Array(vec![Value::Int(1)]),
-        ] {
+        for value in [Value::Nil, Value::Okay, Value::Int(7), Value::Array(vec![Value::Int(1)])] {
             assert!(matches!(vote(&value), Reply::Failed(_)), "{value:?}");
         }
     }

@@ -17,11 +17,7 @@ impl Backoff {
     /// Pauses that double from `first` up to `longest`; the same seed gives the same pauses.
     #[must_use]
     pub fn new(first: Duration, longest: Duration, seed: u64) -> Self {
-        Self {
-            pause: first,
-            longest,
-            seed,
-        }
+        Self { pause: first, longest, seed }
     }
 
     // Source: SplitMix64, Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014.
@@ -57,10 +53,7 @@ mod tests {
         let longest = Duration::from_secs(1);
         for seed in 0..1000 {
             for pause in Backoff::new(first, longest, seed).take(12) {
-                assert!(
-                    pause >= first / 2 && pause <= longest,
-                    "{pause:?} with seed {seed}"
-                );
+                assert!(pause >= first / 2 && pause <= longest, "{pause:?} with seed {seed}");
             }
         }
     }

@@ -15,11 +15,7 @@ impl Quorum {
     /// [`NodeSet::CAPACITY`].
     #[must_use]
     pub const fn of(nodes: usize) -> Option<Self> {
-        if nodes == 0 || nodes > NodeSet::CAPACITY {
-            None
-        } else {
-            Some(Self { nodes })
-        }
+        if nodes == 0 || nodes > NodeSet::CAPACITY { None } else { Some(Self { nodes }) }
     }
 
     /// How many nodes are configured.

@@ -56,10 +56,7 @@ mod tests {
 
     fn check(verdict: Verdict, limit: Option<u64>, waited: u64, expect: Next) {
         let limit = limit.map(Duration::from_millis);
-        assert_eq!(
-            next_step(verdict, limit, Duration::from_millis(waited), PAUSE, None, GRACE),
-            expect
-        );
+        assert_eq!(next_step(verdict, limit, Duration::from_millis(waited), PAUSE, None, GRACE), expect);
     }
 
     #[test]
@@ -75,12 +72,7 @@ mod tests {
 
     #[test]
     fn the_last_pause_ends_with_the_limit() {
-        check(
-            Verdict::Refused,
-            Some(1000),
-            970,
-            Next::TryAgainAfter(Duration::from_millis(30)),
-        );
+        check(Verdict::Refused, Some(1000), 970, Next::TryAgainAfter(Duration::from_millis(30)));
         check(Verdict::Refused, Some(1000), 1000, Next::GiveUp);
     }
 
@@ -92,14 +84,7 @@ mod tests {
 
     #[test]
     fn a_waiter_is_there_when_the_holder_expires() {
-        let next = next_step(
-            Verdict::Refused,
-            None,
-            PAUSE,
-            PAUSE,
-            Some(Duration::from_millis(3)),
-            GRACE,
-        );
+        let next = next_step(Verdict::Refused, None, PAUSE, PAUSE, Some(Duration::from_millis(3)), GRACE);
         assert_eq!(next, Next::TryAgainAfter(Duration::from_millis(4)));
     }
 }

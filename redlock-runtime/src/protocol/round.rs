@@ -40,12 +40,7 @@ impl Round {
     /// A round in which nobody has voted yet.
     #[must_use]
     pub fn new(quorum: Quorum) -> Self {
-        Self {
-            quorum,
-            granted: NodeSet::default(),
-            refused: NodeSet::default(),
-            failed: NodeSet::default(),
-        }
+        Self { quorum, granted: NodeSet::default(), refused: NodeSet::default(), failed: NodeSet::default() }
     }
 
     /// Counts a node's ballot; its first one stands.

@@ -44,10 +44,7 @@ mod tests {
     fn validity_is_the_ttl_less_one_percent_and_two_milliseconds() {
         let began = crate::clock::now();
         let ttl = Duration::from_secs(10);
-        assert_eq!(
-            valid_until(began, ttl) - began,
-            Duration::from_millis(10_000 - 100 - 2)
-        );
+        assert_eq!(valid_until(began, ttl) - began, Duration::from_millis(10_000 - 100 - 2));
     }
 
     #[test]

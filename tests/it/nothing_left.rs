@@ -1,0 +1,367 @@
+//! Nothing is left behind: whatever happens to a future, a guard or a runtime, and whatever the nodes did.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use redlock_runtime::{Error, LockManager, LockRequest};
+use redlock_tests::wait::{eventually, eventually_async};
+use redlock_tests::{RedisServer, Servers};
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::LocalSet;
+
+use crate::acquire::{key, manager};
+
+/// A lock that would be there for a minute if it was not released.
+fn long(locks: &LockManager) -> LockRequest {
+    locks.lock("x").ttl(Duration::from_secs(60))
+}
+
+fn current_thread() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+fn multi_thread() -> Runtime {
+    Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+#[track_caller]
+fn check_nothing_left(servers: &Servers) {
+    eventually("no node holds a key", || {
+        servers.iter().all(|server| server.probe().dbsize() == 0)
+    });
+}
+
+#[test]
+fn a_guard_dropped_on_any_runtime_releases_on_every_node() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    for runtime in [current_thread(), multi_thread()] {
+        runtime.block_on(async { drop(long(&locks).acquire().await.unwrap()) });
+        check_nothing_left(&servers);
+        runtime.block_on(LocalSet::new().run_until(async { drop(long(&locks).acquire().await.unwrap()) }));
+        check_nothing_left(&servers);
+    }
+}
+
+#[test]
+fn a_guard_that_outlives_its_runtime_releases_when_it_is_dropped() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    for runtime in [current_thread(), multi_thread()] {
+        let guard = runtime.block_on(long(&locks).acquire()).unwrap();
+        drop(runtime);
+        assert!(servers.holding(&key("x")) >= 2);
+        drop(guard);
+        check_nothing_left(&servers);
+    }
+}
+
+#[test]
+fn a_guard_that_is_still_held_when_its_runtime_is_dropped_is_released() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    for runtime in [current_thread(), multi_thread()] {
+        let request = long(&locks);
+        runtime.block_on(async {
+            let (held, is_held) = tokio::sync::oneshot::channel();
+            tokio::spawn(async move {
+                let _guard = request.acquire().await.unwrap();
+                held.send(()).unwrap();
+                std::future::pending::<()>().await;
+            });
+            is_held.await.unwrap();
+        });
+        drop(runtime);
+        check_nothing_left(&servers);
+    }
+}
+
+#[test]
+fn a_panic_releases_while_it_unwinds() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    for runtime in [current_thread(), multi_thread()] {
+        let request = long(&locks);
+        let panicked = runtime.block_on(async {
+            let body = async move {
+                let _guard = request.acquire().await.unwrap();
+                panic!("the body panics, as this test wants");
+            };
+            tokio::spawn(body).await
+        });
+        assert!(panicked.unwrap_err().is_panic());
+        check_nothing_left(&servers);
+    }
+}
+
+#[test]
+fn a_blocked_runtime_does_not_keep_the_lock_of_a_guard_that_was_dropped_on_it() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    current_thread().block_on(async {
+        drop(long(&locks).acquire().await.unwrap());
+        // Blocks the only thread of the runtime, on which the guard was made.
+        long(&locks)
+            .timeout(Duration::from_secs(10))
+            .acquire_blocking()
+            .unwrap()
+            .release_blocking()
+            .unwrap();
+    });
+    check_nothing_left(&servers);
+}
+
+/// Polls a future `polls` times, some of them after its sockets had something to say, then drops it.
+async fn poll_and_drop<F: Future>(future: F, polls: usize) -> Option<F::Output> {
+    let mut future = pin!(future);
+    for _ in 0..polls {
+        let polled = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        if let Poll::Ready(output) = polled {
+            return Some(output);
+        }
+        // What the sockets have to say is read in between, so that the next poll is at another await.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    None
+}
+
+#[test]
+fn an_acquire_dropped_after_any_number_of_polls_leaves_no_key() {
+    let servers = Servers::start(3);
+    for runtime in [current_thread(), multi_thread()] {
+        // With connections that are there, and with connections that are still to be made.
+        for is_connected in [true, false] {
+            let mut completed = 0;
+            for polls in 0.. {
+                let locks = manager(&servers);
+                runtime.block_on(async {
+                    if is_connected {
+                        long(&locks).acquire().await.unwrap().release().await.unwrap();
+                    }
+                    let completes = poll_and_drop(long(&locks).acquire(), polls).await.is_some();
+                    completed += usize::from(completes);
+                    nothing_left(&servers, polls).await;
+                });
+                if completed == 3 {
+                    break;
+                }
+                assert!(polls < 200, "the acquisition never completes");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_release_dropped_after_any_number_of_polls_leaves_no_key() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    for runtime in [current_thread(), multi_thread()] {
+        for polls in 0..12 {
+            runtime.block_on(async {
+                let guard = long(&locks).acquire().await.unwrap();
+                poll_and_drop(guard.release(), polls).await;
+                nothing_left(&servers, polls).await;
+            });
+        }
+    }
+}
+
+async fn nothing_left(servers: &Servers, polls: usize) {
+    let is_empty = async || servers.iter().all(|server| server.probe().dbsize() == 0);
+    eventually_async(format!("no node holds a key after {polls} polls"), is_empty).await;
+}
+
+#[test]
+fn a_runtime_that_is_not_driven_any_more_keeps_nothing() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    let runtime = current_thread();
+    for polls in 0..4 {
+        runtime.block_on(async {
+            long(&locks).acquire().await.unwrap().release().await.unwrap();
+            let mut acquire = pin!(long(&locks).acquire());
+            for _ in 0..polls {
+                let _ = acquire.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+                tokio::task::yield_now().await;
+            }
+        });
+        check_nothing_left(&servers);
+    }
+}
+
+#[test]
+fn an_attempt_cancelled_while_a_majority_hangs_leaves_nothing_after_they_wake_up() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    let runtime = current_thread();
+    runtime.block_on(async {
+        long(&locks).acquire().await.unwrap().release().await.unwrap();
+        servers[1].hang();
+        servers[2].hang();
+        let limit = Duration::from_millis(100);
+        assert!(tokio::time::timeout(limit, long(&locks).acquire()).await.is_err());
+    });
+    drop(runtime);
+    servers[1].resume();
+    servers[2].resume();
+    check_nothing_left(&servers);
+}
+
+#[tokio::test]
+async fn a_node_that_was_hung_when_it_was_asked_holds_nothing_after_it_wakes_up() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    long(&locks).acquire().await.unwrap().release().await.unwrap();
+    servers[1].hang();
+    let guard = long(&locks).acquire().await.unwrap();
+    guard.release().await.unwrap();
+    servers[1].resume();
+    eventually_async("the straggler is released behind", async || {
+        servers.iter().all(|server| server.probe().dbsize() == 0)
+    })
+    .await;
+    // Nothing was merely late: the release came behind the acquire, not before it.
+    let locks_after = long(&locks).acquire().await.unwrap();
+    eventually_async("all three hold it again", async || {
+        servers.holding(&key("x")) == 3
+    })
+    .await;
+    locks_after.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_release_of_a_lock_reaches_a_node_that_was_hung_meanwhile() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    let guard = long(&locks).acquire().await.unwrap();
+    eventually_async("all three hold it", async || servers.holding(&key("x")) == 3).await;
+    servers[0].hang();
+    guard.release().await.unwrap();
+    servers[0].resume();
+    eventually_async("the last node is released", async || {
+        servers.holding(&key("x")) == 0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_node_restarted_between_two_calls_is_asked_again_without_anybody_noticing() {
+    let server = RedisServer::start();
+    let locks = LockManager::builder().nodes([server.url()]).build().unwrap();
+    for _ in 0..3 {
+        locks
+            .lock("x")
+            .try_acquire()
+            .await
+            .unwrap()
+            .expect("free")
+            .release()
+            .await
+            .unwrap();
+        server.restart();
+    }
+}
+
+#[tokio::test]
+async fn a_forgotten_script_is_sent_again_within_the_call() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    let flush = || servers.iter().for_each(|server| server.probe().script_flush());
+    long(&locks).acquire().await.unwrap().release().await.unwrap();
+    flush();
+    let guard = long(&locks).try_acquire().await.unwrap().expect("free");
+    flush();
+    guard.extend(Duration::from_secs(60)).await.unwrap();
+    flush();
+    guard.release().await.unwrap();
+    locks.shutdown().await;
+    assert_eq!(servers.holding(&key("x")), 0);
+}
+
+#[tokio::test]
+async fn the_release_of_a_lock_that_somebody_else_took_leaves_his_key() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    let guard = long(&locks).acquire().await.unwrap();
+    for server in servers.iter() {
+        server.probe().set(&key("x"), "somebody");
+    }
+    let error = guard.release().await.unwrap_err();
+    assert!(
+        matches!(&error, Error::NotHeld { name } if name == "x"),
+        "{error}"
+    );
+    assert_eq!(servers.values(&key("x")), vec![Some("somebody".to_owned()); 3]);
+}
+
+#[tokio::test]
+async fn a_lock_outlives_its_release_for_as_long_as_min_hold_says() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    let guard = locks
+        .lock("x")
+        .min_hold(Duration::from_secs(40))
+        .acquire()
+        .await
+        .unwrap();
+    guard.release().await.unwrap();
+    locks.shutdown().await;
+    for server in servers.iter() {
+        let remaining = server.probe().pttl(&key("x")).remaining().unwrap();
+        assert!(
+            remaining > Duration::from_secs(35) && remaining <= Duration::from_secs(40),
+            "{remaining:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn errors_of_a_minority_are_not_noticed_and_leave_nothing() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    long(&locks).acquire().await.unwrap().release().await.unwrap();
+    let probe = servers[0].probe();
+    for (setting, normal) in [
+        (["maxmemory", "1"], ["maxmemory", "0"]),
+        (["min-replicas-to-write", "1"], ["min-replicas-to-write", "0"]),
+    ] {
+        probe.config_set(setting[0], setting[1]);
+        let guard = long(&locks)
+            .try_acquire()
+            .await
+            .unwrap()
+            .expect("two nodes are well");
+        guard.release().await.unwrap();
+        probe.config_set(normal[0], normal[1]);
+        eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+    }
+    probe.replica_of(servers[1].port());
+    let guard = long(&locks)
+        .try_acquire()
+        .await
+        .unwrap()
+        .expect("two nodes are well");
+    guard.release().await.unwrap();
+    probe.replica_of_no_one();
+    eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+}
+
+#[tokio::test]
+async fn an_error_that_decides_says_what_the_nodes_said() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    servers[0].probe().config_set("maxmemory", "1");
+    servers[1]
+        .probe()
+        .run::<()>(redis::cmd("LPUSH").arg(key("x")).arg("not a lock"))
+        .unwrap();
+    let error = locks.lock("x").try_acquire().await.unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("OOM") && source.contains("WRONGTYPE"), "{source}");
+}

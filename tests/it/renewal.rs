@@ -1,0 +1,197 @@
+//! A held lock stays held, and its loss is told.
+
+use std::time::Duration;
+
+use redlock_runtime::{Error, LockManager, LostReason};
+use redlock_tests::wait::{eventually, eventually_async};
+use redlock_tests::{RedisServer, Servers};
+
+use crate::acquire::{key, manager};
+
+const SHORT: Duration = Duration::from_millis(600);
+
+#[tokio::test]
+async fn a_lock_is_held_for_many_times_its_ttl_and_nothing_is_sent_after_its_release() {
+    let servers = Servers::start(3);
+    let (locks, others) = (manager(&servers), manager(&servers));
+    let guard = locks.lock("x").ttl(SHORT).acquire().await.unwrap();
+    for _ in 0..20 {
+        tokio::time::sleep(SHORT / 6).await;
+        assert!(guard.is_valid());
+        assert!(others.lock("x").try_acquire().await.unwrap().is_none());
+    }
+    guard.release().await.unwrap();
+    locks.shutdown().await;
+    // What was sent before may still be counted; then it is quiet.
+    let mut before = sent_to(&servers);
+    eventually_async("what was sent has been counted", async || {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let counted = sent_to(&servers);
+        std::mem::replace(&mut before, counted.clone()) == counted
+    })
+    .await;
+    tokio::time::sleep(SHORT * 2).await;
+    assert_eq!(sent_to(&servers), before);
+}
+
+fn sent_to(servers: &Servers) -> Vec<u64> {
+    servers.iter().map(|server| server.probe().command_counts().of("evalsha")).collect()
+}
+
+#[test]
+fn a_body_that_computes_without_awaiting_keeps_its_lock() {
+    let servers = Servers::start(3);
+    let (locks, others) = (manager(&servers), manager(&servers));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let guard = locks.lock("x").ttl(SHORT).acquire().await.unwrap();
+        // Blocks the only thread of the runtime for longer than the TTL.
+        std::thread::sleep(SHORT * 3);
+        assert!(guard.is_valid());
+        assert!(others.lock("x").try_acquire_blocking().unwrap().is_none());
+        guard.release().await.unwrap();
+    });
+}
+
+#[tokio::test]
+async fn without_renewal_a_lock_expires_after_its_ttl_and_says_so_before() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    let guard = locks.lock("x").ttl(SHORT).renew(false).acquire().await.unwrap();
+    let error = guard.lost().await;
+    assert!(
+        matches!(
+            error,
+            Error::Lost {
+                reason: LostReason::Expired,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert!(!guard.is_valid());
+    assert_eq!(guard.remaining(), Duration::ZERO);
+    assert!(servers.holding(&key("x")) >= 2, "told after the keys were gone");
+    eventually_async("the keys expire", async || servers.holding(&key("x")) == 0).await;
+}
+
+#[tokio::test]
+async fn deleting_the_keys_is_told_as_a_loss_and_not_revived() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    let guard = locks.lock("x").ttl(SHORT).acquire().await.unwrap();
+    servers.iter().for_each(|server| server.probe().flush_all());
+    let error = guard.lost().await;
+    assert!(
+        matches!(
+            error,
+            Error::Lost {
+                reason: LostReason::Taken,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert!(matches!(guard.extend(SHORT).await, Err(Error::Lost { .. })));
+    assert_eq!(servers.holding(&key("x")), 0);
+}
+
+#[tokio::test]
+async fn a_majority_that_hangs_is_told_as_a_loss_in_time_and_the_waiter_progresses() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    let guard = locks.lock("x").ttl(SHORT).acquire().await.unwrap();
+    servers[0].hang();
+    servers[2].hang();
+    let error = guard.lost().await;
+    assert!(
+        matches!(
+            error,
+            Error::Lost {
+                reason: LostReason::Expired,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    servers[0].resume();
+    servers[2].resume();
+}
+
+#[tokio::test]
+async fn errors_that_pass_do_not_end_renewal() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    let ttl = Duration::from_secs(2);
+    let guard = locks.lock("x").ttl(ttl).acquire().await.unwrap();
+    for server in servers.iter() {
+        server.hang();
+    }
+    tokio::time::sleep(ttl / 2).await;
+    for server in servers.iter() {
+        server.resume();
+    }
+    tokio::time::sleep(ttl).await;
+    assert!(guard.is_valid());
+    guard.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn max_hold_ends_renewal_and_counts_as_a_loss() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    let guard = locks
+        .lock("x")
+        .ttl(SHORT)
+        .max_hold(SHORT * 2)
+        .acquire()
+        .await
+        .unwrap();
+    let error = guard.lost().await;
+    assert!(
+        matches!(
+            error,
+            Error::Lost {
+                reason: LostReason::MaxHold,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert!(guard.extend(SHORT).await.is_err());
+}
+
+#[tokio::test]
+async fn extending_lets_the_key_live_longer() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    let guard = locks.lock("x").ttl(SHORT).acquire().await.unwrap();
+    guard.extend(Duration::from_secs(60)).await.unwrap();
+    assert!(guard.remaining() > Duration::from_secs(50));
+    tokio::time::sleep(SHORT).await;
+    assert!(
+        guard.remaining() > Duration::from_secs(50),
+        "renewal must not shorten what was extended"
+    );
+    guard.release().await.unwrap();
+}
+
+#[test]
+fn a_crashed_holder_blocks_for_its_ttl_and_no_longer() {
+    let server = RedisServer::start();
+    let locks = LockManager::builder().nodes([server.url()]).build().unwrap();
+    server
+        .probe()
+        .set_for(&key("x"), "a holder that is gone", Duration::from_millis(400));
+    assert!(locks.lock("x").try_acquire_blocking().unwrap().is_none());
+    let guard = locks
+        .lock("x")
+        .timeout(Duration::from_secs(5))
+        .acquire_blocking()
+        .unwrap();
+    guard.release_blocking().unwrap();
+    eventually("nothing is left", || server.probe().dbsize() == 0);
+}
