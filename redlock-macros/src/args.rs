@@ -169,9 +169,7 @@ impl Reader {
             "guard" => self.guard.read(&key, input, parse_guard),
             "renew" => self.renew.read(&key, input, parse_renew),
             "on_lost" => self.on_lost.read(&key, input, OnLost::parse),
-            "crate" => self
-                .runtime
-                .read(&key, input, |input| input.call(Path::parse_mod_style)),
+            "crate" => self.runtime.read(&key, input, |input| input.call(Path::parse_mod_style)),
             "silent" => self.read_silent(key, input),
             unknown => Err(syn::Error::new_spanned(
                 &key,
@@ -194,25 +192,15 @@ impl Reader {
 
     fn finish(mut self) -> syn::Result<Args> {
         if self.name.is_absent() {
-            self.fault(syn::Error::new(
-                Span::call_site(),
-                "the lock has no name: write `#[redlock(name = \"…\")]`",
-            ));
+            self.fault(syn::Error::new(Span::call_site(), "the lock has no name: write `#[redlock(name = \"…\")]`"));
         }
         self.refuse_clashes();
         if let Some(faults) = self.faults {
             return Err(faults);
         }
         // Without faults every slot holds a value or is absent.
-        let name = self
-            .name
-            .into_value()
-            .ok_or_else(|| syn::Error::new(Span::call_site(), "no `name`"))?;
-        let silent = self
-            .silent
-            .value()
-            .copied()
-            .or_else(|| self.skip_value.key().map(Ident::span));
+        let name = self.name.into_value().ok_or_else(|| syn::Error::new(Span::call_site(), "no `name`"))?;
+        let silent = self.silent.value().copied().or_else(|| self.skip_value.key().map(Ident::span));
         Ok(Args {
             name,
             timeout: self.timeout.into_value().unwrap_or(Timeout::Absent),
@@ -281,19 +269,14 @@ impl OnLost {
 
 fn parse_guard(input: ParseStream<'_>) -> syn::Result<Ident> {
     let span = input.span();
-    input.parse().map_err(|_| {
-        syn::Error::new(
-            span,
-            "`guard` takes the name that the body uses for the guard: `guard = lock`",
-        )
-    })
+    input
+        .parse()
+        .map_err(|_| syn::Error::new(span, "`guard` takes the name that the body uses for the guard: `guard = lock`"))
 }
 
 fn parse_renew(input: ParseStream<'_>) -> syn::Result<LitBool> {
     let span = input.span();
-    input
-        .parse()
-        .map_err(|_| syn::Error::new(span, "`renew` is `true` or `false`"))
+    input.parse().map_err(|_| syn::Error::new(span, "`renew` is `true` or `false`"))
 }
 
 /// Reads `= value` behind `key`.

@@ -1,11 +1,14 @@
+mod call;
+mod rules;
+
 use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
-use syn::Ident;
-use syn::spanned::Spanned as _;
+use syn::{Ident, Meta};
 
-use crate::args::{Args, Name, OnLost, Time, Timeout};
+use crate::args::Args;
+use crate::body::{Body, SplitBody};
 use crate::item::Item;
-use crate::output::{Output, OutputKind};
+use crate::output::{Output, OutputKind, Returned};
 use crate::refuse::refuse;
 
 /// Makes the annotated function run under its lock. With faults, the untouched function stands beside them.
@@ -35,7 +38,9 @@ use crate::refuse::refuse;
 /// }
 /// ```
 ///
-/// A sync function differs in three lines: `enter_blocking()`, `once(output, move || { … })` and `run(…)`.
+/// A sync function differs in three lines: `enter_blocking()`, `once(output, move || { … })` and `run(…)`. A function
+/// that returns a future makes the `Call` when it is called and does the rest in the future that it returns.
+/// `require_lock!();` becomes `let lock: &LockGuard = access.require().await;`, which is where a refused call ends.
 pub(crate) fn redlock(arguments: TokenStream, item: TokenStream) -> TokenStream {
     match try_redlock(arguments, item.clone()) {
         Ok(function) => function.into_token_stream(),
@@ -58,52 +63,60 @@ fn try_redlock(arguments: TokenStream, item: TokenStream) -> syn::Result<Item> {
     };
     let output = Output::new(&item.sig);
     refuse(&args, &item, &output)?;
-    let expansion = Expansion {
-        args: &args,
-        output: &output,
-        runtime: runtime(&args),
-    };
-    item.body.statements = if item.sig.asyncness.is_some() {
-        expansion.async_body(&item)
-    } else {
-        expansion.sync_body(&item)
-    };
-    Ok(item)
-}
-
-/// The path of the runtime's hidden module.
-fn runtime(args: &Args) -> TokenStream {
-    match &args.runtime {
-        Some(path) => quote!(#path::__private),
-        None => quote_spanned!(Span::mixed_site()=> ::redlock_runtime::__private),
+    for stacked in item.take_stacked() {
+        let arguments = match &stacked.meta {
+            Meta::List(list) => list.tokens.clone(),
+            Meta::Path(_) | Meta::NameValue(_) => TokenStream::new(),
+        };
+        match Args::parse(arguments).and_then(|args| refuse(&args, &item, &output).map(|()| args)) {
+            Ok(args) => Expansion::new(&args, &output).rewrite(&mut item),
+            // Expanded by the compiler, it tells its own faults.
+            Err(_) => item.attrs.push(stacked),
+        }
     }
+    Expansion::new(&args, &output).rewrite(&mut item);
+    Ok(item)
 }
 
 struct Expansion<'a> {
     args: &'a Args,
     output: &'a Output,
+    /// The path of the runtime's hidden module.
     runtime: TokenStream,
 }
 
-impl Expansion<'_> {
-    fn async_body(&self, item: &Item) -> TokenStream {
-        let Self { runtime, .. } = self;
-        let (output, call, (access, guard)) = (self.output(), self.call(), self.access());
-        let promise = (self.output.kind != OutputKind::Never).then(|| self.promise());
-        let statements = &item.body.statements;
-        let body = block(
-            quote!(async move),
-            quote!(#promise #guard #statements),
-            item.body.braces.join(),
-        );
+impl<'a> Expansion<'a> {
+    fn new(args: &'a Args, output: &'a Output) -> Self {
+        let runtime = match &args.runtime {
+            Some(path) => quote!(#path::__private),
+            None => quote_spanned!(Span::mixed_site()=> ::redlock_runtime::__private),
+        };
+        Self { args, output, runtime }
+    }
+
+    fn rewrite(&self, item: &mut Item) {
+        let call = self.call();
+        item.body.statements = match &self.output.future {
+            _ if item.sig.asyncness.is_some() => {
+                let (output, driven) = (self.output(), self.driven(&call, &self.async_block(&item.body)));
+                quote_spanned!(Span::mixed_site()=> #output #driven)
+            }
+            Some(future) => self.future_body(&item.body, &call, future),
+            None => self.sync_body(&item.body, &call),
+        };
+    }
+
+    /// Statements that run the future `body` under the lock that `call` asks for.
+    fn driven(&self, call: &TokenStream, body: &Spliced) -> TokenStream {
+        let runtime = &self.runtime;
+        let Spliced { access, tokens: body } = body;
         let (rules, verdict) = (self.rules(), self.verdict());
         quote_spanned! {Span::mixed_site()=>
-            #output
             let __redlock_attempt = #call.enter();
             let __redlock_entered = __redlock_attempt.await;
             #access
             let __redlock_body = #body;
-            let __redlock_rules = #rules;
+            #rules
             let __redlock_keep = {
                 use #runtime::{HandsOver as _, Keeps as _};
                 (&__redlock_output).keep()
@@ -118,179 +131,109 @@ impl Expansion<'_> {
         }
     }
 
-    fn sync_body(&self, item: &Item) -> TokenStream {
-        let Self { runtime, .. } = self;
-        let (output, call, (access, guard)) = (self.output(), self.call(), self.access());
-        let statements = &item.body.statements;
-        let body = block(
-            quote!(move ||),
-            quote!(#guard #statements),
-            item.body.braces.join(),
-        );
-        let (rules, verdict) = (self.rules(), self.verdict());
+    /// The body of an async function as a future.
+    fn async_block(&self, body: &Body) -> Spliced {
+        let promise = (self.output.kind != OutputKind::Never).then(|| self.promise());
+        let require = quote_spanned!(Span::mixed_site()=> __redlock_access.require().await);
+        let Spliced { access, tokens: statements } = self.splice(body, &require);
+        let tokens = block(quote!(async move), quote!(#promise #statements), body.braces.join());
+        Spliced { access, tokens }
+    }
+
+    /// A function that returns a future: the lock is held while the future is polled, not while it is built.
+    fn future_body(&self, body: &Body, call: &TokenStream, returned: &Returned) -> TokenStream {
+        let (runtime, future_output) = (&self.runtime, &returned.output);
+        let output = quote_spanned! {Span::mixed_site()=>
+            let __redlock_output = #runtime::Output::<#future_output>::new();
+        };
+        if let Some((pin, inner)) = body.boxed_block() {
+            let inner_attrs = &inner.inner_attrs;
+            let driven = self.driven(&ident("__redlock_call"), &self.async_block(&inner));
+            return quote_spanned! {Span::mixed_site()=>
+                let __redlock_call = #call;
+                #pin(async move { #inner_attrs #output #driven })
+            };
+        }
+        let build = block(quote!(move ||), body.statements.clone(), body.braces.join());
+        let future = Spliced { access: TokenStream::new(), tokens: ident("__redlock_future") };
+        let driven = self.driven(&ident("__redlock_call"), &future);
+        let driven = quote_spanned!(Span::mixed_site()=> async move { #output #driven });
+        // The box that is built is of the declared type; what `impl Future` is built from is not.
+        let (promise, driven) = match returned.is_boxed {
+            true => (Some(self.promise()), quote_spanned!(Span::mixed_site()=> #runtime::boxed(#driven))),
+            false => (None, driven),
+        };
+        quote_spanned! {Span::mixed_site()=>
+            let __redlock_call = #call;
+            let __redlock_output = #runtime::Output::new();
+            #promise
+            let __redlock_future = #runtime::once(__redlock_output, #build)();
+            #driven
+        }
+    }
+
+    fn sync_body(&self, body: &Body, call: &TokenStream) -> TokenStream {
+        let runtime = &self.runtime;
+        let (output, rules, verdict) = (self.output(), self.rules(), self.verdict());
+        let is_plain = (self.output.kind == OutputKind::Named).then(|| {
+            let no_future = self.output.spread(quote_spanned!(Span::mixed_site()=> #runtime::no_future));
+            quote_spanned! {Span::mixed_site()=> #no_future({
+                use #runtime::{IsFuture as _, IsNoFuture as _};
+                (&__redlock_output).is_future()
+            });}
+        });
+        let require = quote_spanned! {Span::mixed_site()=>
+            match __redlock_access.require_blocking(__redlock_rules) {
+                ::core::result::Result::Ok(__redlock_guard) => __redlock_guard,
+                ::core::result::Result::Err(__redlock_verdict) => return #verdict,
+            }
+        };
+        let Spliced { access, tokens: statements } = self.splice(body, &require);
+        let body = block(quote!(move ||), statements, body.braces.join());
         quote_spanned! {Span::mixed_site()=>
             #output
+            #is_plain
             let __redlock_entered = #call.enter_blocking();
             #access
+            #rules
             let __redlock_body = #runtime::once(__redlock_output, #body);
-            let __redlock_rules = #rules;
             let __redlock_verdict = #runtime::run(__redlock_entered, __redlock_body, __redlock_rules);
             #verdict
         }
     }
 
-    /// The return type as a value to ask. It is never written again, so that no error about it stands twice and
-    /// `impl Trait` needs no care: the compiler infers it from a `return` that is never reached.
-    fn output(&self) -> TokenStream {
-        let (runtime, promise) = (&self.runtime, self.promise());
-        quote_spanned!(Span::mixed_site()=> let __redlock_output = #runtime::Output::new(); #promise)
-    }
-
-    /// Tells the enclosing function or block what it returns. Standing first, it makes the compiler blame a
-    /// wrong value in the body and not what was promised.
-    fn promise(&self) -> TokenStream {
-        quote_spanned!(hidden(self.output.span)=> if false { return __redlock_output.promised(); };)
-    }
-
-    /// What is to be acquired. All of the user's expressions but `skip_value` are evaluated here.
-    fn call(&self) -> TokenStream {
-        let Self { args, runtime, .. } = self;
-        let name = self.name(&args.name);
-        let mut call = match &args.manager {
-            Some(manager) => {
-                quote_spanned!(hidden(manager.span())=> #runtime::Call::with_manager(#manager, #name))
-            }
-            None => quote_spanned!(Span::mixed_site()=> #runtime::Call::new(#name)),
-        };
-        match &args.timeout {
-            Timeout::Absent | Timeout::Forever => {}
-            Timeout::Skip(span) => {
-                call.extend(quote_spanned!(hidden(*span)=> .timeout(#runtime::Timeout::Skip)))
-            }
-            Timeout::After(limit, span) => {
-                let limit = duration(*limit, *span);
-                call.extend(quote_spanned!(hidden(*span)=> .timeout(#limit)));
-            }
-            Timeout::Expression(expression) => {
-                call.extend(quote_spanned!(hidden(expression.span())=> .timeout(#expression)));
-            }
-        }
-        for (setter, time) in [
-            ("ttl", &args.ttl),
-            ("max_hold", &args.max_hold),
-            ("min_hold", &args.min_hold),
-        ] {
-            let (value, span) = match time {
-                None => continue,
-                Some(Time::Literal(time, span)) => (duration(*time, *span), *span),
-                Some(Time::Expression(expression)) => (expression.to_token_stream(), expression.span()),
-            };
-            let setter = Ident::new(setter, hidden(span));
-            call.extend(quote_spanned!(hidden(span)=> .#setter(#value)));
-        }
-        if let Some(renew) = &args.renew {
-            call.extend(quote_spanned!(hidden(renew.span())=> .renew(#renew)));
-        }
-        if let Some(stats_name) = &args.stats_name {
-            let stats_name = self.name(stats_name);
-            call.extend(quote_spanned!(Span::mixed_site()=> .stats_name(#stats_name)));
-        }
-        call
-    }
-
-    /// The name's text; an expression is borrowed, because it may name an argument that the body moves.
-    fn name(&self, name: &Name) -> TokenStream {
+    /// The body's statements with the guard where the body may use it: behind `require`, which stands in place of
+    /// `require_lock!`, or at the top.
+    fn splice(&self, body: &Body, require: &TokenStream) -> Spliced {
         let runtime = &self.runtime;
-        match name {
-            Name::Template(template) => {
-                quote_spanned!(hidden(template.span())=> #runtime::name(&::core::format_args!(#template)))
-            }
-            Name::Expression(expression) => {
-                quote_spanned!(hidden(expression.span())=> #runtime::name(&(#expression)))
-            }
-        }
-    }
-
-    /// How the body gets at the guard: a line outside it, and a line at its top.
-    fn access(&self) -> (TokenStream, TokenStream) {
-        let Some(guard) = &self.args.guard else {
-            return (TokenStream::new(), TokenStream::new());
-        };
-        let runtime = &self.runtime;
-        (
-            quote_spanned!(Span::mixed_site()=> let __redlock_access = __redlock_entered.access();),
-            quote_spanned!(Span::mixed_site()=> let #guard: &#runtime::LockGuard = __redlock_access.guard();),
-        )
-    }
-
-    /// What this function returns in which situation. Bounds on the return type stand where it is written, and
-    /// so do the errors about them.
-    fn rules(&self) -> TokenStream {
-        let Self {
-            args,
-            output,
-            runtime,
-        } = self;
-        let if_possible = match output.kind {
-            OutputKind::Named => quote_spanned! {Span::mixed_site()=> {
-                use #runtime::{Fails as _, FailsNot as _};
-                (&__redlock_output).fail()
-            }},
-            OutputKind::ImplTrait | OutputKind::Never => {
-                quote_spanned!(Span::mixed_site()=> ::core::option::Option::None)
-            }
-        };
-        let required = |by: &str| {
-            let by = Ident::new(by, Span::mixed_site());
-            let path = output.spread(quote_spanned!(Span::mixed_site()=> #runtime::#by));
-            quote_spanned!(Span::mixed_site()=> ::core::option::Option::Some(#path))
-        };
-        let rules = if args.silent.is_some() {
-            quote_spanned! {Span::mixed_site()=> silent(__redlock_output, #if_possible, {
-                use #runtime::{BlamesError as _, BlamesNothing as _, BlamesPointer as _};
-                (&&__redlock_output).blame()
-            })}
-        } else {
-            let fail = match args.on_lost {
-                _ if args.timeout.can_run_out() => required("fail"),
-                Some(OnLost::Cancel(_)) => required("fail_lost"),
-                Some(OnLost::Continue) | None => if_possible,
-            };
-            quote_spanned!(Span::mixed_site()=> loud(__redlock_output, #fail))
-        };
-        let on_lost = matches!(args.on_lost, Some(OnLost::Continue))
-            .then(|| quote_spanned!(Span::mixed_site()=> .continue_when_lost()));
-        quote_spanned!(Span::mixed_site()=> #runtime::Rules::#rules #on_lost)
-    }
-
-    /// The function's last expression.
-    fn verdict(&self) -> TokenStream {
-        let Self {
-            args,
-            output,
-            runtime,
-        } = self;
-        let Some(skip_value) = &args.skip_value else {
-            return match args.silent {
-                None => quote_spanned!(Span::mixed_site()=> __redlock_verdict.returned()),
-                Some(_) => {
-                    let skip = output.spread(quote_spanned!(Span::mixed_site()=> #runtime::skip));
-                    quote_spanned!(Span::mixed_site()=> __redlock_verdict.returned_or(#skip))
+        let guard = self.args.guard.as_ref().map(|guard| quote!(#guard: &#runtime::LockGuard));
+        let access = quote_spanned!(Span::mixed_site()=> let __redlock_access = __redlock_entered.access(););
+        match (body.split(), guard) {
+            (Some(split), guard) => {
+                let SplitBody { before, path, after } = split;
+                let guard = guard.unwrap_or_else(|| quote!(_));
+                Spliced {
+                    access: quote_spanned! {Span::mixed_site()=>
+                        let __redlock_entered = __redlock_entered.split();
+                        #access
+                    },
+                    tokens: quote!(#before #path(@expanded let #guard = #require;); #after),
                 }
-            };
-        };
-        quote_spanned! {Span::mixed_site()=>
-            match __redlock_verdict {
-                #runtime::Verdict::Skip => #skip_value,
-                #runtime::Verdict::Return(__redlock_value) => __redlock_value,
             }
+            (None, Some(guard)) => {
+                let guard = quote_spanned!(Span::mixed_site()=> let #guard = __redlock_access.guard(););
+                let statements = &body.statements;
+                Spliced { access, tokens: quote!(#guard #statements) }
+            }
+            (None, None) => Spliced { access: TokenStream::new(), tokens: body.statements.clone() },
         }
     }
 }
 
-fn duration(time: std::time::Duration, span: Span) -> TokenStream {
-    let (seconds, nanoseconds) = (time.as_secs(), time.subsec_nanos());
-    quote_spanned!(hidden(span)=> ::core::time::Duration::new(#seconds, #nanoseconds))
+/// A body, and the statement before it that gives it its share of the attempt.
+struct Spliced {
+    access: TokenStream,
+    tokens: TokenStream,
 }
 
 /// `head { statements }`, standing where the function's own braces are.
@@ -306,6 +249,10 @@ fn block(head: TokenStream, statements: TokenStream, braces: Span) -> TokenStrea
     block.set_span(hidden(braces));
     tokens.extend([TokenTree::Group(block)]);
     tokens
+}
+
+fn ident(name: &str) -> TokenStream {
+    Ident::new(name, Span::mixed_site()).into_token_stream()
 }
 
 /// The place of `span`, for code that the user did not write.

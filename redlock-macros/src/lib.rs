@@ -1,5 +1,6 @@
 //! The `#[redlock]` attribute.
 mod args;
+mod body;
 mod expand;
 mod item;
 mod output;

@@ -1,14 +1,19 @@
 use proc_macro2::{Span, TokenStream};
-use quote::ToTokens;
-use syn::{ReturnType, Signature, Type};
+use quote::{ToTokens, quote};
+use syn::punctuated::Punctuated;
+use syn::{GenericArgument, PathArguments, PathSegment, ReturnType, Signature, Type, TypeParamBound};
 
 /// Where the return type is declared, and what its tokens tell. All else about it is asked of the type itself.
+///
+/// Of a function that returns a future, it is the type that the future returns.
 pub(crate) struct Output {
     /// The first token. The function's name if no type is written: what is wrong with `()` is said there.
     pub(crate) span: Span,
     /// The last token.
     pub(crate) end: Span,
     pub(crate) kind: OutputKind,
+    /// Set if a function that is not async returns a future.
+    pub(crate) future: Option<Returned>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -19,22 +24,35 @@ pub(crate) enum OutputKind {
     Never,
 }
 
+/// How a function returns a future.
+pub(crate) struct Returned {
+    /// `Pin<Box<…>>`, not `impl Future`.
+    pub(crate) is_boxed: bool,
+    /// What the future returns, as it can be repeated in a body.
+    pub(crate) output: TokenStream,
+}
+
 impl Output {
     pub(crate) fn new(sig: &Signature) -> Self {
-        match &sig.output {
-            ReturnType::Default => Self::at(sig.ident.to_token_stream(), OutputKind::Named),
-            ReturnType::Type(_, declared) => Self::at(declared.to_token_stream(), OutputKind::new(declared)),
+        let ReturnType::Type(_, declared) = &sig.output else {
+            return Self::at(sig.ident.to_token_stream(), OutputKind::Named, None);
+        };
+        match returned_future(declared).filter(|_| sig.asyncness.is_none()) {
+            None => Self::at(declared.to_token_stream(), OutputKind::new(declared), None),
+            Some((is_boxed, output)) => {
+                let kind = OutputKind::new(output);
+                let tokens = output.to_token_stream();
+                let is_hidden = kind != OutputKind::Named || tokens.to_string().contains("impl ");
+                let repeated = if is_hidden { quote!(_) } else { tokens.clone() };
+                Self::at(tokens, kind, Some(Returned { is_boxed, output: repeated }))
+            }
         }
     }
 
-    fn at(tokens: TokenStream, kind: OutputKind) -> Self {
+    fn at(tokens: TokenStream, kind: OutputKind, future: Option<Returned>) -> Self {
         let mut spans = tokens.into_iter().map(|token| token.span());
         let span = spans.next().unwrap_or_else(Span::call_site);
-        Self {
-            span,
-            end: spans.last().unwrap_or(span),
-            kind,
-        }
+        Self { span, end: spans.last().unwrap_or(span), kind, future }
     }
 
     /// The same path, written in place of the type, so that an error about the path is one about the type.
@@ -52,12 +70,63 @@ impl Output {
 
 impl OutputKind {
     fn new(declared: &Type) -> Self {
-        match declared {
-            Type::Group(group) => Self::new(&group.elem),
-            Type::Paren(paren) => Self::new(&paren.elem),
+        match ungroup(declared) {
             Type::ImplTrait(_) => Self::ImplTrait,
             Type::Never(_) => Self::Never,
             _ => Self::Named,
         }
+    }
+}
+
+/// Whether the future that `declared` is comes in a box, and what it returns.
+fn returned_future(declared: &Type) -> Option<(bool, &Type)> {
+    match ungroup(declared) {
+        Type::ImplTrait(opaque) => future_output(&opaque.bounds).map(|output| (false, output)),
+        Type::Path(path) => {
+            let last = path.path.segments.last()?;
+            if last.ident == "Pin" {
+                let Type::Path(boxed) = ungroup(type_arguments(last).next()?) else { return None };
+                let boxed = boxed.path.segments.last().filter(|last| last.ident == "Box")?;
+                let Type::TraitObject(object) = ungroup(type_arguments(boxed).next()?) else { return None };
+                future_output(&object.bounds).map(|output| (true, output))
+            } else if last.ident == "BoxFuture" || last.ident == "LocalBoxFuture" {
+                type_arguments(last).next().map(|output| (true, output))
+            } else {
+                None
+            }
+        }
+        _ => None,
+    }
+}
+
+/// The `T` of `Future<Output = T>` among the bounds.
+fn future_output<P>(bounds: &Punctuated<TypeParamBound, P>) -> Option<&Type> {
+    bounds.iter().find_map(|bound| {
+        let TypeParamBound::Trait(bound) = bound else { return None };
+        let last = bound.path.segments.last().filter(|last| last.ident == "Future")?;
+        let PathArguments::AngleBracketed(arguments) = &last.arguments else { return None };
+        arguments.args.iter().find_map(|argument| match argument {
+            GenericArgument::AssocType(assoc) if assoc.ident == "Output" => Some(&assoc.ty),
+            _ => None,
+        })
+    })
+}
+
+fn type_arguments(segment: &PathSegment) -> impl Iterator<Item = &Type> {
+    let arguments = match &segment.arguments {
+        PathArguments::AngleBracketed(arguments) => Some(arguments),
+        PathArguments::None | PathArguments::Parenthesized(_) => None,
+    };
+    arguments.into_iter().flat_map(|arguments| &arguments.args).filter_map(|argument| match argument {
+        GenericArgument::Type(ty) => Some(ty),
+        _ => None,
+    })
+}
+
+fn ungroup(ty: &Type) -> &Type {
+    match ty {
+        Type::Group(group) => ungroup(&group.elem),
+        Type::Paren(paren) => ungroup(&paren.elem),
+        _ => ty,
     }
 }

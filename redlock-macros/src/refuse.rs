@@ -1,6 +1,6 @@
 use syn::Error;
 
-use crate::args::{Args, OnLost};
+use crate::args::{Args, OnLost, Timeout};
 use crate::item::Item;
 use crate::output::{Output, OutputKind};
 
@@ -17,15 +17,36 @@ pub(crate) fn refuse(args: &Args, item: &Item, output: &Output) -> syn::Result<(
                        put #[redlock] on a function that this one calls";
         faults.push(Error::new_spanned(abi, message));
     }
-    if let (Some(OnLost::Cancel(span)), None) = (args.on_lost, item.sig.asyncness) {
+    if let Some(OnLost::Cancel(span)) = args.on_lost
+        && item.sig.asyncness.is_none()
+        && output.future.is_none()
+    {
         let message = "the body of a sync function cannot be cancelled: leave `on_lost` out";
         faults.push(Error::new(span, message));
+    }
+    let split = item.body.split();
+    if output.future.is_some() {
+        let message = "what stands before the future runs without the lock, when the function is called: \
+                       make this an `async fn`";
+        if let Some(split) = &split {
+            faults.push(Error::new_spanned(&split.path, message));
+        }
+        // `#[async_trait]` was an `async fn`, and its whole body is the future.
+        let is_async_trait = item.sig.generics.lifetimes().any(|life| life.lifetime.ident == "async_trait");
+        if let Some(guard) = args.guard.as_ref().filter(|_| !is_async_trait) {
+            faults.push(Error::new_spanned(guard, message));
+        }
+    } else if let Some(split) = &split
+        && let Timeout::Absent | Timeout::Forever = args.timeout
+    {
+        let message = "`require_lock!` is where a call ends that has not got its lock, and this one waits for ever: \
+                       give it a `timeout` other than `0`";
+        faults.push(Error::new_spanned(&split.path, message));
     }
     if args.timeout.can_run_out() && output.kind == OutputKind::Never {
         let message = "a function that never returns has to get its lock: wait for ever with `timeout = 0`";
         faults.push(Error::new(output.span, message));
-    } else if args.timeout.can_run_out() && output.kind == OutputKind::ImplTrait && args.skip_value.is_none()
-    {
+    } else if args.timeout.can_run_out() && output.kind == OutputKind::ImplTrait && args.skip_value.is_none() {
         let message = "`impl Trait` does not tell what to return without the lock: \
                        add `skip_value = …`, or wait for ever with `timeout = 0`";
         faults.push(Error::new(output.span, message));

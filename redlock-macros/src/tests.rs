@@ -83,19 +83,16 @@ fn a_silent_sync_function() {
                 if false {
                     return __redlock_output.promised();
                 }
+                my::locks::__private::no_future({
+                    use my::locks::__private::{IsFuture as _, IsNoFuture as _};
+                    (&__redlock_output).is_future()
+                });
                 let __redlock_entered = my::locks::__private::Call::with_manager(
                         &self.locks,
                         my::locks::__private::name(&(format!("a-{}", self.id))),
                     )
                     .timeout(my::locks::__private::Timeout::Skip)
                     .enter_blocking();
-                let __redlock_body = my::locks::__private::once(
-                    __redlock_output,
-                    move || {
-                        items.pop();
-                        None
-                    },
-                );
                 let __redlock_rules = my::locks::__private::Rules::silent(
                     __redlock_output,
                     {
@@ -107,6 +104,13 @@ fn a_silent_sync_function() {
                             BlamesError as _, BlamesNothing as _, BlamesPointer as _,
                         };
                         (&&__redlock_output).blame()
+                    },
+                );
+                let __redlock_body = my::locks::__private::once(
+                    __redlock_output,
+                    move || {
+                        items.pop();
+                        None
                     },
                 );
                 let __redlock_verdict = my::locks::__private::run(
@@ -233,10 +237,7 @@ fn half_typed_arguments_leave_the_function_untouched() {
         };
         let expansion = redlock(arguments.clone(), tokens("async fn job(a: u8) -> u8 { a + 1 }")).to_string();
         assert!(expansion.contains("compile_error"), "{arguments} is not refused");
-        assert!(
-            expansion.ends_with("async fn job (a : u8) -> u8 { a + 1 }"),
-            "{arguments}: {expansion}"
-        );
+        assert!(expansion.ends_with("async fn job (a : u8) -> u8 { a + 1 }"), "{arguments}: {expansion}");
     }
 }
 
@@ -266,11 +267,7 @@ fn half_typed_functions_are_kept() {
             continue;
         };
         let expansion = redlock(tokens("name = \"x\""), item.clone()).to_string();
-        let body = item
-            .into_iter()
-            .last()
-            .map(|body| body.to_string())
-            .unwrap_or_default();
+        let body = item.into_iter().last().map(|body| body.to_string()).unwrap_or_default();
         let inside = body.trim_start_matches('{').trim_end_matches('}').trim();
         assert!(expansion.contains(inside), "{inside} is missing from {expansion}");
     }

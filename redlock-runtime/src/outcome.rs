@@ -268,6 +268,51 @@ impl<R> HandsOver for &Output<R> {
     }
 }
 
+/// First answer to "is the return type a future?": yes, though nobody could see it.
+pub trait IsFuture {
+    /// The return type.
+    type Returned;
+    /// A mark that [`Plain`] refuses.
+    fn is_future(&self) -> HiddenFuture<Self::Returned>;
+}
+
+impl<R: Future> IsFuture for Output<R> {
+    type Returned = R;
+
+    fn is_future(&self) -> HiddenFuture<R> {
+        HiddenFuture(PhantomData)
+    }
+}
+
+/// Second answer: no.
+pub trait IsNoFuture {
+    /// A mark that [`Plain`] accepts.
+    fn is_future(&self) -> NoFuture;
+}
+
+impl<R> IsNoFuture for &Output<R> {
+    fn is_future(&self) -> NoFuture {
+        NoFuture
+    }
+}
+
+/// Marks a return type that is a future under another name.
+pub struct HiddenFuture<R>(PhantomData<fn() -> R>);
+
+/// Marks a return type that is no future.
+pub struct NoFuture;
+
+/// The return type of a function whose body may be over when the function returns.
+#[diagnostic::on_unimplemented(
+    message = "this return type is a future, but is not written as one",
+    label = "the lock would be released before this future runs",
+    note = "write the type out, as `impl Future<Output = T>`, `Pin<Box<dyn Future<Output = T>>>` or `BoxFuture<T>`, \
+            or make the function an `async fn`"
+)]
+pub trait Plain {}
+
+impl Plain for NoFuture {}
+
 /// What one annotated function returns in which situation; its type is tied to that of the body.
 #[derive(Debug)]
 pub struct Rules<R> {

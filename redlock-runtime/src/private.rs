@@ -17,8 +17,8 @@ use crate::manager::{self, LockManager};
 pub use crate::drive::{Access, Drive, Entered, drive, run};
 pub use crate::guard::LockGuard;
 pub use crate::outcome::{
-    BlamesError, BlamesNothing, BlamesPointer, Fail, FailWhenLost, Fails, FailsNot, HandsOver, Keep, Keeps, Output,
-    Rules, Skip, Verdict,
+    BlamesError, BlamesNothing, BlamesPointer, Fail, FailWhenLost, Fails, FailsNot, HandsOver, IsFuture,
+    IsNoFuture, Keep, Keeps, Output, Plain, Rules, Skip, Verdict,
 };
 pub use crate::timeout::Timeout;
 
@@ -46,6 +46,14 @@ pub fn skip<R: Skip<Kind>, Kind>() -> R {
 /// it borrows.
 pub fn once<R, F: FnOnce() -> R>(_output: Output<R>, body: F) -> F {
     body
+}
+
+/// Refuses a sync function whose return type hides a future.
+pub fn no_future<T: Plain>(_: T) {}
+
+/// The future of a function that returns it in a box.
+pub fn boxed<F: Future>(future: F) -> Pin<Box<F>> {
+    Box::pin(future)
 }
 
 /// A type that `timeout = …` accepts.

@@ -3,3 +3,8 @@
 fn a_mistake_is_reported_once_at_the_users_own_token() {
     trybuild::TestCases::new().compile_fail("ui/fail/*.rs");
 }
+
+#[test]
+fn what_these_tests_forbid_themselves_compiles_and_runs() {
+    trybuild::TestCases::new().pass("ui/pass/*.rs");
+}

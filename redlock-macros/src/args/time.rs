@@ -40,9 +40,9 @@ impl Timeout {
                 Err(_) => refuse(format!("a timeout of this many seconds does not exist: {CURE}")),
             },
             Written::Seconds(_) => refuse(format!("this timeout is not understood: {CURE}")),
-            Written::Words(Duration::ZERO) => refuse(
-                "a timeout of no time has two readings: use -1 for one attempt, or 0 to wait for ever".into(),
-            ),
+            Written::Words(Duration::ZERO) => {
+                refuse("a timeout of no time has two readings: use -1 for one attempt, or 0 to wait for ever".into())
+            }
             Written::Words(limit) => Ok(Self::After(limit, span)),
             Written::Other => Ok(Self::Expression(expression)),
         }
@@ -95,11 +95,7 @@ impl Written {
                 _ => Ok(Self::Other),
             },
             Expr::Path(path) => match path.path.segments.last() {
-                Some(last)
-                    if ["NAN", "INFINITY", "NEG_INFINITY"]
-                        .iter()
-                        .any(|name| last.ident == name) =>
-                {
+                Some(last) if ["NAN", "INFINITY", "NEG_INFINITY"].iter().any(|name| last.ident == name) => {
                     Err(not_a_time(expression))
                 }
                 _ => Ok(Self::Other),
@@ -120,9 +116,7 @@ impl Written {
         };
         let is_number = suffix.is_empty()
             || ["f", "u", "i"].iter().any(|kind| {
-                suffix
-                    .strip_prefix(kind)
-                    .is_some_and(|width| ["size", "8", "16", "32", "64", "128"].contains(&width))
+                suffix.strip_prefix(kind).is_some_and(|width| ["size", "8", "16", "32", "64", "128"].contains(&width))
             });
         if !is_number {
             return Err(syn::Error::new_spanned(
@@ -143,9 +137,7 @@ fn read_words(literal: &LitStr) -> syn::Result<Duration> {
         return Err(not_a_time(literal));
     }
     while !rest.is_empty() {
-        let digits_end = rest
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(rest.len());
+        let digits_end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
         let (digits, after) = rest.split_at(digits_end);
         let after = after.trim_start();
         let unit_end = after.find(|c: char| !c.is_alphabetic()).unwrap_or(after.len());

@@ -1,0 +1,69 @@
+use proc_macro2::{Span, TokenStream};
+use quote::{ToTokens, quote_spanned};
+use syn::Ident;
+use syn::spanned::Spanned as _;
+
+use super::{Expansion, hidden};
+use crate::args::{Name, Time, Timeout};
+
+impl Expansion<'_> {
+    /// What is to be acquired. All of the user's expressions but `skip_value` are evaluated here.
+    pub(super) fn call(&self) -> TokenStream {
+        let Self { args, runtime, .. } = self;
+        let name = self.name(&args.name);
+        let mut call = match &args.manager {
+            Some(manager) => {
+                quote_spanned!(hidden(manager.span())=> #runtime::Call::with_manager(#manager, #name))
+            }
+            None => quote_spanned!(Span::mixed_site()=> #runtime::Call::new(#name)),
+        };
+        match &args.timeout {
+            Timeout::Absent | Timeout::Forever => {}
+            Timeout::Skip(span) => {
+                call.extend(quote_spanned!(hidden(*span)=> .timeout(#runtime::Timeout::Skip)));
+            }
+            Timeout::After(limit, span) => {
+                let limit = duration(*limit, *span);
+                call.extend(quote_spanned!(hidden(*span)=> .timeout(#limit)));
+            }
+            Timeout::Expression(expression) => {
+                call.extend(quote_spanned!(hidden(expression.span())=> .timeout(#expression)));
+            }
+        }
+        for (setter, time) in [("ttl", &args.ttl), ("max_hold", &args.max_hold), ("min_hold", &args.min_hold)] {
+            let (value, span) = match time {
+                None => continue,
+                Some(Time::Literal(time, span)) => (duration(*time, *span), *span),
+                Some(Time::Expression(expression)) => (expression.to_token_stream(), expression.span()),
+            };
+            let setter = Ident::new(setter, hidden(span));
+            call.extend(quote_spanned!(hidden(span)=> .#setter(#value)));
+        }
+        if let Some(renew) = &args.renew {
+            call.extend(quote_spanned!(hidden(renew.span())=> .renew(#renew)));
+        }
+        if let Some(stats_name) = &args.stats_name {
+            let stats_name = self.name(stats_name);
+            call.extend(quote_spanned!(Span::mixed_site()=> .stats_name(#stats_name)));
+        }
+        call
+    }
+
+    /// The name's text; an expression is borrowed, because it may name an argument that the body moves.
+    fn name(&self, name: &Name) -> TokenStream {
+        let runtime = &self.runtime;
+        match name {
+            Name::Template(template) => {
+                quote_spanned!(hidden(template.span())=> #runtime::name(&::core::format_args!(#template)))
+            }
+            Name::Expression(expression) => {
+                quote_spanned!(hidden(expression.span())=> #runtime::name(&(#expression)))
+            }
+        }
+    }
+}
+
+fn duration(time: std::time::Duration, span: Span) -> TokenStream {
+    let (seconds, nanoseconds) = (time.as_secs(), time.subsec_nanos());
+    quote_spanned!(hidden(span)=> ::core::time::Duration::new(#seconds, #nanoseconds))
+}

@@ -1,0 +1,85 @@
+use proc_macro2::{Span, TokenStream};
+use quote::{ToTokens, quote_spanned};
+use syn::Ident;
+
+use super::{Expansion, hidden};
+use crate::args::OnLost;
+use crate::output::OutputKind;
+
+impl Expansion<'_> {
+    /// The return type as a value to ask. It is not written again, so that no error about it stands twice and
+    /// `impl Trait` needs no care: the compiler infers it from a `return` that is never reached.
+    pub(super) fn output(&self) -> TokenStream {
+        let (runtime, promise) = (&self.runtime, self.promise());
+        quote_spanned!(Span::mixed_site()=> let __redlock_output = #runtime::Output::new(); #promise)
+    }
+
+    /// Tells the enclosing function or block what it returns. Standing first, it makes the compiler blame a
+    /// wrong value in the body and not what was promised.
+    pub(super) fn promise(&self) -> TokenStream {
+        quote_spanned!(hidden(self.output.span)=> if false { return __redlock_output.promised(); };)
+    }
+
+    /// What this function returns in which situation. Bounds on the return type stand where it is written, and
+    /// so do the errors about them.
+    pub(super) fn rules(&self) -> TokenStream {
+        let Self { args, output, runtime } = self;
+        let is_named = output.kind == OutputKind::Named;
+        let none = || quote_spanned!(Span::mixed_site()=> ::core::option::Option::None);
+        let if_possible = if is_named {
+            quote_spanned! {Span::mixed_site()=> {
+                use #runtime::{Fails as _, FailsNot as _};
+                (&__redlock_output).fail()
+            }}
+        } else {
+            none()
+        };
+        let blame = if is_named {
+            quote_spanned! {Span::mixed_site()=> {
+                use #runtime::{BlamesError as _, BlamesNothing as _, BlamesPointer as _};
+                (&&__redlock_output).blame()
+            }}
+        } else {
+            none()
+        };
+        let required = |by: &str| {
+            let by = Ident::new(by, Span::mixed_site());
+            let path = output.spread(quote_spanned!(Span::mixed_site()=> #runtime::#by));
+            quote_spanned!(Span::mixed_site()=> ::core::option::Option::Some(#path))
+        };
+        let rules = if args.silent.is_some() {
+            quote_spanned!(Span::mixed_site()=> silent(__redlock_output, #if_possible, #blame))
+        } else {
+            let fail = match args.on_lost {
+                _ if args.timeout.can_run_out() => required("fail"),
+                Some(OnLost::Cancel(_)) => required("fail_lost"),
+                Some(OnLost::Continue) | None => if_possible,
+            };
+            quote_spanned!(Span::mixed_site()=> loud(__redlock_output, #fail))
+        };
+        let on_lost = matches!(args.on_lost, Some(OnLost::Continue))
+            .then(|| quote_spanned!(Span::mixed_site()=> .continue_when_lost()));
+        quote_spanned!(Span::mixed_site()=> let __redlock_rules = #runtime::Rules::#rules #on_lost;)
+    }
+
+    /// What the verdict comes to, as an expression.
+    pub(super) fn verdict(&self) -> TokenStream {
+        let Self { args, output, runtime } = self;
+        match &args.skip_value {
+            Some(skip_value) => {
+                let skip_value = skip_value.to_token_stream();
+                quote_spanned! {Span::mixed_site()=>
+                    match __redlock_verdict {
+                        #runtime::Verdict::Skip => #skip_value,
+                        #runtime::Verdict::Return(__redlock_value) => __redlock_value,
+                    }
+                }
+            }
+            None if args.silent.is_some() => {
+                let skip = output.spread(quote_spanned!(Span::mixed_site()=> #runtime::skip));
+                quote_spanned!(Span::mixed_site()=> __redlock_verdict.returned_or(#skip))
+            }
+            None => quote_spanned!(Span::mixed_site()=> __redlock_verdict.returned()),
+        }
+    }
+}
