@@ -3,7 +3,7 @@ mod time;
 
 use proc_macro2::{Span, TokenStream};
 use syn::ext::IdentExt as _;
-use syn::parse::ParseStream;
+use syn::parse::{Parse as _, ParseStream};
 use syn::{Expr, Ident, LitBool, LitStr, Path, Token};
 
 pub(crate) use self::name::Name;
@@ -38,17 +38,28 @@ pub(crate) enum OnLost {
     Continue,
 }
 
+/// Arguments that are not understood, and what of them the body nevertheless relies on.
+pub(crate) struct Faulty {
+    /// Every fault that was found.
+    pub(crate) faults: syn::Error,
+    pub(crate) guard: Option<Ident>,
+    pub(crate) runtime: Option<Path>,
+}
+
 impl Args {
-    /// Reads all arguments; the error holds every fault that was found.
-    pub(crate) fn parse(tokens: TokenStream) -> syn::Result<Self> {
+    /// Reads all arguments.
+    pub(crate) fn parse(tokens: TokenStream) -> Result<Self, Faulty> {
         let mut reader = Reader::default();
-        syn::parse::Parser::parse2(
+        let read = syn::parse::Parser::parse2(
             |input: ParseStream<'_>| {
                 reader.read_all(input);
                 Ok(())
             },
             tokens,
-        )?;
+        );
+        if let Err(fault) = read {
+            reader.fault(fault);
+        }
         reader.finish()
     }
 }
@@ -72,17 +83,15 @@ struct Reader {
     faults: Option<syn::Error>,
 }
 
-/// One argument: absent, written but not understood, or understood.
+/// One argument.
+#[derive(Default)]
 enum Slot<T> {
+    #[default]
     Absent,
+    /// Written, but not understood.
     Faulty,
+    /// Written with this key.
     Value(Ident, T),
-}
-
-impl<T> Default for Slot<T> {
-    fn default() -> Self {
-        Self::Absent
-    }
 }
 
 impl<T> Slot<T> {
@@ -118,20 +127,14 @@ impl<T> Slot<T> {
         input: ParseStream<'_>,
         parse: impl FnOnce(ParseStream<'_>) -> syn::Result<T>,
     ) -> syn::Result<()> {
-        let first = self.is_absent();
-        let before = std::mem::replace(self, Self::Faulty);
-        let value = match parse_assigned(key, input, parse) {
-            Ok(value) => Self::Value(key.clone(), value),
-            Err(fault) => {
-                return Err(fault);
-            }
-        };
-        if first {
-            *self = value;
-            return Ok(());
+        let is_first = self.is_absent();
+        let value = parse_assigned(key, input, parse);
+        if !is_first {
+            return value.and(Err(duplicate(key)));
         }
-        *self = before;
-        Err(duplicate(key))
+        *self = Self::Faulty;
+        *self = Self::Value(key.clone(), value?);
+        Ok(())
     }
 }
 
@@ -164,8 +167,8 @@ impl Reader {
             "ttl" | "auto_release_time" => self.ttl.read(&key, input, Time::parse),
             "max_hold" => self.max_hold.read(&key, input, Time::parse),
             "min_hold" => self.min_hold.read(&key, input, Time::parse),
-            "skip_value" => self.skip_value.read(&key, input, |input| input.parse()),
-            "manager" => self.manager.read(&key, input, |input| input.parse()),
+            "skip_value" => self.skip_value.read(&key, input, Expr::parse),
+            "manager" => self.manager.read(&key, input, Expr::parse),
             "guard" => self.guard.read(&key, input, parse_guard),
             "renew" => self.renew.read(&key, input, parse_renew),
             "on_lost" => self.on_lost.read(&key, input, OnLost::parse),
@@ -190,32 +193,34 @@ impl Reader {
         Ok(())
     }
 
-    fn finish(mut self) -> syn::Result<Args> {
+    fn finish(mut self) -> Result<Args, Faulty> {
         if self.name.is_absent() {
             self.fault(syn::Error::new(Span::call_site(), "the lock has no name: write `#[redlock(name = \"…\")]`"));
         }
         self.refuse_clashes();
-        if let Some(faults) = self.faults {
-            return Err(faults);
-        }
-        // Without faults every slot holds a value or is absent.
-        let name = self.name.into_value().ok_or_else(|| syn::Error::new(Span::call_site(), "no `name`"))?;
         let silent = self.silent.value().copied().or_else(|| self.skip_value.key().map(Ident::span));
-        Ok(Args {
-            name,
-            timeout: self.timeout.into_value().unwrap_or(Timeout::Absent),
-            silent,
-            skip_value: self.skip_value.into_value(),
-            ttl: self.ttl.into_value(),
-            renew: self.renew.into_value(),
-            max_hold: self.max_hold.into_value(),
-            min_hold: self.min_hold.into_value(),
-            on_lost: self.on_lost.into_value(),
-            guard: self.guard.into_value(),
-            stats_name: self.stats_name.into_value(),
-            manager: self.manager.into_value(),
-            runtime: self.runtime.into_value(),
-        })
+        let (guard, runtime) = (self.guard.into_value(), self.runtime.into_value());
+        match (self.name.into_value(), self.faults) {
+            (Some(name), None) => Ok(Args {
+                name,
+                timeout: self.timeout.into_value().unwrap_or(Timeout::Absent),
+                silent,
+                skip_value: self.skip_value.into_value(),
+                ttl: self.ttl.into_value(),
+                renew: self.renew.into_value(),
+                max_hold: self.max_hold.into_value(),
+                min_hold: self.min_hold.into_value(),
+                on_lost: self.on_lost.into_value(),
+                guard,
+                stats_name: self.stats_name.into_value(),
+                manager: self.manager.into_value(),
+                runtime,
+            }),
+            (_, faults) => {
+                let faults = faults.unwrap_or_else(|| syn::Error::new(Span::call_site(), "the lock has no name"));
+                Err(Faulty { faults, guard, runtime })
+            }
+        }
     }
 
     /// Arguments that are right by themselves but not beside each other.

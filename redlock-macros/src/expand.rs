@@ -5,7 +5,7 @@ use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::{Ident, Meta};
 
-use crate::args::Args;
+use crate::args::{Args, Faulty};
 use crate::body::{Body, SplitBody};
 use crate::item::Item;
 use crate::output::{Output, OutputKind, Returned};
@@ -13,7 +13,7 @@ use crate::refuse::refuse;
 
 /// Makes the annotated function run under its lock. With faults, the untouched function stands beside them.
 ///
-/// ```ignore
+/// ```text
 /// #[redlock(name = "invoice:{id}", timeout = 5, guard = lock)]
 /// async fn bill(&self, id: u64) -> Result<Invoice, Error> { body }
 ///
@@ -42,55 +42,84 @@ use crate::refuse::refuse;
 /// that returns a future makes the `Call` when it is called and does the rest in the future that it returns.
 /// `require_lock!();` becomes `let lock: &LockGuard = access.require().await;`, which is where a refused call ends.
 pub(crate) fn redlock(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    match try_redlock(arguments, item.clone()) {
-        Ok(function) => function.into_token_stream(),
-        Err(faults) => {
-            let mut tokens = faults.into_compile_error();
+    match (Args::parse(arguments), syn::parse2::<Item>(item.clone())) {
+        (Ok(args), Ok(item)) => {
+            let output = Output::new(&item.sig);
+            match refuse(&args, &item, &output) {
+                Ok(()) => expand(&args, item, &output).into_token_stream(),
+                Err(faults) => {
+                    let Args { guard, runtime, .. } = args;
+                    leave_alone(&Faulty { faults, guard, runtime }, item)
+                }
+            }
+        }
+        (Err(faulty), Ok(item)) => leave_alone(&faulty, item),
+        (args, Err(mut fault)) => {
+            if let Err(faulty) = args {
+                fault.combine(faulty.faults);
+            }
+            let mut tokens = fault.into_compile_error();
             tokens.extend(item);
             tokens
         }
     }
 }
 
-fn try_redlock(arguments: TokenStream, item: TokenStream) -> syn::Result<Item> {
-    let (args, mut item) = match (Args::parse(arguments), syn::parse2::<Item>(item)) {
-        (Ok(args), Ok(item)) => (args, item),
-        (Err(mut faults), Err(fault)) => {
-            faults.combine(fault);
-            return Err(faults);
-        }
-        (Err(faults), Ok(_)) | (Ok(_), Err(faults)) => return Err(faults),
-    };
-    let output = Output::new(&item.sig);
-    refuse(&args, &item, &output)?;
+fn expand(args: &Args, mut item: Item, output: &Output) -> Item {
     for stacked in item.take_stacked() {
         let arguments = match &stacked.meta {
             Meta::List(list) => list.tokens.clone(),
             Meta::Path(_) | Meta::NameValue(_) => TokenStream::new(),
         };
-        match Args::parse(arguments).and_then(|args| refuse(&args, &item, &output).map(|()| args)) {
-            Ok(args) => Expansion::new(&args, &output).rewrite(&mut item),
+        match Args::parse(arguments) {
+            Ok(args) if refuse(&args, &item, output).is_ok() => {
+                Expansion::new(&args, output).rewrite(&mut item);
+            }
             // Expanded by the compiler, it tells its own faults.
-            Err(_) => item.attrs.push(stacked),
+            Ok(_) | Err(_) => item.attrs.push(stacked),
         }
     }
-    Expansion::new(&args, &output).rewrite(&mut item);
-    Ok(item)
+    Expansion::new(args, output).rewrite(&mut item);
+    item
+}
+
+/// The function as it was, beside its faults. The guard and `require_lock!` mean something, so that nothing follows
+/// from their absence.
+fn leave_alone(faulty: &Faulty, mut item: Item) -> TokenStream {
+    let runtime = hidden_module(faulty.runtime.as_ref());
+    let guard = faulty.guard.as_ref().map(|guard| {
+        quote_spanned! {Span::mixed_site()=>
+            let #guard = #runtime::Output::<&#runtime::LockGuard>::new().promised();
+        }
+    });
+    item.body.statements = if let Some(SplitBody { before, path, after }) = item.body.split() {
+        quote!(#before #path(@expanded #guard); #after)
+    } else {
+        let statements = item.body.statements;
+        quote!(#guard #statements)
+    };
+    let mut tokens = faulty.faults.to_compile_error();
+    item.to_tokens(&mut tokens);
+    tokens
+}
+
+/// The path of the runtime's hidden module.
+fn hidden_module(runtime: Option<&syn::Path>) -> TokenStream {
+    runtime.map_or_else(
+        || quote_spanned!(Span::mixed_site()=> ::redlock_runtime::__private),
+        |path| quote!(#path::__private),
+    )
 }
 
 struct Expansion<'a> {
     args: &'a Args,
     output: &'a Output,
-    /// The path of the runtime's hidden module.
     runtime: TokenStream,
 }
 
 impl<'a> Expansion<'a> {
     fn new(args: &'a Args, output: &'a Output) -> Self {
-        let runtime = match &args.runtime {
-            Some(path) => quote!(#path::__private),
-            None => quote_spanned!(Span::mixed_site()=> ::redlock_runtime::__private),
-        };
+        let runtime = hidden_module(args.runtime.as_ref());
         Self { args, output, runtime }
     }
 
@@ -159,9 +188,10 @@ impl<'a> Expansion<'a> {
         let driven = self.driven(&ident("__redlock_call"), &future);
         let driven = quote_spanned!(Span::mixed_site()=> async move { #output #driven });
         // The box that is built is of the declared type; what `impl Future` is built from is not.
-        let (promise, driven) = match returned.is_boxed {
-            true => (Some(self.promise()), quote_spanned!(Span::mixed_site()=> #runtime::boxed(#driven))),
-            false => (None, driven),
+        let (promise, driven) = if returned.is_boxed {
+            (Some(self.promise()), quote_spanned!(Span::mixed_site()=> #runtime::boxed(#driven)))
+        } else {
+            (None, driven)
         };
         quote_spanned! {Span::mixed_site()=>
             let __redlock_call = #call;
@@ -176,8 +206,7 @@ impl<'a> Expansion<'a> {
         let runtime = &self.runtime;
         let (output, rules, verdict) = (self.output(), self.rules(), self.verdict());
         let is_plain = (self.output.kind == OutputKind::Named).then(|| {
-            let no_future = self.output.spread(quote_spanned!(Span::mixed_site()=> #runtime::no_future));
-            quote_spanned! {Span::mixed_site()=> #no_future({
+            quote_spanned! {hidden(self.output.span)=> #runtime::no_future({
                 use #runtime::{IsFuture as _, IsNoFuture as _};
                 (&__redlock_output).is_future()
             });}

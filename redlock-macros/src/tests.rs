@@ -14,7 +14,7 @@ fn tokens(text: &str) -> TokenStream {
 }
 
 #[track_caller]
-fn check(arguments: &str, item: &str, expected: Expect) {
+fn check(arguments: &str, item: &str, expected: &Expect) {
     expected.assert_eq(&expand(arguments, item));
 }
 
@@ -25,7 +25,7 @@ fn an_async_function_with_a_guard() {
         "/// Bills.
         #[must_use]
         pub(crate) async fn bill(&self, id: u64) -> Result<Invoice, Error> { store(lock).await? }",
-        expect![[r#"
+        &expect![[r#"
             /// Bills.
             #[must_use]
             pub(crate) async fn bill(&self, id: u64) -> Result<Invoice, Error> {
@@ -74,7 +74,7 @@ fn a_silent_sync_function() {
     check(
         r#"name = format!("a-{}", self.id), timeout = -1, silent, manager = &self.locks, crate = my::locks"#,
         "fn run<'a, T: Clone>(&'a self, mut items: Vec<T>) -> Option<&'a T> where T: 'a { items.pop(); None }",
-        expect![[r#"
+        &expect![[r#"
             fn run<'a, T: Clone>(&'a self, mut items: Vec<T>) -> Option<&'a T>
             where
                 T: 'a,
@@ -130,7 +130,7 @@ fn a_skip_value_and_every_other_argument() {
         r#"name = "x", timeout = limit, skip_value = Err(Busy), auto_release_time = 2.5, renew = false, min_hold = "1s",
            on_lost = "continue", stats_name = "s:{kind}""#,
         "async fn run(limit: Duration, kind: &str) -> Result<(), Busy> { #![allow(unused)] //! Inside.\n work(); }",
-        expect![[r#"
+        &expect![[r#"
             async fn run(limit: Duration, kind: &str) -> Result<(), Busy> {
                 #![allow(unused)]
                 //! Inside.
@@ -195,7 +195,7 @@ fn a_fault_leaves_the_function_untouched() {
     check(
         "name = \"x\", timeout = -2",
         "/// Doc.\n#[inline] async fn job() -> u8 { 5 }",
-        expect![[r#"
+        &expect![[r#"
             ::core::compile_error! {
                 "this timeout is not understood: use -1 for one attempt, 0 to wait for ever, or a positive number of seconds"
             }

@@ -33,8 +33,9 @@ impl Timeout {
         let span = expression.span();
         let refuse = |message: String| Err(syn::Error::new_spanned(&expression, message));
         match Written::read(&expression)? {
-            Written::Seconds(seconds) if seconds.is_sign_positive() && seconds == 0.0 => Ok(Self::Forever),
-            Written::Seconds(seconds) if seconds == -1.0 => Ok(Self::Skip(span)),
+            // Exact comparisons: 0 and -1 are names here, not measurements. `-0` is none.
+            Written::Seconds(0.0) if !is_negative(&expression) => Ok(Self::Forever),
+            Written::Seconds(-1.0) => Ok(Self::Skip(span)),
             Written::Seconds(seconds) if seconds > 0.0 => match Duration::try_from_secs_f64(seconds) {
                 Ok(limit) => Ok(Self::After(limit, span)),
                 Err(_) => refuse(format!("a timeout of this many seconds does not exist: {CURE}")),
@@ -126,6 +127,10 @@ impl Written {
         }
         digits.parse().map(Self::Seconds).map_err(|_| not_a_time(literal))
     }
+}
+
+fn is_negative(expression: &Expr) -> bool {
+    matches!(ungroup(expression), Expr::Unary(_))
 }
 
 /// Reads `"250ms"`, `"1.5s"`, `"1h 30m"`.

@@ -11,12 +11,10 @@ impl Expansion<'_> {
     pub(super) fn call(&self) -> TokenStream {
         let Self { args, runtime, .. } = self;
         let name = self.name(&args.name);
-        let mut call = match &args.manager {
-            Some(manager) => {
-                quote_spanned!(hidden(manager.span())=> #runtime::Call::with_manager(#manager, #name))
-            }
-            None => quote_spanned!(Span::mixed_site()=> #runtime::Call::new(#name)),
-        };
+        let mut call = args.manager.as_ref().map_or_else(
+            || quote_spanned!(Span::mixed_site()=> #runtime::Call::new(#name)),
+            |manager| quote_spanned!(hidden(manager.span())=> #runtime::Call::with_manager(#manager, #name)),
+        );
         match &args.timeout {
             Timeout::Absent | Timeout::Forever => {}
             Timeout::Skip(span) => {

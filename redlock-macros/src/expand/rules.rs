@@ -1,5 +1,5 @@
 use proc_macro2::{Span, TokenStream};
-use quote::{ToTokens, quote_spanned};
+use quote::quote_spanned;
 use syn::Ident;
 
 use super::{Expansion, hidden};
@@ -62,24 +62,22 @@ impl Expansion<'_> {
         quote_spanned!(Span::mixed_site()=> let __redlock_rules = #runtime::Rules::#rules #on_lost;)
     }
 
-    /// What the verdict comes to, as an expression.
+    /// What the verdict comes to, as an expression that stands where the return type does.
     pub(super) fn verdict(&self) -> TokenStream {
         let Self { args, output, runtime } = self;
+        let place = hidden(output.span);
         match &args.skip_value {
-            Some(skip_value) => {
-                let skip_value = skip_value.to_token_stream();
-                quote_spanned! {Span::mixed_site()=>
-                    match __redlock_verdict {
-                        #runtime::Verdict::Skip => #skip_value,
-                        #runtime::Verdict::Return(__redlock_value) => __redlock_value,
-                    }
+            Some(skip_value) => quote_spanned! {place=>
+                match __redlock_verdict {
+                    #runtime::Verdict::Skip => #skip_value,
+                    #runtime::Verdict::Return(__redlock_value) => __redlock_value,
                 }
-            }
+            },
             None if args.silent.is_some() => {
-                let skip = output.spread(quote_spanned!(Span::mixed_site()=> #runtime::skip));
-                quote_spanned!(Span::mixed_site()=> __redlock_verdict.returned_or(#skip))
+                let skip = output.spread(quote_spanned!(place=> #runtime::skip));
+                quote_spanned!(place=> __redlock_verdict.returned_or(#skip))
             }
-            None => quote_spanned!(Span::mixed_site()=> __redlock_verdict.returned()),
+            None => quote_spanned!(place=> __redlock_verdict.returned()),
         }
     }
 }

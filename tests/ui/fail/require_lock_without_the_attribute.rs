@@ -1,0 +1,5 @@
+fn job() {
+    redlock_runtime::require_lock!();
+}
+
+fn main() {}
