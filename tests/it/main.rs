@@ -1,1 +1,10 @@
-fn main() {}
+//! The tests of redlock against real servers, one file per promise, in one binary so that it links once.
+
+mod acquire;
+mod attribute;
+mod attribute_shapes;
+mod bad_input;
+mod faults;
+mod harness;
+mod nothing_left;
+mod renewal;

@@ -1,0 +1,312 @@
+//! A connection that is slow, silent or cut.
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::{RedisServer, clock};
+
+/// A TCP proxy in front of one server; what it does to the bytes can be changed at any time.
+///
+/// It runs on threads of its own, so it works whatever runtime the test has, or blocks. Bytes that were on their
+/// way when a client hung up still arrive, as on a real network; only [`cut`](Self::cut) loses them.
+#[derive(Debug)]
+#[must_use = "the proxy ends when this is dropped"]
+pub struct Proxy {
+    /// Where clients connect.
+    port: u16,
+    /// What all the threads look at.
+    shared: Arc<Shared>,
+    /// Takes connections; ends when the proxy does.
+    acceptor: Option<JoinHandle<()>>,
+}
+
+/// Which way bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the client to the server.
+    Requests,
+    /// From the server to the client.
+    Replies,
+}
+
+/// What happens to bytes on their way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Flow {
+    /// They pass.
+    #[default]
+    Forward,
+    /// They pass this much after they came, and as fast after one another as they came.
+    Delay(Duration),
+    /// They are kept, and pass when the flow changes.
+    Hold,
+    /// They are read and thrown away; what was held is thrown away too.
+    Swallow,
+}
+
+/// What the proxy's threads share.
+#[derive(Debug)]
+struct Shared {
+    /// Where the server listens.
+    upstream: u16,
+    /// A std mutex: it is never held while bytes are read or written.
+    state: Mutex<State>,
+    /// Told about every change of `state`, so that bytes that wait look again.
+    changed: Condvar,
+}
+
+/// What the proxy does at the moment.
+#[derive(Debug, Default)]
+struct State {
+    requests: Flow,
+    replies: Flow,
+    /// New connections are closed at once.
+    refuses: bool,
+    /// The proxy is being dropped.
+    ended: bool,
+    /// How many connections were taken up to now; also the next connection's number.
+    accepted: usize,
+    /// Both sockets of every open connection, by its number, to close them from outside.
+    open: HashMap<usize, [TcpStream; 2]>,
+}
+
+/// Bytes on their way.
+struct Parcel {
+    bytes: Vec<u8>,
+    /// Delays count from here.
+    came: Instant,
+}
+
+impl Proxy {
+    /// Starts a proxy in front of the server.
+    pub fn start(server: &RedisServer) -> Self {
+        Self::start_to(server.port())
+    }
+
+    /// Starts a proxy in front of whatever listens, or will listen, on this port of 127.0.0.1.
+    ///
+    /// # Panics
+    ///
+    /// If there is no free port.
+    pub fn start_to(upstream: u16) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port of 127.0.0.1 is free");
+        let port = listener.local_addr().expect("a bound socket has an address").port();
+        let shared = Arc::new(Shared { upstream, state: Mutex::default(), changed: Condvar::new() });
+        let taking = Arc::clone(&shared);
+        let acceptor = thread::spawn(move || taking.accept(&listener));
+        Self { port, shared, acceptor: Some(acceptor) }
+    }
+
+    /// `redis://127.0.0.1:PORT`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// The port that the proxy listens on.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Changes what happens to bytes that go one way, those already on their way included.
+    pub fn set(&self, direction: Direction, flow: Flow) {
+        self.change(|state| match direction {
+            Direction::Requests => state.requests = flow,
+            Direction::Replies => state.replies = flow,
+        });
+    }
+
+    /// Changes what happens to bytes that go either way.
+    pub fn set_both(&self, flow: Flow) {
+        self.change(|state| {
+            state.requests = flow;
+            state.replies = flow;
+        });
+    }
+
+    /// Closes every connection now, with what is on its way; new ones are taken.
+    pub fn cut(&self) {
+        self.change(State::close_all);
+    }
+
+    /// Closes every connection now, and new ones at once, until [`take`](Self::take).
+    pub fn refuse(&self) {
+        self.change(|state| {
+            state.refuses = true;
+            state.close_all();
+        });
+    }
+
+    /// Takes connections again.
+    pub fn take(&self) {
+        self.change(|state| state.refuses = false);
+    }
+
+    /// How many connections clients have made up to now, refused ones included.
+    #[must_use]
+    pub fn accepted(&self) -> usize {
+        self.shared.state().accepted
+    }
+
+    /// How many connections are open.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.shared.state().open.len()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.shared.state());
+        self.shared.changed.notify_all();
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.change(|state| {
+            state.ended = true;
+            state.close_all();
+        });
+        // The acceptor sees that the proxy ended when it takes the next connection.
+        let woken = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
+        if let (Ok(_), Some(acceptor)) = (woken, self.acceptor.take()) {
+            let _ = acceptor.join();
+        }
+    }
+}
+
+impl State {
+    fn close_all(&mut self) {
+        for (_, sockets) in self.open.drain() {
+            for socket in sockets {
+                // An error says that the other side closed it first.
+                let _ = socket.shutdown(Shutdown::Both);
+            }
+        }
+    }
+
+    fn flow(&self, direction: Direction) -> Flow {
+        match direction {
+            Direction::Requests => self.requests,
+            Direction::Replies => self.replies,
+        }
+    }
+}
+
+/// Whether a parcel goes on.
+enum Passage {
+    Pass,
+    Drop,
+    Closed,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn accept(self: &Arc<Self>, listener: &TcpListener) {
+        for client in listener.incoming() {
+            let number = {
+                let mut state = self.state();
+                if state.ended {
+                    return;
+                }
+                state.accepted += 1;
+                state.accepted
+            };
+            // Whatever fails here closes the client's connection, as a server that is down would.
+            if let Ok(client) = client {
+                let _ = self.connect(number, &client);
+            }
+        }
+    }
+
+    fn connect(self: &Arc<Self>, number: usize, client: &TcpStream) -> std::io::Result<()> {
+        if self.state().refuses {
+            return Ok(());
+        }
+        let server = TcpStream::connect((Ipv4Addr::LOCALHOST, self.upstream))?;
+        client.set_nodelay(true)?;
+        server.set_nodelay(true)?;
+        let (from_client, from_server) = (client.try_clone()?, server.try_clone()?);
+        let (to_client, to_server) = (client.try_clone()?, server.try_clone()?);
+        {
+            let mut state = self.state();
+            // It may have been told so while it connected.
+            if state.refuses || state.ended {
+                return Ok(());
+            }
+            state.open.insert(number, [client.try_clone()?, server]);
+        }
+        let requests = self.carry(number, Direction::Requests, from_client, to_server);
+        let replies = self.carry(number, Direction::Replies, from_server, to_client);
+        let shared = Arc::clone(self);
+        thread::spawn(move || {
+            let _ = requests.join();
+            let _ = replies.join();
+            shared.state().open.remove(&number);
+        });
+        Ok(())
+    }
+
+    /// Carries bytes one way until both the source ended and everything has arrived.
+    fn carry(self: &Arc<Self>, number: usize, direction: Direction, from: TcpStream, to: TcpStream) -> JoinHandle<()> {
+        let (sender, receiver) = channel();
+        thread::spawn(move || read_parcels(from, &sender));
+        let shared = Arc::clone(self);
+        thread::spawn(move || {
+            shared.deliver(number, direction, &receiver, &to);
+            let _ = to.shutdown(Shutdown::Write);
+        })
+    }
+
+    fn deliver(&self, number: usize, direction: Direction, parcels: &Receiver<Parcel>, mut to: &TcpStream) {
+        for parcel in parcels {
+            match self.wait_to_pass(number, direction, parcel.came) {
+                Passage::Pass => {
+                    if to.write_all(&parcel.bytes).is_err() {
+                        return;
+                    }
+                }
+                Passage::Drop => {}
+                Passage::Closed => return,
+            }
+        }
+    }
+
+    fn wait_to_pass(&self, number: usize, direction: Direction, came: Instant) -> Passage {
+        let mut state = self.state();
+        loop {
+            if !state.open.contains_key(&number) {
+                return Passage::Closed;
+            }
+            state = match state.flow(direction) {
+                Flow::Forward => return Passage::Pass,
+                Flow::Swallow => return Passage::Drop,
+                Flow::Hold => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Flow::Delay(delay) => {
+                    let left = delay.saturating_sub(came.elapsed());
+                    if left.is_zero() {
+                        return Passage::Pass;
+                    }
+                    self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+}
+
+fn read_parcels(mut from: TcpStream, sender: &Sender<Parcel>) {
+    let mut chunk = [0; 16 * 1024];
+    while let Ok(length @ 1..) = from.read(&mut chunk) {
+        let parcel = Parcel { bytes: chunk[..length].to_vec(), came: clock::now() };
+        if sender.send(parcel).is_err() {
+            return;
+        }
+    }
+}
