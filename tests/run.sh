@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Runs all tests of redlock, against real redis-servers on free ports of 127.0.0.1.
+#
+# Usage: tests/run.sh [arguments for cargo test]
+#
+# Needs the Rust toolchain. redis-server is installed from the packages of Debian or Ubuntu if it is missing;
+# REDLOCK_REDIS_SERVER may name another binary (an absolute path, or a name on the PATH).
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+say() {
+    echo "== $*"
+}
+
+install_redis_server() {
+    if ! command -v apt-get >/dev/null; then
+        say "redis-server is missing, and this is neither Debian nor Ubuntu. Install it yourself, for instance:"
+        echo "     Fedora:  sudo dnf install redis (or valkey)"
+        echo "     Arch:    sudo pacman -S redis (or valkey)"
+        echo "     Alpine:  sudo apk add redis"
+        echo "     macOS:   brew install redis"
+        echo "   or name a binary: REDLOCK_REDIS_SERVER=/path/to/redis-server tests/run.sh"
+        exit 1
+    fi
+    local as_root=()
+    if [ "$(id -u)" -ne 0 ]; then
+        if ! command -v sudo >/dev/null; then
+            say "redis-server is missing: have an administrator run: apt-get install redis-server"
+            exit 1
+        fi
+        as_root=(sudo)
+    fi
+    say "redis-server is missing: installing it with apt-get"
+    ${as_root[@]+"${as_root[@]}"} apt-get update -qq
+    ${as_root[@]+"${as_root[@]}"} env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends redis-server
+}
+
+server=${REDLOCK_REDIS_SERVER:-redis-server}
+if ! command -v "$server" >/dev/null; then
+    if [ -n "${REDLOCK_REDIS_SERVER:-}" ]; then
+        say "REDLOCK_REDIS_SERVER names $server, which is not there"
+        exit 1
+    fi
+    install_redis_server
+fi
+
+say "servers: $("$server" --version)"
+say "cargo test --workspace --all-features --no-fail-fast $*"
+cargo test --workspace --all-features --no-fail-fast "$@"
