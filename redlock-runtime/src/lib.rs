@@ -75,6 +75,9 @@ mod outcome;
 mod renewal;
 mod timeout;
 
+#[cfg(feature = "testing")]
+pub mod testing;
+
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private;

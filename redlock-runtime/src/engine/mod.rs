@@ -150,7 +150,7 @@ impl Engine {
         let patience = patience + extra;
         let mut deadline = pin!(sleep(patience));
         let mut heard = Heard::nothing(self.quorum);
-        let verdict = poll_fn(|cx| {
+        let listen = poll_fn(|cx| {
             // All of them before the verdict is asked for: a request that was never polled is never sent.
             poll_each(in_flight, cx, |node, reply| {
                 on_reply(node, &reply);
@@ -174,8 +174,10 @@ impl Engine {
                 }
             }
             heard.round.verdict().map_or(Poll::Pending, Poll::Ready)
-        })
-        .await;
+        });
+        // A task that has used up its budget would be told that the connection takes nothing just now: the first poll
+        // would not send.
+        let verdict = tokio::task::unconstrained(listen).await;
         (verdict, heard)
     }
 }

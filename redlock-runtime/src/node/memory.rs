@@ -1,11 +1,13 @@
 //! `memory://` nodes: a voter inside this process, for tests and demonstrations.
 
 use std::collections::HashMap;
-use std::future::ready;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::{Action, Command, Node, PendingReply, Reply};
+use tokio::sync::{Mutex as OrderMutex, Notify};
+use tokio::time::sleep;
+
+use super::{Action, Command, Delivery, Failure, Node, PendingReply, Reply};
 use crate::clock;
 
 /// A node that keeps its keys in this process and behaves like a Redis node.
@@ -13,13 +15,46 @@ use crate::clock;
 pub(crate) struct MemoryNode {
     /// `memory://` or `memory://NAME`.
     label: String,
-    /// What a Redis server would hold; shared by all nodes of the same name.
-    store: Arc<Store>,
+    /// What a Redis server would be; shared by all nodes of the same name.
+    server: Arc<Server>,
 }
 
-/// The keys of one node. A std mutex: it is never held across an await.
+/// What a Redis server would be.
 #[derive(Debug, Default)]
-struct Store(Mutex<HashMap<Arc<str>, Entry>>);
+pub(crate) struct Server {
+    /// A std mutex: it is never held across an await.
+    state: Mutex<State>,
+    /// Commands are carried out in the order in which they came, also behind one that takes its time.
+    order: OrderMutex<()>,
+    /// Told when the condition changes.
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The keys.
+    entries: HashMap<Arc<str>, Entry>,
+    /// How the node is.
+    condition: Condition,
+}
+
+/// How a node is.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Condition {
+    /// It answers at once.
+    #[default]
+    Well,
+    /// It answers every command with this error, and carries none out.
+    Failing(Arc<str>),
+    /// It carries every command out and then answers with this error.
+    FailingAfterwards(Arc<str>),
+    /// It carries every command out, and answers, this much later.
+    Slow(Duration),
+    /// It takes commands, and carries them out when it goes on.
+    Hung,
+    /// It cannot be reached.
+    Down,
+}
 
 /// A key's value and its end.
 #[derive(Debug)]
@@ -30,44 +65,88 @@ struct Entry {
     expires: Instant,
 }
 
-/// The stores that have a name, for as long as some node uses them.
-static NAMED: LazyLock<Mutex<HashMap<String, Weak<Store>>>> = LazyLock::new(Mutex::default);
+/// The servers that have a name, for as long as somebody uses them.
+static NAMED: LazyLock<Mutex<HashMap<String, Weak<Server>>>> = LazyLock::new(Mutex::default);
 
 impl MemoryNode {
     /// The node called `name`, the same for everybody in this process who asks for that name; without a name a node
     /// that nobody else has.
     pub(crate) fn new(name: &str) -> Self {
-        let store = if name.is_empty() { Arc::default() } else { Store::named(name) };
-        Self { label: format!("memory://{name}"), store }
+        let server = if name.is_empty() { Arc::default() } else { Server::named(name) };
+        Self { label: format!("memory://{name}"), server }
     }
 }
 
-impl Store {
-    fn named(name: &str) -> Arc<Self> {
+impl Server {
+    pub(crate) fn named(name: &str) -> Arc<Self> {
         let mut named = NAMED.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(store) = named.get(name).and_then(Weak::upgrade) {
-            return store;
+        if let Some(server) = named.get(name).and_then(Weak::upgrade) {
+            return server;
         }
-        let store = Arc::default();
+        let server = Arc::default();
         named.retain(|_, other| other.strong_count() > 0);
-        named.insert(name.to_owned(), Arc::downgrade(&store));
-        store
+        named.insert(name.to_owned(), Arc::downgrade(&server));
+        server
     }
 
-    fn entries(&self) -> MutexGuard<'_, HashMap<Arc<str>, Entry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn apply(&self, command: &Command, now: Instant) -> Reply {
-        let mut entries = self.entries();
+    #[cfg(feature = "testing")]
+    pub(crate) fn set(&self, condition: Condition) {
+        self.state().condition = condition;
+        self.changed.notify_waiters();
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn clear(&self) {
+        self.state().entries.clear();
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn owner_of(&self, key: &str) -> Option<Arc<str>> {
+        let now = clock::now();
+        self.state().entries.get(key).filter(|entry| entry.expires > now).map(|entry| Arc::clone(&entry.owner))
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn hand_over(&self, key: &str, owner: &str, ttl: Duration) {
+        let entry = Entry { owner: Arc::from(owner), expires: clock::now() + ttl };
+        self.state().entries.insert(Arc::from(key), entry);
+    }
+
+    /// What a connection to a server would do: carries commands out in their order, however long the node takes.
+    async fn carry_out(&self, command: &Command) -> Reply {
+        let _turn = self.order.lock().await;
+        loop {
+            let changed = self.changed.notified();
+            let condition = self.state().condition.clone();
+            match condition {
+                Condition::Well => return self.apply(command),
+                Condition::Failing(reason) => return answered_with(reason),
+                Condition::FailingAfterwards(reason) => {
+                    let _ = self.apply(command);
+                    return answered_with(reason);
+                }
+                Condition::Slow(delay) => {
+                    sleep(delay).await;
+                    return self.apply(command);
+                }
+                Condition::Hung => changed.await,
+                Condition::Down => return Reply::not_sent("the node is down"),
+            }
+        }
+    }
+
+    fn apply(&self, command: &Command) -> Reply {
+        let now = clock::now();
+        let mut state = self.state();
+        let entries = &mut state.entries;
         if entries.get(&command.key).is_some_and(|entry| entry.expires <= now) {
             entries.remove(&command.key);
         }
-        let held = entries.get_mut(&command.key);
-        let refused = |held: Option<&mut Entry>| Reply::NotOurs {
-            remaining: held.map(|entry| entry.expires.saturating_duration_since(now)),
-        };
-        match (command.action, held) {
+        match (command.action, entries.get_mut(&command.key)) {
             (Action::Acquire { ttl }, None) => {
                 let entry = Entry { owner: Arc::clone(&command.owner), expires: now + ttl };
                 entries.insert(Arc::clone(&command.key), entry);
@@ -85,9 +164,16 @@ impl Store {
                 }
                 Reply::Done
             }
-            (Action::Acquire { .. } | Action::Extend { .. } | Action::Release { .. }, held) => refused(held),
+            (Action::Acquire { .. } | Action::Extend { .. } | Action::Release { .. }, held) => {
+                let remaining = held.map(|entry| entry.expires.saturating_duration_since(now));
+                Reply::NotOurs { remaining }
+            }
         }
     }
+}
+
+fn answered_with(reason: Arc<str>) -> Reply {
+    Reply::Failed(Failure { reason, delivery: Delivery::Answered })
 }
 
 impl Node for MemoryNode {
@@ -96,7 +182,8 @@ impl Node for MemoryNode {
     }
 
     fn ask(&self, command: Arc<Command>) -> PendingReply {
-        PendingReply::new(ready(self.store.apply(&command, clock::now())))
+        let server = Arc::clone(&self.server);
+        PendingReply::new(async move { server.carry_out(&command).await })
     }
 
     fn overdue(&self) {}

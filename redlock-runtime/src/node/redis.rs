@@ -103,6 +103,8 @@ async fn send(mut live: Live, command: &Command) -> Reply {
     }
     match answer {
         Ok(value) => vote(&value),
+        // Whatever this key holds, no lock of ours does.
+        Err(error) if error.code() == Some("WRONGTYPE") && !is_acquire(command) => Reply::NotOurs { remaining: None },
         Err(error) => {
             let delivery = if error.is_unrecoverable_error() || error.is_io_error() {
                 live.note_broken();
@@ -113,6 +115,10 @@ async fn send(mut live: Live, command: &Command) -> Reply {
             Reply::Failed(Failure { reason: error.to_string().into(), delivery })
         }
     }
+}
+
+fn is_acquire(command: &Command) -> bool {
+    matches!(command.action, Action::Acquire { .. })
 }
 
 async fn answer(live: &mut Live, cmd: &Cmd) -> Result<Value, RedisError> {

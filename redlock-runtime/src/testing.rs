@@ -1,0 +1,89 @@
+//! Faults on demand, to see what your own code does when a lock cannot be had or is lost.
+//!
+//! Needs the feature `testing`.
+//!
+//! ```
+//! use redlock_runtime::testing::MemoryNode;
+//! use redlock_runtime::{Error, LockManager};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! let locks = LockManager::builder().nodes(["memory://first", "memory://second", "memory://third"]).build()?;
+//! let (first, second) = (MemoryNode::named("first"), MemoryNode::named("second"));
+//!
+//! first.go_down();
+//! let guard = locks.lock("invoice:7").acquire().await?; // two of three are enough
+//!
+//! second.go_down();
+//! let error = locks.lock("invoice:8").try_acquire().await.unwrap_err();
+//! assert!(matches!(error, Error::QuorumUnreachable { .. }));
+//! # Ok::<(), Error>(())
+//! # })?;
+//! # Ok::<(), Error>(())
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::node::memory::{Condition, Server};
+
+/// The node behind every `memory://NAME` of this process, to look at and to break.
+#[derive(Clone, Debug)]
+pub struct MemoryNode {
+    server: Arc<Server>,
+}
+
+impl MemoryNode {
+    /// The node with this name. It forgets its keys and its faults when neither a manager nor one of these is left.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        Self { server: Server::named(name) }
+    }
+
+    /// Lets it answer at once, as it does from the start. What waited while it hung is carried out now.
+    pub fn recover(&self) {
+        self.server.set(Condition::Well);
+    }
+
+    /// Lets it answer every command with this error, without carrying it out, as a server out of memory does.
+    pub fn fail(&self, reason: &str) {
+        self.server.set(Condition::Failing(Arc::from(reason)));
+    }
+
+    /// Lets it carry every command out and still answer with this error, as a script that fails after a write does.
+    pub fn fail_afterwards(&self, reason: &str) {
+        self.server.set(Condition::FailingAfterwards(Arc::from(reason)));
+    }
+
+    /// Lets it carry every command out, one after the other, and answer it, this much later.
+    pub fn answer_after(&self, delay: Duration) {
+        self.server.set(Condition::Slow(delay));
+    }
+
+    /// Lets it take commands without carrying them out, until [`Self::recover`].
+    pub fn hang(&self) {
+        self.server.set(Condition::Hung);
+    }
+
+    /// Lets nobody reach it.
+    pub fn go_down(&self) {
+        self.server.set(Condition::Down);
+    }
+
+    /// Lets it forget every key, as a server that restarts without persistence does, and recover.
+    pub fn restart_empty(&self) {
+        self.server.clear();
+        self.recover();
+    }
+
+    /// The owner value that a key has, if the key exists. A lock's key is its name behind
+    /// `redlock:ConfigurableLock.`, unless the manager has another prefix.
+    #[must_use]
+    pub fn owner_of(&self, key: &str) -> Option<String> {
+        self.server.owner_of(key).map(|owner| owner.to_string())
+    }
+
+    /// Gives a key to another owner, whoever has it, as an operator could.
+    pub fn give_to(&self, key: &str, owner: &str, ttl: Duration) {
+        self.server.hand_over(key, owner, ttl);
+    }
+}
