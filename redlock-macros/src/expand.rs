@@ -21,11 +21,9 @@ use crate::refuse::refuse;
 /// async fn bill(&self, id: u64) -> Result<Invoice, Error> {
 ///     let output = __redlock::Output::new();       // the type `Output<Result<Invoice, Error>>` …
 ///     if false { return output.promised(); };      // … is inferred from here
-///     let attempt = __redlock::Call::new(__redlock::name(&format_args!("invoice:{id}")))
-///         .timeout(Duration::new(5, 0))
-///         .enter();
-///     let entered = attempt.await;                 // whether it failed is told by `drive`
-///     let access = entered.access();
+///     let call = __redlock::Call::new(__redlock::name(&format_args!("invoice:{id}")))
+///         .timeout(Duration::new(5, 0));
+///     let (call, access) = call.with_access();
 ///     let body = async move {
 ///         if false { return output.promised(); };  // the body returns the same type
 ///         let lock: &LockGuard = access.guard();
@@ -33,14 +31,13 @@ use crate::refuse::refuse;
 ///     };
 ///     let rules = __redlock::Rules::loud(output, Some(__redlock::fail));
 ///     let keep = (&output).keep();
-///     let verdict = __redlock::drive(entered, pin!(Some(body)), rules, keep).await;
+///     let verdict = __redlock::drive(call, pin!(Some(body)), rules, keep).await;
 ///     verdict.returned()
 /// }
 /// ```
 ///
-/// A sync function differs in three lines: `enter_blocking()`, `once(output, move || { … })` and `run(…)`. A function
-/// that returns a future makes the `Call` when it is called and does the rest in the future that it returns.
-/// `require_lock!();` becomes `let lock: &LockGuard = access.require().await;`, which is where a refused call ends.
+/// A sync function differs in two lines: `once(output, move || { … })` and `run(…)`. A function that returns a future
+/// makes the `Call` when it is called and does the rest in the future that it returns. `require_lock!();` becomes `let lock: &LockGuard = access.require().await;`, which is where a refused call ends.
 pub(crate) fn redlock(arguments: TokenStream, item: TokenStream) -> TokenStream {
     match (Args::parse(arguments), syn::parse2::<Item>(item.clone())) {
         (Ok(args), Ok(item)) => {
@@ -141,8 +138,7 @@ impl<'a> Expansion<'a> {
         let Spliced { access, tokens: body } = body;
         let (rules, verdict) = (self.rules(), self.verdict());
         quote_spanned! {Span::mixed_site()=>
-            let __redlock_attempt = #call.enter();
-            let __redlock_entered = __redlock_attempt.await;
+            let __redlock_call = #call;
             #access
             let __redlock_body = #body;
             #rules
@@ -151,7 +147,7 @@ impl<'a> Expansion<'a> {
                 (&__redlock_output).keep()
             };
             let __redlock_verdict = #runtime::drive(
-                __redlock_entered,
+                __redlock_call,
                 ::core::pin::pin!(::core::option::Option::Some(__redlock_body)),
                 __redlock_rules,
                 __redlock_keep,
@@ -222,11 +218,11 @@ impl<'a> Expansion<'a> {
         quote_spanned! {Span::mixed_site()=>
             #output
             #is_plain
-            let __redlock_entered = #call.enter_blocking();
+            let __redlock_call = #call;
             #access
             #rules
             let __redlock_body = #runtime::once(__redlock_output, #body);
-            let __redlock_verdict = #runtime::run(__redlock_entered, __redlock_body, __redlock_rules);
+            let __redlock_verdict = #runtime::run(__redlock_call, __redlock_body, __redlock_rules);
             #verdict
         }
     }
@@ -236,21 +232,18 @@ impl<'a> Expansion<'a> {
     fn splice(&self, body: &Body, require: &TokenStream) -> Spliced {
         let runtime = &self.runtime;
         let guard = self.args.guard.as_ref().map(|guard| quote!(#guard: &#runtime::LockGuard));
-        let access = quote_spanned!(Span::mixed_site()=> let __redlock_access = __redlock_entered.access(););
         match (body.split(), guard) {
             (Some(split), guard) => {
                 let SplitBody { before, path, after } = split;
                 let guard = guard.unwrap_or_else(|| quote!(_));
                 Spliced {
-                    access: quote_spanned! {Span::mixed_site()=>
-                        let __redlock_entered = __redlock_entered.split();
-                        #access
-                    },
+                    access: quote_spanned!(Span::mixed_site()=> let (__redlock_call, __redlock_access) = __redlock_call.with_split_access();),
                     tokens: quote!(#before #path(@expanded let #guard = #require;); #after),
                 }
             }
             (None, Some(guard)) => {
                 let guard = quote_spanned!(Span::mixed_site()=> let #guard = __redlock_access.guard(););
+                let access = quote_spanned!(Span::mixed_site()=> let (__redlock_call, __redlock_access) = __redlock_call.with_access(););
                 let statements = &body.statements;
                 Spliced { access, tokens: quote!(#guard #statements) }
             }

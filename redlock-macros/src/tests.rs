@@ -33,14 +33,12 @@ fn an_async_function_with_a_guard() {
                 if false {
                     return __redlock_output.promised();
                 }
-                let __redlock_attempt = ::redlock_runtime::__private::Call::new(
+                let __redlock_call = ::redlock_runtime::__private::Call::new(
                         ::redlock_runtime::__private::name(&::core::format_args!("invoice:{id}")),
                     )
                     .timeout(::core::time::Duration::new(5u64, 0u32))
-                    .ttl(::core::time::Duration::new(90u64, 0u32))
-                    .enter();
-                let __redlock_entered = __redlock_attempt.await;
-                let __redlock_access = __redlock_entered.access();
+                    .ttl(::core::time::Duration::new(90u64, 0u32));
+                let (__redlock_call, __redlock_access) = __redlock_call.with_access();
                 let __redlock_body = async move {
                     if false {
                         return __redlock_output.promised();
@@ -57,7 +55,7 @@ fn an_async_function_with_a_guard() {
                     (&__redlock_output).keep()
                 };
                 let __redlock_verdict = ::redlock_runtime::__private::drive(
-                        __redlock_entered,
+                        __redlock_call,
                         ::core::pin::pin!(::core::option::Option::Some(__redlock_body)),
                         __redlock_rules,
                         __redlock_keep,
@@ -87,12 +85,11 @@ fn a_silent_sync_function() {
                     use my::locks::__private::{IsFuture as _, IsNoFuture as _};
                     (&__redlock_output).is_future()
                 });
-                let __redlock_entered = my::locks::__private::Call::with_manager(
+                let __redlock_call = my::locks::__private::Call::with_manager(
                         &self.locks,
                         my::locks::__private::name(&(format!("a-{}", self.id))),
                     )
-                    .timeout(my::locks::__private::Timeout::Skip)
-                    .enter_blocking();
+                    .timeout(my::locks::__private::Timeout::Skip);
                 let __redlock_rules = my::locks::__private::Rules::silent(
                     __redlock_output,
                     {
@@ -114,7 +111,7 @@ fn a_silent_sync_function() {
                     },
                 );
                 let __redlock_verdict = my::locks::__private::run(
-                    __redlock_entered,
+                    __redlock_call,
                     __redlock_body,
                     __redlock_rules,
                 );
@@ -138,7 +135,7 @@ fn a_skip_value_and_every_other_argument() {
                 if false {
                     return __redlock_output.promised();
                 }
-                let __redlock_attempt = ::redlock_runtime::__private::Call::new(
+                let __redlock_call = ::redlock_runtime::__private::Call::new(
                         ::redlock_runtime::__private::name(&::core::format_args!("x")),
                     )
                     .timeout(limit)
@@ -147,9 +144,7 @@ fn a_skip_value_and_every_other_argument() {
                     .renew(false)
                     .stats_name(
                         ::redlock_runtime::__private::name(&::core::format_args!("s:{kind}")),
-                    )
-                    .enter();
-                let __redlock_entered = __redlock_attempt.await;
+                    );
                 let __redlock_body = async move {
                     if false {
                         return __redlock_output.promised();
@@ -175,7 +170,7 @@ fn a_skip_value_and_every_other_argument() {
                     (&__redlock_output).keep()
                 };
                 let __redlock_verdict = ::redlock_runtime::__private::drive(
-                        __redlock_entered,
+                        __redlock_call,
                         ::core::pin::pin!(::core::option::Option::Some(__redlock_body)),
                         __redlock_rules,
                         __redlock_keep,

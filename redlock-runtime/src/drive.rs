@@ -1,28 +1,25 @@
 //! Runs the body of an annotated function under its lock, and releases the lock behind it.
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
 
+use crate::__private::Call;
 use crate::Error;
 use crate::deadlock::{LockId, within};
 use crate::guard::LockGuard;
+use crate::lock::LockRequest;
 use crate::outcome::{Keep, OnLost, Outcome, Rules, Verdict};
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// A call after its attempt to acquire the lock, successful or not.
-#[must_use = "the lock is released when this is dropped"]
-pub struct Entered {
-    lock: Arc<LockId>,
-    attempt: Arc<Attempt>,
+/// What a call and its body share.
+#[derive(Default)]
+pub(crate) struct Attempt {
+    /// Whether the lock was acquired, once that is known.
+    held: OnceLock<Result<LockGuard, Error>>,
     /// Whether the body asks for the lock itself, at its `require_lock!`.
-    is_split: bool,
-}
-
-/// What the call and its body share.
-struct Attempt {
-    held: Result<LockGuard, Error>,
+    is_split: AtomicBool,
     /// Whether a body without the lock has come to its `require_lock!`.
     is_refused: AtomicBool,
 }
@@ -30,48 +27,40 @@ struct Attempt {
 /// The body's share of an attempt. It goes with the body, so the guard outlives everything in the body.
 pub struct Access(Arc<Attempt>);
 
-impl Entered {
-    pub(crate) fn new(lock: Arc<LockId>, held: Result<LockGuard, Error>) -> Self {
-        let attempt = Attempt { held, is_refused: AtomicBool::new(false) };
-        Self { lock, attempt: Arc::new(attempt), is_split: false }
-    }
-
-    /// The body has a `require_lock!`, before which it runs in any case.
-    pub fn split(self) -> Self {
-        Self { is_split: true, ..self }
-    }
-
+impl Attempt {
     /// A share for the body.
-    #[must_use]
-    pub fn access(&self) -> Access {
-        Access(Arc::clone(&self.attempt))
+    pub(crate) fn access(self: &Arc<Self>) -> Access {
+        Access(Arc::clone(self))
+    }
+
+    /// A share for a body that has a `require_lock!`, before which it runs in any case.
+    pub(crate) fn split(self: &Arc<Self>) -> Access {
+        self.is_split.store(true, Ordering::Relaxed);
+        self.access()
     }
 
     /// Why the body ends here, or does not begin.
     fn refusal(&self) -> Option<Error> {
-        match &self.attempt.held {
-            Err(error) if !self.is_split || self.attempt.is_refused.load(Ordering::Relaxed) => Some(error.clone()),
-            Ok(_) | Err(_) => None,
+        match self.held.get() {
+            Some(Err(error)) if !self.is_split.load(Ordering::Relaxed) || self.is_refused.load(Ordering::Relaxed) => {
+                Some(error.clone())
+            }
+            Some(_) | None => None,
         }
     }
 
     /// Runs a part of the body as what it is: inside the lock, if it was acquired.
-    fn within<T>(&self, body: impl FnOnce() -> T) -> T {
-        match &self.attempt.held {
-            Ok(_) => within(&self.lock, body),
-            Err(_) => body(),
+    fn within<T>(&self, lock: &Arc<LockId>, body: impl FnOnce() -> T) -> T {
+        match self.held.get() {
+            Some(Ok(_)) => within(lock, body),
+            Some(Err(_)) | None => body(),
         }
     }
 
-    /// Resolves when the lock is lost.
-    fn lost(&self) -> BoxFuture<Error> {
-        let access = self.access();
-        Box::pin(async move { access.guard().lost().await })
-    }
-
     /// The guard by value. The body is gone and its share with it; should one be left, it releases the lock.
-    fn into_guard(self) -> Option<LockGuard> {
-        Arc::into_inner(self.attempt).and_then(|attempt| attempt.held.ok())
+    fn into_guard(self: Arc<Self>) -> Option<LockGuard> {
+        let held = Arc::into_inner(self)?.held.into_inner()?;
+        held.ok()
     }
 }
 
@@ -79,7 +68,7 @@ impl Access {
     /// The guard of a running body that is not split.
     #[must_use]
     pub fn guard(&self) -> &LockGuard {
-        match &self.0.held {
+        match self.held() {
             Ok(guard) => guard,
             Err(_) => unreachable!("the body runs only with its lock"),
         }
@@ -87,7 +76,7 @@ impl Access {
 
     /// The guard at an async body's `require_lock!`. Without the lock the body is dropped at this await.
     pub async fn require(&self) -> &LockGuard {
-        match &self.0.held {
+        match self.held() {
             Ok(guard) => guard,
             Err(_) => {
                 self.0.is_refused.store(true, Ordering::Relaxed);
@@ -103,27 +92,36 @@ impl Access {
     /// The verdict of a call that was refused.
     #[track_caller]
     pub fn require_blocking<R>(&self, rules: Rules<R>) -> Result<&LockGuard, Verdict<R>> {
-        self.0.held.as_ref().map_err(|error| {
+        self.held().map_err(|error| {
             self.0.is_refused.store(true, Ordering::Relaxed);
             rules.decide(Outcome::Refused(error.clone()))
         })
+    }
+
+    fn held(&self) -> Result<&LockGuard, &Error> {
+        match self.0.held.get() {
+            Some(held) => held.as_ref(),
+            None => unreachable!("the body runs only after the attempt"),
+        }
     }
 }
 
 /// Runs the body of a sync function.
 #[track_caller]
-pub fn run<R>(entered: Entered, body: impl FnOnce() -> R, rules: Rules<R>) -> Verdict<R> {
-    if let Some(error) = entered.refusal() {
+pub fn run<R>(call: Call, body: impl FnOnce() -> R, rules: Rules<R>) -> Verdict<R> {
+    let (lock, attempt, request) = call.into_parts();
+    let held = request.and_then(LockRequest::acquire_blocking);
+    let _first = attempt.held.set(held);
+    if let Some(error) = attempt.refusal() {
         drop(body);
         return rules.decide(Outcome::Refused(error));
     }
-    let value = entered.within(body);
-    if entered.attempt.is_refused.load(Ordering::Relaxed) {
+    let value = attempt.within(&lock, body);
+    if attempt.is_refused.load(Ordering::Relaxed) {
         // Its `require_lock!` has decided already.
         return Verdict::Return(value);
     }
-    let lock = Arc::clone(&entered.lock);
-    if let Some(guard) = entered.into_guard() {
+    if let Some(guard) = attempt.into_guard() {
         let was_lost = !guard.is_valid();
         tell_release(lock.name(), was_lost, guard.release_blocking());
     }
@@ -131,17 +129,25 @@ pub fn run<R>(entered: Entered, body: impl FnOnce() -> R, rules: Rules<R>) -> Ve
 }
 
 /// Runs the body of an async function; see [`Drive`].
+///
+/// The body is made before the lock is asked for, so that its arguments are not kept twice meanwhile. What is waited
+/// for is boxed, so that the future stays small and nested ones stay within the compiler's recursion limit.
 pub fn drive<F: Future, K: Keep<F::Output>>(
-    entered: Entered,
+    call: Call,
     body: Pin<&mut Option<F>>,
     rules: Rules<F::Output>,
     keep: K,
 ) -> Drive<'_, F, K> {
-    let lost = match rules.on_lost() {
-        OnLost::Cancel if entered.attempt.held.is_ok() => Some(entered.lost()),
-        OnLost::Cancel | OnLost::Continue => None,
-    };
-    Drive { lost, body, entered: Some(entered), rules, keep, release: None }
+    let (lock, attempt, request) = call.into_parts();
+    let shared = Arc::clone(&attempt);
+    let entering: BoxFuture<()> = Box::pin(async move {
+        let held = match request {
+            Ok(request) => request.acquire().await,
+            Err(error) => Err(error),
+        };
+        let _first = shared.held.set(held);
+    });
+    Drive { stage: Stage::Entering(entering), body, attempt: Some(attempt), lock, rules, keep }
 }
 
 /// The future that runs a body in place until it is finished or the lock is lost, then releases the lock.
@@ -151,16 +157,23 @@ pub fn drive<F: Future, K: Keep<F::Output>>(
 /// Dropping it drops the body first and the guard after that, which releases the lock in the background.
 #[must_use = "futures do nothing unless polled"]
 pub struct Drive<'a, F: Future, K> {
-    /// The signal that cancels the body.
-    lost: Option<BoxFuture<Error>>,
+    stage: Stage,
     /// Emptied as soon as the body is over: what it holds is dropped while the lock is still held.
     body: Pin<&'a mut Option<F>>,
     /// Taken when the body is over.
-    entered: Option<Entered>,
+    attempt: Option<Arc<Attempt>>,
+    lock: Arc<LockId>,
     rules: Rules<F::Output>,
     /// The body's value during the release.
     keep: K,
-    release: Option<BoxFuture<()>>,
+}
+
+/// What is waited for.
+enum Stage {
+    Entering(BoxFuture<()>),
+    /// The body, or the signal that cancels it.
+    Running(Option<BoxFuture<Error>>),
+    Releasing(BoxFuture<()>),
 }
 
 impl<F: Future, K: Keep<F::Output> + Unpin> Future for Drive<'_, F, K> {
@@ -168,87 +181,98 @@ impl<F: Future, K: Keep<F::Output> + Unpin> Future for Drive<'_, F, K> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        if let Some(entered) = this.entered.take() {
-            match this.poll_body(&entered, context) {
-                None => {
-                    this.entered = Some(entered);
-                    return Poll::Pending;
+        loop {
+            match &mut this.stage {
+                Stage::Entering(entering) => {
+                    ready!(entering.as_mut().poll(context));
+                    this.stage = Stage::Running(this.lost_signal());
                 }
-                Some(outcome) => {
-                    this.drop_body(&entered);
-                    if let Some(outcome) = this.keep_for_release(outcome, entered) {
-                        return Poll::Ready(this.rules.decide(outcome));
+                Stage::Running(_) => match this.poll_body(context) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(outcome) => {
+                        this.drop_body();
+                        if let Some(outcome) = this.keep_for_release(outcome) {
+                            return Poll::Ready(this.rules.decide(outcome));
+                        }
                     }
+                },
+                Stage::Releasing(releasing) => {
+                    ready!(releasing.as_mut().poll(context));
+                    let value = this.keep.take().expect("not polled after it was ready");
+                    return Poll::Ready(this.rules.decide(Outcome::Finished(value)));
                 }
             }
         }
-        this.poll_release(context)
     }
 }
 
 impl<F: Future, K: Keep<F::Output>> Drive<'_, F, K> {
+    /// Resolves when a lock is lost whose body is to be cancelled then.
+    fn lost_signal(&self) -> Option<BoxFuture<Error>> {
+        let attempt = self.attempt.as_ref()?;
+        if self.rules.on_lost() == OnLost::Continue || !matches!(attempt.held.get(), Some(Ok(_))) {
+            return None;
+        }
+        let access = attempt.access();
+        Some(Box::pin(async move { access.guard().lost().await }))
+    }
+
     /// How the body ended, if it did.
-    fn poll_body(&mut self, entered: &Entered, context: &mut Context<'_>) -> Option<Outcome<F::Output>> {
-        if let Some(error) = entered.refusal() {
-            return Some(Outcome::Refused(error));
+    fn poll_body(&mut self, context: &mut Context<'_>) -> Poll<Outcome<F::Output>> {
+        let (Some(attempt), Stage::Running(lost)) = (&self.attempt, &mut self.stage) else {
+            panic!("polled after it was ready");
+        };
+        if let Some(error) = attempt.refusal() {
+            return Poll::Ready(Outcome::Refused(error));
         }
         // Before the body: one that is woken together with the loss is at an await and goes no further.
-        if let Some(lost) = &mut self.lost
+        if let Some(lost) = lost
             && let Poll::Ready(error) = lost.as_mut().poll(context)
         {
-            return Some(Outcome::Lost(error));
+            return Poll::Ready(Outcome::Lost(error));
         }
-        let body = self.body.as_mut().as_pin_mut()?;
-        match entered.within(|| body.poll(context)) {
-            Poll::Ready(value) => Some(Outcome::Finished(value)),
-            Poll::Pending => entered.refusal().map(Outcome::Refused),
+        let Some(body) = self.body.as_mut().as_pin_mut() else {
+            panic!("polled after it was ready");
+        };
+        match attempt.within(&self.lock, || body.poll(context)) {
+            Poll::Ready(value) => Poll::Ready(Outcome::Finished(value)),
+            Poll::Pending => attempt.refusal().map_or(Poll::Pending, |error| Poll::Ready(Outcome::Refused(error))),
         }
     }
 
     /// Keeps the body's value and begins to release the lock; gives back an outcome for which nothing is waited.
-    fn keep_for_release(&mut self, outcome: Outcome<F::Output>, entered: Entered) -> Option<Outcome<F::Output>> {
-        let Outcome::Finished(value) = outcome else {
-            return Some(outcome);
-        };
+    fn keep_for_release(&mut self, outcome: Outcome<F::Output>) -> Option<Outcome<F::Output>> {
+        let attempt = self.attempt.take();
+        let Outcome::Finished(value) = outcome else { return Some(outcome) };
         if let Some(value) = self.keep.put(value) {
             return Some(Outcome::Finished(value));
         }
-        self.release = Some(Box::pin(async move {
-            let lock = Arc::clone(&entered.lock);
-            if let Some(guard) = entered.into_guard() {
+        let lock = Arc::clone(&self.lock);
+        self.stage = Stage::Releasing(Box::pin(async move {
+            if let Some(guard) = attempt.and_then(Attempt::into_guard) {
                 let was_lost = !guard.is_valid();
                 tell_release(lock.name(), was_lost, guard.release().await);
             }
         }));
         None
     }
-
-    fn poll_release(&mut self, context: &mut Context<'_>) -> Poll<Verdict<F::Output>> {
-        if let Some(release) = &mut self.release
-            && release.as_mut().poll(context).is_pending()
-        {
-            return Poll::Pending;
-        }
-        self.release = None;
-        match self.keep.take() {
-            Some(value) => Poll::Ready(self.rules.decide(Outcome::Finished(value))),
-            None => panic!("polled after it was ready"),
-        }
-    }
 }
 
 impl<F: Future, K> Drive<'_, F, K> {
-    /// The body's destructors still run under the lock, and count as the body.
-    fn drop_body(&mut self, entered: &Entered) {
-        self.lost = None;
-        entered.within(|| self.body.set(None));
+    /// Drops the body, whose destructors still run under the lock and count as the body, and the lost signal, which
+    /// holds a share of the guard.
+    fn drop_body(&mut self) {
+        self.stage = Stage::Running(None);
+        if let Some(attempt) = &self.attempt {
+            attempt.within(&self.lock, || self.body.set(None));
+        }
     }
 }
 
 impl<F: Future, K> Drop for Drive<'_, F, K> {
     fn drop(&mut self) {
-        if let Some(entered) = self.entered.take() {
-            self.drop_body(&entered);
+        if self.attempt.is_some() {
+            self.drop_body();
         }
     }
 }

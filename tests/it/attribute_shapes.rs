@@ -403,7 +403,7 @@ mod futures_returned {
             })
         }
 
-        #[redlock(name = "future:boxed:{early}", timeout = -1, manager = &LOCKS)]
+        #[redlock(name = format!("future:boxed:{}:{early}", self.0), timeout = -1, manager = &LOCKS)]
         fn boxed(&self, early: bool) -> BoxFuture<'_, Result<u8, Error>> {
             if early {
                 return Box::pin(async { Ok(1) });
@@ -428,8 +428,8 @@ mod futures_returned {
         let job = Job(3);
         check("future:impl", 3, || assert_send(job.opaque())).await;
         check("future:pinned", 4, || assert_send(job.pinned("a"))).await;
-        check("future:boxed:true", 1, || assert_send(job.boxed(true))).await;
-        check("future:boxed:false", 3, || assert_send(job.boxed(false))).await;
+        check("future:boxed:3:true", 1, || assert_send(job.boxed(true))).await;
+        check("future:boxed:3:false", 3, || assert_send(job.boxed(false))).await;
         assert_eq!(silent().await, Some(1));
     }
 
@@ -442,10 +442,10 @@ mod futures_returned {
     }
 
     #[tokio::test]
-    async fn nothing_is_locked_before_the_first_poll() {
-        let job = Job(3);
-        let never_polled = job.pinned("a");
-        assert_eq!(job.pinned("ab").await.unwrap(), 5);
+    async fn lock_nothing_before_the_first_poll() {
+        let job = Job(4);
+        let never_polled = job.boxed(true);
+        assert_eq!(job.boxed(true).await.unwrap(), 1);
         drop(never_polled);
     }
 }
@@ -612,8 +612,8 @@ mod required_midway {
     use super::*;
     use redlock_runtime::require_lock;
 
-    #[redlock(name = "mid:async", timeout = -1, manager = &LOCKS, guard = lock)]
-    async fn midway(before: &Cell<u32>) -> Result<String, Error> {
+    #[redlock(name = "mid:{name}", timeout = -1, manager = &LOCKS, guard = lock)]
+    async fn midway(name: &str, before: &Cell<u32>) -> Result<String, Error> {
         before.set(before.get() + 1);
         tokio::task::yield_now().await;
         if before.get() == 100 {
@@ -650,7 +650,7 @@ mod required_midway {
     #[tokio::test]
     async fn runs_what_stands_before_it_in_any_case() {
         let before = Cell::new(0);
-        check("mid:async", "mid:async".to_owned(), || midway(&before)).await;
+        check("mid:async", "mid:async".to_owned(), || midway("async", &before)).await;
         assert_eq!(before.get(), 3);
         before.set(0);
         check_sync("mid:error", 7, || midway_error(&before));
@@ -673,20 +673,20 @@ mod required_midway {
 
     #[tokio::test]
     async fn is_not_reached_by_a_return_before_it() {
-        let _held = LOCKS.lock("mid:async").try_acquire().await.unwrap();
+        let _held = LOCKS.lock("mid:early").try_acquire().await.unwrap();
         let before = Cell::new(99);
-        assert_eq!(midway(&before).await.unwrap(), "early");
+        assert_eq!(midway("early", &before).await.unwrap(), "early");
     }
 
     #[tokio::test]
     async fn holds_the_lock_from_the_entry_on() {
         let before = Cell::new(0);
-        let mut call = pin!(midway(&before));
+        let mut call = pin!(midway("entry", &before));
         while before.get() == 0 {
             assert_eq!(futures::poll!(call.as_mut()).map(drop), Poll::Pending);
             tokio::task::yield_now().await;
         }
-        assert!(LOCKS.lock("mid:async").try_acquire().await.unwrap().is_none());
+        assert!(LOCKS.lock("mid:entry").try_acquire().await.unwrap().is_none());
         assert!(call.await.is_ok());
     }
 }
