@@ -190,12 +190,12 @@ fn entries(directory: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn servers_that_go_for_taken_ports_find_others() {
-    // Two dozen at the same time: whoever loses a port picks another, and all answer as themselves.
-    let servers = Servers::start(24);
+    // Eight at the same time: whoever loses a port picks another, and all answer as themselves.
+    let servers = Servers::start(8);
     let mut ports: Vec<u16> = servers.iter().map(RedisServer::port).collect();
     ports.sort_unstable();
     ports.dedup();
-    assert_eq!(ports.len(), 24);
+    assert_eq!(ports.len(), 8);
     assert!(servers.iter().all(|server| server.probe().is_up()));
 }
 
