@@ -4,6 +4,7 @@
 //! million times with a simulated clock and simulated nodes.
 
 mod backoff;
+mod electorate;
 mod ledger;
 mod nodes;
 mod quorum;
@@ -12,6 +13,7 @@ mod round;
 mod validity;
 
 pub use backoff::Backoff;
+pub use electorate::{Electorate, Papers, Role, Standing};
 pub use ledger::{Fate, Ledger};
 pub use nodes::NodeSet;
 pub use quorum::Quorum;

@@ -1,0 +1,259 @@
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::NodeSet;
+
+/// Which nodes may vote on who *acquires* a lock.
+///
+/// A node that restarted empty has forgotten what it granted. If it voted at once, it could make a second majority
+/// beside one that it was part of: A holds nodes 1 and 2, node 2 restarts, B gets 2 and 3. So a node abstains until it
+/// is `longest_ttl` old: by then whatever it forgot has expired everywhere.
+///
+/// Why that is safe: two owners that are valid at once would both have been granted by some node `n`, the second while
+/// the first one's key still had to be there. So `n` lost the key between the two grants, which are less than one TTL
+/// apart, so it was younger than `longest_ttl` at the second and abstained. This needs the age to be that of the very
+/// process that votes: it is read on the connection that carries the vote. A clock that runs fast is covered by the
+/// drift that every validity leaves out.
+///
+/// In a cluster that was just created every node is young, and nobody could ever lock. So young nodes do vote when all
+/// that can be reached are young. It follows what this rule does **not** protect from: a majority of the nodes that
+/// restarted within `longest_ttl` while no older node can be reached; and, because there is nobody else to ask, N = 1.
+/// Nor does it see a node that forgot without restarting: `FLUSHALL`, or a failover to a replica that lagged behind.
+///
+/// Extending and releasing compare the owner, and ask every node, however young: a key that is there with our value was
+/// set after the restart, and a key that is not there is refused by the node itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a node that is asked although it may not vote can make a second majority"]
+pub struct Electorate {
+    /// May vote.
+    voters: NodeSet,
+    /// Abstain until they are older.
+    young: NodeSet,
+    /// Cannot vote: they follow another server.
+    replicas: NodeSet,
+    /// The first two positions that are one and the same server.
+    same_server: Option<(usize, usize)>,
+    /// All positions that share their server with another one.
+    shared: NodeSet,
+    /// Could not be asked who they are.
+    unknown: NodeSet,
+}
+
+/// What a node said about itself, on the connection that carries its votes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Papers {
+    /// From this moment on it is older than the longest TTL. Not the moment of its birth, which a clock that began with
+    /// this machine may be unable to name.
+    grown_at: Instant,
+    /// Which process it is: a new one after each restart, the same at every address.
+    run_id: Arc<str>,
+    /// Whether it takes writes of its own.
+    role: Role,
+}
+
+/// What a server is to others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It takes writes.
+    Master,
+    /// It follows another server.
+    Replica,
+}
+
+/// Why a node may or may not vote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Standing {
+    /// It may.
+    Votes,
+    /// It is not connected, so its age is not known.
+    Unknown,
+    /// It restarted not long ago, and an older node can be reached.
+    Young,
+    /// It is a replica.
+    Replica,
+    /// It is the server that also stands at another position: one vote must not count twice.
+    SameServer,
+}
+
+/// How much later than it says a server may have started: it subtracts whole seconds of two moments.
+// Source: `uptime_in_seconds` in genRedisInfoString, https://github.com/redis/redis/blob/7.0/src/server.c
+const UPTIME_ERROR: Duration = Duration::from_secs(1);
+
+impl Papers {
+    /// Notes what a server said about itself; `now` is after its answer came in, `uptime` in its whole seconds.
+    #[must_use]
+    pub fn new(now: Instant, uptime: Duration, longest_ttl: Duration, run_id: Arc<str>, role: Role) -> Self {
+        Self { grown_at: now + (longest_ttl + UPTIME_ERROR).saturating_sub(uptime), run_id, role }
+    }
+
+    /// How long until the node is older than the longest TTL; zero if it is.
+    #[must_use]
+    pub fn grows_in(&self, now: Instant) -> Duration {
+        self.grown_at.saturating_duration_since(now)
+    }
+
+    /// Which process it is.
+    #[must_use]
+    pub fn run_id(&self) -> &str {
+        &self.run_id
+    }
+}
+
+impl Electorate {
+    /// Decides for all configured nodes, in the order of the configuration; `None` for one that is not connected.
+    pub fn of<'a>(now: Instant, nodes: impl IntoIterator<Item = Option<&'a Papers>, IntoIter: Clone>) -> Self {
+        let nodes = nodes.into_iter();
+        let connected = || nodes.clone().enumerate().filter_map(|(node, papers)| Some((node, papers?)));
+        let among = |is_in: &dyn Fn(usize, &Papers) -> bool| -> NodeSet {
+            connected().filter(|(node, papers)| is_in(*node, papers)).map(|(node, _)| node).collect()
+        };
+
+        let count = nodes.clone().count();
+        let all = NodeSet::first(count);
+        let reachable = among(&|_, _| true);
+        let not_grown = among(&|_, papers| !papers.grows_in(now).is_zero());
+        let is_anybody_grown = not_grown != reachable;
+        let young = if is_anybody_grown && count > 1 { not_grown } else { NodeSet::default() };
+        let replicas = among(&|_, papers| papers.role == Role::Replica);
+        let twin = |node: usize, papers: &Papers| {
+            connected().find(|(other, others)| *other != node && others.run_id == papers.run_id).map(|(other, _)| other)
+        };
+        let shared = among(&|node, papers| twin(node, papers).is_some());
+        let same_server = connected().find_map(|(node, papers)| Some((node, twin(node, papers)?)));
+        let voters = reachable.without(young).without(replicas).without(shared);
+        Self { voters, young, replicas, same_server, shared, unknown: all.without(reachable) }
+    }
+
+    /// The nodes that may vote.
+    #[must_use]
+    pub fn voters(&self) -> NodeSet {
+        self.voters
+    }
+
+    /// The nodes that abstain because they restarted.
+    #[must_use]
+    pub fn young(&self) -> NodeSet {
+        self.young
+    }
+
+    /// The nodes that follow another server.
+    #[must_use]
+    pub fn replicas(&self) -> NodeSet {
+        self.replicas
+    }
+
+    /// Two positions of the configuration that are one and the same server.
+    #[must_use]
+    pub fn same_server(&self) -> Option<(usize, usize)> {
+        self.same_server
+    }
+
+    /// Why this node may or may not vote; what cannot pass by itself comes before what can.
+    pub fn standing(&self, node: usize) -> Standing {
+        if self.voters.contains(node) {
+            Standing::Votes
+        } else if self.shared.contains(node) {
+            Standing::SameServer
+        } else if self.replicas.contains(node) {
+            Standing::Replica
+        } else if self.young.contains(node) {
+            Standing::Young
+        } else {
+            Standing::Unknown
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONGEST_TTL: Duration = Duration::from_secs(300);
+
+    /// Nodes with these ages in seconds; `None` is not connected.
+    fn nodes(now: Instant, ages: &[Option<u64>]) -> Vec<Option<Papers>> {
+        let papers = |(node, age): (usize, &Option<u64>)| {
+            let uptime = Duration::from_secs((*age)?);
+            Some(Papers::new(now, uptime, LONGEST_TTL, node.to_string().into(), Role::Master))
+        };
+        ages.iter().enumerate().map(papers).collect()
+    }
+
+    fn decide(now: Instant, nodes: &[Option<Papers>]) -> Electorate {
+        Electorate::of(now, nodes.iter().map(Option::as_ref))
+    }
+
+    fn check(ages: &[Option<u64>], expect: &[usize]) {
+        let now = crate::clock::now();
+        let voters = decide(now, &nodes(now, ages)).voters();
+        assert_eq!(voters.iter().collect::<Vec<_>>(), expect, "{ages:?}");
+    }
+
+    #[test]
+    fn a_node_that_restarted_does_not_vote_while_an_older_one_can_be_reached() {
+        check(&[Some(9999), Some(5), Some(9999)], &[0, 2]);
+        check(&[Some(9999), Some(5), Some(5)], &[0]);
+        check(&[Some(9999), Some(5), None], &[0]);
+    }
+
+    #[test]
+    fn a_cluster_that_was_just_created_votes_at_once() {
+        check(&[Some(0), Some(5), Some(2)], &[0, 1, 2]);
+        check(&[Some(0), None, Some(2)], &[0, 2]);
+    }
+
+    #[test]
+    fn a_single_node_always_votes() {
+        check(&[Some(0)], &[0]);
+        check(&[Some(9999)], &[0]);
+        check(&[None], &[]);
+    }
+
+    #[test]
+    fn a_node_grows_old_while_it_is_connected() {
+        let now = crate::clock::now();
+        let nodes = nodes(now, &[Some(9999), Some(100), Some(9999)]);
+        let at = |seconds| decide(now + Duration::from_secs(seconds), &nodes).standing(1);
+        assert_eq!(at(0), Standing::Young);
+        assert_eq!(at(199), Standing::Young);
+        assert_eq!(at(202), Standing::Votes);
+    }
+
+    #[test]
+    fn whole_seconds_make_no_node_older_than_it_is() {
+        // Started at 0.9 s and asked at 300.1 s, it says 300 although it is 299.2 s old.
+        check(&[Some(9999), Some(300), Some(9999)], &[0, 2]);
+        check(&[Some(9999), Some(301), Some(9999)], &[0, 1, 2]);
+    }
+
+    #[test]
+    fn a_server_that_stands_at_two_positions_votes_at_neither() {
+        let now = crate::clock::now();
+        let mut nodes = nodes(now, &[Some(9999), Some(9999), Some(9999)]);
+        nodes[2] = nodes[0].clone();
+        let electorate = decide(now, &nodes);
+        assert_eq!(electorate.same_server(), Some((0, 2)));
+        assert_eq!(electorate.voters().iter().collect::<Vec<_>>(), [1]);
+        assert_eq!(electorate.standing(0), Standing::SameServer);
+    }
+
+    #[test]
+    fn a_replica_does_not_vote() {
+        let now = crate::clock::now();
+        let mut nodes = nodes(now, &[Some(9999), Some(9999), None]);
+        nodes[1] = nodes[1].take().map(|papers| Papers { role: Role::Replica, ..papers });
+        let electorate = decide(now, &nodes);
+        assert_eq!(electorate.replicas().iter().collect::<Vec<_>>(), [1]);
+        assert_eq!(electorate.standing(1), Standing::Replica);
+        assert_eq!(electorate.standing(2), Standing::Unknown);
+        assert_eq!(electorate.standing(0), Standing::Votes);
+    }
+
+    #[test]
+    fn a_server_older_than_this_machine_is_no_trouble() {
+        let now = crate::clock::now();
+        let papers = Papers::new(now, Duration::MAX, LONGEST_TTL, "a".into(), Role::Master);
+        assert!(papers.grows_in(now).is_zero());
+    }
+}
