@@ -158,7 +158,7 @@ impl<'a> Expansion<'a> {
 
     /// The body of an async function as a future.
     fn async_block(&self, body: &Body) -> Spliced {
-        let promise = (self.output.kind != OutputKind::Never).then(|| self.promise());
+        let promise = self.promise();
         let require = quote_spanned!(Span::mixed_site()=> __redlock_access.require().await);
         let Spliced { access, tokens: statements } = self.splice(body, &require);
         let tokens = block(quote!(async move), quote!(#promise #statements), body.braces.join());

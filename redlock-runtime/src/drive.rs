@@ -66,7 +66,6 @@ impl Attempt {
 
 impl Access {
     /// The guard of a running body that is not split.
-    #[must_use]
     pub fn guard(&self) -> &LockGuard {
         match self.held() {
             Ok(guard) => guard,
@@ -76,13 +75,11 @@ impl Access {
 
     /// The guard at an async body's `require_lock!`. Without the lock the body is dropped at this await.
     pub async fn require(&self) -> &LockGuard {
-        match self.held() {
-            Ok(guard) => guard,
-            Err(_) => {
-                self.0.is_refused.store(true, Ordering::Relaxed);
-                std::future::pending().await
-            }
+        if let Ok(guard) = self.held() {
+            return guard;
         }
+        self.0.is_refused.store(true, Ordering::Relaxed);
+        std::future::pending().await
     }
 
     /// The guard at a sync body's `require_lock!`, or what the body returns there.
@@ -191,7 +188,7 @@ impl<F: Future, K: Keep<F::Output> + Unpin> Future for Drive<'_, F, K> {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(outcome) => {
                         this.drop_body();
-                        if let Some(outcome) = this.keep_for_release(outcome) {
+                        if let Some(outcome) = this.begin_release(outcome, context) {
                             return Poll::Ready(this.rules.decide(outcome));
                         }
                     }
@@ -240,21 +237,26 @@ impl<F: Future, K: Keep<F::Output>> Drive<'_, F, K> {
         }
     }
 
-    /// Keeps the body's value and begins to release the lock; gives back an outcome for which nothing is waited.
-    fn keep_for_release(&mut self, outcome: Outcome<F::Output>) -> Option<Outcome<F::Output>> {
+    /// Begins to release the lock and keeps the body's value until that is done; gives back an outcome for which
+    /// nothing is waited.
+    fn begin_release(&mut self, outcome: Outcome<F::Output>, context: &mut Context<'_>) -> Option<Outcome<F::Output>> {
         let attempt = self.attempt.take();
         let Outcome::Finished(value) = outcome else { return Some(outcome) };
-        if let Some(value) = self.keep.put(value) {
-            return Some(Outcome::Finished(value));
-        }
         let lock = Arc::clone(&self.lock);
-        self.stage = Stage::Releasing(Box::pin(async move {
+        let mut releasing: BoxFuture<()> = Box::pin(async move {
             if let Some(guard) = attempt.and_then(Attempt::into_guard) {
                 let was_lost = !guard.is_valid();
                 tell_release(lock.name(), was_lost, guard.release().await);
             }
-        }));
-        None
+        });
+        let Some(value) = self.keep.put(value) else {
+            self.stage = Stage::Releasing(releasing);
+            return None;
+        };
+        // A value that cannot wait: the release is on its way, ahead of whatever the caller does next, and goes on in
+        // the background.
+        let _is_done = releasing.as_mut().poll(context).is_ready();
+        Some(Outcome::Finished(value))
     }
 }
 

@@ -23,6 +23,7 @@ impl<R> Output<R> {
     }
 
     /// Stands in a `return` that is never reached, only for its type.
+    #[must_use]
     pub fn promised(self) -> R {
         unreachable!("only its type is used")
     }
@@ -109,7 +110,7 @@ impl<R: Default> Skip<OfDefault> for R {
 }
 
 /// Turns a lock's error into what the function returns.
-pub type Convert<R> = fn(Error) -> R;
+pub(crate) type Convert<R> = fn(Error) -> R;
 
 /// First answer to "can `R` hold a lock's error?": yes, it is of class A.
 pub trait Fails {
@@ -144,7 +145,7 @@ impl<R> FailsNot for &Output<R> {
 }
 
 /// Tells whether a body's value is an error caused by a lock that another owner holds.
-pub type Blame<R> = fn(&R) -> bool;
+pub(crate) type Blame<R> = fn(&R) -> bool;
 
 /// First answer to "what caused the body's error?": `E` is an error and knows.
 pub trait BlamesError {
@@ -198,14 +199,14 @@ impl<R> BlamesNothing for Output<R> {
 ///
 /// The marker is looked for, not the error itself, because `#[error(transparent)]` hides the error.
 fn is_held_elsewhere(source: Option<&(dyn StdError + 'static)>) -> bool {
-    std::iter::successors(source, |&error| error.source()).any(|error| error.is::<HeldElsewhere>())
+    std::iter::successors(source, |&error| error.source()).any(<dyn StdError>::is::<HeldElsewhere>)
 }
 
 /// Where a body's value waits while the lock is released.
 ///
 /// The future of an annotated function may not hold a value that is not `Send` across an await, or it would stop
-/// being `Send` itself, as `async fn() -> Result<(), Box<dyn Error>>` is by hand. Such a value is handed over at
-/// once, and the lock is released in the background.
+/// being `Send` itself, as `async fn() -> Result<(), Box<dyn Error>>` is by hand. Such a value is handed over once the
+/// release is sent, and nobody waits for its confirmation. A type parameter without a `Send` bound counts as such.
 pub trait Keep<R> {
     /// Keeps the value, or gives it back.
     fn put(&mut self, value: R) -> Option<R>;
@@ -358,6 +359,7 @@ impl<R> Copy for Rules<R> {}
 
 impl<R> Rules<R> {
     /// Without `silent`: what goes wrong is returned, if `R` can hold it.
+    #[must_use]
     pub const fn loud(_output: Output<R>, fail: Option<Convert<R>>) -> Self {
         // Nothing could be returned in place of a dropped body's value if not an error.
         let on_lost = if fail.is_some() { OnLost::Cancel } else { OnLost::Continue };
@@ -365,6 +367,7 @@ impl<R> Rules<R> {
     }
 
     /// With `silent`: a lock that another owner holds is no error.
+    #[must_use]
     pub const fn silent(_output: Output<R>, fail: Option<Convert<R>>, blame: Option<Blame<R>>) -> Self {
         Self { fail, blame, silent: true, on_lost: OnLost::Cancel }
     }

@@ -29,16 +29,19 @@ pub fn name<T: Display + ?Sized>(name: &T) -> String {
 }
 
 /// What a function that can report it returns when its lock was not acquired.
+#[must_use]
 pub fn fail<R: Fail>(error: Error) -> R {
     R::fail(error)
 }
 
 /// What a function that can report it returns when its lock was lost.
+#[must_use]
 pub fn fail_lost<R: FailWhenLost>(error: Error) -> R {
     R::fail(error)
 }
 
 /// What a silent function returns when its body is skipped.
+#[must_use]
 pub fn skip<R: Skip<Kind>, Kind>() -> R {
     R::skip()
 }
@@ -181,9 +184,10 @@ impl Call {
         let Self { lock, request, is_one_attempt, attempt } = self;
         let request = if lock.is_held_by_caller() {
             let name = lock.name().to_owned();
-            request.and(Err(match is_one_attempt {
-                true => Error::NotAcquired { name, waited: Duration::ZERO, source: HeldElsewhere },
-                false => Error::WouldDeadlock { name },
+            request.and(Err(if is_one_attempt {
+                Error::NotAcquired { name, waited: Duration::ZERO, source: HeldElsewhere }
+            } else {
+                Error::WouldDeadlock { name }
             }))
         } else {
             request

@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 use std::task::Poll;
 
 use futures::future::BoxFuture;
-use redlock_runtime::{Error, LockManager, redlock};
+use redlock_runtime::{Error, LockGuard, LockManager, redlock};
 
 static LOCKS: LazyLock<LockManager> = LazyLock::new(|| {
     LockManager::builder().nodes(["memory://attribute-shapes"]).build().expect("a memory node needs nothing")
@@ -15,6 +15,7 @@ static LOCKS: LazyLock<LockManager> = LazyLock::new(|| {
 
 /// Calls a function whose lock is `name`, free, held and free again.
 #[track_caller]
+#[allow(clippy::needless_pass_by_value, reason = "as `check`, whose callers write the value in place")]
 fn check_sync<T: PartialEq + std::fmt::Debug>(name: &str, expected: T, mut call: impl FnMut() -> Result<T, Error>) {
     assert_eq!(call().expect("the lock is free"), expected);
     let held = LOCKS.lock(name).try_acquire_blocking().unwrap().expect("the call released it");
@@ -106,8 +107,9 @@ mod arguments {
         Ok(cell.get())
     }
 
+    #[allow(clippy::toplevel_ref_arg, clippy::needless_pass_by_value, reason = "patterns that exist are tested")]
     #[redlock(name = "arg:ref-pattern", timeout = -1, manager = &LOCKS)]
-    fn reference_pattern(ref text: String, &number: &u8) -> Result<usize, Error> {
+    fn reference_pattern(ref text: String, &[number, ..]: &[u8; 9]) -> Result<usize, Error> {
         Ok(text.len() + usize::from(number))
     }
 
@@ -123,7 +125,7 @@ mod arguments {
         check_sync("arg:dyn", 2, || trait_objects(&5, Box::new(|n| n + 1)));
         check("arg:closure", 4, || closure(|| async { 4 })).await;
         check("arg:cell", 2, || assert_send(send_but_not_sync(Cell::new(1)))).await;
-        check_sync("arg:ref-pattern", 5, || reference_pattern("abc".into(), &2));
+        check_sync("arg:ref-pattern", 5, || reference_pattern("abc".into(), &[2; 9]));
     }
 }
 
@@ -159,6 +161,7 @@ mod signatures {
         Ok((0..up_to).map(|n| n + 1))
     }
 
+    #[allow(clippy::elidable_lifetime_names, reason = "names are tested")]
     #[redlock(name = "sig:iterator-sync", timeout = -1, manager = &LOCKS)]
     fn nested_impl_trait_sync<'a>(items: &'a [u8]) -> Result<impl Iterator<Item = &'a u8> + use<'a>, Error> {
         Ok(items.iter().rev())
@@ -414,7 +417,8 @@ mod futures_returned {
 
     #[redlock(name = "future:held", timeout = -1, manager = &LOCKS)]
     fn observed(built: &Cell<bool>) -> impl Future<Output = Result<bool, Error>> {
-        built.set(LOCKS.lock("future:held").try_acquire_blocking().is_ok_and(|guard| guard.is_none()));
+        let guard = LOCKS.lock("future:held").try_acquire_blocking().expect("the node answers");
+        built.set(guard.map(LockGuard::release_blocking).is_none());
         async { Ok(LOCKS.lock("future:held").try_acquire().await?.is_none()) }
     }
 
@@ -457,7 +461,6 @@ mod surroundings {
 
     /// Documented.
     #[redlock(name = "near:attributes", timeout = -1, manager = &LOCKS)]
-    #[must_use]
     #[inline]
     #[tracing::instrument(skip_all, fields(id))]
     pub(crate) async fn instrumented_below(id: u8) -> Result<u8, Error> {

@@ -11,7 +11,15 @@ impl Expansion<'_> {
     /// `impl Trait` needs no care: the compiler infers it from a `return` that is never reached.
     pub(super) fn output(&self) -> TokenStream {
         let (runtime, promise) = (&self.runtime, self.promise());
-        quote_spanned!(Span::mixed_site()=> let __redlock_output = #runtime::Output::new(); #promise)
+        match self.output.kind {
+            // `!` cannot be named, and what returns it counts as suspicious.
+            OutputKind::Never => quote_spanned! {Span::mixed_site()=>
+                let __redlock_output = #runtime::Output::<::core::convert::Infallible>::new();
+            },
+            OutputKind::Named | OutputKind::ImplTrait => {
+                quote_spanned!(Span::mixed_site()=> let __redlock_output = #runtime::Output::new(); #promise)
+            }
+        }
     }
 
     /// Tells the enclosing function or block what it returns. Standing first, it makes the compiler blame a
@@ -77,6 +85,7 @@ impl Expansion<'_> {
                 let skip = output.spread(quote_spanned!(place=> #runtime::skip));
                 quote_spanned!(place=> __redlock_verdict.returned_or(#skip))
             }
+            None if output.kind == OutputKind::Never => quote_spanned!(place=> match __redlock_verdict.returned() {}),
             None => quote_spanned!(place=> __redlock_verdict.returned()),
         }
     }
