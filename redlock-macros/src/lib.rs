@@ -1,16 +1,145 @@
-//! The `#[redlock]` attribute.
+//! The `#[redlock]` attribute. Use it through the crate `redlock-runtime`, whose runtime its expansion calls.
+//!
+//! # Layout
+//!
+//! - `args`: the attribute's arguments; `item`, `body`, `output`: the annotated function
+//! - `refuse`: what does not go together
+//! - `expand`: the function that runs under its lock; the only place that names the runtime's hidden module
 mod args;
 mod body;
-mod expand;
 mod item;
 mod output;
 mod refuse;
+
+mod expand;
+
 #[cfg(test)]
 mod tests;
 
 use proc_macro::TokenStream;
 
-/// Makes the body of a function run under a distributed lock.
+/// Makes the body of a function run under a distributed lock: only one caller in the whole fleet is inside at a time.
+///
+/// ```
+/// use redlock_runtime::{Error, LockManager, redlock};
+///
+/// // One machine writes the report, the others skip it.
+/// #[redlock(name = "nightly-report", timeout = -1, silent)]
+/// async fn nightly_report() -> Option<String> {
+///     Some("the report".to_owned())
+/// }
+///
+/// // Waits up to five seconds for its turn, else returns `Error::NotAcquired`.
+/// #[redlock(name = "invoice:{id}", timeout = 5, ttl = "20s", guard = lock)]
+/// async fn bill(id: u64) -> Result<String, Error> {
+///     Ok(format!("billed under {}", lock.name()))
+/// }
+///
+/// // Waits as long as it takes.
+/// #[redlock(name = "migrate")]
+/// fn migrate() {}
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// LockManager::builder().nodes(["memory://"]).build()?.install()?;
+/// assert_eq!(nightly_report().await.as_deref(), Some("the report"));
+/// assert_eq!(bill(7).await?, "billed under invoice:7");
+/// migrate();
+/// # Ok::<(), Error>(())
+/// # }).unwrap();
+/// ```
+///
+/// # Arguments
+///
+/// A number of seconds is an integer or a float; a duration is one such number, text with units (`"250ms"`, `"1.5s"`,
+/// `"5m"`, `"1h 30m"`), or an expression of type `Duration`. Expressions other than `skip_value` are evaluated when the
+/// function is called (an `async fn`: when it is first polled), before the body takes the arguments.
+///
+/// | argument | accepts | default | meaning |
+/// |---|---|---|---|
+/// | `name` | text, in which `{argument}` inserts an argument as `format!` does, or any expression that is `Display` | required | the lock's name |
+/// | `timeout` | `-1`, `0`, a duration, or an expression of type `Timeout` | `0` | `-1`: one attempt; `0`: wait for ever; else keep trying for up to this long |
+/// | `silent` | nothing | off | without the lock, skip the body and return the *skip value*, not an error; needs an explicit `timeout` |
+/// | `skip_value` | an expression of the return type; may use references and `Copy` arguments | `Ok(T::default())` of a `Result`, else `R::default()` | the skip value, evaluated only when needed; implies `silent` |
+/// | `ttl`, `auto_release_time` | a duration | the manager's, 30 s | how long the lock outlives a holder that crashed |
+/// | `renew` | `true`, `false` | `true` | keep extending the lock while the body runs |
+/// | `max_hold` | a duration | none | when renewal stops, and the lock counts as lost |
+/// | `min_hold` | a duration | none | the lock stays taken at least this long, however quick the body is |
+/// | `on_lost` | `"cancel"`, `"continue"` | `"cancel"` if async and the loss can be told | whether a running body is dropped at its next await when the lock is lost; a sync body always continues |
+/// | `guard` | a name | none | binds `&LockGuard` under this name in the body |
+/// | `stats_name` | as `name` | `name` | the name under which waiters are counted |
+/// | `manager` | an expression giving `&LockManager` | the installed one | which lock manager |
+/// | `crate` | a path | `::redlock_runtime` | where the runtime is, if the dependency is renamed |
+///
+/// # What the function returns
+///
+/// The declared return type decides, never its spelling: **A** is a `Result<T, E>` with `E: From<redlock_runtime::Error>`
+/// (`anyhow::Result`, `std::io::Result` and your own aliases too), **B** any other `Result<T, E>`, **C** any other type.
+/// A type parameter needs the bound in the function's `where`.
+///
+/// | situation | A | B, C |
+/// |---|---|---|
+/// | not acquired, not `silent` | `Err(E::from(Error::NotAcquired { .. }))` | does not compile, unless the call waits for ever |
+/// | not acquired, `silent` | the skip value | the skip value |
+/// | too few nodes can be reached within the timeout | `Err(E::from(Error::QuorumUnreachable { .. }))`, also when `silent` | the skip value, and an event at ERROR |
+/// | invalid name, wrong configuration, manager shut down, the call would wait for itself | `Err`, also when `silent` | `silent`: the skip value and an event at ERROR; else a panic |
+/// | the lock is lost while the body runs | `"cancel"`: `Err(E::from(Error::Lost { .. }))`, also when `silent`; else the body's value, and an event at WARN | `silent`: body dropped, skip value, event at ERROR; else the body's value, and an event at WARN |
+/// | the body of a `silent` function fails because another lock was not acquired | the skip value | the skip value (B) |
+///
+/// A call made from inside a body that holds the same lock would wait for itself for ever. It fails at once with
+/// `Error::WouldDeadlock`; with `timeout = -1` it is simply not acquired. Spawned tasks and other threads wait.
+///
+/// When the body is over, the lock is released before the call returns. A release that fails never replaces the body's
+/// value; it is logged. A value that is not `Send` is returned as soon as the release is sent, because a future that
+/// kept it meanwhile would not be `Send` either. Dropping the future releases the lock in the background.
+///
+/// # `require_lock!`
+///
+/// `require_lock!();`, once, as a statement of the body's outermost block, splits the body: the attempt is made on
+/// entry, the statements before it run in any case, the rest only with the lock.
+///
+/// ```
+/// use redlock_runtime::{Error, redlock, require_lock};
+///
+/// #[redlock(name = "cleanup", timeout = -1, guard = lock)]
+/// async fn cleanup() -> Result<(), Error> {
+///     println!("asked to clean up");
+///     require_lock!();
+///     println!("cleaning up under {}", lock.name());
+///     Ok(())
+/// }
+/// ```
+///
+/// # Functions
+///
+/// Any function with a body, in place: methods, generics, `async fn` in traits, under `#[async_trait]`, `unsafe fn`. Of a
+/// function that returns `impl Future`, `Pin<Box<dyn Future>>` or `BoxFuture`, the lock is held while the future is polled;
+/// what stands before the future runs at the call, without the lock, and so `guard` and `require_lock!` are refused there.
+/// `const fn` and `extern fn` are refused.
+///
+/// A sync function blocks its thread while it waits, acquires and releases. It may be called on any thread, inside a tokio
+/// runtime too, where it blocks the worker it runs on; use an `async fn` where that matters.
+///
+/// # Order with other attributes
+///
+/// Attributes are expanded from the top. Of two `#[redlock]`, the upper lock is taken first. Above `#[tokio::test]` or
+/// `#[tokio::main]` the function is still async; below them it is a sync function that blocks its thread.
+/// `#[tracing::instrument]` above covers the waiting, below only the body.
+///
+/// # What it becomes
+///
+/// ```text
+/// #[redlock(name = "invoice:{id}", timeout = 5)]
+/// async fn bill(id: u64) -> Result<Invoice, BillingError> {
+///     body
+/// }
+///
+/// async fn bill(id: u64) -> Result<Invoice, BillingError> {
+///     let call = Call::new(name(&format_args!("invoice:{id}"))).timeout(Duration::from_secs(5));
+///     let body = async move { body };
+///     let rules = Rules::loud(Some(fail));   // how an error of the lock becomes the return value
+///     drive(call, pin!(Some(body)), rules).await.returned()
+/// }
+/// ```
 #[proc_macro_attribute]
 pub fn redlock(arguments: TokenStream, item: TokenStream) -> TokenStream {
     expand::redlock(arguments.into(), item.into()).into()
