@@ -8,7 +8,7 @@ use redis::Client;
 use crate::engine::Engine;
 use crate::keys::Keys;
 use crate::node::Node;
-use crate::node::connection::Dial;
+use crate::node::connection::{Dial, Limits};
 use crate::node::memory::MemoryNode;
 use crate::node::redis::RedisNode;
 use crate::protocol::{LONGEST_TTL, NodeSet, Quorum, SHORTEST_TTL};
@@ -26,6 +26,8 @@ pub struct LockManagerBuilder {
     node_timeout: Duration,
     /// How long it may take to connect.
     connect_timeout: Duration,
+    /// No lock has a longer TTL, and a server that is younger does not vote.
+    longest_ttl: Duration,
     /// What stands before a lock's name; `None`: that of configurable-redlock.
     lock_prefix: Option<String>,
 }
@@ -37,6 +39,7 @@ impl Default for LockManagerBuilder {
             ttl: Duration::from_secs(30),
             node_timeout: Duration::from_millis(250),
             connect_timeout: Duration::from_secs(1),
+            longest_ttl: Duration::from_secs(300),
             lock_prefix: None,
         }
     }
@@ -70,6 +73,13 @@ impl LockManagerBuilder {
         Self { connect_timeout, ..self }
     }
 
+    /// The longest TTL that any lock on these nodes has, whoever takes it. A node that restarted, and so may have forgotten
+    /// what it granted, does not vote before it is older than this, unless all nodes that can be reached are that young.
+    /// Wait for as long between the restarts of two nodes. Default: 5 minutes; without effect on a single node.
+    pub fn longest_ttl(self, longest_ttl: Duration) -> Self {
+        Self { longest_ttl, ..self }
+    }
+
     /// What stands before a lock's name in its key. Default: `redlock:ConfigurableLock.`, which configurable-redlock (Python)
     /// uses, so that both exclude each other.
     pub fn lock_prefix(self, prefix: impl Into<String>) -> Self {
@@ -83,7 +93,12 @@ impl LockManagerBuilder {
     /// [`Error::Config`] for no nodes, too many, the same one twice, a URL that cannot be read, and times out of bounds.
     pub fn build(self) -> Result<LockManager, Error> {
         check_ttl("ttl", self.ttl)?;
-        for (setting, value) in [("node_timeout", self.node_timeout), ("connect_timeout", self.connect_timeout)] {
+        let limits = [
+            ("node_timeout", self.node_timeout),
+            ("connect_timeout", self.connect_timeout),
+            ("longest_ttl", self.longest_ttl),
+        ];
+        for (setting, value) in limits {
             if value.is_zero() || value > LONGEST_TTL {
                 return config_error(format!("a {setting} of {value:?} is not possible; use more than zero"));
             }
@@ -103,13 +118,15 @@ impl LockManagerBuilder {
                 twice.label()
             ));
         }
+        let longest_ttl = if nodes.len() > 1 { self.longest_ttl } else { LONGEST_TTL };
+        check_longest("ttl", self.ttl, longest_ttl)?;
         let keys = self.lock_prefix.as_deref().map_or_else(Keys::default, Keys::with_lock_prefix);
-        Ok(LockManager::new(Engine::new(nodes, quorum, self.node_timeout), keys, self.ttl))
+        Ok(LockManager::new(Engine::new(nodes, quorum, self.node_timeout), keys, self.ttl, longest_ttl))
     }
 
     fn node(&self, url: &str) -> Result<Arc<dyn Node>, Error> {
         if let Some(name) = url.strip_prefix("memory://") {
-            return Ok(Arc::new(MemoryNode::new(name)));
+            return Ok(Arc::new(MemoryNode::new(name, self.longest_ttl)));
         }
         let label = without_credentials(url);
         let scheme = url.split_once("://").map(|(scheme, _)| scheme);
@@ -128,7 +145,12 @@ impl LockManagerBuilder {
         }
         match Client::open(url) {
             Ok(client) => {
-                let dial = Dial::new(client, &label, self.node_timeout, self.connect_timeout);
+                let limits = Limits {
+                    node_timeout: self.node_timeout,
+                    connect_timeout: self.connect_timeout,
+                    longest_ttl: self.longest_ttl,
+                };
+                let dial = Dial::new(client, &label, limits);
                 Ok(Arc::new(RedisNode::new(dial)))
             }
             // The client's error may repeat what it was given.
@@ -160,6 +182,17 @@ pub(crate) fn check_ttl(setting: &str, ttl: Duration) -> Result<(), Error> {
     config_error(format!(
         "{setting} of {ttl:?} leaves no useful validity or is too long; use {SHORTEST_TTL:?} to {} days",
         LONGEST_TTL.as_secs() / (24 * 60 * 60)
+    ))
+}
+
+/// Whether a node that restarted abstains for long enough for this TTL.
+pub(crate) fn check_longest(setting: &str, ttl: Duration, longest_ttl: Duration) -> Result<(), Error> {
+    if ttl <= longest_ttl {
+        return Ok(());
+    }
+    config_error(format!(
+        "{setting} of {ttl:?} is longer than the longest of these nodes, {longest_ttl:?}, for which a node that restarted \
+         does not vote; use a shorter one, or set `longest_ttl` of the builder to the longest that any lock has"
     ))
 }
 

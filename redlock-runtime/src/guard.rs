@@ -3,6 +3,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::background::{block_on, on_any_executor};
+use crate::config::{check_longest, check_ttl};
 use crate::engine::Hold;
 use crate::lease::Lease;
 use crate::manager::LockManager;
@@ -78,7 +79,7 @@ impl LockGuard {
     ///
     /// Dropped before it ended, the lock may or may not live longer; [`Self::remaining`] does not count it.
     pub async fn extend(&self, ttl: Duration) -> Result<(), Error> {
-        crate::config::check_ttl("the extension", ttl)?;
+        self.check_extension(ttl)?;
         on_any_executor(self.lease.extend(ttl)).await
     }
 
@@ -88,8 +89,13 @@ impl LockGuard {
     ///
     /// Those of [`Self::extend`].
     pub fn extend_blocking(&self, ttl: Duration) -> Result<(), Error> {
-        crate::config::check_ttl("the extension", ttl)?;
+        self.check_extension(ttl)?;
         block_on(self.lease.extend(ttl))
+    }
+
+    fn check_extension(&self, ttl: Duration) -> Result<(), Error> {
+        check_ttl("extension", ttl)?;
+        check_longest("extension", ttl, self.manager.longest_ttl())
     }
 
     /// Gives the lock back on every node, and waits for a majority to confirm. The others follow in the background.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 use crate::background::{block_on, on_any_executor};
-use crate::config::check_ttl;
+use crate::config::{check_longest, check_ttl};
 use crate::engine::{Lost, Won};
 use crate::error::HeldElsewhere;
 use crate::guard::LockGuard;
@@ -142,6 +142,7 @@ impl LockRequest {
         }
         let ttl = self.ttl.unwrap_or_else(|| self.manager.ttl());
         check_ttl("ttl", ttl)?;
+        check_longest("ttl", ttl, self.manager.longest_ttl())?;
 
         let began = clock::now();
         let engine = self.manager.engine();
@@ -154,6 +155,7 @@ impl LockRequest {
             }
             let lost = match engine.acquire(Arc::clone(&key), ttl).await {
                 Ok(won) => return Ok(self.into_guard(name, ttl, won)),
+                Err(Lost { misconfigured: Some(reason), .. }) => return Err(Error::Config { reason }),
                 Err(lost) => lost,
             };
             note_change(&name, &lost, &mut is_unreachable);

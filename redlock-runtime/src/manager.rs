@@ -3,12 +3,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use tokio::time::timeout;
+
 use crate::Error;
-use crate::background::on_any_executor;
+use crate::background::background;
 use crate::config::LockManagerBuilder;
 use crate::engine::Engine;
 use crate::keys::Keys;
 use crate::lock::LockRequest;
+use crate::node::connection::DEAD_AFTER_TIMEOUTS;
 use crate::renewal::Renewals;
 
 /// The way to the nodes: acquires locks and answers for them until they are released.
@@ -27,6 +30,8 @@ struct Inner {
     keys: Keys,
     /// The TTL of locks that set none.
     ttl: Duration,
+    /// No lock has a longer one.
+    longest_ttl: Duration,
     /// The renewal of all held locks.
     renewals: Arc<Renewals>,
     /// Whether no more locks are acquired.
@@ -51,8 +56,9 @@ impl LockManager {
         LockManagerBuilder::default()
     }
 
-    pub(crate) fn new(engine: Arc<Engine>, keys: Keys, ttl: Duration) -> Self {
-        let inner = Inner { engine, keys, ttl, renewals: Arc::default(), is_shut_down: AtomicBool::new(false) };
+    pub(crate) fn new(engine: Arc<Engine>, keys: Keys, ttl: Duration, longest_ttl: Duration) -> Self {
+        let (renewals, is_shut_down) = (Arc::default(), AtomicBool::new(false));
+        let inner = Inner { engine, keys, ttl, longest_ttl, renewals, is_shut_down };
         Self { inner: Arc::new(inner) }
     }
 
@@ -102,15 +108,25 @@ impl LockManager {
         LockRequest::new(self.clone(), name.into())
     }
 
-    /// Acquires no more locks from now on, and waits until every release that is on its way is confirmed, or was given up
-    /// after two minutes. Locks that are held stay held until their guards are dropped.
+    /// Acquires no more locks from now on, and waits until every release that is on its way is confirmed; for a node that
+    /// does not answer at most ten node timeouts (2.5 s unless set otherwise). Locks that are held stay held until their
+    /// guards are dropped.
+    ///
+    /// To be called at the end of a process: releases that are on their way end with it.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe: the releases go on, and no locks are acquired after the first poll.
     pub async fn shutdown(&self) {
         self.inner.is_shut_down.store(true, Ordering::Release);
-        on_any_executor(self.inner.engine.debts().settled()).await;
+        let engine = Arc::clone(&self.inner.engine);
+        let settled = background().spawn(async move {
+            let bound = engine.node_timeout() * DEAD_AFTER_TIMEOUTS;
+            // Who is late is sent his release again for as long as the process lives.
+            let _ = timeout(bound, engine.debts().settled()).await;
+        });
+        // It ends by itself, and neither panics nor is aborted.
+        let _ = settled.await;
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {
@@ -123,6 +139,10 @@ impl LockManager {
 
     pub(crate) fn ttl(&self) -> Duration {
         self.inner.ttl
+    }
+
+    pub(crate) fn longest_ttl(&self) -> Duration {
+        self.inner.longest_ttl
     }
 
     pub(crate) fn renewals(&self) -> &Arc<Renewals> {

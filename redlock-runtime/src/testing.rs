@@ -69,10 +69,16 @@ impl MemoryNode {
         self.server.set(Condition::Down);
     }
 
-    /// Lets it forget every key, as a server that restarts without persistence does, and recover.
+    /// Lets it forget every key, as a server that restarts without persistence does, and recover. It does not vote while
+    /// it is younger than the manager's `longest_ttl` and an older node can be reached; a node that never restarted is old.
     pub fn restart_empty(&self) {
-        self.server.clear();
+        self.server.restart();
         self.recover();
+    }
+
+    /// Lets it forget every key without a restart, as `FLUSHALL` does.
+    pub fn flush(&self) {
+        self.server.clear();
     }
 
     /// The owner value that a key has, if the key exists. A lock's key is its name behind

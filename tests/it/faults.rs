@@ -48,9 +48,14 @@ impl Fleet {
     fn new(label: &str, count: usize) -> Self {
         let names: Vec<_> = (0..count).map(|node| format!("{label}-{node}")).collect();
         let urls = names.iter().map(|name| format!("memory://{name}"));
-        let locks = LockManager::builder().nodes(urls).node_timeout(NODE_TIMEOUT).build().unwrap();
+        let locks = LockManager::builder()
+            .nodes(urls)
+            .node_timeout(NODE_TIMEOUT)
+            .longest_ttl(Duration::from_secs(7200))
+            .build()
+            .unwrap();
         let nodes: Vec<_> = names.iter().map(|name| MemoryNode::named(name)).collect();
-        nodes.iter().for_each(MemoryNode::restart_empty);
+        nodes.iter().for_each(MemoryNode::flush);
         Self { nodes, locks }
     }
 

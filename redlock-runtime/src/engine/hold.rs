@@ -2,8 +2,9 @@ use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::heard::{Heard, Voters};
 use super::settlement::{Owner, Settlement};
-use super::{Engine, Heard, InFlight, Lost};
+use super::{Engine, InFlight, Lost};
 use crate::entropy::fresh_owner;
 use crate::node::{Action, Command, Delivery, Reply};
 use crate::protocol::{Fate, Ledger, NodeSet, Verdict, patience};
@@ -63,11 +64,20 @@ impl Hold {
             self.ledger.asked(asked.node);
         }
         let Self { engine, ledger, stragglers, .. } = self;
-        let heard = engine.hear(stragglers, patience(engine.node_timeout(), ttl), |node, reply| {
+        let heard = engine.hear(Voters::Electorate, stragglers, patience(engine.node_timeout(), ttl), |node, reply| {
             // Nothing is released before the round is over, so nothing can be owed yet.
             let _ = ledger.ended(node, fate(reply));
         });
         heard.await
+    }
+
+    /// Lets the nodes whose connection is still being made grant the lock once it is there. What was sent already needs
+    /// nobody to wait for it; the release will find its reply.
+    pub(super) fn see_late_connections_through(&mut self) {
+        self.stragglers = mem::take(&mut self.stragglers)
+            .into_iter()
+            .map(|InFlight { node, reply }| InFlight { node, reply: reply.seen_through_if_unsent() })
+            .collect();
     }
 
     /// Gives a lost attempt back: returns when the nodes that granted it have confirmed, or their time is over.
@@ -100,7 +110,7 @@ impl Hold {
             value: Arc::clone(&self.owner),
             keep_until: self.keep_until,
         };
-        Settlement::start(Arc::new(owner), nodes.without(behind), stragglers)
+        Settlement::start(Arc::new(owner), nodes.without(behind), self.ledger.suspected(), stragglers)
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! Returns plain data; knows nothing of guards.
 
+mod heard;
 mod hold;
 mod settlement;
 
@@ -10,17 +11,18 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
+use self::heard::{Heard, Voters};
 pub(crate) use self::hold::Hold;
 pub(crate) use self::settlement::Debts;
 use crate::clock;
 use crate::error::NodeFailures;
 use crate::node::{Action, Command, Node, PendingReply, Reply};
-use crate::protocol::{Ballot, Quorum, Round, Verdict, patience, valid_until};
+use crate::protocol::{Ballot, Quorum, Verdict, patience, valid_until};
 
 /// The configured nodes.
 pub(crate) struct Engine {
@@ -55,6 +57,8 @@ pub(crate) struct Lost {
     pub(crate) failures: NodeFailures,
     /// How long the holder's key lives, if nodes said so: the soonest moment at which asking again makes sense.
     pub(crate) holder_remaining: Option<Duration>,
+    /// What is wrong with the nodes as they were configured, if something is.
+    pub(crate) misconfigured: Option<String>,
 }
 
 /// A reply that is on its way from a node.
@@ -63,16 +67,6 @@ pub(crate) struct InFlight {
     node: usize,
     /// Its reply.
     reply: PendingReply,
-}
-
-/// What is heard in a round besides the verdict.
-struct Heard {
-    /// The votes.
-    round: Round,
-    /// What the nodes that did not vote said.
-    failures: NodeFailures,
-    /// The shortest remaining time of another owner's key.
-    holder_remaining: Option<Duration>,
 }
 
 impl Engine {
@@ -111,7 +105,8 @@ impl Engine {
         let (verdict, heard) = hold.ask_all(ttl).await;
         let valid_until = valid_until(began, ttl);
         // A grant that arrives with no validity left is not a grant.
-        if verdict == Verdict::Won && clock::now() < valid_until {
+        if verdict == Verdict::Won && heard.misconfigured.is_none() && clock::now() < valid_until {
+            hold.see_late_connections_through();
             return Ok(Won { hold, began, valid_until });
         }
         hold.give_back().await;
@@ -128,7 +123,8 @@ impl Engine {
         let began = clock::now();
         let command = Command::new(Action::Extend { ttl }, key, owner);
         let mut in_flight = self.ask_each(&command);
-        let (verdict, heard) = self.hear(&mut in_flight, patience(self.node_timeout, ttl), |_, _| {}).await;
+        let (verdict, heard) =
+            self.hear(Voters::All, &mut in_flight, patience(self.node_timeout, ttl), |_, _| {}).await;
         poll_in_background(in_flight);
         if verdict == Verdict::Won { Ok(valid_until(began, ttl)) } else { Err(heard.into_lost(verdict)) }
     }
@@ -142,6 +138,7 @@ impl Engine {
     /// their way stay in `in_flight`.
     async fn hear(
         &self,
+        voters: Voters,
         in_flight: &mut Vec<InFlight>,
         patience: Duration,
         mut on_reply: impl FnMut(usize, &Reply),
@@ -156,23 +153,17 @@ impl Engine {
                 on_reply(node, &reply);
                 heard.note(node, self.nodes[node].label(), reply);
             });
-            let is_over = match heard.round.verdict() {
-                Some(Verdict::Won | Verdict::Refused) => true,
-                // Nobody is slowed by listening on, and the error can say how many nodes answered.
-                Some(Verdict::Unreachable) => in_flight.is_empty(),
-                None => false,
-            };
-            if !is_over && deadline.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
+            if heard.is_decided(voters, &self.nodes, in_flight) {
+                return heard.round.verdict().map_or(Poll::Pending, Poll::Ready);
             }
-            if !is_over {
-                for late in in_flight.iter() {
-                    let voter = &self.nodes[late.node];
-                    voter.overdue();
-                    heard.round.record(late.node, Ballot::Failed);
-                    heard.failures.push(voter.label(), format!("no answer within {patience:?}"));
-                }
+            ready!(deadline.as_mut().poll(cx));
+            for late in in_flight.iter() {
+                let voter = &self.nodes[late.node];
+                voter.overdue();
+                heard.round.record(late.node, Ballot::Failed);
+                heard.failures.push(voter.label(), format!("no answer within {patience:?}"));
             }
+            heard.close(voters, &self.nodes);
             heard.round.verdict().map_or(Poll::Pending, Poll::Ready)
         });
         // A task that has used up its budget would be told that the connection takes nothing just now: the first poll
@@ -185,35 +176,6 @@ impl Engine {
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.labels()).finish()
-    }
-}
-
-impl Heard {
-    fn nothing(quorum: Quorum) -> Self {
-        Self { round: Round::new(quorum), failures: NodeFailures::default(), holder_remaining: None }
-    }
-
-    fn note(&mut self, node: usize, label: &str, reply: Reply) {
-        let ballot = match reply {
-            Reply::Done => Ballot::Granted,
-            Reply::NotOurs { remaining } => {
-                self.holder_remaining = match (self.holder_remaining, remaining) {
-                    (Some(known), Some(new)) => Some(known.min(new)),
-                    (known, new) => known.or(new),
-                };
-                Ballot::Refused
-            }
-            Reply::Failed(failure) => {
-                self.failures.push(label, &*failure.reason);
-                Ballot::Failed
-            }
-        };
-        self.round.record(node, ballot);
-    }
-
-    fn into_lost(self, verdict: Verdict) -> Lost {
-        let Self { round, failures, holder_remaining } = self;
-        Lost { verdict, granted: round.granted().len(), failures, holder_remaining }
     }
 }
 

@@ -8,16 +8,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
+use super::heard::Voters;
 use super::hold::fate;
 use super::{Engine, InFlight, Lost, poll_each};
 use crate::background::background;
 use crate::clock;
 use crate::entropy::seed;
 use crate::node::connection::DEAD_AFTER_TIMEOUTS;
-use crate::node::{Action, Command, ConnectionId, Delivery, Node, PendingReply, Reply};
+use crate::node::{Action, Carrier, Command, ConnectionId, Delivery, Node, PendingReply, Reply};
 use crate::protocol::{Backoff, Fate, NodeSet, Verdict};
 
 /// How long a release is sent again to a node that does not confirm it. By then the key has expired on a node that was
@@ -63,42 +65,51 @@ pub(super) struct Owner {
 
 /// The releases of one owner on all nodes.
 ///
-/// Dropping it lets them go on: on the caller's runtime while that lives and the release is confirmed, else in the
-/// background.
+/// Dropping it lets them go on: on the caller's runtime while that lives and the caller was told how it ended, else in
+/// the background. The replies move between runtimes, so none of them has a timer in it.
 pub(super) struct Settlement {
     /// Who releases what.
     owner: Arc<Owner>,
     /// Releases whose reply is on its way.
     in_flight: Vec<InFlight>,
-    /// Nodes whose release failed and is to be sent again.
-    failed: NodeSet,
-    /// Whether the caller has been told how it ended; before that, a drop means that the caller was cancelled.
+    /// Nodes on which the key may be set: a release that fails there is sent again.
+    owed: NodeSet,
+    /// Nodes whose release is to be sent again, and the connection that may still carry something there.
+    failed: Vec<(usize, Option<ConnectionId>)>,
+    /// Whether the caller has been told how it ended; before that, a drop means that the caller was cancelled, or that
+    /// the runtime is ending.
     is_reported: bool,
+    /// Whether replies are being polled; in a drop, that one of them panicked.
+    is_polling: bool,
 }
 
 impl Settlement {
-    /// Prepares a release for each of `nodes`, and one behind each of the stragglers.
-    pub(super) fn start(owner: Arc<Owner>, nodes: NodeSet, stragglers: Vec<InFlight>) -> Self {
-        owner.engine.debts.open.fetch_add(1, Ordering::AcqRel);
+    /// Prepares a release for each of `nodes`, and one behind each of the stragglers. The key may be set on the nodes in
+    /// `suspected`, and on those of the stragglers.
+    pub(super) fn start(owner: Arc<Owner>, nodes: NodeSet, suspected: NodeSet, stragglers: Vec<InFlight>) -> Self {
+        let mut owed = suspected;
         let mut in_flight = Vec::with_capacity(nodes.len() + stragglers.len());
         for node in nodes.iter() {
             in_flight.push(InFlight { node, reply: owner.ask(node, None) });
         }
         for InFlight { node, reply } in stragglers {
+            owed.insert(node);
             in_flight.push(InFlight { node, reply: Arc::clone(&owner).release_behind(node, reply) });
         }
-        Self { owner, in_flight, failed: NodeSet::default(), is_reported: false }
+        Self::new(owner, in_flight, owed)
+    }
+
+    fn new(owner: Arc<Owner>, in_flight: Vec<InFlight>, owed: NodeSet) -> Self {
+        owner.engine.debts.open.fetch_add(1, Ordering::AcqRel);
+        Self { owner, in_flight, owed, failed: Vec::new(), is_reported: false, is_polling: false }
     }
 
     /// Waits for a majority to confirm.
     pub(super) async fn confirm(mut self) -> Result<(), Lost> {
-        let Self { owner, in_flight, failed, is_reported } = &mut self;
+        let Self { owner, in_flight, owed, failed, is_reported, .. } = &mut self;
         let engine = &owner.engine;
-        let listen = engine.hear(in_flight, engine.node_timeout, |node, reply| {
-            if is_failure(reply) {
-                failed.insert(node);
-            }
-        });
+        let listen =
+            engine.hear(Voters::All, in_flight, engine.node_timeout, |node, reply| note(failed, *owed, node, reply));
         let (verdict, heard) = listen.await;
         *is_reported = true;
         match verdict {
@@ -113,14 +124,10 @@ impl Settlement {
 
     /// Waits until each of `nodes` has answered, or its time is over.
     pub(super) async fn settle(mut self, nodes: NodeSet) {
-        let Self { owner, in_flight, failed, is_reported } = &mut self;
+        let Self { owner, in_flight, owed, failed, is_reported, .. } = &mut self;
         let mut over = pin!(sleep(owner.engine.node_timeout));
         poll_fn(|cx| {
-            poll_each(in_flight, cx, |node, reply| {
-                if is_failure(&reply) {
-                    failed.insert(node);
-                }
-            });
+            poll_each(in_flight, cx, |node, reply| note(failed, *owed, node, &reply));
             let is_waiting = in_flight.iter().any(|asked| nodes.contains(asked.node));
             if is_waiting && over.as_mut().poll(cx).is_pending() { Poll::Pending } else { Poll::Ready(()) }
         })
@@ -128,58 +135,73 @@ impl Settlement {
         *is_reported = true;
     }
 
-    /// Sees every reply through, and sends again what failed.
+    /// Sees every reply through: tells the nodes that are late, and gives up on connections that are dead.
     async fn go_on(mut self) {
-        let Self { owner, in_flight, failed, .. } = &mut self;
-        let mut overdue = Some(Box::pin(sleep(owner.engine.node_timeout)));
+        let node_timeout = self.owner.engine.node_timeout;
+        self.arrive(node_timeout).await;
+        for asked in &self.in_flight {
+            self.owner.engine.nodes[asked.node].overdue();
+        }
+        self.arrive(node_timeout * (DEAD_AFTER_TIMEOUTS - 1)).await;
+        self.give_up_dead_connections();
+        self.arrive(KEEP_TRYING).await;
+    }
+
+    /// Ends when all replies have arrived, or after `bound`.
+    async fn arrive(&mut self, bound: Duration) {
+        let Self { in_flight, owed, failed, is_polling, .. } = self;
+        let mut over = pin!(sleep(bound));
         poll_fn(|cx| {
-            poll_each(in_flight, cx, |node, reply| {
-                if is_failure(&reply) {
-                    failed.insert(node);
-                }
-            });
-            if in_flight.is_empty() {
-                return Poll::Ready(());
-            }
-            if overdue.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready()) {
-                overdue = None;
-                for asked in in_flight.iter() {
-                    owner.engine.nodes[asked.node].overdue();
-                }
-            }
-            Poll::Pending
+            *is_polling = true;
+            poll_each(in_flight, cx, |node, reply| note(failed, *owed, node, &reply));
+            *is_polling = false;
+            if in_flight.is_empty() { Poll::Ready(()) } else { over.as_mut().poll(cx) }
         })
         .await;
+    }
+
+    /// A connection that has been silent for so long is dead, or belongs to a runtime that does not run any more: once
+    /// the server has closed it, nothing can come from it, and the release can go another way.
+    fn give_up_dead_connections(&mut self) {
+        let Self { in_flight, owed, failed, .. } = self;
+        in_flight.retain(|asked| match asked.reply.carrier() {
+            Carrier::Unknown => true,
+            carrier => {
+                // One that was never made has carried nothing.
+                if let Some(connection) = carrier.id().filter(|_| owed.contains(asked.node)) {
+                    failed.push((asked.node, Some(connection)));
+                }
+                false
+            }
+        });
     }
 }
 
 impl Drop for Settlement {
     fn drop(&mut self) {
-        let is_cancelled = !mem::replace(&mut self.is_reported, true);
         let in_flight = mem::take(&mut self.in_flight);
         let mut failed = mem::take(&mut self.failed);
-        let owner = Arc::clone(&self.owner);
-        if is_cancelled {
+        if !self.is_reported {
             // The runtime of the requests that are on their way may be blocked, or ending: send them once more, where
             // neither matters. A release that comes twice finds nothing.
-            failed = in_flight.iter().map(|asked| asked.node).chain(failed.iter()).collect();
+            let unconfirmed = in_flight.iter().filter(|asked| self.owed.contains(asked.node));
+            failed.extend(unconfirmed.map(|asked| (asked.node, None)));
         }
-        if !failed.is_empty() {
-            for node in failed.iter() {
-                owner.engine.debts.open.fetch_add(1, Ordering::AcqRel);
-                let owner = Arc::clone(&owner);
-                background().spawn(async move {
-                    owner.send_until_confirmed(node, None).await;
-                    owner.close_one();
-                });
-            }
+        // A future that has panicked must not be polled again.
+        let in_flight = if self.is_polling { Vec::new() } else { in_flight };
+        for (node, behind) in failed {
+            let owner = Arc::clone(&self.owner);
+            owner.engine.debts.open.fetch_add(1, Ordering::AcqRel);
+            background().spawn(async move {
+                owner.send_until_confirmed(node, behind).await;
+                owner.close_one();
+            });
         }
         if !in_flight.is_empty() {
-            let rest = Self { owner: Arc::clone(&owner), in_flight, failed: NodeSet::default(), is_reported: false };
-            owner.engine.debts.open.fetch_add(1, Ordering::AcqRel);
-            match tokio::runtime::Handle::try_current() {
-                Ok(runtime) if !is_cancelled => runtime.spawn(rest.go_on()),
-                _ => background().spawn(rest.go_on()),
+            let rest = Self::new(Arc::clone(&self.owner), in_flight, self.owed).go_on();
+            match Handle::try_current() {
+                Ok(runtime) if self.is_reported => runtime.spawn(rest),
+                _ => background().spawn(rest),
             };
         }
         self.owner.close_one();
@@ -196,26 +218,17 @@ impl Owner {
 
     /// Waits until an acquire has ended and then releases whatever it left. A release sent earlier could overtake it.
     fn release_behind(self: Arc<Self>, node: usize, straggler: PendingReply) -> PendingReply {
-        PendingReply::new(async move {
-            let carrier = straggler.carrier().clone();
-            let mut straggler = pin!(straggler);
-            let silence = self.engine.node_timeout * DEAD_AFTER_TIMEOUTS;
-            let reply = tokio::select! {
-                reply = &mut straggler => Some(reply),
-                () = sleep(silence) => None,
-            };
-            let reply = match (reply, carrier.id()) {
-                (Some(reply), _) => reply,
-                // Its connection is dead, or belongs to a runtime that does not run: once the server has closed it,
-                // nothing can come from it any more.
-                (None, Some(connection)) => return self.send_until_confirmed(node, Some(connection)).await,
-                (None, None) => straggler.await,
-            };
-            match fate(&reply) {
-                Fate::NotSet => Reply::NotOurs { remaining: None },
-                Fate::Set | Fate::MaybeSet => self.send_until_confirmed(node, connection_of(&reply)).await,
+        let carrier = straggler.carrier().clone();
+        let release = async move {
+            let reply = straggler.await;
+            match (fate(&reply), connection_of(&reply)) {
+                (Fate::NotSet, _) => Reply::NotOurs { remaining: None },
+                // The release must also come behind what that connection may still carry.
+                (Fate::Set | Fate::MaybeSet, Some(_)) => reply,
+                (Fate::Set | Fate::MaybeSet, None) => self.ask(node, None).await,
             }
-        })
+        };
+        PendingReply::new(release).carried_by(carrier)
     }
 
     /// Sends a release until the node confirms it, within a bound.
@@ -254,8 +267,11 @@ async fn reminding(voter: &dyn Node, node_timeout: Duration, reply: PendingReply
     reply.await
 }
 
-fn is_failure(reply: &Reply) -> bool {
-    matches!(reply, Reply::Failed(_))
+/// Notes a release that failed where the key may be set.
+fn note(failed: &mut Vec<(usize, Option<ConnectionId>)>, owed: NodeSet, node: usize, reply: &Reply) {
+    if matches!(reply, Reply::Failed(_)) && owed.contains(node) {
+        failed.push((node, connection_of(reply)));
+    }
 }
 
 fn connection_of(reply: &Reply) -> Option<ConnectionId> {

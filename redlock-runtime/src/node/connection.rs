@@ -16,8 +16,9 @@ use tokio::time::{sleep, sleep_until, timeout};
 
 use super::ConnectionId;
 use super::redis::SCRIPTS;
+use super::{Known, identity};
 use crate::clock;
-use crate::protocol::Backoff;
+use crate::protocol::{Backoff, Papers};
 
 /// How many commands wait for one connection before a sender does; far above the waiters of one process.
 const QUEUE: usize = 1024;
@@ -31,6 +32,17 @@ const WANTED: Duration = Duration::from_millis(100);
 /// A connection that has not answered for this many node timeouts is closed and made anew.
 pub(crate) const DEAD_AFTER_TIMEOUTS: u32 = 10;
 
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// A reply.
+    pub(crate) node_timeout: Duration,
+    /// Making a connection, TLS and authentication included.
+    pub(crate) connect_timeout: Duration,
+    /// The age below which a server that restarted does not vote.
+    pub(crate) longest_ttl: Duration,
+}
+
 /// How to reach a server.
 #[derive(Clone)]
 pub(crate) struct Dial {
@@ -42,6 +54,8 @@ pub(crate) struct Dial {
     node_timeout: Duration,
     /// How long it may take to connect, TLS and authentication included.
     connect_timeout: Duration,
+    /// The age below which a server that restarted does not vote.
+    longest_ttl: Duration,
 }
 
 impl std::fmt::Debug for Dial {
@@ -58,6 +72,8 @@ pub(crate) struct Live {
     pub(crate) connection: MultiplexedConnection,
     /// By which number the server knows it, if it told.
     pub(crate) id: Option<ConnectionId>,
+    /// Which server it is, read on this very connection, so that no vote can come from another one.
+    pub(crate) papers: Arc<Papers>,
     /// Whether a reply is overdue, so that nothing more is sent for now.
     is_late: Arc<AtomicBool>,
     /// Which of the connections that its task made this is; an old one must not end a new one.
@@ -151,6 +167,15 @@ impl Links {
                 drop(state);
                 Now::Connecting(link)
             }
+        }
+    }
+
+    /// What is known about the server that the current runtime is connected to.
+    pub(crate) fn known(&self) -> Known {
+        match &*self.link().state.borrow() {
+            State::Connecting => Known::NotYet,
+            State::Up(live) => Known::Papers(Arc::clone(&live.papers)),
+            State::Down(_) => Known::Unreachable,
         }
     }
 
@@ -272,8 +297,9 @@ async fn pause(pause: Duration, received: &mut mpsc::UnboundedReceiver<Event>) -
 }
 
 impl Dial {
-    pub(crate) fn new(client: Client, label: &str, node_timeout: Duration, connect_timeout: Duration) -> Self {
-        Self { client, label: Arc::from(label), node_timeout, connect_timeout }
+    pub(crate) fn new(client: Client, label: &str, limits: Limits) -> Self {
+        let Limits { node_timeout, connect_timeout, longest_ttl } = limits;
+        Self { client, label: Arc::from(label), node_timeout, connect_timeout, longest_ttl }
     }
 
     fn note_unreachable(&self, state: &watch::Sender<State>, reason: String) {
@@ -301,6 +327,8 @@ impl Dial {
         };
         let mut handshake = Pipeline::new();
         handshake.cmd("CLIENT").arg("ID");
+        handshake.cmd("INFO").arg("server");
+        handshake.cmd("INFO").arg("replication");
         for script in &*SCRIPTS {
             handshake.cmd("SCRIPT").arg("LOAD").arg(script.code);
         }
@@ -309,13 +337,29 @@ impl Dial {
         }
         let commands = handshake.len();
         let answers = connection.send_packed_commands(&handshake, 0, commands).await?;
+        let now = clock::now();
+        let papers = match answers.as_slice() {
+            [_, server, replication, ..] => identity::read(server, replication, now, self.longest_ttl),
+            _ => None,
+        };
+        let papers = papers.unwrap_or_else(|| {
+            tracing::warn!(node = %self.label, "the server does not tell its age (INFO), so a restart is not noticed");
+            identity::unknown(now, self.longest_ttl)
+        });
         // Where the server's rules forbid one of these, locks work all the same: a script that is not loaded is
         // sent with its first use, and what an old connection carries ends with its TTL.
         let id = match answers.first() {
             Some(redis::Value::Int(id)) => Some(ConnectionId(*id)),
             _ => None,
         };
-        Ok(Live { connection, id, is_late: Arc::default(), generation, events: events.clone() })
+        Ok(Live {
+            connection,
+            id,
+            papers: Arc::new(papers),
+            is_late: Arc::default(),
+            generation,
+            events: events.clone(),
+        })
     }
 
     async fn open(

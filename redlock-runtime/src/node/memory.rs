@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex as OrderMutex, Notify};
 use tokio::time::sleep;
 
-use super::{Action, Command, Delivery, Failure, Node, PendingReply, Reply};
+use super::{Action, Command, Delivery, Failure, Known, Node, PendingReply, Reply};
 use crate::clock;
+use crate::protocol::{Papers, Role};
 
 /// A node that keeps its keys in this process and behaves like a Redis node.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub(crate) struct MemoryNode {
     label: String,
     /// What a Redis server would be; shared by all nodes of the same name.
     server: Arc<Server>,
+    /// The age below which it does not vote after a restart.
+    longest_ttl: Duration,
 }
 
 /// What a Redis server would be.
@@ -36,6 +39,8 @@ struct State {
     entries: HashMap<Arc<str>, Entry>,
     /// How the node is.
     condition: Condition,
+    /// When it last restarted; `None`: so long ago that it does not matter.
+    restarted: Option<Instant>,
 }
 
 /// How a node is.
@@ -71,9 +76,9 @@ static NAMED: LazyLock<Mutex<HashMap<String, Weak<Server>>>> = LazyLock::new(Mut
 impl MemoryNode {
     /// The node called `name`, the same for everybody in this process who asks for that name; without a name a node
     /// that nobody else has.
-    pub(crate) fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str, longest_ttl: Duration) -> Self {
         let server = if name.is_empty() { Arc::default() } else { Server::named(name) };
-        Self { label: format!("memory://{name}"), server }
+        Self { label: format!("memory://{name}"), server, longest_ttl }
     }
 }
 
@@ -97,6 +102,13 @@ impl Server {
     pub(crate) fn set(&self, condition: Condition) {
         self.state().condition = condition;
         self.changed.notify_waiters();
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn restart(&self) {
+        let mut state = self.state();
+        state.entries.clear();
+        state.restarted = Some(clock::now());
     }
 
     #[cfg(feature = "testing")]
@@ -184,6 +196,18 @@ impl Node for MemoryNode {
     fn ask(&self, command: Arc<Command>) -> PendingReply {
         let server = Arc::clone(&self.server);
         PendingReply::new(async move { server.carry_out(&command).await })
+    }
+
+    fn known(&self) -> Known {
+        let now = clock::now();
+        let state = self.server.state();
+        if matches!(state.condition, Condition::Down) {
+            return Known::Unreachable;
+        }
+        let age = state.restarted.map_or(Duration::MAX, |moment| now.saturating_duration_since(moment));
+        // A name stands for one server, and no name for one that nobody else has.
+        let run_id = Arc::from(format!("{:p}", Arc::as_ptr(&self.server)));
+        Known::Papers(Arc::new(Papers::new(now, age, self.longest_ttl, run_id, Role::Master)))
     }
 
     fn overdue(&self) {}

@@ -1,6 +1,7 @@
 //! One voter.
 
 pub(crate) mod connection;
+mod identity;
 pub(crate) mod memory;
 pub(crate) mod redis;
 
@@ -11,6 +12,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::protocol::Papers;
 
 /// One independent master that votes on who holds a lock.
 pub(crate) trait Node: Debug + Send + Sync {
@@ -24,8 +29,22 @@ pub(crate) trait Node: Debug + Send + Sync {
     /// no deadline of its own; it ends when the node answers or the connection is closed.
     fn ask(&self, command: Arc<Command>) -> PendingReply;
 
+    /// What is known about the server behind it, at least as new as the last vote that came from it.
+    fn known(&self) -> Known;
+
     /// Tells the node that a reply did not come in time. Until it answers again it votes "no" at once.
     fn overdue(&self);
+}
+
+/// What is known about a server.
+#[derive(Clone, Debug)]
+pub(crate) enum Known {
+    /// What it said about itself.
+    Papers(Arc<Papers>),
+    /// A connection is being made for the first time.
+    NotYet,
+    /// There is no connection.
+    Unreachable,
 }
 
 /// A reply that is on its way.
@@ -62,6 +81,22 @@ impl Carrier {
 impl PendingReply {
     pub(crate) fn new(reply: impl Future<Output = Reply> + Send + 'static) -> Self {
         Self { reply: Box::pin(reply), extra_patience: Duration::ZERO, carrier: Carrier::Unknown }
+    }
+
+    /// If its connection is still being made, lets a task of this runtime wait for it, and send.
+    pub(crate) fn seen_through_if_unsent(self) -> Self {
+        let Carrier::Later(id) = &self.carrier else { return self };
+        let (carrier, id) = (self.carrier.clone(), Arc::clone(id));
+        let (told, reply) = oneshot::channel();
+        tokio::spawn(async move { told.send(self.await) });
+        let reply = async move {
+            reply.await.unwrap_or_else(|_| {
+                let reason = Arc::from("its tokio runtime has ended");
+                let delivery = id.get().map_or(Delivery::NotSent, |id| Delivery::Unknown(Some(*id)));
+                Reply::Failed(Failure { reason, delivery })
+            })
+        };
+        Self::new(reply).carried_by(carrier)
     }
 
     pub(crate) fn carried_by(self, carrier: Carrier) -> Self {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use redis::{Cmd, RedisError, ServerErrorKind, Value};
 
 use super::connection::{Dial, Links, Live, Now};
-use super::{Action, Carrier, Command, ConnectionId, Delivery, Failure, Node, PendingReply, Reply};
+use super::{Action, Carrier, Command, ConnectionId, Delivery, Failure, Known, Node, PendingReply, Reply};
 
 /// The scripts, in the order in which a new connection loads them.
 pub(super) static SCRIPTS: LazyLock<[Script; 3]> = LazyLock::new(|| {
@@ -75,6 +75,10 @@ impl Node for RedisNode {
                 PendingReply::new(reply).with_extra_patience(self.links.connect_timeout()).carried_by(known_later)
             }
         }
+    }
+
+    fn known(&self) -> Known {
+        self.links.known()
     }
 
     fn overdue(&self) {

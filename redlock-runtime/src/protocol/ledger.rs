@@ -55,6 +55,12 @@ impl Ledger {
         self.suspected
     }
 
+    /// The nodes on which the key is, or may be, set.
+    #[must_use]
+    pub fn suspected(&self) -> NodeSet {
+        self.suspected
+    }
+
     /// The nodes whose acquire has not ended.
     #[must_use]
     pub fn in_flight(&self) -> NodeSet {

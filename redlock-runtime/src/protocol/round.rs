@@ -55,6 +55,13 @@ impl Round {
         };
     }
 
+    /// Takes back the vote of a node that may not vote.
+    pub fn strike(&mut self, node: usize) {
+        if self.granted.remove(node) || self.refused.remove(node) {
+            self.failed.insert(node);
+        }
+    }
+
     /// The verdict, as soon as no outstanding vote can change it; `None` while one can.
     ///
     /// A round that can no longer be won is told apart into *refused* and *unreachable* before it is over: the one

@@ -1,0 +1,151 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{InFlight, Lost};
+use crate::clock;
+use crate::error::NodeFailures;
+use crate::node::{Known, Node, Reply};
+use crate::protocol::{Ballot, Electorate, NodeSet, Quorum, Round, Standing, Verdict};
+
+/// Whose votes count in a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Voters {
+    /// Those of all nodes: the node itself compares the owner.
+    All,
+    /// Those of the [`Electorate`]: a node that restarted may have forgotten to whom it granted the lock.
+    Electorate,
+}
+
+/// What was heard in a round.
+pub(super) struct Heard {
+    /// The votes.
+    pub(super) round: Round,
+    /// What the nodes that did not vote said.
+    pub(super) failures: NodeFailures,
+    /// The shortest remaining time of another owner's key.
+    holder_remaining: Option<Duration>,
+    /// See [`Lost::misconfigured`].
+    pub(super) misconfigured: Option<String>,
+}
+
+impl Heard {
+    pub(super) fn nothing(quorum: Quorum) -> Self {
+        Self {
+            round: Round::new(quorum),
+            failures: NodeFailures::default(),
+            holder_remaining: None,
+            misconfigured: None,
+        }
+    }
+
+    /// Counts a reply.
+    pub(super) fn note(&mut self, node: usize, label: &str, reply: Reply) {
+        let ballot = match reply {
+            Reply::Done => Ballot::Granted,
+            Reply::NotOurs { remaining } => {
+                self.holder_remaining = match (self.holder_remaining, remaining) {
+                    (Some(known), Some(new)) => Some(known.min(new)),
+                    (known, new) => known.or(new),
+                };
+                Ballot::Refused
+            }
+            Reply::Failed(failure) => {
+                self.failures.push(label, &*failure.reason);
+                Ballot::Failed
+            }
+        };
+        self.round.record(node, ballot);
+    }
+
+    /// Whether it makes no sense to listen on.
+    pub(super) fn is_decided(&mut self, voters: Voters, nodes: &[Arc<dyn Node>], in_flight: &[InFlight]) -> bool {
+        let verdict = self.round.verdict();
+        if voters == Voters::Electorate
+            && matches!(verdict, Some(Verdict::Won | Verdict::Refused))
+            && self.check_voters(nodes) == Age::Unsettled
+        {
+            return in_flight.is_empty();
+        }
+        match self.round.verdict() {
+            Some(Verdict::Won | Verdict::Refused) => true,
+            // Nobody is slowed by listening on, and the error can say how many nodes answered.
+            Some(Verdict::Unreachable) => in_flight.is_empty(),
+            None => false,
+        }
+    }
+
+    /// The time is over: whoever has not been reached by now cannot be.
+    pub(super) fn close(&mut self, voters: Voters, nodes: &[Arc<dyn Node>]) {
+        if voters == Voters::Electorate {
+            let _ = self.check_voters(nodes);
+        }
+    }
+
+    /// Takes back the votes of nodes that may not vote.
+    fn check_voters(&mut self, nodes: &[Arc<dyn Node>]) -> Age {
+        // There is nobody who could know better.
+        if nodes.len() == 1 {
+            return Age::Settled;
+        }
+        let now = clock::now();
+        let known: Vec<_> = nodes.iter().map(|node| node.known()).collect();
+        let papers = known.iter().map(|known| match known {
+            Known::Papers(papers) => Some(&**papers),
+            Known::NotYet | Known::Unreachable => None,
+        });
+        let electorate = Electorate::of(now, papers.clone());
+        if let Some((one, other)) = electorate.same_server() {
+            self.misconfigured = Some(format!(
+                "{} and {} are one and the same server; a majority counts independent nodes, so name each once",
+                nodes[one].label(),
+                nodes[other].label()
+            ));
+        }
+        for node in 0..nodes.len() {
+            let has_granted = self.round.granted().contains(node);
+            let has_refused = self.round.refused().contains(node);
+            let reason = match electorate.standing(node) {
+                Standing::Replica if has_granted || has_refused => "it is a replica; name its master".to_owned(),
+                Standing::SameServer if has_granted || has_refused => "it stands at two positions".to_owned(),
+                Standing::Young if has_granted => {
+                    let votes_in = papers.clone().nth(node).flatten().map(|papers| papers.grows_in(now));
+                    let votes_in = votes_in.unwrap_or_default();
+                    format!("it restarted and may have forgotten locks; it votes again in {votes_in:?}")
+                }
+                Standing::Unknown if has_granted => "its connection ended behind its vote".to_owned(),
+                // Whoever is young may still know that somebody else holds the lock.
+                Standing::Votes | Standing::Young | Standing::Unknown | Standing::Replica | Standing::SameServer => {
+                    continue;
+                }
+            };
+            self.round.strike(node);
+            self.failures.push(nodes[node].label(), reason);
+        }
+        // Young nodes vote while no older one can be reached: one that is about to be reached may be older.
+        let not_yet: NodeSet = known
+            .iter()
+            .enumerate()
+            .filter(|(_, known)| matches!(known, Known::NotYet))
+            .map(|(node, _)| node)
+            .collect();
+        let has_young_voter = papers.enumerate().any(|(node, papers)| {
+            let is_young = papers.is_some_and(|papers| !papers.grows_in(now).is_zero());
+            is_young && self.round.granted().contains(node)
+        });
+        if has_young_voter && !not_yet.is_empty() { Age::Unsettled } else { Age::Settled }
+    }
+
+    pub(super) fn into_lost(self, verdict: Verdict) -> Lost {
+        let Self { round, failures, holder_remaining, misconfigured } = self;
+        Lost { verdict, granted: round.granted().len(), failures, holder_remaining, misconfigured }
+    }
+}
+
+/// Whether the votes of young nodes can be judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Age {
+    /// Nothing that may still be learnt changes who votes.
+    Settled,
+    /// An older node may be about to be reached.
+    Unsettled,
+}

@@ -1,0 +1,58 @@
+//! What a server says about itself.
+
+use std::time::{Duration, Instant};
+
+use redis::Value;
+
+use crate::protocol::{Papers, Role};
+
+/// Reads the answers to `INFO server` and `INFO replication`, which came at `now`; `None` if the server does not tell.
+pub(super) fn read(server: &Value, replication: &Value, now: Instant, longest_ttl: Duration) -> Option<Papers> {
+    let (server, replication) = (text(server)?, text(replication)?);
+    let uptime = Duration::from_secs(field(server, "uptime_in_seconds")?.parse().ok()?);
+    let role = if field(replication, "role")? == "slave" { Role::Replica } else { Role::Master };
+    Some(Papers::new(now, uptime, longest_ttl, field(server, "run_id")?.into(), role))
+}
+
+/// What is taken for granted about a server that does not tell: that it is a master, and has been for long.
+pub(super) fn unknown(now: Instant, longest_ttl: Duration) -> Papers {
+    Papers::new(now, Duration::MAX, longest_ttl, crate::entropy::fresh_owner(), Role::Master)
+}
+
+fn text(answer: &Value) -> Option<&str> {
+    match answer {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text),
+        _ => None,
+    }
+}
+
+fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONGEST_TTL: Duration = Duration::from_secs(300);
+
+    fn bulk(text: &str) -> Value {
+        Value::BulkString(text.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn what_info_says_is_read() {
+        let now = crate::clock::now();
+        let server = bulk("# Server\r\nrun_id:abc\r\nuptime_in_seconds:3\r\nuptime_in_days:0\r\n");
+        let papers = read(&server, &bulk("# Replication\r\nrole:slave\r\n"), now, LONGEST_TTL).unwrap();
+        assert_eq!(papers, Papers::new(now, Duration::from_secs(3), LONGEST_TTL, "abc".into(), Role::Replica));
+    }
+
+    #[test]
+    fn a_server_that_does_not_tell_is_unknown() {
+        let now = crate::clock::now();
+        assert_eq!(read(&Value::Nil, &bulk("role:master"), now, LONGEST_TTL), None);
+        assert_eq!(read(&bulk("run_id:abc"), &bulk("role:master"), now, LONGEST_TTL), None);
+    }
+}

@@ -1,0 +1,100 @@
+//! A node that restarted empty does not make a second majority, and one server does not count twice.
+
+use std::time::Duration;
+
+use redlock_runtime::testing::MemoryNode;
+use redlock_runtime::{Error, LockManager};
+use redlock_tests::wait::eventually_async;
+use redlock_tests::{RedisServer, Servers};
+
+use crate::acquire::{key, manager};
+
+const LONGEST: Duration = Duration::from_secs(2);
+
+fn careful(urls: Vec<String>) -> LockManager {
+    LockManager::builder().nodes(urls).ttl(LONGEST).longest_ttl(LONGEST).build().unwrap()
+}
+
+fn uptime(server: &RedisServer) -> Duration {
+    Duration::from_secs(server.probe().info("server")["uptime_in_seconds"].parse().unwrap())
+}
+
+#[tokio::test]
+async fn a_restarted_node_does_not_vote_while_an_older_one_can_be_reached() {
+    let servers = Servers::start(3);
+    let grown = LONGEST + Duration::from_secs(2);
+    eventually_async("all servers are old", async || servers.iter().all(|server| uptime(server) >= grown)).await;
+    let locks = careful(servers.urls());
+    locks.lock("x").acquire().await.unwrap().release().await.unwrap();
+
+    servers[0].restart();
+    servers[1].kill();
+    for _ in 0..3 {
+        // Also with connections that are made for this attempt.
+        let locks = careful(servers.urls());
+        let error = locks.lock("x").try_acquire().await.unwrap_err();
+        assert!(matches!(error, Error::QuorumUnreachable { .. }), "{error}");
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(source.contains("restarted"), "{source}");
+    }
+    let guard = locks.lock("x").timeout(Duration::from_secs(20)).acquire().await.unwrap();
+    assert!(uptime(&servers[0]) >= LONGEST);
+    guard.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_fleet_that_was_just_started_votes_at_once() {
+    let servers = Servers::start(3);
+    let guard = manager(&servers).lock("x").try_acquire().await.unwrap().expect("it is free");
+    guard.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn nodes_restarted_one_after_the_other_never_give_a_held_lock_away() {
+    let nodes = ["restarts-1", "restarts-2", "restarts-3"];
+    let urls = nodes.map(|name| format!("memory://{name}"));
+    let (locks, others) = (careful(urls.to_vec()), careful(urls.to_vec()));
+    let nodes = nodes.map(MemoryNode::named);
+    nodes[2].go_down();
+    let guard = locks.lock("x").renew(false).acquire().await.unwrap();
+    nodes[2].recover();
+    nodes[1].restart_empty();
+    // Two of three have no key now; only one of them may say so.
+    let acquired = others.lock("x").try_acquire().await;
+    assert!(!matches!(acquired, Ok(Some(_))), "{acquired:?}");
+    assert!(guard.is_valid());
+}
+
+#[tokio::test]
+async fn one_server_under_two_names_is_refused_with_both() {
+    let servers = Servers::start(2);
+    let twin = format!("redis://localhost:{}", servers[0].port());
+    for urls in [vec![servers[0].url(), twin.clone()], vec![servers[0].url(), servers[1].url(), twin.clone()]] {
+        let locks = LockManager::builder().nodes(urls).build().unwrap();
+        let error = locks.lock("x").try_acquire().await.unwrap_err();
+        let Error::Config { reason } = &error else { panic!("{error}") };
+        assert!(reason.contains(&twin) && reason.contains(&servers[0].url()), "{reason}");
+        eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_replica_does_not_vote_even_if_it_can_be_written_to() {
+    let servers = Servers::start(3);
+    let replica = servers[2].probe();
+    replica.config_set("replica-read-only", "no");
+    replica.replica_of(servers[0].port());
+    servers[1].kill();
+    let error = manager(&servers).lock("x").try_acquire().await.unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("is a replica") && source.contains(&servers[2].url()), "{source}");
+}
+
+#[tokio::test]
+async fn a_ttl_beyond_the_longest_is_refused_with_the_cure() {
+    let locks = careful(vec!["memory://".into(), "memory://".into()]);
+    let error = locks.lock("x").ttl(LONGEST * 2).acquire().await.unwrap_err();
+    assert!(matches!(&error, Error::Config { reason } if reason.contains("longest_ttl")), "{error}");
+    let single = careful(vec!["memory://".into()]);
+    single.lock("x").ttl(LONGEST * 2).acquire().await.unwrap();
+}
