@@ -168,7 +168,7 @@ pub struct Drive<'a, F: Future, K> {
 /// What is waited for.
 enum Stage {
     Entering(BoxFuture<()>),
-    /// The body, or the signal that cancels it.
+    /// The body, or the signal that cancels it, which is only made when the body waits.
     Running(Option<BoxFuture<Error>>),
     Releasing(BoxFuture<()>),
 }
@@ -182,7 +182,7 @@ impl<F: Future, K: Keep<F::Output> + Unpin> Future for Drive<'_, F, K> {
             match &mut this.stage {
                 Stage::Entering(entering) => {
                     ready!(entering.as_mut().poll(context));
-                    this.stage = Stage::Running(this.lost_signal());
+                    this.stage = Stage::Running(None);
                 }
                 Stage::Running(_) => match this.poll_body(context) {
                     Poll::Pending => return Poll::Pending,
@@ -216,25 +216,34 @@ impl<F: Future, K: Keep<F::Output>> Drive<'_, F, K> {
 
     /// How the body ended, if it did.
     fn poll_body(&mut self, context: &mut Context<'_>) -> Poll<Outcome<F::Output>> {
-        let (Some(attempt), Stage::Running(lost)) = (&self.attempt, &mut self.stage) else {
-            panic!("polled after it was ready");
-        };
-        if let Some(error) = attempt.refusal() {
+        if let Some(error) = self.attempt.as_ref().and_then(|attempt| attempt.refusal()) {
             return Poll::Ready(Outcome::Refused(error));
         }
         // Before the body: one that is woken together with the loss is at an await and goes no further.
-        if let Some(lost) = lost
+        if let Stage::Running(Some(lost)) = &mut self.stage
             && let Poll::Ready(error) = lost.as_mut().poll(context)
         {
             return Poll::Ready(Outcome::Lost(error));
         }
-        let Some(body) = self.body.as_mut().as_pin_mut() else {
+        let (Some(attempt), Some(body)) = (&self.attempt, self.body.as_mut().as_pin_mut()) else {
             panic!("polled after it was ready");
         };
-        match attempt.within(&self.lock, || body.poll(context)) {
-            Poll::Ready(value) => Poll::Ready(Outcome::Finished(value)),
-            Poll::Pending => attempt.refusal().map_or(Poll::Pending, |error| Poll::Ready(Outcome::Refused(error))),
+        if let Poll::Ready(value) = attempt.within(&self.lock, || body.poll(context)) {
+            return Poll::Ready(Outcome::Finished(value));
         }
+        if let Some(error) = attempt.refusal() {
+            return Poll::Ready(Outcome::Refused(error));
+        }
+        // Only now is there an await to be cancelled at; most bodies that never wait never come here.
+        if let Stage::Running(None) = &self.stage
+            && let Some(mut lost) = self.lost_signal()
+        {
+            if let Poll::Ready(error) = lost.as_mut().poll(context) {
+                return Poll::Ready(Outcome::Lost(error));
+            }
+            self.stage = Stage::Running(Some(lost));
+        }
+        Poll::Pending
     }
 
     /// Begins to release the lock and keeps the body's value until that is done; gives back an outcome for which

@@ -43,26 +43,53 @@ fn main() {
         "N", "floor p50/p99", "ours p50/p99", "ratio of p50", "floor", "ours", "ratio of throughput"
     );
     for count in [1, 3, 5] {
-        let servers = Servers::start(count);
-        let floor = runtime.block_on(Floor::connect(&servers));
-        let locks = LockManager::builder().nodes(servers.urls()).build().expect("these nodes make a manager");
-        let single = Turns::take(|| single_task(&runtime, &floor), || single_task(&runtime, &locks));
-        let many = Turns::take(|| many_tasks(&runtime, &floor), || many_tasks(&runtime, &locks));
-        let latency = |turns: &[Latency]| {
-            let p50 = median(turns.iter().map(|turn| turn.p50));
-            let p99 = median(turns.iter().map(|turn| turn.p99));
-            format!("{p50:.0}/{p99:.0}")
-        };
-        println!(
-            "{count:>3}  {:>15}  {:>15}  {:>20}    {:>8.0}  {:>8.0}  {:>20}",
-            latency(&single.floor),
-            latency(&single.ours),
-            spread(single.floor.iter().zip(&single.ours).map(|(floor, ours)| ours.p50 / floor.p50)),
-            median(many.floor.iter().copied()),
-            median(many.ours.iter().copied()),
-            spread(many.floor.iter().zip(&many.ours).map(|(floor, ours)| ours / floor)),
-        );
+        compare(&runtime, count);
     }
+    hang_one(&runtime);
+}
+
+/// One of five nodes hangs: next to the same locks while all are well, in turns.
+fn hang_one(runtime: &Runtime) {
+    let servers = Servers::start(5);
+    let locks = LockManager::builder().nodes(servers.urls()).build().expect("these nodes make a manager");
+    let hung = || {
+        servers[2].hang();
+        let latency = single_task(runtime, &locks);
+        servers[2].resume();
+        latency
+    };
+    // A turn of each first, in which the hung node is found out.
+    black_box((single_task(runtime, &locks), hung()));
+    let turns: Vec<_> = (0..REPETITIONS).map(|_| (single_task(runtime, &locks), hung())).collect();
+    println!(
+        "\none of five hung: p50 {:.0} µs, all well {:.0} µs; ratio of p50 {}, of p99 {}",
+        median(turns.iter().map(|(_, hung)| hung.p50)),
+        median(turns.iter().map(|(well, _)| well.p50)),
+        spread(turns.iter().map(|(well, hung)| hung.p50 / well.p50)),
+        spread(turns.iter().map(|(well, hung)| hung.p99 / well.p99)),
+    );
+}
+
+fn compare(runtime: &Runtime, count: usize) {
+    let servers = Servers::start(count);
+    let floor = runtime.block_on(Floor::connect(&servers));
+    let locks = LockManager::builder().nodes(servers.urls()).build().expect("these nodes make a manager");
+    let single = Turns::take(|| single_task(runtime, &floor), || single_task(runtime, &locks));
+    let many = Turns::take(|| many_tasks(runtime, &floor), || many_tasks(runtime, &locks));
+    let latency = |turns: &[Latency]| {
+        let p50 = median(turns.iter().map(|turn| turn.p50));
+        let p99 = median(turns.iter().map(|turn| turn.p99));
+        format!("{p50:.0}/{p99:.0}")
+    };
+    println!(
+        "{count:>3}  {:>15}  {:>15}  {:>20}    {:>8.0}  {:>8.0}  {:>20}",
+        latency(&single.floor),
+        latency(&single.ours),
+        spread(single.floor.iter().zip(&single.ours).map(|(floor, ours)| ours.p50 / floor.p50)),
+        median(many.floor.iter().copied()),
+        median(many.ours.iter().copied()),
+        spread(many.floor.iter().zip(&many.ours).map(|(floor, ours)| ours / floor)),
+    );
 }
 
 /// What both did in their turns.

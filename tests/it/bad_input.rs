@@ -24,10 +24,7 @@ async fn a_ttl_that_leaves_no_validity_is_refused() {
     let locks = LockManager::builder().nodes(["memory://"]).build().unwrap();
     for ttl in [Duration::ZERO, Duration::from_millis(2), Duration::MAX] {
         let error = locks.lock("x").ttl(ttl).acquire().await.unwrap_err();
-        assert!(
-            matches!(&error, Error::Config { reason } if reason.contains("ttl")),
-            "{error}"
-        );
+        assert!(matches!(&error, Error::Config { reason } if reason.contains("ttl")), "{error}");
     }
 }
 
@@ -37,14 +34,9 @@ async fn a_refused_connection_says_which_node_refused_it() {
     server.kill();
     let locks = LockManager::builder().nodes([server.url()]).build().unwrap();
     let error = locks.lock("x").try_acquire().await.unwrap_err();
-    let Error::QuorumUnreachable { source, .. } = &error else {
-        panic!("{error}")
-    };
+    let Error::QuorumUnreachable { source, .. } = &error else { panic!("{error}") };
     let said = source.to_string();
-    assert!(
-        said.contains(&server.port().to_string()) && said.contains("refused"),
-        "{said}"
-    );
+    assert!(said.contains(&server.port().to_string()) && said.contains("refused"), "{said}");
 }
 
 #[tokio::test]
@@ -65,8 +57,5 @@ async fn a_wrong_password_is_told_without_printing_it() {
 async fn nothing_is_acquired_after_the_shutdown() {
     let locks = LockManager::builder().nodes(["memory://"]).build().unwrap();
     locks.shutdown().await;
-    assert!(matches!(
-        locks.lock("x").try_acquire().await,
-        Err(Error::ShutDown)
-    ));
+    assert!(matches!(locks.lock("x").try_acquire().await, Err(Error::ShutDown)));
 }

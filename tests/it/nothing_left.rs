@@ -23,18 +23,12 @@ fn current_thread() -> Runtime {
 }
 
 fn multi_thread() -> Runtime {
-    Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap()
+    Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
 #[track_caller]
 fn check_nothing_left(servers: &Servers) {
-    eventually("no node holds a key", || {
-        servers.iter().all(|server| server.probe().dbsize() == 0)
-    });
+    eventually("no node holds a key", || servers.iter().all(|server| server.probe().dbsize() == 0));
 }
 
 #[test]
@@ -107,12 +101,7 @@ fn a_blocked_runtime_does_not_keep_the_lock_of_a_guard_that_was_dropped_on_it() 
     current_thread().block_on(async {
         drop(long(&locks).acquire().await.unwrap());
         // Blocks the only thread of the runtime, on which the guard was made.
-        long(&locks)
-            .timeout(Duration::from_secs(10))
-            .acquire_blocking()
-            .unwrap()
-            .release_blocking()
-            .unwrap();
+        long(&locks).timeout(Duration::from_secs(10)).acquire_blocking().unwrap().release_blocking().unwrap();
     });
     check_nothing_left(&servers);
 }
@@ -228,10 +217,7 @@ async fn a_node_that_was_hung_when_it_was_asked_holds_nothing_after_it_wakes_up(
     .await;
     // Nothing was merely late: the release came behind the acquire, not before it.
     let locks_after = long(&locks).acquire().await.unwrap();
-    eventually_async("all three hold it again", async || {
-        servers.holding(&key("x")) == 3
-    })
-    .await;
+    eventually_async("all three hold it again", async || servers.holding(&key("x")) == 3).await;
     locks_after.release().await.unwrap();
 }
 
@@ -244,10 +230,7 @@ async fn the_release_of_a_lock_reaches_a_node_that_was_hung_meanwhile() {
     servers[0].hang();
     guard.release().await.unwrap();
     servers[0].resume();
-    eventually_async("the last node is released", async || {
-        servers.holding(&key("x")) == 0
-    })
-    .await;
+    eventually_async("the last node is released", async || servers.holding(&key("x")) == 0).await;
 }
 
 #[tokio::test]
@@ -255,15 +238,7 @@ async fn a_node_restarted_between_two_calls_is_asked_again_without_anybody_notic
     let server = RedisServer::start();
     let locks = LockManager::builder().nodes([server.url()]).build().unwrap();
     for _ in 0..3 {
-        locks
-            .lock("x")
-            .try_acquire()
-            .await
-            .unwrap()
-            .expect("free")
-            .release()
-            .await
-            .unwrap();
+        locks.lock("x").try_acquire().await.unwrap().expect("free").release().await.unwrap();
         server.restart();
     }
 }
@@ -293,10 +268,7 @@ async fn the_release_of_a_lock_that_somebody_else_took_leaves_his_key() {
         server.probe().set(&key("x"), "somebody");
     }
     let error = guard.release().await.unwrap_err();
-    assert!(
-        matches!(&error, Error::NotHeld { name } if name == "x"),
-        "{error}"
-    );
+    assert!(matches!(&error, Error::NotHeld { name } if name == "x"), "{error}");
     assert_eq!(servers.values(&key("x")), vec![Some("somebody".to_owned()); 3]);
 }
 
@@ -304,20 +276,12 @@ async fn the_release_of_a_lock_that_somebody_else_took_leaves_his_key() {
 async fn a_lock_outlives_its_release_for_as_long_as_min_hold_says() {
     let servers = Servers::start(3);
     let locks = manager(&servers);
-    let guard = locks
-        .lock("x")
-        .min_hold(Duration::from_secs(40))
-        .acquire()
-        .await
-        .unwrap();
+    let guard = locks.lock("x").min_hold(Duration::from_secs(40)).acquire().await.unwrap();
     guard.release().await.unwrap();
     locks.shutdown().await;
     for server in servers.iter() {
         let remaining = server.probe().pttl(&key("x")).remaining().unwrap();
-        assert!(
-            remaining > Duration::from_secs(35) && remaining <= Duration::from_secs(40),
-            "{remaining:?}"
-        );
+        assert!(remaining > Duration::from_secs(35) && remaining <= Duration::from_secs(40), "{remaining:?}");
     }
 }
 
@@ -327,26 +291,19 @@ async fn errors_of_a_minority_are_not_noticed_and_leave_nothing() {
     let locks = manager(&servers);
     long(&locks).acquire().await.unwrap().release().await.unwrap();
     let probe = servers[0].probe();
-    for (setting, normal) in [
-        (["maxmemory", "1"], ["maxmemory", "0"]),
-        (["min-replicas-to-write", "1"], ["min-replicas-to-write", "0"]),
-    ] {
+    for (setting, normal) in
+        [(["maxmemory", "1"], ["maxmemory", "0"]), (["min-replicas-to-write", "1"], ["min-replicas-to-write", "0"])]
+    {
         probe.config_set(setting[0], setting[1]);
-        let guard = long(&locks)
-            .try_acquire()
-            .await
-            .unwrap()
-            .expect("two nodes are well");
+        let guard = long(&locks).try_acquire().await.unwrap().expect("two nodes are well");
         guard.release().await.unwrap();
         probe.config_set(normal[0], normal[1]);
         eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
     }
-    probe.replica_of(servers[1].port());
-    let guard = long(&locks)
-        .try_acquire()
-        .await
-        .unwrap()
-        .expect("two nodes are well");
+    // Of a server of its own: one of the three would hand its keys on.
+    let master = RedisServer::start();
+    probe.replica_of(master.port());
+    let guard = long(&locks).try_acquire().await.unwrap().expect("two nodes are well");
     guard.release().await.unwrap();
     probe.replica_of_no_one();
     eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
@@ -357,10 +314,7 @@ async fn an_error_that_decides_says_what_the_nodes_said() {
     let servers = Servers::start(3);
     let locks = manager(&servers);
     servers[0].probe().config_set("maxmemory", "1");
-    servers[1]
-        .probe()
-        .run::<()>(redis::cmd("LPUSH").arg(key("x")).arg("not a lock"))
-        .unwrap();
+    servers[1].probe().run::<()>(redis::cmd("LPUSH").arg(key("x")).arg("not a lock")).unwrap();
     let error = locks.lock("x").try_acquire().await.unwrap_err();
     let source = std::error::Error::source(&error).unwrap().to_string();
     assert!(source.contains("OOM") && source.contains("WRONGTYPE"), "{source}");

@@ -42,10 +42,7 @@ fn sent_to(servers: &Servers) -> Vec<u64> {
 fn a_body_that_computes_without_awaiting_keeps_its_lock() {
     let servers = Servers::start(3);
     let (locks, others) = (manager(&servers), manager(&servers));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let guard = locks.lock("x").ttl(SHORT).acquire().await.unwrap();
         // Blocks the only thread of the runtime for longer than the TTL.
@@ -62,16 +59,7 @@ async fn without_renewal_a_lock_expires_after_its_ttl_and_says_so_before() {
     let locks = manager(&servers);
     let guard = locks.lock("x").ttl(SHORT).renew(false).acquire().await.unwrap();
     let error = guard.lost().await;
-    assert!(
-        matches!(
-            error,
-            Error::Lost {
-                reason: LostReason::Expired,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, Error::Lost { reason: LostReason::Expired, .. }), "{error}");
     assert!(!guard.is_valid());
     assert_eq!(guard.remaining(), Duration::ZERO);
     assert!(servers.holding(&key("x")) >= 2, "told after the keys were gone");
@@ -85,16 +73,7 @@ async fn deleting_the_keys_is_told_as_a_loss_and_not_revived() {
     let guard = locks.lock("x").ttl(SHORT).acquire().await.unwrap();
     servers.iter().for_each(|server| server.probe().flush_all());
     let error = guard.lost().await;
-    assert!(
-        matches!(
-            error,
-            Error::Lost {
-                reason: LostReason::Taken,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, Error::Lost { reason: LostReason::Taken, .. }), "{error}");
     assert!(matches!(guard.extend(SHORT).await, Err(Error::Lost { .. })));
     assert_eq!(servers.holding(&key("x")), 0);
 }
@@ -107,16 +86,7 @@ async fn a_majority_that_hangs_is_told_as_a_loss_in_time_and_the_waiter_progress
     servers[0].hang();
     servers[2].hang();
     let error = guard.lost().await;
-    assert!(
-        matches!(
-            error,
-            Error::Lost {
-                reason: LostReason::Expired,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, Error::Lost { reason: LostReason::Expired, .. }), "{error}");
     servers[0].resume();
     servers[2].resume();
 }
@@ -143,24 +113,9 @@ async fn errors_that_pass_do_not_end_renewal() {
 async fn max_hold_ends_renewal_and_counts_as_a_loss() {
     let servers = Servers::start(3);
     let locks = manager(&servers);
-    let guard = locks
-        .lock("x")
-        .ttl(SHORT)
-        .max_hold(SHORT * 2)
-        .acquire()
-        .await
-        .unwrap();
+    let guard = locks.lock("x").ttl(SHORT).max_hold(SHORT * 2).acquire().await.unwrap();
     let error = guard.lost().await;
-    assert!(
-        matches!(
-            error,
-            Error::Lost {
-                reason: LostReason::MaxHold,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, Error::Lost { reason: LostReason::MaxHold, .. }), "{error}");
     assert!(guard.extend(SHORT).await.is_err());
 }
 
@@ -172,10 +127,7 @@ async fn extending_lets_the_key_live_longer() {
     guard.extend(Duration::from_secs(60)).await.unwrap();
     assert!(guard.remaining() > Duration::from_secs(50));
     tokio::time::sleep(SHORT).await;
-    assert!(
-        guard.remaining() > Duration::from_secs(50),
-        "renewal must not shorten what was extended"
-    );
+    assert!(guard.remaining() > Duration::from_secs(50), "renewal must not shorten what was extended");
     guard.release().await.unwrap();
 }
 
@@ -183,15 +135,9 @@ async fn extending_lets_the_key_live_longer() {
 fn a_crashed_holder_blocks_for_its_ttl_and_no_longer() {
     let server = RedisServer::start();
     let locks = LockManager::builder().nodes([server.url()]).build().unwrap();
-    server
-        .probe()
-        .set_for(&key("x"), "a holder that is gone", Duration::from_millis(400));
+    server.probe().set_for(&key("x"), "a holder that is gone", Duration::from_millis(400));
     assert!(locks.lock("x").try_acquire_blocking().unwrap().is_none());
-    let guard = locks
-        .lock("x")
-        .timeout(Duration::from_secs(5))
-        .acquire_blocking()
-        .unwrap();
+    let guard = locks.lock("x").timeout(Duration::from_secs(5)).acquire_blocking().unwrap();
     guard.release_blocking().unwrap();
     eventually("nothing is left", || server.probe().dbsize() == 0);
 }

@@ -1,3 +1,5 @@
+//! The one place of the harness that reads a clock.
+
 use std::time::Instant;
 
 /// Reads the monotonic clock: bounds of waiting and a proxy's delays are real time, whatever the code under test
@@ -8,4 +10,12 @@ use std::time::Instant;
 )]
 pub(crate) fn now() -> Instant {
     Instant::now()
+}
+
+/// Nanoseconds of the machine's monotonic clock: the same for all processes, so that what they note can be compared.
+#[must_use]
+pub fn monotonic_nanoseconds() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    // The clock counts from the machine's start, so neither part is negative.
+    u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
 }

@@ -26,9 +26,14 @@ pub mod process;
 
 mod watchdog;
 
-mod clock;
+pub mod clock;
 
 pub use probe::Probe;
 pub use process::Program;
 pub use proxy::Proxy;
 pub use server::{RedisServer, Servers};
+
+/// The README's code, compiled and run as doc tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

@@ -87,8 +87,9 @@ impl Heard {
         if nodes.len() == 1 {
             return Age::Settled;
         }
-        let now = clock::now();
         let known: Vec<_> = nodes.iter().map(|node| node.known()).collect();
+        // Not before: who is old at a moment need not have been old a moment earlier.
+        let now = clock::now();
         let papers = known.iter().map(|known| match known {
             Known::Papers(papers) => Some(&**papers),
             Known::NotYet | Known::Unreachable => None,

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
@@ -65,8 +65,8 @@ pub(super) struct Owner {
 
 /// The releases of one owner on all nodes.
 ///
-/// Dropping it lets them go on: on the caller's runtime while that lives and the caller was told how it ended, else in
-/// the background. The replies move between runtimes, so none of them has a timer in it.
+/// Dropping it lets them go on: on the caller's runtime if that runs by itself and the caller was told how it ended, else
+/// in the background. The replies move between runtimes, so none of them has a timer in it.
 pub(super) struct Settlement {
     /// Who releases what.
     owner: Arc<Owner>,
@@ -199,8 +199,11 @@ impl Drop for Settlement {
         }
         if !in_flight.is_empty() {
             let rest = Self::new(Arc::clone(&self.owner), in_flight, self.owed).go_on();
+            // A current-thread runtime runs only while somebody blocks on it, which may be never again.
             match Handle::try_current() {
-                Ok(runtime) if self.is_reported => runtime.spawn(rest),
+                Ok(runtime) if self.is_reported && runtime.runtime_flavor() != RuntimeFlavor::CurrentThread => {
+                    runtime.spawn(rest)
+                }
                 _ => background().spawn(rest),
             };
         }

@@ -1,0 +1,92 @@
+//! Some tasks that want a few locks again and again, and tell when each was held.
+//!
+//! `crowd tasks=8 seconds=60 ttl_ms=1000`, with the nodes in `REDLOCK_NODES`. At the end it prints a line
+//! `held NAME BEGIN END` for each time, in nanoseconds of the machine's monotonic clock, which all processes share:
+//! from before the body began to the last moment at which the guard said that the lock is held. Then
+//! `acquired N lost N longest_wait_ms N`.
+
+use std::env;
+use std::time::Duration;
+
+use anyhow::Context;
+use redlock_runtime::{LockGuard, LockManager};
+use redlock_tests::clock::monotonic_nanoseconds;
+use tokio::task::JoinSet;
+
+/// How many names the tasks want; fewer than tasks, so that they meet.
+const NAMES: usize = 3;
+
+#[derive(Default)]
+struct Seen {
+    held: Vec<(String, u64, u64)>,
+    lost: usize,
+    longest_wait: u64,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let [tasks, seconds, ttl] = ["tasks", "seconds", "ttl_ms"].map(argument);
+    let (tasks, ttl) = (tasks?, Duration::from_millis(ttl?));
+    let until = monotonic_nanoseconds() + seconds? * 1_000_000_000;
+    let locks = LockManager::from_env()?;
+    let mut running: JoinSet<Seen> = (0..tasks).map(|task| want(locks.clone(), task, ttl, until)).collect();
+    let mut all = Seen::default();
+    while let Some(seen) = running.join_next().await {
+        let seen = seen?;
+        all.held.extend(seen.held);
+        all.lost += seen.lost;
+        all.longest_wait = all.longest_wait.max(seen.longest_wait);
+    }
+    for (name, begin, end) in &all.held {
+        println!("held {name} {begin} {end}");
+    }
+    println!("acquired {} lost {} longest_wait_ms {}", all.held.len(), all.lost, all.longest_wait / 1_000_000);
+    locks.shutdown().await;
+    Ok(())
+}
+
+fn argument(name: &str) -> anyhow::Result<u64> {
+    let given = env::args().find_map(|argument| argument.strip_prefix(name)?.strip_prefix('=')?.parse().ok());
+    given.with_context(|| format!("`{name}=NUMBER` is missing"))
+}
+
+async fn want(locks: LockManager, task: u64, ttl: Duration, until: u64) -> Seen {
+    let mut seen = Seen::default();
+    for turn in 0.. {
+        let asked = monotonic_nanoseconds();
+        if asked >= until {
+            break;
+        }
+        let name = format!("name-{}", (task + turn) % NAMES as u64);
+        let request = locks.lock(&name).ttl(ttl).timeout(Duration::from_secs(3));
+        let Ok(guard) = request.acquire().await else { continue };
+        seen.longest_wait = seen.longest_wait.max(monotonic_nanoseconds() - asked);
+        let (begin, end) = hold(&guard, Duration::from_millis(1 + turn * 7 % 40)).await;
+        seen.lost += usize::from(!guard.is_valid());
+        seen.held.push((name, begin, end));
+        match turn % 3 {
+            0 => drop(guard),
+            // Whether it can be confirmed depends on the nodes, and is not what is looked at here.
+            _ => drop(guard.release().await),
+        }
+    }
+    seen
+}
+
+/// Holds the lock for a while, and sometimes for longer than its TTL; returns from when to when it surely was held.
+async fn hold(guard: &LockGuard, time: Duration) -> (u64, u64) {
+    let begin = monotonic_nanoseconds();
+    let mut end = begin;
+    loop {
+        // Read before the question: the answer is about a later moment.
+        let now = monotonic_nanoseconds();
+        if !guard.is_valid() {
+            return (begin, end);
+        }
+        end = now;
+        if u128::from(end - begin) >= time.as_nanos() {
+            return (begin, end);
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
