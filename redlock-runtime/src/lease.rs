@@ -193,7 +193,9 @@ impl State {
 
 /// The end of a validity, less the time it takes to tell, and at most the end of `max_hold`.
 fn limited(valid_until: Instant, max_until: Option<Instant>) -> Instant {
-    max_until.map_or(valid_until, |limit| limit.min(valid_until)) - LEAD
+    let end = max_until.map_or(valid_until, |limit| limit.min(valid_until));
+    // Nothing is shorter than the time it takes to tell, but what a clock that starts with the process says.
+    end.checked_sub(LEAD).unwrap_or(end)
 }
 
 impl Lost {

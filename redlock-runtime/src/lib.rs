@@ -50,11 +50,9 @@
 //! - `background`: the one runtime of our own, for what must not depend on the caller's.
 //! - `outcome`, `deadlock`, `drive`, `private`: what the attribute's expansion calls.
 
-#[cfg(feature = "testing")]
+// Open to simulations; not part of the public interface.
 #[doc(hidden)]
 pub mod protocol;
-#[cfg(not(feature = "testing"))]
-mod protocol;
 
 mod background;
 mod clock;

@@ -201,7 +201,7 @@ fn note_change(name: &Name, lost: &Lost, is_unreachable: &mut bool) {
     let lock = name.as_str();
     match (was, *is_unreachable) {
         (false, true) => {
-            tracing::warn!(lock, nodes = %lost.failures, "too few nodes can be reached; trying again")
+            tracing::warn!(lock, nodes = %lost.failures, "too few nodes can be reached; trying again");
         }
         (true, false) => tracing::info!(lock, "enough nodes can be reached again"),
         (true, true) | (false, false) => {}

@@ -160,13 +160,11 @@ pub(crate) fn installed() -> Result<LockManager, Error> {
         return Ok(manager.clone());
     }
     let _installing = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
-    match INSTALLED.get() {
-        Some(manager) => Ok(manager.clone()),
-        None => {
-            let manager = LockManager::from_env()?;
-            Ok(INSTALLED.get_or_init(|| manager).clone())
-        }
+    if let Some(manager) = INSTALLED.get() {
+        return Ok(manager.clone());
     }
+    let manager = LockManager::from_env()?;
+    Ok(INSTALLED.get_or_init(|| manager).clone())
 }
 
 impl Drop for Inner {

@@ -253,6 +253,85 @@ mod unusable_name {
     }
 }
 
+/// Too few nodes can be reached.
+mod unreachable {
+    use std::io::Write;
+    use std::sync::{Arc, LazyLock, Mutex};
+
+    use tracing::Dispatch;
+
+    use super::*;
+
+    /// Port 1 is never listened on.
+    fn no_nodes() -> LockManager {
+        LockManager::builder().nodes(["redis://127.0.0.1:1"]).build().expect("the URL is fine")
+    }
+
+    #[redlock(name = "x", timeout = -1, silent, manager = locks)]
+    async fn silent_result(locks: &LockManager) -> Result<u8, Error> {
+        Ok(1)
+    }
+
+    #[redlock(name = "x", timeout = -1, silent, manager = locks)]
+    fn silent_option(locks: &LockManager) -> Option<u8> {
+        Some(1)
+    }
+
+    #[tokio::test]
+    async fn is_an_error_where_one_can_be_returned_also_when_silent() {
+        assert!(matches!(silent_result(&no_nodes()).await, Err(Error::QuorumUnreachable { .. })));
+    }
+
+    #[test]
+    fn skips_a_silent_function_that_cannot_return_it_but_not_quietly() {
+        let text = logged_by(|| assert_eq!(silent_option(&no_nodes()), None));
+        assert!(text.lines().any(|line| line.contains("ERROR") && line.contains("`x`")), "{text}");
+    }
+
+    #[test]
+    fn is_not_confused_with_a_lock_that_is_held() {
+        let locks = locks();
+        let _held = hold(&locks, "x");
+        let text = logged_by(|| assert_eq!(silent_option(&locks), None));
+        assert!(!text.contains("ERROR"), "{text}");
+    }
+
+    /// What is logged on this thread.
+    fn logged_by(call: impl FnOnce()) -> String {
+        // While there is only one subscriber, tracing asks the thread that comes to an event first whether anybody
+        // listens to it, and believes it for all threads. With more it asks the subscribers.
+        static SEVERAL: LazyLock<[Dispatch; 2]> = LazyLock::new(|| {
+            let silent = || Dispatch::new(tracing_subscriber::fmt().with_writer(std::io::sink).finish());
+            [silent(), silent()]
+        });
+        LazyLock::force(&SEVERAL);
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(subscriber, call);
+        log.text()
+    }
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Log {
+        fn text(&self) -> String {
+            String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+        }
+    }
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+}
+
 /// However the body ends, the lock is released.
 mod every_end {
     use super::*;

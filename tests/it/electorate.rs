@@ -96,5 +96,5 @@ async fn a_ttl_beyond_the_longest_is_refused_with_the_cure() {
     let error = locks.lock("x").ttl(LONGEST * 2).acquire().await.unwrap_err();
     assert!(matches!(&error, Error::Config { reason } if reason.contains("longest_ttl")), "{error}");
     let single = careful(vec!["memory://".into()]);
-    single.lock("x").ttl(LONGEST * 2).acquire().await.unwrap();
+    single.lock("x").ttl(LONGEST * 2).acquire().await.unwrap().release().await.unwrap();
 }

@@ -133,8 +133,8 @@ fn an_acquire_dropped_after_any_number_of_polls_leaves_no_key() {
                     if is_connected {
                         long(&locks).acquire().await.unwrap().release().await.unwrap();
                     }
-                    let completes = poll_and_drop(long(&locks).acquire(), polls).await.is_some();
-                    completed += usize::from(completes);
+                    let is_done = poll_and_drop(long(&locks).acquire(), polls).await.is_some();
+                    completed += usize::from(is_done);
                     nothing_left(&servers, polls).await;
                 });
                 if completed == 3 {
@@ -264,7 +264,7 @@ async fn the_release_of_a_lock_that_somebody_else_took_leaves_his_key() {
     let servers = Servers::start(3);
     let locks = manager(&servers);
     let guard = long(&locks).acquire().await.unwrap();
-    for server in servers.iter() {
+    for server in &servers {
         server.probe().set(&key("x"), "somebody");
     }
     let error = guard.release().await.unwrap_err();
@@ -279,7 +279,7 @@ async fn a_lock_outlives_its_release_for_as_long_as_min_hold_says() {
     let guard = locks.lock("x").min_hold(Duration::from_secs(40)).acquire().await.unwrap();
     guard.release().await.unwrap();
     locks.shutdown().await;
-    for server in servers.iter() {
+    for server in &servers {
         let remaining = server.probe().pttl(&key("x")).remaining().unwrap();
         assert!(remaining > Duration::from_secs(35) && remaining <= Duration::from_secs(40), "{remaining:?}");
     }

@@ -23,8 +23,12 @@ fn of_two_processes_started_together_one_runs_and_the_other_is_skipped() {
         let mut said = both.each_ref().map(Program::line);
         said.sort();
         assert_eq!(said, ["acquired", "skipped"]);
-        both.iter_mut().for_each(|program| program.tell(""));
-        both.into_iter().for_each(|program| drop(program.wait()));
+        for program in &mut both {
+            program.tell("");
+        }
+        for program in both {
+            assert!(program.wait().status.success());
+        }
         eventually("nothing is left", || servers.holding(&key("x")) == 0);
     }
 }

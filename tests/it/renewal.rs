@@ -97,11 +97,11 @@ async fn errors_that_pass_do_not_end_renewal() {
     let locks = manager(&servers);
     let ttl = Duration::from_secs(2);
     let guard = locks.lock("x").ttl(ttl).acquire().await.unwrap();
-    for server in servers.iter() {
+    for server in &servers {
         server.hang();
     }
     tokio::time::sleep(ttl / 2).await;
-    for server in servers.iter() {
+    for server in &servers {
         server.resume();
     }
     tokio::time::sleep(ttl).await;

@@ -102,7 +102,7 @@ impl Heard {
                 nodes[other].label()
             ));
         }
-        for node in 0..nodes.len() {
+        for (node, voter) in nodes.iter().enumerate() {
             let has_granted = self.round.granted().contains(node);
             let has_refused = self.round.refused().contains(node);
             let reason = match electorate.standing(node) {
@@ -120,7 +120,7 @@ impl Heard {
                 }
             };
             self.round.strike(node);
-            self.failures.push(nodes[node].label(), reason);
+            self.failures.push(voter.label(), reason);
         }
         // Young nodes vote while no older one can be reached: one that is about to be reached may be older.
         let not_yet: NodeSet = known

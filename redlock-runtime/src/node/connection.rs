@@ -187,10 +187,10 @@ impl Links {
     /// Stops sending on the current runtime's connection until it answers again.
     pub(crate) fn overdue(&self) {
         let link = self.link();
-        if let State::Up(live) = &*link.state.borrow() {
-            if !live.is_late.swap(true, Ordering::AcqRel) {
-                let _ = link.events.send(Event::Overdue);
-            }
+        if let State::Up(live) = &*link.state.borrow()
+            && !live.is_late.swap(true, Ordering::AcqRel)
+        {
+            let _ = link.events.send(Event::Overdue);
         }
     }
 

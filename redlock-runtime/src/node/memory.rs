@@ -45,6 +45,7 @@ struct State {
 
 /// How a node is.
 #[derive(Clone, Debug, Default)]
+#[cfg_attr(not(feature = "testing"), expect(dead_code, reason = "only tests make a node anything but well"))]
 pub(crate) enum Condition {
     /// It answers at once.
     #[default]
