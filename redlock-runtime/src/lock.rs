@@ -173,7 +173,7 @@ impl LockRequest {
     fn given_up(&self, name: &Name, lost: Lost, waited: Duration) -> Error {
         match lost.verdict {
             Verdict::Unreachable => lost.into_unreachable(name, self.manager.engine()),
-            Verdict::Refused | Verdict::Won => {
+            Verdict::Refused | Verdict::Split | Verdict::Won => {
                 Error::NotAcquired { name: name.as_str().to_owned(), waited, source: HeldElsewhere }
             }
         }

@@ -10,3 +10,4 @@ mod harness;
 mod nothing_left;
 mod processes;
 mod renewal;
+mod split_votes;

@@ -5,7 +5,7 @@ use super::{InFlight, Lost};
 use crate::clock;
 use crate::error::NodeFailures;
 use crate::node::{Known, Node, Reply};
-use crate::protocol::{Ballot, Electorate, NodeSet, Quorum, Round, Standing, Verdict};
+use crate::protocol::{Ballot, Electorate, NodeSet, Quorum, Rivals, Round, Standing, Verdict};
 
 /// Whose votes count in a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub(super) struct Heard {
     pub(super) failures: NodeFailures,
     /// The shortest remaining time of another owner's key.
     holder_remaining: Option<Duration>,
+    /// For whom nodes refused.
+    rivals: Rivals,
     /// See [`Lost::misconfigured`].
     pub(super) misconfigured: Option<String>,
 }
@@ -34,6 +36,7 @@ impl Heard {
             round: Round::new(quorum),
             failures: NodeFailures::default(),
             holder_remaining: None,
+            rivals: Rivals::default(),
             misconfigured: None,
         }
     }
@@ -42,7 +45,10 @@ impl Heard {
     pub(super) fn note(&mut self, node: usize, label: &str, reply: Reply) {
         let ballot = match reply {
             Reply::Done => Ballot::Granted,
-            Reply::NotOurs { remaining } => {
+            Reply::NotOurs { owner, remaining } => {
+                if let Some(owner) = owner {
+                    self.rivals.note(&owner);
+                }
                 self.holder_remaining = match (self.holder_remaining, remaining) {
                     (Some(known), Some(new)) => Some(known.min(new)),
                     (known, new) => known.or(new),
@@ -67,7 +73,7 @@ impl Heard {
             return in_flight.is_empty();
         }
         match self.round.verdict() {
-            Some(Verdict::Won | Verdict::Refused) => true,
+            Some(Verdict::Won | Verdict::Refused | Verdict::Split) => true,
             // Nobody is slowed by listening on, and the error can say how many nodes answered.
             Some(Verdict::Unreachable) => in_flight.is_empty(),
             None => false,
@@ -136,8 +142,14 @@ impl Heard {
         if has_young_voter && !not_yet.is_empty() { Age::Unsettled } else { Age::Settled }
     }
 
+    /// The verdict on an attempt to acquire: whether a refusal means that somebody holds the lock.
+    pub(super) fn told_apart(&self, verdict: Verdict, quorum: Quorum) -> Verdict {
+        let is_split = verdict == Verdict::Refused && !self.rivals.has_holder(quorum);
+        if is_split { Verdict::Split } else { verdict }
+    }
+
     pub(super) fn into_lost(self, verdict: Verdict) -> Lost {
-        let Self { round, failures, holder_remaining, misconfigured } = self;
+        let Self { round, failures, holder_remaining, misconfigured, .. } = self;
         Lost { verdict, granted: round.granted().len(), failures, holder_remaining, misconfigured }
     }
 }

@@ -110,7 +110,10 @@ impl Engine {
             return Ok(Won { hold, began, valid_until });
         }
         hold.give_back().await;
-        let verdict = if verdict == Verdict::Won { Verdict::Unreachable } else { verdict };
+        let verdict = match verdict {
+            Verdict::Won => Verdict::Unreachable,
+            lost => heard.told_apart(lost, self.quorum),
+        };
         Err(heard.into_lost(verdict))
     }
 

@@ -225,7 +225,7 @@ impl Owner {
         let release = async move {
             let reply = straggler.await;
             match (fate(&reply), connection_of(&reply)) {
-                (Fate::NotSet, _) => Reply::NotOurs { remaining: None },
+                (Fate::NotSet, _) => Reply::NOT_OURS,
                 // The release must also come behind what that connection may still carry.
                 (Fate::Set | Fate::MaybeSet, Some(_)) => reply,
                 (Fate::Set | Fate::MaybeSet, None) => self.ask(node, None).await,

@@ -178,8 +178,8 @@ impl Server {
                 Reply::Done
             }
             (Action::Acquire { .. } | Action::Extend { .. } | Action::Release { .. }, held) => {
-                let remaining = held.map(|entry| entry.expires.saturating_duration_since(now));
-                Reply::NotOurs { remaining }
+                let remaining = held.as_ref().map(|entry| entry.expires.saturating_duration_since(now));
+                Reply::NotOurs { owner: held.map(|entry| Arc::clone(&entry.owner)), remaining }
             }
         }
     }

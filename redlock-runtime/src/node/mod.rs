@@ -186,6 +186,8 @@ pub(crate) enum Reply {
     Done,
     /// It was not done: the key has another value, or none.
     NotOurs {
+        /// The other owner, if the node said so.
+        owner: Option<Arc<str>>,
         /// How long the other owner's key lives, if the node said so.
         remaining: Option<Duration>,
     },
@@ -214,6 +216,9 @@ pub(crate) enum Delivery {
 }
 
 impl Reply {
+    /// Not done, and nothing more is known.
+    pub(crate) const NOT_OURS: Self = Self::NotOurs { owner: None, remaining: None };
+
     pub(crate) fn not_sent(reason: impl Into<Arc<str>>) -> Self {
         Self::Failed(Failure { reason: reason.into(), delivery: Delivery::NotSent })
     }

@@ -108,7 +108,7 @@ async fn send(mut live: Live, command: &Command) -> Reply {
     match answer {
         Ok(value) => vote(&value),
         // Whatever this key holds, no lock of ours does.
-        Err(error) if error.code() == Some("WRONGTYPE") && !is_acquire(command) => Reply::NotOurs { remaining: None },
+        Err(error) if error.code() == Some("WRONGTYPE") && !is_acquire(command) => Reply::NOT_OURS,
         Err(error) => {
             let delivery = if error.is_unrecoverable_error() || error.is_io_error() {
                 live.note_broken();
@@ -148,14 +148,23 @@ fn is_unknown_script(error: &RedisError) -> bool {
 fn vote(value: &Value) -> Reply {
     match value {
         Value::Int(1) => Reply::Done,
-        Value::Int(0) => Reply::NotOurs { remaining: None },
+        Value::Int(0) => Reply::NOT_OURS,
         Value::Array(holder) => match holder.as_slice() {
-            [_, Value::Int(milliseconds)] => {
-                Reply::NotOurs { remaining: u64::try_from(*milliseconds).ok().map(Duration::from_millis) }
-            }
+            [owner, Value::Int(milliseconds)] => Reply::NotOurs {
+                owner: text(owner),
+                // Negative for a key without an expiry, and for one that ended meanwhile.
+                remaining: u64::try_from(*milliseconds).ok().map(Duration::from_millis),
+            },
             _ => unexpected(value),
         },
         _ => unexpected(value),
+    }
+}
+
+fn text(value: &Value) -> Option<Arc<str>> {
+    match value {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok().map(Arc::from),
+        _ => None,
     }
 }
 

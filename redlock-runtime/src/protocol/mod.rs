@@ -9,6 +9,7 @@ mod ledger;
 mod nodes;
 mod quorum;
 mod retry;
+mod rivals;
 mod round;
 mod validity;
 
@@ -18,5 +19,6 @@ pub use ledger::{Fate, Ledger};
 pub use nodes::NodeSet;
 pub use quorum::Quorum;
 pub use retry::{Next, next_step};
+pub use rivals::Rivals;
 pub use round::{Ballot, Round, Verdict};
 pub use validity::{LONGEST_TTL, SHORTEST_TTL, drift, patience, renewal_due, valid_until};

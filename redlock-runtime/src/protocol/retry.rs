@@ -16,8 +16,9 @@ pub enum Next {
 ///
 /// `limit` is how long the caller wants to wait (`None`: for ever), `waited` how long it has, `pause` what the
 /// backoff proposes, `holder_remaining` how long the holder's key lives if a node said so, `grace` how long even a
-/// caller who does not wait keeps asking nodes that *cannot be reached*: a connection that broke while it was idle
-/// is made anew behind the scenes, and one attempt that met it there has not asked anybody yet.
+/// caller who does not wait asks again where one attempt says nothing about the lock: nodes that *cannot be reached* (a
+/// connection that broke while it was idle is made anew behind the scenes), and a *split* vote (of several who ask at once
+/// for a lock that is free, one shall get it).
 pub fn next_step(
     verdict: Verdict,
     limit: Option<Duration>,
@@ -28,7 +29,7 @@ pub fn next_step(
 ) -> Next {
     let limit = match (verdict, limit) {
         (_, None) => return Next::TryAgainAfter(shorter(pause, holder_remaining)),
-        (Verdict::Unreachable, Some(limit)) => limit.max(grace),
+        (Verdict::Unreachable | Verdict::Split, Some(limit)) => limit.max(grace),
         (_, Some(limit)) => limit,
     };
     match limit.checked_sub(waited) {
@@ -68,6 +69,12 @@ mod tests {
     fn an_unreachable_quorum_is_asked_again_within_the_grace() {
         check(Verdict::Unreachable, Some(0), 1, Next::TryAgainAfter(PAUSE));
         check(Verdict::Unreachable, Some(0), 200, Next::GiveUp);
+    }
+
+    #[test]
+    fn a_split_vote_is_tried_again_within_the_grace() {
+        check(Verdict::Split, Some(0), 1, Next::TryAgainAfter(PAUSE));
+        check(Verdict::Split, Some(0), 200, Next::GiveUp);
     }
 
     #[test]

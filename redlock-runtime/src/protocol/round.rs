@@ -19,6 +19,9 @@ pub enum Verdict {
     Won,
     /// A majority answered, and too many of them refused.
     Refused,
+    /// Refused as well, but no other owner was seen on a majority: several asked at once, and nobody may have the lock.
+    /// Told by [`Rivals`](super::Rivals); a round by itself cannot know.
+    Split,
     /// So many nodes failed that the others are no majority.
     Unreachable,
 }

@@ -1,0 +1,51 @@
+//! Of several who ask at once for a lock that is free, one gets it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redlock_tests::Servers;
+use redlock_tests::wait::eventually_async;
+use tokio::sync::Barrier;
+
+use crate::acquire::{key, manager};
+
+/// Contenders that do not wait, with managers of their own as in processes of their own.
+const CONTENDERS: usize = 4;
+
+async fn check(servers: &Servers, rounds: usize) {
+    let managers: Vec<_> = (0..CONTENDERS).map(|_| manager(servers)).collect();
+    for round in 0..rounds {
+        let barrier = Arc::new(Barrier::new(CONTENDERS));
+        let contend = |locks: &redlock_runtime::LockManager| {
+            let (request, barrier) = (locks.lock("x").ttl(Duration::from_secs(60)), Arc::clone(&barrier));
+            tokio::spawn(async move {
+                barrier.wait().await;
+                request.try_acquire().await.unwrap()
+            })
+        };
+        let contenders: Vec<_> = managers.iter().map(contend).collect();
+        let mut guards = Vec::new();
+        for contender in contenders {
+            guards.extend(contender.await.unwrap());
+        }
+        assert_eq!(guards.len(), 1, "in round {round}");
+        for guard in guards {
+            guard.release().await.unwrap();
+        }
+        eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn among_contenders_who_do_not_wait_exactly_one_gets_a_free_lock() {
+    for count in [3, 5] {
+        check(&Servers::start(count), 40).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn also_when_a_node_is_down() {
+    let servers = Servers::start(3);
+    servers[1].kill();
+    check(&servers, 40).await;
+}
