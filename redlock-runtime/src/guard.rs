@@ -125,13 +125,17 @@ impl LockGuard {
         self.manager.renewals().stop(&self.lease);
         self.lease.end().await;
         // Until here a drop of this future is a drop of the guard.
-        let hold = self.hold.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(hold) = hold else { return Ok(()) };
+        let Some(mut hold) = self.take_hold() else { return Ok(()) };
+        hold.add(self.lease.take_repairs());
         match hold.release().await {
             Ok(()) => Ok(()),
             Err(lost) if lost.verdict == Verdict::Refused => Err(Error::NotHeld { name: self.name().to_owned() }),
             Err(lost) => Err(lost.into_unreachable(&self.lease.name, self.manager.engine())),
         }
+    }
+
+    fn take_hold(&mut self) -> Option<Hold> {
+        self.hold.get_mut().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -140,6 +144,9 @@ impl Drop for LockGuard {
         self.lease.end_now();
         self.manager.renewals().stop(&self.lease);
         // Dropping the hold, if it is still here, releases in the background.
+        if let Some(mut hold) = self.take_hold() {
+            hold.add(self.lease.take_repairs());
+        }
     }
 }
 

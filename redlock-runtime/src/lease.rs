@@ -1,12 +1,13 @@
 //! What a guard and the renewal of its lock share.
 
+use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex as TurnMutex, Notify};
 use tokio::time::sleep_until;
 
-use crate::engine::{Engine, Lost};
+use crate::engine::{Engine, Extended, Lost, Repairs};
 use crate::error::LostReason;
 use crate::name::Name;
 use crate::protocol::{SHORTEST_TTL, Verdict, drift};
@@ -14,7 +15,6 @@ use crate::renewal::Ticket;
 use crate::{Error, clock};
 
 /// A held lock.
-#[derive(Debug)]
 pub(crate) struct Lease {
     /// The nodes.
     engine: Arc<Engine>,
@@ -37,9 +37,10 @@ pub(crate) struct Lease {
     turn: TurnMutex<()>,
     /// Told when the lock is lost.
     lost: Notify,
+    /// Told when the guard is gone.
+    over: Notify,
 }
 
-#[derive(Debug)]
 struct State {
     /// The lock counts as held until this moment.
     valid_until: Instant,
@@ -49,6 +50,8 @@ struct State {
     is_over: bool,
     /// Where it stands in the schedule of renewals.
     ticket: Option<Ticket>,
+    /// Keys that were set again, to be released with the others.
+    repairs: Repairs,
 }
 
 /// The loss is told this long before the validity is over; a timer is up to a millisecond late.
@@ -66,9 +69,10 @@ impl Lease {
     ) -> Self {
         let max_until = max_hold.and_then(|limit| began.checked_add(limit));
         let valid_until = limited(valid_until, max_until);
-        let state = Mutex::new(State { valid_until, lost: None, is_over: false, ticket: None });
-        let (turn, lost) = (TurnMutex::new(()), Notify::new());
-        Self { engine, name, key, owner, ttl, began, max_until, state, turn, lost }
+        let state =
+            Mutex::new(State { valid_until, lost: None, is_over: false, ticket: None, repairs: Repairs::default() });
+        let (turn, lost, over) = (TurnMutex::new(()), Notify::new(), Notify::new());
+        Self { engine, name, key, owner, ttl, began, max_until, state, turn, lost, over }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -122,18 +126,19 @@ impl Lease {
 
     /// Notes where it stands in the schedule of renewals; returns where it stood.
     pub(crate) fn set_ticket(&self, ticket: Option<Ticket>) -> Option<Ticket> {
-        std::mem::replace(&mut self.state().ticket, ticket)
+        mem::replace(&mut self.state().ticket, ticket)
     }
 
     /// Stops extensions, and waits for the one that is on its way.
     pub(crate) async fn end(&self) {
-        self.state().is_over = true;
+        self.end_now();
         let _turn = self.turn.lock().await;
     }
 
     /// Stops extensions without waiting.
     pub(crate) fn end_now(&self) {
         self.state().is_over = true;
+        self.over.notify_waiters();
     }
 
     /// Whether renewing it still makes sense.
@@ -144,6 +149,41 @@ impl Lease {
     /// Lets the lock live for `ttl` from now, at most to its `max_hold`.
     pub(crate) async fn extend(&self, ttl: Duration) -> Result<(), Error> {
         let _turn = self.turn.lock().await;
+        self.extend_once(ttl).await.map(Extended::leave)
+    }
+
+    /// Lets the lock live for its own TTL from now, and repairs nodes that lost the key.
+    pub(crate) async fn renew(&self) -> Result<(), Error> {
+        let _turn = self.turn.lock().await;
+        let extended = self.extend_once(self.ttl).await?;
+        let repairs = self.engine.repair(&self.key, &self.owner, self.ttl, extended, self.until_over()).await;
+        let mut state = self.state();
+        if state.is_over {
+            drop(state);
+            self.engine.undo(&self.key, &self.owner, repairs);
+        } else {
+            state.repairs.add(repairs);
+        }
+        Ok(())
+    }
+
+    /// Keys that were set again, for whoever releases the lock.
+    pub(crate) fn take_repairs(&self) -> Repairs {
+        mem::take(&mut self.state().repairs)
+    }
+
+    async fn until_over(&self) {
+        loop {
+            let over = self.over.notified();
+            if self.state().is_over {
+                return;
+            }
+            over.await;
+        }
+    }
+
+    /// One extension; whoever calls has the turn.
+    async fn extend_once(&self, ttl: Duration) -> Result<Extended, Error> {
         let now = clock::now();
         if let Some(reason) = self.lost_reason(now) {
             return Err(self.lost_error(reason));
@@ -162,11 +202,14 @@ impl Lease {
         // Never beyond the local deadline: what comes back later than that is no extension.
         let deadline = self.valid_until();
         match self.engine.extend(&self.key, &self.owner, ttl).await {
-            Ok(valid_until) if clock::now() < deadline => {
-                self.state().valid_until = limited(valid_until, self.max_until);
-                Ok(())
+            Ok(extended) if clock::now() < deadline => {
+                self.state().valid_until = limited(extended.valid_until, self.max_until);
+                Ok(extended)
             }
-            Ok(_) => Err(self.lost_error(self.lost_reason(clock::now()).unwrap_or(LostReason::Expired))),
+            Ok(extended) => {
+                extended.leave();
+                Err(self.lost_error(self.lost_reason(clock::now()).unwrap_or(LostReason::Expired)))
+            }
             Err(Lost { verdict: Verdict::Refused, .. }) => {
                 self.lose(LostReason::Taken);
                 Err(self.lost_error(LostReason::Taken))

@@ -17,7 +17,7 @@ use crate::protocol::{Backoff, renewal_due};
 use crate::{Error, clock, entropy};
 
 /// When which lock is to be extended.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Renewals {
     /// A std mutex: it is never held across an await.
     schedule: Mutex<Schedule>,
@@ -25,7 +25,7 @@ pub(crate) struct Renewals {
     earlier: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Schedule {
     /// The locks by the moment they are due; the number keeps equal moments apart.
     due: BTreeMap<Ticket, Arc<Lease>>,
@@ -129,7 +129,7 @@ impl Renewal {
             let now = clock::now();
             // Nothing to be had beyond `max_hold`; and an explicit extension may reach further than this one would.
             let is_enough = lease.is_final() || lease.valid_until() > now + lease.ttl;
-            let extended = if is_enough { Ok(()) } else { lease.extend(lease.ttl).await };
+            let extended = if is_enough { Ok(()) } else { lease.renew().await };
             match extended {
                 Ok(()) => {
                     self.lease = None;

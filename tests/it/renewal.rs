@@ -92,6 +92,42 @@ async fn a_majority_that_hangs_is_told_as_a_loss_in_time_and_the_waiter_progress
 }
 
 #[tokio::test]
+async fn nodes_restarted_empty_one_after_the_other_get_the_key_again() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    let guard = locks.lock("x").ttl(SHORT).acquire().await.unwrap();
+    for server in &servers {
+        server.restart();
+        eventually_async("all nodes have the key", async || servers.holding(&key("x")) == 3).await;
+        assert!(guard.is_valid());
+    }
+    guard.release().await.unwrap();
+    locks.shutdown().await;
+    assert_eq!(servers.holding(&key("x")), 0);
+}
+
+#[tokio::test]
+async fn a_key_that_was_set_again_is_released_however_the_guard_ends() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    for round in 0..12_u8 {
+        let guard = locks.lock("x").ttl(SHORT).acquire().await.unwrap();
+        servers[usize::from(round % 3)].probe().flush_all();
+        // Somewhere before, in or behind the renewal that finds it.
+        tokio::time::sleep(SHORT / 3 + Duration::from_millis(round.into()) - Duration::from_millis(6)).await;
+        if round % 2 == 0 {
+            drop(guard);
+        } else {
+            guard.release().await.unwrap();
+        }
+        eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+    }
+    locks.shutdown().await;
+    tokio::time::sleep(SHORT / 2).await;
+    assert_eq!(servers.holding(&key("x")), 0);
+}
+
+#[tokio::test]
 async fn errors_that_pass_do_not_end_renewal() {
     let servers = Servers::start(3);
     let locks = manager(&servers);

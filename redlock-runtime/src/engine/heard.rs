@@ -55,6 +55,7 @@ impl Heard {
                 };
                 Ballot::Refused
             }
+            Reply::Missing => Ballot::Refused,
             Reply::Failed(failure) => {
                 self.failures.push(label, &*failure.reason);
                 Ballot::Failed

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::heard::{Heard, Voters};
+use super::repair::Repairs;
 use super::settlement::{Owner, Settlement};
 use super::{Engine, InFlight, Lost};
 use crate::entropy::fresh_owner;
@@ -48,6 +49,15 @@ impl Hold {
 
     pub(crate) fn owner(&self) -> &Arc<str> {
         &self.owner
+    }
+
+    /// Answers from now on for keys that were set again, too.
+    pub(crate) fn add(&mut self, repairs: Repairs) {
+        for node in repairs.set.iter() {
+            // It is not over yet, so nothing is owed now.
+            let _ = self.ledger.ended(node, Fate::Set);
+        }
+        self.stragglers.extend(repairs.asked);
     }
 
     /// Lets a release leave the key until this moment.
@@ -129,7 +139,7 @@ impl Drop for Hold {
 pub(super) fn fate(reply: &Reply) -> Fate {
     match reply {
         Reply::Done => Fate::Set,
-        Reply::NotOurs { .. } => Fate::NotSet,
+        Reply::NotOurs { .. } | Reply::Missing => Fate::NotSet,
         Reply::Failed(failure) => match failure.delivery {
             Delivery::NotSent => Fate::NotSet,
             Delivery::Answered | Delivery::Unknown(_) => Fate::MaybeSet,

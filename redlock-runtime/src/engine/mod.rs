@@ -5,6 +5,7 @@
 
 mod heard;
 mod hold;
+mod repair;
 mod settlement;
 
 use std::fmt;
@@ -18,11 +19,12 @@ use tokio::time::sleep;
 
 use self::heard::{Heard, Voters};
 pub(crate) use self::hold::Hold;
+pub(crate) use self::repair::{Extended, Repairs};
 pub(crate) use self::settlement::Debts;
 use crate::clock;
 use crate::error::NodeFailures;
 use crate::node::{Action, Command, Node, PendingReply, Reply};
-use crate::protocol::{Ballot, Quorum, Verdict, patience, valid_until};
+use crate::protocol::{Ballot, NodeSet, Quorum, Verdict, patience, valid_until};
 
 /// The configured nodes.
 pub(crate) struct Engine {
@@ -117,19 +119,27 @@ impl Engine {
         Err(heard.into_lost(verdict))
     }
 
-    /// One attempt to extend; returns the new end of the validity.
+    /// One attempt to extend.
     ///
     /// # Cancel safety
     ///
     /// Dropped at any await, the key may or may not have been extended.
-    pub(crate) async fn extend(&self, key: &Arc<str>, owner: &Arc<str>, ttl: Duration) -> Result<Instant, Lost> {
+    pub(crate) async fn extend(&self, key: &Arc<str>, owner: &Arc<str>, ttl: Duration) -> Result<Extended, Lost> {
         let began = clock::now();
         let command = Command::new(Action::Extend { ttl }, key, owner);
         let mut in_flight = self.ask_each(&command);
-        let (verdict, heard) =
-            self.hear(Voters::All, &mut in_flight, patience(self.node_timeout, ttl), |_, _| {}).await;
+        let mut missing = NodeSet::default();
+        let listen = self.hear(Voters::All, &mut in_flight, patience(self.node_timeout, ttl), |node, reply| {
+            if *reply == Reply::Missing {
+                missing.insert(node);
+            }
+        });
+        let (verdict, heard) = listen.await;
+        if verdict == Verdict::Won {
+            return Ok(Extended { valid_until: valid_until(began, ttl), missing, rest: in_flight });
+        }
         poll_in_background(in_flight);
-        if verdict == Verdict::Won { Ok(valid_until(began, ttl)) } else { Err(heard.into_lost(verdict)) }
+        Err(heard.into_lost(verdict))
     }
 
     fn ask_each(&self, command: &Arc<Command>) -> Vec<InFlight> {

@@ -283,6 +283,6 @@ fn connection_of(reply: &Reply) -> Option<ConnectionId> {
             Delivery::Unknown(connection) => connection,
             Delivery::NotSent | Delivery::Answered => None,
         },
-        Reply::Done | Reply::NotOurs { .. } => None,
+        Reply::Done | Reply::NotOurs { .. } | Reply::Missing => None,
     }
 }

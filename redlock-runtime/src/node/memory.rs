@@ -177,6 +177,7 @@ impl Server {
                 }
                 Reply::Done
             }
+            (Action::Extend { .. }, None) => Reply::Missing,
             (Action::Acquire { .. } | Action::Extend { .. } | Action::Release { .. }, held) => {
                 let remaining = held.as_ref().map(|entry| entry.expires.saturating_duration_since(now));
                 Reply::NotOurs { owner: held.map(|entry| Arc::clone(&entry.owner)), remaining }

@@ -184,6 +184,8 @@ pub(crate) struct ConnectionId(pub(crate) i64);
 pub(crate) enum Reply {
     /// It was done.
     Done,
+    /// It was not extended: there is no such key.
+    Missing,
     /// It was not done: the key has another value, or none.
     NotOurs {
         /// The other owner, if the node said so.

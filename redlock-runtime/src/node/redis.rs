@@ -149,6 +149,7 @@ fn vote(value: &Value) -> Reply {
     match value {
         Value::Int(1) => Reply::Done,
         Value::Int(0) => Reply::NOT_OURS,
+        Value::Int(-1) => Reply::Missing,
         Value::Array(holder) => match holder.as_slice() {
             [owner, Value::Int(milliseconds)] => Reply::NotOurs {
                 owner: text(owner),

@@ -1,0 +1,118 @@
+//! Keys of a held lock, set again on nodes that lost them.
+//!
+//! Nodes that restart empty one after the other would else take a lock away without ever a majority of them being down.
+//! Source: <https://github.com/go-redsync/redsync/issues/147>.
+
+use std::future::{Future, poll_fn};
+use std::mem;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+
+use super::hold::fate;
+use super::settlement::{Owner, Settlement};
+use super::{Engine, InFlight, poll_each, poll_in_background};
+use crate::clock;
+use crate::node::{Action, Command, Reply};
+use crate::protocol::{Fate, NodeSet, patience};
+
+/// An extension that a majority confirmed.
+pub(crate) struct Extended {
+    /// The new end of the validity.
+    pub(crate) valid_until: Instant,
+    /// Nodes that have no such key any more.
+    pub(super) missing: NodeSet,
+    /// Replies that are on their way.
+    pub(super) rest: Vec<InFlight>,
+}
+
+/// Keys that were set again, for whoever answers for their release.
+#[derive(Default)]
+pub(crate) struct Repairs {
+    /// Nodes on which the key is, or may be, set again.
+    pub(super) set: NodeSet,
+    /// Requests whose reply is on its way.
+    pub(super) asked: Vec<InFlight>,
+}
+
+impl Extended {
+    /// Sees the late replies through, for those who do not repair.
+    pub(crate) fn leave(self) {
+        poll_in_background(self.rest);
+    }
+}
+
+impl Repairs {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.set = self.set.iter().chain(other.set.iter()).collect();
+        self.asked.extend(other.asked);
+    }
+}
+
+impl Engine {
+    /// Sets the key again on nodes that lost it: only behind an extension by a majority, and while that is valid. Ends
+    /// early, asking nobody any more, when `over` does.
+    pub(crate) async fn repair(
+        &self,
+        key: &Arc<str>,
+        owner: &Arc<str>,
+        ttl: Duration,
+        extended: Extended,
+        over: impl Future<Output = ()>,
+    ) -> Repairs {
+        let Extended { valid_until, mut missing, mut rest } = extended;
+        let mut over = pin!(over);
+        let patience = patience(self.node_timeout, ttl);
+        let listened = listen(&mut rest, patience, over.as_mut(), |node, reply| {
+            if *reply == Reply::Missing {
+                missing.insert(node);
+            }
+        });
+        let is_over = listened.await;
+        poll_in_background(mem::take(&mut rest));
+        if is_over || missing.is_empty() || clock::now() >= valid_until {
+            return Repairs::default();
+        }
+
+        let command = Command::new(Action::Acquire { ttl }, key, owner);
+        let ask = |node| InFlight { node, reply: self.nodes[node].ask(Arc::clone(&command)) };
+        let mut repairs = Repairs { set: NodeSet::default(), asked: missing.iter().map(ask).collect() };
+        listen(&mut repairs.asked, patience, over, |node, reply| {
+            if fate(reply) != Fate::NotSet {
+                repairs.set.insert(node);
+            }
+        })
+        .await;
+        // What has not left this process by now shall not leave it later.
+        command.recall();
+        repairs
+    }
+
+    /// Releases keys that were set again when the lock was over already.
+    pub(crate) fn undo(self: &Arc<Self>, key: &Arc<str>, owner: &Arc<str>, repairs: Repairs) {
+        let (key, value) = (Arc::clone(key), Arc::clone(owner));
+        let owner = Owner { engine: Arc::clone(self), key, value, keep_until: None };
+        drop(Settlement::start(Arc::new(owner), repairs.set, repairs.set, repairs.asked));
+    }
+}
+
+/// Waits for replies until all have come, their time is over, or `over` is; says whether it was the last.
+async fn listen(
+    in_flight: &mut Vec<InFlight>,
+    patience: Duration,
+    mut over: Pin<&mut impl Future<Output = ()>>,
+    mut on_reply: impl FnMut(usize, &Reply),
+) -> bool {
+    let mut late = pin!(sleep(patience));
+    poll_fn(|cx| {
+        poll_each(in_flight, cx, |node, reply| on_reply(node, &reply));
+        if over.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(true);
+        }
+        if in_flight.is_empty() || late.as_mut().poll(cx).is_ready() { Poll::Ready(false) } else { Poll::Pending }
+    })
+    .await
+}
