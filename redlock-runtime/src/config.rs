@@ -5,16 +5,17 @@ use std::time::Duration;
 
 use redis::Client;
 
+use crate::Error;
 use crate::engine::Engine;
 use crate::keys::Keys;
 use crate::node::Node;
 use crate::node::connection::{Dial, Limits};
 use crate::node::memory::MemoryNode;
 use crate::node::redis::RedisNode;
-use crate::protocol::{LONGEST_TTL, NodeSet, Quorum, SHORTEST_TTL};
-use crate::{Error, LockManager};
+use crate::protocol::{LONGEST_TTL, NodeSet, Quorum};
+use crate::shared::Shared;
 
-/// The settings of a [`LockManager`].
+/// The settings of a [`LockManager`](crate::LockManager).
 #[derive(Clone)]
 #[must_use = "a builder does nothing until `build()`"]
 pub struct LockManagerBuilder {
@@ -86,13 +87,7 @@ impl LockManagerBuilder {
         Self { lock_prefix: Some(prefix.into()), ..self }
     }
 
-    /// Checks every setting. Connects to nothing: connections are made by the first lock.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Config`] for no nodes, too many, the same one twice, a URL that cannot be read, and times out of bounds.
-    pub fn build(self) -> Result<LockManager, Error> {
-        check_ttl("ttl", self.ttl)?;
+    pub(crate) fn check(self) -> Result<Shared, Error> {
         let limits = [
             ("node_timeout", self.node_timeout),
             ("connect_timeout", self.connect_timeout),
@@ -119,9 +114,10 @@ impl LockManagerBuilder {
             ));
         }
         let longest_ttl = if nodes.len() > 1 { self.longest_ttl } else { LONGEST_TTL };
-        check_longest("ttl", self.ttl, longest_ttl)?;
         let keys = self.lock_prefix.as_deref().map_or_else(Keys::default, Keys::with_lock_prefix);
-        Ok(LockManager::new(Engine::new(nodes, quorum, self.node_timeout), keys, self.ttl, longest_ttl))
+        let shared = Shared::new(Engine::new(nodes, quorum, self.node_timeout), keys, self.ttl, longest_ttl);
+        shared.check_ttl("ttl", self.ttl)?;
+        Ok(shared)
     }
 
     fn node(&self, url: &str) -> Result<Arc<dyn Node>, Error> {
@@ -174,28 +170,6 @@ impl fmt::Debug for LockManagerBuilder {
     }
 }
 
-/// Whether a TTL can be used; `setting` names it in the error.
-pub(crate) fn check_ttl(setting: &str, ttl: Duration) -> Result<(), Error> {
-    if (SHORTEST_TTL..=LONGEST_TTL).contains(&ttl) {
-        return Ok(());
-    }
-    config_error(format!(
-        "{setting} of {ttl:?} leaves no useful validity or is too long; use {SHORTEST_TTL:?} to {} days",
-        LONGEST_TTL.as_secs() / (24 * 60 * 60)
-    ))
-}
-
-/// Whether a node that restarted abstains for long enough for this TTL.
-pub(crate) fn check_longest(setting: &str, ttl: Duration, longest_ttl: Duration) -> Result<(), Error> {
-    if ttl <= longest_ttl {
-        return Ok(());
-    }
-    config_error(format!(
-        "{setting} of {ttl:?} is longer than the longest of these nodes, {longest_ttl:?}, for which a node that restarted \
-         does not vote; use a shorter one, or set `longest_ttl` of the builder to the longest that any lock has"
-    ))
-}
-
 /// A URL as it may be printed: whatever stands before its last `@` is credentials, well-formed or not, and a query may
 /// hold some too.
 pub(crate) fn without_credentials(url: &str) -> String {
@@ -217,6 +191,7 @@ fn config_error<T>(reason: String) -> Result<T, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::LockManager;
 
     fn check(nodes: &[&str], expect: &str) {
         let error = LockManager::builder().nodes(nodes.iter().copied()).build().unwrap_err().to_string();

@@ -33,7 +33,7 @@ struct Running {
 
 impl LockId {
     pub(crate) fn new(manager: Option<&LockManager>, name: String) -> Self {
-        let manager = manager.map(|manager| Arc::as_ptr(manager.engine()).addr());
+        let manager = manager.map(LockManager::address);
         Self { manager, name }
     }
 

@@ -1,107 +1,16 @@
 //! Runs the body of an annotated function under its lock, and releases the lock behind it.
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
-use crate::__private::Call;
 use crate::Error;
-use crate::deadlock::{LockId, within};
-use crate::guard::LockGuard;
+use crate::call::{Attempt, Call};
+use crate::deadlock::LockId;
 use crate::lock::LockRequest;
 use crate::outcome::{Keep, OnLost, Outcome, Rules, Verdict};
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-
-/// What a call and its body share.
-#[derive(Default)]
-pub(crate) struct Attempt {
-    /// Whether the lock was acquired, once that is known.
-    held: OnceLock<Result<LockGuard, Error>>,
-    /// Whether the body asks for the lock itself, at its `require_lock!`.
-    is_split: AtomicBool,
-    /// Whether a body without the lock has come to its `require_lock!`.
-    is_refused: AtomicBool,
-}
-
-/// The body's share of an attempt. It goes with the body, so the guard outlives everything in the body.
-pub struct Access(Arc<Attempt>);
-
-impl Attempt {
-    /// A share for the body.
-    pub(crate) fn access(self: &Arc<Self>) -> Access {
-        Access(Arc::clone(self))
-    }
-
-    /// A share for a body that has a `require_lock!`, before which it runs in any case.
-    pub(crate) fn split(self: &Arc<Self>) -> Access {
-        self.is_split.store(true, Ordering::Relaxed);
-        self.access()
-    }
-
-    /// Why the body ends here, or does not begin.
-    fn refusal(&self) -> Option<Error> {
-        match self.held.get() {
-            Some(Err(error)) if !self.is_split.load(Ordering::Relaxed) || self.is_refused.load(Ordering::Relaxed) => {
-                Some(error.clone())
-            }
-            Some(_) | None => None,
-        }
-    }
-
-    /// Runs a part of the body as what it is: inside the lock, if it was acquired.
-    fn within<T>(&self, lock: &Arc<LockId>, body: impl FnOnce() -> T) -> T {
-        match self.held.get() {
-            Some(Ok(_)) => within(lock, body),
-            Some(Err(_)) | None => body(),
-        }
-    }
-
-    /// The guard by value. The body is gone and its share with it; should one be left, it releases the lock.
-    fn into_guard(self: Arc<Self>) -> Option<LockGuard> {
-        let held = Arc::into_inner(self)?.held.into_inner()?;
-        held.ok()
-    }
-}
-
-impl Access {
-    /// The guard of a running body that is not split.
-    pub fn guard(&self) -> &LockGuard {
-        match self.held() {
-            Ok(guard) => guard,
-            Err(_) => unreachable!("the body runs only with its lock"),
-        }
-    }
-
-    /// The guard at an async body's `require_lock!`. Without the lock the body is dropped at this await.
-    pub async fn require(&self) -> &LockGuard {
-        if let Ok(guard) = self.held() {
-            return guard;
-        }
-        self.0.is_refused.store(true, Ordering::Relaxed);
-        std::future::pending().await
-    }
-
-    /// The guard at a sync body's `require_lock!`, or what the body returns there.
-    ///
-    /// # Errors
-    ///
-    /// The verdict of a call that was refused.
-    #[track_caller]
-    pub fn require_blocking<R>(&self, rules: Rules<R>) -> Result<&LockGuard, Verdict<R>> {
-        self.held().map_err(|error| {
-            self.0.is_refused.store(true, Ordering::Relaxed);
-            rules.decide(Outcome::Refused(error.clone()))
-        })
-    }
-
-    fn held(&self) -> Result<&LockGuard, &Error> {
-        match self.0.held.get() {
-            Some(held) => held.as_ref(),
-            None => unreachable!("the body runs only after the attempt"),
-        }
-    }
-}
 
 /// Runs the body of a sync function.
 #[track_caller]

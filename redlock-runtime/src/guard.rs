@@ -3,11 +3,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::background::{block_on, on_any_executor};
-use crate::config::{check_longest, check_ttl};
 use crate::engine::Hold;
 use crate::lease::Lease;
-use crate::manager::LockManager;
 use crate::protocol::Verdict;
+use crate::shared::Shared;
 use crate::{Error, clock};
 
 /// A held lock.
@@ -23,12 +22,12 @@ pub struct LockGuard {
     /// replies that may still be on their way are not.
     hold: Mutex<Option<Hold>>,
     /// Renews the lock, and must live as long as it is held.
-    manager: LockManager,
+    shared: Arc<Shared>,
 }
 
 impl LockGuard {
-    pub(crate) fn new(lease: Arc<Lease>, hold: Hold, manager: LockManager) -> Self {
-        Self { lease, hold: Mutex::new(Some(hold)), manager }
+    pub(crate) fn new(lease: Arc<Lease>, hold: Hold, shared: Arc<Shared>) -> Self {
+        Self { lease, hold: Mutex::new(Some(hold)), shared }
     }
 
     /// The lock's name.
@@ -79,7 +78,7 @@ impl LockGuard {
     ///
     /// Dropped before it ended, the lock may or may not live longer; [`Self::remaining`] does not count it.
     pub async fn extend(&self, ttl: Duration) -> Result<(), Error> {
-        self.check_extension(ttl)?;
+        self.shared.check_ttl("extension", ttl)?;
         on_any_executor(self.lease.extend(ttl)).await
     }
 
@@ -89,13 +88,8 @@ impl LockGuard {
     ///
     /// Those of [`Self::extend`].
     pub fn extend_blocking(&self, ttl: Duration) -> Result<(), Error> {
-        self.check_extension(ttl)?;
+        self.shared.check_ttl("extension", ttl)?;
         block_on(self.lease.extend(ttl))
-    }
-
-    fn check_extension(&self, ttl: Duration) -> Result<(), Error> {
-        check_ttl("extension", ttl)?;
-        check_longest("extension", ttl, self.manager.longest_ttl())
     }
 
     /// Gives the lock back on every node, and waits for a majority to confirm. The others follow in the background.
@@ -122,7 +116,7 @@ impl LockGuard {
     }
 
     async fn give_back(mut self) -> Result<(), Error> {
-        self.manager.renewals().stop(&self.lease);
+        self.shared.renewals.stop(&self.lease);
         self.lease.end().await;
         // Until here a drop of this future is a drop of the guard.
         let Some(mut hold) = self.take_hold() else { return Ok(()) };
@@ -130,7 +124,7 @@ impl LockGuard {
         match hold.release().await {
             Ok(()) => Ok(()),
             Err(lost) if lost.verdict == Verdict::Refused => Err(Error::NotHeld { name: self.name().to_owned() }),
-            Err(lost) => Err(lost.into_unreachable(&self.lease.name, self.manager.engine())),
+            Err(lost) => Err(lost.into_unreachable(&self.lease.name, &self.shared.engine)),
         }
     }
 
@@ -142,7 +136,7 @@ impl LockGuard {
 impl Drop for LockGuard {
     fn drop(&mut self) {
         self.lease.end_now();
-        self.manager.renewals().stop(&self.lease);
+        self.shared.renewals.stop(&self.lease);
         // Dropping the hold, if it is still here, releases in the background.
         if let Some(mut hold) = self.take_hold() {
             hold.add(self.lease.take_repairs());

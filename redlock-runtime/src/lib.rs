@@ -32,46 +32,69 @@
 //! Source: [the Redlock algorithm](https://redis.io/docs/latest/develop/use/patterns/distributed-locks/).
 //!
 //! It keeps two callers apart while clocks run at about the same speed and no node forgets a key before its time. A node
-//! that restarts empty within a lock's TTL may grant it again: wait for the longest TTL between restarts. Where a second
-//! caller would cost money, let what the lock protects check the state too.
+//! that restarted, and so may have forgotten, does not vote before it is older than
+//! [`longest_ttl`](LockManagerBuilder::longest_ttl) while an older one can be reached. That does not protect a single
+//! node, nor from `FLUSHALL`, nor from restarting a majority within that time. Where a second caller would cost money, let
+//! what the lock protects check its state too.
 //!
 //! # Layout
 //!
-//! In reading order; no module uses one further down, but for tests.
+//! In reading order; no module uses one further down.
 //!
-//! - `protocol`: the decisions, as pure functions. The quorum is counted in `protocol/round.rs`; what is owed a release
-//!   is decided in `protocol/ledger.rs`.
-//! - `error`, `timeout`, `name`, `keys`: values.
-//! - `node`: one voter: `redis`, over `connection`, or `memory`.
-//! - `engine`: one round over all nodes. `engine/hold.rs` sends the release when a future is dropped, and
-//!   `engine/settlement.rs` sees it through.
-//! - `lease`, `renewal`, `guard`: a held lock, its extension and its owner.
-//! - `config`, `manager`, `lock`: what users call.
+//! - `protocol`: the decisions, as pure functions. The quorum is counted in `protocol/round.rs`, who may vote is decided
+//!   in `protocol/electorate.rs`, what is owed a release in `protocol/ledger.rs`.
+//! - `error`, `timeout`, `name`, `keys`: values. `clock` and `entropy` are the only sources of time and chance.
 //! - `background`: the one runtime of our own, for what must not depend on the caller's.
-//! - `outcome`, `deadlock`, `drive`, `private`: what the attribute's expansion calls.
+//! - `node`: one voter: `redis`, over `connection`, with `commands`; or `memory`.
+//! - `engine`: one round over all nodes. `engine/hold.rs` sends the release when a future is dropped, and
+//!   `engine/settlement.rs` sees it through. (Test: `tests/it/nothing_left.rs`.)
+//! - `lease`, `renewal`, `shared`, `guard`: a held lock, its extension, and who owns it.
+//! - `lock`, `config`, `manager`: what users call.
+//! - `outcome`, `deadlock`, `call`, `drive`, `private`: what the attribute's expansion calls.
 
 // Open to simulations; not part of the public interface.
 #[doc(hidden)]
 pub mod protocol;
 
-mod background;
-mod clock;
-mod config;
-mod deadlock;
-mod drive;
-mod engine;
-mod entropy;
 mod error;
-mod guard;
-mod keys;
-mod lease;
-mod lock;
-mod manager;
-mod name;
-mod node;
-mod outcome;
-mod renewal;
+
 mod timeout;
+
+mod name;
+
+mod keys;
+
+mod clock;
+
+mod entropy;
+
+mod background;
+
+mod node;
+
+mod engine;
+
+mod lease;
+
+mod renewal;
+
+mod shared;
+
+mod guard;
+
+mod lock;
+
+mod config;
+
+mod manager;
+
+mod outcome;
+
+mod deadlock;
+
+mod call;
+
+mod drive;
 
 #[cfg(feature = "testing")]
 pub mod testing;

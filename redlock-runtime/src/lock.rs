@@ -1,17 +1,17 @@
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
 use crate::background::{block_on, on_any_executor};
-use crate::config::{check_longest, check_ttl};
 use crate::engine::{Lost, Won};
 use crate::error::HeldElsewhere;
 use crate::guard::LockGuard;
 use crate::lease::Lease;
-use crate::manager::LockManager;
 use crate::name::Name;
 use crate::protocol::{Backoff, Next, Verdict, next_step};
+use crate::shared::Shared;
 use crate::{Error, Timeout, clock, entropy};
 
 /// Pauses between attempts while somebody else holds the lock: the first, and the longest before jitter.
@@ -19,12 +19,12 @@ const POLL: (Duration, Duration) = (Duration::from_millis(10), Duration::from_mi
 
 /// A lock to be acquired: its name and how.
 ///
-/// Made by [`LockManager::lock`]. Nothing is sent before one of the `acquire` methods is called.
-#[derive(Clone, Debug)]
+/// Made by [`LockManager::lock`](crate::LockManager::lock). Nothing is sent before one of the `acquire` methods is called.
+#[derive(Clone)]
 #[must_use = "nothing is locked until one of the `acquire` methods is called and its guard kept"]
 pub struct LockRequest {
     /// Which nodes, and the defaults.
-    manager: LockManager,
+    shared: Arc<Shared>,
     /// Checked when acquiring, where an error can be returned.
     name: String,
     /// How long the key lives without renewal; `None`: the manager's.
@@ -42,9 +42,9 @@ pub struct LockRequest {
 }
 
 impl LockRequest {
-    pub(crate) fn new(manager: LockManager, name: String) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, name: String) -> Self {
         Self {
-            manager,
+            shared,
             name,
             ttl: None,
             timeout: Timeout::default(),
@@ -140,17 +140,16 @@ impl LockRequest {
         if let Some(stats_name) = &self.stats_name {
             Name::parse(stats_name.clone())?;
         }
-        let ttl = self.ttl.unwrap_or_else(|| self.manager.ttl());
-        check_ttl("ttl", ttl)?;
-        check_longest("ttl", ttl, self.manager.longest_ttl())?;
+        let ttl = self.ttl.unwrap_or(self.shared.ttl);
+        self.shared.check_ttl("ttl", ttl)?;
 
         let began = clock::now();
-        let engine = self.manager.engine();
-        let key: Arc<str> = self.manager.keys().lock(&name).into();
+        let engine = &self.shared.engine;
+        let key: Arc<str> = self.shared.keys.lock(&name).into();
         let mut pauses = None;
         let mut is_unreachable = false;
         loop {
-            if self.manager.is_shut_down() {
+            if self.shared.is_shut_down() {
                 return Err(Error::ShutDown);
             }
             let lost = match engine.acquire(Arc::clone(&key), ttl).await {
@@ -172,7 +171,7 @@ impl LockRequest {
 
     fn given_up(&self, name: &Name, lost: Lost, waited: Duration) -> Error {
         match lost.verdict {
-            Verdict::Unreachable => lost.into_unreachable(name, self.manager.engine()),
+            Verdict::Unreachable => lost.into_unreachable(name, &self.shared.engine),
             Verdict::Refused | Verdict::Split | Verdict::Won => {
                 Error::NotAcquired { name: name.as_str().to_owned(), waited, source: HeldElsewhere }
             }
@@ -184,14 +183,20 @@ impl LockRequest {
         if let Some(moment) = self.min_hold.and_then(|least| began.checked_add(least)) {
             hold.keep_until(moment);
         }
-        let engine = Arc::clone(self.manager.engine());
+        let engine = Arc::clone(&self.shared.engine);
         let (key, owner) = (Arc::clone(hold.key()), Arc::clone(hold.owner()));
         let term: (Instant, Instant) = (began, valid_until);
         let lease = Arc::new(Lease::new(engine, name, key, owner, ttl, term, self.max_hold));
         if self.renew {
-            self.manager.renewals().start(&lease);
+            self.shared.renewals.start(&lease);
         }
-        LockGuard::new(lease, hold, self.manager)
+        LockGuard::new(lease, hold, self.shared)
+    }
+}
+
+impl fmt::Debug for LockRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LockRequest").field("name", &self.name).field("timeout", &self.timeout).finish_non_exhaustive()
     }
 }
 

@@ -1,18 +1,14 @@
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
 
 use tokio::time::timeout;
 
 use crate::Error;
 use crate::background::background;
 use crate::config::LockManagerBuilder;
-use crate::engine::Engine;
-use crate::keys::Keys;
 use crate::lock::LockRequest;
 use crate::node::connection::DEAD_AFTER_TIMEOUTS;
-use crate::renewal::Renewals;
+use crate::shared::Shared;
 
 /// The way to the nodes: acquires locks and answers for them until they are released.
 ///
@@ -20,22 +16,7 @@ use crate::renewal::Renewals;
 /// outlives each of them: connections are made, and made anew, for each runtime that asks.
 #[derive(Clone)]
 pub struct LockManager {
-    inner: Arc<Inner>,
-}
-
-struct Inner {
-    /// The nodes.
-    engine: Arc<Engine>,
-    /// How names become keys.
-    keys: Keys,
-    /// The TTL of locks that set none.
-    ttl: Duration,
-    /// No lock has a longer one.
-    longest_ttl: Duration,
-    /// The renewal of all held locks.
-    renewals: Arc<Renewals>,
-    /// Whether no more locks are acquired.
-    is_shut_down: AtomicBool,
+    shared: Arc<Shared>,
 }
 
 /// What `#[redlock]` uses when no manager is named.
@@ -54,12 +35,6 @@ impl LockManager {
     /// Starts to configure a manager.
     pub fn builder() -> LockManagerBuilder {
         LockManagerBuilder::default()
-    }
-
-    pub(crate) fn new(engine: Arc<Engine>, keys: Keys, ttl: Duration, longest_ttl: Duration) -> Self {
-        let (renewals, is_shut_down) = (Arc::default(), AtomicBool::new(false));
-        let inner = Inner { engine, keys, ttl, longest_ttl, renewals, is_shut_down };
-        Self { inner: Arc::new(inner) }
     }
 
     /// The manager of the nodes in the environment variable `REDLOCK_NODES` (URLs separated by commas) or, if that is
@@ -105,7 +80,12 @@ impl LockManager {
 
     /// A lock to be acquired. The name is any UTF-8 without control characters, up to 512 bytes.
     pub fn lock(&self, name: impl Into<String>) -> LockRequest {
-        LockRequest::new(self.clone(), name.into())
+        LockRequest::new(Arc::clone(&self.shared), name.into())
+    }
+
+    /// What tells this manager, and its clones, from others while it lives.
+    pub(crate) fn address(&self) -> usize {
+        Arc::as_ptr(&self.shared).addr()
     }
 
     /// Acquires no more locks from now on, and waits until every release that is on its way is confirmed; for a node that
@@ -118,8 +98,8 @@ impl LockManager {
     ///
     /// Cancel safe: the releases go on, and no locks are acquired after the first poll.
     pub async fn shutdown(&self) {
-        self.inner.is_shut_down.store(true, Ordering::Release);
-        let engine = Arc::clone(&self.inner.engine);
+        self.shared.shut_down();
+        let engine = Arc::clone(&self.shared.engine);
         let settled = background().spawn(async move {
             let bound = engine.node_timeout() * DEAD_AFTER_TIMEOUTS;
             // Who is late is sent his release again for as long as the process lives.
@@ -128,29 +108,16 @@ impl LockManager {
         // It ends by itself, and neither panics nor is aborted.
         let _ = settled.await;
     }
+}
 
-    pub(crate) fn engine(&self) -> &Arc<Engine> {
-        &self.inner.engine
-    }
-
-    pub(crate) fn keys(&self) -> &Keys {
-        &self.inner.keys
-    }
-
-    pub(crate) fn ttl(&self) -> Duration {
-        self.inner.ttl
-    }
-
-    pub(crate) fn longest_ttl(&self) -> Duration {
-        self.inner.longest_ttl
-    }
-
-    pub(crate) fn renewals(&self) -> &Arc<Renewals> {
-        &self.inner.renewals
-    }
-
-    pub(crate) fn is_shut_down(&self) -> bool {
-        self.inner.is_shut_down.load(Ordering::Acquire)
+impl LockManagerBuilder {
+    /// Checks every setting. Connects to nothing: connections are made by the first lock.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] for no nodes, too many, the same one twice, a URL that cannot be read, and times out of bounds.
+    pub fn build(self) -> Result<LockManager, Error> {
+        Ok(LockManager { shared: Arc::new(self.check()?) })
     }
 }
 
@@ -167,17 +134,11 @@ pub(crate) fn installed() -> Result<LockManager, Error> {
     Ok(INSTALLED.get_or_init(|| manager).clone())
 }
 
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.renewals.end();
-    }
-}
-
 impl fmt::Debug for LockManager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LockManager")
-            .field("nodes", &self.inner.engine)
-            .field("ttl", &self.inner.ttl)
+            .field("nodes", &self.shared.engine)
+            .field("ttl", &self.shared.ttl)
             .finish_non_exhaustive()
     }
 }

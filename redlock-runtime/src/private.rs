@@ -5,17 +5,11 @@
 //! ```
 use std::fmt::Display;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::time::Duration;
 
 use crate::Error;
-use crate::deadlock::LockId;
-use crate::drive::Attempt;
-use crate::error::HeldElsewhere;
-use crate::lock::LockRequest;
-use crate::manager::{self, LockManager};
 
-pub use crate::drive::{Access, Drive, drive, run};
+pub use crate::call::{Access, Call, IntoDuration, IntoTimeout};
+pub use crate::drive::{Drive, drive, run};
 pub use crate::guard::LockGuard;
 pub use crate::outcome::{
     BlamesError, BlamesNothing, BlamesPointer, Fail, FailWhenLost, Fails, FailsNot, HandsOver, IsFuture, IsNoFuture,
@@ -58,146 +52,6 @@ pub fn no_future<T: Plain>(_: T) {}
 /// The future of a function that returns it in a box.
 pub fn boxed<F: Future>(future: F) -> Pin<Box<F>> {
     Box::pin(future)
-}
-
-/// A type that `timeout = …` accepts.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a timeout",
-    label = "expected a `Timeout` or a `Duration`",
-    note = "seconds known only at run time are written `Duration::from_secs(…)` (up to that long), or \
-            `Timeout::try_from(…)` (with the meaning of -1 and 0)"
-)]
-pub trait IntoTimeout {
-    /// The value as a timeout.
-    fn into_timeout(self) -> Timeout;
-}
-
-impl IntoTimeout for Timeout {
-    fn into_timeout(self) -> Timeout {
-        self
-    }
-}
-
-impl IntoTimeout for Duration {
-    fn into_timeout(self) -> Timeout {
-        self.into()
-    }
-}
-
-/// A type that `ttl`, `max_hold` and `min_hold` accept.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a duration",
-    label = "expected a `Duration`",
-    note = "seconds known only at run time are written `Duration::from_secs(…)`"
-)]
-pub trait IntoDuration {
-    /// The value as a duration.
-    fn into_duration(self) -> Duration;
-}
-
-impl IntoDuration for Duration {
-    fn into_duration(self) -> Duration {
-        self
-    }
-}
-
-/// One call of an annotated function: the lock that it asks for.
-#[must_use]
-pub struct Call {
-    lock: LockId,
-    /// An error when no manager is installed and none could be made.
-    request: Result<LockRequest, Error>,
-    /// Whether the call is not acquired, instead of refused, when it would wait for itself.
-    is_one_attempt: bool,
-    attempt: Arc<Attempt>,
-}
-
-impl Call {
-    /// A call that uses the installed manager.
-    pub fn new(name: String) -> Self {
-        match manager::installed() {
-            Ok(manager) => Self::with_manager(&manager, name),
-            Err(error) => Self::with_request(LockId::new(None, name), Err(error)),
-        }
-    }
-
-    /// A call that uses the manager of the attribute's `manager = …`.
-    pub fn with_manager(manager: &LockManager, name: String) -> Self {
-        let request = manager.lock(name.as_str());
-        Self::with_request(LockId::new(Some(manager), name), Ok(request))
-    }
-
-    fn with_request(lock: LockId, request: Result<LockRequest, Error>) -> Self {
-        Self { lock, request, is_one_attempt: false, attempt: Arc::default() }
-    }
-
-    /// How long to wait for the lock; for ever if not called.
-    pub fn timeout(self, timeout: impl IntoTimeout) -> Self {
-        let timeout = timeout.into_timeout();
-        let is_one_attempt = timeout == Timeout::Skip;
-        Self { is_one_attempt, ..self.map(|request| request.timeout(timeout)) }
-    }
-
-    /// How long the key outlives a crashed holder.
-    pub fn ttl(self, ttl: impl IntoDuration) -> Self {
-        let ttl = ttl.into_duration();
-        self.map(|request| request.ttl(ttl))
-    }
-
-    /// Whether the key is extended while the body runs.
-    pub fn renew(self, renew: bool) -> Self {
-        self.map(|request| request.renew(renew))
-    }
-
-    /// When renewal stops.
-    pub fn max_hold(self, max_hold: impl IntoDuration) -> Self {
-        let max_hold = max_hold.into_duration();
-        self.map(|request| request.max_hold(max_hold))
-    }
-
-    /// How long the key stays even if the body is quick.
-    pub fn min_hold(self, min_hold: impl IntoDuration) -> Self {
-        let min_hold = min_hold.into_duration();
-        self.map(|request| request.min_hold(min_hold))
-    }
-
-    /// The name that the waiting counter uses.
-    pub fn stats_name(self, stats_name: String) -> Self {
-        self.map(|request| request.stats_name(stats_name))
-    }
-
-    /// A share of the coming attempt for the body. By value: what is borrowed before an await takes room in the
-    /// future for good.
-    pub fn with_access(self) -> (Self, Access) {
-        let access = self.attempt.access();
-        (self, access)
-    }
-
-    /// A share for a body that has a `require_lock!`.
-    pub fn with_split_access(self) -> (Self, Access) {
-        let access = self.attempt.split();
-        (self, access)
-    }
-
-    /// What there is to do, from where it is done: a call that would wait for itself asks for nothing.
-    pub(crate) fn into_parts(self) -> (Arc<LockId>, Arc<Attempt>, Result<LockRequest, Error>) {
-        let Self { lock, request, is_one_attempt, attempt } = self;
-        let request = if lock.is_held_by_caller() {
-            let name = lock.name().to_owned();
-            request.and(Err(if is_one_attempt {
-                Error::NotAcquired { name, waited: Duration::ZERO, source: HeldElsewhere }
-            } else {
-                Error::WouldDeadlock { name }
-            }))
-        } else {
-            request
-        };
-        (Arc::new(lock), attempt, request)
-    }
-
-    fn map(self, set: impl FnOnce(LockRequest) -> LockRequest) -> Self {
-        Self { request: self.request.map(set), ..self }
-    }
 }
 
 /// Splits the body of a `#[redlock]` function: the statements before it run whether or not the lock was acquired, the

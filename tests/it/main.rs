@@ -2,6 +2,8 @@
 
 mod acquire;
 mod attribute;
+mod attribute_budget;
+mod attribute_deadlock;
 mod attribute_shapes;
 mod bad_input;
 mod electorate;

@@ -75,7 +75,10 @@ async fn deleting_the_keys_is_told_as_a_loss_and_not_revived() {
     let error = guard.lost().await;
     assert!(matches!(error, Error::Lost { reason: LostReason::Taken, .. }), "{error}");
     assert!(matches!(guard.extend(SHORT).await, Err(Error::Lost { .. })));
-    assert_eq!(servers.holding(&key("x")), 0);
+    // At most the one whose key was set again while the two others still had theirs.
+    assert!(servers.holding(&key("x")) < 2);
+    drop(guard);
+    eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
 }
 
 #[tokio::test]

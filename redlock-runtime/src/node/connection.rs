@@ -9,14 +9,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, ProtocolVersion, PushKind, RedisError};
+use redis::{AsyncConnectionConfig, Client, ErrorKind, ProtocolVersion, PushKind, RedisError};
 use tokio::runtime::{Handle, Id};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, sleep_until, timeout};
 
 use super::ConnectionId;
-use super::redis::SCRIPTS;
-use super::{Known, identity};
+use super::{Known, commands, identity};
 use crate::clock;
 use crate::protocol::{Backoff, Papers};
 
@@ -325,33 +324,17 @@ impl Dial {
             }
             opened => opened?,
         };
-        let mut handshake = Pipeline::new();
-        handshake.cmd("CLIENT").arg("ID");
-        handshake.cmd("INFO").arg("server");
-        handshake.cmd("INFO").arg("replication");
-        for script in &*SCRIPTS {
-            handshake.cmd("SCRIPT").arg("LOAD").arg(script.code);
-        }
-        if let Some(ConnectionId(id)) = previous {
-            handshake.cmd("CLIENT").arg("KILL").arg("ID").arg(id);
-        }
-        let commands = handshake.len();
-        let answers = connection.send_packed_commands(&handshake, 0, commands).await?;
+        let handshake = commands::handshake(previous);
+        let answers = connection.send_packed_commands(&handshake, 0, handshake.len()).await?;
         let now = clock::now();
-        let papers = match answers.as_slice() {
-            [_, server, replication, ..] => identity::read(server, replication, now, self.longest_ttl),
-            _ => None,
-        };
+        // Where the server's rules forbid one of these, locks work all the same: a script that is not loaded is
+        // sent with its first use, and what an old connection carries ends with its TTL.
+        let (id, info) = commands::read_handshake(&answers);
+        let papers = info.and_then(|(server, replication)| identity::read(server, replication, now, self.longest_ttl));
         let papers = papers.unwrap_or_else(|| {
             tracing::warn!(node = %self.label, "the server does not tell its age (INFO), so a restart is not noticed");
             identity::unknown(now, self.longest_ttl)
         });
-        // Where the server's rules forbid one of these, locks work all the same: a script that is not loaded is
-        // sent with its first use, and what an old connection carries ends with its TTL.
-        let id = match answers.first() {
-            Some(redis::Value::Int(id)) => Some(ConnectionId(*id)),
-            _ => None,
-        };
         Ok(Live {
             connection,
             id,
@@ -396,8 +379,7 @@ impl Dial {
                 Event::Overdue => {
                     // Replies come in the order of the commands, so the answer to this one says that all of those
                     // before it have been answered.
-                    let mut ping = Cmd::new();
-                    ping.arg("PING");
+                    let ping = commands::ping();
                     let patience = self.node_timeout * DEAD_AFTER_TIMEOUTS;
                     tokio::select! {
                         answer = live.connection.send_packed_command(&ping) => {

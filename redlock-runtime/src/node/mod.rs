@@ -1,5 +1,6 @@
 //! One voter.
 
+mod commands;
 pub(crate) mod connection;
 mod identity;
 pub(crate) mod memory;

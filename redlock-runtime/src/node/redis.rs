@@ -1,36 +1,13 @@
-//! A Redis server as a voter. The only file that speaks Redis commands.
+//! A Redis server as a voter: what is sent for a command, and what an answer means.
 
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use redis::{Cmd, RedisError, ServerErrorKind, Value};
 
+use super::commands;
 use super::connection::{Dial, Links, Live, Now};
-use super::{Action, Carrier, Command, ConnectionId, Delivery, Failure, Known, Node, PendingReply, Reply};
-
-/// The scripts, in the order in which a new connection loads them.
-pub(super) static SCRIPTS: LazyLock<[Script; 3]> = LazyLock::new(|| {
-    [
-        Script::new(include_str!("lua/acquire.lua")),
-        Script::new(include_str!("lua/extend.lua")),
-        Script::new(include_str!("lua/release.lua")),
-    ]
-});
-
-/// A Lua script and the hash under which a server knows it.
-#[derive(Debug)]
-pub(super) struct Script {
-    /// The source.
-    pub(super) code: &'static str,
-    /// SHA-1 of the source, in hexadecimal.
-    hash: String,
-}
-
-impl Script {
-    fn new(code: &'static str) -> Self {
-        Self { code, hash: redis::Script::new(code).get_hash().to_owned() }
-    }
-}
+use super::{Action, Carrier, Command, Delivery, Failure, Known, Node, PendingReply, Reply};
 
 /// One Redis master.
 #[derive(Debug)]
@@ -88,22 +65,14 @@ impl Node for RedisNode {
 
 /// Sends a command and reads its answer as a vote.
 async fn send(mut live: Live, command: &Command) -> Reply {
-    let (script, milliseconds) = match command.action {
-        Action::Acquire { ttl } => (&SCRIPTS[0], ttl),
-        Action::Extend { ttl } => (&SCRIPTS[1], ttl),
-        Action::Release { keep, .. } => (&SCRIPTS[2], keep),
-    };
-    if let Action::Release { behind: Some(ConnectionId(id)), .. } = command.action {
+    if let Action::Release { behind: Some(connection), .. } = command.action {
         // Without the right to kill, what the old connection still carries ends with its TTL.
-        let mut kill = Cmd::new();
-        kill.arg("CLIENT").arg("KILL").arg("ID").arg(id);
-        let _ = live.connection.send_packed_command(&kill).await;
+        let _ = live.connection.send_packed_command(&commands::kill(connection)).await;
     }
-    let milliseconds = whole_milliseconds(milliseconds);
-    let mut answer = answer(&mut live, &evaluation("EVALSHA", &script.hash, command, milliseconds)).await;
+    let mut answer = answer(&mut live, &commands::evaluate_known(command)).await;
     if answer.as_ref().is_err_and(is_unknown_script) {
-        // EVAL leaves the script with the server, so this is the reload and the retry in one round trip.
-        answer = self::answer(&mut live, &evaluation("EVAL", script.code, command, milliseconds)).await;
+        // This is the reload and the retry in one round trip.
+        answer = self::answer(&mut live, &commands::evaluate_unknown(command)).await;
     }
     match answer {
         Ok(value) => vote(&value),
@@ -127,18 +96,6 @@ fn is_acquire(command: &Command) -> bool {
 
 async fn answer(live: &mut Live, cmd: &Cmd) -> Result<Value, RedisError> {
     live.connection.send_packed_command(cmd).await?.extract_error()
-}
-
-fn evaluation(verb: &str, script: &str, command: &Command, milliseconds: u64) -> Cmd {
-    const ROOM_FOR_THE_SCRIPT_AND_A_USUAL_NAME: usize = 256;
-    let mut cmd = Cmd::with_capacity(6, ROOM_FOR_THE_SCRIPT_AND_A_USUAL_NAME);
-    cmd.arg(verb).arg(script).arg(1).arg(&*command.key).arg(&*command.owner).arg(milliseconds);
-    cmd
-}
-
-/// Rounded up: a key never lives shorter than asked, and never has an expiry of zero, which would delete it.
-fn whole_milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
 fn is_unknown_script(error: &RedisError) -> bool {
@@ -177,14 +134,6 @@ fn unexpected(value: &Value) -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_are_sent_in_whole_milliseconds_and_never_as_zero() {
-        assert_eq!(whole_milliseconds(Duration::from_secs(1)), 1000);
-        assert_eq!(whole_milliseconds(Duration::from_micros(1)), 1);
-        assert_eq!(whole_milliseconds(Duration::ZERO), 0);
-        assert_eq!(whole_milliseconds(Duration::from_micros(1500)), 2);
-    }
 
     #[test]
     fn an_answer_of_the_wrong_type_is_no_vote() {

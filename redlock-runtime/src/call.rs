@@ -1,0 +1,242 @@
+//! One call of an annotated function: which lock it asks for, how, and what came of it.
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use crate::deadlock::{LockId, within};
+use crate::error::HeldElsewhere;
+use crate::guard::LockGuard;
+use crate::lock::LockRequest;
+use crate::manager::{self, LockManager};
+use crate::outcome::{Outcome, Rules, Verdict};
+use crate::{Error, Timeout};
+
+/// A type that `timeout = …` accepts.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a timeout",
+    label = "expected a `Timeout` or a `Duration`",
+    note = "seconds known only at run time are written `Duration::from_secs(…)` (up to that long), or \
+            `Timeout::try_from(…)` (with the meaning of -1 and 0)"
+)]
+pub trait IntoTimeout {
+    /// The value as a timeout.
+    fn into_timeout(self) -> Timeout;
+}
+
+impl IntoTimeout for Timeout {
+    fn into_timeout(self) -> Timeout {
+        self
+    }
+}
+
+impl IntoTimeout for Duration {
+    fn into_timeout(self) -> Timeout {
+        self.into()
+    }
+}
+
+/// A type that `ttl`, `max_hold` and `min_hold` accept.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a duration",
+    label = "expected a `Duration`",
+    note = "seconds known only at run time are written `Duration::from_secs(…)`"
+)]
+pub trait IntoDuration {
+    /// The value as a duration.
+    fn into_duration(self) -> Duration;
+}
+
+impl IntoDuration for Duration {
+    fn into_duration(self) -> Duration {
+        self
+    }
+}
+
+/// One call of an annotated function: the lock that it asks for.
+#[must_use]
+pub struct Call {
+    lock: LockId,
+    /// An error when no manager is installed and none could be made.
+    request: Result<LockRequest, Error>,
+    /// Whether the call is not acquired, instead of refused, when it would wait for itself.
+    is_one_attempt: bool,
+    attempt: Arc<Attempt>,
+}
+
+impl Call {
+    /// A call that uses the installed manager.
+    pub fn new(name: String) -> Self {
+        match manager::installed() {
+            Ok(manager) => Self::with_manager(&manager, name),
+            Err(error) => Self::with_request(LockId::new(None, name), Err(error)),
+        }
+    }
+
+    /// A call that uses the manager of the attribute's `manager = …`.
+    pub fn with_manager(manager: &LockManager, name: String) -> Self {
+        let request = manager.lock(name.as_str());
+        Self::with_request(LockId::new(Some(manager), name), Ok(request))
+    }
+
+    fn with_request(lock: LockId, request: Result<LockRequest, Error>) -> Self {
+        Self { lock, request, is_one_attempt: false, attempt: Arc::default() }
+    }
+
+    /// How long to wait for the lock; for ever if not called.
+    pub fn timeout(self, timeout: impl IntoTimeout) -> Self {
+        let timeout = timeout.into_timeout();
+        let is_one_attempt = timeout == Timeout::Skip;
+        Self { is_one_attempt, ..self.map(|request| request.timeout(timeout)) }
+    }
+
+    /// How long the key outlives a crashed holder.
+    pub fn ttl(self, ttl: impl IntoDuration) -> Self {
+        let ttl = ttl.into_duration();
+        self.map(|request| request.ttl(ttl))
+    }
+
+    /// Whether the key is extended while the body runs.
+    pub fn renew(self, renew: bool) -> Self {
+        self.map(|request| request.renew(renew))
+    }
+
+    /// When renewal stops.
+    pub fn max_hold(self, max_hold: impl IntoDuration) -> Self {
+        let max_hold = max_hold.into_duration();
+        self.map(|request| request.max_hold(max_hold))
+    }
+
+    /// How long the key stays even if the body is quick.
+    pub fn min_hold(self, min_hold: impl IntoDuration) -> Self {
+        let min_hold = min_hold.into_duration();
+        self.map(|request| request.min_hold(min_hold))
+    }
+
+    /// The name that the waiting counter uses.
+    pub fn stats_name(self, stats_name: String) -> Self {
+        self.map(|request| request.stats_name(stats_name))
+    }
+
+    /// A share of the coming attempt for the body. By value: what is borrowed before an await takes room in the
+    /// future for good.
+    pub fn with_access(self) -> (Self, Access) {
+        let access = self.attempt.access();
+        (self, access)
+    }
+
+    /// A share for a body that has a `require_lock!`.
+    pub fn with_split_access(self) -> (Self, Access) {
+        let access = self.attempt.split();
+        (self, access)
+    }
+
+    /// What there is to do, from where it is done: a call that would wait for itself asks for nothing.
+    pub(crate) fn into_parts(self) -> (Arc<LockId>, Arc<Attempt>, Result<LockRequest, Error>) {
+        let Self { lock, request, is_one_attempt, attempt } = self;
+        let request = if lock.is_held_by_caller() {
+            let name = lock.name().to_owned();
+            request.and(Err(if is_one_attempt {
+                Error::NotAcquired { name, waited: Duration::ZERO, source: HeldElsewhere }
+            } else {
+                Error::WouldDeadlock { name }
+            }))
+        } else {
+            request
+        };
+        (Arc::new(lock), attempt, request)
+    }
+
+    fn map(self, set: impl FnOnce(LockRequest) -> LockRequest) -> Self {
+        Self { request: self.request.map(set), ..self }
+    }
+}
+
+/// What a call and its body share.
+#[derive(Default)]
+pub(crate) struct Attempt {
+    /// Whether the lock was acquired, once that is known.
+    pub(crate) held: OnceLock<Result<LockGuard, Error>>,
+    /// Whether the body asks for the lock itself, at its `require_lock!`.
+    is_split: AtomicBool,
+    /// Whether a body without the lock has come to its `require_lock!`.
+    pub(crate) is_refused: AtomicBool,
+}
+
+/// The body's share of an attempt. It goes with the body, so the guard outlives everything in the body.
+pub struct Access(Arc<Attempt>);
+
+impl Attempt {
+    /// A share for the body.
+    pub(crate) fn access(self: &Arc<Self>) -> Access {
+        Access(Arc::clone(self))
+    }
+
+    /// A share for a body that has a `require_lock!`, before which it runs in any case.
+    pub(crate) fn split(self: &Arc<Self>) -> Access {
+        self.is_split.store(true, Ordering::Relaxed);
+        self.access()
+    }
+
+    /// Why the body ends here, or does not begin.
+    pub(crate) fn refusal(&self) -> Option<Error> {
+        match self.held.get() {
+            Some(Err(error)) if !self.is_split.load(Ordering::Relaxed) || self.is_refused.load(Ordering::Relaxed) => {
+                Some(error.clone())
+            }
+            Some(_) | None => None,
+        }
+    }
+
+    /// Runs a part of the body as what it is: inside the lock, if it was acquired.
+    pub(crate) fn within<T>(&self, lock: &Arc<LockId>, body: impl FnOnce() -> T) -> T {
+        match self.held.get() {
+            Some(Ok(_)) => within(lock, body),
+            Some(Err(_)) | None => body(),
+        }
+    }
+
+    /// The guard by value. The body is gone and its share with it; should one be left, it releases the lock.
+    pub(crate) fn into_guard(self: Arc<Self>) -> Option<LockGuard> {
+        let held = Arc::into_inner(self)?.held.into_inner()?;
+        held.ok()
+    }
+}
+
+impl Access {
+    /// The guard of a running body that is not split.
+    pub fn guard(&self) -> &LockGuard {
+        match self.held() {
+            Ok(guard) => guard,
+            Err(_) => unreachable!("the body runs only with its lock"),
+        }
+    }
+
+    /// The guard at an async body's `require_lock!`. Without the lock the body is dropped at this await.
+    pub async fn require(&self) -> &LockGuard {
+        if let Ok(guard) = self.held() {
+            return guard;
+        }
+        self.0.is_refused.store(true, Ordering::Relaxed);
+        std::future::pending().await
+    }
+
+    /// The guard at a sync body's `require_lock!`, or what the body returns there.
+    ///
+    /// # Errors
+    ///
+    /// The verdict of a call that was refused.
+    #[track_caller]
+    pub fn require_blocking<R>(&self, rules: Rules<R>) -> Result<&LockGuard, Verdict<R>> {
+        self.held().map_err(|error| {
+            self.0.is_refused.store(true, Ordering::Relaxed);
+            rules.decide(Outcome::Refused(error.clone()))
+        })
+    }
+
+    fn held(&self) -> Result<&LockGuard, &Error> {
+        match self.0.held.get() {
+            Some(held) => held.as_ref(),
+            None => unreachable!("the body runs only after the attempt"),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! All that is said to a Redis server. The only file that knows Redis commands.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use redis::{Cmd, Pipeline, Value};
+
+use super::{Action, Command, ConnectionId};
+
+static ACQUIRE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/acquire.lua")));
+static EXTEND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/extend.lua")));
+static RELEASE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/release.lua")));
+
+/// A Lua script and the hash under which a server knows it.
+struct Script {
+    /// The source.
+    code: &'static str,
+    /// SHA-1 of the source, in hexadecimal.
+    hash: String,
+}
+
+impl Script {
+    fn new(code: &'static str) -> Self {
+        Self { code, hash: redis::Script::new(code).get_hash().to_owned() }
+    }
+
+    fn of(action: Action) -> &'static Self {
+        match action {
+            Action::Acquire { .. } => &ACQUIRE,
+            Action::Extend { .. } => &EXTEND,
+            Action::Release { .. } => &RELEASE,
+        }
+    }
+}
+
+/// What a new connection asks first: its number, the server's age and role; that it knows the scripts, and that nothing
+/// of the previous connection is carried out any more.
+pub(super) fn handshake(previous: Option<ConnectionId>) -> Pipeline {
+    let mut handshake = Pipeline::new();
+    handshake.cmd("CLIENT").arg("ID");
+    handshake.cmd("INFO").arg("server");
+    handshake.cmd("INFO").arg("replication");
+    for script in [&ACQUIRE, &EXTEND, &RELEASE] {
+        handshake.cmd("SCRIPT").arg("LOAD").arg(script.code);
+    }
+    if let Some(previous) = previous {
+        handshake.add_command(kill(previous));
+    }
+    handshake
+}
+
+/// The answers to [`handshake`] that matter: number, `INFO server`, `INFO replication`.
+pub(super) fn read_handshake(answers: &[Value]) -> (Option<ConnectionId>, Option<(&Value, &Value)>) {
+    let id = match answers.first() {
+        Some(Value::Int(id)) => Some(ConnectionId(*id)),
+        _ => None,
+    };
+    let info = match answers {
+        [_, server, replication, ..] => Some((server, replication)),
+        _ => None,
+    };
+    (id, info)
+}
+
+/// Ends another connection at the server.
+pub(super) fn kill(ConnectionId(id): ConnectionId) -> Cmd {
+    let mut kill = Cmd::new();
+    kill.arg("CLIENT").arg("KILL").arg("ID").arg(id);
+    kill
+}
+
+/// Asks for nothing but an answer.
+pub(super) fn ping() -> Cmd {
+    let mut ping = Cmd::new();
+    ping.arg("PING");
+    ping
+}
+
+/// Carries a command out with a script that the server knows.
+pub(super) fn evaluate_known(command: &Command) -> Cmd {
+    evaluate("EVALSHA", &Script::of(command.action).hash, command)
+}
+
+/// Carries a command out with its whole script, which the server knows from then on.
+pub(super) fn evaluate_unknown(command: &Command) -> Cmd {
+    evaluate("EVAL", Script::of(command.action).code, command)
+}
+
+fn evaluate(verb: &str, script: &str, command: &Command) -> Cmd {
+    const ROOM_FOR_THE_SCRIPT_AND_A_USUAL_NAME: usize = 256;
+    let time = match command.action {
+        Action::Acquire { ttl } | Action::Extend { ttl } => ttl,
+        Action::Release { keep, .. } => keep,
+    };
+    let mut cmd = Cmd::with_capacity(6, ROOM_FOR_THE_SCRIPT_AND_A_USUAL_NAME);
+    cmd.arg(verb).arg(script).arg(1).arg(&*command.key).arg(&*command.owner).arg(whole_milliseconds(time));
+    cmd
+}
+
+/// Rounded up: a key never lives shorter than asked, and never has an expiry of zero, which would delete it.
+fn whole_milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_sent_in_whole_milliseconds_and_never_as_zero() {
+        assert_eq!(whole_milliseconds(Duration::from_secs(1)), 1000);
+        assert_eq!(whole_milliseconds(Duration::from_micros(1)), 1);
+        assert_eq!(whole_milliseconds(Duration::ZERO), 0);
+        assert_eq!(whole_milliseconds(Duration::from_micros(1500)), 2);
+    }
+}

@@ -1,0 +1,69 @@
+//! What a manager, its requests and its guards share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::Error;
+use crate::engine::Engine;
+use crate::keys::Keys;
+use crate::protocol::{LONGEST_TTL, SHORTEST_TTL};
+use crate::renewal::Renewals;
+
+/// The settings of a manager, its nodes, and the renewal of all locks that it holds.
+pub(crate) struct Shared {
+    /// The nodes.
+    pub(crate) engine: Arc<Engine>,
+    /// How names become keys.
+    pub(crate) keys: Keys,
+    /// The TTL of locks that set none.
+    pub(crate) ttl: Duration,
+    /// No lock has a longer one.
+    longest_ttl: Duration,
+    /// The renewal of all held locks.
+    pub(crate) renewals: Arc<Renewals>,
+    /// Whether no more locks are acquired.
+    is_shut_down: AtomicBool,
+}
+
+impl Shared {
+    pub(crate) fn new(engine: Arc<Engine>, keys: Keys, ttl: Duration, longest_ttl: Duration) -> Self {
+        let (renewals, is_shut_down) = (Arc::default(), AtomicBool::new(false));
+        Self { engine, keys, ttl, longest_ttl, renewals, is_shut_down }
+    }
+
+    /// Acquires no more locks.
+    pub(crate) fn shut_down(&self) {
+        self.is_shut_down.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_shut_down(&self) -> bool {
+        self.is_shut_down.load(Ordering::Acquire)
+    }
+
+    /// Whether a lock on these nodes can have this TTL; `setting` names it in the error.
+    pub(crate) fn check_ttl(&self, setting: &str, ttl: Duration) -> Result<(), Error> {
+        let Self { longest_ttl, .. } = self;
+        let reason = if !(SHORTEST_TTL..=LONGEST_TTL).contains(&ttl) {
+            format!(
+                "{setting} of {ttl:?} leaves no useful validity or is too long; use {SHORTEST_TTL:?} to {} days",
+                LONGEST_TTL.as_secs() / (24 * 60 * 60)
+            )
+        } else if ttl > *longest_ttl {
+            format!(
+                "{setting} of {ttl:?} is longer than the longest of these nodes, {longest_ttl:?}, for which a node that \
+                 restarted does not vote; use a shorter one, or set `longest_ttl` of the builder to the longest that any \
+                 lock has"
+            )
+        } else {
+            return Ok(());
+        };
+        Err(Error::Config { reason })
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.renewals.end();
+    }
+}
