@@ -1,7 +1,8 @@
 //! The one place that reads a clock.
 //!
 //! It is the monotonic clock of the machine; the wall clock is not read anywhere. Inside a tokio runtime whose
-//! clock is paused it is that runtime's clock, so tests can run hours in milliseconds.
+//! clock is paused it is that runtime's clock, so tests can run hours in milliseconds; but renewal runs on a runtime of its
+//! own, in real time.
 
 use std::time::Instant;
 

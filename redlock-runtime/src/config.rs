@@ -3,7 +3,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::Client;
+use redis::{Client, ConnectionAddr};
 
 use crate::Error;
 use crate::engine::Engine;
@@ -105,7 +105,8 @@ impl LockManagerBuilder {
                 self.nodes.len()
             ));
         };
-        let nodes: Vec<_> = self.nodes.iter().map(|url| self.node(url)).collect::<Result<_, _>>()?;
+        let nodes: Vec<_> =
+            self.nodes.iter().enumerate().map(|(index, url)| self.node(index + 1, url)).collect::<Result<_, _>>()?;
         let mut seen = HashSet::new();
         if let Some(twice) = nodes.iter().find(|node| !is_anonymous(&***node) && !seen.insert(node.label())) {
             return config_error(format!(
@@ -120,49 +121,45 @@ impl LockManagerBuilder {
         Ok(shared)
     }
 
-    fn node(&self, url: &str) -> Result<Arc<dyn Node>, Error> {
-        if let Some(name) = url.strip_prefix("memory://") {
-            return Ok(Arc::new(MemoryNode::new(name, self.longest_ttl)));
-        }
-        let label = without_credentials(url);
-        let scheme = url.split_once("://").map(|(scheme, _)| scheme);
-        match scheme {
-            Some("redis" | "redis+unix" | "unix") => {}
-            Some(scheme @ ("rediss" | "redis+sentinel" | "redis+cluster")) => {
-                return config_error(format!(
-                    "node {label:?}: {scheme}:// is not supported by this version; use redis://, redis+unix:// or memory://"
-                ));
-            }
-            Some(_) | None => {
-                return config_error(format!(
-                    "node {label:?} is not a URL of a Redis node; write redis://host:port, redis+unix:///path or memory://"
-                ));
-            }
-        }
-        match Client::open(url) {
-            Ok(client) => {
-                let limits = Limits {
-                    node_timeout: self.node_timeout,
-                    connect_timeout: self.connect_timeout,
-                    longest_ttl: self.longest_ttl,
-                };
-                let dial = Dial::new(client, &label, limits);
-                Ok(Arc::new(RedisNode::new(dial)))
-            }
-            // The client's error may repeat what it was given.
-            Err(error) => config_error(format!(
-                "node {label:?} cannot be read as a URL ({}); write redis://[user:password@]host[:port][/database]",
-                error.category()
+    /// A URL that cannot be read is named by its position: whatever stands in it may be a password.
+    fn node(&self, position: usize, url: &str) -> Result<Arc<dyn Node>, Error> {
+        let limits = Limits {
+            node_timeout: self.node_timeout,
+            connect_timeout: self.connect_timeout,
+            longest_ttl: self.longest_ttl,
+        };
+        match url.split_once("://") {
+            Some(("memory", name)) if name.contains(['@', ':', '/', '?']) => config_error(format!(
+                "node {position} is memory:// with a name that looks like a server's address; use a plain name"
+            )),
+            Some(("memory", name)) => Ok(Arc::new(MemoryNode::new(name, self.longest_ttl))),
+            Some(("redis" | "redis+unix" | "unix", _)) => match Client::open(url) {
+                Ok(client) => {
+                    let label = label_of(&client);
+                    Ok(Arc::new(RedisNode::new(Dial::new(client, &label, limits))))
+                }
+                // The client's error may repeat what it was given.
+                Err(error) => config_error(format!(
+                    "node {position} cannot be read as a URL ({}); write redis://[user:password@]host[:port][/database], \
+                     with %-escapes for the characters @ : / ? # and , in a password",
+                    error.category()
+                )),
+            },
+            Some((scheme @ ("rediss" | "redis+sentinel" | "redis+cluster"), _)) => config_error(format!(
+                "node {position}: {scheme}:// is not supported by this version; use redis://, redis+unix:// or memory://"
+            )),
+            Some(_) | None => config_error(format!(
+                "node {position} is not a URL of a Redis node; write redis://host:port, redis+unix:///path or memory://"
             )),
         }
     }
 }
 
 impl fmt::Debug for LockManagerBuilder {
-    /// Without passwords.
+    /// Without the URLs: they are read, and told apart from passwords, in `build()`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LockManagerBuilder")
-            .field("nodes", &self.nodes.iter().map(|url| without_credentials(url)).collect::<Vec<_>>())
+            .field("nodes", &self.nodes.len())
             .field("ttl", &self.ttl)
             .field("node_timeout", &self.node_timeout)
             .field("connect_timeout", &self.connect_timeout)
@@ -170,13 +167,18 @@ impl fmt::Debug for LockManagerBuilder {
     }
 }
 
-/// A URL as it may be printed: whatever stands before its last `@` is credentials, well-formed or not, and a query may
-/// hold some too.
-pub(crate) fn without_credentials(url: &str) -> String {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-    let rest = rest.split_once(['?', '#']).map_or(rest, |(path, _)| path);
-    if scheme.is_empty() { rest.to_owned() } else { format!("{scheme}://{rest}") }
+/// The address, without credentials.
+fn label_of(client: &Client) -> String {
+    let info = client.get_connection_info();
+    let database = match info.redis_settings().db() {
+        0 => String::new(),
+        number => format!("/{number}"),
+    };
+    match info.addr() {
+        ConnectionAddr::Tcp(host, port) => format!("redis://{host}:{port}{database}"),
+        ConnectionAddr::Unix(path) => format!("redis+unix://{}", path.display()),
+        other => other.to_string(),
+    }
 }
 
 /// Nodes without a name are all different.
@@ -205,11 +207,16 @@ mod tests {
         check(&["memory://"; 65], "was given 65");
         check(&["memory://a", "memory://a"], "memory://a is given twice");
         check(&["redis://u:secret@h:1", "redis://h:1"], "redis://h:1 is given twice");
-        check(&["localhost:6379"], "is not a URL of a Redis node");
-        check(&["redis://u:secret@host:port"], "cannot be read as a URL");
-        check(&["http://u:secret@host"], "is not a URL of a Redis node");
+        check(&["redis://h", "localhost:6379"], "node 2 is not a URL of a Redis node");
+        check(&["http://u:secret@host"], "node 1 is not a URL");
         check(&["rediss://u:secret@host"], "rediss:// is not supported");
-        check(&[""], "is not a URL");
+        check(&[""], "node 1 is not a URL");
+        check(&["memory://u:secret@h"], "use a plain name");
+        for url in ["redis://u:secret@host:port", "redis://u:secret", "redis://u:se/cret@h", "redis://:secret@"] {
+            if let Err(error) = LockManager::builder().nodes([url]).build() {
+                assert!(!error.to_string().contains("secret"), "{error}");
+            }
+        }
     }
 
     #[test]
@@ -224,16 +231,15 @@ mod tests {
     #[test]
     fn no_credentials_are_printed() {
         for (url, printed) in [
-            ("redis://user:se/c@ret@host:1/2", "redis://host:1/2"),
-            ("redis://:secret@host", "redis://host"),
-            ("redis+unix:///tmp/s?pass=secret", "redis+unix:///tmp/s"),
-            ("user:secret@host", "host"),
-            ("redis://host", "redis://host"),
+            ("redis://user:s%40cret@host:1/2", "redis://host:1/2"),
+            ("redis://:secret@host", "redis://host:6379"),
+            ("redis+unix:///tmp/s?pass=my@secret", "redis+unix:///tmp/s"),
+            ("redis://u:secret@host:1/0?x=a@b", "redis://host:1"),
         ] {
-            assert_eq!(without_credentials(url), printed);
+            let builder = LockManager::builder().nodes([url]);
+            assert!(!format!("{builder:?}").contains("cret"), "{builder:?}");
+            let manager = format!("{:?}", builder.build().unwrap());
+            assert!(manager.contains(printed) && !manager.contains("cret"), "{manager}");
         }
-        let builder = LockManager::builder().nodes(["redis://u:secret@host"]);
-        assert!(!format!("{builder:?}").contains("secret"));
-        assert!(!format!("{:?}", builder.build().unwrap()).contains("secret"));
     }
 }

@@ -2,8 +2,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::background::{block_on, on_any_executor};
+use tokio::runtime::Handle;
+
+use crate::background::{background, block_on, on_any_executor};
 use crate::engine::Hold;
+use crate::error::LostReason;
 use crate::lease::Lease;
 use crate::protocol::Verdict;
 use crate::shared::Shared;
@@ -66,7 +69,8 @@ impl LockGuard {
         self.lease.lost_error(reason)
     }
 
-    /// Lets the key live for `ttl` from now on. Renewal goes on with the lock's own TTL when that is due.
+    /// Lets the key live for at least `ttl` from now on, at most to the end of `max_hold`; never shorter than before. Renewal
+    /// goes on with the lock's own TTL when that is due.
     ///
     /// # Errors
     ///
@@ -76,10 +80,18 @@ impl LockGuard {
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it ended, the lock may or may not live longer; [`Self::remaining`] does not count it.
+    /// Dropped before it ended, the extension goes on by itself.
     pub async fn extend(&self, ttl: Duration) -> Result<(), Error> {
         self.shared.check_ttl("extension", ttl)?;
-        on_any_executor(self.lease.extend(ttl)).await
+        // In a task of its own: the renewal waits for it, and must not depend on whoever polls this future.
+        let lease = Arc::clone(&self.lease);
+        let extending = async move { lease.extend(ttl).await };
+        let runtime = Handle::try_current().unwrap_or_else(|_| background().clone());
+        match runtime.spawn(extending).await {
+            Ok(extended) => extended,
+            // The runtime is ending.
+            Err(_) => Err(self.lease.lost_error(LostReason::RenewalEnded)),
+        }
     }
 
     /// [`Self::extend`] for code that is not async; blocks the thread.

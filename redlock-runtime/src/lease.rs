@@ -10,7 +10,7 @@ use tokio::time::sleep_until;
 use crate::engine::{Engine, Extended, Lost, Repairs};
 use crate::error::LostReason;
 use crate::name::Name;
-use crate::protocol::{SHORTEST_TTL, Verdict, drift};
+use crate::protocol::{LEAD, SHORTEST_TTL, Verdict, drift};
 use crate::renewal::Ticket;
 use crate::{Error, clock};
 
@@ -53,9 +53,6 @@ struct State {
     /// Keys that were set again, to be released with the others.
     repairs: Repairs,
 }
-
-/// The loss is told this long before the validity is over; a timer is up to a millisecond late.
-const LEAD: Duration = Duration::from_millis(2);
 
 impl Lease {
     pub(crate) fn new(
@@ -203,14 +200,18 @@ impl Lease {
         let deadline = self.valid_until();
         match self.engine.extend(&self.key, &self.owner, ttl).await {
             Ok(extended) if clock::now() < deadline => {
-                self.state().valid_until = limited(extended.valid_until, self.max_until);
+                let mut state = self.state();
+                // Keys are never made to live shorter, so neither is this.
+                state.valid_until = state.valid_until.max(limited(extended.valid_until, self.max_until));
+                drop(state);
                 Ok(extended)
             }
             Ok(extended) => {
                 extended.leave();
                 Err(self.lost_error(self.lost_reason(clock::now()).unwrap_or(LostReason::Expired)))
             }
-            Err(Lost { verdict: Verdict::Refused, .. }) => {
+            // One refusal beside a failure does not say that a majority has no such key.
+            Err(Lost { verdict: Verdict::Refused, refused, .. }) if refused >= self.engine.quorum().needed() => {
                 self.lose(LostReason::Taken);
                 Err(self.lost_error(LostReason::Taken))
             }

@@ -12,7 +12,7 @@
 //!     Some("the report".to_owned())
 //! }
 //!
-//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 //! let locks = LockManager::builder().nodes(["memory://a", "memory://b", "memory://c"]).build()?;
 //! locks.install()?;
 //! assert!(nightly_report().await.is_some());

@@ -10,7 +10,7 @@ use crate::error::HeldElsewhere;
 use crate::guard::LockGuard;
 use crate::lease::Lease;
 use crate::name::Name;
-use crate::protocol::{Backoff, Next, Verdict, next_step};
+use crate::protocol::{Backoff, Next, SHORTEST_TTL, Verdict, next_step};
 use crate::shared::Shared;
 use crate::{Error, Timeout, clock, entropy};
 
@@ -142,6 +142,11 @@ impl LockRequest {
         }
         let ttl = self.ttl.unwrap_or(self.shared.ttl);
         self.shared.check_ttl("ttl", ttl)?;
+        for (setting, time) in [("min_hold", self.min_hold), ("max_hold", self.max_hold)] {
+            check_hold(setting, time, &self.shared)?;
+        }
+        // Also if the holder crashes, the key stays for its least time.
+        let asked_ttl = self.min_hold.map_or(ttl, |least| least.max(ttl));
 
         let began = clock::now();
         let engine = &self.shared.engine;
@@ -152,7 +157,9 @@ impl LockRequest {
             if self.shared.is_shut_down() {
                 return Err(Error::ShutDown);
             }
-            let lost = match engine.acquire(Arc::clone(&key), ttl).await {
+            let lost = match engine.acquire(Arc::clone(&key), asked_ttl).await {
+                // It was shut down meanwhile: dropping what was won releases it.
+                Ok(_) if self.shared.is_shut_down() => return Err(Error::ShutDown),
                 Ok(won) => return Ok(self.into_guard(name, ttl, won)),
                 Err(Lost { misconfigured: Some(reason), .. }) => return Err(Error::Config { reason }),
                 Err(lost) => lost,
@@ -197,6 +204,18 @@ impl LockRequest {
 impl fmt::Debug for LockRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LockRequest").field("name", &self.name).field("timeout", &self.timeout).finish_non_exhaustive()
+    }
+}
+
+/// A lock is held for at least as long as the shortest TTL; and a key lives no longer than the longest.
+fn check_hold(setting: &str, time: Option<Duration>, shared: &Shared) -> Result<(), Error> {
+    match time {
+        None | Some(Duration::ZERO) if setting == "min_hold" => Ok(()),
+        Some(time) if setting == "min_hold" => shared.check_ttl(setting, time.max(SHORTEST_TTL)),
+        Some(time) if time < SHORTEST_TTL => Err(Error::Config {
+            reason: format!("{setting} of {time:?} ends before it begins; use at least {SHORTEST_TTL:?}"),
+        }),
+        None | Some(_) => Ok(()),
     }
 }
 

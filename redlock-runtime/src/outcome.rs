@@ -217,6 +217,9 @@ pub trait Keep<R> {
 /// Keeps a value that is `Send`.
 pub struct Kept<R>(Option<R>);
 
+// Nothing is pinned through it.
+impl<R> Unpin for Kept<R> {}
+
 impl<R> Keep<R> for Kept<R> {
     fn put(&mut self, value: R) -> Option<R> {
         self.0 = Some(value);

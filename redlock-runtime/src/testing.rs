@@ -6,7 +6,7 @@
 //! use redlock_runtime::testing::MemoryNode;
 //! use redlock_runtime::{Error, LockManager};
 //!
-//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 //! let locks = LockManager::builder().nodes(["memory://first", "memory://second", "memory://third"]).build()?;
 //! let (first, second) = (MemoryNode::named("first"), MemoryNode::named("second"));
 //!

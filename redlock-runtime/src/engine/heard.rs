@@ -151,7 +151,14 @@ impl Heard {
 
     pub(super) fn into_lost(self, verdict: Verdict) -> Lost {
         let Self { round, failures, holder_remaining, misconfigured, .. } = self;
-        Lost { verdict, granted: round.granted().len(), failures, holder_remaining, misconfigured }
+        Lost {
+            verdict,
+            granted: round.granted().len(),
+            refused: round.refused().len(),
+            failures,
+            holder_remaining,
+            misconfigured,
+        }
     }
 }
 

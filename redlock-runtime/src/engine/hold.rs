@@ -6,6 +6,7 @@ use super::heard::{Heard, Voters};
 use super::repair::Repairs;
 use super::settlement::{Owner, Settlement};
 use super::{Engine, InFlight, Lost};
+use crate::background::background;
 use crate::entropy::fresh_owner;
 use crate::node::{Action, Command, Delivery, Reply};
 use crate::protocol::{Fate, Ledger, NodeSet, Verdict, patience};
@@ -127,11 +128,25 @@ impl Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         // After a release or a giving back nothing is left here: the settlement answers for it.
-        if self.acquire.is_some() {
-            let owed = self.ledger.over();
-            let _entered = crate::background::background().enter();
-            drop(self.start_release(owed));
-        }
+        let Some(acquire) = self.acquire.take() else { return };
+        acquire.recall();
+        let mut hold = Self {
+            engine: Arc::clone(&self.engine),
+            key: Arc::clone(&self.key),
+            owner: Arc::clone(&self.owner),
+            ledger: self.ledger,
+            stragglers: mem::take(&mut self.stragglers),
+            acquire: None,
+            keep_until: self.keep_until,
+        };
+        // Counted before it starts: whoever waits for releases must not miss it.
+        let counted = self.engine.count_debt();
+        // Nothing but a spawn happens here: the thread may be one that is ending, without its thread-locals.
+        background().spawn(async move {
+            let owed = hold.ledger.over();
+            drop(hold.start_release(owed));
+            drop(counted);
+        });
     }
 }
 

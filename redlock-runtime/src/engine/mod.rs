@@ -10,6 +10,7 @@ mod settlement;
 
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::mem;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -24,7 +25,7 @@ pub(crate) use self::settlement::Debts;
 use crate::clock;
 use crate::error::NodeFailures;
 use crate::node::{Action, Command, Node, PendingReply, Reply};
-use crate::protocol::{Ballot, NodeSet, Quorum, Verdict, patience, valid_until};
+use crate::protocol::{Ballot, LEAD, NodeSet, Quorum, Verdict, patience, valid_until};
 
 /// The configured nodes.
 pub(crate) struct Engine {
@@ -55,6 +56,8 @@ pub(crate) struct Lost {
     pub(crate) verdict: Verdict,
     /// How many nodes granted.
     pub(crate) granted: usize,
+    /// How many nodes refused.
+    pub(crate) refused: usize,
     /// What the nodes that did not vote said.
     pub(crate) failures: NodeFailures,
     /// How long the holder's key lives, if nodes said so: the soonest moment at which asking again makes sense.
@@ -107,7 +110,7 @@ impl Engine {
         let (verdict, heard) = hold.ask_all(ttl).await;
         let valid_until = valid_until(began, ttl);
         // A grant that arrives with no validity left is not a grant.
-        if verdict == Verdict::Won && heard.misconfigured.is_none() && clock::now() < valid_until {
+        if verdict == Verdict::Won && heard.misconfigured.is_none() && clock::now() + LEAD < valid_until {
             hold.see_late_connections_through();
             return Ok(Won { hold, began, valid_until });
         }
@@ -160,6 +163,7 @@ impl Engine {
         let patience = patience + extra;
         let mut deadline = pin!(sleep(patience));
         let mut heard = Heard::nothing(self.quorum);
+        let mut has_looked_again = false;
         let listen = poll_fn(|cx| {
             // All of them before the verdict is asked for: a request that was never polled is never sent.
             poll_each(in_flight, cx, |node, reply| {
@@ -170,6 +174,11 @@ impl Engine {
                 return heard.round.verdict().map_or(Poll::Pending, Poll::Ready);
             }
             ready!(deadline.as_mut().poll(cx));
+            if !mem::replace(&mut has_looked_again, true) {
+                // If this runtime stood still, replies may lie in its sockets: let it read them before the nodes are blamed.
+                deadline.as_mut().reset(tokio::time::Instant::from_std(clock::now() + Duration::from_millis(1)));
+                ready!(deadline.as_mut().poll(cx));
+            }
             for late in in_flight.iter() {
                 let voter = &self.nodes[late.node];
                 voter.overdue();

@@ -51,6 +51,25 @@ impl Debts {
     }
 }
 
+/// A release that is on its way; whoever waits for releases waits until this is dropped.
+pub(super) struct Debt(Arc<Engine>);
+
+impl Engine {
+    pub(super) fn count_debt(self: &Arc<Self>) -> Debt {
+        self.debts.open.fetch_add(1, Ordering::AcqRel);
+        Debt(Arc::clone(self))
+    }
+}
+
+impl Drop for Debt {
+    fn drop(&mut self) {
+        let debts = &self.0.debts;
+        if debts.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            debts.settled.notify_waiters();
+        }
+    }
+}
+
 /// Who releases what.
 pub(super) struct Owner {
     /// The nodes.
@@ -70,6 +89,9 @@ pub(super) struct Owner {
 pub(super) struct Settlement {
     /// Who releases what.
     owner: Arc<Owner>,
+    /// Held until it is through.
+    #[expect(dead_code, reason = "held for its drop")]
+    counted: Debt,
     /// Releases whose reply is on its way.
     in_flight: Vec<InFlight>,
     /// Nodes on which the key may be set: a release that fails there is sent again.
@@ -100,8 +122,8 @@ impl Settlement {
     }
 
     fn new(owner: Arc<Owner>, in_flight: Vec<InFlight>, owed: NodeSet) -> Self {
-        owner.engine.debts.open.fetch_add(1, Ordering::AcqRel);
-        Self { owner, in_flight, owed, failed: Vec::new(), is_reported: false, is_polling: false }
+        let counted = owner.engine.count_debt();
+        Self { counted, owner, in_flight, owed, failed: Vec::new(), is_reported: false, is_polling: false }
     }
 
     /// Waits for a majority to confirm.
@@ -191,10 +213,10 @@ impl Drop for Settlement {
         let in_flight = if self.is_polling { Vec::new() } else { in_flight };
         for (node, behind) in failed {
             let owner = Arc::clone(&self.owner);
-            owner.engine.debts.open.fetch_add(1, Ordering::AcqRel);
+            let counted = owner.engine.count_debt();
             background().spawn(async move {
                 owner.send_until_confirmed(node, behind).await;
-                owner.close_one();
+                drop(counted);
             });
         }
         if !in_flight.is_empty() {
@@ -207,7 +229,6 @@ impl Drop for Settlement {
                 _ => background().spawn(rest),
             };
         }
-        self.owner.close_one();
     }
 }
 
@@ -249,13 +270,6 @@ impl Owner {
                 return reply;
             }
             sleep(pauses.next().unwrap_or(PAUSES.1)).await;
-        }
-    }
-
-    fn close_one(&self) {
-        let debts = &self.engine.debts;
-        if debts.open.fetch_sub(1, Ordering::AcqRel) == 1 {
-            debts.settled.notify_waiters();
         }
     }
 }

@@ -33,9 +33,8 @@ impl Script {
     }
 }
 
-/// What a new connection asks first: its number, the server's age and role; that it knows the scripts, and that nothing
-/// of the previous connection is carried out any more.
-pub(super) fn handshake(previous: Option<ConnectionId>) -> Pipeline {
+/// What a new connection asks first: its number, the server's age and role; and that the server knows the scripts.
+pub(super) fn handshake() -> Pipeline {
     let mut handshake = Pipeline::new();
     handshake.cmd("CLIENT").arg("ID");
     handshake.cmd("INFO").arg("server");
@@ -43,29 +42,26 @@ pub(super) fn handshake(previous: Option<ConnectionId>) -> Pipeline {
     for script in [&ACQUIRE, &EXTEND, &RELEASE] {
         handshake.cmd("SCRIPT").arg("LOAD").arg(script.code);
     }
-    if let Some(previous) = previous {
-        handshake.add_command(kill(previous));
-    }
     handshake
 }
 
 /// The answers to [`handshake`] that matter: number, `INFO server`, `INFO replication`.
-pub(super) fn read_handshake(answers: &[Value]) -> (Option<ConnectionId>, Option<(&Value, &Value)>) {
-    let id = match answers.first() {
-        Some(Value::Int(id)) => Some(ConnectionId(*id)),
+pub(super) fn read_handshake(answers: &[Value]) -> (Option<i64>, Option<(&Value, &Value)>) {
+    let number = match answers.first() {
+        Some(Value::Int(number)) => Some(*number),
         _ => None,
     };
     let info = match answers {
         [_, server, replication, ..] => Some((server, replication)),
         _ => None,
     };
-    (id, info)
+    (number, info)
 }
 
 /// Ends another connection at the server.
-pub(super) fn kill(ConnectionId(id): ConnectionId) -> Cmd {
+pub(super) fn kill(connection: ConnectionId) -> Cmd {
     let mut kill = Cmd::new();
-    kill.arg("CLIENT").arg("KILL").arg("ID").arg(id);
+    kill.arg("CLIENT").arg("KILL").arg("ID").arg(connection.number);
     kill
 }
 

@@ -4,6 +4,7 @@
 //! is one), so every runtime gets a connection of its own, and nothing hops between threads on the way to a lock.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -196,7 +197,8 @@ impl Links {
     fn link(&self) -> Arc<Link> {
         let runtime = Handle::current();
         let links = self.by_runtime.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(link) = links.get(&runtime.id()) {
+        // Its task may have ended with a panic, on a runtime without timers or sockets.
+        if let Some(link) = links.get(&runtime.id()).filter(|link| !link.events.is_closed()) {
             return Arc::clone(link);
         }
         drop(links);
@@ -222,12 +224,17 @@ impl Link {
         match state.wait_for(|state| !matches!(state, State::Connecting)).await.as_deref() {
             Ok(State::Up(live)) => Ok(live.clone()),
             Ok(State::Down(reason)) => Err(Arc::clone(reason)),
-            Ok(State::Connecting) | Err(_) => Err(Arc::from("its tokio runtime has ended")),
+            Ok(State::Connecting) | Err(_) => Err(Arc::from("the task that keeps the connection has ended")),
         }
     }
 }
 
 impl Live {
+    /// Whether the server is the one that this connection leads to.
+    pub(crate) fn is_to(&self, connection: ConnectionId) -> bool {
+        self.id.is_some_and(|id| id.server == connection.server)
+    }
+
     /// Tells that this connection answered with its end.
     pub(crate) fn note_broken(&self) {
         self.is_late.store(true, Ordering::Release);
@@ -235,6 +242,12 @@ impl Live {
             let _ = events.send(Event::Broken(self.generation));
         }
     }
+}
+
+fn hash_of(run_id: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    run_id.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Keeps one connection until nobody can use it any more: makes it, watches it, makes it anew.
@@ -324,17 +337,23 @@ impl Dial {
             }
             opened => opened?,
         };
-        let handshake = commands::handshake(previous);
+        let handshake = commands::handshake();
         let answers = connection.send_packed_commands(&handshake, 0, handshake.len()).await?;
         let now = clock::now();
         // Where the server's rules forbid one of these, locks work all the same: a script that is not loaded is
         // sent with its first use, and what an old connection carries ends with its TTL.
-        let (id, info) = commands::read_handshake(&answers);
+        let (number, info) = commands::read_handshake(&answers);
         let papers = info.and_then(|(server, replication)| identity::read(server, replication, now, self.longest_ttl));
         let papers = papers.unwrap_or_else(|| {
             tracing::warn!(node = %self.label, "the server does not tell its age (INFO), so a restart is not noticed");
             identity::unknown(now, self.longest_ttl)
         });
+        let server = hash_of(papers.run_id());
+        let id = number.map(|number| ConnectionId { number, server });
+        // What the previous connection still carries must not be carried out any more.
+        if let Some(previous) = previous.filter(|previous| previous.server == server) {
+            let _ = connection.send_packed_command(&commands::kill(previous)).await;
+        }
         Ok(Live {
             connection,
             id,

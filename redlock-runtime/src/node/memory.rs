@@ -166,7 +166,7 @@ impl Server {
                 Reply::Done
             }
             (Action::Extend { ttl }, Some(entry)) if entry.owner == command.owner => {
-                entry.expires = now + ttl;
+                entry.expires = entry.expires.max(now + ttl);
                 Reply::Done
             }
             (Action::Release { keep, .. }, Some(entry)) if entry.owner == command.owner => {

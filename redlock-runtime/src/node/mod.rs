@@ -176,9 +176,14 @@ pub(crate) enum Action {
     },
 }
 
-/// The number by which a server knows a connection.
+/// Which connection to which server: a server that restarts counts its connections from the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ConnectionId(pub(crate) i64);
+pub(crate) struct ConnectionId {
+    /// By which number the server knows it.
+    pub(crate) number: i64,
+    /// A hash of the server's `run_id`.
+    pub(crate) server: u64,
+}
 
 /// A node's answer.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -65,7 +65,9 @@ impl Node for RedisNode {
 
 /// Sends a command and reads its answer as a vote.
 async fn send(mut live: Live, command: &Command) -> Reply {
-    if let Action::Release { behind: Some(connection), .. } = command.action {
+    if let Action::Release { behind: Some(connection), .. } = command.action
+        && live.is_to(connection)
+    {
         // Without the right to kill, what the old connection still carries ends with its TTL.
         let _ = live.connection.send_packed_command(&commands::kill(connection)).await;
     }

@@ -17,7 +17,8 @@ use super::NodeSet;
 ///
 /// In a cluster that was just created every node is young, and nobody could ever lock. So young nodes do vote when all
 /// that can be reached are young. It follows what this rule does **not** protect from: a majority of the nodes that
-/// restarted within `longest_ttl` while no older node can be reached; and, because there is nobody else to ask, N = 1.
+/// were created or restarted within `longest_ttl` (and the second or two by which an age is misread) while no older node
+/// can be reached, which includes a restart in a cluster's first minutes; and, because there is nobody else to ask, N = 1.
 /// Nor does it see a node that forgot without restarting: `FLUSHALL`, or a failover to a replica that lagged behind.
 ///
 /// Extending and releasing compare the owner, and ask every node, however young: a key that is there with our value was

@@ -21,4 +21,4 @@ pub use quorum::Quorum;
 pub use retry::{Next, next_step};
 pub use rivals::Rivals;
 pub use round::{Ballot, Round, Verdict};
-pub use validity::{LONGEST_TTL, SHORTEST_TTL, drift, patience, renewal_due, valid_until};
+pub use validity::{LEAD, LONGEST_TTL, SHORTEST_TTL, drift, patience, renewal_due, valid_until};

@@ -17,6 +17,9 @@ pub fn valid_until(began: Instant, ttl: Duration) -> Instant {
     began + ttl.saturating_sub(drift(ttl))
 }
 
+/// The loss is told this long before the validity is over; a timer is up to a millisecond late.
+pub const LEAD: Duration = Duration::from_millis(2);
+
 /// The shortest TTL that leaves a validity worth the name.
 pub const SHORTEST_TTL: Duration = Duration::from_millis(10);
 

@@ -1,7 +1,11 @@
 -- KEYS[1] the lock's key; ARGV[1] the owner, ARGV[2] the TTL in milliseconds
--- 1 if the key is the owner's, -1 if there is none, else 0; never creates a key
+-- 1 if the key is the owner's, -1 if there is none, else 0; never creates a key and never shortens its life: an extension
+-- whose answer is lost must not leave a key that lives shorter than its owner believes
 local owner = redis.call('GET', KEYS[1])
 if owner == ARGV[1] then
-    return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+    if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[2]) then
+        redis.call('PEXPIRE', KEYS[1], ARGV[2])
+    end
+    return 1
 end
 return owner and 0 or -1
