@@ -319,3 +319,56 @@ async fn an_error_that_decides_says_what_the_nodes_said() {
     let source = std::error::Error::source(&error).unwrap().to_string();
     assert!(source.contains("OOM") && source.contains("WRONGTYPE"), "{source}");
 }
+
+#[test]
+fn a_guard_in_a_thread_local_is_released_when_its_thread_ends() {
+    thread_local! {
+        static HELD: std::cell::RefCell<Option<redlock_runtime::LockGuard>> = const { std::cell::RefCell::new(None) };
+    }
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    let request = long(&locks);
+    std::thread::spawn(move || {
+        // Made before tokio's own, and so destroyed behind them.
+        HELD.with(|held| held.replace(None));
+        let guard = request.acquire_blocking().unwrap();
+        HELD.with(|held| held.replace(Some(guard)));
+    })
+    .join()
+    .unwrap();
+    check_nothing_left(&servers);
+}
+
+#[tokio::test]
+async fn nothing_is_acquired_behind_a_shutdown() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    long(&locks).acquire().await.unwrap().release().await.unwrap();
+    servers[0].hang();
+    servers[1].hang();
+    let waiting = tokio::spawn(long(&locks).acquire());
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    locks.shutdown().await;
+    servers[0].resume();
+    servers[1].resume();
+    let acquired = waiting.await.unwrap();
+    assert!(matches!(acquired, Err(Error::ShutDown)), "{acquired:?}");
+    eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+}
+
+#[tokio::test]
+async fn a_lock_that_may_expire_sooner_is_still_kept_for_its_min_hold() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    let short = Duration::from_millis(200);
+    let request = locks.lock("x").ttl(short).renew(false).min_hold(Duration::from_secs(20));
+    let guard = request.acquire().await.unwrap();
+    tokio::time::sleep(short * 2).await;
+    guard.release().await.unwrap();
+    assert!(manager(&servers).lock("x").try_acquire().await.unwrap().is_none());
+    for (least, most) in [(Duration::MAX, None), (Duration::ZERO, Some(Duration::ZERO))] {
+        let request = locks.lock("y").min_hold(least);
+        let request = if let Some(most) = most { request.max_hold(most) } else { request };
+        assert!(matches!(request.acquire().await, Err(Error::Config { .. })));
+    }
+}

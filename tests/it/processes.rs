@@ -19,14 +19,13 @@ fn of_two_processes_started_together_one_runs_and_the_other_is_skipped() {
         if let Some(node) = down {
             servers[node].kill();
         }
-        let mut both = [0, 1].map(|_| holder(&servers, &["name=x", "timeout=-1"]));
-        let mut said = both.each_ref().map(Program::line);
-        said.sort();
-        assert_eq!(said, ["acquired", "skipped"]);
-        for program in &mut both {
-            program.tell("");
-        }
-        for program in both {
+        let both = [0, 1].map(|_| holder(&servers, &["name=x", "timeout=-1"]));
+        let mut heard = both.map(|program| (program.line(), program));
+        heard.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let [(first, mut holds), (second, skipped)] = heard;
+        assert_eq!([first, second], ["acquired", "skipped"]);
+        holds.tell("");
+        for program in [holds, skipped] {
             assert!(program.wait().status.success());
         }
         eventually("nothing is left", || servers.holding(&key("x")) == 0);

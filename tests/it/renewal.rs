@@ -180,3 +180,47 @@ fn a_crashed_holder_blocks_for_its_ttl_and_no_longer() {
     guard.release_blocking().unwrap();
     eventually("nothing is left", || server.probe().dbsize() == 0);
 }
+
+#[tokio::test]
+async fn an_extension_that_nobody_waits_for_never_shortens_the_lock() {
+    let servers = Servers::start(3);
+    let (locks, others) = (manager(&servers), manager(&servers));
+    let guard = locks.lock("x").renew(false).acquire().await.unwrap();
+    let short = Duration::from_millis(200);
+    // Polled once and dropped; then once to its end.
+    let _ = tokio::time::timeout(Duration::ZERO, guard.extend(short)).await;
+    guard.extend(short).await.unwrap();
+    tokio::time::sleep(short * 2).await;
+    assert!(guard.is_valid());
+    assert!(others.lock("x").try_acquire().await.unwrap().is_none());
+    guard.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn one_node_without_the_key_and_one_that_hangs_are_no_loss() {
+    let names = ["no-loss-1", "no-loss-2", "no-loss-3"];
+    let locks = LockManager::builder().nodes(names.map(|name| format!("memory://{name}"))).build().unwrap();
+    let nodes = names.map(redlock_runtime::testing::MemoryNode::named);
+    let guard = locks.lock("x").renew(false).acquire().await.unwrap();
+    nodes[0].flush();
+    nodes[1].fail("LOADING as the test wants");
+    let error = guard.extend(Duration::from_secs(60)).await.unwrap_err();
+    assert!(matches!(error, Error::QuorumUnreachable { .. }), "{error}");
+    assert!(guard.is_valid());
+    nodes[1].recover();
+    guard.extend(Duration::from_secs(60)).await.unwrap();
+    guard.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_extension_that_is_not_polled_to_its_end_does_not_stop_renewal() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    let guard = locks.lock("x").ttl(SHORT).acquire().await.unwrap();
+    let mut extension = Box::pin(guard.extend(SHORT));
+    let _ = futures::poll!(&mut extension);
+    tokio::time::sleep(SHORT * 3).await;
+    assert!(guard.is_valid());
+    drop(extension);
+    guard.release().await.unwrap();
+}
