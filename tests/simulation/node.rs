@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::clock::{Clock, MILLI, Micros, SECOND, length};
+use super::plan::Rules;
 
 /// What a command does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,19 +32,28 @@ pub(crate) struct Command {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Reply {
     Done,
-    NotOurs { remaining: Option<Duration> },
+    NotOurs {
+        /// Whose key it is, if there is one.
+        holder: Option<usize>,
+        /// How long that key lives.
+        remaining: Option<Duration>,
+    },
     /// It answered with an error.
     Error,
     /// It was not sent.
     NotSent,
     /// This connection ended first.
-    Unknown { connection: usize },
+    Unknown {
+        connection: usize,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Key {
-    /// Whose it is; `None` for one that a release kept.
-    pub(crate) owner: Option<usize>,
+    /// Whose it is.
+    pub(crate) owner: usize,
+    /// A release kept it for a while.
+    pub(crate) is_kept: bool,
     /// On the node's clock.
     expires: Micros,
 }
@@ -51,9 +61,13 @@ pub(crate) struct Key {
 /// One master.
 #[derive(Debug)]
 pub(crate) struct Node {
+    /// Its own clock.
     clock: Clock,
+    /// The lock's key, which may have expired.
     key: Option<Key>,
+    /// Whether it runs.
     pub(crate) is_up: bool,
+    /// Whether it runs and does nothing.
     pub(crate) is_hung: bool,
     /// When it started, in true time.
     pub(crate) born: Micros,
@@ -93,41 +107,42 @@ impl Node {
 
     pub(crate) fn acquire(&mut self, now: Micros, owner: usize, ttl: Micros) -> Reply {
         if let Some(key) = self.key(now) {
-            return Reply::NotOurs { remaining: Some(length(key.expires - self.clock.local(now))) };
+            let remaining = Some(length(key.expires - self.clock.local(now)));
+            return Reply::NotOurs { holder: Some(key.owner), remaining };
         }
-        self.key = Some(Key { owner: Some(owner), expires: self.expiry(now, ttl) });
+        self.key = Some(Key { owner, is_kept: false, expires: self.expiry(now, ttl) });
         Reply::Done
     }
 
-    pub(crate) fn extend(&mut self, now: Micros, owner: usize, ttl: Micros, only_lengthens: bool) -> Reply {
+    pub(crate) fn extend(&mut self, now: Micros, owner: usize, ttl: Micros, rules: Rules) -> Reply {
         let expires = self.expiry(now, ttl);
-        match self.owned(now, owner) {
+        match self.owned(now, owner, rules) {
             Some(key) => {
-                key.expires = if only_lengthens { key.expires.max(expires) } else { expires };
+                key.expires = if rules.extension_only_lengthens { key.expires.max(expires) } else { expires };
                 Reply::Done
             }
-            None => Reply::NotOurs { remaining: None },
+            None => Reply::NotOurs { holder: None, remaining: None },
         }
     }
 
-    pub(crate) fn release(&mut self, now: Micros, owner: usize, keep: Micros, keeps_owner: bool) -> Reply {
+    pub(crate) fn release(&mut self, now: Micros, owner: usize, keep: Micros, rules: Rules) -> Reply {
         let expires = self.expiry(now, keep);
-        match self.owned(now, owner) {
+        match self.owned(now, owner, rules) {
             Some(key) if keep > 0 => {
-                *key = Key { owner: key.owner.filter(|_| keeps_owner), expires };
+                *key = Key { owner, is_kept: true, expires };
                 Reply::Done
             }
             Some(_) => {
                 self.key = None;
                 Reply::Done
             }
-            None => Reply::NotOurs { remaining: None },
+            None => Reply::NotOurs { holder: None, remaining: None },
         }
     }
 
-    fn owned(&mut self, now: Micros, owner: usize) -> Option<&mut Key> {
+    fn owned(&mut self, now: Micros, owner: usize, rules: Rules) -> Option<&mut Key> {
         self.key(now)?;
-        self.key.as_mut().filter(|key| key.owner == Some(owner))
+        self.key.as_mut().filter(|key| key.owner == owner && !(key.is_kept && rules.kept_key_has_no_owner))
     }
 
     pub(crate) fn crash(&mut self) {

@@ -5,6 +5,7 @@ use super::random::Random;
 
 /// The rules of the protocol; each can be switched off, to see that the simulation notices.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(crate) struct Rules {
     /// A majority is counted over the configured nodes, not over those that can be reached.
     pub(crate) majority_of_configured: bool,
@@ -12,6 +13,11 @@ pub(crate) struct Rules {
     pub(crate) drift: bool,
     /// A release waits for the acquire of its owner on that node.
     pub(crate) release_behind_straggler: bool,
+    /// A release kills the connection on which its owner's acquire was cut off: it may still be travelling, and a
+    /// release on another connection could overtake it.
+    pub(crate) release_kills_cut_connection: bool,
+    /// An error in answer to an acquire means that the key may be set.
+    pub(crate) errors_may_have_set: bool,
     /// A node that restarted abstains.
     pub(crate) restart_abstention: bool,
     /// An extension never makes a key live shorter: it may be a late one, behind a longer one on another connection.
@@ -25,6 +31,8 @@ impl Rules {
         majority_of_configured: true,
         drift: true,
         release_behind_straggler: true,
+        release_kills_cut_connection: true,
+        errors_may_have_set: true,
         restart_abstention: true,
         extension_only_lengthens: true,
         kept_key_has_no_owner: true,
@@ -35,6 +43,7 @@ impl Rules {
 pub(crate) const HEALED: Micros = 1_500 * MILLI;
 /// The manager's `longest_ttl`; no acquisition or extension asks for more.
 pub(crate) const LONGEST_TTL: Micros = 1_500 * MILLI;
+
 /// Something that goes wrong.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fault {
@@ -42,8 +51,9 @@ pub(crate) enum Fault {
     Crash { node: usize, down: Micros },
     /// A node does nothing; what arrives is applied when it goes on.
     Hang { node: usize, lasting: Micros },
-    /// A connection is closed; what it carries to the node may or may not arrive.
-    Cut { client: usize, node: usize, lane: usize, is_delivered: bool },
+    /// A connection is closed, at once or right behind its next command; its commands may still
+    /// arrive.
+    Cut { client: usize, node: usize, lane: usize, is_next: bool, freight: Freight },
     /// What a connection carries from now on arrives late.
     Stall { client: usize, node: usize, lane: usize, lasting: Micros },
     /// What travels between the two is lost, and no connection can be made.
@@ -54,6 +64,15 @@ pub(crate) enum Fault {
     Cancel { client: usize },
     /// A process ends.
     Kill { client: usize },
+}
+
+/// What becomes of what a cut connection carries to its node.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Freight {
+    /// It never arrives.
+    Lost,
+    /// It arrives this much later, through a slow proxy.
+    Travels(Micros),
 }
 
 /// One acquisition that a client wishes for.
@@ -93,8 +112,8 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn draw(random: &mut Random) -> Self {
-        let nodes = random.pick(&[1, 2, 3, 3, 3, 3, 4, 5]);
-        let clients = random.pick(&[2, 2, 2, 3]);
+        let nodes = random.pick(&[1, 2, 3, 3, 3, 3, 4, 5, 5]);
+        let clients = random.pick(&[2, 2, 3]);
         let spare = (nodes - 1) / 2;
         let rate = |random: &mut Random| match random.index(3) {
             0 => WORST_RATE,
@@ -103,7 +122,7 @@ impl Plan {
         };
         let is_fresh_cluster = random.percent(10);
         let age = |random: &mut Random| if is_fresh_cluster { random.between(0, SECOND) } else { 100 * SECOND };
-        let mut faults: Vec<_> = (0..random.index(6))
+        let mut faults: Vec<_> = (0..random.index(12))
             .map(|_| (random.between(0, HEALED - 300 * MILLI), draw_fault(random, nodes, clients)))
             .collect();
         faults.sort_by_key(|(moment, _)| *moment);
@@ -127,7 +146,10 @@ fn draw_fault(random: &mut Random, nodes: usize, clients: usize) -> Fault {
     match random.index(12) {
         0..=2 => Fault::Crash { node, down: random.between(MILLI, 50 * MILLI) },
         3 => Fault::Hang { node, lasting },
-        4 => Fault::Cut { client, node, lane, is_delivered: random.percent(50) },
+        4 => {
+            let freight = if random.percent(50) { Freight::Travels(lasting / 15) } else { Freight::Lost };
+            Fault::Cut { client, node, lane, is_next: random.percent(70), freight }
+        }
         5 => Fault::Stall { client, node, lane, lasting },
         6..=7 => Fault::Partition { client, node, lasting },
         8..=9 => Fault::Pause { client, lasting: random.between(MILLI, 2_000 * MILLI) },
@@ -145,18 +167,22 @@ fn draw_fault(random: &mut Random, nodes: usize, clients: usize) -> Fault {
 fn draw_wishes(random: &mut Random) -> Vec<Wish> {
     (0..random.pick(&[1, 1, 2]))
         .map(|_| {
+            let longest_pause = random.pick(&[2, 300]) * MILLI;
+            let after = random.between(0, longest_pause);
             let ttl = random.between(200 * MILLI, LONGEST_TTL);
-            let body = random.between(0, 400 * MILLI) * random.pick(&[1, 1, 3]);
+            let body = random.between(0, 400 * MILLI);
+            let body = body * random.pick(&[1, 1, 3]);
+            let moment = random.between(0, body.max(1));
+            let extension = random.between(100 * MILLI, LONGEST_TTL);
+            let extension = random.percent(25).then_some((moment, extension));
             Wish {
-                after: random.between(0, random.pick(&[2, 300]) * MILLI),
+                after,
                 ttl,
                 limit: random.pick(&[None, None, None, Some(0), Some(200 * MILLI)]),
                 body,
                 is_renewed: random.percent(70),
-                min_hold: random.percent(15).then(|| random.between(0, 200 * MILLI)),
-                extension: random
-                    .percent(25)
-                    .then(|| (random.between(0, body.max(1)), random.between(100 * MILLI, LONGEST_TTL))),
+                min_hold: random.percent(25).then(|| random.between(0, 500 * MILLI)),
+                extension,
             }
         })
         .collect()

@@ -2,7 +2,7 @@
 
 use super::clock::Micros;
 
-/// SplitMix64: the same seed gives the same schedule on every machine.
+/// `SplitMix64`: the same seed gives the same schedule on every machine.
 // Source: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014.
 #[derive(Clone, Debug)]
 pub(crate) struct Random(u64);
