@@ -31,7 +31,9 @@ mod tests {
 
     fn check(owners: &[&str], expect: bool) {
         let mut rivals = Rivals::default();
-        owners.iter().for_each(|owner| rivals.note(&Arc::from(*owner)));
+        for owner in owners {
+            rivals.note(&Arc::from(*owner));
+        }
         assert_eq!(rivals.has_holder(Quorum::of(5).unwrap()), expect, "{owners:?}");
     }
 
