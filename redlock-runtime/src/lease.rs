@@ -210,8 +210,7 @@ impl Lease {
                 extended.leave();
                 Err(self.lost_error(self.lost_reason(clock::now()).unwrap_or(LostReason::Expired)))
             }
-            // One refusal beside a failure does not say that a majority has no such key.
-            Err(Lost { verdict: Verdict::Refused, refused, .. }) if refused >= self.engine.quorum().needed() => {
+            Err(Lost { verdict: Verdict::Refused, .. }) => {
                 self.lose(LostReason::Taken);
                 Err(self.lost_error(LostReason::Taken))
             }

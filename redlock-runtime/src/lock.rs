@@ -1,6 +1,7 @@
 use std::fmt;
+use std::mem;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::time::sleep;
 
@@ -135,15 +136,19 @@ impl LockRequest {
         unless_held_elsewhere(self.timeout(Timeout::Skip).acquire_blocking())
     }
 
-    async fn wait(self) -> Result<LockGuard, Error> {
-        let name = Name::parse(self.name.clone())?;
+    async fn wait(mut self) -> Result<LockGuard, Error> {
+        let name = Name::parse(mem::take(&mut self.name))?;
         if let Some(stats_name) = &self.stats_name {
             Name::parse(stats_name.clone())?;
         }
         let ttl = self.ttl.unwrap_or(self.shared.ttl);
         self.shared.check_ttl("ttl", ttl)?;
-        for (setting, time) in [("min_hold", self.min_hold), ("max_hold", self.max_hold)] {
-            check_hold(setting, time, &self.shared)?;
+        if let Some(least) = self.min_hold {
+            self.shared.check_ttl("min_hold", least.max(SHORTEST_TTL))?;
+        }
+        if let Some(most) = self.max_hold.filter(|most| *most < SHORTEST_TTL) {
+            let reason = format!("max_hold of {most:?} ends before it begins; use at least {SHORTEST_TTL:?}");
+            return Err(Error::Config { reason });
         }
         // Also if the holder crashes, the key stays for its least time.
         let asked_ttl = self.min_hold.map_or(ttl, |least| least.max(ttl));
@@ -192,8 +197,7 @@ impl LockRequest {
         }
         let engine = Arc::clone(&self.shared.engine);
         let (key, owner) = (Arc::clone(hold.key()), Arc::clone(hold.owner()));
-        let term: (Instant, Instant) = (began, valid_until);
-        let lease = Arc::new(Lease::new(engine, name, key, owner, ttl, term, self.max_hold));
+        let lease = Arc::new(Lease::new(engine, name, key, owner, ttl, (began, valid_until), self.max_hold));
         if self.renew {
             self.shared.renewals.start(&lease);
         }
@@ -207,21 +211,9 @@ impl fmt::Debug for LockRequest {
     }
 }
 
-/// A lock is held for at least as long as the shortest TTL; and a key lives no longer than the longest.
-fn check_hold(setting: &str, time: Option<Duration>, shared: &Shared) -> Result<(), Error> {
-    match time {
-        None | Some(Duration::ZERO) if setting == "min_hold" => Ok(()),
-        Some(time) if setting == "min_hold" => shared.check_ttl(setting, time.max(SHORTEST_TTL)),
-        Some(time) if time < SHORTEST_TTL => Err(Error::Config {
-            reason: format!("{setting} of {time:?} ends before it begins; use at least {SHORTEST_TTL:?}"),
-        }),
-        None | Some(_) => Ok(()),
-    }
-}
-
 /// One line in the log for each change, however often a waiter asks.
 fn note_change(name: &Name, lost: &Lost, is_unreachable: &mut bool) {
-    let was = std::mem::replace(is_unreachable, lost.verdict == Verdict::Unreachable);
+    let was = mem::replace(is_unreachable, lost.verdict == Verdict::Unreachable);
     let lock = name.as_str();
     match (was, *is_unreachable) {
         (false, true) => {

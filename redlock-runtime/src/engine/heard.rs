@@ -149,16 +149,16 @@ impl Heard {
         if is_split { Verdict::Split } else { verdict }
     }
 
+    /// The verdict on an extension or a release: nodes that never held the key refuse too, so only a majority of them
+    /// says that it is not this owner's.
+    pub(super) fn told_by_majority(&self, verdict: Verdict, quorum: Quorum) -> Verdict {
+        let is_told = self.round.refused().len() >= quorum.needed();
+        if verdict == Verdict::Refused && !is_told { Verdict::Unreachable } else { verdict }
+    }
+
     pub(super) fn into_lost(self, verdict: Verdict) -> Lost {
         let Self { round, failures, holder_remaining, misconfigured, .. } = self;
-        Lost {
-            verdict,
-            granted: round.granted().len(),
-            refused: round.refused().len(),
-            failures,
-            holder_remaining,
-            misconfigured,
-        }
+        Lost { verdict, granted: round.granted().len(), failures, holder_remaining, misconfigured }
     }
 }
 

@@ -56,8 +56,6 @@ pub(crate) struct Lost {
     pub(crate) verdict: Verdict,
     /// How many nodes granted.
     pub(crate) granted: usize,
-    /// How many nodes refused.
-    pub(crate) refused: usize,
     /// What the nodes that did not vote said.
     pub(crate) failures: NodeFailures,
     /// How long the holder's key lives, if nodes said so: the soonest moment at which asking again makes sense.
@@ -142,6 +140,7 @@ impl Engine {
             return Ok(Extended { valid_until: valid_until(began, ttl), missing, rest: in_flight });
         }
         poll_in_background(in_flight);
+        let verdict = heard.told_by_majority(verdict, self.quorum);
         Err(heard.into_lost(verdict))
     }
 

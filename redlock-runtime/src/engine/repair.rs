@@ -4,7 +4,6 @@
 //! Source: <https://github.com/go-redsync/redsync/issues/147>.
 
 use std::future::{Future, poll_fn};
-use std::mem;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -72,7 +71,7 @@ impl Engine {
             }
         });
         let is_over = listened.await;
-        poll_in_background(mem::take(&mut rest));
+        poll_in_background(rest);
         if is_over || missing.is_empty() || clock::now() >= valid_until {
             return Repairs::default();
         }

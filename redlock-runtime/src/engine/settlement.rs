@@ -134,12 +134,8 @@ impl Settlement {
             engine.hear(Voters::All, in_flight, engine.node_timeout, |node, reply| note(failed, *owed, node, reply));
         let (verdict, heard) = listen.await;
         *is_reported = true;
-        match verdict {
+        match heard.told_by_majority(verdict, engine.quorum) {
             Verdict::Won => Ok(()),
-            // Nodes that never held the key say so too; only a majority of them speaks for the lock.
-            Verdict::Refused if heard.round.refused().len() < engine.quorum.needed() => {
-                Err(heard.into_lost(Verdict::Unreachable))
-            }
             verdict => Err(heard.into_lost(verdict)),
         }
     }

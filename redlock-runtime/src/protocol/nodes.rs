@@ -50,12 +50,6 @@ impl NodeSet {
         Self(self.0 & !other.0)
     }
 
-    /// The nodes that are in both sets.
-    #[must_use]
-    pub const fn and(self, other: Self) -> Self {
-        Self(self.0 & other.0)
-    }
-
     /// The nodes, in the order of the configuration.
     pub fn iter(self) -> impl Iterator<Item = usize> {
         (0..Self::CAPACITY).filter(move |&node| self.contains(node))

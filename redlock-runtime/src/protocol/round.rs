@@ -105,10 +105,4 @@ impl Round {
     pub fn refused(&self) -> NodeSet {
         self.refused
     }
-
-    /// The nodes that did not vote.
-    #[must_use]
-    pub fn failed(&self) -> NodeSet {
-        self.failed
-    }
 }

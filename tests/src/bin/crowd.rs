@@ -28,7 +28,9 @@ async fn main() -> anyhow::Result<()> {
     let [tasks, seconds, ttl] = ["tasks", "seconds", "ttl_ms"].map(argument);
     let (tasks, ttl) = (tasks?, Duration::from_millis(ttl?));
     let until = monotonic_nanoseconds() + seconds? * 1_000_000_000;
-    let locks = LockManager::from_env()?;
+    let nodes = env::var("REDLOCK_NODES").context("`REDLOCK_NODES` is not set")?;
+    // A node that restarted abstains no longer than these locks can need.
+    let locks = LockManager::builder().nodes(nodes.split(',')).ttl(ttl).longest_ttl(ttl).build()?;
     let mut running: JoinSet<Seen> = (0..tasks).map(|task| want(locks.clone(), task, ttl, until)).collect();
     let mut all = Seen::default();
     while let Some(seen) = running.join_next().await {
