@@ -11,7 +11,7 @@ use crate::error::HeldElsewhere;
 use crate::guard::LockGuard;
 use crate::lease::Lease;
 use crate::name::Name;
-use crate::protocol::{Backoff, Next, SHORTEST_TTL, Verdict, next_step};
+use crate::protocol::{Backoff, Next, SHORTEST_TTL, Verdict, attempt_until, next_step};
 use crate::shared::Shared;
 use crate::{Error, Timeout, clock, entropy};
 
@@ -162,7 +162,8 @@ impl LockRequest {
             if self.shared.is_shut_down() {
                 return Err(Error::ShutDown);
             }
-            let lost = match engine.acquire(Arc::clone(&key), asked_ttl).await {
+            let until = attempt_until(began, clock::now(), self.timeout.limit(), engine.node_timeout());
+            let lost = match engine.acquire(Arc::clone(&key), asked_ttl, until).await {
                 // It was shut down meanwhile: dropping what was won releases it.
                 Ok(_) if self.shared.is_shut_down() => return Err(Error::ShutDown),
                 Ok(won) => return Ok(self.into_guard(name, ttl, won)),

@@ -1,6 +1,7 @@
 //! The one place of the harness that reads a clock.
 
-use std::time::Instant;
+use std::future::Future;
+use std::time::{Duration, Instant};
 
 /// Reads the monotonic clock: bounds of waiting and a proxy's delays are real time, whatever the code under test
 /// believes the time to be.
@@ -18,4 +19,12 @@ pub fn monotonic_nanoseconds() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     // The clock counts from the machine's start, so neither part is negative.
     u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
+}
+
+/// What a future gives, and how long it took by the clock of its runtime, which may be a paused one.
+#[expect(clippy::disallowed_methods, reason = "it measures what the product does from outside")]
+pub async fn timed<T>(future: impl Future<Output = T>) -> (T, Duration) {
+    let began = tokio::time::Instant::now();
+    let output = future.await;
+    (output, began.elapsed())
 }

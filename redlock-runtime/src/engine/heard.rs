@@ -81,10 +81,13 @@ impl Heard {
         }
     }
 
-    /// The time is over: whoever has not been reached by now cannot be.
-    pub(super) fn close(&mut self, voters: Voters, nodes: &[Arc<dyn Node>]) {
-        if voters == Voters::Electorate {
-            let _ = self.check_voters(nodes);
+    /// The time is over: whoever has not been reached by now cannot be, unless the caller's own time was short.
+    pub(super) fn close(&mut self, voters: Voters, nodes: &[Arc<dyn Node>], is_cut_short: bool) {
+        if voters == Voters::Electorate && self.check_voters(nodes) == Age::Unsettled && is_cut_short {
+            for node in self.round.granted().iter() {
+                self.round.strike(node);
+                self.failures.push(nodes[node].label(), "it is young, and there was no time to look for older nodes");
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::heard::{Heard, Voters};
 use super::repair::Repairs;
 use super::settlement::{Owner, Settlement};
-use super::{Engine, InFlight, Lost};
+use super::{Engine, InFlight, Lost, cut_short};
 use crate::background::background;
 use crate::entropy::fresh_owner;
 use crate::node::{Action, Command, Delivery, Reply};
@@ -67,7 +67,7 @@ impl Hold {
     }
 
     /// Asks every node for the lock.
-    pub(super) async fn ask_all(&mut self, ttl: Duration) -> (Verdict, Heard) {
+    pub(super) async fn ask_all(&mut self, ttl: Duration, until: Option<Instant>) -> (Verdict, Heard) {
         let command = Command::new(Action::Acquire { ttl }, &self.key, &self.owner);
         self.stragglers = self.engine.ask_each(&command);
         self.acquire = Some(command);
@@ -75,7 +75,8 @@ impl Hold {
             self.ledger.asked(asked.node);
         }
         let Self { engine, ledger, stragglers, .. } = self;
-        let heard = engine.hear(Voters::Electorate, stragglers, patience(engine.node_timeout(), ttl), |node, reply| {
+        let patience = patience(engine.node_timeout(), ttl);
+        let heard = engine.hear(Voters::Electorate, stragglers, patience, until, |node, reply| {
             // Nothing is released before the round is over, so nothing can be owed yet.
             let _ = ledger.ended(node, fate(reply));
         });
@@ -91,10 +92,12 @@ impl Hold {
             .collect();
     }
 
-    /// Gives a lost attempt back: returns when the nodes that granted it have confirmed, or their time is over.
-    pub(super) async fn give_back(mut self) {
+    /// Gives a lost attempt back: returns when the nodes that granted it have confirmed, or their time is over, or the
+    /// caller's (`until`).
+    pub(super) async fn give_back(mut self, until: Option<Instant>) {
         let owed = self.ledger.over();
-        self.start_release(owed).settle(owed).await;
+        let (patience, _) = cut_short(self.engine.node_timeout(), until);
+        self.start_release(owed).settle(owed, patience).await;
     }
 
     /// Releases the lock on every node; returns when a majority has confirmed, or no longer can.

@@ -93,26 +93,32 @@ impl Engine {
         &self.debts
     }
 
-    /// One attempt to acquire, with a fresh owner.
+    /// One attempt to acquire, with a fresh owner, which ends `until` a moment at the latest, also while connections are
+    /// being made.
     ///
-    /// A lost attempt is given back before this returns, by the nodes that granted it; by the others behind their
-    /// answer, in the background.
+    /// A lost attempt is given back before this returns, by the nodes that granted it, as far as there is time; by the
+    /// others behind their answer, in the background.
     ///
     /// # Cancel safety
     ///
     /// Dropped at any await, the attempt is given back in the background.
-    pub(crate) async fn acquire(self: &Arc<Self>, key: Arc<str>, ttl: Duration) -> Result<Won, Lost> {
+    pub(crate) async fn acquire(
+        self: &Arc<Self>,
+        key: Arc<str>,
+        ttl: Duration,
+        until: Option<Instant>,
+    ) -> Result<Won, Lost> {
         let began = clock::now();
         // From here on the hold answers for whatever the nodes do: it exists before the first command.
         let mut hold = Hold::new(Arc::clone(self), key);
-        let (verdict, heard) = hold.ask_all(ttl).await;
+        let (verdict, heard) = hold.ask_all(ttl, until).await;
         let valid_until = valid_until(began, ttl);
         // A grant that arrives with no validity left is not a grant.
         if verdict == Verdict::Won && heard.misconfigured.is_none() && clock::now() + LEAD < valid_until {
             hold.see_late_connections_through();
             return Ok(Won { hold, began, valid_until });
         }
-        hold.give_back().await;
+        hold.give_back(until).await;
         let verdict = match verdict {
             Verdict::Won => Verdict::Unreachable,
             lost => heard.told_apart(lost, self.quorum),
@@ -130,7 +136,7 @@ impl Engine {
         let command = Command::new(Action::Extend { ttl }, key, owner);
         let mut in_flight = self.ask_each(&command);
         let mut missing = NodeSet::default();
-        let listen = self.hear(Voters::All, &mut in_flight, patience(self.node_timeout, ttl), |node, reply| {
+        let listen = self.hear(Voters::All, &mut in_flight, patience(self.node_timeout, ttl), None, |node, reply| {
             if *reply == Reply::Missing {
                 missing.insert(node);
             }
@@ -149,17 +155,18 @@ impl Engine {
         self.nodes.iter().enumerate().map(ask).collect()
     }
 
-    /// Listens until no further vote can change the verdict, or the nodes' time is over. Replies that are still on
-    /// their way stay in `in_flight`.
+    /// Listens until no further vote can change the verdict, or the nodes' time is over, or the caller's (`until`).
+    /// Replies that are still on their way stay in `in_flight`.
     async fn hear(
         &self,
         voters: Voters,
         in_flight: &mut Vec<InFlight>,
         patience: Duration,
+        until: Option<Instant>,
         mut on_reply: impl FnMut(usize, &Reply),
     ) -> (Verdict, Heard) {
         let extra = in_flight.iter().map(|asked| asked.reply.extra_patience()).max().unwrap_or_default();
-        let patience = patience + extra;
+        let (patience, is_cut_short) = cut_short(patience + extra, until);
         let mut deadline = pin!(sleep(patience));
         let mut heard = Heard::nothing(self.quorum);
         let mut has_looked_again = false;
@@ -180,11 +187,14 @@ impl Engine {
             }
             for late in in_flight.iter() {
                 let voter = &self.nodes[late.node];
-                voter.overdue();
+                // A node is not late only because its caller is in a hurry.
+                if !is_cut_short {
+                    voter.overdue();
+                }
                 heard.round.record(late.node, Ballot::Failed);
                 heard.failures.push(voter.label(), format!("no answer within {patience:?}"));
             }
-            heard.close(voters, &self.nodes);
+            heard.close(voters, &self.nodes, is_cut_short);
             heard.round.verdict().map_or(Poll::Pending, Poll::Ready)
         });
         // A task that has used up its budget would be told that the connection takes nothing just now: the first poll
@@ -197,6 +207,14 @@ impl Engine {
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.labels()).finish()
+    }
+}
+
+/// How long to wait for nodes that have this long, and whether that is less because the caller's time ends before.
+fn cut_short(patience: Duration, until: Option<Instant>) -> (Duration, bool) {
+    match until.map(|moment| moment.saturating_duration_since(clock::now())) {
+        Some(left) if left < patience => (left, true),
+        Some(_) | None => (patience, false),
     }
 }
 

@@ -130,8 +130,8 @@ impl Settlement {
     pub(super) async fn confirm(mut self) -> Result<(), Lost> {
         let Self { owner, in_flight, owed, failed, is_reported, .. } = &mut self;
         let engine = &owner.engine;
-        let listen =
-            engine.hear(Voters::All, in_flight, engine.node_timeout, |node, reply| note(failed, *owed, node, reply));
+        let listen = engine
+            .hear(Voters::All, in_flight, engine.node_timeout, None, |node, reply| note(failed, *owed, node, reply));
         let (verdict, heard) = listen.await;
         *is_reported = true;
         match heard.told_by_majority(verdict, engine.quorum) {
@@ -140,10 +140,10 @@ impl Settlement {
         }
     }
 
-    /// Waits until each of `nodes` has answered, or its time is over.
-    pub(super) async fn settle(mut self, nodes: NodeSet) {
-        let Self { owner, in_flight, owed, failed, is_reported, .. } = &mut self;
-        let mut over = pin!(sleep(owner.engine.node_timeout));
+    /// Waits until each of `nodes` has answered, but no longer than this.
+    pub(super) async fn settle(mut self, nodes: NodeSet, patience: Duration) {
+        let Self { in_flight, owed, failed, is_reported, .. } = &mut self;
+        let mut over = pin!(sleep(patience));
         poll_fn(|cx| {
             poll_each(in_flight, cx, |node, reply| note(failed, *owed, node, &reply));
             let is_waiting = in_flight.iter().any(|asked| nodes.contains(asked.node));

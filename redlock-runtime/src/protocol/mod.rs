@@ -18,7 +18,7 @@ pub use electorate::{Electorate, Papers, Role, Standing};
 pub use ledger::{Fate, Ledger};
 pub use nodes::NodeSet;
 pub use quorum::Quorum;
-pub use retry::{Next, next_step};
+pub use retry::{Next, attempt_until, next_step};
 pub use rivals::Rivals;
 pub use round::{Ballot, Round, Verdict};
 pub use validity::{LEAD, LONGEST_TTL, SHORTEST_TTL, drift, patience, renewal_due, valid_until};
