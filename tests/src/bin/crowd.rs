@@ -1,30 +1,34 @@
 //! Some tasks that want a few locks again and again, and tell when each was held.
 //!
 //! `crowd tasks=8 seconds=60 ttl_ms=1000`, with the nodes in `REDLOCK_NODES`. At the end it prints a line
-//! `held NAME BEGIN END` for each time, in nanoseconds of the machine's monotonic clock, which all processes share:
-//! from before the body began to the last moment at which the guard said that the lock is held. Then
-//! `acquired N lost N longest_wait_ms N`.
+//! `held NAME BEGIN END ASKED TASK` for each time, in nanoseconds of the machine's monotonic clock, which all processes
+//! share: from before the body began to the last moment at which the guard said that the lock is held, and when the task
+//! asked for it. Then `acquired N lost N longest_wait_ms N`. Its log goes to stderr, each line behind its nanosecond.
 
-use std::env;
 use std::time::Duration;
+use std::{env, fmt, io};
 
 use anyhow::Context;
 use redlock_runtime::{LockGuard, LockManager};
 use redlock_tests::clock::monotonic_nanoseconds;
 use tokio::task::JoinSet;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
 
 /// How many names the tasks want; fewer than tasks, so that they meet.
 const NAMES: usize = 3;
 
 #[derive(Default)]
 struct Seen {
-    held: Vec<(String, u64, u64)>,
+    /// What is printed of each time.
+    held: Vec<String>,
     lost: usize,
     longest_wait: u64,
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
+    tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).with_timer(Monotonic).init();
     let [tasks, seconds, ttl] = ["tasks", "seconds", "ttl_ms"].map(argument);
     let (tasks, ttl) = (tasks?, Duration::from_millis(ttl?));
     let until = monotonic_nanoseconds() + seconds? * 1_000_000_000;
@@ -39,12 +43,21 @@ async fn main() -> anyhow::Result<()> {
         all.lost += seen.lost;
         all.longest_wait = all.longest_wait.max(seen.longest_wait);
     }
-    for (name, begin, end) in &all.held {
-        println!("held {name} {begin} {end}");
+    for held in &all.held {
+        println!("{held}");
     }
     println!("acquired {} lost {} longest_wait_ms {}", all.held.len(), all.lost, all.longest_wait / 1_000_000);
     locks.shutdown().await;
     Ok(())
+}
+
+/// The clock that the processes and their test share.
+struct Monotonic;
+
+impl FormatTime for Monotonic {
+    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        write!(writer, "{}", monotonic_nanoseconds())
+    }
 }
 
 fn argument(name: &str) -> anyhow::Result<u64> {
@@ -65,7 +78,7 @@ async fn want(locks: LockManager, task: u64, ttl: Duration, until: u64) -> Seen 
         seen.longest_wait = seen.longest_wait.max(monotonic_nanoseconds() - asked);
         let (begin, end) = hold(&guard, Duration::from_millis(1 + turn * 7 % 40)).await;
         seen.lost += usize::from(!guard.is_valid());
-        seen.held.push((name, begin, end));
+        seen.held.push(format!("held {name} {begin} {end} {asked} {task}"));
         match turn % 3 {
             0 => drop(guard),
             // Whether it can be confirmed depends on the nodes, and is not what is looked at here.
