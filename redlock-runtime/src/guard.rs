@@ -1,5 +1,8 @@
 use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -9,6 +12,7 @@ use crate::engine::Hold;
 use crate::error::LostReason;
 use crate::lease::Lease;
 use crate::protocol::Verdict;
+use crate::queue::Tenure;
 use crate::shared::Shared;
 use crate::{Error, clock};
 
@@ -24,13 +28,15 @@ pub struct LockGuard {
     /// Answers for the release; taken out by it. The mutex is never locked: it makes the guard `Sync`, which the
     /// replies that may still be on their way are not.
     hold: Mutex<Option<Hold>>,
+    /// Keeps the next in line of this process waiting; taken out with the hold.
+    tenure: Option<Tenure>,
     /// Renews the lock, and must live as long as it is held.
     shared: Arc<Shared>,
 }
 
 impl LockGuard {
-    pub(crate) fn new(lease: Arc<Lease>, hold: Hold, shared: Arc<Shared>) -> Self {
-        Self { lease, hold: Mutex::new(Some(hold)), shared }
+    pub(crate) fn new(lease: Arc<Lease>, hold: Hold, tenure: Tenure, shared: Arc<Shared>) -> Self {
+        Self { lease, hold: Mutex::new(Some(hold)), tenure: Some(tenure), shared }
     }
 
     /// The lock's name.
@@ -133,7 +139,17 @@ impl LockGuard {
         // Until here a drop of this future is a drop of the guard.
         let Some(mut hold) = self.take_hold() else { return Ok(()) };
         hold.add(self.lease.take_repairs());
-        match hold.release().await {
+        let mut releasing = pin!(hold.release());
+        // Polled once, it is on its way; what the next in line sends comes behind it.
+        let is_done = poll_fn(|cx| Poll::Ready(releasing.as_mut().poll(cx))).await;
+        if let Some(tenure) = &self.tenure {
+            tenure.hand_over();
+        }
+        let released = match is_done {
+            Poll::Ready(released) => released,
+            Poll::Pending => releasing.await,
+        };
+        match released {
             Ok(()) => Ok(()),
             Err(lost) if lost.verdict == Verdict::Refused => Err(Error::NotHeld { name: self.name().to_owned() }),
             Err(lost) => Err(lost.into_unreachable(&self.lease.name, &self.shared.engine)),
@@ -149,9 +165,9 @@ impl Drop for LockGuard {
     fn drop(&mut self) {
         self.lease.end_now();
         self.shared.renewals.stop(&self.lease);
-        // Dropping the hold, if it is still here, releases in the background.
         if let Some(mut hold) = self.take_hold() {
             hold.add(self.lease.take_repairs());
+            hold.release_in_background(self.tenure.take());
         }
     }
 }

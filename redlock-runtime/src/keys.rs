@@ -21,6 +21,12 @@ impl Keys {
         Self { lock_prefix: Arc::from(prefix) }
     }
 
+    /// Ours: the processes that wait for the lock with this key.
+    #[expect(clippy::unused_self, reason = "all keys are made here")]
+    pub(crate) fn contention(&self, lock: &str) -> String {
+        format!("redlock-waiting:{lock}")
+    }
+
     /// The key of a lock, on every node.
     pub(crate) fn lock(&self, name: &Name) -> String {
         format!("{}{}", self.lock_prefix, name.as_str())

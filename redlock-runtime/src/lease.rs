@@ -8,7 +8,7 @@ use tokio::sync::{Mutex as TurnMutex, Notify};
 use tokio::time::sleep_until;
 
 use crate::engine::{Engine, Extended, Lost, Repairs};
-use crate::error::LostReason;
+use crate::error::{LostReason, NodeFailures};
 use crate::name::Name;
 use crate::protocol::{LEAD, SHORTEST_TTL, Verdict, drift};
 use crate::renewal::Ticket;
@@ -119,6 +119,13 @@ impl Lease {
     pub(crate) fn lose(&self, reason: LostReason) {
         self.state().lose(&self.name, reason);
         self.lost.notify_waiters();
+    }
+
+    /// A majority of the nodes has granted the lock to somebody else.
+    pub(crate) fn lose_to_another(&self) {
+        if self.lost_reason(clock::now()).is_none() {
+            self.lose(LostReason::Taken);
+        }
     }
 
     /// Notes where it stands in the schedule of renewals; returns where it stood.
@@ -244,12 +251,14 @@ fn limited(valid_until: Instant, max_until: Option<Instant>) -> Instant {
 impl Lost {
     /// The error of a round that too few nodes voted in.
     pub(crate) fn into_unreachable(self, name: &Name, engine: &Engine) -> Error {
-        Error::QuorumUnreachable {
-            name: name.as_str().to_owned(),
-            granted: self.granted,
-            needed: engine.quorum().needed(),
-            nodes: engine.quorum().nodes(),
-            source: self.failures,
-        }
+        engine.unreachable(name, self.granted, self.failures)
+    }
+}
+
+impl Engine {
+    /// The error of a round in which `granted` nodes granted, and too few answered.
+    pub(crate) fn unreachable(&self, name: &Name, granted: usize, source: NodeFailures) -> Error {
+        let (needed, nodes) = (self.quorum().needed(), self.quorum().nodes());
+        Error::QuorumUnreachable { name: name.as_str().to_owned(), granted, needed, nodes, source }
     }
 }

@@ -48,7 +48,8 @@
 //! - `node`: one voter: `redis`, over `connection`, with `commands`; or `memory`.
 //! - `engine`: one round over all nodes. `engine/hold.rs` sends the release when a future is dropped, and
 //!   `engine/settlement.rs` sees it through. (Test: `tests/it/nothing_left.rs`.)
-//! - `lease`, `renewal`, `shared`, `guard`: a held lock, its extension, and who owns it.
+//! - `lease`, `renewal`: a held lock and its extension. `queue`: the line of those in this process who want one.
+//! - `shared`, `guard`: what all of them share, and who owns a held lock.
 //! - `lock`, `config`, `manager`: what users call.
 //! - `outcome`, `deadlock`, `call`, `drive`, `private`: what the attribute's expansion calls.
 
@@ -77,6 +78,8 @@ mod engine;
 mod lease;
 
 mod renewal;
+
+mod queue;
 
 mod shared;
 

@@ -1,22 +1,21 @@
 use std::fmt;
+use std::future::pending;
 use std::mem;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::time::sleep;
+use tokio::time::{sleep, sleep_until};
 
 use crate::background::{block_on, on_any_executor};
-use crate::engine::{Lost, Won};
+use crate::engine::{Lost, Plan, Won};
 use crate::error::HeldElsewhere;
 use crate::guard::LockGuard;
 use crate::lease::Lease;
 use crate::name::Name;
-use crate::protocol::{Backoff, Next, SHORTEST_TTL, Verdict, attempt_until, next_step};
+use crate::protocol::{Backoff, Next, SHORTEST_TTL, Verdict, next_step};
+use crate::queue::{Place, Reached, Tenure, Turn, Unreachable};
 use crate::shared::Shared;
 use crate::{Error, Timeout, clock, entropy};
-
-/// Pauses between attempts while somebody else holds the lock: the first, and the longest before jitter.
-const POLL: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
 
 /// A lock to be acquired: its name and how.
 ///
@@ -138,6 +137,16 @@ impl LockRequest {
 
     async fn wait(mut self) -> Result<LockGuard, Error> {
         let name = Name::parse(mem::take(&mut self.name))?;
+        let ttl = self.check()?;
+        let key: Arc<str> = self.shared.keys.lock(&name).into();
+        match self.timeout.limit() {
+            Some(Duration::ZERO) => self.ask_once(name, key, ttl).await,
+            limit => self.stand_in_line(name, key, ttl, limit).await,
+        }
+    }
+
+    /// Checks every setting; returns the TTL.
+    fn check(&self) -> Result<Duration, Error> {
         if let Some(stats_name) = &self.stats_name {
             Name::parse(stats_name.clone())?;
         }
@@ -150,49 +159,105 @@ impl LockRequest {
             let reason = format!("max_hold of {most:?} ends before it begins; use at least {SHORTEST_TTL:?}");
             return Err(Error::Config { reason });
         }
-        // Also if the holder crashes, the key stays for its least time.
-        let asked_ttl = self.min_hold.map_or(ttl, |least| least.max(ttl));
+        Ok(ttl)
+    }
 
+    /// One attempt, or more where one says nothing about the lock.
+    async fn ask_once(self, name: Name, key: Arc<str>, ttl: Duration) -> Result<LockGuard, Error> {
         let began = clock::now();
         let engine = &self.shared.engine;
-        let key: Arc<str> = self.shared.keys.lock(&name).into();
-        let mut pauses = None;
-        let mut is_unreachable = false;
+        let mut pauses = pauses();
+        loop {
+            match self.attempt(&key, ttl, None, Plan::ONCE).await? {
+                Ok(won) => {
+                    let tenure = |lease: &Arc<Lease>| self.shared.lines.settle(&key, lease);
+                    return Ok(self.guard(name, ttl, won, tenure));
+                }
+                Err(lost) => {
+                    let waited = clock::now().saturating_duration_since(began);
+                    let pause = pauses.next().unwrap_or(PAUSES.1);
+                    match next_step(lost.verdict, waited, pause, engine.node_timeout()) {
+                        Next::TryAgainAfter(pause) => sleep(pause).await,
+                        Next::GiveUp if lost.verdict == Verdict::Unreachable => {
+                            return Err(lost.into_unreachable(&name, engine));
+                        }
+                        Next::GiveUp => return Err(not_acquired(&name, waited)),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Attempts whenever the lock is believed to be free, until one is won or the time is over.
+    async fn stand_in_line(
+        self,
+        name: Name,
+        key: Arc<str>,
+        ttl: Duration,
+        limit: Option<Duration>,
+    ) -> Result<LockGuard, Error> {
+        let began = clock::now();
+        // A limit that no clock reaches is none.
+        let until = limit.and_then(|limit| began.checked_add(limit));
+        let mut pauses = pauses();
+        let mut place = self.shared.lines.join(&key);
+        let mut has_tried = false;
         loop {
             if self.shared.is_shut_down() {
                 return Err(Error::ShutDown);
             }
-            let until = attempt_until(began, clock::now(), self.timeout.limit(), engine.node_timeout());
-            let lost = match engine.acquire(Arc::clone(&key), asked_ttl, until).await {
-                // It was shut down meanwhile: dropping what was won releases it.
-                Ok(_) if self.shared.is_shut_down() => return Err(Error::ShutDown),
-                Ok(won) => return Ok(self.into_guard(name, ttl, won)),
-                Err(Lost { misconfigured: Some(reason), .. }) => return Err(Error::Config { reason }),
-                Err(lost) => lost,
-            };
-            note_change(&name, &lost, &mut is_unreachable);
-            let waited = clock::now().saturating_duration_since(began);
-            let pause =
-                pauses.get_or_insert_with(|| Backoff::new(POLL.0, POLL.1, entropy::seed())).next().unwrap_or(POLL.1);
-            let limit = self.timeout.limit();
-            match next_step(lost.verdict, limit, waited, pause, lost.holder_remaining, engine.node_timeout()) {
-                Next::TryAgainAfter(pause) => sleep(pause).await,
-                Next::GiveUp => return Err(self.given_up(&name, lost, waited)),
+            let now = clock::now();
+            if has_tried && until.is_some_and(|until| now >= until) {
+                return Err(match place.unreachable() {
+                    Some(Unreachable { granted, failures }) => self.shared.engine.unreachable(&name, granted, failures),
+                    None => not_acquired(&name, now.saturating_duration_since(began)),
+                });
             }
+            match place.next(now) {
+                Turn::Ask(plan) => match self.attempt(&key, ttl, until, plan).await? {
+                    Ok(won) => {
+                        let (is_wanted, took) = (won.is_wanted, clock::now().saturating_duration_since(won.began));
+                        return Ok(self.guard(name, ttl, won, |lease| place.won(lease, is_wanted, took)));
+                    }
+                    // The caller's time was over before the nodes' time was: that says nothing about the nodes.
+                    Err(lost) if has_tried && lost.was_cut_short => {}
+                    Err(lost) => {
+                        let before = place.lost(&lost, clock::now(), &mut pauses);
+                        note_change(&name, before, &lost);
+                    }
+                },
+                Turn::Wait(moment, tenant) => {
+                    let moment = moment.into_iter().chain(until).min();
+                    wait_for_news(&place, moment, tenant.as_deref()).await;
+                }
+            }
+            has_tried = true;
         }
     }
 
-    fn given_up(&self, name: &Name, lost: Lost, waited: Duration) -> Error {
-        match lost.verdict {
-            Verdict::Unreachable => lost.into_unreachable(name, &self.shared.engine),
-            Verdict::Refused | Verdict::Split | Verdict::Won => {
-                Error::NotAcquired { name: name.as_str().to_owned(), waited, source: HeldElsewhere }
-            }
+    /// One attempt: won, or not, or an error that no other attempt would mend.
+    async fn attempt(
+        &self,
+        key: &Arc<str>,
+        ttl: Duration,
+        until: Option<Instant>,
+        plan: Plan,
+    ) -> Result<Result<Won, Lost>, Error> {
+        if self.shared.is_shut_down() {
+            return Err(Error::ShutDown);
+        }
+        // Also if the holder crashes, the key stays for its least time.
+        let ttl = self.min_hold.map_or(ttl, |least| least.max(ttl));
+        match self.shared.engine.acquire(Arc::clone(key), ttl, until, plan).await {
+            // It was shut down meanwhile: dropping what was won releases it.
+            Ok(_) if self.shared.is_shut_down() => Err(Error::ShutDown),
+            Err(Lost { misconfigured: Some(reason), .. }) => Err(Error::Config { reason }),
+            attempted => Ok(attempted),
         }
     }
 
-    fn into_guard(self, name: Name, ttl: Duration, won: Won) -> LockGuard {
-        let Won { mut hold, began, valid_until } = won;
+    fn guard(&self, name: Name, ttl: Duration, won: Won, tenure: impl FnOnce(&Arc<Lease>) -> Tenure) -> LockGuard {
+        let Won { mut hold, began, valid_until, .. } = won;
         if let Some(moment) = self.min_hold.and_then(|least| began.checked_add(least)) {
             hold.keep_until(moment);
         }
@@ -202,8 +267,43 @@ impl LockRequest {
         if self.renew {
             self.shared.renewals.start(&lease);
         }
-        LockGuard::new(lease, hold, self.shared)
+        let tenure = tenure(&lease);
+        LockGuard::new(lease, hold, tenure, Arc::clone(&self.shared))
     }
+}
+
+/// Pauses where asking again at once would only repeat the same: the first, and the longest before jitter.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
+
+fn pauses() -> Backoff {
+    Backoff::new(PAUSES.0, PAUSES.1, entropy::seed())
+}
+
+/// Waits until the place is called, or the holder in this process loses the lock, or this moment.
+async fn wait_for_news(place: &Place, until: Option<Instant>, tenant: Option<&Lease>) {
+    let lost = async {
+        match tenant {
+            Some(lease) => {
+                lease.until_lost().await;
+            }
+            None => pending().await,
+        }
+    };
+    let over = async {
+        match until {
+            Some(moment) => sleep_until(moment.into()).await,
+            None => pending().await,
+        }
+    };
+    tokio::select! {
+        () = place.called() => {}
+        () = lost => {}
+        () = over => {}
+    }
+}
+
+fn not_acquired(name: &Name, waited: Duration) -> Error {
+    Error::NotAcquired { name: name.as_str().to_owned(), waited, source: HeldElsewhere }
 }
 
 impl fmt::Debug for LockRequest {
@@ -212,16 +312,17 @@ impl fmt::Debug for LockRequest {
     }
 }
 
-/// One line in the log for each change, however often a waiter asks.
-fn note_change(name: &Name, lost: &Lost, is_unreachable: &mut bool) {
-    let was = mem::replace(is_unreachable, lost.verdict == Verdict::Unreachable);
+/// One line in the log for each change, however often is asked.
+fn note_change(name: &Name, before: Reached, lost: &Lost) {
     let lock = name.as_str();
-    match (was, *is_unreachable) {
-        (false, true) => {
+    match (before, lost.verdict) {
+        (Reached::Enough, Verdict::Unreachable) => {
             tracing::warn!(lock, nodes = %lost.failures, "too few nodes can be reached; trying again");
         }
-        (true, false) => tracing::info!(lock, "enough nodes can be reached again"),
-        (true, true) | (false, false) => {}
+        (Reached::TooFew, Verdict::Refused | Verdict::Split) => {
+            tracing::info!(lock, "enough nodes can be reached again");
+        }
+        (Reached::Enough | Reached::TooFew, _) => {}
     }
 }
 

@@ -8,6 +8,7 @@ use crate::Error;
 use crate::engine::Engine;
 use crate::keys::Keys;
 use crate::protocol::{LONGEST_TTL, SHORTEST_TTL};
+use crate::queue::Lines;
 use crate::renewal::Renewals;
 
 /// The settings of a manager, its nodes, and the renewal of all locks that it holds.
@@ -20,6 +21,8 @@ pub(crate) struct Shared {
     pub(crate) ttl: Duration,
     /// No lock has a longer one.
     longest_ttl: Duration,
+    /// Those who hold or want a lock in this process.
+    pub(crate) lines: Arc<Lines>,
     /// The renewal of all held locks.
     pub(crate) renewals: Arc<Renewals>,
     /// Whether no more locks are acquired.
@@ -29,12 +32,15 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(engine: Arc<Engine>, keys: Keys, ttl: Duration, longest_ttl: Duration) -> Self {
         let (renewals, is_shut_down) = (Arc::default(), AtomicBool::new(false));
-        Self { engine, keys, ttl, longest_ttl, renewals, is_shut_down }
+        let lines = Lines::new(engine.quorum(), keys.clone());
+        engine.report_to(&lines);
+        Self { engine, keys, ttl, longest_ttl, lines, renewals, is_shut_down }
     }
 
     /// Acquires no more locks.
     pub(crate) fn shut_down(&self) {
         self.is_shut_down.store(true, Ordering::Release);
+        self.lines.call_all();
     }
 
     pub(crate) fn is_shut_down(&self) -> bool {

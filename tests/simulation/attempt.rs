@@ -279,7 +279,16 @@ impl World {
         let waited = self.clients[client].waiting_since.map_or(Duration::ZERO, |since| now - since);
         let pause = self.clients[client].pauses.next().expect("a backoff never ends");
         let grace = length(self.plan.node_timeout);
-        match next_step(verdict, limit, waited, pause, holder_remaining, grace) {
+        let next = match limit {
+            Some(Duration::ZERO) => next_step(verdict, waited, pause, grace),
+            Some(limit) if waited >= limit => Next::GiveUp,
+            // There is nothing to be had before the holder's key is gone.
+            limit => {
+                let left = limit.map(|limit| limit - waited);
+                Next::TryAgainAfter([holder_remaining, left].into_iter().flatten().fold(pause, Duration::min))
+            }
+        };
+        match next {
             Next::TryAgainAfter(pause) => {
                 self.enter(client, Life::Waiting);
                 let life = self.clients[client].life_number;

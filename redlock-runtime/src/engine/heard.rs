@@ -1,11 +1,11 @@
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{InFlight, Lost};
 use crate::clock;
 use crate::error::NodeFailures;
 use crate::node::{Known, Node, Reply};
-use crate::protocol::{Ballot, Electorate, NodeSet, Quorum, Rivals, Round, Standing, Verdict};
+use crate::protocol::{Ballot, Electorate, NodeSet, Quorum, Rivals, Round, Seen, Standing, Verdict};
 
 /// Whose votes count in a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,21 +22,30 @@ pub(super) struct Heard {
     pub(super) round: Round,
     /// What the nodes that did not vote said.
     pub(super) failures: NodeFailures,
-    /// The shortest remaining time of another owner's key.
-    holder_remaining: Option<Duration>,
+    /// Until when another owner's key lives, where a node refused for it.
+    held: Vec<(usize, Option<Instant>)>,
     /// For whom nodes refused.
     rivals: Rivals,
+    /// Whether a node that granted the lock said that another process waits for it.
+    pub(super) is_wanted: bool,
+    /// See [`Lost::was_cut_short`].
+    pub(super) was_cut_short: bool,
     /// See [`Lost::misconfigured`].
     pub(super) misconfigured: Option<String>,
 }
+
+/// The precision with which Redis expires keys.
+const EXPIRY_PRECISION: Duration = Duration::from_millis(1);
 
 impl Heard {
     pub(super) fn nothing(quorum: Quorum) -> Self {
         Self {
             round: Round::new(quorum),
             failures: NodeFailures::default(),
-            holder_remaining: None,
+            held: Vec::new(),
             rivals: Rivals::default(),
+            is_wanted: false,
+            was_cut_short: false,
             misconfigured: None,
         }
     }
@@ -45,14 +54,16 @@ impl Heard {
     pub(super) fn note(&mut self, node: usize, label: &str, reply: Reply) {
         let ballot = match reply {
             Reply::Done => Ballot::Granted,
+            Reply::DoneAndWanted => {
+                self.is_wanted = true;
+                Ballot::Granted
+            }
             Reply::NotOurs { owner, remaining } => {
                 if let Some(owner) = owner {
                     self.rivals.note(&owner);
                 }
-                self.holder_remaining = match (self.holder_remaining, remaining) {
-                    (Some(known), Some(new)) => Some(known.min(new)),
-                    (known, new) => known.or(new),
-                };
+                let expires = remaining.map(|remaining| clock::now() + remaining + EXPIRY_PRECISION);
+                self.held.push((node, expires));
                 Ballot::Refused
             }
             Reply::Missing => Ballot::Refused,
@@ -160,8 +171,12 @@ impl Heard {
     }
 
     pub(super) fn into_lost(self, verdict: Verdict) -> Lost {
-        let Self { round, failures, holder_remaining, misconfigured, .. } = self;
-        Lost { verdict, granted: round.granted().len(), failures, holder_remaining, misconfigured }
+        let Self { round, failures, held, was_cut_short, misconfigured, .. } = self;
+        let given_back = round.granted().iter().map(|node| (node, Seen::GivenBack));
+        let silent = round.failed().iter().map(|node| (node, Seen::Unknown));
+        let held = held.into_iter().map(|(node, expires)| (node, Seen::Held(expires)));
+        let seen = given_back.chain(silent).chain(held).collect();
+        Lost { verdict, granted: round.granted().len(), failures, was_cut_short, seen, misconfigured }
     }
 }
 

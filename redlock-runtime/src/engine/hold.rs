@@ -1,15 +1,20 @@
+use std::future::{Future, poll_fn};
 use std::mem;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::heard::{Heard, Voters};
 use super::repair::Repairs;
 use super::settlement::{Owner, Settlement};
-use super::{Engine, InFlight, Lost, cut_short};
+use super::{Engine, InFlight, Lost, Plan, cut_short, poll_each};
 use crate::background::background;
 use crate::entropy::fresh_owner;
 use crate::node::{Action, Command, Delivery, Reply};
-use crate::protocol::{Fate, Ledger, NodeSet, Verdict, patience};
+use tokio::time::sleep;
+
+use crate::protocol::{Approach, Fate, Ledger, NodeSet, Verdict, patience};
 
 /// One owner of one key on all nodes, from before its first command until the last node has confirmed its release.
 ///
@@ -66,21 +71,58 @@ impl Hold {
         self.keep_until = Some(moment);
     }
 
-    /// Asks every node for the lock.
-    pub(super) async fn ask_all(&mut self, ttl: Duration, until: Option<Instant>) -> (Verdict, Heard) {
-        let command = Command::new(Action::Acquire { ttl }, &self.key, &self.owner);
-        self.stragglers = self.engine.ask_each(&command);
-        self.acquire = Some(command);
-        for asked in &self.stragglers {
-            self.ledger.asked(asked.node);
-        }
-        let Self { engine, ledger, stragglers, .. } = self;
+    /// Asks the nodes for the lock.
+    pub(super) async fn ask(&mut self, ttl: Duration, until: Option<Instant>, plan: Plan) -> (Verdict, Heard) {
+        let Plan { approach, is_watched, contention } = plan;
+        let command = Command::acquire(Action::Acquire { ttl, is_watched }, &self.key, &self.owner, contention);
+        self.acquire = Some(Arc::clone(&command));
+        let engine = Arc::clone(&self.engine);
         let patience = patience(engine.node_timeout(), ttl);
-        let heard = engine.hear(Voters::Electorate, stragglers, patience, until, |node, reply| {
+        let mut heard = Heard::nothing(engine.quorum());
+        let first = match approach {
+            Approach::OneFirst => engine.first_for(&self.key),
+            Approach::AllAtOnce => None,
+        };
+        if let Some(first) = first {
+            self.send([first], &command);
+            self.hear_first(&mut heard, cut_short(patience, until).0).await;
+            if !heard.round.granted().contains(first) {
+                let is_refused = heard.round.refused().contains(first);
+                return (if is_refused { Verdict::Refused } else { Verdict::Unreachable }, heard);
+            }
+        }
+        self.send((0..engine.quorum().nodes()).filter(|node| Some(*node) != first), &command);
+        let Self { ledger, stragglers, .. } = self;
+        let verdict = engine.hear_on(&mut heard, Voters::Electorate, stragglers, patience, until, |node, reply| {
             // Nothing is released before the round is over, so nothing can be owed yet.
             let _ = ledger.ended(node, fate(reply));
         });
-        heard.await
+        let verdict = verdict.await;
+        (verdict, heard)
+    }
+
+    fn send(&mut self, nodes: impl IntoIterator<Item = usize>, command: &Arc<Command>) {
+        for node in nodes {
+            self.ledger.asked(node);
+            self.stragglers.push(self.engine.ask(node, command));
+        }
+    }
+
+    /// Listens to the only node that was asked.
+    async fn hear_first(&mut self, heard: &mut Heard, patience: Duration) {
+        let Self { engine, ledger, stragglers, .. } = self;
+        let mut late = pin!(sleep(patience));
+        let listen = poll_fn(|cx| {
+            poll_each(stragglers, cx, |node, reply| {
+                let _ = ledger.ended(node, fate(&reply));
+                heard.note(node, engine.nodes[node].label(), reply);
+            });
+            if stragglers.is_empty() { Poll::Ready(()) } else { late.as_mut().poll(cx) }
+        });
+        tokio::task::unconstrained(listen).await;
+        for asked in stragglers.iter() {
+            engine.nodes[asked.node].overdue();
+        }
     }
 
     /// Lets the nodes whose connection is still being made grant the lock once it is there. What was sent already needs
@@ -111,6 +153,36 @@ impl Hold {
         self.start_release(all).confirm().await
     }
 
+    /// Releases the lock on every node in the background; drops `afterwards` when a majority has confirmed, or no longer
+    /// can.
+    pub(crate) fn release_in_background(mut self, afterwards: impl Send + 'static) {
+        let hold = self.take_over();
+        // Counted before it starts: whoever waits for releases must not miss it.
+        let counted = self.engine.count_debt();
+        // Nothing but a spawn happens here: the thread may be one that is ending, without its thread-locals.
+        background().spawn(async move {
+            // Whatever comes of it is seen through by itself.
+            let _ = hold.release().await;
+            drop((afterwards, counted));
+        });
+    }
+
+    /// All that it answers for; this one answers for nothing any more.
+    fn take_over(&mut self) -> Self {
+        if let Some(acquire) = self.acquire.take() {
+            acquire.recall();
+        }
+        Self {
+            engine: Arc::clone(&self.engine),
+            key: Arc::clone(&self.key),
+            owner: Arc::clone(&self.owner),
+            ledger: self.ledger,
+            stragglers: mem::take(&mut self.stragglers),
+            acquire: None,
+            keep_until: self.keep_until,
+        }
+    }
+
     /// Prepares every request that is owed: at once to `nodes`, behind their stragglers to the others.
     fn start_release(&mut self, nodes: NodeSet) -> Settlement {
         if let Some(acquire) = self.acquire.take() {
@@ -131,20 +203,11 @@ impl Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         // After a release or a giving back nothing is left here: the settlement answers for it.
-        let Some(acquire) = self.acquire.take() else { return };
-        acquire.recall();
-        let mut hold = Self {
-            engine: Arc::clone(&self.engine),
-            key: Arc::clone(&self.key),
-            owner: Arc::clone(&self.owner),
-            ledger: self.ledger,
-            stragglers: mem::take(&mut self.stragglers),
-            acquire: None,
-            keep_until: self.keep_until,
-        };
-        // Counted before it starts: whoever waits for releases must not miss it.
+        if self.acquire.is_none() {
+            return;
+        }
+        let mut hold = self.take_over();
         let counted = self.engine.count_debt();
-        // Nothing but a spawn happens here: the thread may be one that is ending, without its thread-locals.
         background().spawn(async move {
             let owed = hold.ledger.over();
             drop(hold.start_release(owed));
@@ -156,7 +219,7 @@ impl Drop for Hold {
 /// What a reply to an acquire says about the key.
 pub(super) fn fate(reply: &Reply) -> Fate {
     match reply {
-        Reply::Done => Fate::Set,
+        Reply::Done | Reply::DoneAndWanted => Fate::Set,
         Reply::NotOurs { .. } | Reply::Missing => Fate::NotSet,
         Reply::Failed(failure) => match failure.delivery {
             Delivery::NotSent => Fate::NotSet,

@@ -24,8 +24,8 @@ pub(crate) use self::repair::{Extended, Repairs};
 pub(crate) use self::settlement::Debts;
 use crate::clock;
 use crate::error::NodeFailures;
-use crate::node::{Action, Command, Node, PendingReply, Reply};
-use crate::protocol::{Ballot, LEAD, NodeSet, Quorum, Verdict, patience, valid_until};
+use crate::node::{Action, Changes, Command, Contention, Known, Listener, Node, PendingReply, Reply};
+use crate::protocol::{Approach, Ballot, LEAD, NodeSet, Quorum, Seen, Verdict, patience, valid_until};
 
 /// The configured nodes.
 pub(crate) struct Engine {
@@ -47,6 +47,24 @@ pub(crate) struct Won {
     pub(crate) began: Instant,
     /// Until when the lock counts as held.
     pub(crate) valid_until: Instant,
+    /// Whether another process was seen to wait for it.
+    pub(crate) is_wanted: bool,
+}
+
+/// How an attempt to acquire is made.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// In which order the nodes are asked.
+    pub(crate) approach: Approach,
+    /// Whether the nodes that refuse report the next change of the key.
+    pub(crate) is_watched: bool,
+    /// Where those who wait for the key are noted, if the caller is one of them.
+    pub(crate) contention: Option<Contention>,
+}
+
+impl Plan {
+    /// One attempt of somebody who does not wait.
+    pub(crate) const ONCE: Self = Self { approach: Approach::AllAtOnce, is_watched: false, contention: None };
 }
 
 /// A round that was not won.
@@ -58,8 +76,10 @@ pub(crate) struct Lost {
     pub(crate) granted: usize,
     /// What the nodes that did not vote said.
     pub(crate) failures: NodeFailures,
-    /// How long the holder's key lives, if nodes said so: the soonest moment at which asking again makes sense.
-    pub(crate) holder_remaining: Option<Duration>,
+    /// Whether nodes did not answer because the caller's time was over before theirs.
+    pub(crate) was_cut_short: bool,
+    /// What was learnt about the nodes that were asked.
+    pub(crate) seen: Vec<(usize, Seen)>,
     /// What is wrong with the nodes as they were configured, if something is.
     pub(crate) misconfigured: Option<String>,
 }
@@ -107,16 +127,17 @@ impl Engine {
         key: Arc<str>,
         ttl: Duration,
         until: Option<Instant>,
+        plan: Plan,
     ) -> Result<Won, Lost> {
         let began = clock::now();
         // From here on the hold answers for whatever the nodes do: it exists before the first command.
         let mut hold = Hold::new(Arc::clone(self), key);
-        let (verdict, heard) = hold.ask_all(ttl, until).await;
+        let (verdict, heard) = hold.ask(ttl, until, plan).await;
         let valid_until = valid_until(began, ttl);
         // A grant that arrives with no validity left is not a grant.
         if verdict == Verdict::Won && heard.misconfigured.is_none() && clock::now() + LEAD < valid_until {
             hold.see_late_connections_through();
-            return Ok(Won { hold, began, valid_until });
+            return Ok(Won { hold, began, valid_until, is_wanted: heard.is_wanted });
         }
         hold.give_back(until).await;
         let verdict = match verdict {
@@ -150,9 +171,27 @@ impl Engine {
         Err(heard.into_lost(verdict))
     }
 
+    /// Passes on which keys have changed on which nodes.
+    pub(crate) fn report_to(&self, listener: &Arc<impl Listener + 'static>) {
+        for (node, voter) in self.nodes.iter().enumerate() {
+            voter.report_to(Changes::new(node, Arc::clone(listener) as Arc<dyn Listener>));
+        }
+    }
+
     fn ask_each(&self, command: &Arc<Command>) -> Vec<InFlight> {
-        let ask = |(node, voter): (usize, &Arc<dyn Node>)| InFlight { node, reply: voter.ask(Arc::clone(command)) };
-        self.nodes.iter().enumerate().map(ask).collect()
+        (0..self.nodes.len()).map(|node| self.ask(node, command)).collect()
+    }
+
+    fn ask(&self, node: usize, command: &Arc<Command>) -> InFlight {
+        InFlight { node, reply: self.nodes[node].ask(Arc::clone(command)) }
+    }
+
+    /// The node that everybody asks first who wants this key and can reach the same nodes: the first connected one, from
+    /// a position that the key says, so that not all locks begin at the same node.
+    fn first_for(&self, key: &str) -> Option<usize> {
+        let start = usize::from(key.bytes().fold(0_u8, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte)));
+        let mut nodes = (0..self.nodes.len()).map(|node| (start + node) % self.nodes.len());
+        nodes.find(|node| matches!(self.nodes[*node].known(), Known::Papers(_)))
     }
 
     /// Listens until no further vote can change the verdict, or the nodes' time is over, or the caller's (`until`).
@@ -163,12 +202,26 @@ impl Engine {
         in_flight: &mut Vec<InFlight>,
         patience: Duration,
         until: Option<Instant>,
-        mut on_reply: impl FnMut(usize, &Reply),
+        on_reply: impl FnMut(usize, &Reply),
     ) -> (Verdict, Heard) {
+        let mut heard = Heard::nothing(self.quorum);
+        let verdict = self.hear_on(&mut heard, voters, in_flight, patience, until, on_reply).await;
+        (verdict, heard)
+    }
+
+    /// [`Self::hear`] of a round in which something has been heard already.
+    async fn hear_on(
+        &self,
+        heard: &mut Heard,
+        voters: Voters,
+        in_flight: &mut Vec<InFlight>,
+        patience: Duration,
+        until: Option<Instant>,
+        mut on_reply: impl FnMut(usize, &Reply),
+    ) -> Verdict {
         let extra = in_flight.iter().map(|asked| asked.reply.extra_patience()).max().unwrap_or_default();
         let (patience, is_cut_short) = cut_short(patience + extra, until);
         let mut deadline = pin!(sleep(patience));
-        let mut heard = Heard::nothing(self.quorum);
         let mut has_looked_again = false;
         let listen = poll_fn(|cx| {
             // All of them before the verdict is asked for: a request that was never polled is never sent.
@@ -194,13 +247,13 @@ impl Engine {
                 heard.round.record(late.node, Ballot::Failed);
                 heard.failures.push(voter.label(), format!("no answer within {patience:?}"));
             }
+            heard.was_cut_short = is_cut_short;
             heard.close(voters, &self.nodes, is_cut_short);
             heard.round.verdict().map_or(Poll::Pending, Poll::Ready)
         });
         // A task that has used up its budget would be told that the connection takes nothing just now: the first poll
         // would not send.
-        let verdict = tokio::task::unconstrained(listen).await;
-        (verdict, heard)
+        tokio::task::unconstrained(listen).await
     }
 }
 

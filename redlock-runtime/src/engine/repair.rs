@@ -76,7 +76,7 @@ impl Engine {
             return Repairs::default();
         }
 
-        let command = Command::new(Action::Acquire { ttl }, key, owner);
+        let command = Command::new(Action::Acquire { ttl, is_watched: false }, key, owner);
         let ask = |node| InFlight { node, reply: self.nodes[node].ask(Arc::clone(&command)) };
         let mut repairs = Repairs { set: NodeSet::default(), asked: missing.iter().map(ask).collect() };
         listen(&mut repairs.asked, patience, over, |node, reply| {

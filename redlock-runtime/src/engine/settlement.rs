@@ -293,6 +293,6 @@ fn connection_of(reply: &Reply) -> Option<ConnectionId> {
             Delivery::Unknown(connection) => connection,
             Delivery::NotSent | Delivery::Answered => None,
         },
-        Reply::Done | Reply::NotOurs { .. } | Reply::Missing => None,
+        Reply::Done | Reply::DoneAndWanted | Reply::NotOurs { .. } | Reply::Missing => None,
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use redis::{Cmd, Pipeline, Value};
 
-use super::{Action, Command, ConnectionId};
+use super::{Action, Command, ConnectionId, Contention};
 
 static ACQUIRE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/acquire.lua")));
 static EXTEND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/extend.lua")));
@@ -33,20 +33,31 @@ impl Script {
     }
 }
 
-/// What a new connection asks first: its number, the server's age and role; and that the server knows the scripts.
+/// What a new connection asks first: its number, the server's age and role; that the server reports changes of the keys
+/// it is asked to, and knows the scripts.
 pub(super) fn handshake() -> Pipeline {
     let mut handshake = Pipeline::new();
     handshake.cmd("CLIENT").arg("ID");
     handshake.cmd("INFO").arg("server");
     handshake.cmd("INFO").arg("replication");
+    handshake.cmd("CLIENT").arg("TRACKING").arg("ON").arg("OPTIN");
     for script in [&ACQUIRE, &EXTEND, &RELEASE] {
         handshake.cmd("SCRIPT").arg("LOAD").arg(script.code);
     }
     handshake
 }
 
-/// The answers to [`handshake`] that matter: number, `INFO server`, `INFO replication`.
-pub(super) fn read_handshake(answers: &[Value]) -> (Option<i64>, Option<(&Value, &Value)>) {
+/// The answers to [`handshake`] that matter.
+pub(super) struct Introduction<'a> {
+    /// By which number the server knows the connection, if it told.
+    pub(super) number: Option<i64>,
+    /// `INFO server` and `INFO replication`.
+    pub(super) info: Option<(&'a Value, &'a Value)>,
+    /// Whether it reports changes.
+    pub(super) reports_changes: bool,
+}
+
+pub(super) fn read_handshake(answers: &[Value]) -> Introduction<'_> {
     let number = match answers.first() {
         Some(Value::Int(number)) => Some(*number),
         _ => None,
@@ -55,7 +66,8 @@ pub(super) fn read_handshake(answers: &[Value]) -> (Option<i64>, Option<(&Value,
         [_, server, replication, ..] => Some((server, replication)),
         _ => None,
     };
-    (number, info)
+    let reports_changes = matches!(answers.get(3), Some(Value::Okay));
+    Introduction { number, info, reports_changes }
 }
 
 /// Ends another connection at the server.
@@ -82,14 +94,28 @@ pub(super) fn evaluate_unknown(command: &Command) -> Cmd {
     evaluate("EVAL", Script::of(command.action).code, command)
 }
 
+/// Asks the server to report the next change of the keys that the next command reads.
+pub(super) fn watched(command: Cmd) -> Pipeline {
+    let mut watched = Pipeline::with_capacity(2);
+    watched.cmd("CLIENT").arg("CACHING").arg("YES");
+    watched.add_command(command);
+    watched
+}
+
 fn evaluate(verb: &str, script: &str, command: &Command) -> Cmd {
     const ROOM_FOR_THE_SCRIPT_AND_A_USUAL_NAME: usize = 256;
     let time = match command.action {
-        Action::Acquire { ttl } | Action::Extend { ttl } => ttl,
+        Action::Acquire { ttl, .. } | Action::Extend { ttl } => ttl,
         Action::Release { keep, .. } => keep,
     };
     let mut cmd = Cmd::with_capacity(6, ROOM_FOR_THE_SCRIPT_AND_A_USUAL_NAME);
-    cmd.arg(verb).arg(script).arg(1).arg(&*command.key).arg(&*command.owner).arg(whole_milliseconds(time));
+    cmd.arg(verb).arg(script);
+    match &command.contention {
+        None => cmd.arg(1).arg(&*command.key).arg(&*command.owner).arg(whole_milliseconds(time)),
+        Some(Contention { key, process }) => {
+            cmd.arg(2).arg(&*command.key).arg(&**key).arg(&*command.owner).arg(whole_milliseconds(time)).arg(&**process)
+        }
+    };
     cmd
 }
 

@@ -10,13 +10,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, ErrorKind, ProtocolVersion, PushKind, RedisError};
+use redis::{AsyncConnectionConfig, Client, ErrorKind, ProtocolVersion, PushKind, RedisError, Value};
 use tokio::runtime::{Handle, Id};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, sleep_until, timeout};
 
-use super::ConnectionId;
-use super::{Known, commands, identity};
+use super::commands::Introduction;
+use super::{Changes, ConnectionId, Known, commands, identity};
 use crate::clock;
 use crate::protocol::{Backoff, Papers};
 
@@ -56,6 +56,8 @@ pub(crate) struct Dial {
     connect_timeout: Duration,
     /// The age below which a server that restarted does not vote.
     longest_ttl: Duration,
+    /// Who is told of changes of keys.
+    changes: Option<Changes>,
 }
 
 impl std::fmt::Debug for Dial {
@@ -74,6 +76,8 @@ pub(crate) struct Live {
     pub(crate) id: Option<ConnectionId>,
     /// Which server it is, read on this very connection, so that no vote can come from another one.
     pub(crate) papers: Arc<Papers>,
+    /// Whether the server reports changes of the keys it is asked to.
+    pub(crate) reports_changes: bool,
     /// Whether a reply is overdue, so that nothing more is sent for now.
     is_late: Arc<AtomicBool>,
     /// Which of the connections that its task made this is; an old one must not end a new one.
@@ -135,19 +139,29 @@ impl std::fmt::Debug for State {
 /// All connections to one server.
 #[derive(Debug)]
 pub(crate) struct Links {
-    /// How to make one.
-    dial: Dial,
+    /// How to make one. A std lock: it is never held across an await.
+    dial: RwLock<Dial>,
+    /// The URL without credentials.
+    label: Arc<str>,
+    /// How long it may take to connect.
+    connect_timeout: Duration,
     /// Those that were made. A std lock: it is never held across an await.
     by_runtime: RwLock<HashMap<Id, Arc<Link>>>,
 }
 
 impl Links {
     pub(crate) fn new(dial: Dial) -> Self {
-        Self { dial, by_runtime: RwLock::default() }
+        let (label, connect_timeout) = (Arc::clone(&dial.label), dial.connect_timeout);
+        Self { dial: RwLock::new(dial), label, connect_timeout, by_runtime: RwLock::default() }
     }
 
     pub(crate) fn label(&self) -> &str {
-        &self.dial.label
+        &self.label
+    }
+
+    /// Tells of changes from now on, on the connections that are made from now on.
+    pub(crate) fn report_to(&self, changes: Changes) {
+        self.dial.write().unwrap_or_else(PoisonError::into_inner).changes = Some(changes);
     }
 
     /// What the current runtime can have; starts to connect if nobody did.
@@ -181,7 +195,7 @@ impl Links {
 
     /// How long it may take to connect.
     pub(crate) fn connect_timeout(&self) -> Duration {
-        self.dial.connect_timeout
+        self.connect_timeout
     }
 
     /// Stops sending on the current runtime's connection until it answers again.
@@ -206,7 +220,8 @@ impl Links {
         let mut links = self.by_runtime.write().unwrap_or_else(PoisonError::into_inner);
         // The tasks of runtimes that have ended are gone, and with them the receivers of their events.
         links.retain(|_, link| !link.events.is_closed());
-        Arc::clone(links.entry(runtime.id()).or_insert_with(|| Arc::new(Link::start(self.dial.clone(), &runtime))))
+        let dial = || self.dial.read().unwrap_or_else(PoisonError::into_inner).clone();
+        Arc::clone(links.entry(runtime.id()).or_insert_with(|| Arc::new(Link::start(dial(), &runtime))))
     }
 }
 
@@ -244,6 +259,20 @@ impl Live {
     }
 }
 
+/// Passes on which keys a server says have changed; it says none if all have.
+fn report(invalidated: &[Value], changes: &Changes) {
+    match invalidated {
+        [Value::Array(keys)] => {
+            let keys = keys.iter().filter_map(|key| match key {
+                Value::BulkString(key) => std::str::from_utf8(key).ok(),
+                _ => None,
+            });
+            keys.for_each(|key| changes.key(key));
+        }
+        _ => changes.any(),
+    }
+}
+
 fn hash_of(run_id: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     run_id.hash(&mut hasher);
@@ -271,6 +300,9 @@ async fn keep_connected(
                 previous = live.id;
                 pauses = reconnect_pauses();
                 state.send_replace(State::Up(live.clone()));
+                if let Some(changes) = dial.changes.as_ref().filter(|_| generation > 0) {
+                    changes.any();
+                }
                 let Some(reason) = dial.attend(live, &mut received).await else {
                     return;
                 };
@@ -311,7 +343,7 @@ async fn pause(pause: Duration, received: &mut mpsc::UnboundedReceiver<Event>) -
 impl Dial {
     pub(crate) fn new(client: Client, label: &str, limits: Limits) -> Self {
         let Limits { node_timeout, connect_timeout, longest_ttl } = limits;
-        Self { client, label: Arc::from(label), node_timeout, connect_timeout, longest_ttl }
+        Self { client, label: Arc::from(label), node_timeout, connect_timeout, longest_ttl, changes: None }
     }
 
     fn note_unreachable(&self, state: &watch::Sender<State>, reason: String) {
@@ -342,7 +374,7 @@ impl Dial {
         let now = clock::now();
         // Where the server's rules forbid one of these, locks work all the same: a script that is not loaded is
         // sent with its first use, and what an old connection carries ends with its TTL.
-        let (number, info) = commands::read_handshake(&answers);
+        let Introduction { number, info, reports_changes } = commands::read_handshake(&answers);
         let papers = info.and_then(|(server, replication)| identity::read(server, replication, now, self.longest_ttl));
         let papers = papers.unwrap_or_else(|| {
             tracing::warn!(node = %self.label, "the server does not tell its age (INFO), so a restart is not noticed");
@@ -358,6 +390,7 @@ impl Dial {
             connection,
             id,
             papers: Arc::new(papers),
+            reports_changes,
             is_late: Arc::default(),
             generation,
             events: events.clone(),
@@ -377,9 +410,14 @@ impl Dial {
             .set_response_timeout(None)
             .set_pipeline_buffer_size(QUEUE);
         if let Some((generation, events)) = pushes {
+            let changes = self.changes.clone();
             config = config.set_push_sender(move |push: redis::PushInfo| {
-                if let (PushKind::Disconnection, Some(events)) = (push.kind, events.upgrade()) {
-                    let _ = events.send(Event::Broken(generation));
+                match (push.kind, events.upgrade(), &changes) {
+                    (PushKind::Disconnection, Some(events), _) => {
+                        let _ = events.send(Event::Broken(generation));
+                    }
+                    (PushKind::Invalidate, _, Some(changes)) => report(&push.data, changes),
+                    _ => {}
                 }
                 Ok::<(), redis::aio::SendError>(())
             });

@@ -1,13 +1,13 @@
 //! `memory://` nodes: a voter inside this process, for tests and demonstrations.
 
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex as OrderMutex, Notify};
 use tokio::time::sleep;
 
-use super::{Action, Command, Delivery, Failure, Known, Node, PendingReply, Reply};
+use super::{Action, Changes, Command, Contention, Delivery, Failure, Known, Node, PendingReply, Reply};
 use crate::clock;
 use crate::protocol::{Papers, Role};
 
@@ -20,6 +20,8 @@ pub(crate) struct MemoryNode {
     server: Arc<Server>,
     /// The age below which it does not vote after a restart.
     longest_ttl: Duration,
+    /// Who is told of changes of keys.
+    changes: OnceLock<Changes>,
 }
 
 /// What a Redis server would be.
@@ -41,6 +43,10 @@ struct State {
     condition: Condition,
     /// When it last restarted; `None`: so long ago that it does not matter.
     restarted: Option<Instant>,
+    /// Who is told of the next change of a key.
+    watched: HashMap<Arc<str>, Vec<Changes>>,
+    /// The processes that wait for a key, and until when each is believed to.
+    waiting: HashMap<Arc<str>, HashMap<Arc<str>, Instant>>,
 }
 
 /// How a node is.
@@ -71,6 +77,9 @@ struct Entry {
     expires: Instant,
 }
 
+/// How long a process that was refused counts as waiting.
+const WAITING: Duration = Duration::from_secs(3);
+
 /// The servers that have a name, for as long as somebody uses them.
 static NAMED: LazyLock<Mutex<HashMap<String, Weak<Server>>>> = LazyLock::new(Mutex::default);
 
@@ -79,7 +88,7 @@ impl MemoryNode {
     /// that nobody else has.
     pub(crate) fn new(name: &str, longest_ttl: Duration) -> Self {
         let server = if name.is_empty() { Arc::default() } else { Server::named(name) };
-        Self { label: format!("memory://{name}"), server, longest_ttl }
+        Self { label: format!("memory://{name}"), server, longest_ttl, changes: OnceLock::new() }
     }
 }
 
@@ -109,12 +118,17 @@ impl Server {
     pub(crate) fn restart(&self) {
         let mut state = self.state();
         state.entries.clear();
+        state.waiting.clear();
         state.restarted = Some(clock::now());
+        state.tell_all();
     }
 
     #[cfg(feature = "testing")]
     pub(crate) fn clear(&self) {
-        self.state().entries.clear();
+        let mut state = self.state();
+        state.entries.clear();
+        state.waiting.clear();
+        state.tell_all();
     }
 
     #[cfg(feature = "testing")]
@@ -126,33 +140,35 @@ impl Server {
     #[cfg(feature = "testing")]
     pub(crate) fn hand_over(&self, key: &str, owner: &str, ttl: Duration) {
         let entry = Entry { owner: Arc::from(owner), expires: clock::now() + ttl };
-        self.state().entries.insert(Arc::from(key), entry);
+        let mut state = self.state();
+        state.entries.insert(Arc::from(key), entry);
+        state.tell(key);
     }
 
     /// What a connection to a server would do: carries commands out in their order, however long the node takes.
-    async fn carry_out(&self, command: &Command) -> Reply {
+    async fn carry_out(&self, command: &Command, changes: Option<Changes>) -> Reply {
         let _turn = self.order.lock().await;
         loop {
-            let changed = self.changed.notified();
+            let recovered = self.changed.notified();
             let condition = self.state().condition.clone();
             match condition {
-                Condition::Well => return self.apply(command),
+                Condition::Well => return self.apply(command, changes),
                 Condition::Failing(reason) => return answered_with(reason),
                 Condition::FailingAfterwards(reason) => {
-                    let _ = self.apply(command);
+                    let _ = self.apply(command, changes);
                     return answered_with(reason);
                 }
                 Condition::Slow(delay) => {
                     sleep(delay).await;
-                    return self.apply(command);
+                    return self.apply(command, changes);
                 }
-                Condition::Hung => changed.await,
+                Condition::Hung => recovered.await,
                 Condition::Down => return Reply::not_sent("the node is down"),
             }
         }
     }
 
-    fn apply(&self, command: &Command) -> Reply {
+    fn apply(&self, command: &Command, changes: Option<Changes>) -> Reply {
         let now = clock::now();
         let mut state = self.state();
         let entries = &mut state.entries;
@@ -160,13 +176,16 @@ impl Server {
             entries.remove(&command.key);
         }
         match (command.action, entries.get_mut(&command.key)) {
-            (Action::Acquire { ttl }, None) => {
+            (Action::Acquire { ttl, .. }, None) => {
                 let entry = Entry { owner: Arc::clone(&command.owner), expires: now + ttl };
                 entries.insert(Arc::clone(&command.key), entry);
-                Reply::Done
+                state.tell(&command.key);
+                let is_wanted = command.contention.as_ref().is_some_and(|contention| state.is_wanted(contention, now));
+                if is_wanted { Reply::DoneAndWanted } else { Reply::Done }
             }
             (Action::Extend { ttl }, Some(entry)) if entry.owner == command.owner => {
                 entry.expires = entry.expires.max(now + ttl);
+                state.tell(&command.key);
                 Reply::Done
             }
             (Action::Release { keep, .. }, Some(entry)) if entry.owner == command.owner => {
@@ -175,14 +194,44 @@ impl Server {
                 } else {
                     entry.expires = now + keep;
                 }
+                state.tell(&command.key);
                 Reply::Done
             }
             (Action::Extend { .. }, None) => Reply::Missing,
             (Action::Acquire { .. } | Action::Extend { .. } | Action::Release { .. }, held) => {
                 let remaining = held.as_ref().map(|entry| entry.expires.saturating_duration_since(now));
-                Reply::NotOurs { owner: held.map(|entry| Arc::clone(&entry.owner)), remaining }
+                let owner = held.map(|entry| Arc::clone(&entry.owner));
+                if let Some(Contention { key, process }) = &command.contention {
+                    let waiting = state.waiting.entry(Arc::clone(key)).or_default();
+                    waiting.insert(Arc::clone(process), now + WAITING);
+                }
+                if let (Action::Acquire { is_watched: true, .. }, Some(changes)) = (command.action, changes) {
+                    state.watched.entry(Arc::clone(&command.key)).or_default().push(changes);
+                }
+                Reply::NotOurs { owner, remaining }
             }
         }
+    }
+}
+
+impl State {
+    /// Tells those who watch a key that it changed.
+    fn tell(&mut self, key: &str) {
+        for changes in self.watched.remove(key).unwrap_or_default() {
+            changes.key(key);
+        }
+    }
+
+    #[cfg(feature = "testing")]
+    fn tell_all(&mut self) {
+        self.watched.drain().flat_map(|(_, watching)| watching).for_each(|changes| changes.any());
+    }
+
+    /// Whether another process waits.
+    fn is_wanted(&self, contention: &Contention, now: Instant) -> bool {
+        self.waiting.get(&contention.key).is_some_and(|waiting| {
+            waiting.iter().any(|(process, until)| *process != contention.process && *until > now)
+        })
     }
 }
 
@@ -197,7 +246,8 @@ impl Node for MemoryNode {
 
     fn ask(&self, command: Arc<Command>) -> PendingReply {
         let server = Arc::clone(&self.server);
-        PendingReply::new(async move { server.carry_out(&command).await })
+        let changes = self.changes.get().cloned();
+        PendingReply::new(async move { server.carry_out(&command, changes).await })
     }
 
     fn known(&self) -> Known {
@@ -213,4 +263,9 @@ impl Node for MemoryNode {
     }
 
     fn overdue(&self) {}
+
+    fn report_to(&self, changes: Changes) {
+        // It is told once.
+        let _ = self.changes.set(changes);
+    }
 }

@@ -35,6 +35,51 @@ pub(crate) trait Node: Debug + Send + Sync {
 
     /// Tells the node that a reply did not come in time. Until it answers again it votes "no" at once.
     fn overdue(&self);
+
+    /// Reports changes of keys from now on; called once, before anything is asked.
+    ///
+    /// A change of a key is reported once behind each acquire that was refused while it was watched ([`Action::Acquire`]),
+    /// at least when the key is deleted or overwritten; not when it expires. A node that cannot have reported for a while
+    /// (its connection was made anew) reports that any key may have changed.
+    fn report_to(&self, changes: Changes);
+}
+
+/// Who wants to know of changes of keys.
+pub(crate) trait Listener: Send + Sync {
+    /// A node says that a key changed, or that any key may have (`None`). Called on the way of the node's answers, so it
+    /// must be quick.
+    fn changed(&self, node: usize, key: Option<&str>);
+}
+
+/// Where a node reports changes of keys.
+#[derive(Clone)]
+pub(crate) struct Changes {
+    /// The node's position in the configuration.
+    node: usize,
+    /// Who is told.
+    listener: Arc<dyn Listener>,
+}
+
+impl Changes {
+    pub(crate) fn new(node: usize, listener: Arc<dyn Listener>) -> Self {
+        Self { node, listener }
+    }
+
+    /// This key changed.
+    pub(crate) fn key(&self, key: &str) {
+        self.listener.changed(self.node, Some(key));
+    }
+
+    /// Any key may have changed.
+    pub(crate) fn any(&self) {
+        self.listener.changed(self.node, None);
+    }
+}
+
+impl Debug for Changes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Changes").field("node", &self.node).finish_non_exhaustive()
+    }
 }
 
 /// What is known about a server.
@@ -134,14 +179,36 @@ pub(crate) struct Command {
     pub(crate) key: Arc<str>,
     /// The owner's value.
     pub(crate) owner: Arc<str>,
+    /// Where those who wait for the key are noted, if this acquire comes from one of them.
+    pub(crate) contention: Option<Contention>,
     /// Set when nobody wants the command any more: a node that has not sent it yet then does not.
     recalled: AtomicBool,
 }
 
+/// Where the processes are noted that wait for a key.
+#[derive(Clone, Debug)]
+pub(crate) struct Contention {
+    /// A key of ours beside the lock's, in its cluster slot.
+    pub(crate) key: Arc<str>,
+    /// Which process asks.
+    pub(crate) process: Arc<str>,
+}
+
 impl Command {
     pub(crate) fn new(action: Action, key: &Arc<str>, owner: &Arc<str>) -> Arc<Self> {
+        Self::acquire(action, key, owner, None)
+    }
+
+    /// An acquire by one of those who wait for the key: refused, it notes its process there; granted, it tells whether
+    /// another process waits.
+    pub(crate) fn acquire(
+        action: Action,
+        key: &Arc<str>,
+        owner: &Arc<str>,
+        contention: Option<Contention>,
+    ) -> Arc<Self> {
         let (key, owner) = (Arc::clone(key), Arc::clone(owner));
-        Arc::new(Self { action, key, owner, recalled: AtomicBool::new(false) })
+        Arc::new(Self { action, key, owner, contention, recalled: AtomicBool::new(false) })
     }
 
     pub(crate) fn recall(&self) {
@@ -160,6 +227,8 @@ pub(crate) enum Action {
     Acquire {
         /// How long the key lives.
         ttl: Duration,
+        /// Whether the next change of the key is to be reported if this is refused.
+        is_watched: bool,
     },
     /// Let the key live for the TTL from now, if it has the owner's value.
     Extend {
@@ -190,6 +259,8 @@ pub(crate) struct ConnectionId {
 pub(crate) enum Reply {
     /// It was done.
     Done,
+    /// The lock was granted, and another process waits for it.
+    DoneAndWanted,
     /// It was not extended: there is no such key.
     Missing,
     /// It was not done: the key has another value, or none.

@@ -7,7 +7,7 @@ use redis::{Cmd, RedisError, ServerErrorKind, Value};
 
 use super::commands;
 use super::connection::{Dial, Links, Live, Now};
-use super::{Action, Carrier, Command, Delivery, Failure, Known, Node, PendingReply, Reply};
+use super::{Action, Carrier, Changes, Command, Delivery, Failure, Known, Node, PendingReply, Reply};
 
 /// One Redis master.
 #[derive(Debug)]
@@ -61,6 +61,10 @@ impl Node for RedisNode {
     fn overdue(&self) {
         self.links.overdue();
     }
+
+    fn report_to(&self, changes: Changes) {
+        self.links.report_to(changes);
+    }
 }
 
 /// Sends a command and reads its answer as a vote.
@@ -71,10 +75,11 @@ async fn send(mut live: Live, command: &Command) -> Reply {
         // Without the right to kill, what the old connection still carries ends with its TTL.
         let _ = live.connection.send_packed_command(&commands::kill(connection)).await;
     }
-    let mut answer = answer(&mut live, &commands::evaluate_known(command)).await;
+    let is_watched = matches!(command.action, Action::Acquire { is_watched: true, .. });
+    let mut answer = answer(&mut live, commands::evaluate_known(command), is_watched).await;
     if answer.as_ref().is_err_and(is_unknown_script) {
         // This is the reload and the retry in one round trip.
-        answer = self::answer(&mut live, &commands::evaluate_unknown(command)).await;
+        answer = self::answer(&mut live, commands::evaluate_unknown(command), is_watched).await;
     }
     match answer {
         Ok(value) => vote(&value),
@@ -96,8 +101,13 @@ fn is_acquire(command: &Command) -> bool {
     matches!(command.action, Action::Acquire { .. })
 }
 
-async fn answer(live: &mut Live, cmd: &Cmd) -> Result<Value, RedisError> {
-    live.connection.send_packed_command(cmd).await?.extract_error()
+async fn answer(live: &mut Live, cmd: Cmd, is_watched: bool) -> Result<Value, RedisError> {
+    if is_watched && live.reports_changes {
+        let both = commands::watched(cmd);
+        let mut answers = live.connection.send_packed_commands(&both, 0, both.len()).await?;
+        return answers.pop().unwrap_or(Value::Nil).extract_error();
+    }
+    live.connection.send_packed_command(&cmd).await?.extract_error()
 }
 
 fn is_unknown_script(error: &RedisError) -> bool {
@@ -107,6 +117,7 @@ fn is_unknown_script(error: &RedisError) -> bool {
 fn vote(value: &Value) -> Reply {
     match value {
         Value::Int(1) => Reply::Done,
+        Value::Int(2) => Reply::DoneAndWanted,
         Value::Int(0) => Reply::NOT_OURS,
         Value::Int(-1) => Reply::Missing,
         Value::Array(holder) => match holder.as_slice() {

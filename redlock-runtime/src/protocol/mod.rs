@@ -4,6 +4,7 @@
 //! million times with a simulated clock and simulated nodes.
 
 mod backoff;
+mod beliefs;
 mod electorate;
 mod ledger;
 mod nodes;
@@ -14,11 +15,12 @@ mod round;
 mod validity;
 
 pub use backoff::Backoff;
+pub use beliefs::{Approach, Beliefs, Seen, Step};
 pub use electorate::{Electorate, Papers, Role, Standing};
 pub use ledger::{Fate, Ledger};
 pub use nodes::NodeSet;
 pub use quorum::Quorum;
-pub use retry::{Next, attempt_until, next_step};
+pub use retry::{Next, next_step};
 pub use rivals::Rivals;
 pub use round::{Ballot, Round, Verdict};
 pub use validity::{LEAD, LONGEST_TTL, SHORTEST_TTL, drift, patience, renewal_due, valid_until};

@@ -100,6 +100,12 @@ impl Round {
         self.granted
     }
 
+    /// The nodes that did not vote.
+    #[must_use]
+    pub fn failed(&self) -> NodeSet {
+        self.failed
+    }
+
     /// The nodes that refused.
     #[must_use]
     pub fn refused(&self) -> NodeSet {

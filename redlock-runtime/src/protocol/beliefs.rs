@@ -1,0 +1,257 @@
+use std::time::{Duration, Instant};
+
+use super::{NodeSet, Quorum, Verdict};
+
+/// How the nodes are asked for a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Approach {
+    /// All at once: one round trip.
+    AllAtOnce,
+    /// One, the same for everybody who wants this lock, and the others only if it grants: of many who ask at the same
+    /// time, all but one lose a single command, and none of them leaves another without a majority.
+    OneFirst,
+}
+
+/// What the first in line does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Step {
+    /// Ask the nodes.
+    Ask(Approach),
+    /// Wait for news, until this moment at the latest.
+    WaitUntil(Instant),
+}
+
+/// What an attempt that was not won tells about one node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// It was granted there, and given back.
+    GivenBack,
+    /// Somebody else's key is there, until this moment if the node said so.
+    Held(Option<Instant>),
+    /// It did not say.
+    Unknown,
+}
+
+/// What the first in line believes about the nodes, and so when and how it asks again.
+///
+/// It asks when the key is believed to be gone from a majority: because the node reported a change, because the time is
+/// over that it gave the key, or because it was this caller's own grant that was given back. First all at once; once
+/// such an attempt was lost to somebody else, one node first. In between a slow poll asks all: it is the net under
+/// reports that do not come.
+///
+/// A change that is reported while an attempt is under way counts as later than the answer: at worst one attempt is made
+/// in vain, while the other way round a waiter would sleep beside a free lock.
+#[derive(Clone, Debug)]
+pub struct Beliefs {
+    /// What a majority is.
+    quorum: Quorum,
+    /// Where the key is believed to be gone.
+    free: NodeSet,
+    /// When it expires, on nodes that said so.
+    expiries: Vec<(usize, Instant)>,
+    /// Whether an attempt was lost although a majority was believed to be free.
+    has_lost_race: bool,
+    /// The node that refused when it was asked first: nothing can be had before it is free.
+    waits_for: Option<usize>,
+    /// Nothing is asked before this moment, whatever is believed.
+    not_before: Option<Instant>,
+    /// All are asked at this moment, whatever is believed.
+    poll_at: Instant,
+}
+
+impl Beliefs {
+    /// Nothing is known; all nodes are asked at `poll_at`.
+    #[must_use]
+    pub fn unknown(quorum: Quorum, poll_at: Instant) -> Self {
+        Self {
+            quorum,
+            free: NodeSet::default(),
+            expiries: Vec::new(),
+            has_lost_race: false,
+            waits_for: None,
+            not_before: None,
+            poll_at,
+        }
+    }
+
+    /// Asks nothing before `moment`, and all nodes then.
+    #[must_use]
+    pub fn stand_back(quorum: Quorum, moment: Instant) -> Self {
+        Self { not_before: Some(moment), ..Self::unknown(quorum, moment) }
+    }
+
+    /// The node reported a change of the key, or cannot have reported one for a while.
+    pub fn changed(&mut self, node: usize) {
+        self.forget(node);
+        self.free.insert(node);
+    }
+
+    /// An attempt that began when this was believed was not won.
+    ///
+    /// `seen` are the nodes that were asked; `poll_at` the next slow poll; `pause` is waited where asking again at once
+    /// would only repeat the same: after a split vote, and while too few nodes can be reached.
+    pub fn lost(
+        &mut self,
+        (verdict, approach): (Verdict, Approach),
+        seen: impl IntoIterator<Item = (usize, Seen)>,
+        now: Instant,
+        poll_at: Instant,
+        pause: Duration,
+    ) {
+        let was_believed_free = self.free_at(now).is_some_and(|moment| moment <= now);
+        self.waits_for = None;
+        for (node, seen) in seen {
+            self.forget(node);
+            match seen {
+                Seen::GivenBack => {
+                    self.free.insert(node);
+                }
+                Seen::Held(expires) => {
+                    self.expiries.extend(expires.map(|moment| (node, moment)));
+                    if approach == Approach::OneFirst && self.waits_for.is_none() {
+                        self.waits_for = Some(node);
+                    }
+                }
+                Seen::Unknown => {}
+            }
+        }
+        self.has_lost_race |= verdict == Verdict::Split || (verdict == Verdict::Refused && was_believed_free);
+        self.not_before = match verdict {
+            Verdict::Split | Verdict::Unreachable | Verdict::Won => Some(now + pause),
+            Verdict::Refused => None,
+        };
+        self.poll_at = match verdict {
+            Verdict::Unreachable | Verdict::Won => now + pause,
+            Verdict::Split | Verdict::Refused => poll_at,
+        };
+    }
+
+    /// What to do now.
+    pub fn next(&self, now: Instant) -> Step {
+        if let Some(moment) = self.not_before.filter(|moment| now < *moment) {
+            return Step::WaitUntil(moment);
+        }
+        let free_at = self.free_at(now).unwrap_or(self.poll_at);
+        if self.poll_at <= now {
+            Step::Ask(Approach::AllAtOnce)
+        } else if free_at <= now {
+            Step::Ask(if self.has_lost_race { Approach::OneFirst } else { Approach::AllAtOnce })
+        } else {
+            Step::WaitUntil(free_at.min(self.poll_at))
+        }
+    }
+
+    /// From when on the key is believed to be gone from a majority; `None` if that cannot be told.
+    fn free_at(&self, now: Instant) -> Option<Instant> {
+        let mut moments: Vec<_> = self.free.iter().map(|node| (node, now)).collect();
+        moments.extend(&self.expiries);
+        moments.sort_unstable_by_key(|&(_, moment)| moment);
+        let majority = moments.get(self.quorum.needed() - 1)?.1;
+        let Some(first) = self.waits_for else { return Some(majority) };
+        let first = moments.iter().find(|&&(node, _)| node == first)?.1;
+        Some(majority.max(first))
+    }
+
+    fn forget(&mut self, node: usize) {
+        self.free.remove(node);
+        self.expiries.retain(|&(known, _)| known != node);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLL: Duration = Duration::from_secs(1);
+    const PAUSE: Duration = Duration::from_millis(5);
+
+    fn held(milliseconds: u64, now: Instant) -> Seen {
+        Seen::Held(Some(now + Duration::from_millis(milliseconds)))
+    }
+
+    /// Beliefs of somebody who has just been refused by all of three nodes.
+    fn refused(now: Instant) -> Beliefs {
+        let mut beliefs = Beliefs::unknown(Quorum::of(3).unwrap(), now);
+        assert_eq!(beliefs.next(now), Step::Ask(Approach::AllAtOnce));
+        let seen = (0..3).map(|node| (node, held(30_000, now)));
+        beliefs.lost((Verdict::Refused, Approach::AllAtOnce), seen, now, now + POLL, PAUSE);
+        beliefs
+    }
+
+    #[test]
+    fn it_asks_when_a_majority_reported_a_change_and_not_before() {
+        let now = Instant::now();
+        let mut beliefs = refused(now);
+        assert_eq!(beliefs.next(now), Step::WaitUntil(now + POLL));
+        beliefs.changed(2);
+        assert_eq!(beliefs.next(now), Step::WaitUntil(now + POLL));
+        beliefs.changed(0);
+        assert_eq!(beliefs.next(now), Step::Ask(Approach::AllAtOnce));
+    }
+
+    #[test]
+    fn it_asks_when_the_key_has_expired_on_a_majority() {
+        let now = Instant::now();
+        let mut beliefs = refused(now);
+        let seen = [(0, held(300, now)), (1, held(100, now)), (2, Seen::Held(None))];
+        beliefs.lost((Verdict::Refused, Approach::AllAtOnce), seen, now, now + POLL, PAUSE);
+        let later = now + Duration::from_millis(300);
+        assert_eq!(beliefs.next(now), Step::WaitUntil(later));
+        assert_eq!(beliefs.next(later), Step::Ask(Approach::AllAtOnce));
+    }
+
+    #[test]
+    fn without_news_it_polls() {
+        let now = Instant::now();
+        assert_eq!(refused(now).next(now + POLL), Step::Ask(Approach::AllAtOnce));
+    }
+
+    #[test]
+    fn behind_a_lost_race_it_asks_one_node_first_and_waits_for_that_one() {
+        let now = Instant::now();
+        let mut beliefs = refused(now);
+        (0..3).for_each(|node| beliefs.changed(node));
+        let seen = (0..3).map(|node| (node, held(30_000, now)));
+        beliefs.lost((Verdict::Refused, Approach::AllAtOnce), seen, now, now + POLL, PAUSE);
+        (0..3).for_each(|node| beliefs.changed(node));
+        assert_eq!(beliefs.next(now), Step::Ask(Approach::OneFirst));
+        beliefs.lost((Verdict::Refused, Approach::OneFirst), [(1, held(30_000, now))], now, now + POLL, PAUSE);
+        assert_eq!(beliefs.next(now), Step::WaitUntil(now + POLL), "the others' changes are old news");
+        beliefs.changed(0);
+        assert_eq!(beliefs.next(now), Step::WaitUntil(now + POLL));
+        beliefs.changed(1);
+        assert_eq!(beliefs.next(now), Step::Ask(Approach::OneFirst));
+    }
+
+    #[test]
+    fn a_split_vote_is_tried_again_after_a_pause_one_node_first() {
+        let now = Instant::now();
+        let mut beliefs = refused(now);
+        let seen = [(0, Seen::GivenBack), (1, held(30_000, now)), (2, held(30_000, now))];
+        beliefs.lost((Verdict::Split, Approach::AllAtOnce), seen, now, now + POLL, PAUSE);
+        beliefs.changed(1);
+        assert_eq!(beliefs.next(now), Step::WaitUntil(now + PAUSE));
+        assert_eq!(beliefs.next(now + PAUSE), Step::Ask(Approach::OneFirst));
+    }
+
+    #[test]
+    fn nodes_that_cannot_be_reached_are_asked_again_after_a_pause_whatever_is_believed() {
+        let now = Instant::now();
+        let mut beliefs = refused(now);
+        let seen = (0..3).map(|node| (node, Seen::Unknown));
+        beliefs.lost((Verdict::Unreachable, Approach::AllAtOnce), seen, now, now + POLL, PAUSE);
+        (0..3).for_each(|node| beliefs.changed(node));
+        assert_eq!(beliefs.next(now), Step::WaitUntil(now + PAUSE));
+        assert_eq!(beliefs.next(now + PAUSE), Step::Ask(Approach::AllAtOnce));
+    }
+
+    #[test]
+    fn who_stands_back_asks_nothing_before_its_time() {
+        let now = Instant::now();
+        let mut beliefs = Beliefs::stand_back(Quorum::of(3).unwrap(), now + PAUSE);
+        (0..3).for_each(|node| beliefs.changed(node));
+        assert_eq!(beliefs.next(now), Step::WaitUntil(now + PAUSE));
+        assert_eq!(beliefs.next(now + PAUSE), Step::Ask(Approach::AllAtOnce));
+    }
+}

@@ -1,0 +1,381 @@
+//! The line of those in this process who want a lock, one for each name.
+//!
+//! The first in line speaks to Redis; the others wait without a word. Whoever holds the lock in this process stands in
+//! the line too, ahead of all: its release calls the next one at once, and nobody asks Redis for what is known here.
+//!
+//! A future that has a place and is not polled, although it was called, would keep those behind it from a free lock: it
+//! is overtaken after a while.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::{Handle, Id};
+use tokio::sync::Notify;
+
+use crate::engine::{Lost, Plan};
+use crate::error::NodeFailures;
+use crate::keys::Keys;
+use crate::lease::Lease;
+use crate::node::{Contention, Listener};
+use crate::protocol::{Approach, Backoff, Beliefs, NodeSet, Quorum, Step, Verdict};
+use crate::{clock, entropy};
+
+/// A lock passes from hand to hand within a process this often before another process gets its turn.
+const HAND_OVERS: u32 = 4;
+
+/// How long a process stands back then, in round trips.
+const STAND_BACK: u32 = 2;
+
+/// The slow poll: about this long after the last attempt, less up to a half of it.
+const POLL: Duration = Duration::from_millis(1500);
+
+/// Whoever is called and does not come is overtaken after this time.
+const NEGLECTED: Duration = Duration::from_secs(1);
+
+/// The lines of a manager.
+pub(crate) struct Lines {
+    /// What a majority is.
+    quorum: Quorum,
+    /// How names become keys.
+    keys: Keys,
+    /// What tells this manager from others who wait.
+    process: Arc<str>,
+    /// Those names that somebody in this process holds or wants. A std mutex: it is never held across an await.
+    by_key: Mutex<HashMap<Arc<str>, Line>>,
+}
+
+/// Everybody in this process who holds or wants a name.
+#[derive(Default)]
+struct Line {
+    /// Who holds it, by number.
+    tenant: Option<(u64, Arc<Lease>)>,
+    /// Those who want it, first come first.
+    places: VecDeque<(u64, Arc<Spot>)>,
+    /// The number of the next place or tenant.
+    next: u64,
+    /// What the first in line knows; `None` if it has not asked yet, or is asking.
+    beliefs: Option<Beliefs>,
+    /// The nodes that reported a change while it was asking.
+    changed: NodeSet,
+    /// When the first in line was called; `None` since it has come.
+    called: Option<Instant>,
+    /// How often in a row the lock was handed on within this process.
+    hand_overs: u32,
+    /// Whether another process was seen to wait.
+    is_wanted_elsewhere: bool,
+    /// How long the last attempt took that was won.
+    round_trip: Duration,
+    /// The last attempt, if too few nodes could be reached.
+    unreachable: Option<Unreachable>,
+}
+
+/// An attempt that too few nodes answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Unreachable {
+    /// How many nodes granted.
+    pub(crate) granted: usize,
+    /// What the others said.
+    pub(crate) failures: NodeFailures,
+}
+
+/// Where a waiter is called.
+struct Spot {
+    /// Told when it is to look again.
+    call: Notify,
+    /// The runtime whose connections it uses.
+    runtime: Option<Id>,
+}
+
+/// What the owner of a place does next.
+pub(crate) enum Turn {
+    /// Ask the nodes.
+    Ask(Plan),
+    /// Wait to be called, until this moment at the latest, and until the lock is lost to whoever holds it in this process.
+    Wait(Option<Instant>, Option<Arc<Lease>>),
+}
+
+impl Lines {
+    pub(crate) fn new(quorum: Quorum, keys: Keys) -> Arc<Self> {
+        Arc::new(Self { quorum, keys, process: entropy::fresh_owner(), by_key: Mutex::default() })
+    }
+
+    fn by_key(&self) -> MutexGuard<'_, HashMap<Arc<str>, Line>> {
+        self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stands at the end of a name's line.
+    pub(crate) fn join(self: &Arc<Self>, key: &Arc<str>) -> Place {
+        let runtime = Handle::try_current().ok().map(|runtime| runtime.id());
+        let spot = Arc::new(Spot { call: Notify::new(), runtime });
+        let mut by_key = self.by_key();
+        let line = by_key.entry(Arc::clone(key)).or_default();
+        let number = line.number();
+        line.places.push_back((number, Arc::clone(&spot)));
+        drop(by_key);
+        Place { lines: Arc::clone(self), key: Arc::clone(key), number, spot, asked: None }
+    }
+
+    /// Notes who holds a lock in this process.
+    pub(crate) fn settle(self: &Arc<Self>, key: &Arc<str>, lease: &Arc<Lease>) -> Tenure {
+        let number = self.by_key().entry(Arc::clone(key)).or_default().settle(lease);
+        Tenure { lines: Arc::clone(self), key: Arc::clone(key), number }
+    }
+
+    /// Calls everybody who waits: the manager is shut down.
+    pub(crate) fn call_all(&self) {
+        for line in self.by_key().values() {
+            line.places.iter().for_each(|(_, spot)| spot.call.notify_one());
+        }
+    }
+}
+
+impl Listener for Lines {
+    fn changed(&self, node: usize, key: Option<&str>) {
+        let mut by_key = self.by_key();
+        match key {
+            Some(key) => {
+                if let Some(line) = by_key.get_mut(key) {
+                    line.changed(node);
+                }
+            }
+            None => by_key.values_mut().for_each(|line| line.changed(node)),
+        }
+    }
+}
+
+impl Line {
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn settle(&mut self, lease: &Arc<Lease>) -> u64 {
+        let number = self.number();
+        if let Some((_, previous)) = self.tenant.replace((number, Arc::clone(lease))) {
+            // The nodes have just granted the lock to somebody else.
+            previous.lose_to_another();
+        }
+        self.beliefs = None;
+        self.unreachable = None;
+        number
+    }
+
+    fn is_first(&self, number: u64) -> bool {
+        self.places.front().is_some_and(|(first, _)| *first == number)
+    }
+
+    /// Calls the first in line.
+    fn call(&mut self) {
+        if let Some((_, spot)) = self.places.front() {
+            self.called.get_or_insert_with(clock::now);
+            spot.call.notify_one();
+        }
+    }
+
+    fn changed(&mut self, node: usize) {
+        self.changed.insert(node);
+        if let Some(beliefs) = &mut self.beliefs {
+            beliefs.changed(node);
+            if !matches!(beliefs.next(clock::now()), Step::WaitUntil(_)) {
+                self.call();
+            }
+        }
+    }
+
+    /// The lock is free as far as this process is concerned.
+    fn vacate(&mut self, quorum: Quorum) {
+        self.tenant = None;
+        self.beliefs = None;
+        if self.places.is_empty() {
+            self.hand_overs = 0;
+            return;
+        }
+        self.hand_overs += 1;
+        if self.hand_overs > HAND_OVERS && self.is_wanted_elsewhere {
+            self.hand_overs = 0;
+            self.is_wanted_elsewhere = false;
+            self.beliefs = Some(Beliefs::stand_back(quorum, clock::now() + STAND_BACK * self.round_trip));
+        }
+        self.call();
+    }
+
+    fn is_deserted(&self) -> bool {
+        self.tenant.is_none() && self.places.is_empty()
+    }
+
+    /// Whoever was called and did not come goes to the end of the line.
+    fn pass_over_neglected(&mut self, now: Instant) {
+        if self.called.is_some_and(|called| now.saturating_duration_since(called) >= NEGLECTED) {
+            self.called = None;
+            self.places.rotate_left(1);
+            self.call();
+        }
+    }
+
+    /// Who holds the lock in this process, as far as anybody can know.
+    fn valid_tenant(&mut self, now: Instant) -> Option<Arc<Lease>> {
+        let (_, lease) = self.tenant.as_ref()?;
+        if lease.lost_reason(now).is_none() {
+            return Some(Arc::clone(lease));
+        }
+        self.tenant = None;
+        self.beliefs = None;
+        None
+    }
+}
+
+/// A place in a line; dropping it leaves the line, and lets the next one come forward.
+pub(crate) struct Place {
+    lines: Arc<Lines>,
+    key: Arc<str>,
+    number: u64,
+    spot: Arc<Spot>,
+    /// How the attempt that is under way is made, whether it is watched, and what was believed when it began.
+    asked: Option<(Approach, bool, Option<Beliefs>)>,
+}
+
+impl Place {
+    /// What to do now.
+    pub(crate) fn next(&mut self, now: Instant) -> Turn {
+        let mut by_key = self.lines.by_key();
+        let Some(line) = by_key.get_mut(&self.key) else { return Turn::Wait(None, None) };
+        if !line.is_first(self.number) {
+            line.pass_over_neglected(now);
+        }
+        if !line.is_first(self.number) {
+            return Turn::Wait(Some(now + NEGLECTED), None);
+        }
+        line.called = None;
+        let tenant = line.valid_tenant(now);
+        if tenant.is_some() && line.beliefs.is_none() {
+            line.beliefs = Some(Beliefs::unknown(self.lines.quorum, poll_at(now)));
+        }
+        let step = line.beliefs.as_ref().map_or(Step::Ask(Approach::AllAtOnce), |beliefs| beliefs.next(now));
+        match step {
+            Step::WaitUntil(moment) => Turn::Wait(Some(moment), tenant),
+            Step::Ask(approach) => {
+                // Nothing was lost so far: most locks are free, and the next in line follows a release.
+                let is_watched = line.beliefs.is_some();
+                let is_last_hand_over = line.hand_overs >= HAND_OVERS;
+                let notes_contention = approach == Approach::AllAtOnce && (is_watched || is_last_hand_over);
+                line.changed = NodeSet::default();
+                self.asked = Some((approach, is_watched, line.beliefs.take()));
+                drop(by_key);
+                let contention = notes_contention.then(|| self.contention());
+                Turn::Ask(Plan { approach, is_watched, contention })
+            }
+        }
+    }
+
+    fn contention(&self) -> Contention {
+        Contention { key: self.lines.keys.contention(&self.key).into(), process: Arc::clone(&self.lines.process) }
+    }
+
+    /// Waits to be called.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: a call is kept for the next time.
+    pub(crate) async fn called(&self) {
+        self.spot.call.notified().await;
+    }
+
+    /// Why the lock cannot be had, if that is because too few nodes can be reached.
+    pub(crate) fn unreachable(&self) -> Option<Unreachable> {
+        self.lines.by_key().get(&self.key).and_then(|line| line.unreachable.clone())
+    }
+
+    /// The attempt was not won; returns whether the one before it could reach enough nodes.
+    pub(crate) fn lost(&mut self, lost: &Lost, now: Instant, pauses: &mut Backoff) -> Reached {
+        let Some((approach, is_watched, beliefs)) = self.asked.take() else { return Reached::Enough };
+        let mut by_key = self.lines.by_key();
+        let Some(line) = by_key.get_mut(&self.key) else { return Reached::Enough };
+        let mut beliefs = beliefs.unwrap_or_else(|| Beliefs::unknown(self.lines.quorum, now));
+        // Nothing reports a change of what was not watched: ask once more, at once.
+        let poll_at = if is_watched { poll_at(now) } else { now };
+        let pause = pauses.next().unwrap_or(POLL);
+        beliefs.lost((lost.verdict, approach), lost.seen.iter().copied(), now, poll_at, pause);
+        line.changed.iter().for_each(|node| beliefs.changed(node));
+        line.beliefs = Some(beliefs);
+        line.hand_overs = 0;
+        let unreachable = (lost.verdict == Verdict::Unreachable)
+            .then(|| Unreachable { granted: lost.granted, failures: lost.failures.clone() });
+        match std::mem::replace(&mut line.unreachable, unreachable) {
+            Some(_) => Reached::TooFew,
+            None => Reached::Enough,
+        }
+    }
+
+    /// The attempt was won, and took this long.
+    pub(crate) fn won(self, lease: &Arc<Lease>, is_wanted_elsewhere: bool, round_trip: Duration) -> Tenure {
+        let mut by_key = self.lines.by_key();
+        let line = by_key.entry(Arc::clone(&self.key)).or_default();
+        let number = line.settle(lease);
+        line.round_trip = round_trip;
+        line.is_wanted_elsewhere |= is_wanted_elsewhere;
+        drop(by_key);
+        Tenure { lines: Arc::clone(&self.lines), key: Arc::clone(&self.key), number }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut by_key = self.lines.by_key();
+        let Some(line) = by_key.get_mut(&self.key) else { return };
+        let was_first = line.is_first(self.number);
+        line.places.retain(|(number, _)| *number != self.number);
+        if was_first {
+            line.called = None;
+            line.call();
+        }
+        if line.is_deserted() {
+            by_key.remove(&self.key);
+        }
+    }
+}
+
+/// Whether the attempt before could reach enough nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reached {
+    Enough,
+    TooFew,
+}
+
+/// Holding a lock in this process; dropping it calls the next in line.
+pub(crate) struct Tenure {
+    lines: Arc<Lines>,
+    key: Arc<str>,
+    number: u64,
+}
+
+impl Tenure {
+    /// The release is on its way on the connections of this runtime: if the next in line uses the same, what it sends
+    /// comes behind the release, and it may go ahead.
+    pub(crate) fn hand_over(&self) {
+        let runtime = Handle::try_current().ok().map(|runtime| runtime.id());
+        self.vacate(|line| line.places.front().is_some_and(|(_, spot)| spot.runtime == runtime));
+    }
+
+    fn vacate(&self, may_vacate: impl FnOnce(&Line) -> bool) {
+        let mut by_key = self.lines.by_key();
+        let Some(line) = by_key.get_mut(&self.key) else { return };
+        let is_tenant = line.tenant.as_ref().is_some_and(|(number, _)| *number == self.number);
+        if is_tenant && may_vacate(line) {
+            line.vacate(self.lines.quorum);
+        }
+        if line.is_deserted() {
+            by_key.remove(&self.key);
+        }
+    }
+}
+
+impl Drop for Tenure {
+    fn drop(&mut self) {
+        self.vacate(|_| true);
+    }
+}
+
+fn poll_at(now: Instant) -> Instant {
+    now + Backoff::new(POLL, POLL, entropy::seed()).next().unwrap_or(POLL)
+}
