@@ -284,7 +284,7 @@ impl World {
             Some(limit) if waited >= limit => Next::GiveUp,
             // There is nothing to be had before the holder's key is gone.
             limit => {
-                let left = limit.map(|limit| limit - waited);
+                let left = limit.map(|limit| limit.saturating_sub(waited));
                 Next::TryAgainAfter([holder_remaining, left].into_iter().flatten().fold(pause, Duration::min))
             }
         };
