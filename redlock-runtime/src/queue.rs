@@ -294,7 +294,10 @@ impl Place {
         let mut beliefs = beliefs.unwrap_or_else(|| Beliefs::unknown(self.lines.quorum, now));
         // Nothing reports a change of what was not watched: ask once more, at once.
         let poll_at = if is_watched { poll_at(now) } else { now };
-        let pause = pauses.next().unwrap_or(POLL);
+        let pause = match lost.verdict {
+            Verdict::Refused => Duration::ZERO,
+            Verdict::Split | Verdict::Unreachable | Verdict::Won => pauses.next().unwrap_or(POLL),
+        };
         beliefs.lost((lost.verdict, approach), lost.seen.iter().copied(), now, poll_at, pause);
         line.changed.iter().for_each(|node| beliefs.changed(node));
         line.beliefs = Some(beliefs);

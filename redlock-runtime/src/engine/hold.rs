@@ -98,7 +98,7 @@ impl Hold {
             let _ = ledger.ended(node, fate(reply));
         });
         let verdict = verdict.await;
-        (verdict, heard)
+        (heard.told_apart(verdict, engine.quorum()), heard)
     }
 
     fn send(&mut self, nodes: impl IntoIterator<Item = usize>, command: &Arc<Command>) {

@@ -142,7 +142,7 @@ impl Engine {
         hold.give_back(until).await;
         let verdict = match verdict {
             Verdict::Won => Verdict::Unreachable,
-            lost => heard.told_apart(lost, self.quorum),
+            lost => lost,
         };
         Err(heard.into_lost(verdict))
     }
