@@ -84,14 +84,34 @@ pub(super) fn ping() -> Cmd {
     ping
 }
 
-/// Carries a command out with a script that the server knows.
-pub(super) fn evaluate_known(command: &Command) -> Cmd {
-    evaluate("EVALSHA", &Script::of(command.action).hash, command)
+/// Carries a command out with a script that the server knows. A release is published if the server does not report
+/// changes by itself.
+pub(super) fn evaluate_known(command: &Command, reports_changes: bool) -> Cmd {
+    evaluate("EVALSHA", &Script::of(command.action).hash, command, reports_changes)
 }
 
 /// Carries a command out with its whole script, which the server knows from then on.
-pub(super) fn evaluate_unknown(command: &Command) -> Cmd {
-    evaluate("EVAL", Script::of(command.action).code, command)
+pub(super) fn evaluate_unknown(command: &Command, reports_changes: bool) -> Cmd {
+    evaluate("EVAL", Script::of(command.action).code, command, reports_changes)
+}
+
+/// What stands before a key in the name of the channel on which its releases are published.
+const RELEASED: &str = "redlock-released:";
+
+/// What stands before the database and the key in the name of the channel on which a server tells of a key's changes.
+const KEYSPACE: &str = "__keyspace@";
+
+/// The channels on which changes of a key are told: by us, and by the server.
+pub(super) fn channels(key: &str, database: i64) -> [String; 2] {
+    [format!("{RELEASED}{key}"), format!("{KEYSPACE}{database}__:{key}")]
+}
+
+/// The key that a channel is about.
+pub(super) fn key_of(channel: &str) -> Option<&str> {
+    match channel.strip_prefix(KEYSPACE) {
+        Some(rest) => rest.split_once("__:").map(|(_, key)| key),
+        None => channel.strip_prefix(RELEASED),
+    }
 }
 
 /// Asks the server to report the next change of the keys that the next command reads.
@@ -102,7 +122,7 @@ pub(super) fn watched(command: Cmd) -> Pipeline {
     watched
 }
 
-fn evaluate(verb: &str, script: &str, command: &Command) -> Cmd {
+fn evaluate(verb: &str, script: &str, command: &Command, reports_changes: bool) -> Cmd {
     const ROOM_FOR_THE_SCRIPT_AND_A_USUAL_NAME: usize = 256;
     let time = match command.action {
         Action::Acquire { ttl, .. } | Action::Extend { ttl } => ttl,
@@ -116,6 +136,9 @@ fn evaluate(verb: &str, script: &str, command: &Command) -> Cmd {
             cmd.arg(2).arg(&*command.key).arg(&**key).arg(&*command.owner).arg(whole_milliseconds(time)).arg(&**process)
         }
     };
+    if matches!(command.action, Action::Release { .. }) && !reports_changes {
+        cmd.arg(format!("{RELEASED}{}", command.key));
+    }
     cmd
 }
 
@@ -127,6 +150,16 @@ fn whole_milliseconds(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn channels_are_about_their_key() {
+        for key in ["a", "redlock:ConfigurableLock.x", "a__:b"] {
+            for channel in channels(key, 3) {
+                assert_eq!(key_of(&channel), Some(key));
+            }
+        }
+        assert_eq!(key_of("other"), None);
+    }
 
     #[test]
     fn durations_are_sent_in_whole_milliseconds_and_never_as_zero() {

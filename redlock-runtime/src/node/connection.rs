@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, sleep_until, timeout};
 
 use super::commands::Introduction;
+use super::subscription::Subscription;
 use super::{Changes, ConnectionId, Known, commands, identity};
 use crate::clock;
 use crate::protocol::{Backoff, Papers};
@@ -78,6 +79,8 @@ pub(crate) struct Live {
     pub(crate) papers: Arc<Papers>,
     /// Whether the server reports changes of the keys it is asked to.
     pub(crate) reports_changes: bool,
+    /// What reports them, if the server does not.
+    pub(crate) subscription: Option<Subscription>,
     /// Whether a reply is overdue, so that nothing more is sent for now.
     is_late: Arc<AtomicBool>,
     /// Which of the connections that its task made this is; an old one must not end a new one.
@@ -290,10 +293,15 @@ async fn keep_connected(
 ) {
     let mut previous = None;
     let mut pauses = reconnect_pauses();
+    let mut subscription = None;
     for generation in 0.. {
         let is_first = matches!(*state.borrow(), State::Connecting);
         match timeout(dial.connect_timeout, dial.connect(previous, generation, &events)).await {
-            Ok(Ok(live)) => {
+            Ok(Ok(mut live)) => {
+                if let Some(changes) = dial.changes.as_ref().filter(|_| !live.reports_changes) {
+                    let start = || Subscription::start(&dial.client, dial.connect_timeout, changes.clone());
+                    live.subscription = Some(subscription.get_or_insert_with(start).clone());
+                }
                 if !is_first {
                     tracing::info!(node = %dial.label, "connected again");
                 }
@@ -391,6 +399,7 @@ impl Dial {
             id,
             papers: Arc::new(papers),
             reports_changes,
+            subscription: None,
             is_late: Arc::default(),
             generation,
             events: events.clone(),

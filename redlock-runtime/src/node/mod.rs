@@ -5,6 +5,7 @@ pub(crate) mod connection;
 mod identity;
 pub(crate) mod memory;
 pub(crate) mod redis;
+mod subscription;
 
 use std::fmt::Debug;
 use std::future::Future;

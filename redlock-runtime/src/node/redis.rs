@@ -76,10 +76,18 @@ async fn send(mut live: Live, command: &Command) -> Reply {
         let _ = live.connection.send_packed_command(&commands::kill(connection)).await;
     }
     let is_watched = matches!(command.action, Action::Acquire { is_watched: true, .. });
-    let mut answer = answer(&mut live, commands::evaluate_known(command), is_watched).await;
+    if let Some(subscription) = live.subscription.as_ref().filter(|_| is_watched) {
+        // Before the attempt: a change behind it must not be missed.
+        subscription.cover(&command.key).await;
+        if command.is_recalled() {
+            return Reply::not_sent("nobody waits for it any more");
+        }
+    }
+    let reports_changes = live.reports_changes;
+    let mut answer = answer(&mut live, commands::evaluate_known(command, reports_changes), is_watched).await;
     if answer.as_ref().is_err_and(is_unknown_script) {
         // This is the reload and the retry in one round trip.
-        answer = self::answer(&mut live, commands::evaluate_unknown(command), is_watched).await;
+        answer = self::answer(&mut live, commands::evaluate_unknown(command, reports_changes), is_watched).await;
     }
     match answer {
         Ok(value) => vote(&value),

@@ -1,0 +1,153 @@
+//! Reports of changes from a server, or through a proxy, that does not track keys for its clients.
+//!
+//! One subscription for each connection, shared by all who wait: to a channel of ours, on which releases are published that
+//! are sent to such a server, and to the server's own notifications of the key, which come if the server is configured for
+//! them (`notify-keyspace-events`). What neither reports is noticed by the slow poll.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use redis::aio::{PubSubSink, PubSubStream};
+use redis::{Client, ProtocolVersion, RedisResult};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{sleep, timeout};
+
+use super::{Changes, commands};
+use crate::entropy;
+use crate::protocol::Backoff;
+
+/// How many keys are subscribed to at a time; the one that was wanted longest ago is given up for another.
+const KEYS: usize = 1024;
+
+/// Pauses between attempts to connect: the first, and the longest.
+const RECONNECT: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+
+/// A subscription that is kept for as long as this lives.
+#[derive(Clone, Debug)]
+pub(crate) struct Subscription {
+    /// Keys that somebody waits for, and whom to tell that their changes are reported.
+    wanted: mpsc::UnboundedSender<(Arc<str>, oneshot::Sender<()>)>,
+}
+
+impl Subscription {
+    /// Connects in the background, and tells `changes` of what is reported.
+    pub(super) fn start(client: &Client, connect_timeout: Duration, changes: Changes) -> Self {
+        let (wanted, received) = mpsc::unbounded_channel();
+        let info = client.get_connection_info().clone();
+        let database = info.redis_settings().db();
+        let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP2);
+        let subscriber = Subscriber { database, connect_timeout, changes, keys: VecDeque::new(), received };
+        // The address was good enough for the connection that this one goes with.
+        if let Ok(client) = Client::open(info.set_redis_settings(settings)) {
+            Handle::current().spawn(subscriber.run(client));
+        }
+        Self { wanted }
+    }
+
+    /// Returns when changes of the key are reported, or cannot be for now.
+    pub(super) async fn cover(&self, key: &Arc<str>) {
+        let (told, covered) = oneshot::channel();
+        if self.wanted.send((Arc::clone(key), told)).is_ok() {
+            // An error means that there is no connection: the slow poll is all there is.
+            let _ = covered.await;
+        }
+    }
+}
+
+/// The task behind a subscription.
+struct Subscriber {
+    database: i64,
+    connect_timeout: Duration,
+    changes: Changes,
+    /// What is subscribed to, the one that was wanted last at the end.
+    keys: VecDeque<Arc<str>>,
+    received: mpsc::UnboundedReceiver<(Arc<str>, oneshot::Sender<()>)>,
+}
+
+impl Subscriber {
+    async fn run(mut self, client: Client) {
+        let mut pauses = Backoff::new(RECONNECT.0, RECONNECT.1, entropy::seed());
+        loop {
+            if let Ok(Ok(pubsub)) = timeout(self.connect_timeout, client.get_async_pubsub()).await {
+                let (mut sink, mut messages) = pubsub.split();
+                if self.begin(&mut sink).await.is_ok() {
+                    pauses = Backoff::new(RECONNECT.0, RECONNECT.1, entropy::seed());
+                    // What changed meanwhile was not reported.
+                    self.changes.any();
+                    if self.attend(&mut sink, &mut messages).await.is_none() {
+                        return;
+                    }
+                }
+            }
+            if self.pause(pauses.next().unwrap_or(RECONNECT.1)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    async fn begin(&self, sink: &mut PubSubSink) -> RedisResult<()> {
+        for key in &self.keys {
+            sink.subscribe(commands::channels(key, self.database).as_slice()).await?;
+        }
+        Ok(())
+    }
+
+    /// Passes messages on until the connection ends; `None` when nobody needs it any more.
+    async fn attend(&mut self, sink: &mut PubSubSink, messages: &mut PubSubStream) -> Option<()> {
+        loop {
+            tokio::select! {
+                message = messages.next() => match message {
+                    Some(message) => {
+                        if let Some(key) = commands::key_of(message.get_channel_name()) {
+                            self.changes.key(key);
+                        }
+                    }
+                    None => return Some(()),
+                },
+                wanted = self.received.recv() => {
+                    let (key, told) = wanted?;
+                    if self.want(sink, key).await.is_err() {
+                        return Some(());
+                    }
+                    let _ = told.send(());
+                }
+            }
+        }
+    }
+
+    async fn want(&mut self, sink: &mut PubSubSink, key: Arc<str>) -> RedisResult<()> {
+        if let Some(position) = self.keys.iter().position(|known| *known == key) {
+            self.keys.remove(position);
+        } else {
+            sink.subscribe(commands::channels(&key, self.database).as_slice()).await?;
+        }
+        self.keys.push_back(key);
+        if self.keys.len() > KEYS
+            && let Some(oldest) = self.keys.pop_front()
+        {
+            sink.unsubscribe(commands::channels(&oldest, self.database).as_slice()).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits before the next attempt to connect; nobody is kept waiting meanwhile.
+    async fn pause(&mut self, pause: Duration) -> Option<()> {
+        let over = sleep(pause);
+        tokio::pin!(over);
+        loop {
+            tokio::select! {
+                () = &mut over => return Some(()),
+                wanted = self.received.recv() => {
+                    // Subscribed to with the next connection; whoever wants it is told by dropping the sender.
+                    let (key, _) = wanted?;
+                    if !self.keys.contains(&key) && self.keys.len() < KEYS {
+                        self.keys.push_back(key);
+                    }
+                }
+            }
+        }
+    }
+}
