@@ -16,9 +16,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use tokio::time::sleep;
+use tokio::time::{Sleep, sleep};
 
-use self::heard::{Heard, Voters};
+use self::heard::{Heard, Next, Voters};
 pub(crate) use self::hold::Hold;
 pub(crate) use self::repair::{Extended, Repairs};
 pub(crate) use self::settlement::Debts;
@@ -223,14 +223,22 @@ impl Engine {
         let (patience, is_cut_short) = cut_short(patience + extra, until);
         let mut deadline = pin!(sleep(patience));
         let mut has_looked_again = false;
+        let mut elders: Option<Pin<Box<Sleep>>> = None;
         let listen = poll_fn(|cx| {
             // All of them before the verdict is asked for: a request that was never polled is never sent.
             poll_each(in_flight, cx, |node, reply| {
                 on_reply(node, &reply);
                 heard.note(node, self.nodes[node].label(), reply);
             });
-            if heard.is_decided(voters, &self.nodes, in_flight) {
-                return heard.round.verdict().map_or(Poll::Pending, Poll::Ready);
+            match heard.next(voters, &self.nodes, in_flight) {
+                Next::Decide(verdict) => return Poll::Ready(verdict),
+                Next::DecideSoon(verdict) => {
+                    let elders = elders.get_or_insert_with(|| Box::pin(sleep(self.node_timeout)));
+                    if elders.as_mut().poll(cx).is_ready() {
+                        return Poll::Ready(verdict);
+                    }
+                }
+                Next::Listen => {}
             }
             ready!(deadline.as_mut().poll(cx));
             if !mem::replace(&mut has_looked_again, true) {
