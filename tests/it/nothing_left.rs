@@ -372,3 +372,45 @@ async fn a_lock_that_may_expire_sooner_is_still_kept_for_its_min_hold() {
         assert!(matches!(request.acquire().await, Err(Error::Config { .. })));
     }
 }
+
+/// What the extension script does, late: on a connection that was held up.
+fn extend_late(server: &RedisServer, owner: &str) -> i64 {
+    let script = include_str!("../../redlock-runtime/src/node/lua/extend.lua");
+    server.probe().run(redis::cmd("EVAL").arg(script).arg(1).arg(key("x")).arg(owner).arg(600_000)).unwrap()
+}
+
+#[tokio::test]
+async fn an_extension_that_arrives_behind_the_release_does_not_prolong_a_kept_key() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    let least = Duration::from_secs(40);
+    let guard = locks.lock("x").min_hold(least).acquire().await.unwrap();
+    eventually_async("all have the key", async || servers.holding(&key("x")) == 3).await;
+    let owner = servers[0].probe().get(&key("x")).unwrap();
+    assert_eq!(extend_late(&servers[0], &owner), 1, "the script is not the one that the test takes it for");
+    guard.release().await.unwrap();
+    locks.shutdown().await;
+    for server in &servers {
+        assert_eq!(extend_late(server, &owner), 0);
+        assert!(server.probe().pttl(&key("x")).remaining().unwrap() <= least);
+    }
+    // Held, although by nobody: whoever does not wait is refused at once, not as by a split vote.
+    assert!(manager(&servers).lock("x").try_acquire().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_kept_key_is_released_however_often_its_release_comes() {
+    let release = include_str!("../../redlock-runtime/src/node/lua/release.lua");
+    let server = RedisServer::start();
+    let probe = server.probe();
+    probe.set_for(&key("x"), "me", Duration::from_secs(60));
+    let send = |owner: &str, keep: u64| -> i64 {
+        probe.run(redis::cmd("EVAL").arg(release).arg(1).arg(key("x")).arg(owner).arg(keep)).unwrap()
+    };
+    assert_eq!(send("somebody", 20_000), 0);
+    for keep in [20_000, 30_000, 0] {
+        assert_eq!(send("me", keep), 1);
+        let remaining = probe.pttl(&key("x")).remaining().unwrap();
+        assert!(remaining > Duration::from_secs(10) && remaining <= Duration::from_secs(20), "{remaining:?}");
+    }
+}

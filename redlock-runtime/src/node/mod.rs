@@ -237,7 +237,7 @@ pub(crate) enum Action {
     },
     /// Delete the key, if it has the owner's value.
     Release {
-        /// If not zero, let the key live for this much longer instead of deleting it.
+        /// If not zero, let the key live for this much longer instead of deleting it, under a value that no owner has.
         keep: Duration,
         /// A connection whose commands may still be travelling: it is killed first, so that none of them can be
         /// applied behind this release.
