@@ -9,7 +9,7 @@ mod repair;
 mod settlement;
 
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::mem;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -147,12 +147,18 @@ impl Engine {
         Err(heard.into_lost(verdict))
     }
 
-    /// One attempt to extend.
+    /// One attempt to extend. What was not sent when `over` ends is not sent any more.
     ///
     /// # Cancel safety
     ///
     /// Dropped at any await, the key may or may not have been extended.
-    pub(crate) async fn extend(&self, key: &Arc<str>, owner: &Arc<str>, ttl: Duration) -> Result<Extended, Lost> {
+    pub(crate) async fn extend(
+        &self,
+        key: &Arc<str>,
+        owner: &Arc<str>,
+        ttl: Duration,
+        over: impl Future<Output = ()>,
+    ) -> Result<Extended, Lost> {
         let began = clock::now();
         let command = Command::new(Action::Extend { ttl }, key, owner);
         let mut in_flight = self.ask_each(&command);
@@ -162,7 +168,16 @@ impl Engine {
                 missing.insert(node);
             }
         });
-        let (verdict, heard) = listen.await;
+        let recall = async {
+            over.await;
+            command.recall();
+            pending().await
+        };
+        let (verdict, heard) = tokio::select! {
+            biased;
+            heard = listen => heard,
+            never = recall => never,
+        };
         if verdict == Verdict::Won {
             return Ok(Extended { valid_until: valid_until(began, ttl), missing, rest: in_flight });
         }
