@@ -168,8 +168,17 @@ async fn nothing_left(servers: &Servers, polls: usize) {
 
 #[test]
 fn a_runtime_that_is_not_driven_any_more_keeps_nothing() {
-    let servers = Servers::start(3);
-    let locks = manager(&servers);
+    check_undriven_runtime(&Servers::start(3));
+}
+
+#[test]
+fn nor_does_it_where_a_server_does_not_tell_by_which_number_it_knows_a_connection() {
+    let rules = ["--user", "default", "on", "nopass", "~*", "&*", "+@all", "-client|id"];
+    check_undriven_runtime(&Servers::start_with(3, &rules));
+}
+
+fn check_undriven_runtime(servers: &Servers) {
+    let locks = manager(servers);
     let runtime = current_thread();
     for polls in 0..4 {
         runtime.block_on(async {
@@ -180,7 +189,7 @@ fn a_runtime_that_is_not_driven_any_more_keeps_nothing() {
                 tokio::task::yield_now().await;
             }
         });
-        check_nothing_left(&servers);
+        check_nothing_left(servers);
     }
 }
 

@@ -19,7 +19,7 @@ use crate::background::background;
 use crate::clock;
 use crate::entropy::seed;
 use crate::node::connection::DEAD_AFTER_TIMEOUTS;
-use crate::node::{Action, Carrier, Command, ConnectionId, Delivery, Node, PendingReply, Reply};
+use crate::node::{Action, Command, ConnectionId, Delivery, Node, PendingReply, Reply};
 use crate::protocol::{Backoff, Fate, NodeSet, Verdict};
 
 /// How long a release is sent again to a node that does not confirm it. By then the key has expired on a node that was
@@ -210,11 +210,12 @@ impl Settlement {
         let Self { in_flight, owed, failed, .. } = self;
         in_flight.retain(|asked| {
             let carrier = asked.reply.carrier();
-            // A connection that was never made has carried nothing.
-            if owed.contains(asked.node) && (carrier.id().is_some() || matches!(carrier, Carrier::Unknown)) {
+            // One that was never made has carried nothing.
+            let may_carry = carrier.is_made();
+            if may_carry && owed.contains(asked.node) {
                 failed.push((asked.node, carrier.id()));
             }
-            matches!(carrier, Carrier::Unknown)
+            may_carry && carrier.id().is_none()
         });
     }
 }

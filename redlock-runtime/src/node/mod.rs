@@ -110,8 +110,8 @@ pub(crate) enum Carrier {
     Unknown,
     /// This one.
     Known(ConnectionId),
-    /// One that is being made; set before the command is sent.
-    Later(Arc<OnceLock<ConnectionId>>),
+    /// One that is being made; set before the command is sent, to none for one that a server could not be asked to kill.
+    Later(Arc<OnceLock<Option<ConnectionId>>>),
 }
 
 impl Carrier {
@@ -119,7 +119,15 @@ impl Carrier {
         match self {
             Self::Unknown => None,
             Self::Known(id) => Some(*id),
-            Self::Later(id) => id.get().copied(),
+            Self::Later(id) => id.get().copied().flatten(),
+        }
+    }
+
+    /// Whether there is a connection that may carry the command.
+    pub(crate) fn is_made(&self) -> bool {
+        match self {
+            Self::Unknown | Self::Known(_) => true,
+            Self::Later(id) => id.get().is_some(),
         }
     }
 }
@@ -138,7 +146,7 @@ impl PendingReply {
         let reply = async move {
             reply.await.unwrap_or_else(|_| {
                 let reason = Arc::from("its tokio runtime has ended");
-                let delivery = id.get().map_or(Delivery::NotSent, |id| Delivery::Unknown(Some(*id)));
+                let delivery = id.get().map_or(Delivery::NotSent, |id| Delivery::Unknown(*id));
                 Reply::Failed(Failure { reason, delivery })
             })
         };
