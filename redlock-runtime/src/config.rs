@@ -75,8 +75,9 @@ impl LockManagerBuilder {
     }
 
     /// The longest TTL that any lock on these nodes has, whoever takes it. A node that restarted, and so may have forgotten
-    /// what it granted, does not vote before it is older than this, unless all nodes that can be reached are that young.
-    /// Wait for as long between the restarts of two nodes. Default: 5 minutes; without effect on a single node.
+    /// what it granted, does not vote before it is older than this while a node can be reached that is a quarter older
+    /// still. Wait for 1.25 times as long between the restarts of two nodes. Default: 5 minutes; without effect on a
+    /// single node.
     pub fn longest_ttl(self, longest_ttl: Duration) -> Self {
         Self { longest_ttl, ..self }
     }

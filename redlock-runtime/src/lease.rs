@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex as TurnMutex, Notify};
-use tokio::time::sleep_until;
+use tokio::time::{sleep_until, timeout};
 
 use crate::engine::{Engine, Extended, Lost, Repairs};
 use crate::error::{LostReason, NodeFailures};
@@ -133,10 +133,12 @@ impl Lease {
         mem::replace(&mut self.state().ticket, ticket)
     }
 
-    /// Stops extensions, and waits for the one that is on its way.
+    /// Stops extensions, and waits for the one that is on its way, so that the nodes see it first; but no longer than for
+    /// a reply, because it does no harm behind the release: it compares the owner. What it would have set again is undone
+    /// by [`Self::renew`].
     pub(crate) async fn end(&self) {
         self.end_now();
-        let _turn = self.turn.lock().await;
+        let _turn = timeout(self.engine.node_timeout(), self.turn.lock()).await;
     }
 
     /// Stops extensions without waiting.
@@ -205,7 +207,7 @@ impl Lease {
         };
         // Never beyond the local deadline: what comes back later than that is no extension.
         let deadline = self.valid_until();
-        match self.engine.extend(&self.key, &self.owner, ttl).await {
+        match self.engine.extend(&self.key, &self.owner, ttl, self.until_over()).await {
             Ok(extended) if clock::now() < deadline => {
                 let mut state = self.state();
                 // Keys are never made to live shorter, so neither is this.

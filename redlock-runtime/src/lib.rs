@@ -33,8 +33,8 @@
 //!
 //! It keeps two callers apart while clocks run at about the same speed and no node forgets a key before its time. A node
 //! that restarted, and so may have forgotten, does not vote before it is older than
-//! [`longest_ttl`](LockManagerBuilder::longest_ttl) while an older one can be reached. That does not protect a single
-//! node, nor from `FLUSHALL`, nor from restarting a majority within that time. Where a second caller would cost money, let
+//! [`longest_ttl`](LockManagerBuilder::longest_ttl) while one can be reached that is a quarter older still. That does not
+//! protect a single node, nor from `FLUSHALL`, nor from restarting a majority within that time. Where a second caller would cost money, let
 //! what the lock protects check its state too.
 //!
 //! # Layout

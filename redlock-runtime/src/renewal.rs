@@ -165,3 +165,82 @@ impl Drop for Renewal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+    use crate::engine::Engine;
+    use crate::name::Name;
+    use crate::node::{Command, Known, Node, PendingReply};
+    use crate::protocol::{Quorum, valid_until};
+
+    /// What a renewal can come to grief on.
+    #[derive(Clone, Copy, Debug)]
+    enum Faulty {
+        Panics,
+        NeverAnswers,
+    }
+
+    impl Node for Faulty {
+        fn label(&self) -> &'static str {
+            "faulty"
+        }
+
+        fn ask(&self, _: Arc<Command>) -> PendingReply {
+            match self {
+                Self::Panics => panic!("as the test wants"),
+                Self::NeverAnswers => PendingReply::new(pending()),
+            }
+        }
+
+        fn known(&self) -> Known {
+            Known::Unreachable
+        }
+
+        fn overdue(&self) {}
+    }
+
+    /// A lock that is held for a minute, and its renewal.
+    fn renewal_on(node: Faulty) -> (Arc<Lease>, Renewal) {
+        let engine = Engine::new(vec![Arc::new(node)], Quorum::of(1).unwrap(), Duration::from_millis(250));
+        let (began, ttl) = (clock::now(), Duration::from_secs(60));
+        let name = Name::parse("x".to_owned()).unwrap();
+        // It is time to extend it.
+        let held = (began, valid_until(began, ttl / 2));
+        let lease = Arc::new(Lease::new(engine, name, "key".into(), "owner".into(), ttl, held, None));
+        let renewal = Renewal { renewals: Arc::default(), lease: Some(Arc::clone(&lease)) };
+        (lease, renewal)
+    }
+
+    async fn check_told(lease: &Lease) {
+        let told = tokio::time::timeout(Duration::from_secs(1), lease.until_lost()).await;
+        assert_eq!(told, Ok(LostReason::RenewalEnded));
+    }
+
+    #[tokio::test]
+    async fn a_renewal_that_panics_tells_the_loss() {
+        let (lease, renewal) = renewal_on(Faulty::Panics);
+        assert!(tokio::spawn(renewal.run()).await.unwrap_err().is_panic());
+        check_told(&lease).await;
+    }
+
+    #[tokio::test]
+    async fn a_renewal_whose_task_is_ended_tells_the_loss() {
+        let (lease, renewal) = renewal_on(Faulty::NeverAnswers);
+        let task = tokio::spawn(renewal.run());
+        tokio::task::yield_now().await;
+        assert!(!task.is_finished());
+        task.abort();
+        assert!(task.await.unwrap_err().is_cancelled());
+        check_told(&lease).await;
+    }
+
+    #[tokio::test]
+    async fn a_renewal_that_never_runs_tells_the_loss() {
+        let (lease, renewal) = renewal_on(Faulty::NeverAnswers);
+        drop(renewal.run());
+        check_told(&lease).await;
+    }
+}

@@ -70,7 +70,7 @@ impl MemoryNode {
     }
 
     /// Lets it forget every key, as a server that restarts without persistence does, and recover. It does not vote while
-    /// it is younger than the manager's `longest_ttl` and an older node can be reached; a node that never restarted is old.
+    /// it is younger than the manager's `longest_ttl` and an old node can be reached; a node that never restarted is old.
     pub fn restart_empty(&self) {
         self.server.restart();
         self.recover();

@@ -27,7 +27,7 @@ fn no_two_tasks_of_any_process_hold_one_lock_at_a_time() {
     // and one empty restart is then enough for a second majority.
     let is_old = |server: &RedisServer| {
         let uptime = server.probe().info("server")["uptime_in_seconds"].parse().map(Duration::from_secs);
-        uptime.is_ok_and(|uptime| uptime >= TTL + Duration::from_secs(2))
+        uptime.is_ok_and(|uptime| uptime >= TTL + TTL / 4 + Duration::from_secs(2))
     };
     eventually("all servers are old", || servers.iter().all(is_old));
     let arguments = [format!("tasks={}", 8), format!("seconds={SECONDS}"), format!("ttl_ms={}", TTL.as_millis())];

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use redlock_runtime::testing::MemoryNode;
 use redlock_runtime::{Error, LockManager};
+use redlock_tests::clock::timed;
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{RedisServer, Servers};
 
@@ -22,7 +23,7 @@ fn uptime(server: &RedisServer) -> Duration {
 #[tokio::test]
 async fn a_restarted_node_does_not_vote_while_an_older_one_can_be_reached() {
     let servers = Servers::start(3);
-    let grown = LONGEST + Duration::from_secs(2);
+    let grown = LONGEST + LONGEST / 4 + Duration::from_secs(2);
     eventually_async("all servers are old", async || servers.iter().all(|server| uptime(server) >= grown)).await;
     let locks = careful(servers.urls());
     locks.lock("x").acquire().await.unwrap().release().await.unwrap();
@@ -47,6 +48,35 @@ async fn a_fleet_that_was_just_started_votes_at_once() {
     let servers = Servers::start(3);
     let guard = manager(&servers).lock("x").try_acquire().await.unwrap().expect("it is free");
     guard.release().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fleet_whose_nodes_were_not_started_at_once_never_stands_still() {
+    let names = ["skew-1", "skew-2", "skew-3"];
+    let longest = Duration::from_secs(60);
+    let urls = names.map(|name| format!("memory://{name}"));
+    let locks = LockManager::builder().nodes(urls).longest_ttl(longest).build().unwrap();
+    for name in names {
+        MemoryNode::named(name).restart_empty();
+        tokio::time::sleep(longest / 10).await;
+    }
+    for second in 0..longest.as_secs() * 2 {
+        let acquired = locks.lock("x").try_acquire().await;
+        acquired.unwrap_or_else(|error| panic!("after {second} s: {error}")).expect("free").release().await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_hangs_from_the_first_connection_on_keeps_a_young_fleet_no_longer_than_a_reply_may_take() {
+    let servers = Servers::start(3);
+    servers[1].hang();
+    let patient = Duration::from_secs(8);
+    let locks = LockManager::builder().nodes(servers.urls()).connect_timeout(patient).build().unwrap();
+    let (acquired, took) = timed(locks.lock("x").try_acquire()).await;
+    acquired.unwrap().expect("it is free").release().await.unwrap();
+    assert!(took < patient / 2, "{took:?}");
+    servers[1].resume();
 }
 
 #[tokio::test]

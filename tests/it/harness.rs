@@ -1,6 +1,7 @@
 //! The harness keeps what it says: servers that die, hang, return empty and go away; connections that fail.
 
 use std::ffi::OsStr;
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use redis::cmd;
 use redlock_tests::probe::Expiry;
 use redlock_tests::proxy::{Direction, Flow};
 use redlock_tests::wait::{eventually, eventually_async, eventually_some};
-use redlock_tests::{Probe, Program, Proxy, RedisServer, Servers};
+use redlock_tests::{Monitor, Probe, Program, Proxy, RedisServer, Servers};
 
 /// Long enough that a reply which is not held back has come; only ever awaited in vain.
 const SILENCE: Duration = Duration::from_millis(300);
@@ -402,4 +403,33 @@ fn a_killed_program_says_no_more_and_what_it_held_stays() {
     holder.kill();
     assert_eq!(holder.line_within(SILENCE), None);
     assert_eq!(servers.holding("redlock:ConfigurableLock.job"), 1);
+}
+
+#[test]
+fn a_proxy_strands_what_a_connection_carries_and_lands_it_later() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(&server);
+    let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port())).unwrap();
+    proxy.set(Direction::Requests, Flow::Hold);
+    client.write_all(b"SET k v\r\n").unwrap();
+    eventually("the command is on its way", || proxy.waiting() == 1);
+    proxy.strand();
+    proxy.set(Direction::Requests, Flow::Forward);
+    assert_eq!(client.read(&mut [0; 8]).unwrap_or(0), 0, "the client is told");
+    assert!(!server.probe().exists("k"));
+    proxy.land();
+    eventually("it arrives", || server.probe().exists("k"));
+}
+
+#[test]
+fn a_monitor_hears_what_clients_send_about_something() {
+    let server = RedisServer::start();
+    let monitor = Monitor::start(&server);
+    server.probe().set("mine", "1");
+    server.probe().set("other", "2");
+    let script = "return redis.call('GET', KEYS[1])";
+    server.probe().run::<i64>(redis::cmd("EVAL").arg(script).arg(1).arg("mine")).unwrap();
+    let sent = monitor.sent_about("mine");
+    assert_eq!(sent.len(), 2, "{sent:?}");
+    assert!(sent[0].contains("SET") && sent[1].contains("EVAL"), "{sent:?}");
 }

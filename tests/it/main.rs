@@ -6,6 +6,7 @@ mod attribute_budget;
 mod attribute_deadlock;
 mod attribute_shapes;
 mod bad_input;
+mod connections;
 mod deadline;
 mod electorate;
 mod faults;

@@ -168,8 +168,17 @@ async fn nothing_left(servers: &Servers, polls: usize) {
 
 #[test]
 fn a_runtime_that_is_not_driven_any_more_keeps_nothing() {
-    let servers = Servers::start(3);
-    let locks = manager(&servers);
+    check_undriven_runtime(&Servers::start(3));
+}
+
+#[test]
+fn nor_does_it_where_a_server_does_not_tell_by_which_number_it_knows_a_connection() {
+    let rules = ["--user", "default", "on", "nopass", "~*", "&*", "+@all", "-client|id"];
+    check_undriven_runtime(&Servers::start_with(3, &rules));
+}
+
+fn check_undriven_runtime(servers: &Servers) {
+    let locks = manager(servers);
     let runtime = current_thread();
     for polls in 0..4 {
         runtime.block_on(async {
@@ -180,7 +189,7 @@ fn a_runtime_that_is_not_driven_any_more_keeps_nothing() {
                 tokio::task::yield_now().await;
             }
         });
-        check_nothing_left(&servers);
+        check_nothing_left(servers);
     }
 }
 
@@ -370,5 +379,47 @@ async fn a_lock_that_may_expire_sooner_is_still_kept_for_its_min_hold() {
         let request = locks.lock("y").min_hold(least);
         let request = if let Some(most) = most { request.max_hold(most) } else { request };
         assert!(matches!(request.acquire().await, Err(Error::Config { .. })));
+    }
+}
+
+/// What the extension script does, late: on a connection that was held up.
+fn extend_late(server: &RedisServer, owner: &str) -> i64 {
+    let script = include_str!("../../redlock-runtime/src/node/lua/extend.lua");
+    server.probe().run(redis::cmd("EVAL").arg(script).arg(1).arg(key("x")).arg(owner).arg(600_000)).unwrap()
+}
+
+#[tokio::test]
+async fn an_extension_that_arrives_behind_the_release_does_not_prolong_a_kept_key() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    let least = Duration::from_secs(40);
+    let guard = locks.lock("x").min_hold(least).acquire().await.unwrap();
+    eventually_async("all have the key", async || servers.holding(&key("x")) == 3).await;
+    let owner = servers[0].probe().get(&key("x")).unwrap();
+    assert_eq!(extend_late(&servers[0], &owner), 1, "the script is not the one that the test takes it for");
+    guard.release().await.unwrap();
+    locks.shutdown().await;
+    for server in &servers {
+        assert_eq!(extend_late(server, &owner), 0);
+        assert!(server.probe().pttl(&key("x")).remaining().unwrap() <= least);
+    }
+    // Held, although by nobody: whoever does not wait is refused at once, not as by a split vote.
+    assert!(manager(&servers).lock("x").try_acquire().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_kept_key_is_released_however_often_its_release_comes() {
+    let release = include_str!("../../redlock-runtime/src/node/lua/release.lua");
+    let server = RedisServer::start();
+    let probe = server.probe();
+    probe.set_for(&key("x"), "me", Duration::from_secs(60));
+    let send = |owner: &str, keep: u64| -> i64 {
+        probe.run(redis::cmd("EVAL").arg(release).arg(1).arg(key("x")).arg(owner).arg(keep)).unwrap()
+    };
+    assert_eq!(send("somebody", 20_000), 0);
+    for keep in [20_000, 30_000, 0] {
+        assert_eq!(send("me", keep), 1);
+        let remaining = probe.pttl(&key("x")).remaining().unwrap();
+        assert!(remaining > Duration::from_secs(10) && remaining <= Duration::from_secs(20), "{remaining:?}");
     }
 }

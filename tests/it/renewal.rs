@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use redlock_runtime::{Error, LockManager, LostReason};
 use redlock_tests::wait::{eventually, eventually_async};
-use redlock_tests::{RedisServer, Servers};
+use redlock_tests::{Monitor, RedisServer, Servers};
 
 use crate::acquire::{key, manager};
 
@@ -32,6 +32,35 @@ async fn a_lock_is_held_for_many_times_its_ttl_and_nothing_is_sent_after_its_rel
     .await;
     tokio::time::sleep(SHORT * 2).await;
     assert_eq!(sent_to(&servers), before);
+}
+
+/// Seconds, because that is what users set; it takes its time once.
+#[tokio::test]
+async fn a_body_of_ten_ttls_keeps_its_lock_and_only_its_release_is_sent_behind_it() {
+    let servers = Servers::start(3);
+    let (locks, others) = (manager(&servers), manager(&servers));
+    let (ttl, body) = (Duration::from_secs(1), Duration::from_secs(10));
+    let guard = locks.lock("x").ttl(ttl).acquire().await.unwrap();
+    let owner = servers[0].probe().get(&key("x")).unwrap();
+    for _ in 0..100 {
+        tokio::time::sleep(body / 100).await;
+        assert!(guard.is_valid());
+        assert!(guard.remaining() <= ttl);
+        assert!(others.lock("x").try_acquire().await.unwrap().is_none());
+    }
+    let monitors: Vec<_> = servers.iter().map(Monitor::start).collect();
+    guard.release().await.unwrap();
+    locks.shutdown().await;
+    tokio::time::sleep(ttl * 2).await;
+
+    let release = redis::Script::new(include_str!("../../redlock-runtime/src/node/lua/release.lua"));
+    for monitor in monitors {
+        let sent = monitor.sent_about(&owner);
+        let first = sent.iter().position(|line| line.contains(release.get_hash()));
+        let behind = &sent[first.expect("the release was sent")..];
+        assert!(behind.iter().all(|line| line.contains(release.get_hash())), "{sent:?}");
+        assert!(behind.len() <= 2, "{sent:?}");
+    }
 }
 
 fn sent_to(servers: &Servers) -> Vec<u64> {

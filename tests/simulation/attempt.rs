@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redlock_runtime::protocol::{
-    Ballot, Electorate, Fate, Ledger, Next, NodeSet, Quorum, Rivals, Round, Verdict, drift, next_step, patience,
-    valid_until,
+    Ballot, Electorate, Fate, Ledger, Next, NodeSet, Quorum, Rivals, Round, Verdict, attempt_until, drift, next_step,
+    patience, valid_until,
 };
 
 use super::clock::{Micros, length};
@@ -128,8 +128,20 @@ impl World {
                 self.holds[owner].round.record(node, Ballot::Failed);
             }
         }
-        self.client_after(client, self.patience(ttl), Event::RoundOver { owner, number: 0 });
+        let (patience, _) = self.attempt_patience(owner);
+        self.client_after(client, patience, Event::RoundOver { owner, number: 0 });
         self.judge_attempt(owner, false);
+    }
+
+    /// How long an attempt waits for the nodes, and whether that is less than they have, because the client's time ends.
+    fn attempt_patience(&self, owner: usize) -> (Duration, bool) {
+        let Hold { client, ttl, began, .. } = self.holds[owner];
+        let limit = self.wish(client).limit.map(length);
+        let since = self.clients[client].waiting_since.unwrap_or(began);
+        let patience = self.patience(ttl);
+        let until = attempt_until(since, began, limit, length(self.plan.node_timeout));
+        let left = until.map_or(patience, |until| until - began);
+        (patience.min(left), left < patience)
     }
 
     /// Sends an acquire, or the repair of a node that lost the key: both are owed a release.
@@ -197,8 +209,11 @@ impl World {
         let hold = &self.holds[owner];
         if hold.stage == Stage::Asking {
             let (client, late) = (hold.client, hold.ledger.in_flight());
+            let (_, is_cut_short) = self.attempt_patience(owner);
             for node in late.iter() {
-                self.overdue(client, node, CALLERS);
+                if !is_cut_short {
+                    self.overdue(client, node, CALLERS);
+                }
                 self.holds[owner].round.record(node, Ballot::Failed);
             }
             self.judge_attempt(owner, true);

@@ -153,8 +153,8 @@ pub(crate) struct World {
 /// abstain have grown.
 const PATIENCE: Micros = 30 * SECOND;
 
-/// How old a node is at least when clients, who know its age to a second, see that it is older than the longest TTL.
-const SURELY_GROWN: Micros = LONGEST_TTL + 2 * SECOND + SECOND / 10;
+/// How old a node is at least when clients, who know its age to a second, see that it is old.
+const SURELY_GROWN: Micros = LONGEST_TTL + LONGEST_TTL / 4 + 2 * SECOND + SECOND / 10;
 
 /// And everything that they owe is delivered this long after that.
 const DELIVERY: Micros = 10 * SECOND;

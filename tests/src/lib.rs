@@ -9,6 +9,7 @@
 //! - [`wait`]: waits for conditions, bounded, instead of sleeping
 //! - [`server`]: [`RedisServer`], [`Servers`]: real redis-servers that can be killed, hung and restarted empty
 //! - [`probe`]: [`Probe`], what is on a server, past the code under test
+//! - [`monitor`]: [`Monitor`], what is sent to a server while it is looked at
 //! - [`proxy`]: [`Proxy`], a connection that is slow, silent or cut
 //! - [`process`]: [`Program`], another process of ours that can be killed while it holds a lock
 //! - `watchdog`: nothing outlives the test process, however that ends
@@ -20,6 +21,8 @@ pub mod server;
 
 pub mod probe;
 
+pub mod monitor;
+
 pub mod proxy;
 
 pub mod process;
@@ -28,6 +31,7 @@ mod watchdog;
 
 pub mod clock;
 
+pub use monitor::Monitor;
 pub use probe::Probe;
 pub use process::Program;
 pub use proxy::Proxy;

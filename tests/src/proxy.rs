@@ -1,6 +1,6 @@
 //! A connection that is slow, silent or cut.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -13,7 +13,8 @@ use crate::{RedisServer, clock};
 /// A TCP proxy in front of one server; what it does to the bytes can be changed at any time.
 ///
 /// It runs on threads of its own, so it works whatever runtime the test has, or blocks. Bytes that were on their
-/// way when a client hung up still arrive, as on a real network; only [`cut`](Self::cut) loses them.
+/// way when a client hung up still arrive, as on a real network; only [`cut`](Self::cut) loses them, and
+/// [`strand`](Self::strand) lets them arrive as late as the test wants.
 #[derive(Debug)]
 #[must_use = "the proxy ends when this is dropped"]
 pub struct Proxy {
@@ -72,6 +73,10 @@ struct State {
     accepted: usize,
     /// Both sockets of every open connection, by its number, to close them from outside.
     open: HashMap<usize, [TcpStream; 2]>,
+    /// Connections that were closed at the client's end, and whose bytes are kept.
+    stranded: HashSet<usize>,
+    /// Connections of which bytes wait, whatever keeps them.
+    waiting: HashSet<usize>,
 }
 
 /// Bytes on their way.
@@ -132,6 +137,29 @@ impl Proxy {
     /// Closes every connection now, with what is on its way; new ones are taken.
     pub fn cut(&self) {
         self.change(State::close_all);
+    }
+
+    /// Closes every connection at the client's end now and keeps what is on its way to the server, until
+    /// [`land`](Self::land).
+    pub fn strand(&self) {
+        self.change(|state| {
+            for (number, [client, _]) in &state.open {
+                state.stranded.insert(*number);
+                // An error says that the client closed it first.
+                let _ = client.shutdown(Shutdown::Both);
+            }
+        });
+    }
+
+    /// Lets what [`strand`](Self::strand) kept go on to the server.
+    pub fn land(&self) {
+        self.change(|state| state.stranded.clear());
+    }
+
+    /// How many connections have bytes that wait to go on.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.shared.state().waiting.len()
     }
 
     /// Closes every connection now, and new ones at once, until [`take`](Self::take).
@@ -282,20 +310,26 @@ impl Shared {
     fn wait_to_pass(&self, number: usize, direction: Direction, came: Instant) -> Passage {
         let mut state = self.state();
         loop {
-            if !state.open.contains_key(&number) {
-                return Passage::Closed;
+            let flow = if state.stranded.contains(&number) { Flow::Hold } else { state.flow(direction) };
+            let delay = match flow {
+                Flow::Delay(delay) => Some(delay.saturating_sub(came.elapsed())),
+                Flow::Forward | Flow::Hold | Flow::Swallow => None,
+            };
+            let passage = match flow {
+                _ if !state.open.contains_key(&number) => Some(Passage::Closed),
+                Flow::Swallow => Some(Passage::Drop),
+                Flow::Hold => None,
+                Flow::Forward => Some(Passage::Pass),
+                Flow::Delay(_) => delay.is_none_or(|left| left.is_zero()).then_some(Passage::Pass),
+            };
+            if let Some(passage) = passage {
+                state.waiting.remove(&number);
+                return passage;
             }
-            state = match state.flow(direction) {
-                Flow::Forward => return Passage::Pass,
-                Flow::Swallow => return Passage::Drop,
-                Flow::Hold => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Flow::Delay(delay) => {
-                    let left = delay.saturating_sub(came.elapsed());
-                    if left.is_zero() {
-                        return Passage::Pass;
-                    }
-                    self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
-                }
+            state.waiting.insert(number);
+            state = match delay {
+                Some(left) => self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
             };
         }
     }

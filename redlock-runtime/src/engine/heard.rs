@@ -75,20 +75,18 @@ impl Heard {
         self.round.record(node, ballot);
     }
 
-    /// Whether it makes no sense to listen on.
-    pub(super) fn is_decided(&mut self, voters: Voters, nodes: &[Arc<dyn Node>], in_flight: &[InFlight]) -> bool {
+    /// What to do with what was heard.
+    pub(super) fn next(&mut self, voters: Voters, nodes: &[Arc<dyn Node>], in_flight: &[InFlight]) -> Next {
         let verdict = self.round.verdict();
-        if voters == Voters::Electorate
+        let is_unsettled = voters == Voters::Electorate
             && matches!(verdict, Some(Verdict::Won | Verdict::Refused))
-            && self.check_voters(nodes) == Age::Unsettled
-        {
-            return in_flight.is_empty();
-        }
+            && self.check_voters(nodes) == Age::Unsettled;
         match self.round.verdict() {
-            Some(Verdict::Won | Verdict::Refused | Verdict::Split) => true,
+            Some(verdict) if in_flight.is_empty() => Next::Decide(verdict),
+            Some(verdict) if is_unsettled => Next::DecideSoon(verdict),
             // Nobody is slowed by listening on, and the error can say how many nodes answered.
-            Some(Verdict::Unreachable) => in_flight.is_empty(),
-            None => false,
+            None | Some(Verdict::Unreachable) => Next::Listen,
+            Some(verdict) => Next::Decide(verdict),
         }
     }
 
@@ -178,6 +176,19 @@ impl Heard {
         let seen = given_back.chain(silent).chain(held).collect();
         Lost { verdict, granted: round.granted().len(), failures, was_cut_short, seen, misconfigured }
     }
+}
+
+/// What to do with what was heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Next {
+    /// Listen on.
+    Listen,
+    /// The verdict is this, unless a node that is just being connected to turns out to be old. Its connection has the time
+    /// of a reply; whoever cannot be connected to within that cannot be reached.
+    DecideSoon(Verdict),
+    /// The verdict is this.
+    Decide(Verdict),
 }
 
 /// Whether the votes of young nodes can be judged.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::heard::{Heard, Voters};
 use super::repair::Repairs;
-use super::settlement::{Owner, Settlement};
+use super::settlement::{Cut, Owner, Settlement};
 use super::{Engine, InFlight, Lost, Plan, cut_short, poll_each};
 use crate::background::background;
 use crate::entropy::fresh_owner;
@@ -34,6 +34,8 @@ pub(crate) struct Hold {
     acquire: Option<Arc<Command>>,
     /// The release leaves the key until this moment.
     keep_until: Option<Instant>,
+    /// Connections that ended before the acquire was answered.
+    cut: Cut,
 }
 
 impl Hold {
@@ -46,6 +48,7 @@ impl Hold {
             stragglers: Vec::new(),
             acquire: None,
             keep_until: None,
+            cut: Cut::default(),
         }
     }
 
@@ -64,6 +67,7 @@ impl Hold {
             let _ = self.ledger.ended(node, Fate::Set);
         }
         self.stragglers.extend(repairs.asked);
+        self.cut.add(repairs.cut);
     }
 
     /// Lets a release leave the key until this moment.
@@ -92,10 +96,11 @@ impl Hold {
             }
         }
         self.send((0..engine.quorum().nodes()).filter(|node| Some(*node) != first), &command);
-        let Self { ledger, stragglers, .. } = self;
+        let Self { ledger, stragglers, cut, .. } = self;
         let verdict = engine.hear_on(&mut heard, Voters::Electorate, stragglers, patience, until, |node, reply| {
             // Nothing is released before the round is over, so nothing can be owed yet.
             let _ = ledger.ended(node, fate(reply));
+            cut.note(node, reply);
         });
         let verdict = verdict.await;
         (heard.told_apart(verdict, engine.quorum()), heard)
@@ -110,11 +115,12 @@ impl Hold {
 
     /// Listens to the only node that was asked.
     async fn hear_first(&mut self, heard: &mut Heard, patience: Duration) {
-        let Self { engine, ledger, stragglers, .. } = self;
+        let Self { engine, ledger, stragglers, cut, .. } = self;
         let mut late = pin!(sleep(patience));
         let listen = poll_fn(|cx| {
             poll_each(stragglers, cx, |node, reply| {
                 let _ = ledger.ended(node, fate(&reply));
+                cut.note(node, &reply);
                 heard.note(node, engine.nodes[node].label(), reply);
             });
             if stragglers.is_empty() { Poll::Ready(()) } else { late.as_mut().poll(cx) }
@@ -180,6 +186,7 @@ impl Hold {
             stragglers: mem::take(&mut self.stragglers),
             acquire: None,
             keep_until: self.keep_until,
+            cut: mem::take(&mut self.cut),
         }
     }
 
@@ -195,6 +202,7 @@ impl Hold {
             key: Arc::clone(&self.key),
             value: Arc::clone(&self.owner),
             keep_until: self.keep_until,
+            cut: mem::take(&mut self.cut),
         };
         Settlement::start(Arc::new(owner), nodes.without(behind), self.ledger.suspected(), stragglers)
     }

@@ -9,16 +9,16 @@ mod repair;
 mod settlement;
 
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::mem;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use tokio::time::sleep;
+use tokio::time::{Sleep, sleep};
 
-use self::heard::{Heard, Voters};
+use self::heard::{Heard, Next, Voters};
 pub(crate) use self::hold::Hold;
 pub(crate) use self::repair::{Extended, Repairs};
 pub(crate) use self::settlement::Debts;
@@ -147,12 +147,18 @@ impl Engine {
         Err(heard.into_lost(verdict))
     }
 
-    /// One attempt to extend.
+    /// One attempt to extend. What was not sent when `over` ends is not sent any more.
     ///
     /// # Cancel safety
     ///
     /// Dropped at any await, the key may or may not have been extended.
-    pub(crate) async fn extend(&self, key: &Arc<str>, owner: &Arc<str>, ttl: Duration) -> Result<Extended, Lost> {
+    pub(crate) async fn extend(
+        &self,
+        key: &Arc<str>,
+        owner: &Arc<str>,
+        ttl: Duration,
+        over: impl Future<Output = ()>,
+    ) -> Result<Extended, Lost> {
         let began = clock::now();
         let command = Command::new(Action::Extend { ttl }, key, owner);
         let mut in_flight = self.ask_each(&command);
@@ -162,7 +168,16 @@ impl Engine {
                 missing.insert(node);
             }
         });
-        let (verdict, heard) = listen.await;
+        let recall = async {
+            over.await;
+            command.recall();
+            pending().await
+        };
+        let (verdict, heard) = tokio::select! {
+            biased;
+            heard = listen => heard,
+            never = recall => never,
+        };
         if verdict == Verdict::Won {
             return Ok(Extended { valid_until: valid_until(began, ttl), missing, rest: in_flight });
         }
@@ -223,14 +238,22 @@ impl Engine {
         let (patience, is_cut_short) = cut_short(patience + extra, until);
         let mut deadline = pin!(sleep(patience));
         let mut has_looked_again = false;
+        let mut elders: Option<Pin<Box<Sleep>>> = None;
         let listen = poll_fn(|cx| {
             // All of them before the verdict is asked for: a request that was never polled is never sent.
             poll_each(in_flight, cx, |node, reply| {
                 on_reply(node, &reply);
                 heard.note(node, self.nodes[node].label(), reply);
             });
-            if heard.is_decided(voters, &self.nodes, in_flight) {
-                return heard.round.verdict().map_or(Poll::Pending, Poll::Ready);
+            match heard.next(voters, &self.nodes, in_flight) {
+                Next::Decide(verdict) => return Poll::Ready(verdict),
+                Next::DecideSoon(verdict) => {
+                    let elders = elders.get_or_insert_with(|| Box::pin(sleep(self.node_timeout)));
+                    if elders.as_mut().poll(cx).is_ready() {
+                        return Poll::Ready(verdict);
+                    }
+                }
+                Next::Listen => {}
             }
             ready!(deadline.as_mut().poll(cx));
             if !mem::replace(&mut has_looked_again, true) {

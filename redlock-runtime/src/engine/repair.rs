@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 use super::hold::fate;
-use super::settlement::{Owner, Settlement};
+use super::settlement::{Cut, Owner, Settlement};
 use super::{Engine, InFlight, poll_each, poll_in_background};
 use crate::clock;
 use crate::node::{Action, Command, Reply};
@@ -35,6 +35,8 @@ pub(crate) struct Repairs {
     pub(super) set: NodeSet,
     /// Requests whose reply is on its way.
     pub(super) asked: Vec<InFlight>,
+    /// Connections that ended before they answered.
+    pub(super) cut: Cut,
 }
 
 impl Extended {
@@ -48,6 +50,7 @@ impl Repairs {
     pub(crate) fn add(&mut self, other: Self) {
         self.set = self.set.iter().chain(other.set.iter()).collect();
         self.asked.extend(other.asked);
+        self.cut.add(other.cut);
     }
 }
 
@@ -78,10 +81,12 @@ impl Engine {
 
         let command = Command::new(Action::Acquire { ttl, is_watched: false }, key, owner);
         let ask = |node| InFlight { node, reply: self.nodes[node].ask(Arc::clone(&command)) };
-        let mut repairs = Repairs { set: NodeSet::default(), asked: missing.iter().map(ask).collect() };
-        listen(&mut repairs.asked, patience, over, |node, reply| {
+        let mut repairs = Repairs { asked: missing.iter().map(ask).collect(), ..Repairs::default() };
+        let Repairs { set, asked, cut } = &mut repairs;
+        listen(asked, patience, over, |node, reply| {
+            cut.note(node, reply);
             if fate(reply) != Fate::NotSet {
-                repairs.set.insert(node);
+                set.insert(node);
             }
         })
         .await;
@@ -93,7 +98,7 @@ impl Engine {
     /// Releases keys that were set again when the lock was over already.
     pub(crate) fn undo(self: &Arc<Self>, key: &Arc<str>, owner: &Arc<str>, repairs: Repairs) {
         let (key, value) = (Arc::clone(key), Arc::clone(owner));
-        let owner = Owner { engine: Arc::clone(self), key, value, keep_until: None };
+        let owner = Owner { engine: Arc::clone(self), key, value, keep_until: None, cut: repairs.cut };
         drop(Settlement::start(Arc::new(owner), repairs.set, repairs.set, repairs.asked));
     }
 }

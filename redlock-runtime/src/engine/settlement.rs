@@ -19,7 +19,7 @@ use crate::background::background;
 use crate::clock;
 use crate::entropy::seed;
 use crate::node::connection::DEAD_AFTER_TIMEOUTS;
-use crate::node::{Action, Carrier, Command, ConnectionId, Delivery, Node, PendingReply, Reply};
+use crate::node::{Action, Command, ConnectionId, Delivery, Node, PendingReply, Reply};
 use crate::protocol::{Backoff, Fate, NodeSet, Verdict};
 
 /// How long a release is sent again to a node that does not confirm it. By then the key has expired on a node that was
@@ -80,6 +80,28 @@ pub(super) struct Owner {
     pub(super) value: Arc<str>,
     /// The key stays until this moment.
     pub(super) keep_until: Option<Instant>,
+    /// Connections that ended before an acquire was answered.
+    pub(super) cut: Cut,
+}
+
+/// Connections that ended before they answered an acquire, by node: what they carry may still arrive, also behind a
+/// release that goes another way.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Cut(Vec<(usize, ConnectionId)>);
+
+impl Cut {
+    /// Notes the connection if this reply to an acquire says that it ended.
+    pub(super) fn note(&mut self, node: usize, reply: &Reply) {
+        self.0.extend(connection_of(reply).map(|connection| (node, connection)));
+    }
+
+    pub(super) fn add(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    fn of(&self, node: usize) -> Option<ConnectionId> {
+        self.0.iter().find(|(cut, _)| *cut == node).map(|(_, connection)| *connection)
+    }
 }
 
 /// The releases of one owner on all nodes.
@@ -165,14 +187,15 @@ impl Settlement {
         self.arrive(KEEP_TRYING).await;
     }
 
-    /// Ends when all replies have arrived, or after `bound`.
+    /// Ends when all replies have arrived, or after `bound`. What failed is sent again at once, whatever else is awaited.
     async fn arrive(&mut self, bound: Duration) {
-        let Self { in_flight, owed, failed, is_polling, .. } = self;
+        let Self { owner, in_flight, owed, failed, is_polling, .. } = self;
         let mut over = pin!(sleep(bound));
         poll_fn(|cx| {
             *is_polling = true;
             poll_each(in_flight, cx, |node, reply| note(failed, *owed, node, &reply));
             *is_polling = false;
+            owner.send_again(mem::take(failed));
             if in_flight.is_empty() { Poll::Ready(()) } else { over.as_mut().poll(cx) }
         })
         .await;
@@ -180,17 +203,19 @@ impl Settlement {
 
     /// A connection that has been silent for so long is dead, or belongs to a runtime that does not run any more: once
     /// the server has closed it, nothing can come from it, and the release can go another way.
+    ///
+    /// Where the server did not tell by which number it knows the connection, it cannot be asked to close it. There the
+    /// release goes both ways: now for what was carried out already, and behind the straggler for what was not.
     fn give_up_dead_connections(&mut self) {
         let Self { in_flight, owed, failed, .. } = self;
-        in_flight.retain(|asked| match asked.reply.carrier() {
-            Carrier::Unknown => true,
-            carrier => {
-                // One that was never made has carried nothing.
-                if let Some(connection) = carrier.id().filter(|_| owed.contains(asked.node)) {
-                    failed.push((asked.node, Some(connection)));
-                }
-                false
+        in_flight.retain(|asked| {
+            let carrier = asked.reply.carrier();
+            // One that was never made has carried nothing.
+            let may_carry = carrier.is_made();
+            if may_carry && owed.contains(asked.node) {
+                failed.push((asked.node, carrier.id()));
             }
+            may_carry && carrier.id().is_none()
         });
     }
 }
@@ -207,14 +232,7 @@ impl Drop for Settlement {
         }
         // A future that has panicked must not be polled again.
         let in_flight = if self.is_polling { Vec::new() } else { in_flight };
-        for (node, behind) in failed {
-            let owner = Arc::clone(&self.owner);
-            let counted = owner.engine.count_debt();
-            background().spawn(async move {
-                owner.send_until_confirmed(node, behind).await;
-                drop(counted);
-            });
-        }
+        self.owner.send_again(failed);
         if !in_flight.is_empty() {
             let rest = Self::new(Arc::clone(&self.owner), in_flight, self.owed).go_on();
             // A current-thread runtime runs only while somebody blocks on it, which may be never again.
@@ -229,9 +247,23 @@ impl Drop for Settlement {
 }
 
 impl Owner {
-    /// One release request to one node.
+    /// Sends these releases until they are confirmed, in the background.
+    fn send_again(self: &Arc<Self>, failed: Vec<(usize, Option<ConnectionId>)>) {
+        for (node, behind) in failed {
+            let owner = Arc::clone(self);
+            let counted = owner.engine.count_debt();
+            background().spawn(async move {
+                owner.send_until_confirmed(node, behind).await;
+                drop(counted);
+            });
+        }
+    }
+
+    /// One release request to one node. Only an acquire can do harm behind it, so a connection that may still carry one
+    /// comes before another.
     fn ask(&self, node: usize, behind: Option<ConnectionId>) -> PendingReply {
         let now = clock::now();
+        let behind = self.cut.of(node).or(behind);
         let keep = self.keep_until.map_or(Duration::ZERO, |moment| moment.saturating_duration_since(now));
         self.engine.nodes[node].ask(Command::new(Action::Release { keep, behind }, &self.key, &self.value))
     }

@@ -162,6 +162,11 @@ mod tests {
     }
 
     #[test]
+    fn the_release_marks_a_key_that_it_keeps_as_everybody_else_reads_it() {
+        assert!(RELEASE.code.contains(&format!("'{}'", crate::protocol::RELEASED)));
+    }
+
+    #[test]
     fn durations_are_sent_in_whole_milliseconds_and_never_as_zero() {
         assert_eq!(whole_milliseconds(Duration::from_secs(1)), 1000);
         assert_eq!(whole_milliseconds(Duration::from_micros(1)), 1);

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::{Action, Changes, Command, Contention, Delivery, Failure, Known, Node, PendingReply, Reply};
 use crate::clock;
-use crate::protocol::{Papers, Role};
+use crate::protocol::{Papers, RELEASED, Role};
 
 /// A node that keeps its keys in this process and behaves like a Redis node.
 #[derive(Debug)]
@@ -192,11 +192,12 @@ impl Server {
                 if keep.is_zero() {
                     entries.remove(&command.key);
                 } else {
-                    entry.expires = now + keep;
+                    *entry = Entry { owner: Arc::from(kept(&command.owner)), expires: now + keep };
                 }
                 state.tell(&command.key);
                 Reply::Done
             }
+            (Action::Release { .. }, Some(entry)) if *entry.owner == kept(&command.owner) => Reply::Done,
             (Action::Extend { .. }, None) => Reply::Missing,
             (Action::Acquire { .. } | Action::Extend { .. } | Action::Release { .. }, held) => {
                 let remaining = held.as_ref().map(|entry| entry.expires.saturating_duration_since(now));
@@ -233,6 +234,11 @@ impl State {
             waiting.iter().any(|(process, until)| *process != contention.process && *until > now)
         })
     }
+}
+
+/// The value of a key that its owner's release keeps.
+fn kept(owner: &str) -> String {
+    format!("{owner}{RELEASED}")
 }
 
 fn answered_with(reason: Arc<str>) -> Reply {

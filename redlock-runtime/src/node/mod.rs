@@ -111,8 +111,8 @@ pub(crate) enum Carrier {
     Unknown,
     /// This one.
     Known(ConnectionId),
-    /// One that is being made; set before the command is sent.
-    Later(Arc<OnceLock<ConnectionId>>),
+    /// One that is being made; set before the command is sent, to none for one that a server could not be asked to kill.
+    Later(Arc<OnceLock<Option<ConnectionId>>>),
 }
 
 impl Carrier {
@@ -120,7 +120,15 @@ impl Carrier {
         match self {
             Self::Unknown => None,
             Self::Known(id) => Some(*id),
-            Self::Later(id) => id.get().copied(),
+            Self::Later(id) => id.get().copied().flatten(),
+        }
+    }
+
+    /// Whether there is a connection that may carry the command.
+    pub(crate) fn is_made(&self) -> bool {
+        match self {
+            Self::Unknown | Self::Known(_) => true,
+            Self::Later(id) => id.get().is_some(),
         }
     }
 }
@@ -139,7 +147,7 @@ impl PendingReply {
         let reply = async move {
             reply.await.unwrap_or_else(|_| {
                 let reason = Arc::from("its tokio runtime has ended");
-                let delivery = id.get().map_or(Delivery::NotSent, |id| Delivery::Unknown(Some(*id)));
+                let delivery = id.get().map_or(Delivery::NotSent, |id| Delivery::Unknown(*id));
                 Reply::Failed(Failure { reason, delivery })
             })
         };
@@ -238,7 +246,7 @@ pub(crate) enum Action {
     },
     /// Delete the key, if it has the owner's value.
     Release {
-        /// If not zero, let the key live for this much longer instead of deleting it.
+        /// If not zero, let the key live for this much longer instead of deleting it, under a value that no owner has.
         keep: Duration,
         /// A connection whose commands may still be travelling: it is killed first, so that none of them can be
         /// applied behind this release.

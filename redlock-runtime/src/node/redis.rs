@@ -41,9 +41,7 @@ impl Node for RedisNode {
                     match link.connected().await {
                         _ if command.is_recalled() => Reply::not_sent("nobody waits for it any more"),
                         Ok(live) => {
-                            if let Some(id) = live.id {
-                                carrier.get_or_init(|| id);
-                            }
+                            carrier.get_or_init(|| live.id);
                             send(live, &command).await
                         }
                         Err(reason) => Reply::not_sent(reason),

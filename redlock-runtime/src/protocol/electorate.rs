@@ -6,8 +6,9 @@ use super::NodeSet;
 /// Which nodes may vote on who *acquires* a lock.
 ///
 /// A node that restarted empty has forgotten what it granted. If it voted at once, it could make a second majority
-/// beside one that it was part of: A holds nodes 1 and 2, node 2 restarts, B gets 2 and 3. So a node abstains until it
-/// is `longest_ttl` old: by then whatever it forgot has expired everywhere.
+/// beside one that it was part of: A holds nodes 1 and 2, node 2 restarts, B gets 2 and 3. So a node that is younger
+/// than `longest_ttl` abstains while an *old* one can be reached, which is one of 1.25 × `longest_ttl`: by the time at
+/// which it votes, whatever it forgot has expired everywhere.
 ///
 /// Why that is safe: two owners that are valid at once would both have been granted by some node `n`, the second while
 /// the first one's key still had to be there. So `n` lost the key between the two grants, which are less than one TTL
@@ -15,11 +16,19 @@ use super::NodeSet;
 /// process that votes: it is read on the connection that carries the vote. A clock that runs fast is covered by the
 /// drift that every validity leaves out.
 ///
-/// In a cluster that was just created every node is young, and nobody could ever lock. So young nodes do vote when all
-/// that can be reached are young. It follows what this rule does **not** protect from: a majority of the nodes that
-/// were created or restarted within `longest_ttl` (and the second or two by which an age is misread) while no older node
+/// In a cluster that was just created every node is young, and nobody could ever lock. So young nodes do vote when none
+/// that can be reached is old. It follows what this rule does **not** protect from: a majority of the nodes that were
+/// created or restarted within 1.25 × `longest_ttl` (and the second or two by which an age is misread) while no older node
 /// can be reached, which includes a restart in a cluster's first minutes; and, because there is nobody else to ask, N = 1.
 /// Nor does it see a node that forgot without restarting: `FLUSHALL`, or a failover to a replica that lagged behind.
+///
+/// The quarter between the age at which a node votes and the age at which it silences others is what keeps such a cluster
+/// going when it comes of age. Its servers were not started at the same moment; were both ages one, the first to reach
+/// it would silence all the others, and nobody could lock until a majority had reached it too. So the others have a quarter
+/// of `longest_ttl` to follow. It costs no more than that the time without protection lasts a quarter longer. The
+/// argument above holds as it stands, because it only asks that `n` abstained. If no two nodes restart within 1.25 ×
+/// `longest_ttl` of each other, all but one are old at any moment; a majority of more than one node then has an
+/// old one in it, which was reached, so the young one abstained.
 ///
 /// Extending and releasing compare the owner, and ask every node, however young: a key that is there with our value was
 /// set after the restart, and a key that is not there is refused by the node itself.
@@ -46,6 +55,8 @@ pub struct Papers {
     /// From this moment on it is older than the longest TTL. Not the moment of its birth, which a clock that began with
     /// this machine may be unable to name.
     grown_at: Instant,
+    /// From this moment on it is so old that younger ones abstain.
+    old_at: Instant,
     /// Which process it is: a new one after each restart, the same at every address.
     run_id: Arc<str>,
     /// Whether it takes writes of its own.
@@ -69,7 +80,7 @@ pub enum Standing {
     Votes,
     /// It is not connected, so its age is not known.
     Unknown,
-    /// It restarted not long ago, and an older node can be reached.
+    /// It restarted not long ago, and an old node can be reached.
     Young,
     /// It is a replica.
     Replica,
@@ -81,17 +92,26 @@ pub enum Standing {
 // Source: `uptime_in_seconds` in genRedisInfoString, https://github.com/redis/redis/blob/7.0/src/server.c
 const UPTIME_ERROR: Duration = Duration::from_secs(1);
 
+/// The part of `longest_ttl` within which servers that were started together all come to vote; see [`Electorate`].
+const HEAD_START: u32 = 4;
+
 impl Papers {
     /// Notes what a server said about itself; `now` is after its answer came in, `uptime` in its whole seconds.
     #[must_use]
     pub fn new(now: Instant, uptime: Duration, longest_ttl: Duration, run_id: Arc<str>, role: Role) -> Self {
-        Self { grown_at: now + (longest_ttl + UPTIME_ERROR).saturating_sub(uptime), run_id, role }
+        let votes_from = longest_ttl + UPTIME_ERROR;
+        let reaches = |age: Duration| now + age.saturating_sub(uptime);
+        Self { grown_at: reaches(votes_from), old_at: reaches(votes_from + longest_ttl / HEAD_START), run_id, role }
     }
 
     /// How long until the node is older than the longest TTL; zero if it is.
     #[must_use]
     pub fn grows_in(&self, now: Instant) -> Duration {
         self.grown_at.saturating_duration_since(now)
+    }
+
+    fn is_old(&self, now: Instant) -> bool {
+        now >= self.old_at
     }
 
     /// Which process it is.
@@ -114,8 +134,8 @@ impl Electorate {
         let all = NodeSet::first(count);
         let reachable = among(&|_, _| true);
         let not_grown = among(&|_, papers| !papers.grows_in(now).is_zero());
-        let is_anybody_grown = not_grown != reachable;
-        let young = if is_anybody_grown && count > 1 { not_grown } else { NodeSet::default() };
+        let is_anybody_old = !among(&|_, papers| papers.is_old(now)).is_empty();
+        let young = if is_anybody_old && count > 1 { not_grown } else { NodeSet::default() };
         let replicas = among(&|_, papers| papers.role == Role::Replica);
         let twin = |node: usize, papers: &Papers| {
             connected().find(|(other, others)| *other != node && others.run_id == papers.run_id).map(|(other, _)| other)
@@ -202,6 +222,24 @@ mod tests {
     fn a_cluster_that_was_just_created_votes_at_once() {
         check(&[Some(0), Some(5), Some(2)], &[0, 1, 2]);
         check(&[Some(0), None, Some(2)], &[0, 2]);
+    }
+
+    #[test]
+    fn a_cluster_whose_servers_were_not_started_at_once_votes_on_while_it_comes_of_age() {
+        let now = crate::clock::now();
+        let nodes = nodes(now, &[Some(60), Some(30), Some(0)]);
+        for seconds in 0..600 {
+            let voters = decide(now + Duration::from_secs(seconds), &nodes).voters();
+            assert_eq!(voters.len(), 3, "after {seconds} s");
+        }
+    }
+
+    #[test]
+    fn a_node_that_votes_is_a_while_later_so_old_that_young_ones_abstain() {
+        check(&[Some(301), Some(5), Some(9)], &[0, 1, 2]);
+        check(&[Some(375), Some(5), Some(9)], &[0, 1, 2]);
+        check(&[Some(376), Some(5), Some(9)], &[0]);
+        check(&[Some(376), Some(301), Some(9)], &[0, 1]);
     }
 
     #[test]

@@ -21,6 +21,6 @@ pub use ledger::{Fate, Ledger};
 pub use nodes::NodeSet;
 pub use quorum::Quorum;
 pub use retry::{Next, next_step};
-pub use rivals::Rivals;
+pub use rivals::{RELEASED, Rivals};
 pub use round::{Ballot, Round, Verdict};
 pub use validity::{LEAD, LONGEST_TTL, SHORTEST_TTL, drift, patience, renewal_due, valid_until};

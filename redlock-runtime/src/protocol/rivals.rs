@@ -2,6 +2,10 @@ use std::sync::Arc;
 
 use super::Quorum;
 
+/// What stands behind the owner in a key that a release keeps for a while (`min_hold`): the lock is still taken, but by
+/// nobody who could extend it.
+pub const RELEASED: &str = ":released";
+
 /// The owners that an attempt was refused for.
 ///
 /// When several ask at once, each may get some nodes and none a majority: all are refused, and nobody holds the lock.
@@ -10,9 +14,9 @@ use super::Quorum;
 pub struct Rivals(Vec<(Arc<str>, usize)>);
 
 impl Rivals {
-    /// Notes that a node has this owner's key.
+    /// Notes that a node has this owner's key, released or not.
     pub fn note(&mut self, owner: &Arc<str>) {
-        match self.0.iter_mut().find(|(known, _)| known == owner) {
+        match self.0.iter_mut().find(|(known, _)| holder(known) == holder(owner)) {
             Some((_, nodes)) => *nodes += 1,
             None => self.0.push((Arc::clone(owner), 1)),
         }
@@ -23,6 +27,10 @@ impl Rivals {
     pub fn has_holder(&self, quorum: Quorum) -> bool {
         self.0.iter().any(|(_, nodes)| *nodes >= quorum.needed())
     }
+}
+
+fn holder(owner: &str) -> &str {
+    owner.strip_suffix(RELEASED).unwrap_or(owner)
 }
 
 #[cfg(test)]
@@ -43,5 +51,11 @@ mod tests {
         check(&["b", "a", "a", "b", "a"], true);
         check(&["a", "a", "b", "b", "c"], false);
         check(&[], false);
+    }
+
+    #[test]
+    fn an_owner_whose_release_is_under_way_is_one_owner() {
+        check(&["a", "a:released", "a:released"], true);
+        check(&["a", "b:released", "a:released"], false);
     }
 }

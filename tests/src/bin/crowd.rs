@@ -51,6 +51,30 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What a task does with a lock.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// It holds the lock for a moment.
+    Short,
+    /// It gives up asking after a moment.
+    Cancelled,
+    /// It holds the lock for longer than its TTL.
+    Renewed,
+    /// It holds the lock for longer than its TTL and does not renew it.
+    Outlived,
+}
+
+impl Kind {
+    fn of(number: u64) -> Self {
+        match number {
+            _ if number % 103 == 50 => Self::Renewed,
+            _ if number % 107 == 51 => Self::Outlived,
+            _ if number % 5 == 4 => Self::Cancelled,
+            _ => Self::Short,
+        }
+    }
+}
+
 /// The clock that the processes and their test share.
 struct Monotonic;
 
@@ -73,10 +97,15 @@ async fn want(locks: LockManager, task: u64, ttl: Duration, until: u64) -> Seen 
             break;
         }
         let name = format!("name-{}", (task + turn) % NAMES as u64);
-        let request = locks.lock(&name).ttl(ttl).timeout(Duration::from_secs(3));
-        let Ok(guard) = request.acquire().await else { continue };
+        // Tasks are not in step.
+        let kind = Kind::of(turn + task * 13);
+        let request = locks.lock(&name).ttl(ttl).timeout(Duration::from_secs(3)).renew(kind != Kind::Outlived);
+        let patience = if kind == Kind::Cancelled { Duration::from_millis(turn % 30) } else { Duration::MAX };
+        let Ok(Ok(guard)) = tokio::time::timeout(patience, request.acquire()).await else { continue };
         seen.longest_wait = seen.longest_wait.max(monotonic_nanoseconds() - asked);
-        let (begin, end) = hold(&guard, Duration::from_millis(1 + turn * 7 % 40)).await;
+        let is_long = matches!(kind, Kind::Renewed | Kind::Outlived);
+        let time = if is_long { ttl * 3 / 2 } else { Duration::from_millis(1 + turn * 7 % 40) };
+        let (begin, end) = hold(&guard, time).await;
         seen.lost += usize::from(!guard.is_valid());
         seen.held.push(format!("held {name} {begin} {end} {asked} {task}"));
         match turn % 3 {

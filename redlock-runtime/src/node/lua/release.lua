@@ -1,11 +1,17 @@
 -- KEYS[1] the lock's key; ARGV[1] the owner, ARGV[2] how long to keep the key, in milliseconds (0: delete it)
 -- ARGV[3] where to publish that it is gone, if the server does not report that by itself
--- 1 if the key was the owner's, else 0
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+-- 1 if the key was the owner's, or is kept by an earlier release of his, else 0; a key that is kept is nobody's any more,
+-- so that an extension which arrives late does not make it live longer
+local owner, kept = redis.call('GET', KEYS[1]), ARGV[1] .. ':released'
+if owner == kept then
+    return 1
+end
+if owner ~= ARGV[1] then
     return 0
 end
 if ARGV[2] ~= '0' then
-    return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+    redis.call('SET', KEYS[1], kept, 'XX', 'PX', ARGV[2])
+    return 1
 end
 redis.call('DEL', KEYS[1])
 if ARGV[3] then

@@ -1,0 +1,99 @@
+//! Connections that break, hang and are cut: what they carried is found again, and others take their place.
+
+use std::time::Duration;
+
+use redlock_runtime::{Error, LockManager, Timeout};
+use redlock_tests::clock::timed;
+use redlock_tests::proxy::{Direction, Flow};
+use redlock_tests::wait::{eventually, eventually_async};
+use redlock_tests::{Proxy, RedisServer, Servers};
+use tokio::runtime::Builder;
+
+use crate::acquire::key;
+
+#[tokio::test]
+async fn a_half_open_connection_holds_nobody_up_and_another_takes_its_place() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(&server);
+    let node_timeout = Duration::from_millis(50);
+    let locks = LockManager::builder()
+        .nodes([proxy.url()])
+        .node_timeout(node_timeout)
+        .connect_timeout(Duration::from_millis(300))
+        .build()
+        .unwrap();
+    let guard = locks.lock("x").acquire().await.unwrap();
+    let before = proxy.accepted();
+
+    // Nothing comes through any more, and neither side is told.
+    proxy.set_both(Flow::Swallow);
+    let (acquired, took) = timed(locks.lock("y").timeout(Timeout::Skip).acquire()).await;
+    assert!(matches!(acquired, Err(Error::QuorumUnreachable { .. })), "{acquired:?}");
+    let (extended, took_again) = timed(guard.extend(Duration::from_secs(30))).await;
+    assert!(matches!(extended, Err(Error::QuorumUnreachable { .. })), "{extended:?}");
+    let (released, took_at_last) = timed(guard.release()).await;
+    assert!(matches!(released, Err(Error::QuorumUnreachable { .. })), "{released:?}");
+    let longest = took.max(took_again).max(took_at_last);
+    assert!(longest < node_timeout * 20, "{longest:?}");
+
+    eventually_async("the connection is replaced", async || proxy.accepted() > before).await;
+    proxy.set_both(Flow::Forward);
+    eventually_async("the lock is released by another connection", async || server.probe().dbsize() == 0).await;
+    let guard = locks.lock("y").timeout(Duration::from_secs(10)).acquire().await.unwrap();
+    guard.release().await.unwrap();
+}
+
+#[test]
+fn an_acquire_that_a_cut_connection_still_carries_leaves_nothing_behind_its_release() {
+    let servers = Servers::start(3);
+    let proxies = [Proxy::start(&servers[0]), Proxy::start(&servers[1])];
+    let urls = [proxies[0].url(), proxies[1].url(), servers[2].url()];
+    let locks = LockManager::builder().nodes(urls).node_timeout(Duration::from_secs(5)).build().unwrap();
+    let request = || locks.lock("x").ttl(Duration::from_secs(60)).renew(false);
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let guard = runtime.block_on(async {
+        request().acquire().await.unwrap().release().await.unwrap();
+        eventually_async("nothing is on its way", async || servers.holding(&key("x")) == 0).await;
+        proxies.iter().for_each(|proxy| proxy.set(Direction::Requests, Flow::Hold));
+        let acquiring = tokio::spawn(request().acquire());
+        let is_under_way = async || proxies.iter().all(|proxy| proxy.waiting() == 1);
+        eventually_async("two acquires are on their way", is_under_way).await;
+        let before = proxies[0].accepted();
+        proxies[0].strand();
+        eventually_async("its end was noticed", async || proxies[0].accepted() > before).await;
+        proxies[1].set(Direction::Requests, Flow::Forward);
+        acquiring.await.unwrap().unwrap()
+    });
+    // Nobody is left whose new connection would have closed the old one.
+    drop(runtime);
+    proxies[0].set(Direction::Requests, Flow::Forward);
+    drop(guard);
+    eventually("what was granted is released", || servers.holding(&key("x")) == 0);
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(locks.shutdown());
+    proxies[0].land();
+    // Whatever came through has been carried out when something behind it has.
+    eventually("what was kept went its way", || proxies[0].waiting() == 0);
+    let after = |_: u8| servers[0].probe().exists(&key("x"));
+    assert!(!(0..20).any(after), "the acquire arrived behind its release");
+}
+
+#[tokio::test]
+async fn a_release_does_not_wait_for_a_renewal_whose_connections_are_still_being_made() {
+    let servers = Servers::start(3);
+    let patient = Duration::from_secs(8);
+    let locks = LockManager::builder().nodes(servers.urls()).connect_timeout(patient).build().unwrap();
+    let guard = locks.lock("x").ttl(Duration::from_secs(3)).acquire().await.unwrap();
+    let connections = || servers[0].probe().client_list().len();
+    eventually_async("all have the key", async || servers.holding(&key("x")) == 3).await;
+    servers[1].hang();
+    servers[2].hang();
+    let before = connections();
+    eventually_async("the renewal has begun", async || connections() > before).await;
+    let (released, took) = timed(guard.release()).await;
+    assert!(matches!(released, Err(Error::QuorumUnreachable { .. })), "{released:?}");
+    assert!(took < patient / 4, "{took:?}");
+    servers[1].resume();
+    servers[2].resume();
+    eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+}
