@@ -8,7 +8,7 @@ use crate::error::HeldElsewhere;
 use crate::guard::LockGuard;
 use crate::lock::LockRequest;
 use crate::manager::{self, LockManager};
-use crate::outcome::{Outcome, Rules, Verdict};
+use crate::outcome::{Ending, Rules, Verdict};
 use crate::{Error, Timeout};
 
 /// A type that `timeout = …` accepts.
@@ -229,7 +229,7 @@ impl Access {
     pub fn require_blocking<R>(&self, rules: Rules<R>) -> Result<&LockGuard, Verdict<R>> {
         self.held().map_err(|error| {
             self.0.is_refused.store(true, Ordering::Relaxed);
-            rules.decide(Outcome::Refused(error.clone()))
+            rules.decide(Ending::Refused(error.clone()), None)
         })
     }
 
