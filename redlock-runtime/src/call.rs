@@ -67,13 +67,17 @@ impl Call {
     /// A call that uses the installed manager.
     pub fn new(name: String) -> Self {
         match manager::installed() {
-            Ok(manager) => Self::with_manager(&manager, name),
+            Ok(manager) => Self::with_lock(manager, name),
             Err(error) => Self::with_request(LockId::new(None, name), Err(error)),
         }
     }
 
     /// A call that uses the manager of the attribute's `manager = …`.
     pub fn with_manager(manager: &LockManager, name: String) -> Self {
+        Self::with_lock(manager.clone(), name)
+    }
+
+    fn with_lock(manager: LockManager, name: String) -> Self {
         let request = manager.lock(name.as_str());
         Self::with_request(LockId::new(Some(manager), name), Ok(request))
     }

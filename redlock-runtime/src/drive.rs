@@ -171,6 +171,9 @@ impl Progress {
                     let value = match ended {
                         Ok(value) => value,
                         Err(ending) => {
+                            if matches!(ending, Ending::Lost(_)) {
+                                self.lock.count_loss();
+                            }
                             return Poll::Ready(ending);
                         }
                     };
@@ -260,6 +263,7 @@ fn tell_release(lock: &LockId, was_lost: bool, released: Result<(), Error>) {
     let name = lock.name();
     match released {
         _ if was_lost => {
+            lock.count_loss();
             tracing::warn!(lock = name, "the lock was lost while the body ran");
         }
         Err(error) => {

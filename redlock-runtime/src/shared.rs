@@ -1,7 +1,7 @@
 //! What a manager, its requests and its guards share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::Error;
@@ -24,12 +24,14 @@ pub(crate) struct Shared {
     pub(crate) renewals: Arc<Renewals>,
     /// Whether no more locks are acquired.
     is_shut_down: AtomicBool,
+    /// How often the body of an annotated function lost its lock.
+    pub(crate) losses: AtomicU64,
 }
 
 impl Shared {
     pub(crate) fn new(engine: Arc<Engine>, keys: Keys, ttl: Duration, longest_ttl: Duration) -> Self {
-        let (renewals, is_shut_down) = (Arc::default(), AtomicBool::new(false));
-        Self { engine, keys, ttl, longest_ttl, renewals, is_shut_down }
+        let (renewals, is_shut_down, losses) = (Arc::default(), AtomicBool::new(false), AtomicU64::new(0));
+        Self { engine, keys, ttl, longest_ttl, renewals, is_shut_down, losses }
     }
 
     /// Acquires no more locks.
