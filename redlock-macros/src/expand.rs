@@ -8,7 +8,7 @@ use syn::{Ident, Meta};
 use crate::args::{Args, Faulty};
 use crate::body::{Body, SplitBody};
 use crate::item::Item;
-use crate::output::{Output, OutputKind, Returned};
+use crate::output::{Output, Returned};
 use crate::refuse::refuse;
 
 /// Makes the annotated function run under its lock. With faults, the untouched function stands beside them.
@@ -201,12 +201,6 @@ impl<'a> Expansion<'a> {
     fn sync_body(&self, body: &Body, call: &TokenStream) -> TokenStream {
         let runtime = &self.runtime;
         let (output, rules, verdict) = (self.output(), self.rules(), self.verdict());
-        let is_plain = (self.output.kind == OutputKind::Named).then(|| {
-            quote_spanned! {hidden(self.output.span)=> #runtime::no_future({
-                use #runtime::{IsFuture as _, IsNoFuture as _};
-                (&__redlock_output).is_future()
-            });}
-        });
         let require = quote_spanned! {Span::mixed_site()=>
             match __redlock_access.require_blocking(__redlock_rules) {
                 ::core::result::Result::Ok(__redlock_guard) => __redlock_guard,
@@ -217,7 +211,6 @@ impl<'a> Expansion<'a> {
         let body = block(quote!(move ||), statements, body.braces.join());
         quote_spanned! {Span::mixed_site()=>
             #output
-            #is_plain
             let __redlock_call = #call;
             #access
             #rules

@@ -14,6 +14,8 @@ pub(crate) struct Output {
     pub(crate) kind: OutputKind,
     /// Set if a function that is not async returns a future.
     pub(crate) future: Option<Returned>,
+    /// Whether a function that is not async may do so under another name.
+    pub(crate) may_hide_future: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -38,7 +40,11 @@ impl Output {
             return Self::at(sig.ident.to_token_stream(), OutputKind::Named, None);
         };
         match returned_future(declared).filter(|_| sig.asyncness.is_none()) {
-            None => Self::at(declared.to_token_stream(), OutputKind::new(declared), None),
+            None => {
+                let kind = OutputKind::new(declared);
+                let may_hide_future = kind == OutputKind::Named && sig.asyncness.is_none();
+                Self { may_hide_future, ..Self::at(declared.to_token_stream(), kind, None) }
+            }
             Some((is_boxed, output)) => {
                 let kind = OutputKind::new(output);
                 let tokens = output.to_token_stream();
@@ -52,7 +58,7 @@ impl Output {
     fn at(tokens: TokenStream, kind: OutputKind, future: Option<Returned>) -> Self {
         let mut spans = tokens.into_iter().map(|token| token.span());
         let span = spans.next().unwrap_or_else(Span::call_site);
-        Self { span, end: spans.last().unwrap_or(span), kind, future }
+        Self { span, end: spans.last().unwrap_or(span), kind, future, may_hide_future: false }
     }
 
     /// The same path, written in place of the type, so that an error about the path is one about the type.

@@ -81,15 +81,16 @@ fn a_silent_sync_function() {
                 if false {
                     return __redlock_output.promised();
                 }
-                my::locks::__private::no_future({
-                    use my::locks::__private::{IsFuture as _, IsNoFuture as _};
-                    (&__redlock_output).is_future()
-                });
                 let __redlock_call = my::locks::__private::Call::with_manager(
                         &self.locks,
                         my::locks::__private::name(&(format!("a-{}", self.id))),
                     )
                     .timeout(my::locks::__private::Timeout::Skip);
+                let __redlock_plain = my::locks::__private::no_future({
+                    use my::locks::__private::{IsFuture as _, IsNoFuture as _};
+                    (&__redlock_output).is_future()
+                });
+                let __redlock_skip = __redlock_plain.if_skipped(my::locks::__private::skip);
                 let __redlock_rules = my::locks::__private::Rules::silent(
                     __redlock_output,
                     {
@@ -115,7 +116,7 @@ fn a_silent_sync_function() {
                     __redlock_body,
                     __redlock_rules,
                 );
-                __redlock_verdict.returned_or(my::locks::__private::skip)
+                __redlock_verdict.returned_or(__redlock_skip)
             }
         "#]],
     );

@@ -8,7 +8,7 @@ use crate::error::HeldElsewhere;
 use crate::guard::LockGuard;
 use crate::lock::LockRequest;
 use crate::manager::{self, LockManager};
-use crate::outcome::{Outcome, Rules, Verdict};
+use crate::outcome::{Ending, Rules, Verdict};
 use crate::{Error, Timeout};
 
 /// A type that `timeout = …` accepts.
@@ -67,13 +67,17 @@ impl Call {
     /// A call that uses the installed manager.
     pub fn new(name: String) -> Self {
         match manager::installed() {
-            Ok(manager) => Self::with_manager(&manager, name),
+            Ok(manager) => Self::with_lock(manager, name),
             Err(error) => Self::with_request(LockId::new(None, name), Err(error)),
         }
     }
 
     /// A call that uses the manager of the attribute's `manager = …`.
     pub fn with_manager(manager: &LockManager, name: String) -> Self {
+        Self::with_lock(manager.clone(), name)
+    }
+
+    fn with_lock(manager: LockManager, name: String) -> Self {
         let request = manager.lock(name.as_str());
         Self::with_request(LockId::new(Some(manager), name), Ok(request))
     }
@@ -229,7 +233,7 @@ impl Access {
     pub fn require_blocking<R>(&self, rules: Rules<R>) -> Result<&LockGuard, Verdict<R>> {
         self.held().map_err(|error| {
             self.0.is_refused.store(true, Ordering::Relaxed);
-            rules.decide(Outcome::Refused(error.clone()))
+            rules.decide(Ending::Refused(error.clone()), None)
         })
     }
 

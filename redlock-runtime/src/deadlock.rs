@@ -17,11 +17,9 @@ thread_local! {
 }
 
 /// A lock of a manager.
-#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct LockId {
-    /// The address of what all clones of the manager share, which lives as long as a lock of it is held. No manager,
-    /// no address.
-    manager: Option<usize>,
+    /// None if there is no manager, and so no lock. Not only its address, which could be another's later.
+    manager: Option<LockManager>,
     name: String,
 }
 
@@ -32,8 +30,7 @@ struct Running {
 }
 
 impl LockId {
-    pub(crate) fn new(manager: Option<&LockManager>, name: String) -> Self {
-        let manager = manager.map(LockManager::address);
+    pub(crate) fn new(manager: Option<LockManager>, name: String) -> Self {
         Self { manager, name }
     }
 
@@ -41,10 +38,22 @@ impl LockId {
         &self.name
     }
 
+    /// Notes that it was lost while a body ran.
+    pub(crate) fn count_loss(&self) {
+        if let Some(manager) = &self.manager {
+            manager.count_loss();
+        }
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        let address = |lock: &Self| lock.manager.as_ref().map(LockManager::address);
+        self.name == other.name && address(self) == address(other)
+    }
+
     /// Whether the caller is inside a body that holds this lock.
     pub(crate) fn is_held_by_caller(&self) -> bool {
         let task = task::try_id();
-        let is_this = |running: &Running| running.task == task && *running.lock == *self;
+        let is_this = |running: &Running| running.task == task && running.lock.is_same(self);
         // Without its stack, a thread that is ending runs no body.
         RUNNING.try_with(|stack| stack.borrow().iter().any(is_this)).unwrap_or(false)
     }

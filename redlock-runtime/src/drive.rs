@@ -1,4 +1,7 @@
 //! Runs the body of an annotated function under its lock, and releases the lock behind it.
+//!
+//! What depends on the body is kept small, because it is compiled again for each annotated function: the body's side
+//! of a call, as [`Body`], and its value. All else is in [`Progress`].
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,52 +11,46 @@ use crate::Error;
 use crate::call::{Attempt, Call};
 use crate::deadlock::LockId;
 use crate::lock::LockRequest;
-use crate::outcome::{Keep, OnLost, Outcome, Rules, Verdict};
+use crate::outcome::{Ending, Keep, OnLost, Rules, Verdict};
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Runs the body of a sync function.
 #[track_caller]
 pub fn run<R>(call: Call, body: impl FnOnce() -> R, rules: Rules<R>) -> Verdict<R> {
+    let (mut body, mut value) = (Some(body), None);
+    let ending = run_once(call, &mut || value = body.take().map(|body| body()));
+    rules.decide(ending, value)
+}
+
+fn run_once(call: Call, body: &mut dyn FnMut()) -> Ending {
     let (lock, attempt, request) = call.into_parts();
     let held = request.and_then(LockRequest::acquire_blocking);
     let _first = attempt.held.set(held);
     if let Some(error) = attempt.refusal() {
-        drop(body);
-        return rules.decide(Outcome::Refused(error));
+        return Ending::Refused(error);
     }
-    let value = attempt.within(&lock, body);
+    attempt.within(&lock, body);
     if attempt.is_refused.load(Ordering::Relaxed) {
-        // Its `require_lock!` has decided already.
-        return Verdict::Return(value);
+        return Ending::Decided;
     }
     if let Some(guard) = attempt.into_guard() {
         let was_lost = !guard.is_valid();
-        tell_release(lock.name(), was_lost, guard.release_blocking());
+        tell_release(&lock, was_lost, guard.release_blocking());
     }
-    rules.decide(Outcome::Finished(value))
+    Ending::Finished
 }
 
 /// Runs the body of an async function; see [`Drive`].
 ///
-/// The body is made before the lock is asked for, so that its arguments are not kept twice meanwhile. What is waited
-/// for is boxed, so that the future stays small and nested ones stay within the compiler's recursion limit.
+/// The body is made before the lock is asked for, so that its arguments are not kept twice meanwhile.
 pub fn drive<F: Future, K: Keep<F::Output>>(
     call: Call,
     body: Pin<&mut Option<F>>,
     rules: Rules<F::Output>,
     keep: K,
 ) -> Drive<'_, F, K> {
-    let (lock, attempt, request) = call.into_parts();
-    let shared = Arc::clone(&attempt);
-    let entering: BoxFuture<()> = Box::pin(async move {
-        let held = match request {
-            Ok(request) => request.acquire().await,
-            Err(error) => Err(error),
-        };
-        let _first = shared.held.set(held);
-    });
-    Drive { stage: Stage::Entering(entering), body, attempt: Some(attempt), lock, rules, keep }
+    Drive { progress: Progress::new(call, rules.on_lost()), body, rules, keep }
 }
 
 /// The future that runs a body in place until it is finished or the lock is lost, then releases the lock.
@@ -63,18 +60,82 @@ pub fn drive<F: Future, K: Keep<F::Output>>(
 /// Dropping it drops the body first and the guard after that, which releases the lock in the background.
 #[must_use = "futures do nothing unless polled"]
 pub struct Drive<'a, F: Future, K> {
-    stage: Stage,
+    progress: Progress,
     /// Emptied as soon as the body is over: what it holds is dropped while the lock is still held.
     body: Pin<&'a mut Option<F>>,
-    /// Taken when the body is over.
-    attempt: Option<Arc<Attempt>>,
-    lock: Arc<LockId>,
     rules: Rules<F::Output>,
     /// The body's value during the release.
     keep: K,
 }
 
-/// What is waited for.
+impl<F: Future, K: Keep<F::Output> + Unpin> Future for Drive<'_, F, K> {
+    type Output = Verdict<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { progress, body, rules, keep } = self.get_mut();
+        let mut side = BodySide { body: body.as_mut(), keep, handed_over: None };
+        let ending = ready!(progress.poll(&mut side, context));
+        let value = side.handed_over.or_else(|| keep.take());
+        Poll::Ready(rules.decide(ending, value))
+    }
+}
+
+impl<F: Future, K> Drop for Drive<'_, F, K> {
+    fn drop(&mut self) {
+        self.progress.cancel(&mut || self.body.set(None));
+    }
+}
+
+/// What [`Progress`] may do with a body.
+trait Body {
+    /// Runs it until it waits or is over; then its value is put away.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Value>;
+    /// Drops it, if that was not done yet.
+    fn clear(&mut self);
+}
+
+/// Where a body's value is.
+enum Value {
+    /// It waits for the release.
+    Kept,
+    /// It cannot wait, and is returned by the poll that made it.
+    HandedOver,
+}
+
+/// A body during one poll.
+struct BodySide<'a, F: Future, K> {
+    body: Pin<&'a mut Option<F>>,
+    keep: &'a mut K,
+    handed_over: Option<F::Output>,
+}
+
+impl<F: Future, K: Keep<F::Output>> Body for BodySide<'_, F, K> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Value> {
+        let Some(body) = self.body.as_mut().as_pin_mut() else { polled_too_often() };
+        let value = ready!(body.poll(context));
+        self.handed_over = self.keep.put(value);
+        Poll::Ready(if self.handed_over.is_some() { Value::HandedOver } else { Value::Kept })
+    }
+
+    fn clear(&mut self) {
+        self.body.set(None);
+    }
+}
+
+fn polled_too_often() -> ! {
+    panic!("polled after it was ready")
+}
+
+/// How far the call of an async function is.
+struct Progress {
+    stage: Stage,
+    /// Taken when the body is over.
+    attempt: Option<Arc<Attempt>>,
+    lock: Arc<LockId>,
+    on_lost: OnLost,
+}
+
+/// What is waited for. Boxed, so that the future stays small and nested ones stay within the compiler's recursion limit.
 enum Stage {
     Entering(BoxFuture<()>),
     /// The body, or the signal that cancels it, which is only made when the body waits.
@@ -82,125 +143,129 @@ enum Stage {
     Releasing(BoxFuture<()>),
 }
 
-impl<F: Future, K: Keep<F::Output> + Unpin> Future for Drive<'_, F, K> {
-    type Output = Verdict<F::Output>;
+impl Progress {
+    fn new(call: Call, on_lost: OnLost) -> Self {
+        let (lock, attempt, request) = call.into_parts();
+        let shared = Arc::clone(&attempt);
+        let entering: BoxFuture<()> = Box::pin(async move {
+            let held = match request {
+                Ok(request) => request.acquire().await,
+                Err(error) => Err(error),
+            };
+            let _first = shared.held.set(held);
+        });
+        Self { stage: Stage::Entering(entering), attempt: Some(attempt), lock, on_lost }
+    }
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.get_mut();
+    fn poll(&mut self, body: &mut dyn Body, context: &mut Context<'_>) -> Poll<Ending> {
         loop {
-            match &mut this.stage {
+            match &mut self.stage {
                 Stage::Entering(entering) => {
                     ready!(entering.as_mut().poll(context));
-                    this.stage = Stage::Running(None);
+                    self.stage = Stage::Running(None);
                 }
-                Stage::Running(_) => match this.poll_body(context) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(outcome) => {
-                        this.drop_body();
-                        if let Some(outcome) = this.begin_release(outcome, context) {
-                            return Poll::Ready(this.rules.decide(outcome));
+                Stage::Running(_) => {
+                    let ended = ready!(self.poll_body(body, context));
+                    self.drop_body(&mut || body.clear());
+                    let attempt = self.attempt.take();
+                    let value = match ended {
+                        Ok(value) => value,
+                        Err(ending) => {
+                            if matches!(ending, Ending::Lost(_)) {
+                                self.lock.count_loss();
+                            }
+                            return Poll::Ready(ending);
                         }
+                    };
+                    let mut releasing: BoxFuture<()> = Box::pin(release(Arc::clone(&self.lock), attempt));
+                    if matches!(value, Value::HandedOver) {
+                        // The release is on its way, ahead of whatever the caller does next, and goes on in the
+                        // background.
+                        let _is_done = releasing.as_mut().poll(context).is_ready();
+                        return Poll::Ready(Ending::Finished);
                     }
-                },
+                    self.stage = Stage::Releasing(releasing);
+                }
                 Stage::Releasing(releasing) => {
                     ready!(releasing.as_mut().poll(context));
-                    let value = this.keep.take().expect("not polled after it was ready");
-                    return Poll::Ready(this.rules.decide(Outcome::Finished(value)));
+                    return Poll::Ready(Ending::Finished);
                 }
             }
         }
     }
-}
 
-impl<F: Future, K: Keep<F::Output>> Drive<'_, F, K> {
-    /// Resolves when a lock is lost whose body is to be cancelled then.
-    fn lost_signal(&self) -> Option<BoxFuture<Error>> {
-        let attempt = self.attempt.as_ref()?;
-        if self.rules.on_lost() == OnLost::Continue || !matches!(attempt.held.get(), Some(Ok(_))) {
-            return None;
-        }
-        let access = attempt.access();
-        Some(Box::pin(async move { access.guard().lost().await }))
-    }
-
-    /// How the body ended, if it did.
-    fn poll_body(&mut self, context: &mut Context<'_>) -> Poll<Outcome<F::Output>> {
-        if let Some(error) = self.attempt.as_ref().and_then(|attempt| attempt.refusal()) {
-            return Poll::Ready(Outcome::Refused(error));
+    /// What became of the body.
+    fn poll_body(&mut self, body: &mut dyn Body, context: &mut Context<'_>) -> Poll<Result<Value, Ending>> {
+        let Some(attempt) = &self.attempt else { polled_too_often() };
+        if let Some(error) = attempt.refusal() {
+            return Poll::Ready(Err(Ending::Refused(error)));
         }
         // Before the body: one that is woken together with the loss is at an await and goes no further.
         if let Stage::Running(Some(lost)) = &mut self.stage
             && let Poll::Ready(error) = lost.as_mut().poll(context)
         {
-            return Poll::Ready(Outcome::Lost(error));
+            return Poll::Ready(Err(Ending::Lost(error)));
         }
-        let (Some(attempt), Some(body)) = (&self.attempt, self.body.as_mut().as_pin_mut()) else {
-            panic!("polled after it was ready");
-        };
         if let Poll::Ready(value) = attempt.within(&self.lock, || body.poll(context)) {
-            return Poll::Ready(Outcome::Finished(value));
+            return Poll::Ready(Ok(value));
         }
         if let Some(error) = attempt.refusal() {
-            return Poll::Ready(Outcome::Refused(error));
+            return Poll::Ready(Err(Ending::Refused(error)));
         }
         // Only now is there an await to be cancelled at; most bodies that never wait never come here.
         if let Stage::Running(None) = &self.stage
             && let Some(mut lost) = self.lost_signal()
         {
             if let Poll::Ready(error) = lost.as_mut().poll(context) {
-                return Poll::Ready(Outcome::Lost(error));
+                return Poll::Ready(Err(Ending::Lost(error)));
             }
             self.stage = Stage::Running(Some(lost));
         }
         Poll::Pending
     }
 
-    /// Begins to release the lock and keeps the body's value until that is done; gives back an outcome for which
-    /// nothing is waited.
-    fn begin_release(&mut self, outcome: Outcome<F::Output>, context: &mut Context<'_>) -> Option<Outcome<F::Output>> {
-        let attempt = self.attempt.take();
-        let Outcome::Finished(value) = outcome else { return Some(outcome) };
-        let lock = Arc::clone(&self.lock);
-        let mut releasing: BoxFuture<()> = Box::pin(async move {
-            if let Some(guard) = attempt.and_then(Attempt::into_guard) {
-                let was_lost = !guard.is_valid();
-                tell_release(lock.name(), was_lost, guard.release().await);
-            }
-        });
-        let Some(value) = self.keep.put(value) else {
-            self.stage = Stage::Releasing(releasing);
+    /// Resolves when a lock is lost whose body is to be cancelled then.
+    fn lost_signal(&self) -> Option<BoxFuture<Error>> {
+        let attempt = self.attempt.as_ref()?;
+        if self.on_lost == OnLost::Continue || !matches!(attempt.held.get(), Some(Ok(_))) {
             return None;
-        };
-        // A value that cannot wait: the release is on its way, ahead of whatever the caller does next, and goes on in
-        // the background.
-        let _is_done = releasing.as_mut().poll(context).is_ready();
-        Some(Outcome::Finished(value))
+        }
+        let access = attempt.access();
+        Some(Box::pin(async move { access.guard().lost().await }))
     }
-}
 
-impl<F: Future, K> Drive<'_, F, K> {
+    /// Drops the body, if the call is not over.
+    fn cancel(&mut self, clear: &mut dyn FnMut()) {
+        if self.attempt.is_some() {
+            self.drop_body(clear);
+        }
+    }
+
     /// Drops the body, whose destructors still run under the lock and count as the body, and the lost signal, which
     /// holds a share of the guard.
-    fn drop_body(&mut self) {
+    fn drop_body(&mut self, clear: &mut dyn FnMut()) {
         self.stage = Stage::Running(None);
         if let Some(attempt) = &self.attempt {
-            attempt.within(&self.lock, || self.body.set(None));
+            attempt.within(&self.lock, clear);
         }
     }
 }
 
-impl<F: Future, K> Drop for Drive<'_, F, K> {
-    fn drop(&mut self) {
-        if self.attempt.is_some() {
-            self.drop_body();
-        }
+async fn release(lock: Arc<LockId>, attempt: Option<Arc<Attempt>>) {
+    if let Some(guard) = attempt.and_then(Attempt::into_guard) {
+        let was_lost = !guard.is_valid();
+        tell_release(&lock, was_lost, guard.release().await);
     }
 }
 
 /// The body's value wins over whatever is wrong with the lock at its end, so that is only told here.
-fn tell_release(name: &str, was_lost: bool, released: Result<(), Error>) {
+fn tell_release(lock: &LockId, was_lost: bool, released: Result<(), Error>) {
+    let name = lock.name();
     match released {
-        _ if was_lost => tracing::warn!(lock = name, "the lock was lost while the body ran"),
+        _ if was_lost => {
+            lock.count_loss();
+            tracing::warn!(lock = name, "the lock was lost while the body ran");
+        }
         Err(error) => {
             let cause: &(dyn std::error::Error + 'static) = &error;
             tracing::warn!(lock = name, error = cause, "the lock was not released behind the body");

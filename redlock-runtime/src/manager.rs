@@ -1,4 +1,5 @@
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::time::timeout;
@@ -86,6 +87,17 @@ impl LockManager {
     /// What tells this manager, and its clones, from others while it lives.
     pub(crate) fn address(&self) -> usize {
         Arc::as_ptr(&self.shared).addr()
+    }
+
+    /// How often the body of an annotated function lost its lock, since this manager was built: whether it was cancelled
+    /// for that, or ran on and returned its own value. Clones count together.
+    #[must_use]
+    pub fn losses(&self) -> u64 {
+        self.shared.losses.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_loss(&self) {
+        self.shared.losses.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Acquires no more locks from now on, and waits until every release that is on its way is confirmed; for a node that

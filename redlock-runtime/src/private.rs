@@ -47,7 +47,9 @@ pub fn once<R, F: FnOnce() -> R>(_output: Output<R>, body: F) -> F {
 }
 
 /// Refuses a sync function whose return type hides a future.
-pub fn no_future<T: Plain>(_: T) {}
+pub fn no_future<T: Plain>(mark: T) -> T {
+    mark
+}
 
 /// The future of a function that returns it in a box.
 pub fn boxed<F: Future>(future: F) -> Pin<Box<F>> {

@@ -1,7 +1,7 @@
 //! What a manager, its requests and its guards share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::Error;
@@ -27,14 +27,16 @@ pub(crate) struct Shared {
     pub(crate) renewals: Arc<Renewals>,
     /// Whether no more locks are acquired.
     is_shut_down: AtomicBool,
+    /// How often the body of an annotated function lost its lock.
+    pub(crate) losses: AtomicU64,
 }
 
 impl Shared {
     pub(crate) fn new(engine: Arc<Engine>, keys: Keys, ttl: Duration, longest_ttl: Duration) -> Self {
-        let (renewals, is_shut_down) = (Arc::default(), AtomicBool::new(false));
+        let (renewals, is_shut_down, losses) = (Arc::default(), AtomicBool::new(false), AtomicU64::new(0));
         let lines = Lines::new(engine.quorum(), keys.clone());
         engine.report_to(&lines);
-        Self { engine, keys, ttl, longest_ttl, lines, renewals, is_shut_down }
+        Self { engine, keys, ttl, longest_ttl, lines, renewals, is_shut_down, losses }
     }
 
     /// Acquires no more locks.

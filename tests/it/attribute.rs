@@ -428,24 +428,46 @@ mod lost {
 
     #[tokio::test]
     async fn a_body_that_can_report_it_is_cancelled() {
-        let finished = Cell::new(false);
-        assert!(matches!(cancelled(&locks(), &finished).await, Err(Error::Lost { .. })));
+        let (locks, finished) = (locks(), Cell::new(false));
+        assert!(matches!(cancelled(&locks, &finished).await, Err(Error::Lost { .. })));
         assert!(!finished.get());
+        assert_eq!(locks.losses(), 1);
     }
 
     #[tokio::test]
     async fn a_silent_body_is_cancelled_and_skipped() {
-        assert_eq!(skipped(&locks()).await, None);
+        let locks = locks();
+        assert_eq!(skipped(&locks).await, None);
+        assert_eq!(locks.losses(), 1);
     }
 
     #[tokio::test]
-    async fn a_body_that_may_continue_returns_its_own_value() {
-        assert_eq!(continued(&locks()).await.unwrap(), 3);
+    async fn a_body_that_may_continue_returns_its_own_value_and_the_loss_is_counted() {
+        let locks = locks();
+        assert_eq!(continued(&locks).await.unwrap(), 3);
+        assert_eq!(locks.losses(), 1);
     }
 
     #[tokio::test]
     async fn a_body_that_cannot_report_it_continues() {
-        assert_eq!(cannot_be_told(&locks()).await, 3);
+        let locks = locks();
+        assert_eq!(cannot_be_told(&locks).await, 3);
+        assert_eq!(locks.losses(), 1);
+    }
+
+    #[redlock(name = "x", timeout = -1, max_hold = "40ms", manager = locks)]
+    fn blocks(locks: &LockManager) -> Result<u8, Error> {
+        std::thread::sleep(Duration::from_millis(90));
+        Ok(3)
+    }
+
+    #[test]
+    fn a_sync_body_continues_and_the_loss_is_counted() {
+        let locks = locks();
+        assert_eq!(blocks(&locks).unwrap(), 3);
+        assert_eq!(locks.losses(), 1);
+        assert!(super::job_blocking(&locks).is_ok());
+        assert_eq!(locks.losses(), 1, "a lock that was not lost does not count");
     }
 }
 

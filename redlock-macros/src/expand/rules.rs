@@ -53,6 +53,11 @@ impl Expansion<'_> {
         let required = |by: &str| {
             let by = Ident::new(by, Span::mixed_site());
             let path = output.spread(quote_spanned!(Span::mixed_site()=> #runtime::#by));
+            let path = if output.may_hide_future {
+                quote_spanned!(Span::mixed_site()=> __redlock_plain.if_not_acquired(#path))
+            } else {
+                path
+            };
             quote_spanned!(Span::mixed_site()=> ::core::option::Option::Some(#path))
         };
         let rules = if args.silent.is_some() {
@@ -67,7 +72,23 @@ impl Expansion<'_> {
         };
         let on_lost = matches!(args.on_lost, Some(OnLost::Continue))
             .then(|| quote_spanned!(Span::mixed_site()=> .continue_when_lost()));
-        quote_spanned!(Span::mixed_site()=> let __redlock_rules = #runtime::Rules::#rules #on_lost;)
+        let plain = output.may_hide_future.then(|| {
+            quote_spanned! {hidden(output.span)=>
+                let __redlock_plain = #runtime::no_future({
+                    use #runtime::{IsFuture as _, IsNoFuture as _};
+                    (&__redlock_output).is_future()
+                });
+            }
+        });
+        let skip = self.may_skip_hidden_future().then(|| {
+            let skip = output.spread(quote_spanned!(hidden(output.span)=> #runtime::skip));
+            quote_spanned!(hidden(output.span)=> let __redlock_skip = __redlock_plain.if_skipped(#skip);)
+        });
+        quote_spanned!(Span::mixed_site()=> #plain #skip let __redlock_rules = #runtime::Rules::#rules #on_lost;)
+    }
+
+    fn may_skip_hidden_future(&self) -> bool {
+        self.output.may_hide_future && self.args.silent.is_some() && self.args.skip_value.is_none()
     }
 
     /// What the verdict comes to, as an expression that stands where the return type does.
@@ -81,6 +102,9 @@ impl Expansion<'_> {
                     #runtime::Verdict::Return(__redlock_value) => __redlock_value,
                 }
             },
+            None if self.may_skip_hidden_future() => {
+                quote_spanned!(place=> __redlock_verdict.returned_or(__redlock_skip))
+            }
             None if args.silent.is_some() => {
                 let skip = output.spread(quote_spanned!(place=> #runtime::skip));
                 quote_spanned!(place=> __redlock_verdict.returned_or(#skip))

@@ -1,0 +1,138 @@
+use std::error::Error as StdError;
+
+use super::{Blame, Convert, Output};
+use crate::Error;
+
+/// What one annotated function returns in which situation; its type is tied to that of the body.
+#[derive(Debug)]
+pub struct Rules<R> {
+    fail: Option<Convert<R>>,
+    blame: Option<Blame<R>>,
+    silent: bool,
+    on_lost: OnLost,
+}
+
+/// What happens to a running body when its lock is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnLost {
+    Cancel,
+    Continue,
+}
+
+/// How a call ended, before the rules are applied.
+pub(crate) enum Ending {
+    /// The body ran to its end.
+    Finished,
+    /// So it did, and its `require_lock!` has applied the rules.
+    Decided,
+    /// The body did not run, or not behind its `require_lock!`.
+    Refused(Error),
+    /// The body was dropped because the lock was lost.
+    Lost(Error),
+}
+
+/// What the annotated function does at its end.
+#[must_use]
+pub enum Verdict<R> {
+    /// It returns this.
+    Return(R),
+    /// It returns its skip value.
+    Skip,
+}
+
+impl<R> Clone for Rules<R> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<R> Copy for Rules<R> {}
+
+impl<R> Rules<R> {
+    /// Without `silent`: what goes wrong is returned, if `R` can hold it.
+    #[must_use]
+    pub const fn loud(_output: Output<R>, fail: Option<Convert<R>>) -> Self {
+        // Nothing could be returned in place of a dropped body's value if not an error.
+        let on_lost = if fail.is_some() { OnLost::Cancel } else { OnLost::Continue };
+        Self { fail, blame: None, silent: false, on_lost }
+    }
+
+    /// With `silent`: a lock that another owner holds is no error.
+    #[must_use]
+    pub const fn silent(_output: Output<R>, fail: Option<Convert<R>>, blame: Option<Blame<R>>) -> Self {
+        Self { fail, blame, silent: true, on_lost: OnLost::Cancel }
+    }
+
+    /// With `on_lost = "continue"`.
+    #[must_use]
+    pub const fn continue_when_lost(self) -> Self {
+        Self { on_lost: OnLost::Continue, ..self }
+    }
+
+    pub(crate) const fn on_lost(&self) -> OnLost {
+        self.on_lost
+    }
+
+    /// Applies the rules; `value` is the body's.
+    #[track_caller]
+    pub(crate) fn decide(&self, ending: Ending, value: Option<R>) -> Verdict<R> {
+        let error = match ending {
+            Ending::Decided => None,
+            Ending::Finished => match (self.blame, &value) {
+                (Some(blame), Some(value)) if blame(value) => {
+                    tell_blame();
+                    return Verdict::Skip;
+                }
+                _ => None,
+            },
+            Ending::Refused(error) | Ending::Lost(error) => report(error, self.silent, self.fail.is_some()),
+        };
+        match (error, self.fail, value) {
+            (Some(error), Some(fail), _) => Verdict::Return(fail(error)),
+            (None, _, Some(value)) => Verdict::Return(value),
+            _ => Verdict::Skip,
+        }
+    }
+}
+
+// Apart from the rules, these are compiled once and not for each return type.
+
+fn tell_blame() {
+    tracing::debug!("skipped: the body failed because a lock is held elsewhere");
+}
+
+/// The error that a call returns instead of its body's value; `None` if the call is skipped.
+#[track_caller]
+fn report(error: Error, is_silent: bool, is_returnable: bool) -> Option<Error> {
+    match error {
+        Error::NotAcquired { name, .. } if is_silent => {
+            tracing::debug!(lock = name, "skipped: the lock is held elsewhere");
+            None
+        }
+        error if is_returnable => Some(error),
+        error if is_silent => {
+            let cause: &(dyn StdError + 'static) = &error;
+            tracing::error!(error = cause, "skipped: the body did not run to its end under its lock");
+            None
+        }
+        error => panic!("an annotated function cannot return this error, so it panics: {error}"),
+    }
+}
+
+impl<R> Verdict<R> {
+    /// The value of a call that is not silent, and so never skipped.
+    pub fn returned(self) -> R {
+        match self {
+            Self::Return(value) => value,
+            Self::Skip => unreachable!("only a silent call is skipped"),
+        }
+    }
+
+    /// The value of a silent call.
+    pub fn returned_or(self, skip: fn() -> R) -> R {
+        match self {
+            Self::Return(value) => value,
+            Self::Skip => skip(),
+        }
+    }
+}
