@@ -13,6 +13,7 @@ use crate::lease::Lease;
 use crate::name::Name;
 use crate::protocol::{Backoff, Next, SHORTEST_TTL, Verdict, attempt_until, next_step};
 use crate::shared::Shared;
+use crate::statistics::Waiting;
 use crate::{Error, Timeout, clock, entropy};
 
 /// Pauses between attempts while somebody else holds the lock: the first, and the longest before jitter.
@@ -158,6 +159,7 @@ impl LockRequest {
         let key: Arc<str> = self.shared.keys.lock(&name).into();
         let mut pauses = None;
         let mut is_unreachable = false;
+        let mut waiting = None;
         loop {
             if self.shared.is_shut_down() {
                 return Err(Error::ShutDown);
@@ -176,7 +178,11 @@ impl LockRequest {
                 pauses.get_or_insert_with(|| Backoff::new(POLL.0, POLL.1, entropy::seed())).next().unwrap_or(POLL.1);
             let limit = self.timeout.limit();
             match next_step(lost.verdict, limit, waited, pause, lost.holder_remaining, engine.node_timeout()) {
-                Next::TryAgainAfter(pause) => sleep(pause).await,
+                Next::TryAgainAfter(pause) => {
+                    let stats_name = self.stats_name.as_deref().unwrap_or(name.as_str());
+                    let _counted: &Waiting = waiting.get_or_insert_with(|| self.shared.statistics.join(stats_name));
+                    sleep(pause).await;
+                }
                 Next::GiveUp => return Err(self.given_up(&name, lost, waited)),
             }
         }

@@ -9,6 +9,7 @@ use crate::engine::Engine;
 use crate::keys::Keys;
 use crate::protocol::{LONGEST_TTL, SHORTEST_TTL};
 use crate::renewal::Renewals;
+use crate::statistics::Statistics;
 
 /// The settings of a manager, its nodes, and the renewal of all locks that it holds.
 pub(crate) struct Shared {
@@ -22,6 +23,8 @@ pub(crate) struct Shared {
     longest_ttl: Duration,
     /// The renewal of all held locks.
     pub(crate) renewals: Arc<Renewals>,
+    /// Who waits for what.
+    pub(crate) statistics: Arc<Statistics>,
     /// Whether no more locks are acquired.
     is_shut_down: AtomicBool,
 }
@@ -29,7 +32,8 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(engine: Arc<Engine>, keys: Keys, ttl: Duration, longest_ttl: Duration) -> Self {
         let (renewals, is_shut_down) = (Arc::default(), AtomicBool::new(false));
-        Self { engine, keys, ttl, longest_ttl, renewals, is_shut_down }
+        let statistics = Statistics::new(Arc::clone(&engine), keys.clone());
+        Self { engine, keys, ttl, longest_ttl, renewals, statistics, is_shut_down }
     }
 
     /// Acquires no more locks.
