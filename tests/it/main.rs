@@ -14,3 +14,4 @@ mod nothing_left;
 mod processes;
 mod renewal;
 mod split_votes;
+mod statistics;
