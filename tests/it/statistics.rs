@@ -28,7 +28,7 @@ pub(crate) fn counter(name: &str) -> String {
     format!("Waiting.ConfigurableLock.{name}")
 }
 
-fn marker(name: &str) -> String {
+pub(crate) fn marker(name: &str) -> String {
     format!("Inserted.{}", counter(name))
 }
 

@@ -11,6 +11,7 @@
 //! - [`probe`]: [`Probe`], what is on a server, past the code under test
 //! - [`proxy`]: [`Proxy`], a connection that is slow, silent or cut
 //! - [`process`]: [`Program`], another process of ours that can be killed while it holds a lock
+//! - [`python`]: [`Python`](python::Python), programs of a Python fleet
 //! - `watchdog`: nothing outlives the test process, however that ends
 //! - `clock`: the one place of the harness that reads a clock
 
@@ -23,6 +24,8 @@ pub mod probe;
 pub mod proxy;
 
 pub mod process;
+
+pub mod python;
 
 mod watchdog;
 
