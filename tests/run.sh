@@ -26,11 +26,11 @@ install_redis_server() {
         echo "   or name a binary: REDLOCK_REDIS_SERVER=/path/to/redis-server tests/run.sh"
         exit 1
     fi
-    install redis-server
+    install_packages redis-server
 }
 
-# install PACKAGE...: with apt-get, which must be there
-install() {
+# install_packages PACKAGE...: with apt-get, which must be there
+install_packages() {
     local as_root=()
     if [ "$(id -u)" -ne 0 ]; then
         if ! command -v sudo >/dev/null; then
@@ -59,7 +59,7 @@ if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
     if [ -z "${REDLOCK_REQUIRE_PYTHON:-}" ]; then
         say "python3 with venv and pip is missing: the tests beside a Python fleet will be skipped"
     elif command -v apt-get >/dev/null; then
-        install python3 python3-venv
+        install_packages python3 python3-venv
     else
         say "REDLOCK_REQUIRE_PYTHON is set, but python3 with venv and pip is missing: install it"
         exit 1
