@@ -5,6 +5,9 @@
 #
 # Needs the Rust toolchain. redis-server is installed from the packages of Debian or Ubuntu if it is missing;
 # REDLOCK_REDIS_SERVER may name another binary (an absolute path, or a name on the PATH).
+#
+# The tests beside a Python fleet make a virtual environment with python3 and pip. Where these, or the packages, cannot be
+# had, those tests say that they were skipped; with REDLOCK_REQUIRE_PYTHON=1 what is missing is installed, and they must run.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -23,18 +26,23 @@ install_redis_server() {
         echo "   or name a binary: REDLOCK_REDIS_SERVER=/path/to/redis-server tests/run.sh"
         exit 1
     fi
+    install_packages redis-server
+}
+
+# install_packages PACKAGE...: with apt-get, which must be there
+install_packages() {
     local as_root=()
     if [ "$(id -u)" -ne 0 ]; then
         if ! command -v sudo >/dev/null; then
-            say "redis-server is missing: have an administrator run: apt-get install redis-server"
+            say "$* is missing: have an administrator run: apt-get install $*"
             exit 1
         fi
         as_root=(sudo)
     fi
-    say "redis-server is missing: installing it with apt-get"
+    say "$* is missing: installing it with apt-get"
     ${as_root[@]+"${as_root[@]}"} apt-get update -qq
     ${as_root[@]+"${as_root[@]}"} env DEBIAN_FRONTEND=noninteractive \
-        apt-get install -y -qq --no-install-recommends redis-server
+        apt-get install -y -qq --no-install-recommends "$@"
 }
 
 server=${REDLOCK_REDIS_SERVER:-redis-server}
@@ -44,6 +52,18 @@ if ! command -v "$server" >/dev/null; then
         exit 1
     fi
     install_redis_server
+fi
+
+# Debian's python3 comes without what makes an environment with pip.
+if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+    if [ -z "${REDLOCK_REQUIRE_PYTHON:-}" ]; then
+        say "python3 with venv and pip is missing: the tests beside a Python fleet will be skipped"
+    elif command -v apt-get >/dev/null; then
+        install_packages python3 python3-venv
+    else
+        say "REDLOCK_REQUIRE_PYTHON is set, but python3 with venv and pip is missing: install it"
+        exit 1
+    fi
 fi
 
 say "servers: $("$server" --version)"

@@ -29,8 +29,8 @@ pub struct LockManagerBuilder {
     connect_timeout: Duration,
     /// No lock has a longer TTL, and a server that is younger does not vote.
     longest_ttl: Duration,
-    /// What stands before a lock's name; `None`: that of configurable-redlock.
-    lock_prefix: Option<String>,
+    /// How names become keys.
+    keys: Keys,
 }
 
 impl Default for LockManagerBuilder {
@@ -41,7 +41,7 @@ impl Default for LockManagerBuilder {
             node_timeout: Duration::from_millis(250),
             connect_timeout: Duration::from_secs(1),
             longest_ttl: Duration::from_secs(300),
-            lock_prefix: None,
+            keys: Keys::default(),
         }
     }
 }
@@ -85,7 +85,24 @@ impl LockManagerBuilder {
     /// What stands before a lock's name in its key. Default: `redlock:ConfigurableLock.`, which configurable-redlock (Python)
     /// uses, so that both exclude each other.
     pub fn lock_prefix(self, prefix: impl Into<String>) -> Self {
-        Self { lock_prefix: Some(prefix.into()), ..self }
+        Self { keys: Keys { lock_prefix: prefix.into().into(), ..self.keys }, ..self }
+    }
+
+    /// What stands before the name in the key of a waiting counter. Default: `Waiting.ConfigurableLock.`, which
+    /// configurable-redlock uses, so that both fill the same statistics.
+    pub fn waiting_prefix(self, prefix: impl Into<String>) -> Self {
+        Self { keys: Keys { waiting_prefix: prefix.into().into(), ..self.keys }, ..self }
+    }
+
+    /// The key of the list of all waiting counters. Default: `ConfigurableLockKeys`, as in configurable-redlock.
+    pub fn waiting_list(self, key: impl Into<String>) -> Self {
+        Self { keys: Keys { waiting_list: key.into().into(), ..self.keys }, ..self }
+    }
+
+    /// What stands before a waiting counter's key in the key that says that the list has it. Default: `Inserted.`, as in
+    /// configurable-redlock.
+    pub fn inserted_prefix(self, prefix: impl Into<String>) -> Self {
+        Self { keys: Keys { marker_prefix: prefix.into().into(), ..self.keys }, ..self }
     }
 
     pub(crate) fn check(self) -> Result<Shared, Error> {
@@ -116,8 +133,7 @@ impl LockManagerBuilder {
             ));
         }
         let longest_ttl = if nodes.len() > 1 { self.longest_ttl } else { LONGEST_TTL };
-        let keys = self.lock_prefix.as_deref().map_or_else(Keys::default, Keys::with_lock_prefix);
-        let shared = Shared::new(Engine::new(nodes, quorum, self.node_timeout), keys, self.ttl, longest_ttl);
+        let shared = Shared::new(Engine::new(nodes, quorum, self.node_timeout), self.keys, self.ttl, longest_ttl);
         shared.check_ttl("ttl", self.ttl)?;
         Ok(shared)
     }

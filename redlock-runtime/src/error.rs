@@ -36,6 +36,15 @@ pub enum Error {
         source: NodeFailures,
     },
 
+    /// Nodes were asked what they know, and none answered.
+    #[error("none of {nodes} nodes answered")]
+    NoNodeAnswered {
+        /// How many nodes are configured.
+        nodes: usize,
+        /// What each said, or what kept it from answering.
+        source: NodeFailures,
+    },
+
     /// The lock was held and is not any more.
     #[error("lock `{name}` was lost: {reason}")]
     Lost {
@@ -174,7 +183,7 @@ impl From<Error> for std::io::Error {
     fn from(error: Error) -> Self {
         let kind = match error {
             Error::NotAcquired { .. } | Error::WouldDeadlock { .. } => std::io::ErrorKind::WouldBlock,
-            Error::QuorumUnreachable { .. } => std::io::ErrorKind::NotConnected,
+            Error::QuorumUnreachable { .. } | Error::NoNodeAnswered { .. } => std::io::ErrorKind::NotConnected,
             Error::InvalidName { .. } | Error::Config { .. } => std::io::ErrorKind::InvalidInput,
             Error::Lost { .. } | Error::NotHeld { .. } | Error::ShutDown => std::io::ErrorKind::Other,
         };

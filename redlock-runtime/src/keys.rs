@@ -1,34 +1,116 @@
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use crate::name::Name;
+use crate::slot;
 
-/// How names become keys.
+/// How names become keys. The defaults are those of configurable-redlock, so that both exclude each other and fill the
+/// same statistics.
 #[derive(Clone, Debug)]
 pub(crate) struct Keys {
-    /// What stands before a lock's name. The default is that of configurable-redlock, so that both exclude
-    /// each other.
-    lock_prefix: Arc<str>,
+    /// What stands before a lock's name.
+    pub(crate) lock_prefix: Arc<str>,
+    /// What stands before the name of a waiting counter.
+    pub(crate) waiting_prefix: Arc<str>,
+    /// The list of the waiting counters' keys.
+    pub(crate) waiting_list: Arc<str>,
+    /// What stands before a waiting counter's key in the key that says that the list has it.
+    pub(crate) marker_prefix: Arc<str>,
+}
+
+/// The keys around one waiting counter.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct CounterKeys {
+    /// The counter.
+    pub(crate) counter: Arc<str>,
+    /// Ours: until when each process answers for its waiters; in the cluster slot of the counter.
+    pub(crate) leases: String,
+    /// Ours: how many waiters each process has; in the cluster slot of the counter.
+    pub(crate) counts: String,
+    /// Says that the list has the counter.
+    pub(crate) marker: String,
+    /// The list of all counters.
+    pub(crate) list: Arc<str>,
+    /// How the list names the counter.
+    pub(crate) listed_as: String,
 }
 
 impl Default for Keys {
     fn default() -> Self {
-        Self { lock_prefix: Arc::from("redlock:ConfigurableLock.") }
+        Self {
+            lock_prefix: Arc::from("redlock:ConfigurableLock."),
+            waiting_prefix: Arc::from("Waiting.ConfigurableLock."),
+            waiting_list: Arc::from("ConfigurableLockKeys"),
+            marker_prefix: Arc::from("Inserted."),
+        }
     }
 }
 
 impl Keys {
-    pub(crate) fn with_lock_prefix(prefix: &str) -> Self {
-        Self { lock_prefix: Arc::from(prefix) }
-    }
-
-    /// Ours: the processes that wait for the lock with this key.
-    #[expect(clippy::unused_self, reason = "all keys are made here")]
-    pub(crate) fn contention(&self, lock: &str) -> String {
-        format!("redlock-waiting:{lock}")
+    /// Ours: the processes that wait for the lock with this key; in the cluster slot of that key.
+    pub(crate) fn contention(lock: &str) -> String {
+        format!("redlock-waiting:{{{}}}:{lock}", slot::tag_beside(lock))
     }
 
     /// The key of a lock, on every node.
     pub(crate) fn lock(&self, name: &Name) -> String {
         format!("{}{}", self.lock_prefix, name.as_str())
+    }
+
+    /// The keys of the counter of those who wait under this name.
+    pub(crate) fn counter(&self, stats_name: &str) -> CounterKeys {
+        let counter: Arc<str> = format!("{}{stats_name}", self.waiting_prefix).into();
+        let tag = slot::tag_beside(&counter);
+        CounterKeys {
+            leases: format!("redlock-leases:{{{tag}}}:{counter}"),
+            counts: format!("redlock-counts:{{{tag}}}:{counter}"),
+            marker: format!("{}{counter}", self.marker_prefix),
+            list: Arc::clone(&self.waiting_list),
+            listed_as: json(&counter),
+            counter,
+        }
+    }
+}
+
+/// A JSON string as Python writes it: in ASCII.
+fn json(text: &str) -> String {
+    let mut json = String::with_capacity(text.len() + 2);
+    json.push('"');
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => json.extend(['\\', character]),
+            ' '..='\u{7f}' => json.push(character),
+            _ => {
+                for unit in character.encode_utf16(&mut [0; 2]) {
+                    // Writing to a string cannot fail.
+                    let _ = write!(json, "\\u{unit:04x}");
+                }
+            }
+        }
+    }
+    json.push('"');
+    json
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_those_of_configurable_redlock() {
+        let keys = Keys::default();
+        let name = Name::parse("nächtlich".to_owned()).unwrap();
+        assert_eq!(keys.lock(&name), "redlock:ConfigurableLock.nächtlich");
+        let counter = keys.counter(name.as_str());
+        assert_eq!(&*counter.counter, "Waiting.ConfigurableLock.nächtlich");
+        assert_eq!(counter.marker, "Inserted.Waiting.ConfigurableLock.nächtlich");
+        assert_eq!(&*counter.list, "ConfigurableLockKeys");
+        assert_eq!(counter.listed_as, r#""Waiting.ConfigurableLock.n\u00e4chtlich""#);
+    }
+
+    #[test]
+    fn json_is_ascii() {
+        assert_eq!(json(r#"a"b\c/d"#), r#""a\"b\\c/d""#);
+        assert_eq!(json("\u{7f}夜😀\n"), "\"\u{7f}\\u591c\\ud83d\\ude00\\u000a\"");
     }
 }

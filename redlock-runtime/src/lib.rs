@@ -43,11 +43,12 @@
 //!
 //! - `protocol`: the decisions, as pure functions. The quorum is counted in `protocol/round.rs`, who may vote is decided
 //!   in `protocol/electorate.rs`, what is owed a release in `protocol/ledger.rs`.
-//! - `error`, `timeout`, `name`, `keys`: values. `clock` and `entropy` are the only sources of time and chance.
+//! - `error`, `timeout`, `name`, `slot`, `keys`: values. `clock` and `entropy` are the only sources of time and chance.
 //! - `background`: the one runtime of our own, for what must not depend on the caller's.
 //! - `node`: one voter: `redis`, over `connection`, with `commands`; or `memory`.
 //! - `engine`: one round over all nodes. `engine/hold.rs` sends the release when a future is dropped, and
 //!   `engine/settlement.rs` sees it through. (Test: `tests/it/nothing_left.rs`.)
+//! - `statistics`: how many wait for what, told to the nodes behind the locks' backs. (Test: `tests/it/statistics.rs`.)
 //! - `lease`, `renewal`: a held lock and its extension. `queue`: the line of those in this process who want one.
 //! - `shared`, `guard`: what all of them share, and who owns a held lock.
 //! - `lock`, `config`, `manager`: what users call.
@@ -63,6 +64,8 @@ mod timeout;
 
 mod name;
 
+mod slot;
+
 mod keys;
 
 mod clock;
@@ -74,6 +77,8 @@ mod background;
 mod node;
 
 mod engine;
+
+mod statistics;
 
 mod lease;
 
@@ -111,6 +116,7 @@ pub use crate::error::{Error, HeldElsewhere, LostReason, NodeFailure, NodeFailur
 pub use crate::guard::LockGuard;
 pub use crate::lock::LockRequest;
 pub use crate::manager::LockManager;
+pub use crate::statistics::{NameStatistics, WaitingStatistics};
 pub use crate::timeout::Timeout;
 #[cfg(feature = "macros")]
 pub use redlock_macros::redlock;

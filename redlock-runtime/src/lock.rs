@@ -15,6 +15,7 @@ use crate::name::Name;
 use crate::protocol::{Backoff, Next, SHORTEST_TTL, Verdict, next_step};
 use crate::queue::{Place, Reached, Tenure, Turn, Unreachable};
 use crate::shared::Shared;
+use crate::statistics::Waiting;
 use crate::{Error, Timeout, clock, entropy};
 
 /// A lock to be acquired: its name and how.
@@ -201,6 +202,11 @@ impl LockRequest {
         let until = limit.and_then(|limit| began.checked_add(limit));
         let mut pauses = pauses();
         let mut place = self.shared.lines.join(&key);
+        let stats_name = self.stats_name.as_deref().unwrap_or(name.as_str());
+        let mut counted: Option<Waiting> = None;
+        let mut count = || {
+            counted.get_or_insert_with(|| self.shared.statistics.join(stats_name));
+        };
         let mut has_tried = false;
         loop {
             if self.shared.is_shut_down() {
@@ -224,9 +230,11 @@ impl LockRequest {
                     Err(lost) => {
                         let before = place.lost(&lost, clock::now(), &mut pauses);
                         note_change(&name, before, &lost);
+                        count();
                     }
                 },
                 Turn::Wait(moment, tenant) => {
+                    count();
                     let moment = moment.into_iter().chain(until).min();
                     wait_for_news(&place, moment, tenant.as_deref()).await;
                 }

@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::time::timeout;
 
 use crate::Error;
-use crate::background::background;
+use crate::background::{background, block_on};
 use crate::config::LockManagerBuilder;
 use crate::lock::LockRequest;
 use crate::node::connection::DEAD_AFTER_TIMEOUTS;
 use crate::shared::Shared;
+use crate::statistics::WaitingStatistics;
 
 /// The way to the nodes: acquires locks and answers for them until they are released.
 ///
@@ -100,6 +101,31 @@ impl LockManager {
         self.shared.losses.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// How many wait for what, in this process and in all.
+    ///
+    /// Asks all nodes and adds up what they say; those that cannot be reached are left out. A waiter is counted up to
+    /// 100 ms after it began to wait; those of a process that was killed are counted for up to 10 s more.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoNodeAnswered`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn statistics(&self) -> Result<WaitingStatistics, Error> {
+        self.shared.statistics.count().await
+    }
+
+    /// [`Self::statistics`] for code that is not async: blocks the thread.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::statistics`].
+    pub fn statistics_blocking(&self) -> Result<WaitingStatistics, Error> {
+        block_on(self.statistics())
+    }
+
     /// Acquires no more locks from now on, and waits until every release that is on its way is confirmed; for a node that
     /// does not answer at most ten node timeouts (2.5 s unless set otherwise). Locks that are held stay held until their
     /// guards are dropped.
@@ -111,11 +137,12 @@ impl LockManager {
     /// Cancel safe: the releases go on, and no locks are acquired after the first poll.
     pub async fn shutdown(&self) {
         self.shared.shut_down();
-        let engine = Arc::clone(&self.shared.engine);
+        let (engine, statistics) = (Arc::clone(&self.shared.engine), Arc::clone(&self.shared.statistics));
         let settled = background().spawn(async move {
             let bound = engine.node_timeout() * DEAD_AFTER_TIMEOUTS;
             // Who is late is sent his release again for as long as the process lives.
             let _ = timeout(bound, engine.debts().settled()).await;
+            let _ = timeout(bound, statistics.settled()).await;
         });
         // It ends by itself, and neither panics nor is aborted.
         let _ = settled.await;

@@ -37,8 +37,6 @@ const NEGLECTED: Duration = Duration::from_secs(1);
 pub(crate) struct Lines {
     /// What a majority is.
     quorum: Quorum,
-    /// How names become keys.
-    keys: Keys,
     /// What tells this manager from others who wait.
     process: Arc<str>,
     /// Those names that somebody in this process holds or wants. A std mutex: it is never held across an await.
@@ -96,8 +94,8 @@ pub(crate) enum Turn {
 }
 
 impl Lines {
-    pub(crate) fn new(quorum: Quorum, keys: Keys) -> Arc<Self> {
-        Arc::new(Self { quorum, keys, process: entropy::fresh_owner(), by_key: Mutex::default() })
+    pub(crate) fn new(quorum: Quorum) -> Arc<Self> {
+        Arc::new(Self { quorum, process: entropy::fresh_owner(), by_key: Mutex::default() })
     }
 
     fn by_key(&self) -> MutexGuard<'_, HashMap<Arc<str>, Line>> {
@@ -269,7 +267,7 @@ impl Place {
     }
 
     fn contention(&self) -> Contention {
-        Contention { key: self.lines.keys.contention(&self.key).into(), process: Arc::clone(&self.lines.process) }
+        Contention { key: Keys::contention(&self.key).into(), process: Arc::clone(&self.lines.process) }
     }
 
     /// Waits to be called.

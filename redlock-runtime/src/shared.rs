@@ -10,6 +10,7 @@ use crate::keys::Keys;
 use crate::protocol::{LONGEST_TTL, SHORTEST_TTL};
 use crate::queue::Lines;
 use crate::renewal::Renewals;
+use crate::statistics::Statistics;
 
 /// The settings of a manager, its nodes, and the renewal of all locks that it holds.
 pub(crate) struct Shared {
@@ -25,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) lines: Arc<Lines>,
     /// The renewal of all held locks.
     pub(crate) renewals: Arc<Renewals>,
+    /// Who waits for what.
+    pub(crate) statistics: Arc<Statistics>,
     /// Whether no more locks are acquired.
     is_shut_down: AtomicBool,
     /// How often the body of an annotated function lost its lock.
@@ -34,9 +37,10 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(engine: Arc<Engine>, keys: Keys, ttl: Duration, longest_ttl: Duration) -> Self {
         let (renewals, is_shut_down, losses) = (Arc::default(), AtomicBool::new(false), AtomicU64::new(0));
-        let lines = Lines::new(engine.quorum(), keys.clone());
+        let statistics = Statistics::new(Arc::clone(&engine), keys.clone());
+        let lines = Lines::new(engine.quorum());
         engine.report_to(&lines);
-        Self { engine, keys, ttl, longest_ttl, lines, renewals, is_shut_down, losses }
+        Self { engine, keys, ttl, longest_ttl, lines, renewals, statistics, is_shut_down, losses }
     }
 
     /// Acquires no more locks.

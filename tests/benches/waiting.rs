@@ -40,7 +40,7 @@ fn main() -> anyhow::Result<()> {
         let servers = Servers::start(count);
         let same = runtime.block_on(within_process(&servers))?;
         let other = between_processes(&servers)?;
-        println!("{count:>3}  {:>16}  {:>16}", percentiles(same), percentiles(other));
+        println!("{count:>3}  {:>16}  {:>16}", percentiles(&same), percentiles(&other));
     }
     println!("\none name, held for 0 to 1 ms, for {CROWD:?}");
     println!(
@@ -141,7 +141,7 @@ fn hand_overs(mut moments: Vec<(u64, bool)>) -> Vec<f64> {
     milliseconds
 }
 
-fn percentiles(milliseconds: Vec<f64>) -> String {
+fn percentiles(milliseconds: &[f64]) -> String {
     let count = milliseconds.len();
     format!("{:.2}/{:.2}", milliseconds[count / 2], milliseconds[count * 99 / 100])
 }

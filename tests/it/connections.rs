@@ -54,7 +54,9 @@ fn an_acquire_that_a_cut_connection_still_carries_leaves_nothing_behind_its_rele
     let guard = runtime.block_on(async {
         request().acquire().await.unwrap().release().await.unwrap();
         eventually_async("nothing is on its way", async || servers.holding(&key("x")) == 0).await;
-        proxies.iter().for_each(|proxy| proxy.set(Direction::Requests, Flow::Hold));
+        for proxy in &proxies {
+            proxy.set(Direction::Requests, Flow::Hold);
+        }
         let acquiring = tokio::spawn(request().acquire());
         let is_under_way = async || proxies.iter().all(|proxy| proxy.waiting() == 1);
         eventually_async("two acquires are on their way", is_under_way).await;

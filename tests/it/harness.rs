@@ -428,7 +428,7 @@ fn a_monitor_hears_what_clients_send_about_something() {
     server.probe().set("mine", "1");
     server.probe().set("other", "2");
     let script = "return redis.call('GET', KEYS[1])";
-    server.probe().run::<i64>(redis::cmd("EVAL").arg(script).arg(1).arg("mine")).unwrap();
+    server.probe().run::<i64>(cmd("EVAL").arg(script).arg(1).arg("mine")).unwrap();
     let sent = monitor.sent_about("mine");
     assert_eq!(sent.len(), 2, "{sent:?}");
     assert!(sent[0].contains("SET") && sent[1].contains("EVAL"), "{sent:?}");

@@ -13,5 +13,7 @@ mod faults;
 mod harness;
 mod nothing_left;
 mod processes;
+mod python;
 mod renewal;
 mod split_votes;
+mod statistics;

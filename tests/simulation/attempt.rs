@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redlock_runtime::protocol::{
-    Ballot, Electorate, Fate, Ledger, Next, NodeSet, Quorum, Rivals, Round, Verdict, attempt_until, drift, next_step,
-    patience, valid_until,
+    Ballot, Electorate, Fate, Ledger, Next, NodeSet, Quorum, Rivals, Round, Verdict, drift, next_step, patience,
+    valid_until,
 };
 
 use super::clock::{Micros, length};
@@ -139,8 +139,8 @@ impl World {
         let limit = self.wish(client).limit.map(length);
         let since = self.clients[client].waiting_since.unwrap_or(began);
         let patience = self.patience(ttl);
-        let until = attempt_until(since, began, limit, length(self.plan.node_timeout));
-        let left = until.map_or(patience, |until| until - began);
+        let waits_up_to = limit.filter(|limit| !limit.is_zero());
+        let left = waits_up_to.map_or(patience, |limit| (since + limit).saturating_duration_since(began));
         (patience.min(left), left < patience)
     }
 

@@ -12,6 +12,7 @@
 //! - [`monitor`]: [`Monitor`], what is sent to a server while it is looked at
 //! - [`proxy`]: [`Proxy`], a connection that is slow, silent or cut
 //! - [`process`]: [`Program`], another process of ours that can be killed while it holds a lock
+//! - [`python`]: [`Python`](python::Python), programs of a Python fleet
 //! - `watchdog`: nothing outlives the test process, however that ends
 //! - `clock`: the one place of the harness that reads a clock
 
@@ -26,6 +27,8 @@ pub mod monitor;
 pub mod proxy;
 
 pub mod process;
+
+pub mod python;
 
 mod watchdog;
 

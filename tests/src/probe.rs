@@ -133,6 +133,19 @@ impl Probe {
         self.ask(cmd("DEL").arg(key))
     }
 
+    /// All entries of a list.
+    #[track_caller]
+    #[must_use]
+    pub fn list(&self, key: &str) -> Vec<String> {
+        self.ask(cmd("LRANGE").arg(key).arg(0).arg(-1))
+    }
+
+    /// Adds an entry at the end of a list.
+    #[track_caller]
+    pub fn append(&self, key: &str, entry: &str) {
+        self.ask::<u64>(cmd("RPUSH").arg(key).arg(entry));
+    }
+
     /// Whether there is such a key, of any type.
     #[track_caller]
     #[must_use]

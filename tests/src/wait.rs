@@ -27,6 +27,17 @@ pub fn eventually(what: impl Display, mut condition: impl FnMut() -> bool) {
     eventually_some(what, || condition().then_some(()));
 }
 
+/// Waits until `condition` holds, for as long as is promised.
+///
+/// # Panics
+///
+/// After `promised`, with `what` in the message.
+#[track_caller]
+pub fn as_promised(promised: Duration, what: impl Display, mut condition: impl FnMut() -> bool) {
+    let found = within(promised, || condition().then_some(()));
+    found.unwrap_or_else(|| panic!("waited {promised:?}, as long as is promised, in vain: {what}"));
+}
+
 /// Waits until `find` finds something, and returns it.
 ///
 /// # Panics

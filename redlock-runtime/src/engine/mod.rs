@@ -97,6 +97,10 @@ impl Engine {
         Arc::new(Self { nodes: nodes.into(), quorum, node_timeout, debts: Debts::default() })
     }
 
+    pub(crate) fn nodes(&self) -> &[Arc<dyn Node>] {
+        &self.nodes
+    }
+
     pub(crate) fn quorum(&self) -> Quorum {
         self.quorum
     }

@@ -1,15 +1,22 @@
 //! All that is said to a Redis server. The only file that knows Redis commands.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use redis::{Cmd, Pipeline, Value};
 
+use super::counting::{LEASE, LISTED, Number, OTHERS};
 use super::{Action, Command, ConnectionId, Contention};
+use crate::keys::CounterKeys;
 
 static ACQUIRE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/acquire.lua")));
 static EXTEND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/extend.lua")));
 static RELEASE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/release.lua")));
+
+// Not loaded with those: whoever never waits never needs them.
+static SETTLE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/settle.lua")));
+static ENLIST: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/enlist.lua")));
+static TAKE_OUT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/take_out.lua")));
 
 /// A Lua script and the hash under which a server knows it.
 struct Script {
@@ -139,6 +146,94 @@ fn evaluate(verb: &str, script: &str, command: &Command, reports_changes: bool) 
     if matches!(command.action, Action::Release { .. }) && !reports_changes {
         cmd.arg(format!("{RELEASED}{}", command.key));
     }
+    cmd
+}
+
+/// How to call a script.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Call {
+    /// By its hash: the server is believed to know it.
+    Known,
+    /// With its source, after which the server knows it.
+    Unknown,
+}
+
+/// Settles the numbers of a process, one answer each.
+pub(super) fn settle(process: &str, numbers: &[Number], call: Call) -> Pipeline {
+    each(numbers, call, |call, number| {
+        let keys = &number.keys;
+        let waiting = number.waiting.map(|waiting| waiting.to_string()).unwrap_or_default();
+        let mut cmd = script(&SETTLE, call, &[&*keys.counter, &*keys.leases, &*keys.counts]);
+        cmd.arg(process).arg(waiting).arg(whole_milliseconds(LEASE)).arg(whole_milliseconds(OTHERS));
+        cmd
+    })
+}
+
+/// Has the list name the counters, one answer each.
+pub(super) fn enlist(counters: &[Arc<CounterKeys>], call: Call) -> Pipeline {
+    each(counters, call, |call, keys| {
+        let mut cmd = script(&ENLIST, call, &[&*keys.list]);
+        cmd.arg(&keys.listed_as).arg(&*keys.counter);
+        cmd
+    })
+}
+
+/// Takes counters out of the list; the one answer has the others.
+pub(super) fn take_out(list: &str, unwanted: &[Arc<CounterKeys>], call: Call) -> Pipeline {
+    each(&[()], call, |call, ()| {
+        let mut cmd = script(&TAKE_OUT, call, &[list]);
+        for keys in unwanted {
+            cmd.arg(&*keys.counter);
+        }
+        cmd
+    })
+}
+
+/// How long the markers of counters live, one answer each: [`NO_MARKER`], or something else.
+pub(super) fn markers(counters: &[Arc<CounterKeys>]) -> Pipeline {
+    pipeline(counters.iter().map(|keys| {
+        let mut cmd = Cmd::new();
+        cmd.arg("TTL").arg(&keys.marker);
+        cmd
+    }))
+}
+
+/// There is no such marker.
+pub(super) const NO_MARKER: i64 = -2;
+
+/// The marker stays for ever: Python made it.
+pub(super) const LASTING_MARKER: i64 = -1;
+
+/// Lets the markers of counters live for as long as unused counters are listed.
+pub(super) fn mark(counters: &[Arc<CounterKeys>]) -> Pipeline {
+    pipeline(counters.iter().map(|keys| {
+        let mut cmd = Cmd::new();
+        cmd.arg("SET").arg(&keys.marker).arg(1).arg("PX").arg(whole_milliseconds(LISTED));
+        cmd
+    }))
+}
+
+/// The first call tells the server the script, if it has to be told, and the others find it there.
+fn each<T>(subjects: &[T], call: Call, command: impl Fn(Call, &T) -> Cmd) -> Pipeline {
+    let calls = std::iter::once(call).chain(std::iter::repeat(Call::Known));
+    pipeline(subjects.iter().zip(calls).map(|(subject, call)| command(call, subject)))
+}
+
+fn pipeline(commands: impl Iterator<Item = Cmd>) -> Pipeline {
+    let mut pipeline = Pipeline::new();
+    for command in commands {
+        pipeline.add_command(command);
+    }
+    pipeline
+}
+
+fn script(script: &Script, call: Call, keys: &[&str]) -> Cmd {
+    let mut cmd = Cmd::new();
+    match call {
+        Call::Known => cmd.arg("EVALSHA").arg(&script.hash),
+        Call::Unknown => cmd.arg("EVAL").arg(script.code),
+    };
+    cmd.arg(keys.len()).arg(keys);
     cmd
 }
 

@@ -203,11 +203,8 @@ impl Links {
 
     /// Stops sending on the current runtime's connection until it answers again.
     pub(crate) fn overdue(&self) {
-        let link = self.link();
-        if let State::Up(live) = &*link.state.borrow()
-            && !live.is_late.swap(true, Ordering::AcqRel)
-        {
-            let _ = link.events.send(Event::Overdue);
+        if let State::Up(live) = &*self.link().state.borrow() {
+            live.note_overdue();
         }
     }
 
@@ -251,6 +248,15 @@ impl Live {
     /// Whether the server is the one that this connection leads to.
     pub(crate) fn is_to(&self, connection: ConnectionId) -> bool {
         self.id.is_some_and(|id| id.server == connection.server)
+    }
+
+    /// Tells that a reply did not come in time.
+    pub(crate) fn note_overdue(&self) {
+        if !self.is_late.swap(true, Ordering::AcqRel)
+            && let Some(events) = self.events.upgrade()
+        {
+            let _ = events.send(Event::Overdue);
+        }
     }
 
     /// Tells that this connection answered with its end.

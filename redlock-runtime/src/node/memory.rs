@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex as OrderMutex, Notify};
 use tokio::time::sleep;
 
+use super::counting::{Answer, Counted, Counting, LEASE, Number, Settled};
 use super::{Action, Changes, Command, Contention, Delivery, Failure, Known, Node, PendingReply, Reply};
 use crate::clock;
+use crate::keys::{CounterKeys, Keys};
 use crate::protocol::{Papers, RELEASED, Role};
 
 /// A node that keeps its keys in this process and behaves like a Redis node.
@@ -47,7 +49,12 @@ struct State {
     watched: HashMap<Arc<str>, Vec<Changes>>,
     /// The processes that wait for a key, and until when each is believed to.
     waiting: HashMap<Arc<str>, HashMap<Arc<str>, Instant>>,
+    /// Who waits for what.
+    counters: HashMap<String, Counter>,
 }
+
+/// How many waiters each process has under one name, and until when it answers for them.
+type Counter = HashMap<Arc<str>, (usize, Instant)>;
 
 /// How a node is.
 #[derive(Clone, Debug, Default)]
@@ -92,6 +99,15 @@ impl MemoryNode {
     }
 }
 
+impl State {
+    #[cfg(feature = "testing")]
+    fn clear(&mut self) {
+        self.entries.clear();
+        self.counters.clear();
+        self.waiting.clear();
+    }
+}
+
 impl Server {
     pub(crate) fn named(name: &str) -> Arc<Self> {
         let mut named = NAMED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -117,8 +133,7 @@ impl Server {
     #[cfg(feature = "testing")]
     pub(crate) fn restart(&self) {
         let mut state = self.state();
-        state.entries.clear();
-        state.waiting.clear();
+        state.clear();
         state.restarted = Some(clock::now());
         state.tell_all();
     }
@@ -126,8 +141,7 @@ impl Server {
     #[cfg(feature = "testing")]
     pub(crate) fn clear(&self) {
         let mut state = self.state();
-        state.entries.clear();
-        state.waiting.clear();
+        state.clear();
         state.tell_all();
     }
 
@@ -166,6 +180,29 @@ impl Server {
                 Condition::Down => return Reply::not_sent("the node is down"),
             }
         }
+    }
+
+    /// What is no vote is answered at once, or not at all.
+    fn answer<T: Send + 'static>(
+        self: &Arc<Self>,
+        patience: Duration,
+        carry_out: impl FnOnce(&mut State, Instant) -> T + Send + 'static,
+    ) -> Answer<T> {
+        let server = Arc::clone(self);
+        Box::pin(async move {
+            let condition = server.state().condition.clone();
+            match condition {
+                Condition::Slow(delay) if delay < patience => sleep(delay).await,
+                Condition::Well => {}
+                Condition::Failing(reason) | Condition::FailingAfterwards(reason) => return Err(reason),
+                Condition::Slow(_) | Condition::Hung => {
+                    sleep(patience).await;
+                    return Err(format!("no answer within {patience:?}").into());
+                }
+                Condition::Down => return Err(Arc::from("the node is down")),
+            }
+            Ok(carry_out(&mut server.state(), clock::now()))
+        })
     }
 
     fn apply(&self, command: &Command, changes: Option<Changes>) -> Reply {
@@ -274,4 +311,49 @@ impl Node for MemoryNode {
         // It is told once.
         let _ = self.changes.set(changes);
     }
+}
+
+/// A name that was ever contended is listed for as long as the node lives; nothing else counts here than processes that
+/// have a lease.
+impl Counting for MemoryNode {
+    fn settle(&self, process: &Arc<str>, numbers: Vec<Number>, patience: Duration) -> Answer<Vec<Settled>> {
+        let process = Arc::clone(process);
+        self.server.answer(patience, move |state, now| {
+            let settle = |Number { keys, waiting }: Number| {
+                let counter = state.counters.entry(keys.counter.to_string()).or_default();
+                match waiting {
+                    Some(0) => drop(counter.remove(&process)),
+                    Some(waiting) => drop(counter.insert(Arc::clone(&process), (waiting, now + LEASE))),
+                    None => {}
+                }
+                Ok(Some(total(counter, now)))
+            };
+            numbers.into_iter().map(settle).collect()
+        })
+    }
+
+    fn enlist(&self, counters: Vec<Arc<CounterKeys>>, patience: Duration) -> Answer<()> {
+        self.server.answer(patience, move |state, _| {
+            for keys in counters {
+                state.counters.entry(keys.counter.to_string()).or_default();
+            }
+        })
+    }
+
+    fn count(&self, keys: &Keys, patience: Duration) -> Answer<Vec<Counted>> {
+        let prefix = Arc::clone(&keys.waiting_prefix);
+        self.server.answer(patience, move |state, now| {
+            let counted = |(name, counter): (&String, &mut Counter)| {
+                let stats_name = name.strip_prefix(&*prefix)?.to_owned();
+                Some(Counted { stats_name, waiting: total(counter, now) })
+            };
+            state.counters.iter_mut().filter_map(counted).collect()
+        })
+    }
+}
+
+/// Those whose lease is over are taken away.
+fn total(counter: &mut Counter, now: Instant) -> i64 {
+    counter.retain(|_, (_, lease_ends)| *lease_ends > now);
+    counter.values().map(|(waiting, _)| i64::try_from(*waiting).unwrap_or(i64::MAX)).sum()
 }

@@ -2,6 +2,7 @@
 
 mod commands;
 pub(crate) mod connection;
+pub(crate) mod counting;
 mod identity;
 pub(crate) mod memory;
 pub(crate) mod redis;
@@ -17,10 +18,11 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use self::counting::Counting;
 use crate::protocol::Papers;
 
 /// One independent master that votes on who holds a lock.
-pub(crate) trait Node: Debug + Send + Sync {
+pub(crate) trait Node: Counting + Debug + Send + Sync {
     /// The node's URL, without credentials.
     fn label(&self) -> &str;
 

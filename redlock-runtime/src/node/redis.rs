@@ -1,5 +1,7 @@
 //! A Redis server as a voter: what is sent for a command, and what an answer means.
 
+mod counting;
+
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 

@@ -1,0 +1,59 @@
+//! What a node keeps beside its votes: how many wait, and for what. Nothing here is a vote, and no lock depends on it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::keys::{CounterKeys, Keys};
+
+/// How long a process answers for its waiters. It says more often than that how many there are; if it does not, because
+/// it was killed, others take its number away.
+pub(crate) const LEASE: Duration = Duration::from_secs(10);
+
+/// How long a counter lives on in which others than ours are counted: they have no leases.
+pub(crate) const OTHERS: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long a counter that nobody uses stays listed.
+pub(crate) const LISTED: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// A node's counters of those who wait.
+///
+/// Every request may be repeated, also when it is not known whether it was carried out, and an answer may be dropped at any
+/// time. `patience` is how long each round trip may take.
+pub(crate) trait Counting {
+    /// Takes in how many waiters a process has, takes away those of processes whose lease is over, and answers with the
+    /// counters, in the order of the numbers.
+    fn settle(&self, process: &Arc<str>, numbers: Vec<Number>, patience: Duration) -> Answer<Vec<Settled>>;
+
+    /// Has the list name these counters, each once.
+    fn enlist(&self, counters: Vec<Arc<CounterKeys>>, patience: Duration) -> Answer<()>;
+
+    /// All counters that the list names, without the waiters of processes whose lease is over. Those that are gone, and
+    /// not needed for long, are taken out of the list.
+    fn count(&self, keys: &Keys, patience: Duration) -> Answer<Vec<Counted>>;
+}
+
+/// How many wait under a name, as one node has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Counted {
+    /// The name.
+    pub(crate) stats_name: String,
+    /// The counter; a Python process that was killed at the wrong moment can leave it below zero.
+    pub(crate) waiting: i64,
+}
+
+/// What to do with one counter.
+#[derive(Clone, Debug)]
+pub(crate) struct Number {
+    /// Which one.
+    pub(crate) keys: Arc<CounterKeys>,
+    /// How many waiters the process has; `None`: it only looks.
+    pub(crate) waiting: Option<usize>,
+}
+
+/// A counter, if there is one; or why it could not be had.
+pub(crate) type Settled = Result<Option<i64>, Arc<str>>;
+
+/// An answer that is on its way, or why there will be none.
+pub(crate) type Answer<T> = Pin<Box<dyn Future<Output = Result<T, Arc<str>>> + Send>>;

@@ -1,0 +1,45 @@
+-- KEYS[1] the waiting counter; KEYS[2] until when each process answers for its waiters; KEYS[3] how many each process has
+-- ARGV[1] the process, ARGV[2] how many waiters it has now (empty: only look), ARGV[3] how long its lease is,
+-- ARGV[4] how long the counter lives on when others than ours are counted in it; all times in milliseconds
+-- the counter, or false if there is none; may be repeated at will, unlike INCR and DECR
+local now = redis.call('TIME')
+now = now[1] * 1000 + math.floor(now[2] / 1000)
+local change = 0
+
+local function take_away(process)
+    change = change - (redis.call('HGET', KEYS[3], process) or 0)
+    redis.call('HDEL', KEYS[3], process)
+    redis.call('ZREM', KEYS[2], process)
+end
+
+for _, process in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now)) do
+    take_away(process)
+end
+local is_ours = ARGV[2] ~= ''
+if is_ours then
+    take_away(ARGV[1])
+    if ARGV[2] ~= '0' then
+        change = change + ARGV[2]
+        redis.call('HSET', KEYS[3], ARGV[1], ARGV[2])
+        redis.call('ZADD', KEYS[2], string.format('%.0f', now + ARGV[3]), ARGV[1])
+    end
+end
+
+local live = 0
+for _, waiters in ipairs(redis.call('HVALS', KEYS[3])) do
+    live = live + waiters
+end
+local counter = tonumber(redis.call('GET', KEYS[1]))
+-- Others count without leases: their numbers are kept, as long as they are possible.
+local least = math.max((counter or 0) + change, live)
+if counter ~= least and (counter or least > 0) and (is_ours or change ~= 0) then
+    counter = redis.call('INCRBY', KEYS[1], string.format('%.0f', least - (counter or 0)))
+end
+if counter and (change ~= 0 or is_ours and live > 0) then
+    -- Ours live as long, so that whoever looks then still finds what to take away.
+    local life = counter > live and ARGV[4] or 2 * ARGV[3]
+    for _, key in ipairs(KEYS) do
+        redis.call('PEXPIRE', key, life)
+    end
+end
+return counter or false

@@ -1,0 +1,183 @@
+//! A Redis server as a keeper of counters.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{Pipeline, RedisError, ServerErrorKind, Value};
+use tokio::time::timeout;
+
+use super::super::commands::{self, Call, LASTING_MARKER, NO_MARKER};
+use super::super::connection::{Live, Now};
+use super::super::counting::{Answer, Counted, Counting, Number, Settled};
+use super::RedisNode;
+use crate::keys::{CounterKeys, Keys};
+
+/// So many counters are sent at once: a server that carries them out does nothing else meanwhile.
+const BATCH: usize = 100;
+
+impl Counting for RedisNode {
+    fn settle(&self, process: &Arc<str>, numbers: Vec<Number>, patience: Duration) -> Answer<Vec<Settled>> {
+        let process = Arc::clone(process);
+        self.with_connection(patience, |mut server| async move { server.settle(&process, &numbers).await })
+    }
+
+    fn enlist(&self, counters: Vec<Arc<CounterKeys>>, patience: Duration) -> Answer<()> {
+        self.with_connection(patience, |mut server| async move { server.enlist(&counters).await })
+    }
+
+    fn count(&self, keys: &Keys, patience: Duration) -> Answer<Vec<Counted>> {
+        let keys = keys.clone();
+        self.with_connection(patience, |mut server| async move { server.count(&keys).await })
+    }
+}
+
+impl RedisNode {
+    fn with_connection<T, F>(&self, patience: Duration, then: impl FnOnce(Server) -> F + Send + 'static) -> Answer<T>
+    where
+        F: Future<Output = Result<T, Arc<str>>> + Send,
+    {
+        match self.links.now() {
+            Now::Up(live) => Box::pin(async move { then(Server { live, patience }).await }),
+            Now::Down(reason) => Box::pin(async move { Err(reason) }),
+            Now::Connecting(link) => {
+                Box::pin(async move { then(Server { live: link.connected().await?, patience }).await })
+            }
+        }
+    }
+}
+
+/// A server that can be reached.
+struct Server {
+    /// The connection to it.
+    live: Live,
+    /// How long a round trip may take.
+    patience: Duration,
+}
+
+impl Server {
+    async fn settle(&mut self, process: &str, numbers: &[Number]) -> Result<Vec<Settled>, Arc<str>> {
+        let mut settled = Vec::with_capacity(numbers.len());
+        for batch in numbers.chunks(BATCH) {
+            let answers = self.call(|call| commands::settle(process, batch, call)).await?;
+            settled.extend(answers.into_iter().map(|answer| match answer.extract_error() {
+                Ok(Value::Int(counter)) => Ok(Some(counter)),
+                Ok(Value::Nil) => Ok(None),
+                Ok(other) => Err(format!("an answer that the script never gives: {other:?}").into()),
+                Err(error) => Err(reason(&error)),
+            }));
+        }
+        Ok(settled)
+    }
+
+    async fn enlist(&mut self, counters: &[Arc<CounterKeys>]) -> Result<(), Arc<str>> {
+        for batch in counters.chunks(BATCH) {
+            let markers = self.markers(batch).await?;
+            let with = |wanted: fn(i64) -> bool| {
+                batch.iter().zip(&markers).filter(move |(_, marker)| wanted(**marker)).map(|(keys, _)| Arc::clone(keys))
+            };
+            let unlisted: Vec<_> = with(|marker| marker == NO_MARKER).collect();
+            // The marker last: it keeps others from adding the counter to the list.
+            all_done(self.call(|call| commands::enlist(&unlisted, call)).await?)?;
+            let to_mark: Vec<_> = with(|marker| marker != LASTING_MARKER).collect();
+            all_done(self.send(&commands::mark(&to_mark)).await?)?;
+        }
+        Ok(())
+    }
+
+    async fn count(&mut self, keys: &Keys) -> Result<Vec<Counted>, Arc<str>> {
+        let mut counted = Vec::new();
+        let (mut listed, mut gone) = (Vec::new(), Vec::new());
+        for counter in self.take_out(&keys.waiting_list, &[]).await? {
+            if let Some(stats_name) = counter.strip_prefix(&*keys.waiting_prefix) {
+                listed.push((stats_name.to_owned(), Arc::new(keys.counter(stats_name))));
+            }
+        }
+        let counters = self.look(listed.iter().map(|(_, keys)| keys)).await?;
+        for ((stats_name, keys), counter) in listed.into_iter().zip(counters) {
+            match counter {
+                Ok(Some(waiting)) => counted.push(Counted { stats_name, waiting }),
+                Ok(None) => gone.push((stats_name, keys)),
+                Err(reason) => tracing::debug!(counter = &*keys.counter, %reason, "a waiting counter cannot be read"),
+            }
+        }
+        let keys_of_gone: Vec<_> = gone.iter().map(|(_, keys)| Arc::clone(keys)).collect();
+        let mut unused = Vec::new();
+        for ((stats_name, keys), marker) in gone.into_iter().zip(self.markers(&keys_of_gone).await?) {
+            if marker == NO_MARKER {
+                unused.push(keys);
+            } else {
+                counted.push(Counted { stats_name, waiting: 0 });
+            }
+        }
+        self.unlist(&keys.waiting_list, unused).await?;
+        Ok(counted)
+    }
+
+    async fn unlist(&mut self, list: &str, unused: Vec<Arc<CounterKeys>>) -> Result<(), Arc<str>> {
+        if unused.is_empty() {
+            return Ok(());
+        }
+        self.take_out(list, &unused).await?;
+        // Somebody may have begun to wait meanwhile, and found the counter still listed.
+        let counters = self.look(unused.iter()).await?;
+        let used_after_all = unused.into_iter().zip(counters).filter(|(_, counter)| *counter != Ok(None));
+        let used_after_all: Vec<_> = used_after_all.map(|(keys, _)| keys).collect();
+        self.enlist(&used_after_all).await
+    }
+
+    async fn look(&mut self, counters: impl Iterator<Item = &Arc<CounterKeys>>) -> Result<Vec<Settled>, Arc<str>> {
+        let numbers: Vec<_> = counters.map(|keys| Number { keys: Arc::clone(keys), waiting: None }).collect();
+        self.settle("", &numbers).await
+    }
+
+    /// The names of counters that are listed, without the unwanted.
+    async fn take_out(&mut self, list: &str, unwanted: &[Arc<CounterKeys>]) -> Result<Vec<String>, Arc<str>> {
+        let mut answers = self.call(|call| commands::take_out(list, unwanted, call)).await?;
+        let names = answers.pop().unwrap_or(Value::Nil).extract_error().map_err(|error| reason(&error))?;
+        redis::from_redis_value(names).map_err(|error| error.to_string().into())
+    }
+
+    async fn markers(&mut self, counters: &[Arc<CounterKeys>]) -> Result<Vec<i64>, Arc<str>> {
+        let mut markers = Vec::with_capacity(counters.len());
+        for batch in counters.chunks(BATCH) {
+            for marker in all_done(self.send(&commands::markers(batch)).await?)? {
+                markers.push(redis::from_redis_value(marker).map_err(|error| error.to_string())?);
+            }
+        }
+        Ok(markers)
+    }
+
+    /// Calls scripts, which are sent once more with their source if the server does not know them.
+    async fn call(&mut self, scripts: impl Fn(Call) -> Pipeline) -> Result<Vec<Value>, Arc<str>> {
+        let answers = self.send(&scripts(Call::Known)).await?;
+        let is_unknown = |answer: &Value| matches!(answer, Value::ServerError(error) if error.kind() == Some(ServerErrorKind::NoScript));
+        if answers.iter().any(is_unknown) { self.send(&scripts(Call::Unknown)).await } else { Ok(answers) }
+    }
+
+    async fn send(&mut self, pipeline: &Pipeline) -> Result<Vec<Value>, Arc<str>> {
+        if pipeline.is_empty() {
+            return Ok(Vec::new());
+        }
+        let Self { live, patience } = self;
+        let answers = timeout(*patience, live.connection.send_packed_commands(pipeline, 0, pipeline.len())).await;
+        let Ok(answers) = answers else {
+            live.note_overdue();
+            return Err(format!("no answer within {patience:?}").into());
+        };
+        answers.map_err(|error| {
+            if error.is_unrecoverable_error() || error.is_io_error() {
+                live.note_broken();
+            }
+            reason(&error)
+        })
+    }
+}
+
+fn all_done(answers: Vec<Value>) -> Result<Vec<Value>, Arc<str>> {
+    answers.into_iter().map(|answer| answer.extract_error().map_err(|error| reason(&error))).collect()
+}
+
+fn reason(error: &RedisError) -> Arc<str> {
+    error.to_string().into()
+}

@@ -1,0 +1,407 @@
+//! How many wait for what, told to the nodes behind the locks' backs.
+//!
+//! A waiter is counted in memory, and a task on the background runtime tells the nodes: no acquisition waits for it, and
+//! none fails by it. What is told is always the number of all waiters of this process under a name, never a difference,
+//! so that it may be told twice; and it is told again and again while somebody waits, because a number that is not is taken
+//! away when its lease is over.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tokio::time::sleep_until;
+
+use crate::background::background;
+use crate::engine::Engine;
+use crate::error::NodeFailures;
+use crate::keys::{CounterKeys, Keys};
+use crate::node::counting::{Counted, LEASE, Number};
+use crate::{Error, clock, entropy};
+
+/// A number is told at most this often: waits that are shorter are not worth a write.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// How often a number that stays the same is told. A lease survives two of these that are lost; and a process that was
+/// killed is found out, by the others that wait, at most this much after its lease ended.
+const REFRESH: Duration = Duration::from_secs(3);
+
+/// The waiters of this process, as far as this manager knows them, and the way to tell the nodes.
+pub(crate) struct Statistics {
+    /// The nodes.
+    engine: Arc<Engine>,
+    /// How names become keys.
+    keys: Keys,
+    /// What stands for this process; two managers are two of them.
+    process: Arc<str>,
+    /// A std mutex: it is never held across an await.
+    lines: Mutex<Lines>,
+    /// Told when a number changed.
+    changed: Notify,
+    /// Whether what is left is to be told without a pause.
+    is_in_a_hurry: AtomicBool,
+    /// Told when nothing of those who no longer wait is left to be told.
+    settled: Notify,
+}
+
+#[derive(Default)]
+struct Lines {
+    /// Those under whose name somebody waits, or of which the nodes may believe so.
+    by_name: HashMap<Arc<str>, Line>,
+    /// Whether a task tells the nodes; it ends when there is nothing to tell.
+    is_told: bool,
+}
+
+/// Those who wait under one name.
+#[derive(Default)]
+struct Line {
+    /// Made by the task that tells, not by a waiter.
+    keys: Option<Arc<CounterKeys>>,
+    /// How many they are.
+    waiting: usize,
+    /// Which number one of the nodes took in last.
+    told: Option<usize>,
+    /// When they were told, or could not be.
+    tried: Option<Instant>,
+    /// Whether the list names the counter.
+    is_listed: bool,
+    /// Which nodes may count some of us, and until when at the latest.
+    counting: HashMap<usize, Instant>,
+}
+
+/// Somebody who waits; counted until this is dropped.
+#[must_use = "whoever is not kept does not wait"]
+pub(crate) struct Waiting {
+    /// Where it is counted.
+    statistics: Arc<Statistics>,
+    /// Under which name.
+    stats_name: Arc<str>,
+}
+
+/// One number on its way to the nodes.
+struct News {
+    /// Under which name.
+    stats_name: Arc<str>,
+    /// Its keys.
+    keys: Arc<CounterKeys>,
+    /// How many wait.
+    waiting: usize,
+    /// Whether nodes that should not count us are told so, too.
+    is_for_all: bool,
+    /// Whether the list has to name the counter.
+    is_unlisted: bool,
+    /// Which nodes may count some of us.
+    counting: Vec<usize>,
+}
+
+impl Statistics {
+    pub(crate) fn new(engine: Arc<Engine>, keys: Keys) -> Arc<Self> {
+        Arc::new(Self {
+            engine,
+            keys,
+            process: entropy::fresh_owner(),
+            lines: Mutex::default(),
+            changed: Notify::new(),
+            is_in_a_hurry: AtomicBool::new(false),
+            settled: Notify::new(),
+        })
+    }
+
+    /// Counts one more waiter, in memory only.
+    pub(crate) fn join(self: &Arc<Self>, stats_name: &str) -> Waiting {
+        let stats_name: Arc<str> = stats_name.into();
+        let mut lines = self.lines();
+        lines.by_name.entry(Arc::clone(&stats_name)).or_default().waiting += 1;
+        if !lines.is_told {
+            lines.is_told = true;
+            background().spawn(Arc::clone(self).tell_until_settled());
+        }
+        drop(lines);
+        self.changed.notify_one();
+        Waiting { statistics: Arc::clone(self), stats_name }
+    }
+
+    /// Tells the nodes what is left to be told, and returns when those who no longer wait are not counted any more.
+    pub(crate) async fn settled(&self) {
+        self.is_in_a_hurry.store(true, Ordering::Release);
+        loop {
+            let settled = self.settled.notified();
+            if self.lines().by_name.values().all(|line| line.waiting > 0) {
+                return;
+            }
+            self.changed.notify_one();
+            settled.await;
+        }
+    }
+
+    /// What the nodes count.
+    pub(crate) async fn count(self: &Arc<Self>) -> Result<WaitingStatistics, Error> {
+        let nodes = 0..self.engine.nodes().len();
+        let asked: Vec<_> = nodes
+            .map(|node| {
+                let statistics = Arc::clone(self);
+                background().spawn(async move {
+                    let node = &statistics.engine.nodes()[node];
+                    node.count(&statistics.keys, statistics.engine.node_timeout()).await
+                })
+            })
+            .collect();
+        let mut everywhere: HashMap<String, u64> = HashMap::new();
+        let (nodes, mut failures) = (asked.len(), NodeFailures::default());
+        for (node, counted) in self.engine.labels().zip(asked) {
+            match counted.await.unwrap_or_else(|_| Err(Arc::from("the question was not put"))) {
+                Ok(counted) => {
+                    for Counted { stats_name, waiting } in counted {
+                        *everywhere.entry(stats_name).or_default() += u64::try_from(waiting).unwrap_or(0);
+                    }
+                }
+                Err(reason) => failures.push(node, &*reason),
+            }
+        }
+        if failures.len() == nodes {
+            return Err(Error::NoNodeAnswered { nodes, source: failures });
+        }
+        Ok(WaitingStatistics::of(everywhere, &self.here()))
+    }
+
+    fn here(&self) -> HashMap<Arc<str>, u64> {
+        let lines = self.lines();
+        let waiting = lines.by_name.iter().filter(|(_, line)| line.waiting > 0);
+        waiting.map(|(name, line)| (Arc::clone(name), u64::try_from(line.waiting).unwrap_or(u64::MAX))).collect()
+    }
+
+    async fn tell_until_settled(self: Arc<Self>) {
+        loop {
+            let again = self.lines().next_refresh();
+            tokio::select! {
+                () = self.changed.notified() => self.pause().await,
+                () = sleep_until(again.into()) => {}
+            }
+            self.tell().await;
+            let mut lines = self.lines();
+            lines.forget_settled(clock::now());
+            if lines.by_name.values().all(|line| line.waiting > 0) {
+                self.settled.notify_waiters();
+            }
+            if lines.by_name.is_empty() {
+                lines.is_told = false;
+                return;
+            }
+        }
+    }
+
+    async fn pause(&self) {
+        let ends = clock::now() + INTERVAL;
+        while !self.is_in_a_hurry.load(Ordering::Acquire) {
+            tokio::select! {
+                () = self.changed.notified() => {}
+                () = sleep_until(ends.into()) => return,
+            }
+        }
+    }
+
+    /// Tells the first node that takes it in what changed, and those that may count us still, from earlier, that they
+    /// should not.
+    async fn tell(&self) {
+        let news = self.lines().news(clock::now(), &self.keys);
+        let mut told_by: HashMap<usize, Vec<&News>> = HashMap::new();
+        let mut untold: Vec<_> = news.iter().collect();
+        for node in 0..self.engine.nodes().len() {
+            let is_told = self.tell_node(node, untold.iter().map(|news| (*news, news.waiting))).await;
+            let (told, rest) = partition(untold, is_told);
+            self.enlist(node, &told).await;
+            told_by.insert(node, told);
+            untold = rest;
+        }
+        for node in 0..self.engine.nodes().len() {
+            let elsewhere = told_by.iter().filter(|(home, _)| **home != node).flat_map(|(_, told)| told);
+            let stale =
+                elsewhere.filter(|news| news.is_for_all || news.counting.contains(&node)).map(|news| (*news, 0));
+            self.tell_node(node, stale).await;
+        }
+    }
+
+    /// Says which numbers were taken in.
+    async fn tell_node<'a>(&self, node: usize, numbers: impl Iterator<Item = (&'a News, usize)>) -> Vec<bool> {
+        let numbers: Vec<_> = numbers.collect();
+        if numbers.is_empty() {
+            return Vec::new();
+        }
+        let now = clock::now();
+        self.lines().note_sent(node, &numbers, now);
+        let sent =
+            numbers.iter().map(|(news, waiting)| Number { keys: Arc::clone(&news.keys), waiting: Some(*waiting) });
+        let voter = &self.engine.nodes()[node];
+        let settled = match voter.settle(&self.process, sent.collect(), self.engine.node_timeout()).await {
+            Ok(settled) => settled,
+            Err(reason) => vec![Err(reason); numbers.len()],
+        };
+        let mut lines = self.lines();
+        let is_told = numbers.iter().zip(settled).map(|((news, waiting), settled)| {
+            if let Err(reason) = &settled {
+                tracing::debug!(name = &*news.stats_name, node = voter.label(), %reason, "waiters were not counted");
+            } else {
+                lines.note_told(node, news, *waiting);
+            }
+            settled.is_ok()
+        });
+        is_told.collect()
+    }
+
+    async fn enlist(&self, node: usize, told: &[&News]) {
+        let unlisted: Vec<_> = told.iter().filter(|news| news.is_unlisted).collect();
+        if unlisted.is_empty() {
+            return;
+        }
+        let voter = &self.engine.nodes()[node];
+        let keys = unlisted.iter().map(|news| Arc::clone(&news.keys)).collect();
+        match voter.enlist(keys, self.engine.node_timeout()).await {
+            Ok(()) => {
+                let mut lines = self.lines();
+                for news in unlisted {
+                    if let Some(line) = lines.by_name.get_mut(&news.stats_name) {
+                        line.is_listed = true;
+                    }
+                }
+            }
+            Err(reason) => tracing::debug!(node = voter.label(), %reason, "contended names were not listed"),
+        }
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Parts those that were told from the rest.
+fn partition(news: Vec<&News>, is_told: Vec<bool>) -> (Vec<&News>, Vec<&News>) {
+    let (mut told, mut rest) = (Vec::new(), Vec::new());
+    for (news, is_told) in news.into_iter().zip(is_told) {
+        if is_told { told.push(news) } else { rest.push(news) }
+    }
+    (told, rest)
+}
+
+impl Lines {
+    /// When a number has to be told again, at the latest.
+    fn next_refresh(&self) -> Instant {
+        let tried = self.by_name.values().filter_map(|line| line.tried).min();
+        tried.unwrap_or_else(clock::now) + REFRESH
+    }
+
+    /// What the nodes do not know yet, or have to be told again.
+    fn news(&mut self, now: Instant, keys: &Keys) -> Vec<News> {
+        let to_tell = self.by_name.iter_mut().filter_map(|(stats_name, line)| {
+            let is_due = line.tried.is_none_or(|tried| now >= tried + REFRESH);
+            if !is_due && line.told == Some(line.waiting) {
+                return None;
+            }
+            line.tried = Some(now);
+            Some(News {
+                stats_name: Arc::clone(stats_name),
+                keys: Arc::clone(line.keys.get_or_insert_with(|| Arc::new(keys.counter(stats_name)))),
+                waiting: line.waiting,
+                is_for_all: is_due && line.told.is_some(),
+                is_unlisted: !line.is_listed,
+                counting: line.counting.keys().copied().collect(),
+            })
+        });
+        to_tell.collect()
+    }
+
+    /// From now on the node may count them, whether or not it answers.
+    fn note_sent(&mut self, node: usize, numbers: &[(&News, usize)], now: Instant) {
+        for (news, _) in numbers.iter().filter(|(_, waiting)| *waiting > 0) {
+            if let Some(line) = self.by_name.get_mut(&news.stats_name) {
+                line.counting.insert(node, now + 2 * LEASE);
+            }
+        }
+    }
+
+    fn note_told(&mut self, node: usize, news: &News, waiting: usize) {
+        let Some(line) = self.by_name.get_mut(&news.stats_name) else { return };
+        if waiting == 0 {
+            line.counting.remove(&node);
+        }
+        if waiting == news.waiting {
+            line.told = Some(waiting);
+        }
+    }
+
+    /// Forgets those of which no node believes that they wait.
+    fn forget_settled(&mut self, now: Instant) {
+        self.by_name.retain(|_, line| {
+            // What could not be taken back is over with its lease.
+            line.counting.retain(|_, until| *until > now);
+            line.waiting > 0 || line.tried.is_none() || !line.counting.is_empty()
+        });
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(line) = self.statistics.lines().by_name.get_mut(&self.stats_name) {
+            line.waiting = line.waiting.saturating_sub(1);
+        }
+        self.statistics.changed.notify_one();
+    }
+}
+
+/// How many wait, and for what.
+///
+/// Given by [`LockManager::statistics`](crate::LockManager::statistics).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WaitingStatistics(Vec<NameStatistics>);
+
+/// How many wait under one name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NameStatistics {
+    /// The name of the lock, or the `stats_name` that was set for it.
+    pub name: String,
+    /// How many wait in this process, with this manager.
+    pub here: u64,
+    /// How many wait in all processes, in those of a Python fleet too; at least those that wait here.
+    pub everywhere: u64,
+}
+
+impl WaitingStatistics {
+    fn of(mut everywhere: HashMap<String, u64>, here: &HashMap<Arc<str>, u64>) -> Self {
+        // Nodes learn of a waiter a little later.
+        for (name, here) in here {
+            let everywhere = everywhere.entry(name.to_string()).or_default();
+            *everywhere = (*everywhere).max(*here);
+        }
+        let with_here = |(name, everywhere): (String, u64)| {
+            let here = here.get(&*name).copied().unwrap_or(0);
+            NameStatistics { name, here, everywhere }
+        };
+        let mut names: Vec<_> = everywhere.into_iter().map(with_here).collect();
+        names.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        Self(names)
+    }
+
+    /// How many wait under this name; `None` if nobody did in the last days.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&NameStatistics> {
+        let position = self.0.binary_search_by(|known| known.name.as_str().cmp(name)).ok()?;
+        self.0.get(position)
+    }
+
+    /// The contended names, in their order: those for which somebody waits, or waited in the last days.
+    pub fn iter(&self) -> impl Iterator<Item = &NameStatistics> {
+        self.0.iter()
+    }
+}
+
+impl fmt::Display for WaitingStatistics {
+    /// A line for each name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for NameStatistics { name, here, everywhere } in self.iter() {
+            writeln!(f, "{name}: {everywhere} waiting, {here} of them here")?;
+        }
+        Ok(())
+    }
+}
