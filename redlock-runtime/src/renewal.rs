@@ -172,8 +172,10 @@ mod tests {
 
     use super::*;
     use crate::engine::Engine;
+    use crate::keys::{CounterKeys, Keys};
     use crate::name::Name;
-    use crate::node::{Command, Known, Node, PendingReply};
+    use crate::node::counting::{Answer, Counted, Counting, Number, Settled};
+    use crate::node::{Changes, Command, Known, Node, PendingReply};
     use crate::protocol::{Quorum, valid_until};
 
     /// What a renewal can come to grief on.
@@ -200,6 +202,22 @@ mod tests {
         }
 
         fn overdue(&self) {}
+
+        fn report_to(&self, _: Changes) {}
+    }
+
+    impl Counting for Faulty {
+        fn settle(&self, _: &Arc<str>, _: Vec<Number>, _: Duration) -> Answer<Vec<Settled>> {
+            Box::pin(pending())
+        }
+
+        fn enlist(&self, _: Vec<Arc<CounterKeys>>, _: Duration) -> Answer<()> {
+            Box::pin(pending())
+        }
+
+        fn count(&self, _: &Keys, _: Duration) -> Answer<Vec<Counted>> {
+            Box::pin(pending())
+        }
     }
 
     /// A lock that is held for a minute, and its renewal.
