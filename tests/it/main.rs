@@ -17,3 +17,4 @@ mod python;
 mod renewal;
 mod split_votes;
 mod statistics;
+mod subscription;

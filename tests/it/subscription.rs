@@ -1,0 +1,90 @@
+//! Waiters are woken where the server does not track keys for its clients: it may not be asked to, or does not know how.
+
+use std::time::Duration;
+
+use redis::cmd;
+use redlock_runtime::LockManager;
+use redlock_tests::RedisServer;
+use redlock_tests::clock::timed;
+use redlock_tests::wait::eventually_async;
+
+const KEY: &str = "redlock:ConfigurableLock.x";
+
+/// Far below the slow poll, and far above what a wake-up takes.
+const PROMPTLY: Duration = Duration::from_millis(400);
+
+/// A server of a time before there was tracking.
+fn old_server() -> (RedisServer, String) {
+    let server = RedisServer::start_with(&["--rename-command", "HELLO", ""]);
+    let url = server.url();
+    (server, url)
+}
+
+/// A server with a user who may do everything but this.
+fn server_without(command: &str) -> (RedisServer, String) {
+    let server = RedisServer::start();
+    let mut rule = cmd("ACL");
+    rule.arg("SETUSER").arg("app").arg(&["on", ">pass", "~*", "&*", "+@all", &format!("-{command}")]);
+    server.probe().run::<()>(&rule).unwrap();
+    let url = format!("redis://app:pass@127.0.0.1:{}", server.port());
+    (server, url)
+}
+
+fn manager(url: &str) -> LockManager {
+    LockManager::builder().nodes([url]).build().unwrap()
+}
+
+async fn until_subscribed(server: &RedisServer) {
+    eventually_async("the waiter has subscribed", async || {
+        server.probe().client_list().iter().any(|client| client.contains(" sub=2 "))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_release_wakes_a_waiter_without_tracking() {
+    for (server, url) in [server_without("client|tracking"), old_server()] {
+        let (holder, waiter) = (manager(&url), manager(&url));
+        let guard = holder.lock("x").acquire().await.unwrap();
+        let waiting = tokio::spawn(waiter.lock("x").acquire());
+        until_subscribed(&server).await;
+        let (_, took) = timed(async {
+            guard.release().await.unwrap();
+            waiting.await.unwrap().unwrap().release().await.unwrap();
+        })
+        .await;
+        assert!(took < PROMPTLY, "{url}: {took:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_deletion_wakes_a_waiter_without_tracking_where_the_server_tells_of_it() {
+    let (server, url) = server_without("client|tracking");
+    server.probe().config_set("notify-keyspace-events", "Kg");
+    server.probe().set_for(KEY, "somebody", Duration::from_secs(30));
+    let waiting = tokio::spawn(manager(&url).lock("x").acquire());
+    until_subscribed(&server).await;
+    let (_, took) = timed(async {
+        server.probe().del(KEY);
+        waiting.await.unwrap().unwrap().release().await.unwrap();
+    })
+    .await;
+    assert!(took < PROMPTLY, "{took:?}");
+}
+
+#[tokio::test]
+async fn a_subscription_that_was_cut_is_made_again() {
+    let (server, url) = server_without("client|tracking");
+    let (holder, waiter) = (manager(&url), manager(&url));
+    let guard = holder.lock("x").acquire().await.unwrap();
+    let waiting = tokio::spawn(waiter.lock("x").acquire());
+    until_subscribed(&server).await;
+    server.probe().run::<()>(cmd("CLIENT").arg(&["KILL", "TYPE", "pubsub"])).unwrap();
+    until_subscribed(&server).await;
+    let (_, took) = timed(async {
+        guard.release().await.unwrap();
+        waiting.await.unwrap().unwrap().release().await.unwrap();
+    })
+    .await;
+    assert!(took < PROMPTLY, "{took:?}");
+}
