@@ -48,7 +48,7 @@ async fn a_release_wakes_a_waiter_without_tracking() {
         let guard = holder.lock("x").acquire().await.unwrap();
         let waiting = tokio::spawn(waiter.lock("x").acquire());
         until_subscribed(&server).await;
-        let (_, took) = timed(async {
+        let ((), took) = timed(async {
             guard.release().await.unwrap();
             waiting.await.unwrap().unwrap().release().await.unwrap();
         })
@@ -64,7 +64,7 @@ async fn a_deletion_wakes_a_waiter_without_tracking_where_the_server_tells_of_it
     server.probe().set_for(KEY, "somebody", Duration::from_secs(30));
     let waiting = tokio::spawn(manager(&url).lock("x").acquire());
     until_subscribed(&server).await;
-    let (_, took) = timed(async {
+    let ((), took) = timed(async {
         server.probe().del(KEY);
         waiting.await.unwrap().unwrap().release().await.unwrap();
     })
@@ -81,7 +81,7 @@ async fn a_subscription_that_was_cut_is_made_again() {
     until_subscribed(&server).await;
     server.probe().run::<()>(cmd("CLIENT").arg(&["KILL", "TYPE", "pubsub"])).unwrap();
     until_subscribed(&server).await;
-    let (_, took) = timed(async {
+    let ((), took) = timed(async {
         guard.release().await.unwrap();
         waiting.await.unwrap().unwrap().release().await.unwrap();
     })

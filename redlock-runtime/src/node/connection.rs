@@ -268,6 +268,12 @@ impl Live {
     }
 }
 
+/// The client tells it from one wording of the server's error; there are others.
+fn does_not_know_resp3(error: &RedisError) -> bool {
+    let is_unknown_command = || error.detail().is_some_and(|detail| detail.starts_with("unknown command"));
+    error.kind() == ErrorKind::RESP3NotSupported || is_unknown_command()
+}
+
 /// Passes on which keys a server says have changed; it says none if all have.
 fn report(invalidated: &[Value], changes: &Changes) {
     match invalidated {
@@ -378,9 +384,7 @@ impl Dial {
         let mut connection = match self.open(ProtocolVersion::RESP3, Some((generation, events.clone()))).await {
             // Servers before version 6, and some proxies: nothing tells us there when a connection ends, so the
             // first command that fails does.
-            Err(error) if error.kind() == ErrorKind::RESP3NotSupported => {
-                self.open(ProtocolVersion::RESP2, None).await?
-            }
+            Err(error) if does_not_know_resp3(&error) => self.open(ProtocolVersion::RESP2, None).await?,
             opened => opened?,
         };
         let handshake = commands::handshake();
