@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn it_asks_when_a_majority_reported_a_change_and_not_before() {
-        let now = Instant::now();
+        let now = crate::clock::now();
         let mut beliefs = refused(now);
         assert_eq!(beliefs.next(now), Step::WaitUntil(now + POLL));
         beliefs.changed(2);
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn it_asks_when_the_key_has_expired_on_a_majority() {
-        let now = Instant::now();
+        let now = crate::clock::now();
         let mut beliefs = refused(now);
         let seen = [(0, held(300, now)), (1, held(100, now)), (2, Seen::Held(None))];
         beliefs.lost((Verdict::Refused, Approach::AllAtOnce), seen, now, now + POLL, PAUSE);
@@ -203,13 +203,13 @@ mod tests {
 
     #[test]
     fn without_news_it_polls() {
-        let now = Instant::now();
+        let now = crate::clock::now();
         assert_eq!(refused(now).next(now + POLL), Step::Ask(Approach::AllAtOnce));
     }
 
     #[test]
     fn behind_a_lost_race_it_asks_one_node_first_and_waits_for_that_one() {
-        let now = Instant::now();
+        let now = crate::clock::now();
         let mut beliefs = refused(now);
         (0..3).for_each(|node| beliefs.changed(node));
         let seen = (0..3).map(|node| (node, held(30_000, now)));
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_split_vote_is_tried_again_after_a_pause_one_node_first() {
-        let now = Instant::now();
+        let now = crate::clock::now();
         let mut beliefs = refused(now);
         let seen = [(0, Seen::GivenBack), (1, held(30_000, now)), (2, held(30_000, now))];
         beliefs.lost((Verdict::Split, Approach::AllAtOnce), seen, now, now + POLL, PAUSE);
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn nodes_that_cannot_be_reached_are_asked_again_after_a_pause_whatever_is_believed() {
-        let now = Instant::now();
+        let now = crate::clock::now();
         let mut beliefs = refused(now);
         let seen = (0..3).map(|node| (node, Seen::Unknown));
         beliefs.lost((Verdict::Unreachable, Approach::AllAtOnce), seen, now, now + POLL, PAUSE);
@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn who_stands_back_asks_nothing_before_its_time() {
-        let now = Instant::now();
+        let now = crate::clock::now();
         let mut beliefs = Beliefs::stand_back(Quorum::of(3).unwrap(), now + PAUSE);
         (0..3).for_each(|node| beliefs.changed(node));
         assert_eq!(beliefs.next(now), Step::WaitUntil(now + PAUSE));
