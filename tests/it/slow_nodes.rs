@@ -24,7 +24,7 @@ async fn a_hung_minority_costs_nobody_anything() {
         let locks = patient(&servers);
         locks.lock("x").acquire().await.unwrap().release().await.unwrap();
         servers.iter().take(hung).for_each(RedisServer::hang);
-        let (_, took) = timed(async {
+        let ((), took) = timed(async {
             for _ in 0..20 {
                 let guard = locks.lock("x").acquire().await.unwrap();
                 guard.extend(Duration::from_secs(30)).await.unwrap();

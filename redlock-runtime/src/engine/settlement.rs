@@ -339,39 +339,16 @@ mod tests {
     use std::future::{pending, ready};
 
     use super::*;
-    use crate::node::{Changes, Known};
+    use crate::node::scripted::Scripted;
     use crate::protocol::Quorum;
-
-    /// Answers every second command, and never the others.
-    #[derive(Debug, Default)]
-    struct HalfOpen {
-        asked: AtomicUsize,
-    }
-
-    impl Node for HalfOpen {
-        fn label(&self) -> &'static str {
-            "half open"
-        }
-
-        fn ask(&self, _: Arc<Command>) -> PendingReply {
-            match self.asked.fetch_add(1, Ordering::Relaxed) % 2 {
-                0 => PendingReply::new(pending()),
-                _ => PendingReply::new(ready(Reply::Done)),
-            }
-        }
-
-        fn known(&self) -> Known {
-            Known::Unreachable
-        }
-
-        fn overdue(&self) {}
-
-        fn report_to(&self, _: Changes) {}
-    }
 
     #[tokio::test]
     async fn a_release_that_is_never_answered_is_sent_again() {
-        let engine = Engine::new(vec![Arc::<HalfOpen>::default()], Quorum::of(1).unwrap(), Duration::from_millis(2));
+        let every_second = |asked| match asked % 2 {
+            0 => PendingReply::new(pending()),
+            _ => PendingReply::new(ready(Reply::Done)),
+        };
+        let engine = Engine::new(vec![Scripted::new(every_second)], Quorum::of(1).unwrap(), Duration::from_millis(2));
         let (key, value) = ("key".into(), "owner".into());
         let owner = Owner { engine, key, value, keep_until: None, cut: Cut::default() };
         let sending = owner.send_until_confirmed(0, None);
