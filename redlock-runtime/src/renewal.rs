@@ -172,57 +172,14 @@ mod tests {
 
     use super::*;
     use crate::engine::Engine;
-    use crate::keys::{CounterKeys, Keys};
     use crate::name::Name;
-    use crate::node::counting::{Answer, Counted, Counting, Number, Settled};
-    use crate::node::{Changes, Command, Known, Node, PendingReply};
+    use crate::node::PendingReply;
+    use crate::node::scripted::Scripted;
     use crate::protocol::{Quorum, valid_until};
 
-    /// What a renewal can come to grief on.
-    #[derive(Clone, Copy, Debug)]
-    enum Faulty {
-        Panics,
-        NeverAnswers,
-    }
-
-    impl Node for Faulty {
-        fn label(&self) -> &'static str {
-            "faulty"
-        }
-
-        fn ask(&self, _: Arc<Command>) -> PendingReply {
-            match self {
-                Self::Panics => panic!("as the test wants"),
-                Self::NeverAnswers => PendingReply::new(pending()),
-            }
-        }
-
-        fn known(&self) -> Known {
-            Known::Unreachable
-        }
-
-        fn overdue(&self) {}
-
-        fn report_to(&self, _: Changes) {}
-    }
-
-    impl Counting for Faulty {
-        fn settle(&self, _: &Arc<str>, _: Vec<Number>, _: Duration) -> Answer<Vec<Settled>> {
-            Box::pin(pending())
-        }
-
-        fn enlist(&self, _: Vec<Arc<CounterKeys>>, _: Duration) -> Answer<()> {
-            Box::pin(pending())
-        }
-
-        fn count(&self, _: &Keys, _: Duration) -> Answer<Vec<Counted>> {
-            Box::pin(pending())
-        }
-    }
-
     /// A lock that is held for a minute, and its renewal.
-    fn renewal_on(node: Faulty) -> (Arc<Lease>, Renewal) {
-        let engine = Engine::new(vec![Arc::new(node)], Quorum::of(1).unwrap(), Duration::from_millis(250));
+    fn renewal_on(answer: fn(usize) -> PendingReply) -> (Arc<Lease>, Renewal) {
+        let engine = Engine::new(vec![Scripted::new(answer)], Quorum::of(1).unwrap(), Duration::from_millis(250));
         let (began, ttl) = (clock::now(), Duration::from_secs(60));
         let name = Name::parse("x".to_owned()).unwrap();
         // It is time to extend it.
@@ -239,14 +196,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_renewal_that_panics_tells_the_loss() {
-        let (lease, renewal) = renewal_on(Faulty::Panics);
+        let (lease, renewal) = renewal_on(|_| panic!("as the test wants"));
         assert!(tokio::spawn(renewal.run()).await.unwrap_err().is_panic());
         check_told(&lease).await;
     }
 
     #[tokio::test]
     async fn a_renewal_whose_task_is_ended_tells_the_loss() {
-        let (lease, renewal) = renewal_on(Faulty::NeverAnswers);
+        let (lease, renewal) = renewal_on(|_| PendingReply::new(pending()));
         let task = tokio::spawn(renewal.run());
         tokio::task::yield_now().await;
         assert!(!task.is_finished());
@@ -257,7 +214,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_renewal_that_never_runs_tells_the_loss() {
-        let (lease, renewal) = renewal_on(Faulty::NeverAnswers);
+        let (lease, renewal) = renewal_on(|_| PendingReply::new(pending()));
         drop(renewal.run());
         check_told(&lease).await;
     }

@@ -423,3 +423,19 @@ async fn a_kept_key_is_released_however_often_its_release_comes() {
         assert!(remaining > Duration::from_secs(10) && remaining <= Duration::from_secs(20), "{remaining:?}");
     }
 }
+
+#[tokio::test]
+async fn a_node_that_asks_for_a_password_or_a_right_has_no_vote_and_the_error_says_so() {
+    let servers = Servers::start(3);
+    let [closed, limited] = [&servers[0], &servers[1]];
+    closed.probe().config_set("requirepass", "secret");
+    let guard = manager(&servers).lock("x").try_acquire().await.unwrap().expect("two nodes are well");
+    guard.release().await.unwrap();
+
+    let rules = redis::cmd("ACL").arg("SETUSER").arg("default").arg("-evalsha").arg("-eval").to_owned();
+    limited.probe().run::<()>(&rules).unwrap();
+    let error = manager(&servers).lock("x").try_acquire().await.unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("NOAUTH") && source.contains("no permissions") && !source.contains("secret"), "{source}");
+    eventually_async("the grant of the third is given back", async || servers[2].probe().dbsize() == 0).await;
+}

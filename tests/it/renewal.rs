@@ -83,7 +83,7 @@ fn a_body_that_computes_without_awaiting_keeps_its_lock() {
 }
 
 #[tokio::test]
-async fn without_renewal_a_lock_expires_after_its_ttl_and_says_so_before() {
+async fn without_renewal_a_lock_expires_after_its_ttl_and_says_so() {
     let servers = Servers::start(3);
     let locks = manager(&servers);
     let guard = locks.lock("x").ttl(SHORT).renew(false).acquire().await.unwrap();
@@ -91,8 +91,20 @@ async fn without_renewal_a_lock_expires_after_its_ttl_and_says_so_before() {
     assert!(matches!(error, Error::Lost { reason: LostReason::Expired, .. }), "{error}");
     assert!(!guard.is_valid());
     assert_eq!(guard.remaining(), Duration::ZERO);
-    assert!(servers.holding(&key("x")) >= 2, "told after the keys were gone");
     eventually_async("the keys expire", async || servers.holding(&key("x")) == 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loss_is_told_while_the_keys_are_still_there() {
+    let locks = LockManager::builder().nodes(["memory://told"]).build().unwrap();
+    let node = redlock_runtime::testing::MemoryNode::named("told");
+    for ttl in [Duration::from_millis(10), SHORT, Duration::from_secs(60)] {
+        let guard = locks.lock("x").ttl(ttl).renew(false).acquire().await.unwrap();
+        guard.lost().await;
+        assert!(node.owner_of(&key("x")).is_some(), "told after the key of {ttl:?} was gone");
+        tokio::time::sleep(ttl).await;
+        assert!(node.owner_of(&key("x")).is_none());
+    }
 }
 
 #[tokio::test]
@@ -252,4 +264,41 @@ async fn an_extension_that_is_not_polled_to_its_end_does_not_stop_renewal() {
     assert!(guard.is_valid());
     drop(extension);
     guard.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_extension_neither_revives_a_lock_that_expired_nor_touches_one_that_was_taken() {
+    let servers = Servers::start(3);
+    let (locks, others) = (manager(&servers), manager(&servers));
+    let guard = locks.lock("x").ttl(SHORT).renew(false).acquire().await.unwrap();
+    guard.lost().await;
+    eventually_async("the keys expire", async || servers.holding(&key("x")) == 0).await;
+    assert!(matches!(guard.extend(Duration::from_secs(60)).await, Err(Error::Lost { .. })));
+    assert_eq!(servers.holding(&key("x")), 0);
+
+    let taken = others.lock("x").ttl(Duration::from_secs(20)).renew(false).acquire().await.unwrap();
+    assert!(matches!(guard.extend(Duration::from_secs(60)).await, Err(Error::Lost { .. })));
+    assert!(matches!(guard.release().await, Err(Error::NotHeld { .. })));
+    for server in &servers {
+        let remaining = server.probe().pttl(&key("x")).remaining();
+        assert!(remaining.is_none_or(|remaining| remaining <= Duration::from_secs(20)), "{remaining:?}");
+    }
+    assert!(taken.is_valid() && servers.holding(&key("x")) >= 2);
+    taken.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_extension_of_a_lock_that_was_taken_leaves_the_keys_of_who_took_it() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    let guard = locks.lock("x").renew(false).acquire().await.unwrap();
+    for server in &servers {
+        server.probe().set_for(&key("x"), "somebody", Duration::from_secs(20));
+    }
+    let error = guard.extend(Duration::from_secs(60)).await.unwrap_err();
+    assert!(matches!(error, Error::Lost { reason: LostReason::Taken, .. }), "{error}");
+    assert_eq!(servers.values(&key("x")), vec![Some("somebody".to_owned()); 3]);
+    for server in &servers {
+        assert!(server.probe().pttl(&key("x")).remaining().unwrap() <= Duration::from_secs(20));
+    }
 }

@@ -136,11 +136,10 @@ impl World {
     /// How long an attempt waits for the nodes, and whether that is less than they have, because the client's time ends.
     fn attempt_patience(&self, owner: usize) -> (Duration, bool) {
         let Hold { client, ttl, began, .. } = self.holds[owner];
-        let limit = self.wish(client).limit.map(length);
-        let since = self.clients[client].waiting_since.unwrap_or(began);
+        let waited = self.clients[client].waiting_since.map_or(Duration::ZERO, |since| began - since);
         let patience = self.patience(ttl);
-        let waits_up_to = limit.filter(|limit| !limit.is_zero());
-        let left = waits_up_to.map_or(patience, |limit| (since + limit).saturating_duration_since(began));
+        let limit = self.wish(client).limit.map(length).filter(|limit| !limit.is_zero());
+        let left = limit.map_or(patience, |limit| limit.saturating_sub(waited));
         (patience.min(left), left < patience)
     }
 

@@ -89,7 +89,7 @@ impl Hold {
         };
         if let Some(first) = first {
             self.send([first], &command);
-            self.hear_first(&mut heard, cut_short(patience, until).0).await;
+            self.hear_first(&mut heard, cut_short(patience, until)).await;
             if !heard.round.granted().contains(first) {
                 let is_refused = heard.round.refused().contains(first);
                 return (if is_refused { Verdict::Refused } else { Verdict::Unreachable }, heard);
@@ -114,7 +114,7 @@ impl Hold {
     }
 
     /// Listens to the only node that was asked.
-    async fn hear_first(&mut self, heard: &mut Heard, patience: Duration) {
+    async fn hear_first(&mut self, heard: &mut Heard, (patience, is_cut_short): (Duration, bool)) {
         let Self { engine, ledger, stragglers, cut, .. } = self;
         let mut late = pin!(sleep(patience));
         let listen = poll_fn(|cx| {
@@ -126,6 +126,10 @@ impl Hold {
             if stragglers.is_empty() { Poll::Ready(()) } else { late.as_mut().poll(cx) }
         });
         tokio::task::unconstrained(listen).await;
+        if is_cut_short {
+            heard.was_cut_short = !stragglers.is_empty();
+            return;
+        }
         for asked in stragglers.iter() {
             engine.nodes[asked.node].overdue();
         }

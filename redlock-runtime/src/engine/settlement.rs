@@ -19,7 +19,7 @@ use crate::background::background;
 use crate::clock;
 use crate::entropy::seed;
 use crate::node::connection::DEAD_AFTER_TIMEOUTS;
-use crate::node::{Action, Command, ConnectionId, Delivery, Node, PendingReply, Reply};
+use crate::node::{Action, Command, ConnectionId, Delivery, Failure, Node, PendingReply, Reply};
 use crate::protocol::{Backoff, Fate, NodeSet, Verdict};
 
 /// How long a release is sent again to a node that does not confirm it. By then the key has expired on a node that was
@@ -289,7 +289,7 @@ impl Owner {
         let give_up = clock::now() + KEEP_TRYING;
         let mut pauses = Backoff::new(PAUSES.0, PAUSES.1, seed());
         loop {
-            let reply = reminding(voter, self.engine.node_timeout, self.ask(node, behind)).await;
+            let reply = within_reason(voter, self.engine.node_timeout, self.ask(node, behind)).await;
             let Reply::Failed(failure) = &reply else {
                 return reply;
             };
@@ -302,14 +302,19 @@ impl Owner {
     }
 }
 
-/// Waits for a reply however long it takes, and tells the node when it is overdue.
-async fn reminding(voter: &dyn Node, node_timeout: Duration, reply: PendingReply) -> Reply {
-    let mut reply = pin!(reply);
+/// Waits for a reply, tells the node when it is overdue, and gives it up when its connection must be dead: a release on
+/// another one does no harm even if both arrive.
+async fn within_reason(voter: &dyn Node, node_timeout: Duration, mut reply: PendingReply) -> Reply {
     tokio::select! {
         reply = &mut reply => return reply,
         () = sleep(node_timeout) => voter.overdue(),
     }
-    reply.await
+    tokio::select! {
+        reply = &mut reply => return reply,
+        () = sleep(node_timeout * (DEAD_AFTER_TIMEOUTS - 1)) => {}
+    }
+    let delivery = Delivery::Unknown(reply.carrier().id());
+    Reply::Failed(Failure { reason: Arc::from("its connection is dead"), delivery })
 }
 
 /// Notes a release that failed where the key may be set.
@@ -326,5 +331,27 @@ fn connection_of(reply: &Reply) -> Option<ConnectionId> {
             Delivery::NotSent | Delivery::Answered => None,
         },
         Reply::Done | Reply::DoneAndWanted | Reply::NotOurs { .. } | Reply::Missing => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+    use crate::node::scripted::Scripted;
+    use crate::protocol::Quorum;
+
+    #[tokio::test]
+    async fn a_release_that_is_never_answered_is_sent_again() {
+        let every_second = |asked| match asked % 2 {
+            0 => PendingReply::new(pending()),
+            _ => PendingReply::new(ready(Reply::Done)),
+        };
+        let engine = Engine::new(vec![Scripted::new(every_second)], Quorum::of(1).unwrap(), Duration::from_millis(2));
+        let (key, value) = ("key".into(), "owner".into());
+        let owner = Owner { engine, key, value, keep_until: None, cut: Cut::default() };
+        let sending = owner.send_until_confirmed(0, None);
+        assert_eq!(tokio::time::timeout(Duration::from_secs(10), sending).await, Ok(Reply::Done));
     }
 }

@@ -6,6 +6,8 @@ pub(crate) mod counting;
 mod identity;
 pub(crate) mod memory;
 pub(crate) mod redis;
+#[cfg(test)]
+pub(crate) mod scripted;
 mod subscription;
 
 use std::fmt::Debug;

@@ -1,0 +1,85 @@
+//! Time is told by the monotonic clock here and in relative milliseconds there.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use redlock_runtime::testing::MemoryNode;
+use redlock_runtime::{Error, LockManager};
+use redlock_tests::{Monitor, RedisServer};
+
+use crate::acquire::key;
+
+/// The runtime's own files, tests in them included.
+fn sources() -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../redlock-runtime/src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                found.push((path.clone(), fs::read_to_string(path).unwrap()));
+            }
+        }
+    }
+    assert!(found.len() > 30, "these are not the sources");
+    found
+}
+
+#[test]
+fn the_wall_clock_is_not_read_for_a_lock() {
+    for (path, text) in sources() {
+        for wall in ["SystemTime", "UNIX_EPOCH", "'TIME'"] {
+            // Leases of waiters and fencing counters are kept by the servers, and decide nothing about validity.
+            let is_about_validity = !["statistics", "fence", "contend", "acquire.lua", "settle"]
+                .iter()
+                .any(|other| path.to_string_lossy().contains(other));
+            assert!(!is_about_validity || !text.contains(wall), "{wall} in {}", path.display());
+        }
+    }
+}
+
+#[test]
+fn no_key_is_given_the_moment_of_its_end() {
+    for (path, text) in sources() {
+        for absolute in ["PXAT", "EXAT", "EXPIREAT"] {
+            assert!(!text.contains(absolute), "{absolute} in {}", path.display());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_ttl_is_sent_in_milliseconds_and_every_key_expires() {
+    let server = RedisServer::start();
+    let locks = LockManager::builder().nodes([server.url()]).build().unwrap();
+    for milliseconds in [900, 1500, 59_999] {
+        let ttl = Duration::from_millis(milliseconds);
+        let monitor = Monitor::start(&server);
+        let guard = locks.lock("x").ttl(ttl).renew(false).acquire().await.unwrap();
+        let remaining = server.probe().pttl(&key("x")).remaining().expect("it has an expiry");
+        assert!(remaining <= ttl && remaining > ttl / 2, "{remaining:?}");
+        guard.extend(ttl).await.unwrap();
+        assert!(server.probe().pttl(&key("x")).remaining().expect("it has an expiry") <= ttl);
+        let sent = monitor.sent_about(&key("x"));
+        let milliseconds = format!("\"{milliseconds}\"");
+        assert_eq!(sent.iter().filter(|line| line.contains(&milliseconds)).count(), 2, "{sent:?}");
+        guard.release().await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_extension_that_comes_back_behind_the_end_of_the_validity_is_none() {
+    let locks = LockManager::builder().nodes(["memory://late"]).build().unwrap();
+    let node = MemoryNode::named("late");
+    let ttl = Duration::from_secs(1);
+    let guard = locks.lock("x").ttl(ttl).renew(false).acquire().await.unwrap();
+    tokio::time::sleep(ttl * 9 / 10).await;
+    // The key is given to nobody else meanwhile, and still there when the answer comes.
+    node.give_to(&key("x"), &node.owner_of(&key("x")).unwrap(), ttl);
+    node.answer_after(ttl * 3 / 20);
+    let extended = guard.extend(ttl).await;
+    assert!(matches!(extended, Err(Error::Lost { .. })), "{extended:?}");
+    assert!(!guard.is_valid());
+}
