@@ -369,7 +369,7 @@ mod every_end {
 
     #[redlock(name = "x", manager = locks)]
     async fn never_ends(locks: &LockManager) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     #[tokio::test]
