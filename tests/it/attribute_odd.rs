@@ -8,6 +8,8 @@ use std::sync::{Arc, LazyLock};
 
 use redlock_runtime::{Error, LockManager, redlock};
 
+use crate::attribute::ask_every_subscriber;
+
 static LOCKS: LazyLock<LockManager> = LazyLock::new(|| {
     LockManager::builder().nodes(["memory://attribute-odd"]).build().expect("a memory node needs nothing")
 });
@@ -270,6 +272,77 @@ mod signatures {
     }
 }
 
+/// What a body's last expression becomes, where that is not what it is.
+mod coercions {
+    use super::*;
+
+    #[redlock(name = "coerced:boxed", manager = &LOCKS)]
+    fn boxed(is_short: bool) -> Box<dyn Display> {
+        if is_short {
+            return Box::new(1);
+        }
+        Box::new("long")
+    }
+
+    #[redlock(name = "coerced:boxed-async", manager = &LOCKS)]
+    async fn boxed_async(is_short: bool) -> Box<dyn Display> {
+        if is_short {
+            return Box::new(1);
+        }
+        Box::new("long")
+    }
+
+    #[redlock(name = "coerced:slice", manager = &LOCKS)]
+    fn slice() -> &'static [u8] {
+        &[1, 2]
+    }
+
+    #[redlock(name = "coerced:reference", manager = &LOCKS)]
+    async fn reference(number: &u64) -> &dyn Display {
+        number
+    }
+
+    #[redlock(name = "coerced:pointer", manager = &LOCKS)]
+    async fn pointer() -> fn(u8) -> u8 {
+        u8::reverse_bits
+    }
+
+    #[redlock(name = "coerced:closure", manager = &LOCKS)]
+    fn closure() -> fn(u8) -> u8 {
+        |number| number + 1
+    }
+
+    #[redlock(name = "coerced:number", timeout = -1, skip_value = 0, manager = &LOCKS)]
+    fn number() -> u8 {
+        #[allow(clippy::diverging_sub_expression, reason = "tested")]
+        if std::env::args().count() == 0 { todo!() } else { 1 }
+    }
+
+    #[redlock(name = "coerced:todo", timeout = -1, manager = &LOCKS)]
+    #[allow(clippy::todo, reason = "half-written functions are annotated too")]
+    async fn unwritten() -> Result<u8, Error> {
+        todo!()
+    }
+
+    #[redlock(name = "coerced:unwritten", timeout = -1, manager = &LOCKS)]
+    fn unwritten_sync(_later: u8) -> Result<u8, Error> {
+        unimplemented!("not yet")
+    }
+
+    #[tokio::test]
+    async fn are_those_of_the_declared_type() {
+        assert_eq!(boxed(true).to_string() + &boxed(false).to_string(), "1long");
+        assert_eq!(boxed_async(true).await.to_string() + &boxed_async(false).await.to_string(), "1long");
+        assert_eq!(slice(), [1, 2]);
+        assert_eq!(reference(&5).await.to_string(), "5");
+        assert_eq!(pointer().await(1), 128);
+        assert_eq!(closure()(1), 2);
+        assert_eq!(number(), 1);
+        assert!(tokio::spawn(unwritten()).await.unwrap_err().is_panic());
+        assert!(catch_unwind(|| unwritten_sync(1)).is_err());
+    }
+}
+
 /// What leaves a body, and what only looks so.
 mod ways_out {
     use super::*;
@@ -376,6 +449,34 @@ mod attributes {
     fn of_tokio_start_a_runtime_around_the_lock() {
         assert!(above_tokio_main().unwrap());
         assert!(below_tokio_main().unwrap());
+    }
+
+    /// The span that is current where the lock is asked for, as a name.
+    fn current_span() -> &'static str {
+        tracing::Span::current().metadata().map_or("none", tracing::Metadata::name)
+    }
+
+    #[tracing::instrument]
+    #[redlock(name = current_span(), timeout = -1, manager = &LOCKS, guard = lock)]
+    async fn below_instrument() -> Result<(String, &'static str), Error> {
+        Ok((lock.name().to_owned(), current_span()))
+    }
+
+    #[redlock(name = current_span(), timeout = -1, manager = &LOCKS, guard = lock)]
+    #[tracing::instrument]
+    async fn above_instrument() -> Result<(String, &'static str), Error> {
+        Ok((lock.name().to_owned(), current_span()))
+    }
+
+    #[test]
+    fn of_tracing_cover_the_waiting_when_they_stand_below() {
+        ask_every_subscriber();
+        let subscriber = tracing_subscriber::fmt().with_writer(std::io::sink).finish();
+        let (below, above) = tracing::subscriber::with_default(subscriber, || {
+            (futures::executor::block_on(below_instrument()), futures::executor::block_on(above_instrument()))
+        });
+        assert_eq!(below.unwrap(), ("none".to_owned(), "below_instrument"));
+        assert_eq!(above.unwrap(), ("above_instrument".to_owned(), "above_instrument"));
     }
 
     #[deprecated(note = "tested")]
