@@ -1,10 +1,14 @@
 mod call;
+mod locked;
 mod rules;
+
+use std::mem;
 
 use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
-use syn::{Ident, Meta};
+use syn::Ident;
 
+use self::locked::Block;
 use crate::args::{Args, Faulty};
 use crate::body::{Body, SplitBody};
 use crate::item::Item;
@@ -40,10 +44,13 @@ use crate::refuse::refuse;
 /// makes the `Call` when it is called and does the rest in the future that it returns. `require_lock!();` becomes `let lock: &LockGuard = access.require().await;`, which is where a refused call ends.
 pub(crate) fn redlock(arguments: TokenStream, item: TokenStream) -> TokenStream {
     match (Args::parse(arguments), syn::parse2::<Item>(item.clone())) {
-        (Ok(args), Ok(item)) => {
+        (Ok(args), Ok(mut item)) => {
             let output = Output::new(&item.sig);
             match refuse(&args, &item, &output) {
-                Ok(()) => expand(&args, item, &output).into_token_stream(),
+                Ok(()) => {
+                    Expansion::new(&args, &output).rewrite(&mut item);
+                    item.into_token_stream()
+                }
                 Err(faults) => {
                     let Args { guard, runtime, .. } = args;
                     leave_alone(&Faulty { faults, guard, runtime }, item)
@@ -60,24 +67,6 @@ pub(crate) fn redlock(arguments: TokenStream, item: TokenStream) -> TokenStream 
             tokens
         }
     }
-}
-
-fn expand(args: &Args, mut item: Item, output: &Output) -> Item {
-    for stacked in item.take_stacked() {
-        let arguments = match &stacked.meta {
-            Meta::List(list) => list.tokens.clone(),
-            Meta::Path(_) | Meta::NameValue(_) => TokenStream::new(),
-        };
-        match Args::parse(arguments) {
-            Ok(args) if refuse(&args, &item, output).is_ok() => {
-                Expansion::new(&args, output).rewrite(&mut item);
-            }
-            // Expanded by the compiler, it tells its own faults.
-            Ok(_) | Err(_) => item.attrs.push(stacked),
-        }
-    }
-    Expansion::new(args, output).rewrite(&mut item);
-    item
 }
 
 /// The function as it was, beside its faults. The guard and `require_lock!` mean something, so that nothing follows
@@ -120,16 +109,29 @@ impl<'a> Expansion<'a> {
         Self { args, output, runtime }
     }
 
+    /// Of two attributes the compiler expands the upper one first. The lower one finds the user's block in what that
+    /// made of the function, and goes inside it, so that the upper lock is taken first.
     fn rewrite(&self, item: &mut Item) {
+        let function = if item.sig.asyncness.is_some() { Block::Async } else { Block::Blocking };
+        let statements = mem::take(&mut item.body.statements);
+        item.body.statements = locked::rewrite_innermost(statements, &|block, body| self.under_lock(block, &body))
+            .unwrap_or_else(|statements| {
+                let body = Body { inner_attrs: TokenStream::new(), statements, braces: item.body.braces };
+                self.under_lock(function, &body)
+            });
+    }
+
+    /// The statements that run those of `body` under the lock.
+    fn under_lock(&self, block: Block, body: &Body) -> TokenStream {
         let call = self.call();
-        item.body.statements = match &self.output.future {
-            _ if item.sig.asyncness.is_some() => {
-                let (output, driven) = (self.output(), self.driven(&call, &self.async_block(&item.body)));
+        match (block, &self.output.future) {
+            (Block::Async, _) => {
+                let (output, driven) = (self.output(), self.driven(&call, &self.async_block(body)));
                 quote_spanned!(Span::mixed_site()=> #output #driven)
             }
-            Some(future) => self.future_body(&item.body, &call, future),
-            None => self.sync_body(&item.body, &call),
-        };
+            (Block::Blocking, Some(future)) => self.future_body(body, &call, future),
+            (Block::Blocking, None) => self.sync_body(body, &call),
+        }
     }
 
     /// Statements that run the future `body` under the lock that `call` asks for.
@@ -261,7 +263,7 @@ fn block(head: TokenStream, statements: TokenStream, braces: Span) -> TokenStrea
         })
         .collect();
     let mut block = Group::new(Delimiter::Brace, statements);
-    block.set_span(hidden(braces));
+    block.set_span(braces);
     tokens.extend([TokenTree::Group(block)]);
     tokens
 }

@@ -13,18 +13,6 @@ pub(crate) struct Item {
     pub(crate) body: Body,
 }
 
-impl Item {
-    /// Takes out the `#[redlock(…)]` that stand below the one that is expanded, the lowest first.
-    ///
-    /// Left to the compiler they would be expanded last and so end up outside the upper ones.
-    pub(crate) fn take_stacked(&mut self) -> Vec<Attribute> {
-        let is_stacked = |attr: &mut Attribute| attr.path().segments.last().is_some_and(|last| last.ident == "redlock");
-        let mut stacked: Vec<Attribute> = self.attrs.extract_if(.., is_stacked).collect();
-        stacked.reverse();
-        stacked
-    }
-}
-
 impl Parse for Item {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
         let attrs = input.call(Attribute::parse_outer)?;

@@ -4,7 +4,8 @@
 //!
 //! - `args`: the attribute's arguments; `item`, `body`, `output`: the annotated function
 //! - `refuse`: what does not go together
-//! - `expand`: the function that runs under its lock; the only place that names the runtime's hidden module
+//! - `expand`: the function that runs under its lock; the only place that names the runtime's hidden module.
+//!   `expand/locked.rs` is what makes the upper of two attributes the outer one
 mod args;
 mod body;
 mod item;

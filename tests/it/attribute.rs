@@ -2,12 +2,14 @@
 use std::cell::Cell;
 use std::error::Error as StdError;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use redlock_runtime::{Error, LockGuard, LockManager, Timeout, redlock};
 use redlock_tests::wait::eventually;
+use tracing::Dispatch;
 
 /// A manager of one node inside this process, that no other test uses.
 fn locks() -> LockManager {
@@ -29,6 +31,18 @@ fn assert_free(locks: &LockManager, name: &str) {
 
 fn assert_send<T: Send>(value: T) -> T {
     value
+}
+
+/// To be called before a subscriber of this thread is relied on.
+///
+/// While there is only one subscriber, tracing asks the thread that comes to an event first whether anybody listens to
+/// it, and believes it for all threads. With more it asks the subscribers.
+pub(crate) fn ask_every_subscriber() {
+    static SEVERAL: LazyLock<[Dispatch; 2]> = LazyLock::new(|| {
+        let silent = || Dispatch::new(tracing_subscriber::fmt().with_writer(std::io::sink).finish());
+        [silent(), silent()]
+    });
+    LazyLock::force(&SEVERAL);
 }
 
 #[redlock(name = "job", timeout = -1, manager = locks, guard = lock)]
@@ -256,9 +270,7 @@ mod unusable_name {
 /// Too few nodes can be reached.
 mod unreachable {
     use std::io::Write;
-    use std::sync::{Arc, LazyLock, Mutex};
-
-    use tracing::Dispatch;
+    use std::sync::{Arc, Mutex};
 
     use super::*;
 
@@ -298,13 +310,7 @@ mod unreachable {
 
     /// What is logged on this thread.
     fn logged_by(call: impl FnOnce()) -> String {
-        // While there is only one subscriber, tracing asks the thread that comes to an event first whether anybody
-        // listens to it, and believes it for all threads. With more it asks the subscribers.
-        static SEVERAL: LazyLock<[Dispatch; 2]> = LazyLock::new(|| {
-            let silent = || Dispatch::new(tracing_subscriber::fmt().with_writer(std::io::sink).finish());
-            [silent(), silent()]
-        });
-        LazyLock::force(&SEVERAL);
+        ask_every_subscriber();
         let log = Log::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
@@ -369,7 +375,7 @@ mod every_end {
 
     #[redlock(name = "x", manager = locks)]
     async fn never_ends(locks: &LockManager) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     #[tokio::test]

@@ -66,6 +66,20 @@ mod large {
     }
 }
 
+mod large_value {
+    use super::*;
+
+    twins!([name = "x", timeout = -1] (number: u8) -> Result<[u8; 4000], Error> {
+        tokio::task::yield_now().await;
+        Ok([number; 4000])
+    });
+
+    #[test]
+    fn costs_no_more_than_its_share() {
+        check_size(1, &annotated(1), &plain(1));
+    }
+}
+
 mod nested {
     use super::*;
 

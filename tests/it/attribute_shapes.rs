@@ -1,4 +1,6 @@
 //! Functions of every shape, annotated in place, each called while its lock is free and while it is held.
+#![deny(warnings, clippy::pedantic, clippy::nursery)]
+#![allow(clippy::missing_const_for_fn, clippy::redundant_pub_crate, reason = "the file's own helpers are not tested")]
 use std::cell::Cell;
 use std::fmt::Display;
 use std::future::Future;
@@ -611,6 +613,7 @@ mod written_by_a_macro {
 }
 
 /// `require_lock!();` in the middle of a body.
+#[allow(clippy::future_not_send, reason = "a reference to a `Cell` is none")]
 mod required_midway {
     use super::*;
     use redlock_runtime::require_lock;

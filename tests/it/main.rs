@@ -4,6 +4,7 @@ mod acquire;
 mod attribute;
 mod attribute_budget;
 mod attribute_deadlock;
+mod attribute_odd;
 mod attribute_shapes;
 mod bad_input;
 mod clocks;

@@ -1,4 +1,5 @@
-use syn::parse::ParseStream;
+use syn::ext::IdentExt as _;
+use syn::parse::{ParseStream, Parser as _};
 use syn::{Expr, Ident, Lit, LitStr};
 
 use super::time::ungroup;
@@ -67,7 +68,8 @@ fn check_template(literal: &LitStr) -> syn::Result<()> {
 /// `placeholder` is what stands between the braces.
 fn check_placeholder(template: &str, placeholder: &str) -> Result<(), String> {
     let argument = placeholder.split(':').next().unwrap_or_default().trim();
-    if syn::parse_str::<Ident>(argument).is_ok() || argument == "self" {
+    // As for `format!`, `{type}` is the argument `r#type`.
+    if Ident::parse_any.parse_str(argument).is_ok() {
         return Ok(());
     }
     if argument.is_empty() || argument.bytes().all(|byte| byte.is_ascii_digit()) {

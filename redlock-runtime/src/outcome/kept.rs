@@ -13,20 +13,17 @@ pub trait Keep<R> {
     fn take(&mut self) -> Option<R>;
 }
 
-/// Keeps a value that is `Send`.
-pub struct Kept<R>(Option<R>);
-
-// Nothing is pinned through it.
-impl<R> Unpin for Kept<R> {}
+/// Keeps a value that is `Send`; boxed, so that the future does not grow by what it returns.
+pub struct Kept<R>(Option<Box<R>>);
 
 impl<R> Keep<R> for Kept<R> {
     fn put(&mut self, value: R) -> Option<R> {
-        self.0 = Some(value);
+        self.0 = Some(Box::new(value));
         None
     }
 
     fn take(&mut self) -> Option<R> {
-        self.0.take()
+        self.0.take().map(|value| *value)
     }
 }
 
