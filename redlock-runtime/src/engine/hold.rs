@@ -85,7 +85,7 @@ impl Hold {
         };
         if let Some(first) = first {
             self.send([first], &command);
-            self.hear_first(&mut heard, cut_short(patience, until).0).await;
+            self.hear_first(&mut heard, cut_short(patience, until)).await;
             if !heard.round.granted().contains(first) {
                 let is_refused = heard.round.refused().contains(first);
                 return (if is_refused { Verdict::Refused } else { Verdict::Unreachable }, heard);
@@ -108,8 +108,8 @@ impl Hold {
         }
     }
 
-    /// Listens to the only node that was asked.
-    async fn hear_first(&mut self, heard: &mut Heard, patience: Duration) {
+    /// Listens to the only node that was asked, for this long; less than it may take if that is cut short.
+    async fn hear_first(&mut self, heard: &mut Heard, (patience, is_cut_short): (Duration, bool)) {
         let Self { engine, ledger, stragglers, .. } = self;
         let mut late = pin!(sleep(patience));
         let listen = poll_fn(|cx| {
@@ -120,7 +120,9 @@ impl Hold {
             if stragglers.is_empty() { Poll::Ready(()) } else { late.as_mut().poll(cx) }
         });
         tokio::task::unconstrained(listen).await;
-        for asked in stragglers.iter() {
+        heard.was_cut_short = is_cut_short && !stragglers.is_empty();
+        // A node is not late only because its caller is in a hurry.
+        for asked in stragglers.iter().filter(|_| !is_cut_short) {
             engine.nodes[asked.node].overdue();
         }
     }
