@@ -300,14 +300,16 @@ async fn keep_connected(
                 previous = live.id;
                 pauses = reconnect_pauses();
                 state.send_replace(State::Up(live.clone()));
-                if let Some(changes) = dial.changes.as_ref().filter(|_| generation > 0) {
-                    changes.any();
+                if generation > 0 {
+                    dial.tell_of_gap();
                 }
                 let Some(reason) = dial.attend(live, &mut received).await else {
                     return;
                 };
                 tracing::warn!(node = %dial.label, %reason, "connection lost");
                 state.send_replace(State::Down(reason));
+                // Nobody shall wait for what this node has to say.
+                dial.tell_of_gap();
             }
             Ok(Err(error)) => dial.note_unreachable(&state, error.to_string()),
             Err(_) => {
@@ -344,6 +346,13 @@ impl Dial {
     pub(crate) fn new(client: Client, label: &str, limits: Limits) -> Self {
         let Limits { node_timeout, connect_timeout, longest_ttl } = limits;
         Self { client, label: Arc::from(label), node_timeout, connect_timeout, longest_ttl, changes: None }
+    }
+
+    /// Changes may have gone unreported, or may from now on.
+    fn tell_of_gap(&self) {
+        if let Some(changes) = &self.changes {
+            changes.any();
+        }
     }
 
     fn note_unreachable(&self, state: &watch::Sender<State>, reason: String) {
@@ -449,6 +458,8 @@ impl Dial {
                         }
                     }
                     live.is_late.store(false, Ordering::Release);
+                    // What was not sent meanwhile is not watched.
+                    self.tell_of_gap();
                 }
             }
         }
