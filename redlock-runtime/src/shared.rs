@@ -32,7 +32,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(engine: Arc<Engine>, keys: Keys, ttl: Duration, longest_ttl: Duration) -> Self {
         let (renewals, is_shut_down) = (Arc::default(), AtomicBool::new(false));
-        let lines = Lines::new(engine.quorum(), keys.clone());
+        let lines = Lines::new(engine.quorum(), engine.node_timeout(), keys.clone());
         engine.report_to(&lines);
         Self { engine, keys, ttl, longest_ttl, lines, renewals, is_shut_down }
     }
