@@ -14,3 +14,8 @@ mod nothing_left;
 mod processes;
 mod renewal;
 mod split_votes;
+mod waiting;
+mod waiting_deadline;
+mod waiting_faults;
+mod waiting_line;
+mod waiting_memory;
