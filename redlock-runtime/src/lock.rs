@@ -228,6 +228,10 @@ impl LockRequest {
                     // The caller's time was over before the nodes' time was: that says nothing about the nodes.
                     Err(lost) if has_tried && lost.was_cut_short => {}
                     Err(lost) => {
+                        if lost.verdict == Verdict::Refused {
+                            // Somebody holds the lock: whatever collided before is over.
+                            pauses = self::pauses();
+                        }
                         let before = place.lost(&lost, clock::now(), &mut pauses);
                         note_change(&name, before, &lost);
                         count();

@@ -37,6 +37,8 @@ const NEGLECTED: Duration = Duration::from_secs(1);
 pub(crate) struct Lines {
     /// What a majority is.
     quorum: Quorum,
+    /// Whoever has asked and does not look at the answers is overtaken after this time.
+    longest_attempt: Duration,
     /// What tells this manager from others who wait.
     process: Arc<str>,
     /// Those names that somebody in this process holds or wants. A std mutex: it is never held across an await.
@@ -54,6 +56,10 @@ struct Line {
     next: u64,
     /// What the first in line knows; `None` if it has not asked yet, or is asking.
     beliefs: Option<Beliefs>,
+    /// The runtime on whose connections the nodes report changes to it; `None` if nothing was watched.
+    reports_to: Option<Id>,
+    /// Who is asking, and since when.
+    asking: Option<(u64, Instant)>,
     /// The nodes that reported a change while it was asking.
     changed: NodeSet,
     /// When the first in line was called; `None` since it has come.
@@ -94,8 +100,10 @@ pub(crate) enum Turn {
 }
 
 impl Lines {
-    pub(crate) fn new(quorum: Quorum) -> Arc<Self> {
-        Arc::new(Self { quorum, process: entropy::fresh_owner(), by_key: Mutex::default() })
+    pub(crate) fn new(quorum: Quorum, node_timeout: Duration) -> Arc<Self> {
+        // The round itself, and giving back what was granted.
+        let longest_attempt = NEGLECTED + 2 * node_timeout;
+        Arc::new(Self { quorum, longest_attempt, process: entropy::fresh_owner(), by_key: Mutex::default() })
     }
 
     fn by_key(&self) -> MutexGuard<'_, HashMap<Arc<str>, Line>> {
@@ -185,6 +193,7 @@ impl Line {
     fn vacate(&mut self, quorum: Quorum) {
         self.tenant = None;
         self.beliefs = None;
+        self.reports_to = None;
         if self.places.is_empty() {
             self.hand_overs = 0;
             return;
@@ -202,12 +211,27 @@ impl Line {
         self.tenant.is_none() && self.places.is_empty()
     }
 
-    /// Whoever was called and did not come goes to the end of the line.
-    fn pass_over_neglected(&mut self, now: Instant) {
-        if self.called.is_some_and(|called| now.saturating_duration_since(called) >= NEGLECTED) {
+    /// Whoever was called and did not come, or asked and does not look at the answers, goes to the end of the line.
+    fn pass_over_neglected(&mut self, now: Instant, longest_attempt: Duration) {
+        let is_over = |since: Instant, limit| now.saturating_duration_since(since) >= limit;
+        let is_deaf = self.called.is_some_and(|since| is_over(since, NEGLECTED));
+        let is_stuck = self.asking.is_some_and(|(_, since)| is_over(since, longest_attempt));
+        if is_deaf || is_stuck {
             self.called = None;
+            self.asking = None;
             self.places.rotate_left(1);
             self.call();
+        } else if self.beliefs.as_ref().is_some_and(|beliefs| matches!(beliefs.next(now), Step::Ask(_))) {
+            // Its own timer should have told it.
+            self.call();
+        }
+    }
+
+    /// What the first in line can rely on: nothing that is reported where it cannot hear it.
+    fn forget_unheard(&mut self, runtime: Option<Id>, quorum: Quorum, now: Instant) {
+        if self.reports_to.is_some() && self.reports_to != runtime {
+            self.reports_to = None;
+            self.beliefs = self.beliefs.as_ref().map(|_| Beliefs::unknown(quorum, now));
         }
     }
 
@@ -239,12 +263,13 @@ impl Place {
         let mut by_key = self.lines.by_key();
         let Some(line) = by_key.get_mut(&self.key) else { return Turn::Wait(None, None) };
         if !line.is_first(self.number) {
-            line.pass_over_neglected(now);
+            line.pass_over_neglected(now, self.lines.longest_attempt);
         }
         if !line.is_first(self.number) {
             return Turn::Wait(Some(now + NEGLECTED), None);
         }
         line.called = None;
+        line.forget_unheard(self.spot.runtime, self.lines.quorum, now);
         let tenant = line.valid_tenant(now);
         if tenant.is_some() && line.beliefs.is_none() {
             line.beliefs = Some(Beliefs::unknown(self.lines.quorum, poll_at(now)));
@@ -258,6 +283,7 @@ impl Place {
                 let is_last_hand_over = line.hand_overs >= HAND_OVERS;
                 let notes_contention = approach == Approach::AllAtOnce && (is_watched || is_last_hand_over);
                 line.changed = NodeSet::default();
+                line.asking = Some((self.number, now));
                 self.asked = Some((approach, is_watched, line.beliefs.take()));
                 drop(by_key);
                 let contention = notes_contention.then(|| self.contention());
@@ -289,6 +315,10 @@ impl Place {
         let Some((approach, is_watched, beliefs)) = self.asked.take() else { return Reached::Enough };
         let mut by_key = self.lines.by_key();
         let Some(line) = by_key.get_mut(&self.key) else { return Reached::Enough };
+        if line.asking.take_if(|(number, _)| *number == self.number).is_none() {
+            // It was overtaken: whoever asks now knows more.
+            return Reached::Enough;
+        }
         let mut beliefs = beliefs.unwrap_or_else(|| Beliefs::unknown(self.lines.quorum, now));
         // Nothing reports a change of what was not watched: ask once more, at once.
         let poll_at = if is_watched { poll_at(now) } else { now };
@@ -299,6 +329,7 @@ impl Place {
         beliefs.lost((lost.verdict, approach), lost.seen.iter().copied(), now, poll_at, pause);
         line.changed.iter().for_each(|node| beliefs.changed(node));
         line.beliefs = Some(beliefs);
+        line.reports_to = self.spot.runtime;
         line.hand_overs = 0;
         let unreachable = (lost.verdict == Verdict::Unreachable)
             .then(|| Unreachable { granted: lost.granted, failures: lost.failures.clone() });
@@ -326,6 +357,7 @@ impl Drop for Place {
         let Some(line) = by_key.get_mut(&self.key) else { return };
         let was_first = line.is_first(self.number);
         line.places.retain(|(number, _)| *number != self.number);
+        line.asking.take_if(|(number, _)| *number == self.number);
         if was_first {
             line.called = None;
             line.call();

@@ -38,7 +38,7 @@ impl Shared {
     pub(crate) fn new(engine: Arc<Engine>, keys: Keys, ttl: Duration, longest_ttl: Duration) -> Self {
         let (renewals, is_shut_down, losses) = (Arc::default(), AtomicBool::new(false), AtomicU64::new(0));
         let statistics = Statistics::new(Arc::clone(&engine), keys.clone());
-        let lines = Lines::new(engine.quorum());
+        let lines = Lines::new(engine.quorum(), engine.node_timeout());
         engine.report_to(&lines);
         Self { engine, keys, ttl, longest_ttl, lines, renewals, statistics, is_shut_down, losses }
     }

@@ -21,3 +21,8 @@ mod slow_nodes;
 mod split_votes;
 mod statistics;
 mod subscription;
+mod waiting;
+mod waiting_deadline;
+mod waiting_faults;
+mod waiting_line;
+mod waiting_memory;

@@ -113,7 +113,7 @@ impl Hold {
         }
     }
 
-    /// Listens to the only node that was asked.
+    /// Listens to the only node that was asked, for this long; less than it may take if that is cut short.
     async fn hear_first(&mut self, heard: &mut Heard, (patience, is_cut_short): (Duration, bool)) {
         let Self { engine, ledger, stragglers, cut, .. } = self;
         let mut late = pin!(sleep(patience));
@@ -126,11 +126,9 @@ impl Hold {
             if stragglers.is_empty() { Poll::Ready(()) } else { late.as_mut().poll(cx) }
         });
         tokio::task::unconstrained(listen).await;
-        if is_cut_short {
-            heard.was_cut_short = !stragglers.is_empty();
-            return;
-        }
-        for asked in stragglers.iter() {
+        heard.was_cut_short = is_cut_short && !stragglers.is_empty();
+        // A node is not late only because its caller is in a hurry.
+        for asked in stragglers.iter().filter(|_| !is_cut_short) {
             engine.nodes[asked.node].overdue();
         }
     }

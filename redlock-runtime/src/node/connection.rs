@@ -320,14 +320,16 @@ async fn keep_connected(
                 previous = live.id;
                 pauses = reconnect_pauses();
                 state.send_replace(State::Up(live.clone()));
-                if let Some(changes) = dial.changes.as_ref().filter(|_| generation > 0) {
-                    changes.any();
+                if generation > 0 {
+                    dial.tell_of_gap();
                 }
                 let Some(reason) = dial.attend(live, &mut received).await else {
                     return;
                 };
                 tracing::warn!(node = %dial.label, %reason, "connection lost");
                 state.send_replace(State::Down(reason));
+                // Nobody shall wait for what this node has to say.
+                dial.tell_of_gap();
             }
             Ok(Err(error)) => dial.note_unreachable(&state, error.to_string()),
             Err(_) => {
@@ -366,6 +368,13 @@ impl Dial {
         Self { client, label: Arc::from(label), node_timeout, connect_timeout, longest_ttl, changes: None }
     }
 
+    /// Changes may have gone unreported, or may from now on.
+    fn tell_of_gap(&self) {
+        if let Some(changes) = &self.changes {
+            changes.any();
+        }
+    }
+
     fn note_unreachable(&self, state: &watch::Sender<State>, reason: String) {
         let is_news = !matches!(&*state.borrow(), State::Down(_));
         if is_news {
@@ -381,12 +390,13 @@ impl Dial {
         generation: u64,
         events: &mpsc::WeakUnboundedSender<Event>,
     ) -> Result<Live, RedisError> {
-        let mut connection = match self.open(ProtocolVersion::RESP3, Some((generation, events.clone()))).await {
-            // Servers before version 6, and some proxies: nothing tells us there when a connection ends, so the
-            // first command that fails does.
-            Err(error) if does_not_know_resp3(&error) => self.open(ProtocolVersion::RESP2, None).await?,
-            opened => opened?,
-        };
+        let (mut connection, has_pushes) =
+            match self.open(ProtocolVersion::RESP3, Some((generation, events.clone()))).await {
+                // Servers before version 6, and some proxies: nothing tells us there when a connection ends, so the
+                // first command that fails does.
+                Err(error) if does_not_know_resp3(&error) => (self.open(ProtocolVersion::RESP2, None).await?, false),
+                opened => (opened?, true),
+            };
         let handshake = commands::handshake();
         let answers = connection.send_packed_commands(&handshake, 0, handshake.len()).await?;
         let now = clock::now();
@@ -408,7 +418,8 @@ impl Dial {
             connection,
             id,
             papers: Arc::new(papers),
-            reports_changes,
+            // A server that knows tracking takes the command from anybody, also where it cannot push.
+            reports_changes: reports_changes && has_pushes,
             subscription: None,
             is_late: Arc::default(),
             generation,
@@ -468,6 +479,8 @@ impl Dial {
                         }
                     }
                     live.is_late.store(false, Ordering::Release);
+                    // What was not sent meanwhile is not watched.
+                    self.tell_of_gap();
                 }
             }
         }

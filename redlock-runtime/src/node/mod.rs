@@ -44,8 +44,9 @@ pub(crate) trait Node: Counting + Debug + Send + Sync {
     /// Reports changes of keys from now on; called once, before anything is asked.
     ///
     /// A change of a key is reported once behind each acquire that was refused while it was watched ([`Action::Acquire`]),
-    /// at least when the key is deleted or overwritten; not when it expires. A node that cannot have reported for a while
-    /// (its connection was made anew) reports that any key may have changed.
+    /// at least when the key is deleted or overwritten; not when it expires. A node that cannot report any more, or
+    /// could not for a while (its connection ended, or was made anew, or answers again), reports that any key may have
+    /// changed.
     fn report_to(&self, changes: Changes);
 }
 

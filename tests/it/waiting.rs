@@ -1,0 +1,288 @@
+//! Waiters are woken: by whoever releases the lock, however he does it, and by its expiry.
+
+use std::process::Command;
+use std::time::Duration;
+
+use redis::cmd;
+use redlock_runtime::{Error, LockGuard, LockManager};
+use redlock_tests::clock::{monotonic_nanoseconds, timed};
+use redlock_tests::wait::{LIMIT, eventually_async};
+use redlock_tests::{Probe, Program, Servers};
+use tokio::task::JoinHandle;
+
+use crate::acquire::{key, manager};
+
+/// Below half of the shortest slow poll: whoever gets the lock sooner was woken.
+pub(crate) const PROMPT: Duration = Duration::from_millis(350);
+
+/// Longer than any test: nothing expires but where it shall.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+
+/// Somebody who wants a lock, in a task or a thread of his own.
+pub(crate) type Waiter = JoinHandle<Result<LockGuard, Error>>;
+
+/// How a waiter waits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum How {
+    InATask,
+    BlockingAThread,
+}
+
+/// How often each of the nodes was asked so that it reports the next change.
+pub(crate) struct Asked<'a> {
+    servers: &'a Servers,
+    /// By node.
+    before: Vec<(usize, u64)>,
+}
+
+impl<'a> Asked<'a> {
+    pub(crate) fn so_far(servers: &'a Servers) -> Self {
+        Self::so_far_of(servers, 0..servers.len())
+    }
+
+    pub(crate) fn so_far_of(servers: &'a Servers, nodes: impl IntoIterator<Item = usize>) -> Self {
+        let before = nodes.into_iter().map(|node| (node, watched(&servers[node].probe()))).collect();
+        Self { servers, before }
+    }
+
+    /// Returns when each of the nodes was asked since.
+    pub(crate) async fn again(&self) {
+        eventually_async("somebody waits", async || {
+            self.before.iter().all(|&(node, before)| watched(&self.servers[node].probe()) > before)
+        })
+        .await;
+    }
+}
+
+fn watched(probe: &Probe) -> u64 {
+    probe.command_counts().of("client|caching")
+}
+
+/// Starts to wait for "x"; returns when all nodes have refused and will report the next change.
+pub(crate) async fn starts_to_wait(servers: &Servers, locks: &LockManager, how: How) -> Waiter {
+    let asked = Asked::so_far(servers);
+    let request = locks.lock("x").ttl(LONG);
+    let waiter = match how {
+        How::InATask => tokio::spawn(request.acquire()),
+        How::BlockingAThread => tokio::task::spawn_blocking(|| request.acquire_blocking()),
+    };
+    asked.again().await;
+    waiter
+}
+
+/// The lock, which the waiter gets as soon as somebody tells him.
+pub(crate) async fn promptly(what: &str, waiter: Waiter) -> LockGuard {
+    let (got, took) = timed(tokio::time::timeout(LIMIT, waiter)).await;
+    let guard = got.unwrap_or_else(|_| panic!("{what}: nothing within {LIMIT:?}")).unwrap().unwrap();
+    assert!(took < PROMPT, "{what}: it took {took:?}");
+    guard
+}
+
+/// Lets somebody hold "x" on every node, who is none of ours.
+pub(crate) fn somebody_holds(servers: &Servers, ttl: Duration) {
+    servers.iter().for_each(|server| server.probe().set_for(&key("x"), "somebody", ttl));
+}
+
+fn run(probe: &Probe, arguments: &[&str]) {
+    let mut command = cmd(arguments[0]);
+    command.arg(&arguments[1..]);
+    let _: redis::Value = probe.run(&command).unwrap();
+}
+
+/// What ends a lock from outside, node by node.
+const ENDS: [(&str, fn(&Probe)); 9] = [
+    ("compare and delete", |probe| {
+        let script = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0";
+        run(probe, &["EVAL", script, "1", &key("x"), "somebody"]);
+    }),
+    ("DEL", |probe| run(probe, &["DEL", &key("x")])),
+    ("UNLINK", |probe| run(probe, &["UNLINK", &key("x")])),
+    ("FLUSHALL", |probe| run(probe, &["FLUSHALL"])),
+    ("FLUSHALL ASYNC", |probe| run(probe, &["FLUSHALL", "ASYNC"])),
+    ("FLUSHDB", |probe| run(probe, &["FLUSHDB"])),
+    ("SET and DEL", |probe| {
+        run(probe, &["SET", &key("x"), "somebody else"]);
+        run(probe, &["DEL", &key("x")]);
+    }),
+    ("RENAME", |probe| run(probe, &["RENAME", &key("x"), "y"])),
+    ("EXPIRE in the past", |probe| run(probe, &["PEXPIREAT", &key("x"), "1"])),
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_ends_a_lock_from_outside_wakes_whoever_waits() {
+    for count in [1, 3] {
+        let servers = Servers::start(count);
+        let locks = manager(&servers);
+        for (what, end) in ENDS {
+            for how in [How::InATask, How::BlockingAThread] {
+                let what = format!("{what}, N = {count}, {how:?}");
+                somebody_holds(&servers, LONG);
+                let waiter = starts_to_wait(&servers, &locks, how).await;
+                servers.iter().for_each(|server| end(&server.probe()));
+                promptly(&what, waiter).await.release().await.unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_by_another_manager_wakes_whoever_waits_however_it_is_made() {
+    for count in [1, 3] {
+        let servers = Servers::start(count);
+        let (locks, others) = (manager(&servers), manager(&servers));
+        for how in [How::InATask, How::BlockingAThread] {
+            for release in ["released", "released by a thread", "dropped", "shut down"] {
+                let guard = others.lock("x").ttl(LONG).acquire().await.unwrap();
+                let waiter = starts_to_wait(&servers, &locks, how).await;
+                match release {
+                    "released" => guard.release().await.unwrap(),
+                    "released by a thread" => {
+                        tokio::task::spawn_blocking(|| guard.release_blocking()).await.unwrap().unwrap();
+                    }
+                    _ => drop(guard),
+                }
+                let what = format!("{release}, N = {count}, {how:?}");
+                promptly(&what, waiter).await.release().await.unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_by_another_process_wakes_whoever_waits() {
+    for count in [1, 3] {
+        let servers = Servers::start(count);
+        let locks = manager(&servers);
+        for how in [How::InATask, How::BlockingAThread] {
+            let mut holder = holder(&servers, &["name=x"]);
+            assert_eq!(holder.line(), "acquired");
+            let waiter = starts_to_wait(&servers, &locks, how).await;
+            holder.tell("");
+            assert_eq!(holder.line(), "released");
+            promptly(&format!("N = {count}, {how:?}"), waiter).await.release().await.unwrap();
+        }
+    }
+}
+
+pub(crate) fn holder(servers: &Servers, arguments: &[&str]) -> Program {
+    Program::start(Command::new(env!("CARGO_BIN_EXE_holder")).env("REDLOCK_NODES", servers.nodes()).args(arguments))
+}
+
+/// Keys of other people's that expire too, so that the server does not get round to ours in time.
+pub(crate) fn fill(probe: &Probe) {
+    let script = "for i = 1, 10000 do redis.call('SET', 'other' .. i, 'v', 'EX', 3600) end";
+    run(probe, &["EVAL", script, "0"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_lock_of_a_holder_that_crashed_is_had_when_its_key_expires_also_on_a_busy_database() {
+    for count in [1, 3] {
+        let servers = Servers::start(count);
+        let locks = manager(&servers);
+        for is_busy in [false, true] {
+            if is_busy {
+                servers.iter().for_each(|server| fill(&server.probe()));
+            }
+            let mut holder = holder(&servers, &["name=x", "ttl_ms=900"]);
+            assert_eq!(holder.line(), "acquired");
+            let waiter = starts_to_wait(&servers, &locks, How::InATask).await;
+            holder.kill();
+            let left = |server: &redlock_tests::RedisServer| server.probe().pttl(&key("x")).remaining().unwrap();
+            let expires = servers.iter().map(left).max().unwrap();
+            let (guard, took) = timed(waiter).await;
+            let late = took.saturating_sub(expires);
+            println!("N = {count}, busy: {is_busy}: {late:?} late");
+            assert!(late < Duration::from_millis(200), "{late:?} late, N = {count}, busy: {is_busy}");
+            guard.unwrap().unwrap().release().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_is_made_to_live_shorter_is_noticed() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    somebody_holds(&servers, LONG);
+    let waiter = starts_to_wait(&servers, &locks, How::InATask).await;
+    let asked = Asked::so_far(&servers);
+    for server in &servers {
+        fill(&server.probe());
+        assert!(server.probe().pexpire(&key("x"), Duration::from_millis(600)));
+    }
+    asked.again().await;
+    let (guard, took) = timed(waiter).await;
+    assert!(took < Duration::from_millis(800), "{took:?}");
+    guard.unwrap().unwrap().release().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_min_hold_that_still_runs_is_waited_out_by_whoever_waits_in_this_process_and_in_another() {
+    let least = Duration::from_millis(700);
+    for count in [1, 3] {
+        let servers = Servers::start(count);
+        let (locks, others) = (manager(&servers), manager(&servers));
+        for waits in [&locks, &others] {
+            let began = monotonic_nanoseconds();
+            let guard = locks.lock("x").min_hold(least).acquire().await.unwrap();
+            let waiter = tokio::spawn(waits.lock("x").acquire());
+            guard.release().await.unwrap();
+            let guard = waiter.await.unwrap().unwrap();
+            let waited = Duration::from_nanos(monotonic_nanoseconds() - began);
+            assert!(waited >= least && waited < least + Duration::from_millis(200), "{waited:?}, N = {count}");
+            guard.release().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_release_is_missed_between_a_failed_attempt_and_the_wait() {
+    for count in [1, 3] {
+        let servers = Servers::start(count);
+        let managers = [manager(&servers), manager(&servers), manager(&servers)];
+        let players = managers.map(|locks| {
+            tokio::spawn(async move {
+                let mut longest = Duration::ZERO;
+                for _ in 0..200 {
+                    let (guard, took) = timed(locks.lock("x").ttl(LONG).acquire()).await;
+                    longest = longest.max(took);
+                    guard.unwrap().release().await.unwrap();
+                }
+                longest
+            })
+        });
+        for player in players {
+            let longest = player.await.unwrap();
+            println!("N = {count}: longest wait {longest:?}");
+            assert!(longest < PROMPT, "{longest:?}, N = {count}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waiters_of_many_names_share_one_connection_to_each_node() {
+    let servers = Servers::start(3);
+    let (locks, others) = (manager(&servers), manager(&servers));
+    let mut held = Vec::new();
+    for name in 0..50 {
+        held.push(others.lock(format!("name-{name}")).ttl(LONG).acquire().await.unwrap());
+    }
+    let before: Vec<_> = servers.iter().map(|server| server.probe().client_list().len()).collect();
+    let asked: Vec<_> = servers.iter().map(|server| watched(&server.probe())).collect();
+    let wait = |name: usize| tokio::spawn(locks.lock(format!("name-{}", name % 50)).ttl(LONG).acquire());
+    let waiters: Vec<_> = (0..100).map(wait).collect();
+    eventually_async("the first of every name waits", async || {
+        servers.iter().zip(&asked).all(|(server, asked)| watched(&server.probe()) >= asked + 50)
+    })
+    .await;
+    for (server, before) in servers.iter().zip(before) {
+        assert_eq!(server.probe().client_list().len(), before + 1, "one more than before");
+    }
+    for guard in held {
+        guard.release().await.unwrap();
+    }
+    let (all, took) = timed(futures::future::join_all(waiters.into_iter().map(async |waiter| {
+        waiter.await.unwrap().unwrap().release().await.unwrap();
+    })))
+    .await;
+    assert!(all.len() == 100 && took < PROMPT * 2, "{took:?}");
+}

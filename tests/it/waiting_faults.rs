@@ -1,0 +1,192 @@
+//! Whoever waits while nodes and connections fail gets the lock as soon as it is released.
+
+use std::time::Duration;
+
+use redlock_runtime::LockManager;
+use redlock_tests::wait::eventually_async;
+use redlock_tests::{RedisServer, Servers};
+
+use crate::acquire::{key, manager};
+use crate::waiting::{Asked, How, LONG, promptly, somebody_holds, starts_to_wait};
+
+/// What happens to a node, and whether it can be asked and looked at afterwards.
+const FAULTS: [(&str, fn(&RedisServer), bool); 4] = [
+    ("killed", RedisServer::kill, false),
+    ("hung", RedisServer::hang, false),
+    ("restarted", RedisServer::restart, true),
+    ("cut off", |server| server.probe().client_kill_all(), true),
+];
+
+/// Heals a node.
+fn heal(server: &RedisServer) {
+    if server.is_running() {
+        server.resume();
+    } else {
+        server.restart();
+    }
+}
+
+/// Deletes somebody's key on these nodes, as its owner would: not that of a waiter who has it there already.
+fn release_on(servers: &Servers, nodes: &[usize], owner: &str) {
+    let script = "if redis.call('get', KEYS[1]) == ARGV[1] then redis.call('del', KEYS[1]) end";
+    for &node in nodes {
+        let command = redis::cmd("EVAL").arg(script).arg(1).arg(key("x")).arg(owner).take();
+        servers[node].probe().run::<()>(&command).unwrap();
+    }
+}
+
+/// A manager for which nodes that restart vote again soon.
+fn forgetful(servers: &Servers) -> LockManager {
+    LockManager::builder().nodes(servers.urls()).longest_ttl(LONG).build().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fault_of_one_node_during_the_wait_delays_nobody() {
+    for faulty in 0..3 {
+        for (what, fault, is_there) in FAULTS {
+            for how in [How::InATask, How::BlockingAThread] {
+                let servers = Servers::start(3);
+                let locks = forgetful(&servers);
+                somebody_holds(&servers, LONG);
+                let waiter = starts_to_wait(&servers, &locks, how).await;
+                fault(&servers[faulty]);
+                // Soon enough that nothing has been noticed, or not.
+                if faulty == 1 {
+                    tokio::time::sleep(Duration::from_millis(300)).await;
+                }
+                let well: Vec<_> = (0..3).filter(|node| is_there || *node != faulty).collect();
+                release_on(&servers, &well, "somebody");
+                let what = format!("node {faulty} {what}, {how:?}");
+                promptly(&what, waiter).await.release().await.unwrap();
+                heal(&servers[faulty]);
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fault_of_one_node_before_the_wait_delays_nobody() {
+    for (what, fault, is_there) in FAULTS {
+        let servers = Servers::start(3);
+        let locks = forgetful(&servers);
+        locks.lock("x").acquire().await.unwrap().release().await.unwrap();
+        eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+        somebody_holds(&servers, LONG);
+        fault(&servers[0]);
+        let asked = Asked::so_far_of(&servers, [1, 2]);
+        let waiter = tokio::spawn(locks.lock("x").ttl(LONG).acquire());
+        asked.again().await;
+        // By now a node that does not answer is known.
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        release_on(&servers, if is_there { &[0, 1, 2] } else { &[1, 2] }, "somebody");
+        promptly(what, waiter).await.release().await.unwrap();
+        heal(&servers[0]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_node_than_at_the_failed_attempt_may_be_away_at_the_release() {
+    let servers = Servers::start(3);
+    let locks = forgetful(&servers);
+    locks.lock("x").acquire().await.unwrap().release().await.unwrap();
+    eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+    somebody_holds(&servers, LONG);
+    servers[0].hang();
+    let asked = Asked::so_far_of(&servers, [1, 2]);
+    let waiter = tokio::spawn(locks.lock("x").ttl(LONG).acquire());
+    asked.again().await;
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    servers[0].resume();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    servers[1].kill();
+    release_on(&servers, &[0, 2], "somebody");
+    promptly("nodes 0 and 2 are free", waiter).await.release().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_waiter_whose_connections_are_killed_makes_them_anew_and_is_woken() {
+    for count in [1, 3] {
+        let servers = Servers::start(count);
+        let locks = manager(&servers);
+        for is_noticed in [false, true] {
+            for how in [How::InATask, How::BlockingAThread] {
+                somebody_holds(&servers, LONG);
+                let waiter = starts_to_wait(&servers, &locks, how).await;
+                let asked = Asked::so_far(&servers);
+                servers.iter().for_each(|server| server.probe().client_kill_all());
+                if is_noticed {
+                    asked.again().await;
+                }
+                let all: Vec<_> = (0..count).collect();
+                release_on(&servers, &all, "somebody");
+                let what = format!("N = {count}, noticed: {is_noticed}, {how:?}");
+                promptly(&what, waiter).await.release().await.unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fleet_that_comes_back_empty_or_wakes_up_is_noticed_at_once() {
+    for (what, fault) in [("restarted", RedisServer::restart as fn(&RedisServer)), ("hung", RedisServer::hang)] {
+        for count in [1, 3] {
+            let servers = Servers::start(count);
+            let locks = forgetful(&servers);
+            somebody_holds(&servers, Duration::from_millis(1500));
+            let waiter = starts_to_wait(&servers, &locks, How::InATask).await;
+            servers.iter().for_each(fault);
+            if what == "hung" {
+                // The key expires meanwhile, and the waiter finds nobody who answers.
+                tokio::time::sleep(Duration::from_millis(2000)).await;
+                servers.iter().for_each(RedisServer::resume);
+            }
+            promptly(&format!("{what}, N = {count}"), waiter).await.release().await.unwrap();
+        }
+    }
+}
+
+/// Gives the key to somebody else in one step, so that whoever is woken by it comes too late.
+fn pass_on(servers: &Servers, owner: &str) {
+    let script = "redis.call('DEL', KEYS[1]) return redis.call('SET', KEYS[1], ARGV[1], 'PX', 60000)";
+    for server in servers {
+        let command = redis::cmd("EVAL").arg(script).arg(1).arg(key("x")).arg(owner).take();
+        server.probe().run::<()>(&command).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_node_that_is_asked_first_after_a_lost_race_may_die() {
+    for dies in 0..3 {
+        let servers = Servers::start(3);
+        let locks = manager(&servers);
+        somebody_holds(&servers, LONG);
+        let waiter = starts_to_wait(&servers, &locks, How::InATask).await;
+        for owner in ["first", "second", "third"] {
+            pass_on(&servers, owner);
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+        servers[dies].kill();
+        let well: Vec<_> = (0..3).filter(|node| *node != dies).collect();
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        release_on(&servers, &well, "third");
+        promptly(&format!("node {dies} died"), waiter).await.release().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lock_that_passes_from_hand_to_hand_elsewhere_is_had_when_it_is_free_at_last() {
+    for count in [1, 3] {
+        let servers = Servers::start(count);
+        let locks = manager(&servers);
+        somebody_holds(&servers, LONG);
+        let waiter = starts_to_wait(&servers, &locks, How::InATask).await;
+        for owner in 0..20 {
+            pass_on(&servers, &format!("owner {owner}"));
+            tokio::time::sleep(Duration::from_millis(owner % 4)).await;
+        }
+        assert!(!waiter.is_finished());
+        let all: Vec<_> = (0..count).collect();
+        release_on(&servers, &all, "owner 19");
+        promptly(&format!("N = {count}"), waiter).await.release().await.unwrap();
+    }
+}

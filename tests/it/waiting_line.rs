@@ -1,0 +1,371 @@
+//! The waiters of a name in one process stand in line: the first come is the first served, and only he speaks to Redis.
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use redlock_runtime::{Error, LockGuard, LockManager};
+use redlock_tests::Servers;
+use redlock_tests::clock::timed;
+use redlock_tests::wait::eventually_async;
+use tokio::runtime::Builder;
+
+use crate::acquire::{key, manager};
+use crate::waiting::{Asked, How, LONG, PROMPT, Waiter, fill, promptly, somebody_holds, starts_to_wait};
+
+type Acquire = Pin<Box<dyn Future<Output = Result<LockGuard, Error>> + Send>>;
+
+/// An acquisition of "x" that stands in line already.
+fn in_line(locks: &LockManager) -> Acquire {
+    let mut acquire: Acquire = Box::pin(locks.lock("x").ttl(LONG).acquire());
+    assert!(poll_once(&mut acquire).is_none(), "it has to wait");
+    acquire
+}
+
+fn poll_once(acquire: &mut Acquire) -> Option<Result<LockGuard, Error>> {
+    match acquire.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        std::task::Poll::Ready(output) => Some(output),
+        std::task::Poll::Pending => None,
+    }
+}
+
+fn spawn_in_line(locks: &LockManager) -> Waiter {
+    tokio::spawn(in_line(locks))
+}
+
+fn release_by_hand(servers: &Servers) {
+    servers.iter().for_each(|server| _ = server.probe().del(&key("x")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_waiters_get_the_lock_in_the_order_in_which_they_came_each_with_an_owner_of_his_own() {
+    for count in [1, 3] {
+        let servers = Arc::new(Servers::start(count));
+        let locks = manager(&servers);
+        for is_local in [true, false] {
+            let holder = if is_local { locks.clone() } else { manager(&servers) };
+            let guard = holder.lock("x").ttl(LONG).acquire().await.unwrap();
+            let served = Arc::new(Mutex::new(Vec::new()));
+            let waiters: Vec<_> = (0..10)
+                .map(|number| {
+                    let (acquire, served, servers) = (in_line(&locks), Arc::clone(&served), Arc::clone(&servers));
+                    tokio::spawn(async move {
+                        let guard = acquire.await.unwrap();
+                        let owners: HashSet<_> = servers.values(&key("x")).into_iter().flatten().collect();
+                        served.lock().unwrap().push((number, owners));
+                        guard.release().await.unwrap();
+                    })
+                })
+                .collect();
+            guard.release().await.unwrap();
+            for waiter in waiters {
+                waiter.await.unwrap();
+            }
+            let served = std::mem::take(&mut *served.lock().unwrap());
+            let order: Vec<_> = served.iter().map(|(number, _)| *number).collect();
+            assert_eq!(order, (0..10).collect::<Vec<_>>());
+            // A node outside the majority may be behind by one hand-over.
+            let owners: HashSet<_> = served.iter().flat_map(|(_, owners)| owners).collect();
+            assert!(owners.len() >= 10, "{owners:?}");
+            if count == 1 {
+                assert_eq!(owners.len(), 10, "{owners:?}");
+            }
+        }
+    }
+}
+
+/// Client commands for a lock that this node got, scripts and their tracking alike.
+fn lock_commands(servers: &Servers, node: usize) -> u64 {
+    let counts = servers[node].probe().command_counts();
+    ["evalsha", "eval", "client|caching"].iter().map(|name| counts.of(name)).sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_waiters_cost_redis_no_more_than_one() {
+    const SECONDS: u64 = 5;
+    let servers = Servers::start(3);
+    for is_local in [true, false] {
+        let locks = manager(&servers);
+        let holder = if is_local { locks.clone() } else { manager(&servers) };
+        let guard = holder.lock("x").acquire().await.unwrap();
+        let mut waiters = if is_local {
+            vec![spawn_in_line(&locks)]
+        } else {
+            vec![starts_to_wait(&servers, &locks, How::InATask).await]
+        };
+        let before: Vec<_> = (0..3).map(|node| lock_commands(&servers, node)).collect();
+        waiters.extend((0..99).map(|_| spawn_in_line(&locks)));
+        tokio::time::sleep(Duration::from_secs(SECONDS)).await;
+        for (node, before) in before.into_iter().enumerate() {
+            let commands = lock_commands(&servers, node) - before;
+            println!("holder here: {is_local}: {commands} commands in {SECONDS} s");
+            // Each attempt is CLIENT CACHING and EVALSHA.
+            assert!(commands <= 2 * SECONDS, "{commands} in {SECONDS} s, holder here: {is_local}");
+        }
+        let (served, took) = timed(async {
+            guard.release().await.unwrap();
+            for waiter in waiters {
+                waiter.await.unwrap().unwrap().release().await.unwrap();
+            }
+        })
+        .await;
+        let () = served;
+        println!("all hundred were served within {took:?}");
+        assert!(took < Duration::from_secs(3), "{took:?}");
+    }
+}
+
+/// Who holds the lock while somebody leaves the line.
+#[derive(Clone, Copy, Debug)]
+enum Holder {
+    Here,
+    Elsewhere,
+}
+
+#[tokio::test]
+async fn whoever_leaves_the_line_after_any_number_of_polls_takes_no_wake_up_with_him() {
+    for count in [1, 3] {
+        let servers = Servers::start(count);
+        let locks = manager(&servers);
+        let others = manager(&servers);
+        for holder in [Holder::Here, Holder::Elsewhere] {
+            for polls_before in 0..5 {
+                for polls_after in 0..6 {
+                    let what = format!("N = {count}, {holder:?}, {polls_before} polls before, {polls_after} after");
+                    let holds = if matches!(holder, Holder::Here) { &locks } else { &others };
+                    let guard = holds.lock("x").ttl(LONG).acquire().await.unwrap();
+                    let mut leaves = in_line(&locks);
+                    let next = spawn_in_line(&locks);
+                    for _ in 0..polls_before {
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                        assert!(poll_once(&mut leaves).is_none(), "{what}");
+                    }
+                    guard.release().await.unwrap();
+                    let mut had = None;
+                    for _ in 0..polls_after {
+                        if had.is_none() {
+                            had = poll_once(&mut leaves);
+                        }
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                    // With or without the lock in his hands.
+                    drop((leaves, had));
+                    promptly(&what, next).await.release().await.unwrap();
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_leaves_the_line_in_the_middle_is_not_missed() {
+    let servers = Servers::start(3);
+    let (locks, others) = (manager(&servers), manager(&servers));
+    for holds in [&locks, &others] {
+        let guard = holds.lock("x").ttl(LONG).acquire().await.unwrap();
+        let first = spawn_in_line(&locks);
+        let leaves = in_line(&locks);
+        let times_out = tokio::spawn(locks.lock("x").timeout(Duration::from_millis(100)).acquire());
+        let last = spawn_in_line(&locks);
+        let error = times_out.await.unwrap().unwrap_err();
+        assert!(matches!(error, Error::NotAcquired { .. }), "{error}");
+        drop(leaves);
+        guard.release().await.unwrap();
+        promptly("the first", first).await.release().await.unwrap();
+        promptly("the last", last).await.release().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_the_first_in_line_has_no_more_time_the_next_is_woken_in_his_place() {
+    for count in [1, 3] {
+        let servers = Servers::start(count);
+        let locks = manager(&servers);
+        somebody_holds(&servers, LONG);
+        let times_out = tokio::spawn(locks.lock("x").timeout(Duration::from_millis(150)).acquire());
+        let first = tokio::spawn(locks.lock("x").ttl(LONG).acquire());
+        let error = times_out.await.unwrap().unwrap_err();
+        assert!(matches!(error, Error::NotAcquired { .. }), "{error}");
+        release_by_hand(&servers);
+        promptly(&format!("N = {count}"), first).await.release().await.unwrap();
+    }
+}
+
+#[test]
+fn when_the_first_in_line_leaves_with_his_runtime_the_next_is_woken_in_his_place() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    for is_dropped in [true, false] {
+        somebody_holds(&servers, LONG);
+        let other = Builder::new_current_thread().enable_all().build().unwrap();
+        let wait = async {
+            let waiter = starts_to_wait(&servers, &locks, How::InATask).await;
+            let next = runtime.spawn(locks.lock("x").ttl(LONG).acquire());
+            // The next one stands in line behind the first.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            waiter.abort();
+            assert!(waiter.await.unwrap_err().is_cancelled());
+            next
+        };
+        let next = other.block_on(wait);
+        // Gone, or never driven again: what Redis tells its connections is heard by nobody.
+        let kept = (!is_dropped).then_some(other);
+        runtime.block_on(async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            release_by_hand(&servers);
+            promptly(&format!("runtime dropped: {is_dropped}"), next).await.release().await.unwrap();
+        });
+        drop(kept);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lock_is_handed_on_between_tasks_threads_and_runtimes_of_one_process() {
+    for count in [1, 3] {
+        let servers = Servers::start(count);
+        let locks = manager(&servers);
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        for is_dropped in [false, true] {
+            let guard = locks.lock("x").ttl(LONG).acquire().await.unwrap();
+            let mut waiters: Vec<Waiter> = Vec::new();
+            for _ in 0..4 {
+                waiters.push(spawn_in_line(&locks));
+                waiters.push(runtime.spawn(locks.lock("x").ttl(LONG).acquire()));
+                let request = locks.lock("x").ttl(LONG);
+                waiters.push(tokio::task::spawn_blocking(|| request.acquire_blocking()));
+            }
+            // In whatever order they came: whoever gets it gives it back at once.
+            let served = waiters.into_iter().map(async |waiter| {
+                let guard = waiter.await.unwrap().unwrap();
+                if is_dropped { drop(guard) } else { guard.release().await.unwrap() }
+            });
+            guard.release().await.unwrap();
+            let (_, took) = timed(futures::future::join_all(served)).await;
+            println!("N = {count}, dropped: {is_dropped}: twelve hand-overs in {took:?}");
+            assert!(took < PROMPT * 2, "{took:?}, N = {count}, dropped: {is_dropped}");
+        }
+        runtime.shutdown_background();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_waits_behind_a_holder_that_lost_its_lock_gets_it_when_the_key_expires() {
+    for count in [1, 3] {
+        let servers = Servers::start(count);
+        let locks = manager(&servers);
+        let ttl = Duration::from_millis(500);
+        let lost = locks.lock("x").ttl(ttl).renew(false).acquire().await.unwrap();
+        let waiter = spawn_in_line(&locks);
+        let (next, took) = timed(waiter).await;
+        let next = next.unwrap().unwrap();
+        assert!(took < ttl + Duration::from_millis(200), "{took:?}");
+        assert!(!lost.is_valid() && next.is_valid());
+        assert!(matches!(lost.lost().await, Error::Lost { .. }));
+        // Whatever the loser does does not touch the winner.
+        let last = spawn_in_line(&locks);
+        drop(lost);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(next.is_valid() && servers.holding(&key("x")) > count / 2);
+        next.release().await.unwrap();
+        promptly("the last", last).await.release().await.unwrap();
+    }
+}
+
+/// How long somebody who does not come keeps the others waiting, and a little more.
+const OVERTAKEN: Duration = Duration::from_millis(2600);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_called_and_does_not_come_is_overtaken() {
+    let servers = Servers::start(3);
+    let (locks, others) = (manager(&servers), manager(&servers));
+    for holds in [&locks, &others] {
+        let guard = holds.lock("x").ttl(LONG).acquire().await.unwrap();
+        let mut neglected = in_line(&locks);
+        // Until it has asked, and waits.
+        for _ in 0..20 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            assert!(poll_once(&mut neglected).is_none());
+        }
+        let next = spawn_in_line(&locks);
+        guard.release().await.unwrap();
+        let (next, took) = timed(next).await;
+        println!("overtaken after {took:?}");
+        assert!(took < OVERTAKEN, "{took:?}");
+        // It stands in line all the same.
+        let neglected = tokio::spawn(neglected);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        next.unwrap().unwrap().release().await.unwrap();
+        promptly("it comes after all", neglected).await.release().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_does_not_come_when_the_key_expires_is_overtaken() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    // The servers do not tell in time that a key has expired.
+    servers.iter().for_each(|server| fill(&server.probe()));
+    somebody_holds(&servers, Duration::from_millis(800));
+    let mut neglected = in_line(&locks);
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        assert!(poll_once(&mut neglected).is_none());
+    }
+    let (next, took) = timed(spawn_in_line(&locks)).await;
+    assert!(took < OVERTAKEN + Duration::from_millis(800), "{took:?}");
+    next.unwrap().unwrap().release().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_left_alone_in_the_middle_of_asking_is_overtaken() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    locks.lock("x").acquire().await.unwrap().release().await.unwrap();
+    somebody_holds(&servers, LONG);
+    let neglected = in_line(&locks);
+    let next = spawn_in_line(&locks);
+    // Its command is on its way; only it does not look at the answer.
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    release_by_hand(&servers);
+    let (next, took) = timed(tokio::time::timeout(OVERTAKEN * 2, next)).await;
+    assert!(took < OVERTAKEN * 2, "{took:?}");
+    let next = next.unwrap().unwrap().unwrap();
+    let neglected = tokio::spawn(neglected);
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert!(next.is_valid() && !neglected.is_finished());
+    next.release().await.unwrap();
+    promptly("it comes after all", neglected).await.release().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shutdown_lets_everybody_in_line_go_at_once() {
+    let servers = Servers::start(3);
+    let others = manager(&servers);
+    for is_local in [true, false] {
+        let locks = manager(&servers);
+        let holds = if is_local { &locks } else { &others };
+        let guard = holds.lock("x").ttl(LONG).acquire().await.unwrap();
+        let asked = Asked::so_far(&servers);
+        let mut waiters: Vec<_> = (0..10).map(|_| spawn_in_line(&locks)).collect();
+        let request = locks.lock("x");
+        waiters.push(tokio::task::spawn_blocking(|| request.acquire_blocking()));
+        if !is_local {
+            asked.again().await;
+        }
+        let ((), took) = timed(async {
+            locks.shutdown().await;
+            for waiter in waiters {
+                let acquired = waiter.await.unwrap();
+                assert!(matches!(acquired, Err(Error::ShutDown)), "{acquired:?}");
+            }
+        })
+        .await;
+        assert!(took < PROMPT, "{took:?}");
+        guard.release().await.unwrap();
+    }
+    eventually_async("nothing is left", async || servers.iter().all(|server| server.probe().dbsize() == 0)).await;
+}
