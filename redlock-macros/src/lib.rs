@@ -83,8 +83,12 @@ use proc_macro::TokenStream;
 /// | not acquired, `silent` | the skip value | the skip value |
 /// | too few nodes can be reached within the timeout | `Err(E::from(Error::QuorumUnreachable { .. }))`, also when `silent` | the skip value, and an event at ERROR |
 /// | invalid name, wrong configuration, manager shut down, the call would wait for itself | `Err`, also when `silent` | `silent`: the skip value and an event at ERROR; else a panic |
-/// | the lock is lost while the body runs | `"cancel"`: `Err(E::from(Error::Lost { .. }))`, also when `silent`; else the body's value, and an event at WARN | `silent`: body dropped, skip value, event at ERROR; else the body's value, and an event at WARN |
+/// | the lock is lost while the body runs | `"cancel"`: `Err(E::from(Error::Lost { .. }))`, also when `silent`; else the body's value, and an event at WARN | `silent` and async: body dropped, skip value, event at ERROR; else the body's value, and an event at WARN |
 /// | the body of a `silent` function fails because another lock was not acquired | the skip value | the skip value (B) |
+///
+/// Every loss is counted, in `LockManager::losses`. Where the table says that it does not compile, the error stands at the
+/// return type and names the cures. A function that returns `impl Trait` itself needs `skip_value`, and one that returns `!`
+/// has to wait for ever.
 ///
 /// A call made from inside a body that holds the same lock would wait for itself for ever. It fails at once with
 /// `Error::WouldDeadlock`; with `timeout = -1` it is simply not acquired. Spawned tasks and other threads wait.
@@ -96,7 +100,8 @@ use proc_macro::TokenStream;
 /// # `require_lock!`
 ///
 /// `require_lock!();`, once, as a statement of the body's outermost block, splits the body: the attempt is made on
-/// entry, the statements before it run in any case, the rest only with the lock.
+/// entry, the statements before it run in any case, the rest only with the lock, and only the rest sees the guard. It needs
+/// a `timeout` other than `0`.
 ///
 /// ```
 /// use redlock_runtime::{Error, redlock, require_lock};
@@ -115,32 +120,53 @@ use proc_macro::TokenStream;
 /// Any function with a body, in place: methods, generics, `async fn` in traits, under `#[async_trait]`, `unsafe fn`. Of a
 /// function that returns `impl Future`, `Pin<Box<dyn Future>>` or `BoxFuture`, the lock is held while the future is polled;
 /// what stands before the future runs at the call, without the lock, and so `guard` and `require_lock!` are refused there.
-/// `const fn` and `extern fn` are refused.
+/// A type alias that hides a future is refused, as are `const fn` and `extern fn`.
 ///
 /// A sync function blocks its thread while it waits, acquires and releases. It may be called on any thread, inside a tokio
-/// runtime too, where it blocks the worker it runs on; use an `async fn` where that matters.
+/// runtime too, where it blocks the worker it runs on; use an `async fn` where that matters. Its body becomes a closure,
+/// which does not see who called: under `#[track_caller]`, `Location::caller()` is a place in the body.
 ///
 /// # Order with other attributes
 ///
-/// Attributes are expanded from the top. Of two `#[redlock]`, the upper lock is taken first. Above `#[tokio::test]` or
-/// `#[tokio::main]` the function is still async; below them it is a sync function that blocks its thread.
-/// `#[tracing::instrument]` above covers the waiting, below only the body.
+/// Attributes are expanded from the top, and each wraps what the ones above it made of the body. So
+///
+/// - of two `#[redlock]` the upper lock is taken first, which is the one exception: the lower goes inside;
+/// - `#[tracing::instrument]` below covers the waiting too, above only the body;
+/// - methods under `#[async_trait]`, which stands on the whole trait, are what they are written as, an `async fn`;
+/// - above `#[tokio::main]` and `#[tokio::test]` the function is still async; below them it is a sync function, which blocks
+///   its thread.
 ///
 /// # What it becomes
 ///
 /// ```text
-/// #[redlock(name = "invoice:{id}", timeout = 5)]
+/// #[redlock(name = "invoice:{id}", timeout = 5, guard = lock)]
 /// async fn bill(id: u64) -> Result<Invoice, BillingError> {
-///     body
-/// }
-///
-/// async fn bill(id: u64) -> Result<Invoice, BillingError> {
-///     let call = Call::new(name(&format_args!("invoice:{id}"))).timeout(Duration::from_secs(5));
-///     let body = async move { body };
-///     let rules = Rules::loud(Some(fail));   // how an error of the lock becomes the return value
-///     drive(call, pin!(Some(body)), rules).await.returned()
+///     store(id, lock.name()).await
 /// }
 /// ```
+///
+/// is, without the parts that only make the compiler blame the right line, and with `redlock` for the runtime's hidden
+/// module:
+///
+/// ```text
+/// async fn bill(id: u64) -> Result<Invoice, BillingError> {
+///     let call = redlock::Call::new(redlock::name(&format_args!("invoice:{id}"))).timeout(Duration::new(5, 0));
+///     let (call, access) = call.with_access();
+///     let body = async move {
+///         let lock: &LockGuard = access.guard();
+///         store(id, lock.name()).await
+///     };
+///     // How an error of the lock becomes the return value; needs `BillingError: From<redlock_runtime::Error>`.
+///     let rules = redlock::Rules::loud(Some(redlock::fail));
+///     // Acquires, polls the body, drops it when the lock is lost, releases.
+///     let verdict = redlock::drive(call, pin!(Some(body)), rules).await;
+///     verdict.returned()
+/// }
+/// ```
+///
+/// A sync function has a closure in place of the `async` block and calls `redlock::run` in place of `redlock::drive`. With
+/// `silent`, the last line is `verdict.returned_or(redlock::skip)`; with `skip_value = value`, it is
+/// `match verdict { Skip => value, Return(value) => value }`. All names are hygienic and all paths absolute.
 #[proc_macro_attribute]
 pub fn redlock(arguments: TokenStream, item: TokenStream) -> TokenStream {
     expand::redlock(arguments.into(), item.into()).into()
