@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use redis::{Commands, Connection};
-use redlock_runtime::{LockGuard, LockManager};
+use redlock_runtime::{LockGuard, LockManager, redlock};
 use redlock_tests::wait::{as_promised, eventually, eventually_async};
 use redlock_tests::{Program, RedisServer, Servers};
 use tokio::task::JoinHandle;
@@ -112,6 +112,46 @@ async fn two_managers_are_counted_as_two_processes_and_under_the_name_for_statis
     for guard in held {
         guard.release().await.unwrap();
     }
+}
+
+#[redlock(name = "x", stats_name = "jobs:{id}", manager = locks)]
+async fn annotated(locks: &LockManager, id: u32) {
+    let _ = id;
+}
+
+#[tokio::test]
+async fn a_call_is_counted_under_the_name_that_its_function_names() {
+    let locks = LockManager::builder().nodes(["memory://", "memory://", "memory://"]).build().unwrap();
+    let guard = locks.lock("x").acquire().await.unwrap();
+    let call = tokio::spawn({
+        let locks = locks.clone();
+        async move { annotated(&locks, 7).await }
+    });
+    let counts = async || {
+        let statistics = locks.statistics().await.unwrap();
+        statistics.iter().map(|name| (name.name.clone(), name.here, name.everywhere)).collect::<Vec<_>>()
+    };
+    let one = [("jobs:7".to_owned(), 1, 1)];
+    eventually_async("it is counted", async || counts().await == one).await;
+    guard.release().await.unwrap();
+    call.await.unwrap();
+    let nobody = [("jobs:7".to_owned(), 0, 0)];
+    eventually_async("it is not counted any more", async || counts().await == nobody).await;
+}
+
+#[tokio::test]
+async fn counter_list_and_marker_have_the_names_that_the_manager_gives_them() {
+    let servers = Servers::start(1);
+    let probe = servers[0].probe();
+    let builder = LockManager::builder().nodes(servers.urls());
+    let locks = builder.waiting_prefix("crowd:").waiting_list("crowds").inserted_prefix("known:").build().unwrap();
+    let guard = locks.lock("x").acquire().await.unwrap();
+    let waiter = wait_for(&locks, "x");
+    eventually_async("it is counted and listed", async || probe.exists("known:crowd:x")).await;
+    assert_eq!((probe.get("crowd:x").as_deref(), probe.list("crowds")), (Some("1"), vec!["\"crowd:x\"".to_owned()]));
+    assert_eq!(locks.statistics().await.unwrap().get("x").unwrap().everywhere, 1);
+    waiter.abort();
+    guard.release().await.unwrap();
 }
 
 #[tokio::test]
@@ -308,11 +348,15 @@ async fn after_shutdown_nobody_of_this_process_is_counted() {
 
 /// Several processes that wait, started and counted; the lock must be held.
 fn waiting_processes(servers: &Servers, name: &str) -> [Program; 3] {
-    let programs = [0; 3].map(|_| {
+    let reversed: Vec<_> = servers.urls().into_iter().rev().collect();
+    // One of them tells another node first.
+    let programs = [servers.nodes(), servers.nodes(), reversed.join(",")].map(|nodes| {
         let arguments = [format!("name={name}"), "timeout=0".to_owned()];
-        Program::start(Command::new(env!("CARGO_BIN_EXE_holder")).env("REDLOCK_NODES", servers.nodes()).args(arguments))
+        Program::start(Command::new(env!("CARGO_BIN_EXE_holder")).env("REDLOCK_NODES", nodes).args(arguments))
     });
-    eventually("all wait", || waiting(servers, name) >= 3);
+    eventually("all wait", || waiting(servers, name) == 3);
+    let last = servers.iter().last().unwrap();
+    assert_eq!(last.probe().get(&counter(name)).as_deref(), Some("1"), "it told the first of its own nodes");
     programs
 }
 
