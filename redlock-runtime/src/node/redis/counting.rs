@@ -13,8 +13,8 @@ use super::super::counting::{Answer, Counted, Counting, Number, Settled};
 use super::RedisNode;
 use crate::keys::{CounterKeys, Keys};
 
-/// So many counters are sent at once: a server that carries them out does nothing else meanwhile.
-const BATCH: usize = 100;
+/// So many counters are sent at once: a server does nothing else while it carries them out, at about 10 µs each.
+const BATCH: usize = 32;
 
 impl Counting for RedisNode {
     fn settle(&self, process: &Arc<str>, numbers: Vec<Number>, patience: Duration) -> Answer<Vec<Settled>> {
