@@ -126,8 +126,9 @@ impl Statistics {
         Waiting { statistics: Arc::clone(self), stats_name }
     }
 
-    /// Tells the nodes what is left to be told, and returns when those who no longer wait are not counted any more.
-    pub(crate) async fn settled(&self) {
+    /// Counts nobody any more, and returns when the nodes know: whoever still waits is about to be told of the shutdown.
+    pub(crate) async fn close(&self) {
+        self.lines().by_name.values_mut().for_each(|line| line.waiting = 0);
         self.is_in_a_hurry.store(true, Ordering::Release);
         self.hurry.notify_one();
         loop {

@@ -174,11 +174,32 @@ async fn a_contended_name_is_listed_once_as_python_lists_it() {
         guard.release().await.unwrap();
         let listed = r#""Waiting.ConfigurableLock.L\u00e4ufe \"{x}\" \u591c\ud83d\ude00""#;
         assert_eq!(probe.list(LIST), [r#""Waiting.ConfigurableLock.other""#, listed], "turn {turn}");
-        // The second time the marker says so, the third time only the list does.
-        if turn == 1 {
-            assert!(probe.del(&marker(NAME)));
+        assert!(probe.pttl(&marker(NAME)).remaining().unwrap() > 6 * DAY);
+        // The second time the marker says so but is about to expire, the third time only the list does.
+        match turn {
+            0 => assert!(probe.pexpire(&marker(NAME), DAY)),
+            _ => assert!(probe.del(&marker(NAME))),
         }
     }
+}
+
+#[tokio::test]
+async fn a_name_that_another_json_writer_listed_is_not_listed_again() {
+    let servers = Servers::start(1);
+    let probe = servers[0].probe();
+    let listed = ["\"Waiting.ConfigurableLock.jobs\\/夜\"", "\"Waiting.ConfigurableLock.plain\""];
+    for entry in listed {
+        probe.append(LIST, entry);
+    }
+    let locks = manager(&servers);
+    for name in ["jobs/夜", "plain", "new"] {
+        let guard = locks.lock(name).acquire().await.unwrap();
+        let waiter = wait_for(&locks, name);
+        eventually_async("it is marked", async || probe.exists(&marker(name))).await;
+        waiter.abort();
+        guard.release().await.unwrap();
+    }
+    assert_eq!(probe.list(LIST), [listed[0], listed[1], "\"Waiting.ConfigurableLock.new\""]);
 }
 
 #[tokio::test]
@@ -337,12 +358,12 @@ async fn after_shutdown_nobody_of_this_process_is_counted() {
     let guard = others.lock("x").acquire().await.unwrap();
     let waiters: Vec<_> = (0..5).map(|_| wait_for(&locks, "x")).collect();
     counted(&servers, "x", 5).await;
-    for waiter in waiters {
-        waiter.abort();
-        let _ = waiter.await;
-    }
+    waiters[0].abort();
     locks.shutdown().await;
     assert_eq!(waiting(&servers, "x"), 0);
+    for waiter in waiters {
+        assert!(!matches!(waiter.await, Ok(Ok(_))), "nobody can have got the lock");
+    }
     guard.release().await.unwrap();
 }
 
