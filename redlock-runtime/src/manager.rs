@@ -126,9 +126,9 @@ impl LockManager {
         block_on(self.statistics())
     }
 
-    /// Acquires no more locks from now on, and waits until every release that is on its way is confirmed; for a node that
-    /// does not answer at most ten node timeouts (2.5 s unless set otherwise). Locks that are held stay held until their
-    /// guards are dropped.
+    /// Acquires no more locks from now on, and waits until every release that is on its way is confirmed and no node counts
+    /// a waiter of this manager; for a node that does not answer at most ten node timeouts (2.5 s unless set otherwise).
+    /// Locks that are held stay held until their guards are dropped.
     ///
     /// To be called at the end of a process: releases that are on their way end with it.
     ///
@@ -141,8 +141,7 @@ impl LockManager {
         let settled = background().spawn(async move {
             let bound = engine.node_timeout() * DEAD_AFTER_TIMEOUTS;
             // Who is late is sent his release again for as long as the process lives.
-            let _ = timeout(bound, engine.debts().settled()).await;
-            let _ = timeout(bound, statistics.settled()).await;
+            let _ = timeout(bound, async { tokio::join!(engine.debts().settled(), statistics.close()) }).await;
         });
         // It ends by itself, and neither panics nor is aborted.
         let _ = settled.await;

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
-use tokio::time::sleep_until;
+use tokio::time::{sleep_until, timeout};
 
 use crate::background::background;
 use crate::engine::Engine;
@@ -42,6 +42,8 @@ pub(crate) struct Statistics {
     changed: Notify,
     /// Whether what is left is to be told without a pause.
     is_in_a_hurry: AtomicBool,
+    /// Told when that begins.
+    hurry: Notify,
     /// Told when nothing of those who no longer wait is left to be told.
     settled: Notify,
 }
@@ -105,6 +107,7 @@ impl Statistics {
             lines: Mutex::default(),
             changed: Notify::new(),
             is_in_a_hurry: AtomicBool::new(false),
+            hurry: Notify::new(),
             settled: Notify::new(),
         })
     }
@@ -123,9 +126,11 @@ impl Statistics {
         Waiting { statistics: Arc::clone(self), stats_name }
     }
 
-    /// Tells the nodes what is left to be told, and returns when those who no longer wait are not counted any more.
-    pub(crate) async fn settled(&self) {
+    /// Counts nobody any more, and returns when the nodes know: whoever still waits is about to be told of the shutdown.
+    pub(crate) async fn close(&self) {
+        self.lines().by_name.values_mut().for_each(|line| line.waiting = 0);
         self.is_in_a_hurry.store(true, Ordering::Release);
+        self.hurry.notify_one();
         loop {
             let settled = self.settled.notified();
             if self.lines().by_name.values().all(|line| line.waiting > 0) {
@@ -192,13 +197,11 @@ impl Statistics {
         }
     }
 
+    /// Not ended by further changes: waiters who come and go by the thousand do not wake this task each time.
     async fn pause(&self) {
-        let ends = clock::now() + INTERVAL;
-        while !self.is_in_a_hurry.load(Ordering::Acquire) {
-            tokio::select! {
-                () = self.changed.notified() => {}
-                () = sleep_until(ends.into()) => return,
-            }
+        if !self.is_in_a_hurry.load(Ordering::Acquire) {
+            // Over, or in a hurry: either way it goes on.
+            let _ = timeout(INTERVAL, self.hurry.notified()).await;
         }
     }
 

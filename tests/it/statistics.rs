@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use redis::{Commands, Connection};
-use redlock_runtime::{LockGuard, LockManager};
+use redlock_runtime::{LockGuard, LockManager, redlock};
 use redlock_tests::wait::{as_promised, eventually, eventually_async};
 use redlock_tests::{Program, RedisServer, Servers};
 use tokio::task::JoinHandle;
@@ -114,6 +114,46 @@ async fn two_managers_are_counted_as_two_processes_and_under_the_name_for_statis
     }
 }
 
+#[redlock(name = "x", stats_name = "jobs:{id}", manager = locks)]
+async fn annotated(locks: &LockManager, id: u32) {
+    let _ = id;
+}
+
+#[tokio::test]
+async fn a_call_is_counted_under_the_name_that_its_function_names() {
+    let locks = LockManager::builder().nodes(["memory://", "memory://", "memory://"]).build().unwrap();
+    let guard = locks.lock("x").acquire().await.unwrap();
+    let call = tokio::spawn({
+        let locks = locks.clone();
+        async move { annotated(&locks, 7).await }
+    });
+    let counts = async || {
+        let statistics = locks.statistics().await.unwrap();
+        statistics.iter().map(|name| (name.name.clone(), name.here, name.everywhere)).collect::<Vec<_>>()
+    };
+    let one = [("jobs:7".to_owned(), 1, 1)];
+    eventually_async("it is counted", async || counts().await == one).await;
+    guard.release().await.unwrap();
+    call.await.unwrap();
+    let nobody = [("jobs:7".to_owned(), 0, 0)];
+    eventually_async("it is not counted any more", async || counts().await == nobody).await;
+}
+
+#[tokio::test]
+async fn counter_list_and_marker_have_the_names_that_the_manager_gives_them() {
+    let servers = Servers::start(1);
+    let probe = servers[0].probe();
+    let builder = LockManager::builder().nodes(servers.urls());
+    let locks = builder.waiting_prefix("crowd:").waiting_list("crowds").inserted_prefix("known:").build().unwrap();
+    let guard = locks.lock("x").acquire().await.unwrap();
+    let waiter = wait_for(&locks, "x");
+    eventually_async("it is counted and listed", async || probe.exists("known:crowd:x")).await;
+    assert_eq!((probe.get("crowd:x").as_deref(), probe.list("crowds")), (Some("1"), vec!["\"crowd:x\"".to_owned()]));
+    assert_eq!(locks.statistics().await.unwrap().get("x").unwrap().everywhere, 1);
+    waiter.abort();
+    guard.release().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_contended_name_is_listed_once_as_python_lists_it() {
     const NAME: &str = r#"Läufe "{x}" 夜😀"#;
@@ -134,11 +174,32 @@ async fn a_contended_name_is_listed_once_as_python_lists_it() {
         guard.release().await.unwrap();
         let listed = r#""Waiting.ConfigurableLock.L\u00e4ufe \"{x}\" \u591c\ud83d\ude00""#;
         assert_eq!(probe.list(LIST), [r#""Waiting.ConfigurableLock.other""#, listed], "turn {turn}");
-        // The second time the marker says so, the third time only the list does.
-        if turn == 1 {
-            assert!(probe.del(&marker(NAME)));
+        assert!(probe.pttl(&marker(NAME)).remaining().unwrap() > 6 * DAY);
+        // The second time the marker says so but is about to expire, the third time only the list does.
+        match turn {
+            0 => assert!(probe.pexpire(&marker(NAME), DAY)),
+            _ => assert!(probe.del(&marker(NAME))),
         }
     }
+}
+
+#[tokio::test]
+async fn a_name_that_another_json_writer_listed_is_not_listed_again() {
+    let servers = Servers::start(1);
+    let probe = servers[0].probe();
+    let listed = ["\"Waiting.ConfigurableLock.jobs\\/夜\"", "\"Waiting.ConfigurableLock.plain\""];
+    for entry in listed {
+        probe.append(LIST, entry);
+    }
+    let locks = manager(&servers);
+    for name in ["jobs/夜", "plain", "new"] {
+        let guard = locks.lock(name).acquire().await.unwrap();
+        let waiter = wait_for(&locks, name);
+        eventually_async("it is marked", async || probe.exists(&marker(name))).await;
+        waiter.abort();
+        guard.release().await.unwrap();
+    }
+    assert_eq!(probe.list(LIST), [listed[0], listed[1], "\"Waiting.ConfigurableLock.new\""]);
 }
 
 #[tokio::test]
@@ -297,22 +358,26 @@ async fn after_shutdown_nobody_of_this_process_is_counted() {
     let guard = others.lock("x").acquire().await.unwrap();
     let waiters: Vec<_> = (0..5).map(|_| wait_for(&locks, "x")).collect();
     counted(&servers, "x", 5).await;
-    for waiter in waiters {
-        waiter.abort();
-        let _ = waiter.await;
-    }
+    waiters[0].abort();
     locks.shutdown().await;
     assert_eq!(waiting(&servers, "x"), 0);
+    for waiter in waiters {
+        assert!(!matches!(waiter.await, Ok(Ok(_))), "nobody can have got the lock");
+    }
     guard.release().await.unwrap();
 }
 
 /// Several processes that wait, started and counted; the lock must be held.
 fn waiting_processes(servers: &Servers, name: &str) -> [Program; 3] {
-    let programs = [0; 3].map(|_| {
+    let reversed: Vec<_> = servers.urls().into_iter().rev().collect();
+    // One of them tells another node first.
+    let programs = [servers.nodes(), servers.nodes(), reversed.join(",")].map(|nodes| {
         let arguments = [format!("name={name}"), "timeout=0".to_owned()];
-        Program::start(Command::new(env!("CARGO_BIN_EXE_holder")).env("REDLOCK_NODES", servers.nodes()).args(arguments))
+        Program::start(Command::new(env!("CARGO_BIN_EXE_holder")).env("REDLOCK_NODES", nodes).args(arguments))
     });
-    eventually("all wait", || waiting(servers, name) >= 3);
+    eventually("all wait", || waiting(servers, name) == 3);
+    let last = servers.iter().last().unwrap();
+    assert_eq!(last.probe().get(&counter(name)).as_deref(), Some("1"), "it told the first of its own nodes");
     programs
 }
 

@@ -189,7 +189,7 @@ pub(super) fn take_out(list: &str, unwanted: &[Arc<CounterKeys>], call: Call) ->
     })
 }
 
-/// How long the markers of counters live, one answer each: [`NO_MARKER`], or something else.
+/// How long the markers of counters live, one answer each, for [`Marker::read`].
 pub(super) fn markers(counters: &[Arc<CounterKeys>]) -> Pipeline {
     pipeline(counters.iter().map(|keys| {
         let mut cmd = Cmd::new();
@@ -198,11 +198,27 @@ pub(super) fn markers(counters: &[Arc<CounterKeys>]) -> Pipeline {
     }))
 }
 
-/// There is no such marker.
-pub(super) const NO_MARKER: i64 = -2;
+/// What says that the list has a counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Marker {
+    /// Nothing does.
+    Missing,
+    /// It has to be made anew before it expires.
+    Worn,
+    /// It was made lately, or by Python, for ever.
+    Lasting,
+}
 
-/// The marker stays for ever: Python made it.
-pub(super) const LASTING_MARKER: i64 = -1;
+impl Marker {
+    pub(super) fn read(answer: &Value) -> Option<Self> {
+        let Value::Int(seconds) = answer else { return None };
+        Some(match u64::try_from(*seconds) {
+            Ok(seconds) if seconds < LISTED.as_secs() * 6 / 7 => Self::Worn,
+            Err(_) if *seconds == -2 => Self::Missing,
+            Ok(_) | Err(_) => Self::Lasting,
+        })
+    }
+}
 
 /// Lets the markers of counters live for as long as unused counters are listed.
 pub(super) fn mark(counters: &[Arc<CounterKeys>]) -> Pipeline {
