@@ -5,8 +5,9 @@ use std::time::Duration;
 use redlock_runtime::testing::MemoryNode;
 use redlock_runtime::{Error, LockManager};
 use redlock_tests::clock::timed;
+use redlock_tests::proxy::{Direction, Flow};
 use redlock_tests::wait::eventually_async;
-use redlock_tests::{RedisServer, Servers};
+use redlock_tests::{Proxy, RedisServer, Servers};
 
 use crate::acquire::key;
 
@@ -82,4 +83,20 @@ async fn hung_servers_keep_nobody_longer_than_he_wants_whether_there_are_connect
     }
     servers.iter().for_each(RedisServer::resume);
     eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+}
+
+#[tokio::test]
+async fn a_node_is_not_taken_to_be_late_because_somebody_was_in_a_hurry() {
+    let servers = Servers::start(3);
+    let proxies: Vec<_> = servers.iter().map(Proxy::start).collect();
+    let urls = proxies.iter().map(Proxy::url);
+    let locks = LockManager::builder().nodes(urls).node_timeout(Duration::from_secs(4)).build().unwrap();
+    let guard = locks.lock("held").renew(false).acquire().await.unwrap();
+    for proxy in &proxies {
+        proxy.set(Direction::Replies, Flow::Delay(LIMIT * 4));
+    }
+    let error = locks.lock("x").timeout(LIMIT).acquire().await.unwrap_err();
+    assert!(matches!(error, Error::QuorumUnreachable { .. }), "{error}");
+    guard.extend(Duration::from_secs(30)).await.unwrap();
+    guard.release().await.unwrap();
 }

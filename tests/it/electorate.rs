@@ -80,6 +80,20 @@ async fn a_node_that_hangs_from_the_first_connection_on_keeps_a_young_fleet_no_l
 }
 
 #[tokio::test]
+async fn young_nodes_win_nothing_for_somebody_who_has_no_time_to_look_for_older_ones() {
+    let servers = Servers::start(3);
+    servers[2].hang();
+    let patient = Duration::from_secs(8);
+    let builder = LockManager::builder().nodes(servers.urls());
+    let locks = builder.node_timeout(patient).connect_timeout(patient).build().unwrap();
+    let error = locks.lock("x").timeout(Duration::from_millis(300)).acquire().await.unwrap_err();
+    let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+    assert!(source.contains("no time to look for older nodes"), "{error}: {source}");
+    servers[2].resume();
+    eventually_async("nothing is left", async || servers.iter().all(|server| server.probe().dbsize() == 0)).await;
+}
+
+#[tokio::test]
 async fn nodes_restarted_one_after_the_other_never_give_a_held_lock_away() {
     let nodes = ["restarts-1", "restarts-2", "restarts-3"];
     let urls = nodes.map(|name| format!("memory://{name}"));
