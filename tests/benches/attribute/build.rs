@@ -97,7 +97,7 @@ fn build(directory: &Path, name: &str) -> f64 {
 
 /// The processor time of all child processes that ended.
 fn childrens_seconds() -> f64 {
-    /// USER_HZ, which Linux fixed for all programs; time(7).
+    /// `USER_HZ`, which Linux fixed for all programs; time(7).
     const TICKS_PER_SECOND: f64 = 100.0;
     let stat = fs::read_to_string("/proc/self/stat").expect("Linux has it");
     // The second field is the program's name in parentheses, which may have blanks; cutime and cstime are the 16th and
