@@ -41,7 +41,8 @@ use crate::refuse::refuse;
 /// ```
 ///
 /// A sync function differs in two lines: `once(output, move || { … })` and `run(…)`. A function that returns a future
-/// makes the `Call` when it is called and does the rest in the future that it returns. `require_lock!();` becomes `let lock: &LockGuard = access.require().await;`, which is where a refused call ends.
+/// makes the `Call` when it is called and does the rest in the future that it returns. `require_lock!();` becomes
+/// `let lock: &LockGuard = access.require().await;`, which is where a refused call ends.
 pub(crate) fn redlock(arguments: TokenStream, item: TokenStream) -> TokenStream {
     match (Args::parse(arguments), syn::parse2::<Item>(item.clone())) {
         (Ok(args), Ok(mut item)) => {

@@ -404,6 +404,35 @@ mod ways_out {
     }
 }
 
+/// The runtime is found where `crate` says, whatever else is called like it.
+mod renamed_dependency {
+    mod vendored {
+        pub(super) use ::redlock_runtime as locks;
+    }
+    mod redlock_runtime {}
+
+    use vendored::locks::redlock;
+
+    use super::{Error, LOCKS};
+
+    #[redlock(name = "renamed:{id}", timeout = -1, crate = vendored::locks, manager = &LOCKS, guard = lock)]
+    async fn found(id: u8) -> Result<String, Error> {
+        vendored::locks::require_lock!();
+        Ok(lock.name().to_owned())
+    }
+
+    #[redlock(name = "renamed", timeout = -1, silent, crate = self::vendored::locks, manager = &LOCKS)]
+    fn found_sync() -> Option<u8> {
+        Some(1)
+    }
+
+    #[tokio::test]
+    async fn is_found() {
+        assert_eq!(found(1).await.unwrap(), "renamed:1");
+        assert_eq!(found_sync(), Some(1));
+    }
+}
+
 /// Nothing of the standard library is in scope.
 #[no_implicit_prelude]
 mod without_prelude {

@@ -3,7 +3,6 @@
 //! `cargo bench -p redlock-tests --bench attribute`, or with `-- calls` or `-- build` behind it for one of the two.
 //!
 //! What is compared takes turns in one run, so that whatever else the machine does meets all of it.
-#![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 mod build;
 mod calls;
 
