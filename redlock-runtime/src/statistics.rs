@@ -241,12 +241,12 @@ impl Statistics {
             Ok(settled) => settled,
             Err(reason) => vec![Err(reason); numbers.len()],
         };
-        let mut lines = self.lines();
         let is_told = numbers.iter().zip(settled).map(|((news, waiting), settled)| {
-            if let Err(reason) = &settled {
-                tracing::debug!(name = &*news.stats_name, node = voter.label(), %reason, "waiters were not counted");
-            } else {
-                lines.note_told(node, news, *waiting);
+            match &settled {
+                Ok(_) => self.lines().note_told(node, news, *waiting),
+                Err(reason) => {
+                    tracing::debug!(name = &*news.stats_name, node = voter.label(), %reason, "waiters were not counted");
+                }
             }
             settled.is_ok()
         });
