@@ -1,16 +1,12 @@
 //! Three processes of eight tasks on five servers, each of which is hung, killed and restarted in turn, for a minute.
 //! What they say about when they held a lock is looked through by somebody who knows nothing of locks.
 
-mod account;
-
 use std::process::Command;
 use std::time::Duration;
 
 use redlock_tests::clock::monotonic_nanoseconds;
 use redlock_tests::wait::eventually;
-use redlock_tests::{Program, RedisServer, Servers};
-
-use self::account::Account;
+use redlock_tests::{Account, Program, RedisServer, Servers};
 
 const SECONDS: u64 = 60;
 /// How long a fault lasts, and the pause behind it.
@@ -70,4 +66,14 @@ fn no_two_tasks_of_any_process_hold_one_lock_at_a_time() {
     assert!(account.held() > 500, "the crowd hardly got anywhere: {}", account.held());
     let is_free = || servers.iter().all(|server| server.probe().keys_like("redlock:*").is_empty());
     eventually("no lock is left", is_free);
+}
+
+#[test]
+#[should_panic(expected = "held by two at a time")]
+fn an_overlap_is_found() {
+    let mut account = Account::new(Duration::from_secs(3));
+    for line in ["held x 5000 6000 4000 1", "held x 1000 3000 900 2", "held x 2900 4000 800 3"] {
+        assert!(account.note_held(0, line));
+    }
+    account.check_no_overlap();
 }

@@ -22,6 +22,7 @@ mod split_votes;
 mod statistics;
 mod subscription;
 mod waiting;
+mod waiting_crowd;
 mod waiting_deadline;
 mod waiting_faults;
 mod waiting_line;

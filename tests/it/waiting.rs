@@ -89,8 +89,11 @@ fn run(probe: &Probe, arguments: &[&str]) {
     let _: redis::Value = probe.run(&command).unwrap();
 }
 
+/// Something that happens to what it is given, and what it is called.
+pub(crate) type Named<T> = (&'static str, fn(&T));
+
 /// What ends a lock from outside, node by node.
-const ENDS: [(&str, fn(&Probe)); 9] = [
+const ENDS: [Named<Probe>; 9] = [
     ("compare and delete", |probe| {
         let script = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0";
         run(probe, &["EVAL", script, "1", &key("x"), "somebody"]);
@@ -227,8 +230,8 @@ async fn a_min_hold_that_still_runs_is_waited_out_by_whoever_waits_in_this_proce
             let waiter = tokio::spawn(waits.lock("x").acquire());
             guard.release().await.unwrap();
             let guard = waiter.await.unwrap().unwrap();
-            let waited = Duration::from_nanos(monotonic_nanoseconds() - began);
-            assert!(waited >= least && waited < least + Duration::from_millis(200), "{waited:?}, N = {count}");
+            let past = Duration::from_nanos(monotonic_nanoseconds() - began);
+            assert!(past >= least && past < least + Duration::from_millis(200), "{past:?}, N = {count}");
             guard.release().await.unwrap();
         }
     }

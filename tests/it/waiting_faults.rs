@@ -7,14 +7,14 @@ use redlock_tests::wait::eventually_async;
 use redlock_tests::{RedisServer, Servers};
 
 use crate::acquire::{key, manager};
-use crate::waiting::{Asked, How, LONG, promptly, somebody_holds, starts_to_wait};
+use crate::waiting::{Asked, How, LONG, Named, promptly, somebody_holds, starts_to_wait};
 
 /// What happens to a node, and whether it can be asked and looked at afterwards.
-const FAULTS: [(&str, fn(&RedisServer), bool); 4] = [
-    ("killed", RedisServer::kill, false),
-    ("hung", RedisServer::hang, false),
-    ("restarted", RedisServer::restart, true),
-    ("cut off", |server| server.probe().client_kill_all(), true),
+const FAULTS: [(Named<RedisServer>, bool); 4] = [
+    (("killed", RedisServer::kill), false),
+    (("hung", RedisServer::hang), false),
+    (("restarted", RedisServer::restart), true),
+    (("cut off", |server| server.probe().client_kill_all()), true),
 ];
 
 /// Heals a node.
@@ -43,7 +43,7 @@ fn forgetful(servers: &Servers) -> LockManager {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fault_of_one_node_during_the_wait_delays_nobody() {
     for faulty in 0..3 {
-        for (what, fault, is_there) in FAULTS {
+        for ((what, fault), is_there) in FAULTS {
             for how in [How::InATask, How::BlockingAThread] {
                 let servers = Servers::start(3);
                 let locks = forgetful(&servers);
@@ -66,7 +66,7 @@ async fn a_fault_of_one_node_during_the_wait_delays_nobody() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fault_of_one_node_before_the_wait_delays_nobody() {
-    for (what, fault, is_there) in FAULTS {
+    for ((what, fault), is_there) in FAULTS {
         let servers = Servers::start(3);
         let locks = forgetful(&servers);
         locks.lock("x").acquire().await.unwrap().release().await.unwrap();
@@ -128,7 +128,8 @@ async fn a_waiter_whose_connections_are_killed_makes_them_anew_and_is_woken() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fleet_that_comes_back_empty_or_wakes_up_is_noticed_at_once() {
-    for (what, fault) in [("restarted", RedisServer::restart as fn(&RedisServer)), ("hung", RedisServer::hang)] {
+    let faults: [Named<RedisServer>; 2] = [("restarted", RedisServer::restart), ("hung", RedisServer::hang)];
+    for (what, fault) in faults {
         for count in [1, 3] {
             let servers = Servers::start(count);
             let locks = forgetful(&servers);
@@ -137,7 +138,7 @@ async fn a_fleet_that_comes_back_empty_or_wakes_up_is_noticed_at_once() {
             servers.iter().for_each(fault);
             if what == "hung" {
                 // The key expires meanwhile, and the waiter finds nobody who answers.
-                tokio::time::sleep(Duration::from_millis(2000)).await;
+                tokio::time::sleep(Duration::from_secs(2)).await;
                 servers.iter().for_each(RedisServer::resume);
             }
             promptly(&format!("{what}, N = {count}"), waiter).await.release().await.unwrap();

@@ -209,9 +209,9 @@ fn when_the_first_in_line_leaves_with_his_runtime_the_next_is_woken_in_his_place
             tokio::time::sleep(Duration::from_millis(50)).await;
             waiter.abort();
             assert!(waiter.await.unwrap_err().is_cancelled());
-            next
+            Some(next)
         };
-        let next = other.block_on(wait);
+        let next = other.block_on(wait).expect("somebody who waits");
         // Gone, or never driven again: what Redis tells its connections is heard by nobody.
         let kept = (!is_dropped).then_some(other);
         runtime.block_on(async {
@@ -266,12 +266,12 @@ async fn whoever_waits_behind_a_holder_that_lost_its_lock_gets_it_when_the_key_e
         assert!(!lost.is_valid() && next.is_valid());
         assert!(matches!(lost.lost().await, Error::Lost { .. }));
         // Whatever the loser does does not touch the winner.
-        let last = spawn_in_line(&locks);
+        let third = spawn_in_line(&locks);
         drop(lost);
         tokio::time::sleep(Duration::from_millis(50)).await;
         assert!(next.is_valid() && servers.holding(&key("x")) > count / 2);
         next.release().await.unwrap();
-        promptly("the last", last).await.release().await.unwrap();
+        promptly("the third", third).await.release().await.unwrap();
     }
 }
 

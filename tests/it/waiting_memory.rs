@@ -8,7 +8,7 @@ use redlock_tests::clock::timed;
 use redlock_tests::wait::eventually_async;
 
 use crate::acquire::key;
-use crate::waiting::{LONG, PROMPT, Waiter, promptly};
+use crate::waiting::{LONG, Named, PROMPT, Waiter, promptly};
 
 /// Nodes, and managers as two processes would have them.
 struct Fleet {
@@ -46,9 +46,9 @@ async fn a_release_wakes_whoever_waits_here_and_elsewhere() {
                 let guard = holds.lock("x").ttl(LONG).acquire().await.unwrap();
                 let waiter = starts_to_wait(&locks).await;
                 if is_dropped {
-                    drop(guard)
+                    drop(guard);
                 } else {
-                    guard.release().await.unwrap()
+                    guard.release().await.unwrap();
                 }
                 promptly(&format!("N = {count}, dropped: {is_dropped}"), waiter).await.release().await.unwrap();
             }
@@ -58,7 +58,7 @@ async fn a_release_wakes_whoever_waits_here_and_elsewhere() {
 
 #[tokio::test]
 async fn a_key_that_expires_or_is_gone_wakes_whoever_waits() {
-    let ends: [(&str, fn(&MemoryNode)); 3] = [
+    let ends: [Named<MemoryNode>; 3] = [
         ("flushed", MemoryNode::flush),
         ("restarted", MemoryNode::restart_empty),
         ("expired", |node| node.give_to(&key("x"), "somebody", Duration::from_millis(100))),
@@ -66,7 +66,9 @@ async fn a_key_that_expires_or_is_gone_wakes_whoever_waits() {
     for count in [1, 3] {
         for (what, end) in ends {
             let Fleet { nodes, locks, .. } = fleet(what, count);
-            nodes.iter().for_each(|node| node.give_to(&key("x"), "somebody", LONG));
+            for node in &nodes {
+                node.give_to(&key("x"), "somebody", LONG);
+            }
             let waiter = starts_to_wait(&locks).await;
             nodes.iter().for_each(end);
             promptly(&format!("{what}, N = {count}"), waiter).await.release().await.unwrap();
@@ -79,7 +81,9 @@ async fn whoever_is_given_the_key_by_hand_keeps_it_from_whoever_waits() {
     let Fleet { nodes, locks, .. } = fleet("given", 3);
     let guard = locks.lock("x").ttl(LONG).acquire().await.unwrap();
     let waiter = starts_to_wait(&locks).await;
-    nodes.iter().for_each(|node| node.give_to(&key("x"), "somebody", Duration::from_millis(400)));
+    for node in &nodes {
+        node.give_to(&key("x"), "somebody", Duration::from_millis(400));
+    }
     let released = guard.release().await;
     assert!(matches!(released, Err(Error::NotHeld { .. })), "{released:?}");
     let (next, took) = timed(waiter).await;
@@ -89,7 +93,7 @@ async fn whoever_is_given_the_key_by_hand_keeps_it_from_whoever_waits() {
 
 #[tokio::test]
 async fn faults_of_one_node_delay_nobody() {
-    let faults: [(&str, fn(&MemoryNode)); 3] =
+    let faults: [Named<MemoryNode>; 3] =
         [("down", MemoryNode::go_down), ("hung", MemoryNode::hang), ("restarted", MemoryNode::restart_empty)];
     for (what, fault) in faults {
         for faulty in 0..3 {
@@ -103,5 +107,30 @@ async fn faults_of_one_node_delay_nobody() {
             let is_free = async || nodes.iter().all(|node| node.owner_of(&key("x")).is_none());
             eventually_async("nothing is left", is_free).await;
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_comes_too_late_again_and_again_pauses_before_none_of_his_attempts() {
+    for count in [1, 3, 5] {
+        let Fleet { nodes, locks, .. } = fleet("late", count);
+        for node in &nodes {
+            node.give_to(&key("x"), "somebody", LONG);
+        }
+        let waiter = starts_to_wait(&locks).await;
+        // Each time all nodes report a change, and somebody else has it already.
+        for owner in 0..20 {
+            for node in &nodes {
+                node.give_to(&key("x"), &format!("owner {owner}"), LONG);
+            }
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+            }
+        }
+        nodes.iter().for_each(MemoryNode::flush);
+        let (guard, took) = timed(waiter).await;
+        // A timer is up to a millisecond late.
+        assert!(took < Duration::from_millis(2), "{took:?}, N = {count}");
+        guard.unwrap().unwrap().release().await.unwrap();
     }
 }

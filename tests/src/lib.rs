@@ -13,6 +13,7 @@
 //! - [`proxy`]: [`Proxy`], a connection that is slow, silent or cut
 //! - [`process`]: [`Program`], another process of ours that can be killed while it holds a lock
 //! - [`python`]: [`Python`](python::Python), programs of a Python fleet
+//! - [`account`]: [`Account`], who held what from when to when, as several processes tell it
 //! - `watchdog`: nothing outlives the test process, however that ends
 //! - `clock`: the one place of the harness that reads a clock
 
@@ -30,10 +31,13 @@ pub mod process;
 
 pub mod python;
 
+pub mod account;
+
 mod watchdog;
 
 pub mod clock;
 
+pub use account::Account;
 pub use monitor::Monitor;
 pub use probe::Probe;
 pub use process::Program;

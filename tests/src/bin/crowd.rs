@@ -1,6 +1,7 @@
 //! Some tasks that want a few locks again and again, and tell when each was held.
 //!
-//! `crowd tasks=8 seconds=60 ttl_ms=1000`, with the nodes in `REDLOCK_NODES`. At the end it prints a line
+//! `crowd tasks=8 seconds=60 ttl_ms=1000`, with the nodes in `REDLOCK_NODES`; `names=1` says that they want one lock only,
+//! and `hold_ms=2` that each time is as short as that, and asked for until it is had. At the end it prints a line
 //! `held NAME BEGIN END ASKED TASK` for each time, in nanoseconds of the machine's monotonic clock, which all processes
 //! share: from before the body began to the last moment at which the guard said that the lock is held, and when the task
 //! asked for it. Then `acquired N lost N longest_wait_ms N`. Its log goes to stderr, each line behind its nanosecond.
@@ -15,8 +16,17 @@ use tokio::task::JoinSet;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 
-/// How many names the tasks want; fewer than tasks, so that they meet.
-const NAMES: usize = 3;
+/// What all tasks do.
+#[derive(Clone, Copy)]
+struct Habits {
+    ttl: Duration,
+    /// How many names the tasks want; fewer than tasks, so that they meet.
+    names: u64,
+    /// How long a lock is held at most, in milliseconds; now and then for very long if not given.
+    hold: Option<u64>,
+    /// When they end, in nanoseconds of the machine's clock.
+    until: u64,
+}
 
 #[derive(Default)]
 struct Seen {
@@ -32,10 +42,11 @@ async fn main() -> anyhow::Result<()> {
     let [tasks, seconds, ttl] = ["tasks", "seconds", "ttl_ms"].map(argument);
     let (tasks, ttl) = (tasks?, Duration::from_millis(ttl?));
     let until = monotonic_nanoseconds() + seconds? * 1_000_000_000;
+    let habits = Habits { ttl, names: argument("names").unwrap_or(3), hold: argument("hold_ms").ok(), until };
     let nodes = env::var("REDLOCK_NODES").context("`REDLOCK_NODES` is not set")?;
     // A node that restarted abstains no longer than these locks can need.
     let locks = LockManager::builder().nodes(nodes.split(',')).ttl(ttl).longest_ttl(ttl).build()?;
-    let mut running: JoinSet<Seen> = (0..tasks).map(|task| want(locks.clone(), task, ttl, until)).collect();
+    let mut running: JoinSet<Seen> = (0..tasks).map(|task| want(locks.clone(), task, habits)).collect();
     let mut all = Seen::default();
     while let Some(seen) = running.join_next().await {
         let seen = seen?;
@@ -89,23 +100,23 @@ fn argument(name: &str) -> anyhow::Result<u64> {
     given.with_context(|| format!("`{name}=NUMBER` is missing"))
 }
 
-async fn want(locks: LockManager, task: u64, ttl: Duration, until: u64) -> Seen {
+async fn want(locks: LockManager, task: u64, Habits { ttl, names, hold, until }: Habits) -> Seen {
     let mut seen = Seen::default();
     for turn in 0.. {
         let asked = monotonic_nanoseconds();
         if asked >= until {
             break;
         }
-        let name = format!("name-{}", (task + turn) % NAMES as u64);
+        let name = format!("name-{}", (task + turn) % names);
         // Tasks are not in step.
-        let kind = Kind::of(turn + task * 13);
+        let kind = if hold.is_some() { Kind::Short } else { Kind::of(turn + task * 13) };
         let request = locks.lock(&name).ttl(ttl).timeout(Duration::from_secs(3)).renew(kind != Kind::Outlived);
         let patience = if kind == Kind::Cancelled { Duration::from_millis(turn % 30) } else { Duration::MAX };
         let Ok(Ok(guard)) = tokio::time::timeout(patience, request.acquire()).await else { continue };
         seen.longest_wait = seen.longest_wait.max(monotonic_nanoseconds() - asked);
         let is_long = matches!(kind, Kind::Renewed | Kind::Outlived);
-        let time = if is_long { ttl * 3 / 2 } else { Duration::from_millis(1 + turn * 7 % 40) };
-        let (begin, end) = hold(&guard, time).await;
+        let time = if is_long { ttl * 3 / 2 } else { Duration::from_millis(turn * 7 % (hold.unwrap_or(40) + 1)) };
+        let (begin, end) = hold_for(&guard, time).await;
         seen.lost += usize::from(!guard.is_valid());
         seen.held.push(format!("held {name} {begin} {end} {asked} {task}"));
         match turn % 3 {
@@ -118,7 +129,7 @@ async fn want(locks: LockManager, task: u64, ttl: Duration, until: u64) -> Seen 
 }
 
 /// Holds the lock for a while, and sometimes for longer than its TTL; returns from when to when it surely was held.
-async fn hold(guard: &LockGuard, time: Duration) -> (u64, u64) {
+async fn hold_for(guard: &LockGuard, time: Duration) -> (u64, u64) {
     let begin = monotonic_nanoseconds();
     let mut end = begin;
     loop {

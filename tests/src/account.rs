@@ -15,8 +15,9 @@ struct Time {
     who: (usize, String),
 }
 
-/// All that was told.
-pub(crate) struct Account {
+/// All that was told about who held what.
+#[derive(Debug)]
+pub struct Account {
     /// By the lock's name.
     held: BTreeMap<String, Vec<Time>>,
     /// From when to when something happened, and what.
@@ -26,17 +27,20 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    pub(crate) fn new(memory: Duration) -> Self {
+    /// An empty one; whatever happened up to `memory` before an overlap is told with it.
+    #[must_use]
+    pub fn new(memory: Duration) -> Self {
         let memory = u64::try_from(memory.as_nanos()).expect("a short time");
         Self { held: BTreeMap::new(), events: Vec::new(), memory }
     }
 
-    pub(crate) fn note_event(&mut self, from: u64, to: u64, what: String) {
+    /// Notes something that may explain an overlap.
+    pub fn note_event(&mut self, from: u64, to: u64, what: String) {
         self.events.push((from, to, what));
     }
 
     /// Reads a line of `crowd`; says whether it was about a time that a lock was held.
-    pub(crate) fn note_held(&mut self, process: usize, line: &str) -> bool {
+    pub fn note_held(&mut self, process: usize, line: &str) -> bool {
         let ["held", name, begin, end, asked, task] = line.split(' ').collect::<Vec<_>>()[..] else { return false };
         let [begin, end, asked] = [begin, end, asked].map(|moment| moment.parse().expect("nanoseconds"));
         self.held.entry(name.to_owned()).or_default().push(Time { begin, end, asked, who: (process, task.to_owned()) });
@@ -44,7 +48,7 @@ impl Account {
     }
 
     /// Reads the log of a process, whose lines begin with a moment.
-    pub(crate) fn note_log(&mut self, process: usize, log: &str) {
+    pub fn note_log(&mut self, process: usize, log: &str) {
         for line in log.lines() {
             if let Some(moment) = line.split(' ').next().and_then(|moment| moment.parse().ok()) {
                 self.events.push((
@@ -57,14 +61,25 @@ impl Account {
     }
 
     /// How often a lock was held.
-    pub(crate) fn held(&self) -> usize {
+    #[must_use]
+    pub fn held(&self) -> usize {
         self.held.values().map(Vec::len).sum()
+    }
+
+    /// How often each task of each process held a lock, of those that ever did.
+    #[must_use]
+    pub fn turns(&self) -> BTreeMap<(usize, String), usize> {
+        let mut turns = BTreeMap::new();
+        for time in self.held.values().flatten() {
+            *turns.entry(time.who.clone()).or_default() += 1;
+        }
+        turns
     }
 
     /// # Panics
     ///
     /// If two held one lock at a time; with all that happened before.
-    pub(crate) fn check_no_overlap(&mut self) {
+    pub fn check_no_overlap(&mut self) {
         self.events.sort_unstable();
         let mut overlaps = String::new();
         for (name, times) in &mut self.held {
@@ -113,14 +128,4 @@ impl fmt::Display for Who<'_> {
         let (process, task) = &self.0.who;
         write!(f, "process {process} task {task}")
     }
-}
-
-#[test]
-#[should_panic(expected = "held by two at a time")]
-fn an_overlap_is_found() {
-    let mut account = Account::new(Duration::from_secs(3));
-    for line in ["held x 5000 6000 4000 1", "held x 1000 3000 900 2", "held x 2900 4000 800 3"] {
-        assert!(account.note_held(0, line));
-    }
-    account.check_no_overlap();
 }
