@@ -27,8 +27,8 @@ const HAND_OVERS: u32 = 4;
 /// How long a process stands back then, in round trips.
 const STAND_BACK: u32 = 2;
 
-/// The slow poll: about this long after the last attempt, less up to a half of it.
-const POLL: Duration = Duration::from_millis(1500);
+/// The slow poll: at least this long after the last attempt, and up to a half of it more.
+const POLL: Duration = Duration::from_secs(1);
 
 /// Whoever is called and does not come is overtaken after this time.
 const NEGLECTED: Duration = Duration::from_secs(1);
@@ -410,5 +410,7 @@ impl Drop for Tenure {
 }
 
 fn poll_at(now: Instant) -> Instant {
-    now + Backoff::new(POLL, POLL, entropy::seed()).next().unwrap_or(POLL)
+    // Half a poll at least, and the whole one at most.
+    let jittered = Backoff::new(POLL, POLL, entropy::seed()).next().unwrap_or(POLL);
+    now + POLL / 2 + jittered
 }

@@ -10,7 +10,7 @@ use futures::future::join_all;
 use redlock_runtime::{LockGuard, LockManager};
 use redlock_tests::clock::monotonic_nanoseconds;
 use redlock_tests::wait::eventually_async;
-use redlock_tests::{Account, Program, Servers};
+use redlock_tests::{Account, Program, RedisServer, Servers};
 
 use crate::acquire::{key, manager};
 use crate::waiting::LONG;
@@ -125,9 +125,15 @@ fn a_wild_crowd_on_two_runtimes_and_threads_never_overlaps_and_leaves_nothing() 
             })
             .await;
             eventually_async("no mark of a waiter is left", async || {
-                servers.iter().all(|server| server.probe().dbsize() == 0)
+                servers.iter().all(|server| server.probe().keys_like("redlock*").is_empty())
             })
             .await;
+            // The list of counters stays, and says that nobody waits.
+            let counted = |server: &RedisServer| {
+                let counters = server.probe().keys_like("Waiting.*");
+                counters.iter().filter_map(|counter| server.probe().get(counter)).all(|waiting| waiting == "0")
+            };
+            assert!(servers.iter().all(counted), "somebody is still counted");
         });
         println!("N = {count}: {} times held", served.load(Ordering::Relaxed));
         assert!(served.load(Ordering::Relaxed) > 200, "the crowd hardly got anywhere");

@@ -97,6 +97,7 @@ async fn faults_of_one_node_delay_nobody() {
         [("down", MemoryNode::go_down), ("hung", MemoryNode::hang), ("restarted", MemoryNode::restart_empty)];
     for (what, fault) in faults {
         for faulty in 0..3 {
+            // Never the same ones: a node that restarted must not be met again by the next round.
             let Fleet { nodes, locks, others } = fleet(&format!("{what}-{faulty}"), 3);
             let guard = others.lock("x").ttl(LONG).acquire().await.unwrap();
             let waiter = starts_to_wait(&locks).await;
