@@ -47,6 +47,33 @@ fn while_python_holds_a_lock_rust_skips_it_or_waits_and_gets_it_after_its_releas
     }
 }
 
+/// The slow poll alone would be there three quarters of a second after the attempt before it, at the earliest.
+const SOON: Duration = Duration::from_millis(400);
+
+#[test]
+fn a_release_by_python_wakes_a_rust_waiter() {
+    let Some(python) = python() else { return };
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    let runtime = Runtime::new().unwrap();
+    let mut took = [Class::Sync, Class::Async, Class::Sync, Class::Async, Class::Sync].map(|class| {
+        let mut holds = holder(&python, class, &servers, &["name=x", "timeout=0"]);
+        assert_eq!(holds.line(), "acquired");
+        let waiter = runtime.spawn(locks.lock("x").acquire());
+        eventually("it waits", || waiting(&servers, "x") == 1);
+        let told = monotonic_nanoseconds();
+        holds.tell("");
+        let guard = runtime.block_on(waiter).unwrap().unwrap();
+        let took = Duration::from_nanos(monotonic_nanoseconds() - told);
+        guard.release_blocking().unwrap();
+        eventually("nobody waits", || waiting(&servers, "x") == 0);
+        took
+    });
+    took.sort_unstable();
+    println!("from the word to Python to the lock in Rust: {took:?}");
+    assert!(took[2] < SOON, "{took:?}");
+}
+
 #[test]
 fn while_rust_holds_a_lock_python_skips_it_gives_up_or_waits_as_its_timeout_says() {
     let Some(python) = python() else { return };
