@@ -1,5 +1,5 @@
 //! A crowd waits for three locks, and a table shows live how many wait for what: started in several terminals, with the
-//! same Redis nodes in REDLOCK_NODES, each shows the waiters of all.
+//! same Redis nodes in `REDLOCK_NODES`, each shows the waiters of all.
 
 use std::io::{IsTerminal, stdout};
 use std::time::Duration;
