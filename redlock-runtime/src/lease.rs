@@ -264,3 +264,65 @@ impl Engine {
         Error::QuorumUnreachable { name: name.as_str().to_owned(), granted, needed, nodes, source }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::{Future, ready};
+
+    use tokio::sync::{oneshot, watch};
+
+    use super::*;
+    use crate::node::scripted::Scripted;
+    use crate::node::{Action, Command, PendingReply, Reply};
+    use crate::protocol::{Quorum, valid_until};
+
+    /// What came to a node that lost the key and takes its time to set it again.
+    #[derive(Default)]
+    struct Came {
+        repair: Option<Arc<Command>>,
+        is_released: bool,
+    }
+
+    async fn within_bounds<T>(future: impl Future<Output = T>) -> T {
+        timeout(Duration::from_secs(10), future).await.expect("it comes soon")
+    }
+
+    #[tokio::test]
+    async fn a_key_that_is_being_set_again_when_the_lock_is_released_is_released_behind_it() {
+        let (grant, granted) = oneshot::channel();
+        let (told, mut came) = watch::channel(Came::default());
+        let granted = Mutex::new(Some(granted));
+        let lost_the_key = Scripted::new(move |command, _| match command.action {
+            Action::Extend { .. } => PendingReply::new(ready(Reply::Missing)),
+            Action::Acquire { .. } => {
+                told.send_modify(|came| came.repair = Some(command));
+                let granted = granted.lock().unwrap().take().expect("it is repaired once");
+                PendingReply::new(async { granted.await.expect("the test answers") })
+            }
+            Action::Release { .. } => {
+                told.send_modify(|came| came.is_released = true);
+                PendingReply::new(ready(Reply::Done))
+            }
+        });
+        let well = || Scripted::new(|_, _| PendingReply::new(ready(Reply::Done)));
+        let quorum = Quorum::of(3).unwrap();
+        let engine = Engine::new(vec![lost_the_key, well(), well()], quorum, Duration::from_secs(5));
+        let (began, ttl) = (clock::now(), Duration::from_secs(60));
+        let name = Name::parse("x".to_owned()).unwrap();
+        let held = (began, valid_until(began, ttl));
+        let lease = Arc::new(Lease::new(engine, name, "key".into(), "owner".into(), ttl, held, None));
+        let renewing = {
+            let lease = Arc::clone(&lease);
+            tokio::spawn(async move { lease.renew().await })
+        };
+        let _ = within_bounds(came.wait_for(|came| came.repair.is_some())).await.unwrap();
+
+        within_bounds(lease.end()).await;
+        within_bounds(renewing).await.unwrap().unwrap();
+        let repair = came.borrow().repair.clone().expect("it was sent");
+        assert!(repair.is_recalled(), "had it not been sent yet, it would be sent behind the release");
+        assert!(!came.borrow().is_released, "the release would overtake it");
+        grant.send(Reply::Done).unwrap();
+        let _ = within_bounds(came.wait_for(|came| came.is_released)).await.unwrap();
+    }
+}

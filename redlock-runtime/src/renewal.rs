@@ -178,8 +178,9 @@ mod tests {
     use crate::protocol::{Quorum, valid_until};
 
     /// A lock that is held for a minute, and its renewal.
-    fn renewal_on(answer: fn(usize) -> PendingReply) -> (Arc<Lease>, Renewal) {
-        let engine = Engine::new(vec![Scripted::new(answer)], Quorum::of(1).unwrap(), Duration::from_millis(250));
+    fn renewal_on(answer: fn() -> PendingReply) -> (Arc<Lease>, Renewal) {
+        let engine =
+            Engine::new(vec![Scripted::new(move |_, _| answer())], Quorum::of(1).unwrap(), Duration::from_millis(250));
         let (began, ttl) = (clock::now(), Duration::from_secs(60));
         let name = Name::parse("x".to_owned()).unwrap();
         // It is time to extend it.
@@ -196,14 +197,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_renewal_that_panics_tells_the_loss() {
-        let (lease, renewal) = renewal_on(|_| panic!("as the test wants"));
+        let (lease, renewal) = renewal_on(|| panic!("as the test wants"));
         assert!(tokio::spawn(renewal.run()).await.unwrap_err().is_panic());
         check_told(&lease).await;
     }
 
     #[tokio::test]
     async fn a_renewal_whose_task_is_ended_tells_the_loss() {
-        let (lease, renewal) = renewal_on(|_| PendingReply::new(pending()));
+        let (lease, renewal) = renewal_on(|| PendingReply::new(pending()));
         let task = tokio::spawn(renewal.run());
         tokio::task::yield_now().await;
         assert!(!task.is_finished());
@@ -214,7 +215,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_renewal_that_never_runs_tells_the_loss() {
-        let (lease, renewal) = renewal_on(|_| PendingReply::new(pending()));
+        let (lease, renewal) = renewal_on(|| PendingReply::new(pending()));
         drop(renewal.run());
         check_told(&lease).await;
     }

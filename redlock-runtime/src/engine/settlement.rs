@@ -344,7 +344,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_release_that_is_never_answered_is_sent_again() {
-        let every_second = |asked| match asked % 2 {
+        let every_second = |_, asked| match asked % 2 {
             0 => PendingReply::new(pending()),
             _ => PendingReply::new(ready(Reply::Done)),
         };

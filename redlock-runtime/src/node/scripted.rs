@@ -1,25 +1,33 @@
 //! A node for unit tests: it answers as the test says, command by command.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::counting::{Answer, Counted, Counting, Number, Settled};
+use super::counting::{Answer as Counts, Counted, Counting, Number, Settled};
 use super::{Changes, Command, Known, Node, PendingReply};
 use crate::keys::{CounterKeys, Keys};
 
+/// What it answers to a command, of which there were so many before.
+type Answer = dyn Fn(Arc<Command>, usize) -> PendingReply + Send + Sync;
+
 /// Gives these answers.
-#[derive(Debug)]
 pub(crate) struct Scripted {
-    /// What it answers to the first command, the second, and so on.
-    answer: fn(usize) -> PendingReply,
+    answer: Box<Answer>,
     /// How many commands there were.
     asked: AtomicUsize,
 }
 
 impl Scripted {
-    pub(crate) fn new(answer: fn(usize) -> PendingReply) -> Arc<Self> {
-        Arc::new(Self { answer, asked: AtomicUsize::new(0) })
+    pub(crate) fn new(answer: impl Fn(Arc<Command>, usize) -> PendingReply + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self { answer: Box::new(answer), asked: AtomicUsize::new(0) })
+    }
+}
+
+impl fmt::Debug for Scripted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label())
     }
 }
 
@@ -28,8 +36,8 @@ impl Node for Scripted {
         "scripted"
     }
 
-    fn ask(&self, _: Arc<Command>) -> PendingReply {
-        (self.answer)(self.asked.fetch_add(1, Ordering::Relaxed))
+    fn ask(&self, command: Arc<Command>) -> PendingReply {
+        (self.answer)(command, self.asked.fetch_add(1, Ordering::Relaxed))
     }
 
     fn known(&self) -> Known {
@@ -42,15 +50,15 @@ impl Node for Scripted {
 }
 
 impl Counting for Scripted {
-    fn settle(&self, _: &Arc<str>, _: Vec<Number>, _: Duration) -> Answer<Vec<Settled>> {
+    fn settle(&self, _: &Arc<str>, _: Vec<Number>, _: Duration) -> Counts<Vec<Settled>> {
         Box::pin(std::future::pending())
     }
 
-    fn enlist(&self, _: Vec<Arc<CounterKeys>>, _: Duration) -> Answer<()> {
+    fn enlist(&self, _: Vec<Arc<CounterKeys>>, _: Duration) -> Counts<()> {
         Box::pin(std::future::pending())
     }
 
-    fn count(&self, _: &Keys, _: Duration) -> Answer<Vec<Counted>> {
+    fn count(&self, _: &Keys, _: Duration) -> Counts<Vec<Counted>> {
         Box::pin(std::future::pending())
     }
 }
