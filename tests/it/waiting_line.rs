@@ -316,7 +316,9 @@ async fn a_lock_that_is_handed_on_here_costs_one_round_trip() {
         let proxies: Vec<_> = servers.iter().map(Proxy::start).collect();
         let locks = LockManager::builder().nodes(proxies.iter().map(Proxy::url)).build().unwrap();
         let guard = locks.lock("x").ttl(LONG).acquire().await.unwrap();
-        proxies.iter().for_each(|proxy| proxy.set_both(Flow::Delay(ONE_WAY)));
+        for proxy in &proxies {
+            proxy.set_both(Flow::Delay(ONE_WAY));
+        }
         let next = spawn_in_line(&locks);
         let (next, took) = timed(async {
             let released = tokio::spawn(guard.release());
