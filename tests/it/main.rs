@@ -27,3 +27,4 @@ mod waiting_deadline;
 mod waiting_faults;
 mod waiting_line;
 mod waiting_memory;
+mod waiting_overtaken;

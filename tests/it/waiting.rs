@@ -202,6 +202,20 @@ async fn the_lock_of_a_holder_that_crashed_is_had_when_its_key_expires_also_on_a
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_server_reports_is_found_by_the_slow_poll() {
+    for count in [1, 3] {
+        let servers = Servers::start(count);
+        let locks = manager(&servers);
+        somebody_holds(&servers, LONG);
+        let waiter = starts_to_wait(&servers, &locks, How::InATask).await;
+        servers.iter().for_each(|server| run(&server.probe(), &["SWAPDB", "0", "1"]));
+        let (guard, took) = timed(waiter).await;
+        assert!(took < Duration::from_millis(1800), "{took:?}");
+        guard.unwrap().unwrap().release().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_that_is_made_to_live_shorter_is_noticed() {
     let servers = Servers::start(3);
     let locks = manager(&servers);

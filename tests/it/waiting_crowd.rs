@@ -13,7 +13,8 @@ use redlock_tests::wait::eventually_async;
 use redlock_tests::{Account, Program, RedisServer, Servers};
 
 use crate::acquire::{key, manager};
-use crate::waiting::LONG;
+use crate::waiting::{How, LONG, starts_to_wait};
+use crate::waiting_line::in_line;
 
 /// Lets two processes of four tasks each want one name for a few seconds, each holding it for at most a millisecond.
 fn check_fairness(count: usize) {
@@ -168,5 +169,36 @@ async fn whoever_takes_a_lock_over_and_over_lets_others_have_it_in_between() {
         println!("N = {count}: {of_each:?} turns while all wanted it, at most {longest} in a row");
         let (fewest, most) = (of_each.iter().min().unwrap(), of_each.iter().max().unwrap());
         assert!(fewest * 4 >= *most, "{of_each:?}, at most {longest} in a row, N = {count}");
+    }
+}
+
+/// How many turns a process may take before another one has its: four in a row, and as many again whenever the other
+/// comes too late.
+const PATIENCE: usize = 15;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_with_many_waiters_stands_back_for_one_of_another_process() {
+    for count in [1, 3] {
+        let servers = Servers::start(count);
+        let (crowded, other) = (manager(&servers), manager(&servers));
+        let guard = crowded.lock("x").ttl(LONG).acquire().await.unwrap();
+        let other = starts_to_wait(&servers, &other, How::InATask).await;
+        let turns = Arc::<AtomicUsize>::default();
+        let take_turn = |_| {
+            let (acquire, turns) = (in_line(&crowded), Arc::clone(&turns));
+            tokio::spawn(async move {
+                let guard = acquire.await.unwrap();
+                turns.fetch_add(1, Ordering::Relaxed);
+                guard.release().await.unwrap();
+            })
+        };
+        let crowd: Vec<_> = (0..60).map(take_turn).collect();
+        guard.release().await.unwrap();
+        let guard = other.await.unwrap().unwrap();
+        let before = turns.load(Ordering::Relaxed);
+        println!("N = {count}: {before} turns before the other process had its");
+        assert!(before <= PATIENCE, "{before} turns, N = {count}");
+        guard.release().await.unwrap();
+        join_all(crowd).await.into_iter().for_each(|turn| turn.unwrap());
     }
 }

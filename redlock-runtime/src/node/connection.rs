@@ -434,7 +434,9 @@ impl Dial {
     ) -> Result<MultiplexedConnection, RedisError> {
         let info = self.client.get_connection_info().clone();
         let settings = info.redis_settings().clone().set_protocol(protocol);
-        let client = Client::open(info.set_redis_settings(settings))?;
+        // Not even a command behind another waits: the kernel would keep it until the first was acknowledged.
+        let transport = info.tcp_settings().clone().set_nodelay(true);
+        let client = Client::open(info.set_redis_settings(settings).set_tcp_settings(transport))?;
         let mut config = AsyncConnectionConfig::new()
             .set_connection_timeout(None)
             .set_response_timeout(None)
