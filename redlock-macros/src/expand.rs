@@ -10,7 +10,7 @@ use syn::Ident;
 
 use self::locked::Block;
 use crate::args::{Args, Faulty};
-use crate::body::{Body, SplitBody};
+use crate::body::{Body, SplitBody, is_ident};
 use crate::item::Item;
 use crate::output::{Output, Returned};
 use crate::refuse::refuse;
@@ -263,8 +263,12 @@ fn block(head: TokenStream, statements: TokenStream, braces: Span) -> TokenStrea
             token
         })
         .collect();
+    // The user's own braces make the user's edition say when temporaries are dropped. Beside items they would make
+    // clippy count our statements among those that should stand behind items.
+    let items = ["const", "enum", "fn", "impl", "mod", "static", "struct", "trait", "type", "use"];
+    let has_items = statements.clone().into_iter().any(|token| items.iter().any(|item| is_ident(&token, item)));
     let mut block = Group::new(Delimiter::Brace, statements);
-    block.set_span(braces);
+    block.set_span(if has_items { hidden(braces) } else { braces });
     tokens.extend([TokenTree::Group(block)]);
     tokens
 }

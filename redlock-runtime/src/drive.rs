@@ -75,7 +75,10 @@ impl<F: Future, K: Keep<F::Output> + Unpin> Future for Drive<'_, F, K> {
         let Self { progress, body, rules, keep } = self.get_mut();
         let mut side = BodySide { body: body.as_mut(), keep, handed_over: None };
         let ending = ready!(progress.poll(&mut side, context));
-        let value = side.handed_over.or_else(|| keep.take());
+        let value = match side.handed_over {
+            None => keep.take(),
+            value => value,
+        };
         Poll::Ready(rules.decide(ending, value))
     }
 }

@@ -118,6 +118,17 @@ mod stacked {
         Ok([first, second, third].map(|guard| guard.name().to_owned()))
     }
 
+    #[redlock(name = "around", timeout = -1, manager = &LOCKS)]
+    #[redlock(name = "around-2", timeout = -1, manager = &LOCKS)]
+    async fn around_another() -> Result<bool, Error> {
+        #[redlock(name = "within", timeout = -1, manager = &LOCKS)]
+        async fn within() -> Result<bool, Error> {
+            Ok(is_held("around") && is_held("around-2") && is_held("within"))
+        }
+
+        within().await
+    }
+
     // One after the other: they share the inner lock.
     #[tokio::test]
     async fn the_upper_lock_is_the_outer_one() {
@@ -131,6 +142,7 @@ mod stacked {
         assert!(future().await.unwrap());
         assert!(built(true).await.unwrap());
         assert!(built(false).await.unwrap());
+        assert!(around_another().await.unwrap());
         assert_eq!(three().await.unwrap(), ["three", "three-2", "inner"]);
     }
 }
@@ -213,6 +225,51 @@ mod signatures {
         }
     }
 
+    trait Lends {
+        type Lent<'a>: Send
+        where
+            Self: 'a;
+
+        fn lend(&self) -> Self::Lent<'_>;
+
+        #[redlock(name = "odd:lent", timeout = -1, manager = &LOCKS)]
+        async fn lend_locked(&self) -> Result<Self::Lent<'_>, Error>
+        where
+            Self: Sync,
+        {
+            Ok(self.lend())
+        }
+
+        #[redlock(name = "odd:lent-future", timeout = -1, manager = &LOCKS)]
+        fn declared_as_future(&self) -> impl Future<Output = Result<u8, Error>> + Send
+        where
+            Self: Sync,
+        {
+            std::future::ready(Ok(1))
+        }
+    }
+
+    impl Lends for String {
+        type Lent<'a> = &'a str;
+
+        fn lend(&self) -> &str {
+            self
+        }
+    }
+
+    #[redlock(name = "odd:higher-ranked", timeout = -1, manager = &LOCKS)]
+    async fn higher_ranked<F>(call: F) -> Result<usize, Error>
+    where
+        F: for<'a> Fn(&'a str) -> &'a str + Send,
+    {
+        Ok(call("abc").len())
+    }
+
+    #[redlock(name = "odd:recursion:{depth}", manager = &LOCKS)]
+    async fn recursion_over_other_locks(depth: u8) -> u8 {
+        if depth == 0 { 0 } else { 1 + Box::pin(recursion_over_other_locks(depth - 1)).await }
+    }
+
     #[redlock(name = "odd:impl", timeout = -1, manager = &LOCKS)]
     async fn impl_with_lifetime<'a>(
         items: impl Iterator<Item = &'a str> + 'a,
@@ -259,6 +316,11 @@ mod signatures {
         *borrowed(&mut items, &mut count).await.unwrap() = 7;
         assert_eq!((items, count), ([7, 2], 1));
         assert_eq!(conditional(5, 6).await.unwrap(), 5);
+        let text = "abc".to_owned();
+        assert_eq!(text.lend_locked().await.unwrap(), "abc");
+        assert_eq!(text.declared_as_future().await.unwrap(), 1);
+        assert_eq!(higher_ranked(|text| &text[1..]).await.unwrap(), 2);
+        assert_eq!(recursion_over_other_locks(3).await, 3);
         assert_eq!(huge(*vec![0; 100_000].first_chunk().unwrap()).unwrap(), 100_000);
     }
 

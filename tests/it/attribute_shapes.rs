@@ -301,6 +301,12 @@ mod methods {
             Ok(self.number())
         }
 
+        #[redlock(name = Self::NAME, timeout = -1, manager = &LOCKS)]
+        async fn async_default_body(&self) -> Result<u64, Error> {
+            tokio::task::yield_now().await;
+            Ok(self.number())
+        }
+
         async fn declared(&self) -> Result<u64, Error>;
     }
 
@@ -370,6 +376,7 @@ mod methods {
     async fn of_traits_run_under_the_lock() {
         let account = Account { id: 2, balance: 5 };
         check_sync("service", 5, || account.default_body_of_service());
+        check("service", 5, || account.async_default_body()).await;
         check("service", 5, || account.declared()).await;
         let dynamic: &dyn Dynamic = &account;
         check("dynamic:a", 6, || assert_send(dynamic.run("a", 1))).await;
@@ -462,6 +469,7 @@ mod surroundings {
     use super::*;
 
     /// Documented.
+    #[must_use = "as it says"]
     #[redlock(name = "near:attributes", timeout = -1, manager = &LOCKS)]
     #[inline]
     #[tracing::instrument(skip_all, fields(id))]
@@ -529,6 +537,13 @@ mod surroundings {
     #[redlock(name = "near:plain-test", manager = &LOCKS)]
     fn below_a_test() {
         assert!(LOCKS.lock("near:plain-test").try_acquire_blocking().unwrap().is_none());
+    }
+
+    #[redlock(name = "near:plain-test-above", timeout = "20s", manager = &LOCKS)]
+    #[test]
+    fn above_a_test() -> Result<(), Error> {
+        assert!(LOCKS.lock("near:plain-test-above").try_acquire_blocking()?.is_none());
+        Ok(())
     }
 
     #[tokio::test]
