@@ -22,7 +22,10 @@ async fn a_hung_minority_costs_nobody_anything() {
     for (count, hung) in [(3, 1), (5, 2)] {
         let servers = Servers::start(count);
         let locks = patient(&servers);
-        locks.lock("x").acquire().await.unwrap().release().await.unwrap();
+        let guard = locks.lock("x").acquire().await.unwrap();
+        // A young fleet would wait for the first connection to a node.
+        eventually_async("all have the key", async || servers.holding(&key("x")) == count).await;
+        guard.release().await.unwrap();
         servers.iter().take(hung).for_each(RedisServer::hang);
         let ((), took) = timed(async {
             for _ in 0..20 {
