@@ -9,8 +9,9 @@ use std::time::Duration;
 use futures::future::join_all;
 use redlock_runtime::{LockGuard, LockManager};
 use redlock_tests::clock::monotonic_nanoseconds;
+use redlock_tests::proxy::Flow;
 use redlock_tests::wait::eventually_async;
-use redlock_tests::{Account, Program, RedisServer, Servers};
+use redlock_tests::{Account, Program, Proxy, RedisServer, Servers};
 
 use crate::acquire::{key, manager};
 use crate::waiting::{How, LONG, starts_to_wait};
@@ -180,8 +181,14 @@ const PATIENCE: usize = 15;
 async fn a_process_with_many_waiters_stands_back_for_one_of_another_process() {
     for count in [1, 3] {
         let servers = Servers::start(count);
-        let (crowded, other) = (manager(&servers), manager(&servers));
+        // A little away, so that a local hand-over is sooner at the servers than whoever is woken by them.
+        let proxies: Vec<_> = servers.iter().map(Proxy::start).collect();
+        let manager = || LockManager::builder().nodes(proxies.iter().map(Proxy::url)).build().unwrap();
+        let (crowded, other) = (manager(), manager());
         let guard = crowded.lock("x").ttl(LONG).acquire().await.unwrap();
+        for proxy in &proxies {
+            proxy.set_both(Flow::Delay(Duration::from_millis(5)));
+        }
         let other = starts_to_wait(&servers, &other, How::InATask).await;
         let turns = Arc::<AtomicUsize>::default();
         let take_turn = |_| {
