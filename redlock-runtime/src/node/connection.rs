@@ -10,12 +10,20 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, ErrorKind, ProtocolVersion, PushKind, RedisError, Value};
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, ProtocolVersion, PushKind, RedisConnectionInfo,
+    RedisError, Value,
+};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
 use tokio::runtime::{Handle, Id};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, sleep_until, timeout};
 
 use super::commands::Introduction;
+use super::corked::Corked;
 use super::subscription::Subscription;
 use super::{Changes, ConnectionId, Known, commands, identity};
 use crate::clock;
@@ -268,6 +276,17 @@ impl Live {
     }
 }
 
+/// Speaks Redis on a stream; a task of this runtime drives it until nobody has the connection any more.
+async fn multiplexed(
+    settings: &RedisConnectionInfo,
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    config: AsyncConnectionConfig,
+) -> Result<MultiplexedConnection, RedisError> {
+    let (connection, driver) = MultiplexedConnection::new_with_config(settings, Corked::new(stream), config).await?;
+    tokio::spawn(driver);
+    Ok(connection)
+}
+
 /// The client tells it from one wording of the server's error; there are others.
 fn does_not_know_resp3(error: &RedisError) -> bool {
     let is_unknown_command = || error.detail().is_some_and(|detail| detail.starts_with("unknown command"));
@@ -434,9 +453,6 @@ impl Dial {
     ) -> Result<MultiplexedConnection, RedisError> {
         let info = self.client.get_connection_info().clone();
         let settings = info.redis_settings().clone().set_protocol(protocol);
-        // Not even a command behind another waits: the kernel would keep it until the first was acknowledged.
-        let transport = info.tcp_settings().clone().set_nodelay(true);
-        let client = Client::open(info.set_redis_settings(settings).set_tcp_settings(transport))?;
         let mut config = AsyncConnectionConfig::new()
             .set_connection_timeout(None)
             .set_response_timeout(None)
@@ -454,7 +470,21 @@ impl Dial {
                 Ok::<(), redis::aio::SendError>(())
             });
         }
-        client.get_multiplexed_async_connection_with_config(&config).await
+        match info.addr() {
+            ConnectionAddr::Tcp(host, port) => {
+                let stream = TcpStream::connect((host.as_str(), *port)).await?;
+                // Not even a command behind another waits: the kernel would keep it until the first was acknowledged.
+                stream.set_nodelay(true)?;
+                multiplexed(&settings, stream, config).await
+            }
+            #[cfg(unix)]
+            ConnectionAddr::Unix(path) => multiplexed(&settings, UnixStream::connect(path).await?, config).await,
+            _ => {
+                let transport = info.tcp_settings().clone().set_nodelay(true);
+                let client = Client::open(info.set_redis_settings(settings).set_tcp_settings(transport))?;
+                client.get_multiplexed_async_connection_with_config(&config).await
+            }
+        }
     }
 
     /// Watches an open connection; returns why it ended, or `None` when nobody needs it any more.

@@ -2,6 +2,7 @@
 
 mod commands;
 pub(crate) mod connection;
+mod corked;
 pub(crate) mod counting;
 mod identity;
 pub(crate) mod memory;
