@@ -29,6 +29,10 @@ pub struct LockManagerBuilder {
     connect_timeout: Duration,
     /// No lock has a longer TTL, and a server that is younger does not vote.
     longest_ttl: Duration,
+    /// Whether acquisitions carry fencing tokens.
+    fencing: bool,
+    /// The greatest difference between the clocks of those who acquire.
+    max_clock_skew: Duration,
     /// How names become keys.
     keys: Keys,
 }
@@ -41,6 +45,8 @@ impl Default for LockManagerBuilder {
             node_timeout: Duration::from_millis(250),
             connect_timeout: Duration::from_secs(1),
             longest_ttl: Duration::from_secs(300),
+            fencing: true,
+            max_clock_skew: Duration::from_secs(60),
             keys: Keys::default(),
         }
     }
@@ -80,6 +86,17 @@ impl LockManagerBuilder {
     /// single node.
     pub fn longest_ttl(self, longest_ttl: Duration) -> Self {
         Self { longest_ttl, ..self }
+    }
+
+    /// Whether every acquisition carries a [fencing token](crate::LockGuard::fencing_token). Default: yes.
+    pub fn fencing(self, fencing: bool) -> Self {
+        Self { fencing, ..self }
+    }
+
+    /// The greatest difference between the clocks of any two machines that use these locks; matters only for fencing
+    /// tokens, and only where too few nodes remember the earlier ones. Default: 1 minute.
+    pub fn max_clock_skew(self, max_clock_skew: Duration) -> Self {
+        Self { max_clock_skew, ..self }
     }
 
     /// What stands before a lock's name in its key. Default: `redlock:ConfigurableLock.`, which configurable-redlock (Python)

@@ -14,6 +14,7 @@ use crate::lease::Lease;
 use crate::protocol::Verdict;
 use crate::queue::Tenure;
 use crate::shared::Shared;
+use crate::token::LockToken;
 use crate::{Error, clock};
 
 /// A held lock.
@@ -25,6 +26,8 @@ use crate::{Error, clock};
 pub struct LockGuard {
     /// What is shared with the renewal.
     lease: Arc<Lease>,
+    /// See [`Self::fencing_token`].
+    fencing_token: u64,
     /// Answers for the release; taken out by it. The mutex is never locked: it makes the guard `Sync`, which the
     /// replies that may still be on their way are not.
     hold: Mutex<Option<Hold>>,
@@ -35,14 +38,47 @@ pub struct LockGuard {
 }
 
 impl LockGuard {
-    pub(crate) fn new(lease: Arc<Lease>, hold: Hold, tenure: Tenure, shared: Arc<Shared>) -> Self {
-        Self { lease, hold: Mutex::new(Some(hold)), tenure: Some(tenure), shared }
+    pub(crate) fn new(lease: Arc<Lease>, fencing_token: u64, hold: Hold, tenure: Tenure, shared: Arc<Shared>) -> Self {
+        Self { lease, fencing_token, hold: Mutex::new(Some(hold)), tenure: Some(tenure), shared }
     }
 
     /// The lock's name.
     #[must_use]
     pub fn name(&self) -> &str {
         self.lease.name.as_str()
+    }
+
+    /// A number that is greater than that of every earlier acquisition of this lock, by whomever.
+    ///
+    /// Pass it on to what the lock protects, and let that refuse a smaller one than it has seen: then a holder that was
+    /// paused for longer than its lock lived cannot write behind its successor.
+    ///
+    /// No clock is needed for it while the counters of a majority of the nodes survive. Across the expiry of a counter (it is
+    /// kept for a day) and the empty restart of one node, the clocks of the machines have to differ by less than
+    /// [`max_clock_skew`](crate::LockManagerBuilder::max_clock_skew). It does not hold across `FLUSHALL`, eviction, or a
+    /// failover that lost writes. Zero if fencing is [switched off](crate::LockManagerBuilder::fencing).
+    #[must_use]
+    pub fn fencing_token(&self) -> u64 {
+        self.fencing_token
+    }
+
+    /// Gives the lock out of hand without releasing it: it lives on until its TTL is over, and is released, extended or taken
+    /// over by its token, here or in another process.
+    ///
+    /// It is not renewed any more; `max_hold` and `min_hold` end with the guard.
+    pub fn detach(mut self) -> LockToken {
+        self.lease.end_now();
+        self.shared.renewals.stop(&self.lease);
+        if let Some(mut hold) = self.take_hold() {
+            hold.add(self.lease.take_repairs());
+            hold.leave();
+        }
+        LockToken {
+            name: self.lease.name.clone(),
+            owner: Arc::clone(&self.lease.owner),
+            fencing_token: self.fencing_token,
+            ttl: self.lease.ttl,
+        }
     }
 
     /// How much longer the lock counts as held if it is not extended; zero once it is lost.

@@ -21,9 +21,9 @@ pub(crate) struct Lease {
     /// For people.
     pub(crate) name: Name,
     /// The key, the same on every node.
-    key: Arc<str>,
+    pub(crate) key: Arc<str>,
     /// The owner's value.
-    owner: Arc<str>,
+    pub(crate) owner: Arc<str>,
     /// How long an extension lasts.
     pub(crate) ttl: Duration,
     /// When the attempt that won it began.

@@ -51,7 +51,7 @@
 //! - `statistics`: how many wait for what, told to the nodes behind the locks' backs. (Test: `tests/it/statistics.rs`.)
 //! - `lease`, `renewal`: a held lock and its extension. `queue`: the line of those in this process who want one.
 //! - `shared`, `guard`: what all of them share, and who owns a held lock.
-//! - `lock`, `config`, `manager`: what users call.
+//! - `lock`, `config`, `manager`, `elsewhere` (by token): what users call.
 //! - `outcome`, `deadlock`, `call`, `drive`, `private`: what the attribute's expansion calls.
 
 // Open to simulations; not part of the public interface.
@@ -63,6 +63,8 @@ mod error;
 mod timeout;
 
 mod name;
+
+mod token;
 
 mod slot;
 
@@ -86,6 +88,8 @@ mod renewal;
 
 mod queue;
 
+mod unconfirmed;
+
 mod shared;
 
 mod guard;
@@ -95,6 +99,8 @@ mod lock;
 mod config;
 
 mod manager;
+
+mod elsewhere;
 
 mod outcome;
 
@@ -118,5 +124,6 @@ pub use crate::lock::LockRequest;
 pub use crate::manager::LockManager;
 pub use crate::statistics::{NameStatistics, WaitingStatistics};
 pub use crate::timeout::Timeout;
+pub use crate::token::LockToken;
 #[cfg(feature = "macros")]
 pub use redlock_macros::redlock;

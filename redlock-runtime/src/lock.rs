@@ -269,7 +269,7 @@ impl LockRequest {
     }
 
     fn guard(&self, name: Name, ttl: Duration, won: Won, tenure: impl FnOnce(&Arc<Lease>) -> Tenure) -> LockGuard {
-        let Won { mut hold, began, valid_until, .. } = won;
+        let Won { mut hold, began, valid_until, fencing_token, .. } = won;
         if let Some(moment) = self.min_hold.and_then(|least| began.checked_add(least)) {
             hold.keep_until(moment);
         }
@@ -280,7 +280,7 @@ impl LockRequest {
             self.shared.renewals.start(&lease);
         }
         let tenure = tenure(&lease);
-        LockGuard::new(lease, hold, tenure, Arc::clone(&self.shared))
+        LockGuard::new(lease, fencing_token, hold, tenure, Arc::clone(&self.shared))
     }
 }
 

@@ -18,7 +18,7 @@ use crate::statistics::WaitingStatistics;
 /// outlives each of them: connections are made, and made anew, for each runtime that asks.
 #[derive(Clone)]
 pub struct LockManager {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// What `#[redlock]` uses when no manager is named.

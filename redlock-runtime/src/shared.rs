@@ -11,6 +11,7 @@ use crate::protocol::{LONGEST_TTL, SHORTEST_TTL};
 use crate::queue::Lines;
 use crate::renewal::Renewals;
 use crate::statistics::Statistics;
+use crate::unconfirmed::Unconfirmed;
 
 /// The settings of a manager, its nodes, and the renewal of all locks that it holds.
 pub(crate) struct Shared {
@@ -28,6 +29,8 @@ pub(crate) struct Shared {
     pub(crate) renewals: Arc<Renewals>,
     /// Who waits for what.
     pub(crate) statistics: Arc<Statistics>,
+    /// Releases by token that may be repeated.
+    pub(crate) unconfirmed: Unconfirmed,
     /// Whether no more locks are acquired.
     is_shut_down: AtomicBool,
     /// How often the body of an annotated function lost its lock.
@@ -40,7 +43,18 @@ impl Shared {
         let statistics = Statistics::new(Arc::clone(&engine), keys.clone());
         let lines = Lines::new(engine.quorum(), engine.node_timeout());
         engine.report_to(&lines);
-        Self { engine, keys, ttl, longest_ttl, lines, renewals, statistics, is_shut_down, losses }
+        Self {
+            engine,
+            keys,
+            ttl,
+            longest_ttl,
+            lines,
+            renewals,
+            statistics,
+            unconfirmed: Unconfirmed::default(),
+            is_shut_down,
+            losses,
+        }
     }
 
     /// Acquires no more locks.

@@ -11,6 +11,7 @@ mod clocks;
 mod connections;
 mod deadline;
 mod electorate;
+mod elsewhere;
 mod faults;
 mod harness;
 mod nothing_left;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::heard::{Heard, Voters};
 use super::repair::Repairs;
 use super::settlement::{Cut, Owner, Settlement};
-use super::{Engine, InFlight, Lost, Plan, cut_short, poll_each};
+use super::{Engine, InFlight, Lost, Plan, cut_short, poll_each, poll_in_background};
 use crate::background::background;
 use crate::entropy::fresh_owner;
 use crate::node::{Action, Command, Delivery, Reply};
@@ -30,6 +30,8 @@ pub(crate) struct Hold {
     ledger: Ledger,
     /// Acquire requests whose reply is on its way.
     stragglers: Vec<InFlight>,
+    /// Whether it answers for keys that may be set.
+    is_open: bool,
     /// The acquire request, to recall where it was not sent yet.
     acquire: Option<Arc<Command>>,
     /// The release leaves the key until this moment.
@@ -46,10 +48,28 @@ impl Hold {
             owner: fresh_owner(),
             ledger: Ledger::default(),
             stragglers: Vec::new(),
+            is_open: false,
             acquire: None,
             keep_until: None,
             cut: Cut::default(),
         }
+    }
+
+    /// Answers for an owner whose keys may be set on any node.
+    pub(crate) fn adopted(engine: Arc<Engine>, key: Arc<str>, owner: Arc<str>) -> Self {
+        let mut hold = Self::new(engine, key);
+        hold.owner = owner;
+        hold.is_open = true;
+        for node in 0..hold.engine.quorum().nodes() {
+            // It is not over yet, so nothing is owed now.
+            let _ = hold.ledger.ended(node, Fate::MaybeSet);
+        }
+        hold
+    }
+
+    /// Leaves the keys where they are: somebody else answers for them from now on.
+    pub(crate) fn leave(mut self) {
+        poll_in_background(self.take_over().stragglers.drain(..).collect());
     }
 
     pub(crate) fn key(&self) -> &Arc<str> {
@@ -80,6 +100,7 @@ impl Hold {
         let Plan { approach, is_watched, contention } = plan;
         let command = Command::acquire(Action::Acquire { ttl, is_watched }, &self.key, &self.owner, contention);
         self.acquire = Some(Arc::clone(&command));
+        self.is_open = true;
         let engine = Arc::clone(&self.engine);
         let patience = patience(engine.node_timeout(), ttl);
         let mut heard = Heard::nothing(engine.quorum());
@@ -177,6 +198,7 @@ impl Hold {
 
     /// All that it answers for; this one answers for nothing any more.
     fn take_over(&mut self) -> Self {
+        self.is_open = false;
         if let Some(acquire) = self.acquire.take() {
             acquire.recall();
         }
@@ -186,6 +208,7 @@ impl Hold {
             owner: Arc::clone(&self.owner),
             ledger: self.ledger,
             stragglers: mem::take(&mut self.stragglers),
+            is_open: false,
             acquire: None,
             keep_until: self.keep_until,
             cut: mem::take(&mut self.cut),
@@ -194,6 +217,7 @@ impl Hold {
 
     /// Prepares every request that is owed: at once to `nodes`, behind their stragglers to the others.
     fn start_release(&mut self, nodes: NodeSet) -> Settlement {
+        self.is_open = false;
         if let Some(acquire) = self.acquire.take() {
             acquire.recall();
         }
@@ -213,7 +237,7 @@ impl Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         // After a release or a giving back nothing is left here: the settlement answers for it.
-        if self.acquire.is_none() {
+        if !self.is_open {
             return;
         }
         let mut hold = self.take_over();

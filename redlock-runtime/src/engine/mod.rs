@@ -16,12 +16,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tokio::time::{Sleep, sleep};
 
 use self::heard::{Heard, Next, Voters};
 pub(crate) use self::hold::Hold;
 pub(crate) use self::repair::{Extended, Repairs};
 pub(crate) use self::settlement::Debts;
+use crate::background::background;
 use crate::clock;
 use crate::error::NodeFailures;
 use crate::node::{Action, Changes, Command, Contention, Known, Listener, Node, PendingReply, Reply};
@@ -47,6 +49,8 @@ pub(crate) struct Won {
     pub(crate) began: Instant,
     /// Until when the lock counts as held.
     pub(crate) valid_until: Instant,
+    /// Greater than that of every earlier acquisition of this lock.
+    pub(crate) fencing_token: u64,
     /// Whether another process was seen to wait for it.
     pub(crate) is_wanted: bool,
 }
@@ -141,7 +145,7 @@ impl Engine {
         // A grant that arrives with no validity left is not a grant.
         if verdict == Verdict::Won && heard.misconfigured.is_none() && clock::now() + LEAD < valid_until {
             hold.see_late_connections_through();
-            return Ok(Won { hold, began, valid_until, is_wanted: heard.is_wanted });
+            return Ok(Won { hold, began, valid_until, fencing_token: 0, is_wanted: heard.is_wanted });
         }
         hold.give_back(until).await;
         let verdict = match verdict {
@@ -312,7 +316,8 @@ fn poll_each(in_flight: &mut Vec<InFlight>, cx: &mut Context<'_>, mut on_reply: 
 /// Sees replies through that nobody waits for: a request that is dropped may not be sent.
 fn poll_in_background(mut in_flight: Vec<InFlight>) {
     if !in_flight.is_empty() {
-        tokio::spawn(poll_fn(move |cx| {
+        let runtime = Handle::try_current().unwrap_or_else(|_| background().clone());
+        runtime.spawn(poll_fn(move |cx| {
             poll_each(&mut in_flight, cx, |_, _| {});
             if in_flight.is_empty() { Poll::Ready(()) } else { Poll::Pending }
         }));
