@@ -12,7 +12,7 @@ use crate::node::Node;
 use crate::node::connection::{Dial, Limits};
 use crate::node::memory::MemoryNode;
 use crate::node::redis::RedisNode;
-use crate::protocol::{LONGEST_TTL, NodeSet, Quorum};
+use crate::protocol::{Doubt, LONGEST_TTL, NodeSet, Quorum};
 use crate::shared::Shared;
 
 /// The settings of a [`LockManager`](crate::LockManager).
@@ -32,7 +32,7 @@ pub struct LockManagerBuilder {
     /// Whether acquisitions carry fencing tokens.
     fencing: bool,
     /// The greatest difference between the clocks of those who acquire.
-    max_clock_skew: Duration,
+    max_clock_skew: Option<Duration>,
     /// How names become keys.
     keys: Keys,
 }
@@ -46,7 +46,7 @@ impl Default for LockManagerBuilder {
             connect_timeout: Duration::from_secs(1),
             longest_ttl: Duration::from_secs(300),
             fencing: true,
-            max_clock_skew: Duration::from_secs(60),
+            max_clock_skew: Some(Duration::from_secs(60)),
             keys: Keys::default(),
         }
     }
@@ -94,9 +94,10 @@ impl LockManagerBuilder {
     }
 
     /// The greatest difference between the clocks of any two machines that use these locks; matters only for fencing
-    /// tokens, and only where too few nodes remember the earlier ones. Default: 1 minute.
-    pub fn max_clock_skew(self, max_clock_skew: Duration) -> Self {
-        Self { max_clock_skew, ..self }
+    /// tokens, and only where too few nodes remember the earlier ones. `None` trusts no clock: such a lock is then not
+    /// acquired at all. Default: 1 minute.
+    pub fn max_clock_skew(self, max_clock_skew: impl Into<Option<Duration>>) -> Self {
+        Self { max_clock_skew: max_clock_skew.into(), ..self }
     }
 
     /// What stands before a lock's name in its key. Default: `redlock:ConfigurableLock.`, which configurable-redlock (Python)
@@ -150,7 +151,12 @@ impl LockManagerBuilder {
             ));
         }
         let longest_ttl = if nodes.len() > 1 { self.longest_ttl } else { LONGEST_TTL };
-        let shared = Shared::new(Engine::new(nodes, quorum, self.node_timeout), self.keys, self.ttl, longest_ttl);
+        let doubt = match self.max_clock_skew {
+            Some(max_clock_skew) => Doubt::Clocks { max_clock_skew },
+            None => Doubt::Refuse,
+        };
+        let engine = Engine::new(nodes, quorum, self.node_timeout);
+        let shared = Shared::new(engine, self.keys, self.ttl, longest_ttl, self.fencing.then_some(doubt));
         shared.check_ttl("ttl", self.ttl)?;
         Ok(shared)
     }

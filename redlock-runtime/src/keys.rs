@@ -49,7 +49,12 @@ impl Default for Keys {
 impl Keys {
     /// Ours: the processes that wait for the lock with this key; in the cluster slot of that key.
     pub(crate) fn contention(lock: &str) -> String {
-        format!("redlock-waiting:{{{}}}:{lock}", slot::tag_beside(lock))
+        slot::key_beside("redlock-waiting", lock)
+    }
+
+    /// Ours: the fencing counter of the lock with this key; in the cluster slot of that key.
+    pub(crate) fn fence(lock: &str) -> String {
+        slot::key_beside("redlock-fence", lock)
     }
 
     /// The key of a lock, on every node.
@@ -60,10 +65,9 @@ impl Keys {
     /// The keys of the counter of those who wait under this name.
     pub(crate) fn counter(&self, stats_name: &str) -> CounterKeys {
         let counter: Arc<str> = format!("{}{stats_name}", self.waiting_prefix).into();
-        let tag = slot::tag_beside(&counter);
         CounterKeys {
-            leases: format!("redlock-leases:{{{tag}}}:{counter}"),
-            counts: format!("redlock-counts:{{{tag}}}:{counter}"),
+            leases: slot::key_beside("redlock-leases", &counter),
+            counts: slot::key_beside("redlock-counts", &counter),
             marker: format!("{}{counter}", self.marker_prefix),
             list: Arc::clone(&self.waiting_list),
             listed_as: json(&counter),

@@ -168,13 +168,16 @@ impl LockRequest {
         let began = clock::now();
         let engine = &self.shared.engine;
         let mut pauses = pauses();
+        let mut seen = 0;
         loop {
-            match self.attempt(&key, ttl, None, Plan::ONCE).await? {
+            let plan = Plan::once(self.shared.lines.fencing(&key, seen));
+            match self.attempt(&key, ttl, None, plan).await? {
                 Ok(won) => {
                     let tenure = |lease: &Arc<Lease>| self.shared.lines.settle(&key, lease);
                     return Ok(self.guard(name, ttl, won, tenure));
                 }
                 Err(lost) => {
+                    seen = lost.counter.max(seen);
                     let waited = clock::now().saturating_duration_since(began);
                     let pause = pauses.next().unwrap_or(PAUSES.1);
                     match next_step(lost.verdict, waited, pause, engine.node_timeout()) {

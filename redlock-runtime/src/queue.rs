@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Handle, Id};
 use tokio::sync::Notify;
 
-use crate::engine::{Lost, Plan};
+use crate::engine::{Fenced, Lost, Plan};
 use crate::error::NodeFailures;
 use crate::keys::Keys;
 use crate::lease::Lease;
 use crate::node::{Contention, Listener};
-use crate::protocol::{Approach, Backoff, Beliefs, NodeSet, Quorum, Step, Verdict};
+use crate::protocol::{Approach, Backoff, Beliefs, Doubt, NodeSet, Quorum, Step, Verdict};
 use crate::{clock, entropy};
 
 /// A lock passes from hand to hand within a process this often before another process gets its turn.
@@ -39,6 +39,8 @@ pub(crate) struct Lines {
     quorum: Quorum,
     /// Whoever has asked and does not look at the answers is overtaken after this time.
     longest_attempt: Duration,
+    /// How locks get their fencing tokens if too few nodes have evidence of earlier ones; `None`: they get none.
+    doubt: Option<Doubt>,
     /// What tells this manager from others who wait.
     process: Arc<str>,
     /// Those names that somebody in this process holds or wants. A std mutex: it is never held across an await.
@@ -68,6 +70,8 @@ struct Line {
     hand_overs: u32,
     /// Whether another process was seen to wait.
     is_wanted_elsewhere: bool,
+    /// The greatest fencing counter that the first in line heard of.
+    counter: u64,
     /// How long the last attempt took that was won.
     round_trip: Duration,
     /// The last attempt, if too few nodes could be reached.
@@ -100,10 +104,10 @@ pub(crate) enum Turn {
 }
 
 impl Lines {
-    pub(crate) fn new(quorum: Quorum, node_timeout: Duration) -> Arc<Self> {
+    pub(crate) fn new(quorum: Quorum, node_timeout: Duration, doubt: Option<Doubt>) -> Arc<Self> {
         // The round itself, and giving back what was granted.
         let longest_attempt = NEGLECTED + 2 * node_timeout;
-        Arc::new(Self { quorum, longest_attempt, process: entropy::fresh_owner(), by_key: Mutex::default() })
+        Arc::new(Self { quorum, longest_attempt, doubt, process: entropy::fresh_owner(), by_key: Mutex::default() })
     }
 
     fn by_key(&self) -> MutexGuard<'_, HashMap<Arc<str>, Line>> {
@@ -126,6 +130,11 @@ impl Lines {
     pub(crate) fn settle(self: &Arc<Self>, key: &Arc<str>, lease: &Arc<Lease>) -> Tenure {
         let number = self.by_key().entry(Arc::clone(key)).or_default().settle(lease);
         Tenure { lines: Arc::clone(self), key: Arc::clone(key), number }
+    }
+
+    /// How the lock gets its fencing token; `seen` is the greatest counter that the same waiter heard of.
+    pub(crate) fn fencing(&self, key: &str, seen: u64) -> Option<Fenced> {
+        self.doubt.map(|doubt| Fenced { key: Keys::fence(key).into(), seen, doubt })
     }
 
     /// Calls everybody who waits: the manager is shut down.
@@ -285,9 +294,10 @@ impl Place {
                 line.changed = NodeSet::default();
                 line.asking = Some((self.number, now));
                 self.asked = Some((approach, is_watched, line.beliefs.take()));
+                let seen = line.counter;
                 drop(by_key);
                 let contention = notes_contention.then(|| self.contention());
-                Turn::Ask(Plan { approach, is_watched, contention })
+                Turn::Ask(Plan { approach, is_watched, contention, fencing: self.lines.fencing(&self.key, seen) })
             }
         }
     }
@@ -329,6 +339,7 @@ impl Place {
         beliefs.lost((lost.verdict, approach), lost.seen.iter().copied(), now, poll_at, pause);
         line.changed.iter().for_each(|node| beliefs.changed(node));
         line.beliefs = Some(beliefs);
+        line.counter = line.counter.max(lost.counter);
         line.reports_to = self.spot.runtime;
         line.hand_overs = 0;
         let unreachable = (lost.verdict == Verdict::Unreachable)

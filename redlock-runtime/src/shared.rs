@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::Error;
 use crate::engine::Engine;
 use crate::keys::Keys;
-use crate::protocol::{LONGEST_TTL, SHORTEST_TTL};
+use crate::protocol::{Doubt, LONGEST_TTL, SHORTEST_TTL};
 use crate::queue::Lines;
 use crate::renewal::Renewals;
 use crate::statistics::Statistics;
@@ -38,10 +38,16 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(engine: Arc<Engine>, keys: Keys, ttl: Duration, longest_ttl: Duration) -> Self {
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        keys: Keys,
+        ttl: Duration,
+        longest_ttl: Duration,
+        doubt: Option<Doubt>,
+    ) -> Self {
         let (renewals, is_shut_down, losses) = (Arc::default(), AtomicBool::new(false), AtomicU64::new(0));
         let statistics = Statistics::new(Arc::clone(&engine), keys.clone());
-        let lines = Lines::new(engine.quorum(), engine.node_timeout());
+        let lines = Lines::new(engine.quorum(), engine.node_timeout(), doubt);
         engine.report_to(&lines);
         Self {
             engine,

@@ -25,9 +25,18 @@ static TAGS: LazyLock<Box<[u32]>> = LazyLock::new(|| {
     tags.into_iter().flatten().collect()
 });
 
+/// A key of ours that is in the slot in which this one is.
+pub(crate) fn key_beside(purpose: &str, key: &str) -> String {
+    if key.contains(['{', '}']) {
+        format!("{purpose}:{{{}}}:{key}", tag_beside(key))
+    } else {
+        format!("{purpose}:{{{key}}}")
+    }
+}
+
 /// A number that, in braces, puts a key in the slot in which this one is. Wrapping the key itself in braces would not do:
 /// it may have braces of its own.
-pub(crate) fn tag_beside(key: &str) -> u32 {
+fn tag_beside(key: &str) -> u32 {
     TAGS[usize::from(slot_of_tag(hash_tag(key).as_bytes()))]
 }
 

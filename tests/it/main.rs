@@ -13,6 +13,7 @@ mod deadline;
 mod electorate;
 mod elsewhere;
 mod faults;
+mod fencing;
 mod harness;
 mod nothing_left;
 mod processes;

@@ -5,7 +5,9 @@ use super::{InFlight, Lost};
 use crate::clock;
 use crate::error::NodeFailures;
 use crate::node::{Known, Node, Reply};
-use crate::protocol::{Ballot, Electorate, NodeSet, Quorum, Rivals, Round, Seen, Standing, Verdict};
+use crate::protocol::{
+    Ballot, Counter, Electorate, Fence, Fencing, Listening, NodeSet, Quorum, Rivals, Round, Seen, Standing, Verdict,
+};
 
 /// Whose votes count in a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub(super) struct Heard {
     held: Vec<(usize, Option<Instant>)>,
     /// For whom nodes refused.
     rivals: Rivals,
+    /// How the lock gets its fencing token, if it gets one.
+    pub(super) fence: Option<Fence>,
     /// Whether a node that granted the lock said that another process waits for it.
     pub(super) is_wanted: bool,
     /// See [`Lost::was_cut_short`].
@@ -44,6 +48,7 @@ impl Heard {
             failures: NodeFailures::default(),
             held: Vec::new(),
             rivals: Rivals::default(),
+            fence: None,
             is_wanted: false,
             was_cut_short: false,
             misconfigured: None,
@@ -54,11 +59,13 @@ impl Heard {
     pub(super) fn note(&mut self, node: usize, label: &str, reply: Reply) {
         let ballot = match reply {
             Reply::Done => Ballot::Granted,
-            Reply::DoneAndWanted => {
-                self.is_wanted = true;
+            Reply::Granted { counter, is_wanted } => {
+                self.is_wanted |= is_wanted;
+                self.merge(node, counter);
                 Ballot::Granted
             }
-            Reply::NotOurs { owner, remaining } => {
+            Reply::NotOurs { owner, remaining, counter } => {
+                self.merge(node, counter);
                 if let Some(owner) = owner {
                     self.rivals.note(&owner);
                 }
@@ -75,6 +82,17 @@ impl Heard {
         self.round.record(node, ballot);
     }
 
+    fn merge(&mut self, node: usize, counter: Option<Counter>) {
+        if let (Some(fence), Some(counter)) = (&mut self.fence, counter) {
+            fence.merge(node, counter);
+        }
+    }
+
+    /// How a round that was won gets its fencing token; `None` if it gets none.
+    pub(super) fn fencing(&self, listening: Listening) -> Option<Fencing> {
+        self.fence.as_ref().map(|fence| fence.decide(self.round.granted(), listening))
+    }
+
     /// What to do with what was heard.
     pub(super) fn next(&mut self, voters: Voters, nodes: &[Arc<dyn Node>], in_flight: &[InFlight]) -> Next {
         let verdict = self.round.verdict();
@@ -84,6 +102,7 @@ impl Heard {
         match self.round.verdict() {
             Some(verdict) if in_flight.is_empty() => Next::Decide(verdict),
             Some(verdict) if is_unsettled => Next::DecideSoon(verdict),
+            Some(Verdict::Won) if self.fencing(Listening::GoesOn) == Some(Fencing::Listen) => Next::Listen,
             // Nobody is slowed by listening on, and the error can say how many nodes answered.
             None | Some(Verdict::Unreachable) => Next::Listen,
             Some(verdict) => Next::Decide(verdict),
@@ -169,12 +188,13 @@ impl Heard {
     }
 
     pub(super) fn into_lost(self, verdict: Verdict) -> Lost {
-        let Self { round, failures, held, was_cut_short, misconfigured, .. } = self;
+        let Self { round, failures, held, fence, was_cut_short, misconfigured, .. } = self;
+        let counter = fence.map_or(0, |fence| fence.seen());
         let given_back = round.granted().iter().map(|node| (node, Seen::GivenBack));
         let silent = round.failed().iter().map(|node| (node, Seen::Unknown));
         let held = held.into_iter().map(|(node, expires)| (node, Seen::Held(expires)));
         let seen = given_back.chain(silent).chain(held).collect();
-        Lost { verdict, granted: round.granted().len(), failures, was_cut_short, seen, misconfigured }
+        Lost { verdict, granted: round.granted().len(), failures, was_cut_short, seen, counter, misconfigured }
     }
 }
 

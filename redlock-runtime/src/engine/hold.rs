@@ -5,16 +5,19 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use tokio::time::sleep;
+
 use super::heard::{Heard, Voters};
 use super::repair::Repairs;
 use super::settlement::{Cut, Owner, Settlement};
 use super::{Engine, InFlight, Lost, Plan, cut_short, poll_each, poll_in_background};
 use crate::background::background;
+use crate::clock;
 use crate::entropy::fresh_owner;
-use crate::node::{Action, Command, Delivery, Reply};
-use tokio::time::sleep;
-
-use crate::protocol::{Approach, Fate, Ledger, NodeSet, Verdict, patience};
+use crate::node::{Action, Command, Delivery, FenceCounter, Reply};
+use crate::protocol::{
+    Approach, Ballot, Doubt, Fate, Fence, Fencing, Ledger, Listening, NodeSet, Proposal, Verdict, patience,
+};
 
 /// One owner of one key on all nodes, from before its first command until the last node has confirmed its release.
 ///
@@ -95,15 +98,74 @@ impl Hold {
         self.keep_until = Some(moment);
     }
 
-    /// Asks the nodes for the lock.
-    pub(super) async fn ask(&mut self, ttl: Duration, until: Option<Instant>, plan: Plan) -> (Verdict, Heard) {
-        let Plan { approach, is_watched, contention } = plan;
-        let command = Command::acquire(Action::Acquire { ttl, is_watched }, &self.key, &self.owner, contention);
+    /// Asks the nodes for the lock, and for its fencing token (zero if it gets none).
+    pub(super) async fn ask(&mut self, ttl: Duration, until: Option<Instant>, plan: Plan) -> (Verdict, u64, Heard) {
+        let fence = plan.fencing.as_ref().map(|fenced| {
+            let proposal = Proposal::new(clock::since_1970(), fenced.seen, self.engine.quorum(), fenced.doubt);
+            (FenceCounter { key: Arc::clone(&fenced.key), proposal }, fenced.doubt)
+        });
+        let counter = fence.as_ref().map(|(counter, _)| counter.clone());
+        let (verdict, mut heard) = self.ask_for_grants(ttl, until, plan, fence).await;
+        let (verdict, token) = match (verdict, heard.fencing(Listening::IsOver)) {
+            (Verdict::Won, Some(Fencing::Agreed(token))) => (verdict, token),
+            (Verdict::Won, Some(Fencing::Commit(token))) => {
+                let verdict = self.commit(token, counter, heard.round.granted(), until).await;
+                (verdict, token)
+            }
+            (Verdict::Won, Some(Fencing::Listen | Fencing::Refused)) => {
+                heard
+                    .failures
+                    .push("a majority of the nodes", "too few remember the fencing tokens that were given before");
+                (Verdict::Unreachable, 0)
+            }
+            (verdict, _) => (verdict, 0),
+        };
+        (verdict, token, heard)
+    }
+
+    /// Has the nodes that granted the lock raise its fencing counter to the token. It counts when a majority has.
+    async fn commit(
+        &mut self,
+        token: u64,
+        counter: Option<FenceCounter>,
+        granted: NodeSet,
+        until: Option<Instant>,
+    ) -> Verdict {
+        let command = Command::acquire(Action::Commit { token }, &self.key, &self.owner, None, counter);
+        let mut in_flight: Vec<_> = granted.iter().map(|node| self.engine.ask(node, &command)).collect();
+        let mut heard = Heard::nothing(self.engine.quorum());
+        for node in NodeSet::first(self.engine.quorum().nodes()).without(granted).iter() {
+            heard.round.record(node, Ballot::Failed);
+        }
+        let patience = self.engine.node_timeout();
+        let verdict = self.engine.hear_on(&mut heard, Voters::All, &mut in_flight, patience, until, |_, _| {}).await;
+        poll_in_background(in_flight);
+        match verdict {
+            Verdict::Won => Verdict::Won,
+            // Somebody else's attempt came between: the next one is told a greater counter.
+            Verdict::Refused | Verdict::Split | Verdict::Unreachable => Verdict::Split,
+        }
+    }
+
+    async fn ask_for_grants(
+        &mut self,
+        ttl: Duration,
+        until: Option<Instant>,
+        plan: Plan,
+        fence: Option<(FenceCounter, Doubt)>,
+    ) -> (Verdict, Heard) {
+        let Plan { approach, is_watched, contention, .. } = plan;
+        let mut heard = Heard::nothing(self.engine.quorum());
+        let counter = fence.map(|(counter, doubt)| {
+            heard.fence = Some(Fence::propose(self.engine.quorum(), counter.proposal, doubt));
+            counter
+        });
+        let action = Action::Acquire { ttl, is_watched };
+        let command = Command::acquire(action, &self.key, &self.owner, contention, counter);
         self.acquire = Some(Arc::clone(&command));
         self.is_open = true;
         let engine = Arc::clone(&self.engine);
         let patience = patience(engine.node_timeout(), ttl);
-        let mut heard = Heard::nothing(engine.quorum());
         let first = match approach {
             Approach::OneFirst => engine.first_for(&self.key),
             Approach::AllAtOnce => None,
@@ -253,7 +315,7 @@ impl Drop for Hold {
 /// What a reply to an acquire says about the key.
 pub(super) fn fate(reply: &Reply) -> Fate {
     match reply {
-        Reply::Done | Reply::DoneAndWanted => Fate::Set,
+        Reply::Done | Reply::Granted { .. } => Fate::Set,
         Reply::NotOurs { .. } | Reply::Missing => Fate::NotSet,
         Reply::Failed(failure) => match failure.delivery {
             Delivery::NotSent => Fate::NotSet,

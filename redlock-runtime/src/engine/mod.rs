@@ -27,7 +27,7 @@ use crate::background::background;
 use crate::clock;
 use crate::error::NodeFailures;
 use crate::node::{Action, Changes, Command, Contention, Known, Listener, Node, PendingReply, Reply};
-use crate::protocol::{Approach, Ballot, LEAD, NodeSet, Quorum, Seen, Verdict, patience, valid_until};
+use crate::protocol::{Approach, Ballot, Doubt, LEAD, NodeSet, Quorum, Seen, Verdict, patience, valid_until};
 
 /// The configured nodes.
 pub(crate) struct Engine {
@@ -64,11 +64,26 @@ pub(crate) struct Plan {
     pub(crate) is_watched: bool,
     /// Where those who wait for the key are noted, if the caller is one of them.
     pub(crate) contention: Option<Contention>,
+    /// How the lock gets its fencing token, if it gets one.
+    pub(crate) fencing: Option<Fenced>,
+}
+
+/// How a lock gets its fencing token.
+#[derive(Clone, Debug)]
+pub(crate) struct Fenced {
+    /// The key of the counter, the same on every node.
+    pub(crate) key: Arc<str>,
+    /// The greatest counter that earlier attempts of the same waiter heard of; zero if none did.
+    pub(crate) seen: u64,
+    /// What to do if too few nodes have evidence of earlier tokens.
+    pub(crate) doubt: Doubt,
 }
 
 impl Plan {
     /// One attempt of somebody who does not wait.
-    pub(crate) const ONCE: Self = Self { approach: Approach::AllAtOnce, is_watched: false, contention: None };
+    pub(crate) fn once(fencing: Option<Fenced>) -> Self {
+        Self { approach: Approach::AllAtOnce, is_watched: false, contention: None, fencing }
+    }
 }
 
 /// A round that was not won.
@@ -84,6 +99,8 @@ pub(crate) struct Lost {
     pub(crate) was_cut_short: bool,
     /// What was learnt about the nodes that were asked.
     pub(crate) seen: Vec<(usize, Seen)>,
+    /// The greatest fencing counter that was heard of; zero if none was.
+    pub(crate) counter: u64,
     /// What is wrong with the nodes as they were configured, if something is.
     pub(crate) misconfigured: Option<String>,
 }
@@ -140,12 +157,12 @@ impl Engine {
         let began = clock::now();
         // From here on the hold answers for whatever the nodes do: it exists before the first command.
         let mut hold = Hold::new(Arc::clone(self), key);
-        let (verdict, heard) = hold.ask(ttl, until, plan).await;
+        let (verdict, fencing_token, heard) = hold.ask(ttl, until, plan).await;
         let valid_until = valid_until(began, ttl);
         // A grant that arrives with no validity left is not a grant.
         if verdict == Verdict::Won && heard.misconfigured.is_none() && clock::now() + LEAD < valid_until {
             hold.see_late_connections_through();
-            return Ok(Won { hold, began, valid_until, fencing_token: 0, is_wanted: heard.is_wanted });
+            return Ok(Won { hold, began, valid_until, fencing_token, is_wanted: heard.is_wanted });
         }
         hold.give_back(until).await;
         let verdict = match verdict {

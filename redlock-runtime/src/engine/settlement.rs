@@ -330,7 +330,7 @@ fn connection_of(reply: &Reply) -> Option<ConnectionId> {
             Delivery::Unknown(connection) => connection,
             Delivery::NotSent | Delivery::Answered => None,
         },
-        Reply::Done | Reply::DoneAndWanted | Reply::NotOurs { .. } | Reply::Missing => None,
+        Reply::Done | Reply::Granted { .. } | Reply::NotOurs { .. } | Reply::Missing => None,
     }
 }
 

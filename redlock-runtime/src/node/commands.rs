@@ -6,10 +6,12 @@ use std::time::Duration;
 use redis::{Cmd, Pipeline, Value};
 
 use super::counting::{LEASE, LISTED, Number, OTHERS};
-use super::{Action, Command, ConnectionId, Contention};
+use super::{Action, Command, ConnectionId, FenceCounter};
 use crate::keys::CounterKeys;
+use crate::protocol::{Counter, RETENTION};
 
 static ACQUIRE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/acquire.lua")));
+static COMMIT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/commit.lua")));
 static EXTEND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/extend.lua")));
 static RELEASE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/release.lua")));
 
@@ -34,6 +36,7 @@ impl Script {
     fn of(action: Action) -> &'static Self {
         match action {
             Action::Acquire { .. } => &ACQUIRE,
+            Action::Commit { .. } => &COMMIT,
             Action::Extend { .. } => &EXTEND,
             Action::Release { .. } => &RELEASE,
         }
@@ -48,7 +51,7 @@ pub(super) fn handshake() -> Pipeline {
     handshake.cmd("INFO").arg("server");
     handshake.cmd("INFO").arg("replication");
     handshake.cmd("CLIENT").arg("TRACKING").arg("ON").arg("OPTIN");
-    for script in [&ACQUIRE, &EXTEND, &RELEASE] {
+    for script in [&ACQUIRE, &COMMIT, &EXTEND, &RELEASE] {
         handshake.cmd("SCRIPT").arg("LOAD").arg(script.code);
     }
     handshake
@@ -91,15 +94,23 @@ pub(super) fn ping() -> Cmd {
     ping
 }
 
-/// Carries a command out with a script that the server knows. A release is published if the server does not report
-/// changes by itself.
-pub(super) fn evaluate_known(command: &Command, reports_changes: bool) -> Cmd {
-    evaluate("EVALSHA", &Script::of(command.action).hash, command, reports_changes)
+/// What a command depends on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Server {
+    /// Whether it reports changes by itself; else a release is published.
+    pub(super) reports_changes: bool,
+    /// How long it has been running.
+    pub(super) age: Duration,
+}
+
+/// Carries a command out with a script that the server knows.
+pub(super) fn evaluate_known(command: &Command, server: Server) -> Cmd {
+    evaluate("EVALSHA", &Script::of(command.action).hash, command, server)
 }
 
 /// Carries a command out with its whole script, which the server knows from then on.
-pub(super) fn evaluate_unknown(command: &Command, reports_changes: bool) -> Cmd {
-    evaluate("EVAL", Script::of(command.action).code, command, reports_changes)
+pub(super) fn evaluate_unknown(command: &Command, server: Server) -> Cmd {
+    evaluate("EVAL", Script::of(command.action).code, command, server)
 }
 
 /// What stands before a key in the name of the channel on which its releases are published.
@@ -129,22 +140,44 @@ pub(super) fn watched(command: Cmd) -> Pipeline {
     watched
 }
 
-fn evaluate(verb: &str, script: &str, command: &Command, reports_changes: bool) -> Cmd {
-    const ROOM_FOR_THE_SCRIPT_AND_A_USUAL_NAME: usize = 256;
-    let time = match command.action {
-        Action::Acquire { ttl, .. } | Action::Extend { ttl } => ttl,
-        Action::Release { keep, .. } => keep,
-    };
-    let mut cmd = Cmd::with_capacity(6, ROOM_FOR_THE_SCRIPT_AND_A_USUAL_NAME);
-    cmd.arg(verb).arg(script);
-    match &command.contention {
-        None => cmd.arg(1).arg(&*command.key).arg(&*command.owner).arg(whole_milliseconds(time)),
-        Some(Contention { key, process }) => {
-            cmd.arg(2).arg(&*command.key).arg(&**key).arg(&*command.owner).arg(whole_milliseconds(time)).arg(&**process)
+fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd {
+    const ROOM_FOR_THE_SCRIPT_AND_USUAL_NAMES: usize = 320;
+    let Command { key, owner, contention, fence, .. } = command;
+    let mut cmd = Cmd::with_capacity(12, ROOM_FOR_THE_SCRIPT_AND_USUAL_NAMES);
+    cmd.arg(verb).arg(script).arg(1 + usize::from(fence.is_some()) + usize::from(contention.is_some())).arg(&**key);
+    if let Some(fence) = fence {
+        cmd.arg(&*fence.key);
+    }
+    if let Some(contention) = contention {
+        cmd.arg(&*contention.key);
+    }
+    cmd.arg(&**owner);
+    let retention = whole_milliseconds(RETENTION);
+    match command.action {
+        Action::Acquire { ttl, .. } => {
+            cmd.arg(whole_milliseconds(ttl));
+            if let Some(FenceCounter { proposal, .. }) = fence {
+                let first = Counter::read(None, server.age, RETENTION).grant(*proposal).number();
+                cmd.arg(proposal.least()).arg(first.map_or_else(String::new, |first| first.to_string())).arg(retention);
+            } else if contention.is_some() {
+                cmd.arg("").arg("").arg("");
+            }
+            if let Some(contention) = contention {
+                cmd.arg(&*contention.process);
+            }
         }
-    };
-    if matches!(command.action, Action::Release { .. }) && !reports_changes {
-        cmd.arg(format!("{RELEASED}{}", command.key));
+        Action::Commit { token } => {
+            cmd.arg(token).arg(retention);
+        }
+        Action::Extend { ttl } => {
+            cmd.arg(whole_milliseconds(ttl));
+        }
+        Action::Release { keep, .. } => {
+            cmd.arg(whole_milliseconds(keep));
+            if !server.reports_changes {
+                cmd.arg(format!("{RELEASED}{key}"));
+            }
+        }
     }
     cmd
 }

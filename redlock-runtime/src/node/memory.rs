@@ -11,7 +11,7 @@ use super::counting::{Answer, Counted, Counting, LEASE, Number, Settled};
 use super::{Action, Changes, Command, Contention, Delivery, Failure, Known, Node, PendingReply, Reply};
 use crate::clock;
 use crate::keys::{CounterKeys, Keys};
-use crate::protocol::{Papers, RELEASED, Role};
+use crate::protocol::{Ballot, Counter, Holder, Papers, RELEASED, RETENTION, Role, confirmation};
 
 /// A node that keeps its keys in this process and behaves like a Redis node.
 #[derive(Debug)]
@@ -49,12 +49,14 @@ struct State {
     watched: HashMap<Arc<str>, Vec<Changes>>,
     /// The processes that wait for a key, and until when each is believed to.
     waiting: HashMap<Arc<str>, HashMap<Arc<str>, Instant>>,
+    /// The fencing counters.
+    fences: HashMap<Arc<str>, u64>,
     /// Who waits for what.
-    counters: HashMap<String, Counter>,
+    counters: HashMap<String, Waiters>,
 }
 
 /// How many waiters each process has under one name, and until when it answers for them.
-type Counter = HashMap<Arc<str>, (usize, Instant)>;
+type Waiters = HashMap<Arc<str>, (usize, Instant)>;
 
 /// How a node is.
 #[derive(Clone, Debug, Default)]
@@ -105,6 +107,7 @@ impl State {
         self.entries.clear();
         self.counters.clear();
         self.waiting.clear();
+        self.fences.clear();
     }
 }
 
@@ -218,7 +221,20 @@ impl Server {
                 entries.insert(Arc::clone(&command.key), entry);
                 state.tell(&command.key);
                 let is_wanted = command.contention.as_ref().is_some_and(|contention| state.is_wanted(contention, now));
-                if is_wanted { Reply::DoneAndWanted } else { Reply::Done }
+                let counter = command.fence.as_ref().map(|fence| {
+                    let granted = state.fence(&fence.key, now).grant(fence.proposal);
+                    state.fences.extend(granted.number().map(|counter| (Arc::clone(&fence.key), counter)));
+                    granted
+                });
+                Reply::Granted { counter, is_wanted }
+            }
+            (Action::Commit { token }, held) => {
+                let is_ours = held.is_some_and(|entry| entry.owner == command.owner);
+                let Some(fence) = command.fence.as_ref().filter(|_| is_ours) else { return Reply::NOT_OURS };
+                let committed = state.fence(&fence.key, now).commit(Holder::Asker, token);
+                let stored = committed.and_then(Counter::number);
+                state.fences.extend(stored.map(|counter| (Arc::clone(&fence.key), counter)));
+                if confirmation(token, committed) == Ballot::Granted { Reply::Done } else { Reply::NOT_OURS }
             }
             (Action::Extend { ttl }, Some(entry)) if entry.owner == command.owner => {
                 entry.expires = entry.expires.max(now + ttl);
@@ -246,7 +262,8 @@ impl Server {
                 if let (Action::Acquire { is_watched: true, .. }, Some(changes)) = (command.action, changes) {
                     state.watched.entry(Arc::clone(&command.key)).or_default().push(changes);
                 }
-                Reply::NotOurs { owner, remaining }
+                let counter = command.fence.as_ref().map(|fence| state.fence(&fence.key, now));
+                Reply::NotOurs { owner, remaining, counter }
             }
         }
     }
@@ -263,6 +280,16 @@ impl State {
     #[cfg(feature = "testing")]
     fn tell_all(&mut self) {
         self.watched.drain().flat_map(|(_, watching)| watching).for_each(|changes| changes.any());
+    }
+
+    /// How long it has been running.
+    fn age(&self, now: Instant) -> Duration {
+        self.restarted.map_or(Duration::MAX, |moment| now.saturating_duration_since(moment))
+    }
+
+    /// A lock's fencing counter. It does not expire: that a Redis server forgets one spares memory, and nothing else.
+    fn fence(&self, key: &str, now: Instant) -> Counter {
+        Counter::read(self.fences.get(key).copied(), self.age(now), RETENTION)
     }
 
     /// Whether another process waits.
@@ -299,7 +326,7 @@ impl Node for MemoryNode {
         if matches!(state.condition, Condition::Down) {
             return Known::Unreachable;
         }
-        let age = state.restarted.map_or(Duration::MAX, |moment| now.saturating_duration_since(moment));
+        let age = state.age(now);
         // A name stands for one server, and no name for one that nobody else has.
         let run_id = Arc::from(format!("{:p}", Arc::as_ptr(&self.server)));
         Known::Papers(Arc::new(Papers::new(now, age, self.longest_ttl, run_id, Role::Master)))
@@ -343,7 +370,7 @@ impl Counting for MemoryNode {
     fn count(&self, keys: &Keys, patience: Duration) -> Answer<Vec<Counted>> {
         let prefix = Arc::clone(&keys.waiting_prefix);
         self.server.answer(patience, move |state, now| {
-            let counted = |(name, counter): (&String, &mut Counter)| {
+            let counted = |(name, counter): (&String, &mut Waiters)| {
                 let stats_name = name.strip_prefix(&*prefix)?.to_owned();
                 Some(Counted { stats_name, waiting: total(counter, now) })
             };
@@ -353,7 +380,7 @@ impl Counting for MemoryNode {
 }
 
 /// Those whose lease is over are taken away.
-fn total(counter: &mut Counter, now: Instant) -> i64 {
+fn total(counter: &mut Waiters, now: Instant) -> i64 {
     counter.retain(|_, (_, lease_ends)| *lease_ends > now);
     counter.values().map(|(waiting, _)| i64::try_from(*waiting).unwrap_or(i64::MAX)).sum()
 }

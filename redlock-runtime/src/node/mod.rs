@@ -22,7 +22,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use self::counting::Counting;
-use crate::protocol::Papers;
+use crate::protocol::{Counter, Papers, Proposal};
 
 /// One independent master that votes on who holds a lock.
 pub(crate) trait Node: Counting + Debug + Send + Sync {
@@ -196,8 +196,19 @@ pub(crate) struct Command {
     pub(crate) owner: Arc<str>,
     /// Where those who wait for the key are noted, if this acquire comes from one of them.
     pub(crate) contention: Option<Contention>,
+    /// What happens to the lock's fencing counter, if anything does.
+    pub(crate) fence: Option<FenceCounter>,
     /// Set when nobody wants the command any more: a node that has not sent it yet then does not.
     recalled: AtomicBool,
+}
+
+/// The fencing counter of a lock, and what an acquire proposes for it.
+#[derive(Clone, Debug)]
+pub(crate) struct FenceCounter {
+    /// A key of ours beside the lock's, in its cluster slot.
+    pub(crate) key: Arc<str>,
+    /// What the counter is raised to at least.
+    pub(crate) proposal: Proposal,
 }
 
 /// Where the processes are noted that wait for a key.
@@ -211,19 +222,20 @@ pub(crate) struct Contention {
 
 impl Command {
     pub(crate) fn new(action: Action, key: &Arc<str>, owner: &Arc<str>) -> Arc<Self> {
-        Self::acquire(action, key, owner, None)
+        Self::acquire(action, key, owner, None, None)
     }
 
-    /// An acquire by one of those who wait for the key: refused, it notes its process there; granted, it tells whether
-    /// another process waits.
+    /// An acquire, or the commit behind it, with what else it does. By one of those who wait for the key: refused, it notes
+    /// its process there; granted, it tells whether another process waits.
     pub(crate) fn acquire(
         action: Action,
         key: &Arc<str>,
         owner: &Arc<str>,
         contention: Option<Contention>,
+        fence: Option<FenceCounter>,
     ) -> Arc<Self> {
         let (key, owner) = (Arc::clone(key), Arc::clone(owner));
-        Arc::new(Self { action, key, owner, contention, recalled: AtomicBool::new(false) })
+        Arc::new(Self { action, key, owner, contention, fence, recalled: AtomicBool::new(false) })
     }
 
     pub(crate) fn recall(&self) {
@@ -244,6 +256,11 @@ pub(crate) enum Action {
         ttl: Duration,
         /// Whether the next change of the key is to be reported if this is refused.
         is_watched: bool,
+    },
+    /// Raise the lock's fencing counter to this token, if the key has the owner's value.
+    Commit {
+        /// The token.
+        token: u64,
     },
     /// Let the key live for the TTL from now, if it has the owner's value.
     Extend {
@@ -274,8 +291,13 @@ pub(crate) struct ConnectionId {
 pub(crate) enum Reply {
     /// It was done.
     Done,
-    /// The lock was granted, and another process waits for it.
-    DoneAndWanted,
+    /// The lock was granted.
+    Granted {
+        /// Its fencing counter, if that was asked for.
+        counter: Option<Counter>,
+        /// Whether another process waits for it.
+        is_wanted: bool,
+    },
     /// It was not extended: there is no such key.
     Missing,
     /// It was not done: the key has another value, or none.
@@ -284,6 +306,8 @@ pub(crate) enum Reply {
         owner: Option<Arc<str>>,
         /// How long the other owner's key lives, if the node said so.
         remaining: Option<Duration>,
+        /// The lock's fencing counter, if that was asked for.
+        counter: Option<Counter>,
     },
     /// No vote.
     Failed(Failure),
@@ -311,7 +335,7 @@ pub(crate) enum Delivery {
 
 impl Reply {
     /// Not done, and nothing more is known.
-    pub(crate) const NOT_OURS: Self = Self::NotOurs { owner: None, remaining: None };
+    pub(crate) const NOT_OURS: Self = Self::NotOurs { owner: None, remaining: None, counter: None };
 
     pub(crate) fn not_sent(reason: impl Into<Arc<str>>) -> Self {
         Self::Failed(Failure { reason: reason.into(), delivery: Delivery::NotSent })

@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use redis::{Cmd, RedisError, ServerErrorKind, Value};
 
-use super::commands;
+use super::commands::{self, Server};
 use super::connection::{Dial, Links, Live, Now};
+use crate::clock;
+use crate::protocol::{Ballot, Counter, RETENTION, confirmation};
+
 use super::{Action, Carrier, Changes, Command, Delivery, Failure, Known, Node, PendingReply, Reply};
 
 /// One Redis master.
@@ -83,14 +86,14 @@ async fn send(mut live: Live, command: &Command) -> Reply {
             return Reply::not_sent("nobody waits for it any more");
         }
     }
-    let reports_changes = live.reports_changes;
-    let mut answer = answer(&mut live, commands::evaluate_known(command, reports_changes), is_watched).await;
+    let server = Server { reports_changes: live.reports_changes, age: live.papers.age(clock::now()) };
+    let mut answer = answer(&mut live, commands::evaluate_known(command, server), is_watched).await;
     if answer.as_ref().is_err_and(is_unknown_script) {
         // This is the reload and the retry in one round trip.
-        answer = self::answer(&mut live, commands::evaluate_unknown(command, reports_changes), is_watched).await;
+        answer = self::answer(&mut live, commands::evaluate_unknown(command, server), is_watched).await;
     }
     match answer {
-        Ok(value) => vote(&value),
+        Ok(value) => vote(command, &value, server.age),
         // Whatever this key holds, no lock of ours does.
         Err(error) if error.code() == Some("WRONGTYPE") && !is_acquire(command) => Reply::NOT_OURS,
         Err(error) => {
@@ -122,20 +125,34 @@ fn is_unknown_script(error: &RedisError) -> bool {
     error.kind() == redis::ErrorKind::Server(ServerErrorKind::NoScript)
 }
 
-fn vote(value: &Value) -> Reply {
-    match value {
-        Value::Int(1) => Reply::Done,
-        Value::Int(2) => Reply::DoneAndWanted,
-        Value::Int(0) => Reply::NOT_OURS,
-        Value::Int(-1) => Reply::Missing,
-        Value::Array(holder) => match holder.as_slice() {
-            [owner, Value::Int(milliseconds)] => Reply::NotOurs {
+fn vote(command: &Command, value: &Value, age: Duration) -> Reply {
+    let counter = |stored| command.fence.as_ref().map(|_| Counter::read(stored, age, RETENTION));
+    match (command.action, value) {
+        (Action::Acquire { .. }, Value::Int(granted @ (1.. | ..=-1))) => {
+            // A counter is never that small.
+            let stored = Some(granted.unsigned_abs()).filter(|counter| *counter > 1);
+            Reply::Granted { counter: counter(stored), is_wanted: *granted < 0 }
+        }
+        (Action::Acquire { .. }, Value::Array(holder)) => match holder.as_slice() {
+            [owner, Value::Int(milliseconds), stored] => Reply::NotOurs {
                 owner: text(owner),
                 // Negative for a key without an expiry, and for one that ended meanwhile.
                 remaining: u64::try_from(*milliseconds).ok().map(Duration::from_millis),
+                counter: counter(text(stored).and_then(|stored| stored.parse().ok())),
             },
             _ => unexpected(value),
         },
+        (Action::Commit { token }, Value::Int(_) | Value::Nil) => {
+            let stored = if let Value::Int(stored) = value { u64::try_from(*stored).ok() } else { None };
+            if confirmation(token, stored.map(Counter::Known)) == Ballot::Granted {
+                Reply::Done
+            } else {
+                Reply::NOT_OURS
+            }
+        }
+        (Action::Extend { .. } | Action::Release { .. }, Value::Int(1)) => Reply::Done,
+        (Action::Extend { .. } | Action::Release { .. }, Value::Int(0)) => Reply::NOT_OURS,
+        (Action::Extend { .. }, Value::Int(-1)) => Reply::Missing,
         _ => unexpected(value),
     }
 }
@@ -158,8 +175,23 @@ mod tests {
 
     #[test]
     fn an_answer_of_the_wrong_type_is_no_vote() {
-        for value in [Value::Nil, Value::Okay, Value::Int(7), Value::Array(vec![Value::Int(1)])] {
-            assert!(matches!(vote(&value), Reply::Failed(_)), "{value:?}");
+        let (key, owner) = ("key".into(), "owner".into());
+        let ttl = Duration::from_secs(1);
+        let actions = [
+            Action::Acquire { ttl, is_watched: false },
+            Action::Commit { token: 5 },
+            Action::Extend { ttl },
+            Action::Release { keep: Duration::ZERO, behind: None },
+        ];
+        for action in actions {
+            let command = Command::new(action, &key, &owner);
+            for value in
+                [Value::Okay, Value::Boolean(true), Value::Array(vec![Value::Int(1)]), Value::SimpleString("1".into())]
+            {
+                assert!(matches!(vote(&command, &value, Duration::MAX), Reply::Failed(_)), "{action:?}: {value:?}");
+            }
         }
+        let release = Command::new(actions[3], &key, &owner);
+        assert!(matches!(vote(&release, &Value::Int(7), Duration::MAX), Reply::Failed(_)));
     }
 }

@@ -57,6 +57,8 @@ pub struct Papers {
     grown_at: Instant,
     /// From this moment on it is so old that younger ones abstain.
     old_at: Instant,
+    /// When it told how long it had been running, and how long that was.
+    told: (Instant, Duration),
     /// Which process it is: a new one after each restart, the same at every address.
     run_id: Arc<str>,
     /// Whether it takes writes of its own.
@@ -101,7 +103,15 @@ impl Papers {
     pub fn new(now: Instant, uptime: Duration, longest_ttl: Duration, run_id: Arc<str>, role: Role) -> Self {
         let votes_from = longest_ttl + UPTIME_ERROR;
         let reaches = |age: Duration| now + age.saturating_sub(uptime);
-        Self { grown_at: reaches(votes_from), old_at: reaches(votes_from + longest_ttl / HEAD_START), run_id, role }
+        let old_at = reaches(votes_from + longest_ttl / HEAD_START);
+        Self { grown_at: reaches(votes_from), old_at, told: (now, uptime), run_id, role }
+    }
+
+    /// How long it has been running.
+    #[must_use]
+    pub fn age(&self, now: Instant) -> Duration {
+        let (told_at, uptime) = self.told;
+        uptime.saturating_add(now.saturating_duration_since(told_at))
     }
 
     /// How long until the node is older than the longest TTL; zero if it is.

@@ -6,6 +6,7 @@
 mod backoff;
 mod beliefs;
 mod electorate;
+mod fence;
 mod ledger;
 mod nodes;
 mod quorum;
@@ -17,6 +18,7 @@ mod validity;
 pub use backoff::Backoff;
 pub use beliefs::{Approach, Beliefs, Seen, Step};
 pub use electorate::{Electorate, Papers, Role, Standing};
+pub use fence::{Counter, Doubt, Fence, Fencing, Holder, Listening, Proposal, RETENTION, confirmation, is_refresh_due};
 pub use ledger::{Fate, Ledger};
 pub use nodes::NodeSet;
 pub use quorum::Quorum;

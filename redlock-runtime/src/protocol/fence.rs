@@ -1,0 +1,402 @@
+use std::time::Duration;
+
+use super::{Ballot, NodeSet, Quorum};
+
+/// The fencing token of one attempt to acquire: what was proposed, what the nodes answered, and what follows.
+///
+/// Every acquisition carries a token greater than that of every earlier one of that lock. Each node has a *counter* for the
+/// lock. An acquire that the node grants raises it, in the same script, to one more than it was or to what was proposed,
+/// whichever is greater, and answers it ([`Counter::grant`]). If a majority answers the same number, that is the token.
+/// Else the greatest one is *committed*: the nodes are asked to raise their counter to it **if the key is still the
+/// asker's** ([`Counter::commit`]), and it is the token once a majority has confirmed ([`confirmation`]) and the attempt is
+/// still valid.
+///
+/// # Why tokens grow
+///
+/// Let *Q* be the majority that agreed on, or confirmed, the token *t* of an acquisition. On each of its nodes the counter
+/// was *t* while the key was this owner's. Two acquisitions share a node of their *Q*, and there one had the key first. Its
+/// token was in the counter before the other was granted, so what the other was answered is greater, and so is the
+/// other's token: a confirmation counts only if the counter is *equal* to the token then. This needs no clock. Nor does it
+/// need two owners to be kept apart: keys may expire at any moment. It does need the comparison of the owner, because a
+/// commit that arrives when the key is another's would put a smaller token first on that node.
+///
+/// A counter that is greater than any token does no harm: rounds that were lost, and commits that were not confirmed, raise
+/// it. One that is *smaller* than a token in whose *Q* the node was does, and that is what the rest is about.
+///
+/// # Counters that are not there
+///
+/// A counter expires when it was not used for the retention (24 hours at least), and a node that restarts empty has none.
+/// On a node that is older than the retention, a missing counter says that the node took part in no token for three
+/// quarters of it ([`is_refresh_due`]); what was given before is below what any clock proposes today. It is
+/// [`Counter::Unused`]: evidence. On a younger node it is [`Counter::Forgotten`], which says nothing. A grant there
+/// creates no counter: if that round is lost, what it leaves must not be taken for evidence by the next.
+///
+/// A token that is greater than the evidence of a majority is greater than every earlier token, because every earlier *Q*
+/// shares a node with that majority. So if those who granted forgot, those who refused are asked too: each node
+/// tells its counter with its refusal. A commit may create the counter on a node that forgot, because what it writes is
+/// greater than whatever the node knew. For that, nobody may have begun before the restart who is still under way when an
+/// attempt begins in which the node votes: its token might come to be where this one's evidence did not look. So the argument
+/// leans on the [`Electorate`](super::Electorate), and a node that abstains is sent no commit.
+///
+/// A key that renewal sets again on a node that lost it says nothing about tokens: it leaves the counter alone, and no
+/// commit of its owner may be on its way then. A hand-over from owner to owner is a grant like any other. An
+/// attempt that is repeated has a new owner, and is another attempt.
+///
+/// If less than a majority has evidence, only clocks are left: what they propose, and twice the skew that is allowed
+/// between them, is committed; or the attempt is given up ([`Doubt`]). That covers one restart within a retention; a node
+/// that was set up counts as restarted. With one node there is nobody else to ask: the node itself adds the skew.
+///
+/// # Numbers
+///
+/// Proposals are microseconds since 1970. A counter that is raised by one for each acquisition must not run ahead of the
+/// clocks, or what is proposed after it expired would be smaller. One lock is acquired more than once in a millisecond on a
+/// fast network, but not in a microsecond. Tokens stay below 2^53, where Lua's numbers are exact; proposals, below
+/// 2^53 − 2^50, which will do until the year 2219. A clock that is far ahead spends the time that is left to proposals, but
+/// then tokens still grow one by one.
+///
+/// This is the only place of the protocol that is told the time of day, because it is the only one where the promise itself
+/// allows for clocks: between machines that have nothing else in common.
+///
+/// # What is not covered
+///
+/// Counters that vanish without a restart: `FLUSHALL`, eviction, a failover that lost writes, a server's clock that jumps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fence {
+    /// What a majority is.
+    quorum: Quorum,
+    /// What the nodes were asked to raise their counters to.
+    proposal: Proposal,
+    /// What to do without evidence.
+    doubt: Doubt,
+    /// What each node told, granting or refusing.
+    told: Vec<Option<Counter>>,
+}
+
+/// What a node has under a lock's fencing key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[must_use = "the caller's token depends on it"]
+pub enum Counter {
+    /// This number; at least every token that the node took part in.
+    Known(u64),
+    /// None, and it was not used for long.
+    Unused,
+    /// None, and the node is too young to say whether it had one.
+    Forgotten,
+}
+
+/// Whose the lock's key is when a commit arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// The owner's who commits.
+    Asker,
+    /// Another's, or there is no key.
+    Other,
+}
+
+/// What an acquire proposes to the nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proposal {
+    /// The least number that the counter shall have.
+    least: u64,
+    /// What a counter begins with whose node may have forgotten a greater one; nothing if other nodes may remember.
+    alone: Option<u64>,
+}
+
+/// What to do if less than a majority has evidence of earlier tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// Rely on clocks that differ by less than this.
+    Clocks {
+        /// The greatest difference between the clocks of any two processes; far below the retention.
+        max_clock_skew: Duration,
+    },
+    /// Rather have no lock.
+    Refuse,
+}
+
+/// Whether nodes may still answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listening {
+    /// Some may.
+    GoesOn,
+    /// All have, or their time is over.
+    IsOver,
+}
+
+/// How an attempt that a majority granted gets its token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a lock without its token may let a late write pass"]
+pub enum Fencing {
+    /// It has it.
+    Agreed(u64),
+    /// Nodes that may vote have to be asked to commit this one; it counts when a majority has confirmed.
+    Commit(u64),
+    /// More answers are needed: less than a majority has evidence.
+    Listen,
+    /// There is none, and the lock has to be given back: less than a majority has evidence.
+    Refused,
+}
+
+/// The greatest number that Lua, and with it a script, tells apart from the next one, is below this.
+// Source: the precision of an IEEE 754 double, which Lua 5.1 has for numbers; https://www.lua.org/pil/2.3.html
+const TOO_GREAT: u64 = 1 << 53;
+
+/// No clock proposes more; what is above is left to counting one by one.
+const LATEST: u64 = TOO_GREAT - (1 << 50);
+
+/// How long a counter is kept that is not used.
+pub const RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Whether a counter's expiry has to be moved, when it would be gone in `remaining`.
+///
+/// To move it each time would cost more than all the rest of fencing, so it is moved when a quarter of the retention has
+/// passed.
+#[must_use]
+pub fn is_refresh_due(remaining: Duration, retention: Duration) -> bool {
+    remaining < retention / 4 * 3
+}
+
+/// The ballot that a node's answer to a commit is.
+///
+/// A counter that is greater than the token says that a grant of this node was not heard when the token was chosen, and an
+/// earlier token may be as great.
+#[must_use]
+pub fn confirmation(token: u64, answer: Option<Counter>) -> Ballot {
+    if answer == Some(Counter::Known(token)) { Ballot::Granted } else { Ballot::Refused }
+}
+
+impl Counter {
+    /// What is stored says, on a node that is at least this old.
+    pub fn read(stored: Option<u64>, age: Duration, retention: Duration) -> Self {
+        match stored {
+            Some(counter) => Self::Known(counter),
+            None if age >= retention => Self::Unused,
+            None => Self::Forgotten,
+        }
+    }
+
+    /// The counter after the node granted the lock, which is both what it stores and what it answers. If it is not known
+    /// then either, nothing is stored.
+    pub fn grant(self, proposal: Proposal) -> Self {
+        match self {
+            Self::Known(counter) => Self::Known(proposal.least.max(counter + 1)),
+            Self::Unused => Self::Known(proposal.least),
+            Self::Forgotten => proposal.alone.map_or(Self::Forgotten, Self::Known),
+        }
+    }
+
+    /// The counter after a commit, which is both what the node stores and what it answers; nothing changes, and `None` is
+    /// answered, if the key is not the asker's any more.
+    #[must_use]
+    pub fn commit(self, holder: Holder, token: u64) -> Option<Self> {
+        match (holder, self) {
+            (Holder::Other, _) => None,
+            (Holder::Asker, Self::Known(counter)) => Some(Self::Known(counter.max(token))),
+            (Holder::Asker, Self::Unused | Self::Forgotten) => Some(Self::Known(token)),
+        }
+    }
+
+    /// The number, if there is one.
+    #[must_use]
+    pub fn number(self) -> Option<u64> {
+        match self {
+            Self::Known(counter) => Some(counter),
+            Self::Unused | Self::Forgotten => None,
+        }
+    }
+}
+
+impl Proposal {
+    /// Proposes the time of day, as the time `since_1970`, or more than the counters that were `seen` by earlier attempts
+    /// of the same waiter (zero for none), so that a clock that is behind costs no second round.
+    #[must_use]
+    pub fn new(since_1970: Duration, seen: u64, quorum: Quorum, doubt: Doubt) -> Self {
+        let least = micros(since_1970).clamp(1, LATEST).max(seen + 1);
+        let alone = (quorum.nodes() == 1).then(|| doubt.beyond(least)).flatten();
+        Self { least, alone }
+    }
+
+    /// The least number that the counter shall have.
+    #[must_use]
+    pub fn least(self) -> u64 {
+        self.least
+    }
+}
+
+impl Doubt {
+    /// A number that is greater than any earlier token, if clocks can be relied on; `candidate` is not below this
+    /// process's clock.
+    fn beyond(self, candidate: u64) -> Option<u64> {
+        match self {
+            Self::Clocks { max_clock_skew } => Some(candidate + micros(2 * max_clock_skew)),
+            Self::Refuse => None,
+        }
+    }
+}
+
+impl Fence {
+    /// The fence of an attempt that proposes this, of which nothing was heard yet.
+    #[must_use]
+    pub fn propose(quorum: Quorum, proposal: Proposal, doubt: Doubt) -> Self {
+        Self { quorum, proposal, doubt, told: vec![None; quorum.nodes()] }
+    }
+
+    /// Notes the counter that a node told with its grant or its refusal; its first answer stands.
+    pub fn merge(&mut self, node: usize, counter: Counter) {
+        self.told[node].get_or_insert(counter);
+    }
+
+    /// What follows from what was heard, once `voters`, a majority that may vote, granted the lock.
+    pub fn decide(&self, voters: NodeSet, listening: Listening) -> Fencing {
+        let granted = || voters.iter().filter_map(|node| self.told[node]?.number());
+        let greatest = granted().max();
+        let agreeing = granted().filter(|number| Some(*number) == greatest).count();
+        if let Some(token) = greatest
+            && agreeing >= self.quorum.needed()
+        {
+            return Fencing::Agreed(token);
+        }
+
+        let evident = self.told.iter().flatten().filter(|counter| **counter != Counter::Forgotten).count();
+        // Others' counters may be tokens of others.
+        let refused = NodeSet::first(self.quorum.nodes()).without(voters);
+        let above = refused.iter().filter_map(|node| Some(self.told[node]?.number()? + 1));
+        let candidate = granted().chain(above).fold(self.proposal.least, u64::max);
+        if evident >= self.quorum.needed() {
+            return Fencing::Commit(candidate);
+        }
+        match listening {
+            Listening::GoesOn => Fencing::Listen,
+            Listening::IsOver => self.doubt.beyond(candidate).map_or(Fencing::Refused, Fencing::Commit),
+        }
+    }
+
+    /// The greatest counter that was heard of, for the proposal of the next attempt of the same waiter; zero if none was.
+    #[must_use]
+    pub fn seen(&self) -> u64 {
+        self.told.iter().flatten().filter_map(|counter| counter.number()).max().unwrap_or_default()
+    }
+}
+
+/// More than all numbers there are is as good as the greatest one.
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX).min(LATEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Counter::{Forgotten, Known, Unused};
+    use super::*;
+
+    const CLOCKS: Doubt = Doubt::Clocks { max_clock_skew: Duration::from_micros(50) };
+
+    fn quorum(nodes: usize) -> Quorum {
+        Quorum::of(nodes).unwrap()
+    }
+
+    fn proposal(nodes: usize, doubt: Doubt) -> Proposal {
+        Proposal::new(Duration::from_micros(10), 0, quorum(nodes), doubt)
+    }
+
+    /// What follows when the first `voters` of the nodes granted, and the others refused.
+    fn check(told: &[Option<Counter>], voters: usize, listening: Listening, expect: Fencing) {
+        let (quorum, proposal) = (quorum(told.len()), proposal(told.len(), CLOCKS));
+        let mut fence = Fence::propose(quorum, proposal, CLOCKS);
+        for (node, counter) in told.iter().enumerate() {
+            if let Some(counter) = counter {
+                fence.merge(node, *counter);
+            }
+        }
+        assert_eq!(fence.decide(NodeSet::first(voters), listening), expect, "{told:?}");
+    }
+
+    #[test]
+    fn a_majority_that_agrees_needs_no_second_round() {
+        check(&[Some(Known(7))], 1, Listening::IsOver, Fencing::Agreed(7));
+        check(&[Some(Known(7)), Some(Known(7)), None], 2, Listening::GoesOn, Fencing::Agreed(7));
+        check(&[Some(Known(6)), Some(Known(7)), Some(Known(7))], 3, Listening::IsOver, Fencing::Agreed(7));
+        check(&[Some(Known(7)), Some(Known(7)), Some(Known(90))], 2, Listening::IsOver, Fencing::Agreed(7));
+    }
+
+    #[test]
+    fn the_greatest_answer_is_committed_if_no_majority_gave_it() {
+        check(&[Some(Known(11)), Some(Known(12)), None], 2, Listening::GoesOn, Fencing::Commit(12));
+        check(&[Some(Known(11)), Some(Known(11)), Some(Known(12))], 3, Listening::IsOver, Fencing::Commit(12));
+    }
+
+    #[test]
+    fn those_who_refused_are_evidence_where_those_who_granted_forgot() {
+        check(&[Some(Known(11)), Some(Forgotten), Some(Known(30))], 2, Listening::GoesOn, Fencing::Commit(31));
+        check(&[Some(Known(11)), Some(Forgotten), Some(Unused)], 2, Listening::GoesOn, Fencing::Commit(11));
+        check(&[Some(Known(11)), Some(Forgotten), None], 2, Listening::GoesOn, Fencing::Listen);
+    }
+
+    #[test]
+    fn without_evidence_clocks_decide_or_nobody_does() {
+        let told = [Some(Known(30)), Some(Forgotten), Some(Forgotten)];
+        check(&told, 3, Listening::IsOver, Fencing::Commit(130));
+        let mut fence = Fence::propose(quorum(3), proposal(3, Doubt::Refuse), Doubt::Refuse);
+        for node in 0..3 {
+            fence.merge(node, Forgotten);
+        }
+        assert_eq!(fence.decide(NodeSet::first(3), Listening::IsOver), Fencing::Refused);
+    }
+
+    #[test]
+    fn one_node_never_needs_a_second_round() {
+        for counter in [Known(30), Unused, Forgotten] {
+            let proposal = proposal(1, CLOCKS);
+            let mut fence = Fence::propose(quorum(1), proposal, CLOCKS);
+            fence.merge(0, counter.grant(proposal));
+            let expect = counter.grant(proposal).number().unwrap();
+            assert_eq!(fence.decide(NodeSet::first(1), Listening::IsOver), Fencing::Agreed(expect));
+        }
+        assert_eq!(Forgotten.grant(proposal(1, CLOCKS)), Known(110), "the clock alone, and twice the skew");
+        assert_eq!(Forgotten.grant(proposal(1, Doubt::Refuse)), Forgotten);
+    }
+
+    #[test]
+    fn a_grant_raises_the_counter_and_creates_none_where_one_was_forgotten() {
+        let proposal = proposal(3, CLOCKS);
+        assert_eq!(Known(3).grant(proposal), Known(10));
+        assert_eq!(Known(10).grant(proposal), Known(11));
+        assert_eq!(Unused.grant(proposal), Known(10));
+        assert_eq!(Forgotten.grant(proposal), Forgotten);
+    }
+
+    #[test]
+    fn a_commit_raises_the_counter_only_for_the_owner() {
+        assert_eq!(Known(3).commit(Holder::Asker, 9), Some(Known(9)));
+        assert_eq!(Known(12).commit(Holder::Asker, 9), Some(Known(12)));
+        assert_eq!(Forgotten.commit(Holder::Asker, 9), Some(Known(9)));
+        assert_eq!(Known(3).commit(Holder::Other, 9), None);
+    }
+
+    #[test]
+    fn only_a_counter_that_is_the_token_confirms_it() {
+        assert_eq!(confirmation(9, Some(Known(9))), Ballot::Granted);
+        assert_eq!(confirmation(9, Some(Known(12))), Ballot::Refused);
+        assert_eq!(confirmation(9, None), Ballot::Refused);
+    }
+
+    #[test]
+    fn a_missing_counter_is_evidence_only_on_a_node_older_than_the_retention() {
+        assert_eq!(Counter::read(Some(3), Duration::ZERO, RETENTION), Known(3));
+        assert_eq!(Counter::read(None, RETENTION, RETENTION), Unused);
+        assert_eq!(Counter::read(None, RETENTION - Duration::from_secs(1), RETENTION), Forgotten);
+        assert!(is_refresh_due(RETENTION / 2, RETENTION));
+        assert!(!is_refresh_due(RETENTION / 5 * 4, RETENTION));
+    }
+
+    #[test]
+    fn what_was_seen_is_surpassed_and_a_mad_clock_leaves_room_to_count() {
+        let mut fence = Fence::propose(quorum(3), proposal(3, CLOCKS), CLOCKS);
+        fence.merge(2, Known(400));
+        fence.merge(2, Known(900));
+        fence.merge(1, Unused);
+        assert_eq!(fence.seen(), 400, "a node's first answer stands");
+        assert_eq!(Proposal::new(Duration::from_micros(10), 400, quorum(3), CLOCKS).least(), 401);
+        assert_eq!(Proposal::new(Duration::MAX, 0, quorum(3), CLOCKS).least(), LATEST);
+        assert_eq!(Proposal::new(Duration::ZERO, 0, quorum(3), CLOCKS).least(), 1);
+    }
+}

@@ -1,0 +1,174 @@
+//! Every acquisition carries a token greater than that of every earlier one.
+
+use std::time::Duration;
+
+use redis::cmd;
+use redlock_runtime::testing::MemoryNode;
+use redlock_runtime::{Error, LockManager};
+use redlock_tests::Servers;
+use redlock_tests::wait::eventually_async;
+
+use crate::acquire::manager;
+
+const COUNTER: &str = "redlock-fence:{redlock:ConfigurableLock.x}";
+
+async fn token(locks: &LockManager) -> u64 {
+    let guard = locks.lock("x").acquire().await.unwrap();
+    let token = guard.fencing_token();
+    guard.release().await.unwrap();
+    token
+}
+
+fn counters(servers: &Servers) -> Vec<Option<u64>> {
+    servers.values(COUNTER).into_iter().map(|counter| counter.map(|counter| counter.parse().unwrap())).collect()
+}
+
+fn is_growing(tokens: &[u64]) -> bool {
+    tokens.windows(2).all(|pair| pair[0] < pair[1])
+}
+
+#[tokio::test]
+async fn tokens_grow_from_holder_to_holder() {
+    for count in [1, 3, 5] {
+        let servers = Servers::start(count);
+        let managers = [manager(&servers), manager(&servers)];
+        let mut tokens = Vec::new();
+        for turn in 0..50 {
+            tokens.push(token(&managers[turn % 2]).await);
+        }
+        assert!(is_growing(&tokens), "{tokens:?}");
+        assert!(tokens.iter().all(|token| *token < 1 << 53));
+    }
+}
+
+#[tokio::test]
+async fn the_counter_is_kept_for_a_day_and_its_expiry_moved_once_a_quarter() {
+    let servers = Servers::start(1);
+    let locks = manager(&servers);
+    let day = Duration::from_secs(24 * 60 * 60);
+    token(&locks).await;
+    let probe = servers[0].probe();
+    let remaining = || probe.pttl(COUNTER).remaining().unwrap();
+    assert!(remaining() > day - Duration::from_secs(60) && remaining() <= day);
+    // A counter of half a day ago: its quarter is over.
+    let old = counters(&servers)[0].unwrap() - u64::try_from((day / 2).as_micros()).unwrap();
+    probe.set_for(COUNTER, &old.to_string(), day / 2);
+    let grown = token(&locks).await;
+    assert!(grown > old && remaining() > day - Duration::from_secs(60), "{:?}", remaining());
+    // The same quarter still: to move it each time would cost more than all the rest.
+    probe.set_for(COUNTER, &grown.to_string(), day - Duration::from_secs(7000));
+    token(&locks).await;
+    assert!(remaining() <= day - Duration::from_secs(7000));
+}
+
+#[tokio::test]
+async fn nodes_that_disagree_are_brought_together_by_a_second_round() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    let first = token(&locks).await;
+    eventually_async("all nodes have counted", async || counters(&servers).iter().all(Option::is_some)).await;
+    // What lost rounds leave: some are ahead, each by another number.
+    for (node, ahead) in [(0, 1_000_000_000), (1, 2_000_000_000), (2, 3_000_000_000)] {
+        servers[node].probe().set_for(COUNTER, &(first + ahead).to_string(), Duration::from_secs(3600));
+    }
+    let second = token(&locks).await;
+    assert!(second > first + 2_000_000_000, "greater than what any majority had: {second}");
+    let committed = counters(&servers).into_iter().flatten().filter(|counter| *counter >= second).count();
+    assert!(committed >= 2, "{:?}", counters(&servers));
+    assert!(token(&locks).await > second);
+}
+
+#[tokio::test]
+async fn tokens_grow_across_the_empty_restart_of_each_node_in_turn() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    let mut tokens = vec![token(&locks).await];
+    for server in servers.iter() {
+        server.restart();
+        tokens.push(token(&locks).await);
+        tokens.push(token(&locks).await);
+    }
+    assert!(is_growing(&tokens), "{tokens:?}");
+}
+
+#[tokio::test]
+async fn tokens_grow_while_a_node_is_down_or_hung() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    let mut tokens = vec![token(&locks).await];
+    servers[0].kill();
+    tokens.push(token(&locks).await);
+    servers[0].restart();
+    servers[1].hang();
+    tokens.push(token(&locks).await);
+    servers[1].resume();
+    servers[2].kill();
+    for _ in 0..5 {
+        tokens.push(token(&locks).await);
+    }
+    assert!(is_growing(&tokens), "{tokens:?}");
+}
+
+#[tokio::test]
+async fn a_new_name_on_nodes_that_are_up_for_long_needs_no_second_round() {
+    let names = ["old-1", "old-2", "old-3"].map(|name| format!("fencing-{name}"));
+    let _nodes = names.clone().map(|name| MemoryNode::named(&name));
+    let manager = || LockManager::builder().nodes(names.iter().map(|name| format!("memory://{name}"))).build().unwrap();
+    let tokens = [token(&manager()).await, token(&manager()).await];
+    assert!(is_growing(&tokens), "{tokens:?}");
+}
+
+#[tokio::test]
+async fn whoever_trusts_no_clock_gets_no_lock_that_too_few_nodes_remember() {
+    let servers = Servers::start(3);
+    let trusting = manager(&servers);
+    let careful = LockManager::builder().nodes(servers.urls()).max_clock_skew(None).build().unwrap();
+    // The servers were started a moment ago: who knows what was there before.
+    let error = careful.lock("x").try_acquire().await.unwrap_err();
+    assert!(matches!(error, Error::QuorumUnreachable { .. }), "{error}");
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("too few remember"), "{source}");
+    let first = token(&trusting).await;
+    assert!(token(&careful).await > first);
+}
+
+#[tokio::test]
+async fn without_fencing_there_is_no_counter_and_the_token_is_zero() {
+    let servers = Servers::start(3);
+    let locks = LockManager::builder().nodes(servers.urls()).fencing(false).build().unwrap();
+    assert_eq!(token(&locks).await, 0);
+    assert!(counters(&servers).iter().all(Option::is_none));
+}
+
+#[tokio::test]
+async fn a_counter_of_another_type_is_an_error_that_names_it_and_leaves_nothing() {
+    let servers = Servers::start(1);
+    servers[0].probe().run::<()>(cmd("RPUSH").arg(COUNTER).arg("x")).unwrap();
+    let error = manager(&servers).lock("x").try_acquire().await.unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("WRONGTYPE"), "{source}");
+    eventually_async("nothing is left", async || servers.holding("redlock:ConfigurableLock.x") == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_that_contends_from_two_processes_gets_growing_tokens() {
+    let servers = Servers::start(3);
+    let tokens = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let tasks: Vec<_> = (0..8)
+        .map(|_| {
+            let (locks, tokens) = (manager(&servers), std::sync::Arc::clone(&tokens));
+            tokio::spawn(async move {
+                for _ in 0..25 {
+                    let guard = locks.lock("x").acquire().await.unwrap();
+                    tokens.lock().unwrap().push(guard.fencing_token());
+                    guard.release().await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let tokens = tokens.lock().unwrap();
+    assert!(tokens.len() == 200 && is_growing(&tokens), "{tokens:?}");
+}
