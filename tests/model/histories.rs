@@ -7,11 +7,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::{TestError, TestRunner};
 use redlock_runtime::protocol::{
-    Ballot, Counter, Doubt, Fence, Fencing, Holder, Listening, NodeSet, Proposal, Quorum, confirmation, is_refresh_due,
+    Ballot, Counter, Doubt, Fence, Fencing, Holder, Listening, NodeSet, Proposal, Quorum, RETENTION, confirmation,
+    is_refresh_due,
 };
-
-/// How long a counter is kept.
-const RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The clocks of any two processes differ by less than this.
 const SKEW: Duration = Duration::from_secs(60);
