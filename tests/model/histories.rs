@@ -1,0 +1,202 @@
+//! Months of a lock at random: counters expire, nodes restart empty or cannot be reached, rounds are lost, clocks differ.
+//!
+//! One attempt at a time; what happens when several are under way is what the model is for.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use proptest::test_runner::{TestError, TestRunner};
+use redlock_runtime::protocol::{
+    Ballot, Counter, Doubt, Fence, Fencing, Holder, Listening, NodeSet, Proposal, Quorum, RETENTION, confirmation,
+    is_refresh_due,
+};
+
+/// The clocks of any two processes differ by less than this.
+const SKEW: Duration = Duration::from_secs(60);
+
+/// What happens to the lock.
+#[derive(Clone, Debug)]
+enum Step {
+    /// Time passes.
+    Pass(Duration),
+    /// A process wants the lock.
+    Attempt(Attempt),
+    /// A node restarts empty, if that is within what is promised.
+    Restart(usize),
+}
+
+/// An attempt; nodes are bits.
+#[derive(Clone, Debug)]
+struct Attempt {
+    /// How far the clock of its process is ahead.
+    ahead: Duration,
+    /// The nodes that it reaches.
+    reached: u8,
+    /// Those that refuse.
+    refusing: u8,
+    /// The nodes that the commit reaches.
+    committing: u8,
+}
+
+/// A node with the counter of one lock.
+#[derive(Clone, Debug)]
+struct Node {
+    /// When it started, since 1970.
+    born: Duration,
+    /// The counter, and when it expires.
+    counter: Option<(u64, Duration)>,
+}
+
+/// Everything at one moment.
+struct World {
+    /// Since 1970.
+    now: Duration,
+    nodes: Vec<Node>,
+    quorum: Quorum,
+    doubt: Doubt,
+    /// When a node last restarted, or was set up.
+    restarted: Duration,
+    /// How many second rounds there were.
+    second_rounds: usize,
+}
+
+impl Node {
+    fn read(&self, now: Duration) -> Counter {
+        let stored = self.counter.filter(|(_, expires)| *expires > now).map(|(counter, _)| counter);
+        Counter::read(stored, now.saturating_sub(self.born), RETENTION)
+    }
+
+    /// As the scripts do it: a grant moves the expiry only if it is due.
+    fn grant(&mut self, now: Duration, proposal: Proposal) -> Counter {
+        let before = self.read(now);
+        let after = before.grant(proposal);
+        if let Some(counter) = after.number() {
+            let kept = self
+                .counter
+                .map(|(_, expires)| expires)
+                .filter(|expires| before.number().is_some() && !is_refresh_due(expires.saturating_sub(now), RETENTION));
+            self.counter = Some((counter, kept.unwrap_or(now + RETENTION)));
+        }
+        after
+    }
+
+    fn commit(&mut self, now: Duration, token: u64) -> Option<Counter> {
+        let after = self.read(now).commit(Holder::Asker, token);
+        self.counter = after.and_then(Counter::number).map(|counter| (counter, now + RETENTION));
+        after
+    }
+}
+
+impl World {
+    fn new(nodes: usize, doubt: Doubt) -> Self {
+        let now = Duration::from_secs(1_700_000_000);
+        let node = Node { born: Duration::ZERO, counter: None };
+        let quorum = Quorum::of(nodes).expect("few nodes");
+        Self { now, nodes: vec![node; nodes], quorum, doubt, restarted: Duration::ZERO, second_rounds: 0 }
+    }
+
+    /// The token of an attempt that gets one.
+    fn attempt(&mut self, attempt: &Attempt) -> Option<u64> {
+        let now = self.now;
+        let proposal = Proposal::new(now + attempt.ahead, 0, self.quorum, self.doubt);
+        let mut fence = Fence::propose(self.quorum, proposal, self.doubt);
+        let mut voters = NodeSet::default();
+        for (place, node) in self.nodes.iter_mut().enumerate().filter(|(place, _)| attempt.reached >> place & 1 == 1) {
+            if attempt.refusing >> place & 1 == 1 {
+                fence.merge(place, node.read(now));
+            } else {
+                fence.merge(place, node.grant(now, proposal));
+                voters.insert(place);
+            }
+        }
+        if voters.len() < self.quorum.needed() {
+            return None;
+        }
+        match fence.decide(voters, Listening::IsOver) {
+            Fencing::Agreed(token) => Some(token),
+            Fencing::Commit(token) => {
+                self.second_rounds += 1;
+                let reached = voters.iter().filter(|place| attempt.committing >> place & 1 == 1);
+                let answers = reached.map(|place| self.nodes[place].commit(now, token));
+                let confirmed = answers.filter(|answer| confirmation(token, *answer) == Ballot::Granted).count();
+                (confirmed >= self.quorum.needed()).then_some(token)
+            }
+            Fencing::Listen | Fencing::Refused => None,
+        }
+    }
+
+    /// The tokens that are given.
+    fn live(&mut self, steps: &[Step]) -> Vec<u64> {
+        let mut tokens = Vec::new();
+        for step in steps {
+            match step {
+                Step::Pass(time) => self.now += *time,
+                Step::Attempt(attempt) => tokens.extend(self.attempt(attempt)),
+                Step::Restart(node) => {
+                    if self.now >= self.restarted + RETENTION {
+                        self.restarted = self.now;
+                        let place = node % self.nodes.len();
+                        self.nodes[place] = Node { born: self.now, counter: None };
+                    }
+                }
+            }
+        }
+        tokens
+    }
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let time = prop_oneof![
+        (0_u64..3).prop_map(Duration::from_micros),
+        (0_u64..90).prop_map(Duration::from_secs),
+        (0_u64..30).prop_map(|hours| Duration::from_secs(hours * 60 * 60)),
+    ];
+    let mostly_all = || prop_oneof![Just(u8::MAX), any::<u8>()];
+    let ahead = (0..SKEW.as_secs()).prop_map(Duration::from_secs);
+    let attempt = (ahead, mostly_all(), prop_oneof![Just(0), any::<u8>()], mostly_all());
+    let attempt = attempt.prop_map(|(ahead, reached, refusing, committing)| {
+        Step::Attempt(Attempt { ahead, reached, refusing, committing })
+    });
+    let step = prop_oneof![4 => attempt, 3 => time.prop_map(Step::Pass), 1 => (0_usize..5).prop_map(Step::Restart)];
+    prop::collection::vec(step, 1..40)
+}
+
+fn check(doubt: Doubt) -> Result<(), TestError<(usize, Vec<Step>)>> {
+    let config = ProptestConfig { cases: 5_000, failure_persistence: None, ..ProptestConfig::default() };
+    TestRunner::new(config).run(&(1_usize..=5, steps()), |(nodes, steps)| {
+        let tokens = World::new(nodes, doubt).live(&steps);
+        prop_assert!(tokens.is_sorted_by(|one, next| one < next), "{tokens:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn tokens_grow_across_expiry_and_a_restart_in_each_retention() {
+    check(Doubt::Clocks { max_clock_skew: SKEW }).unwrap();
+}
+
+#[test]
+fn tokens_grow_for_those_who_do_not_rely_on_clocks() {
+    check(Doubt::Refuse).unwrap();
+}
+
+#[test]
+fn clocks_that_differ_by_more_than_was_said_are_found_out() {
+    let found = check(Doubt::Clocks { max_clock_skew: Duration::from_secs(1) });
+    assert!(matches!(found, Err(TestError::Fail(..))), "{found:?}");
+}
+
+#[test]
+fn nodes_that_can_all_be_reached_agree_whatever_the_clocks_say() {
+    let attempts = prop::collection::vec((0..SKEW.as_secs(), 0_u64..2), 1..40);
+    proptest!(|(nodes in 1_usize..=5, attempts in attempts)| {
+        let mut world = World::new(nodes, Doubt::Refuse);
+        for (ahead, passed) in attempts {
+            world.now += Duration::from_micros(passed);
+            let ahead = Duration::from_secs(ahead);
+            let everybody = Attempt { ahead, reached: u8::MAX, refusing: 0, committing: u8::MAX };
+            prop_assert!(world.attempt(&everybody).is_some());
+        }
+        prop_assert_eq!(world.second_rounds, 0);
+    });
+}

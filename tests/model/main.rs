@@ -1,0 +1,27 @@
+//! Fencing tokens only grow: every schedule of a few clients on three nodes, explored by a model checker.
+//!
+//! Every decision is taken by `redlock_runtime::protocol`, by the functions that the engine and the nodes call. The model
+//! holds what is around them: who has been asked, what was heard of it, whose key is on which node.
+//!
+//! Nothing is assumed about time. A key may be gone whenever another owner asks for it: it expired, or its release came,
+//! however late; a release deletes only its owner's key, so it is no event by itself. A request may arrive when nobody waits
+//! for it any more, a commit too; an answer may be lost; an attempt may be given up at any moment. One node may restart
+//! empty, before it is as old as the retention. It then abstains in attempts that begin before those are over that had
+//! begun when it restarted, which is what `Electorate` is there for.
+//!
+//! Two things are checked: a token is greater than every token that was given before its attempt began, and no token is given
+//! twice. That two callers never hold the lock at once is *not* assumed, and would not be true here.
+//!
+//! Each rule can be broken (`plan::Rules`), and for each a test asserts that a token is then found that did not grow. What is
+//! left out is the clocks that carry tokens across the expiry of a counter; `histories.rs` tries those at random.
+//!
+//! In reading order: `plan` what is explored; `state` everything at one moment; `steps` what nodes and attempts do;
+//! `sameness` which states are one; `explore` what may happen next; `schedules` the tests; `histories` years at random.
+
+mod explore;
+mod histories;
+mod plan;
+mod sameness;
+mod schedules;
+mod state;
+mod steps;
