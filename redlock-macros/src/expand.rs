@@ -177,15 +177,13 @@ impl<'a> Expansion<'a> {
         if let Some((pin, inner)) = body.boxed_block() {
             let inner_attrs = &inner.inner_attrs;
             let driven = self.driven(&ident("__redlock_call"), &self.async_block(&inner));
-            return quote_spanned! {Span::mixed_site()=>
-                let __redlock_call = #call;
-                #pin(async move { #inner_attrs #output #driven })
-            };
+            let driven = block(quote!(async move), quote!(#inner_attrs #output #driven), inner.braces.join());
+            return quote_spanned!(Span::mixed_site()=> let __redlock_call = #call; #pin(#driven));
         }
         let build = block(quote!(move ||), body.statements.clone(), body.braces.join());
         let future = Spliced { access: TokenStream::new(), tokens: ident("__redlock_future") };
         let driven = self.driven(&ident("__redlock_call"), &future);
-        let driven = quote_spanned!(Span::mixed_site()=> async move { #output #driven });
+        let driven = block(quote!(async move), quote!(#output #driven), body.braces.join());
         // The box that is built is of the declared type; what `impl Future` is built from is not.
         let (promise, driven) = if returned.is_boxed {
             (Some(self.promise()), quote_spanned!(Span::mixed_site()=> #runtime::boxed(#driven)))
@@ -255,6 +253,9 @@ struct Spliced {
 }
 
 /// `head { statements }`, standing where the function's own braces are.
+///
+/// An attribute further down, such as `#[tracing::instrument(err)]`, may make its own code of those braces; ours would
+/// hide its names from each other.
 fn block(head: TokenStream, statements: TokenStream, braces: Span) -> TokenStream {
     let mut tokens: TokenStream = head
         .into_iter()

@@ -570,6 +570,34 @@ mod attributes {
         assert_eq!(above.unwrap(), ("above_instrument".to_owned(), "above_instrument"));
     }
 
+    #[async_trait::async_trait]
+    trait Instrumented {
+        async fn boxed(&self) -> Result<u8, Error>;
+    }
+
+    #[async_trait::async_trait]
+    impl Instrumented for u8 {
+        #[redlock(name = "near:boxed", timeout = -1, manager = &LOCKS)]
+        #[tracing::instrument(err, ret)]
+        async fn boxed(&self) -> Result<u8, Error> {
+            Ok(*self)
+        }
+    }
+
+    #[redlock(name = "near:built", timeout = -1, manager = &LOCKS)]
+    #[tracing::instrument(err, ret)]
+    fn built(number: u8) -> impl Future<Output = Result<u8, Error>> {
+        let more = number + 1;
+        async move { Ok(more) }
+    }
+
+    /// It matches on the body's value, by names that it has to find again.
+    #[tokio::test]
+    async fn of_tracing_see_what_a_future_in_a_box_returns() {
+        assert_eq!(1.boxed().await.unwrap(), 1);
+        assert_eq!(built(1).await.unwrap(), 2);
+    }
+
     #[deprecated(note = "tested")]
     #[redlock(name = "near:old", timeout = -1, manager = &LOCKS)]
     async fn above() -> Result<u8, Error> {
