@@ -598,6 +598,42 @@ mod attributes {
         assert_eq!(built(1).await.unwrap(), 2);
     }
 
+    #[async_trait::async_trait]
+    trait Split {
+        async fn split(&self, [number]: [u8; 1], ran: &mut u8) -> Result<u8, Error>;
+        async fn silent(&self);
+    }
+
+    #[async_trait::async_trait]
+    impl Split for u8 {
+        #[redlock(name = "near:split", timeout = -1, manager = &LOCKS, guard = lock)]
+        async fn split(&self, [number]: [u8; 1], ran: &mut u8) -> Result<u8, Error> {
+            *ran += number;
+            redlock_runtime::require_lock!();
+            assert_eq!(lock.name(), "near:split");
+            *ran += number;
+            Ok(*self)
+        }
+
+        #[redlock(name = "near:split", timeout = -1, silent, manager = &LOCKS)]
+        async fn silent(&self) {
+            tokio::task::yield_now().await;
+            redlock_runtime::require_lock!();
+            panic!("the lock is held");
+        }
+    }
+
+    #[tokio::test]
+    async fn of_async_trait_leave_require_lock_where_it_is_written() {
+        let mut ran = 0;
+        assert_eq!(1.split([3], &mut ran).await.unwrap(), 1);
+        assert_eq!(ran, 6);
+        let _held = LOCKS.lock("near:split").acquire().await.unwrap();
+        assert!(matches!(1.split([3], &mut ran).await, Err(Error::NotAcquired { .. })));
+        assert_eq!(ran, 9);
+        1.silent().await;
+    }
+
     #[deprecated(note = "tested")]
     #[redlock(name = "near:old", timeout = -1, manager = &LOCKS)]
     async fn above() -> Result<u8, Error> {
