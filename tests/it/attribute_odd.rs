@@ -600,19 +600,19 @@ mod attributes {
 
     #[async_trait::async_trait]
     trait Split {
-        async fn split(&self, [number]: [u8; 1], ran: &mut u8) -> Result<u8, Error>;
+        async fn add(&self, [number]: [u8; 1], ran: &mut u8) -> Result<u8, Error>;
         async fn silent(&self);
     }
 
     #[async_trait::async_trait]
-    impl Split for u8 {
+    impl Split for &str {
         #[redlock(name = "near:split", timeout = -1, manager = &LOCKS, guard = lock)]
-        async fn split(&self, [number]: [u8; 1], ran: &mut u8) -> Result<u8, Error> {
+        async fn add(&self, [number]: [u8; 1], ran: &mut u8) -> Result<u8, Error> {
             *ran += number;
             redlock_runtime::require_lock!();
             assert_eq!(lock.name(), "near:split");
             *ran += number;
-            Ok(*self)
+            Ok(number)
         }
 
         #[redlock(name = "near:split", timeout = -1, silent, manager = &LOCKS)]
@@ -626,12 +626,12 @@ mod attributes {
     #[tokio::test]
     async fn of_async_trait_leave_require_lock_where_it_is_written() {
         let mut ran = 0;
-        assert_eq!(1.split([3], &mut ran).await.unwrap(), 1);
+        assert_eq!("".add([3], &mut ran).await.unwrap(), 3);
         assert_eq!(ran, 6);
         let _held = LOCKS.lock("near:split").acquire().await.unwrap();
-        assert!(matches!(1.split([3], &mut ran).await, Err(Error::NotAcquired { .. })));
+        assert!(matches!("".add([3], &mut ran).await, Err(Error::NotAcquired { .. })));
         assert_eq!(ran, 9);
-        1.silent().await;
+        "".silent().await;
     }
 
     #[deprecated(note = "tested")]
