@@ -156,6 +156,11 @@ impl Reader {
     }
 
     fn read_one(&mut self, input: ParseStream<'_>) -> syn::Result<()> {
+        if self.name.is_absent() && input.peek(LitStr) {
+            self.name = Slot::Faulty;
+            let text: LitStr = input.parse()?;
+            return Err(syn::Error::new_spanned(&text, format!("write `name = {}`", text.token())));
+        }
         if !input.peek(Ident::peek_any) {
             return Err(input.error(format!("expected an argument: {ARGUMENTS}")));
         }
@@ -172,7 +177,7 @@ impl Reader {
             "guard" => self.guard.read(&key, input, parse_guard),
             "renew" => self.renew.read(&key, input, parse_renew),
             "on_lost" => self.on_lost.read(&key, input, OnLost::parse),
-            "crate" => self.runtime.read(&key, input, |input| input.call(Path::parse_mod_style)),
+            "crate" => self.runtime.read(&key, input, parse_runtime),
             "silent" => self.read_silent(key, input),
             unknown => Err(syn::Error::new_spanned(
                 &key,
@@ -282,6 +287,13 @@ fn parse_guard(input: ParseStream<'_>) -> syn::Result<Ident> {
 fn parse_renew(input: ParseStream<'_>) -> syn::Result<LitBool> {
     let span = input.span();
     input.parse().map_err(|_| syn::Error::new(span, "`renew` is `true` or `false`"))
+}
+
+fn parse_runtime(input: ParseStream<'_>) -> syn::Result<Path> {
+    let span = input.span();
+    input
+        .call(Path::parse_mod_style)
+        .map_err(|_| syn::Error::new(span, "`crate` takes the path of the runtime: `crate = redlock_runtime`"))
 }
 
 /// Reads `= value` behind `key`.

@@ -1,5 +1,6 @@
 use proc_macro2::extra::DelimSpan;
-use proc_macro2::{Delimiter, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
+use quote::quote;
 
 /// What stands between an annotated function's braces.
 pub(crate) struct Body {
@@ -9,12 +10,33 @@ pub(crate) struct Body {
     pub(crate) statements: TokenStream,
 }
 
-/// A body with a `require_lock!();` among its outermost statements.
+/// A body with a `require_lock!();` among the user's outermost statements.
 pub(crate) struct SplitBody {
-    pub(crate) before: TokenStream,
+    before: TokenStream,
     /// The user's own way to the macro, `require_lock!`, so that a wrong one is an error and an import is used.
     pub(crate) path: TokenStream,
-    pub(crate) after: TokenStream,
+    after: TokenStream,
+    /// What another attribute wrapped the user's statements in, the innermost first.
+    around: Vec<Around>,
+}
+
+/// A group with what stands beside it.
+struct Around {
+    before: TokenStream,
+    group: Group,
+    after: TokenStream,
+}
+
+impl SplitBody {
+    /// The body with `statement` in place of its `require_lock!();`.
+    pub(crate) fn joined(self, statement: &TokenStream) -> TokenStream {
+        let Self { before, after, around, .. } = self;
+        around.into_iter().fold(quote!(#before #statement #after), |inside, Around { before, group, after }| {
+            let mut joined = Group::new(group.delimiter(), inside);
+            joined.set_span(group.span());
+            quote!(#before #joined #after)
+        })
+    }
 }
 
 impl Body {
@@ -32,36 +54,10 @@ impl Body {
         Self { braces, inner_attrs, statements: statements.collect() }
     }
 
-    /// Finds the first `require_lock!();` that is a statement. All others are left to the macro itself, which
-    /// refuses to stand anywhere else.
-    pub(crate) fn split(&self) -> Option<SplitBody> {
-        let tokens: Vec<TokenTree> = self.statements.clone().into_iter().collect();
-        for (at, token) in tokens.iter().enumerate() {
-            if !is_ident(token, "require_lock") {
-                continue;
-            }
-            let begin = path_begin(&tokens, at);
-            let is_statement = match begin.checked_sub(1).map(|before| &tokens[before]) {
-                None => true,
-                Some(before) => is_punct(before, ';') || is_braced(before),
-            };
-            let [bang, arguments, rest @ ..] = &tokens[at + 1..] else { continue };
-            let is_call = is_punct(bang, '!')
-                && matches!(arguments, TokenTree::Group(arguments) if arguments.stream().is_empty());
-            let after = match rest {
-                [semicolon, after @ ..] if is_punct(semicolon, ';') => after,
-                after if after.is_empty() || is_braced(arguments) => after,
-                _ => continue,
-            };
-            if is_statement && is_call {
-                return Some(SplitBody {
-                    before: tokens[..begin].iter().cloned().collect(),
-                    path: tokens[begin..=at + 1].iter().cloned().collect(),
-                    after: after.iter().cloned().collect(),
-                });
-            }
-        }
-        None
+    /// Finds the first `require_lock!();` that is a statement, at most so many `levels` of groups deep. All others are
+    /// left to the macro itself, which refuses to stand anywhere else.
+    pub(crate) fn split(&self, levels: usize) -> Option<SplitBody> {
+        split(&self.statements, levels)
     }
 
     /// The `path::pin` and the block of a body that is nothing but `Box::pin(async move { … })`.
@@ -83,6 +79,41 @@ impl Body {
             _ => None,
         }
     }
+}
+
+fn split(statements: &TokenStream, levels: usize) -> Option<SplitBody> {
+    let tokens: Vec<TokenTree> = statements.clone().into_iter().collect();
+    let collect = |tokens: &[TokenTree]| tokens.iter().cloned().collect::<TokenStream>();
+    for (at, token) in tokens.iter().enumerate() {
+        if !is_ident(token, "require_lock") {
+            continue;
+        }
+        let begin = path_begin(&tokens, at);
+        let is_statement = match begin.checked_sub(1).map(|before| &tokens[before]) {
+            None => true,
+            Some(before) => is_punct(before, ';') || is_braced(before),
+        };
+        let [bang, arguments, rest @ ..] = &tokens[at + 1..] else { continue };
+        let is_call =
+            is_punct(bang, '!') && matches!(arguments, TokenTree::Group(arguments) if arguments.stream().is_empty());
+        let after = match rest {
+            [semicolon, after @ ..] if is_punct(semicolon, ';') => after,
+            after if after.is_empty() || is_braced(arguments) => after,
+            _ => continue,
+        };
+        if is_statement && is_call {
+            let (before, path) = (collect(&tokens[..begin]), collect(&tokens[begin..=at + 1]));
+            return Some(SplitBody { before, path, after: collect(after), around: Vec::new() });
+        }
+    }
+    let levels = levels.checked_sub(1)?;
+    tokens.iter().enumerate().find_map(|(at, token)| {
+        let TokenTree::Group(group) = token else { return None };
+        let mut inside = split(&group.stream(), levels)?;
+        let (before, after) = (collect(&tokens[..at]), collect(&tokens[at + 1..]));
+        inside.around.push(Around { before, group: group.clone(), after });
+        Some(inside)
+    })
 }
 
 /// Where the path begins whose last segment stands at `last`.

@@ -10,7 +10,7 @@ use syn::Ident;
 
 use self::locked::Block;
 use crate::args::{Args, Faulty};
-use crate::body::{Body, SplitBody, is_ident};
+use crate::body::{Body, is_ident};
 use crate::item::Item;
 use crate::output::{Output, Returned};
 use crate::refuse::refuse;
@@ -79,8 +79,10 @@ fn leave_alone(faulty: &Faulty, mut item: Item) -> TokenStream {
             let #guard = #runtime::Output::<&#runtime::LockGuard>::new().promised();
         }
     });
-    item.body.statements = if let Some(SplitBody { before, path, after }) = item.body.split() {
-        quote!(#before #path(@expanded #guard); #after)
+    item.body.statements = if let Some(split) = item.body.split(Output::new(&item.sig).levels()) {
+        let path = &split.path;
+        let statement = quote!(#path(@expanded #guard););
+        split.joined(&statement)
     } else {
         let statements = item.body.statements;
         quote!(#guard #statements)
@@ -177,15 +179,13 @@ impl<'a> Expansion<'a> {
         if let Some((pin, inner)) = body.boxed_block() {
             let inner_attrs = &inner.inner_attrs;
             let driven = self.driven(&ident("__redlock_call"), &self.async_block(&inner));
-            return quote_spanned! {Span::mixed_site()=>
-                let __redlock_call = #call;
-                #pin(async move { #inner_attrs #output #driven })
-            };
+            let driven = block(quote!(async move), quote!(#inner_attrs #output #driven), inner.braces.join());
+            return quote_spanned!(Span::mixed_site()=> let __redlock_call = #call; #pin(#driven));
         }
         let build = block(quote!(move ||), body.statements.clone(), body.braces.join());
         let future = Spliced { access: TokenStream::new(), tokens: ident("__redlock_future") };
         let driven = self.driven(&ident("__redlock_call"), &future);
-        let driven = quote_spanned!(Span::mixed_site()=> async move { #output #driven });
+        let driven = block(quote!(async move), quote!(#output #driven), body.braces.join());
         // The box that is built is of the declared type; what `impl Future` is built from is not.
         let (promise, driven) = if returned.is_boxed {
             (Some(self.promise()), quote_spanned!(Span::mixed_site()=> #runtime::boxed(#driven)))
@@ -228,13 +228,14 @@ impl<'a> Expansion<'a> {
     fn splice(&self, body: &Body, require: &TokenStream) -> Spliced {
         let runtime = &self.runtime;
         let guard = self.args.guard.as_ref().map(|guard| quote!(#guard: &#runtime::LockGuard));
-        match (body.split(), guard) {
+        let levels = self.output.future.as_ref().map_or(0, Returned::levels);
+        match (body.split(levels), guard) {
             (Some(split), guard) => {
-                let SplitBody { before, path, after } = split;
-                let guard = guard.unwrap_or_else(|| quote!(_));
+                let (path, guard) = (&split.path, guard.unwrap_or_else(|| quote!(_)));
+                let statement = quote!(#path(@expanded let #guard = #require;););
                 Spliced {
                     access: quote_spanned!(Span::mixed_site()=> let (__redlock_call, __redlock_access) = __redlock_call.with_split_access();),
-                    tokens: quote!(#before #path(@expanded let #guard = #require;); #after),
+                    tokens: split.joined(&statement),
                 }
             }
             (None, Some(guard)) => {
@@ -255,6 +256,9 @@ struct Spliced {
 }
 
 /// `head { statements }`, standing where the function's own braces are.
+///
+/// An attribute further down, such as `#[tracing::instrument(err)]`, may make its own code of those braces; ours would
+/// hide its names from each other.
 fn block(head: TokenStream, statements: TokenStream, braces: Span) -> TokenStream {
     let mut tokens: TokenStream = head
         .into_iter()

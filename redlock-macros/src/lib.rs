@@ -60,7 +60,7 @@ use proc_macro::TokenStream;
 /// | `name` | text, in which `{argument}` inserts an argument as `format!` does, or any expression that is `Display` | required | the lock's name |
 /// | `timeout` | `-1`, `0`, a duration, or an expression of type `Timeout` | `0` | `-1`: one attempt; `0`: wait for ever; else keep trying for up to this long |
 /// | `silent` | nothing | off | without the lock, skip the body and return the *skip value*, not an error; needs an explicit `timeout` |
-/// | `skip_value` | an expression of the return type; may use references and `Copy` arguments | `Ok(T::default())` of a `Result`, else `R::default()` | the skip value, evaluated only when needed; implies `silent` |
+/// | `skip_value` | an expression of the return type; may use shared references and `Copy` arguments | `Ok(T::default())` of a `Result`, else `R::default()` | the skip value, evaluated only when needed; implies `silent` |
 /// | `ttl`, `auto_release_time` | a duration | the manager's, 30 s | how long the lock outlives a holder that crashed |
 /// | `renew` | `true`, `false` | `true` | keep extending the lock while the body runs |
 /// | `max_hold` | a duration | none | when renewal stops, and the lock counts as lost |
@@ -97,6 +97,9 @@ use proc_macro::TokenStream;
 /// value; it is logged. A value that is not `Send` is returned as soon as the release is sent, because a future that
 /// kept it meanwhile would not be `Send` either. Dropping the future releases the lock in the background.
 ///
+/// The body's own values are dropped under the lock. An argument that the body does not mention, or of which it only
+/// mentions some fields, is not the body's and is dropped after the release: `let _whole = &argument;` takes it in.
+///
 /// # `require_lock!`
 ///
 /// `require_lock!();`, once, as a statement of the body's outermost block, splits the body: the attempt is made on
@@ -125,6 +128,8 @@ use proc_macro::TokenStream;
 /// A sync function blocks its thread while it waits, acquires and releases. It may be called on any thread, inside a tokio
 /// runtime too, where it blocks the worker it runs on; use an `async fn` where that matters. Its body becomes a closure,
 /// which does not see who called: under `#[track_caller]`, `Location::caller()` is a place in the body.
+///
+/// An iterator or a stream that is returned runs after the function has, and so without the lock.
 ///
 /// # Order with other attributes
 ///

@@ -32,6 +32,16 @@ pub(crate) struct Returned {
     pub(crate) is_boxed: bool,
     /// What the future returns, as it can be repeated in a body.
     pub(crate) output: TokenStream,
+    /// Whether `#[async_trait]` made it of an `async fn`, whose whole body it is.
+    pub(crate) is_async_fn: bool,
+}
+
+impl Returned {
+    /// How many groups deep the user's statements stand in the future's block. `#[async_trait]` makes it
+    /// `{ …; let __ret: T = { statements }; __ret }`.
+    pub(crate) const fn levels(&self) -> usize {
+        if self.is_async_fn { 1 } else { 0 }
+    }
 }
 
 impl Output {
@@ -50,9 +60,16 @@ impl Output {
                 let tokens = output.to_token_stream();
                 let is_hidden = kind != OutputKind::Named || tokens.to_string().contains("impl ");
                 let repeated = if is_hidden { quote!(_) } else { tokens.clone() };
-                Self::at(tokens, kind, Some(Returned { is_boxed, output: repeated }))
+                let is_async_fn = sig.generics.lifetimes().any(|life| life.lifetime.ident == "async_trait");
+                Self::at(tokens, kind, Some(Returned { is_boxed, output: repeated, is_async_fn }))
             }
         }
+    }
+
+    /// How many groups deep the user's statements stand in the function.
+    pub(crate) fn levels(&self) -> usize {
+        // `Box::pin(async move { … })`
+        self.future.as_ref().filter(|future| future.is_async_fn).map_or(0, |future| 2 + future.levels())
     }
 
     fn at(tokens: TokenStream, kind: OutputKind, future: Option<Returned>) -> Self {

@@ -24,16 +24,14 @@ pub(crate) fn refuse(args: &Args, item: &Item, output: &Output) -> syn::Result<(
         let message = "the body of a sync function cannot be cancelled: leave `on_lost` out";
         faults.push(Error::new(span, message));
     }
-    let split = item.body.split();
-    if output.future.is_some() {
+    let split = item.body.split(output.levels());
+    if output.future.as_ref().is_some_and(|future| !future.is_async_fn) {
         let message = "what stands before the future runs without the lock, when the function is called: \
                        make this an `async fn`";
         if let Some(split) = &split {
             faults.push(Error::new_spanned(&split.path, message));
         }
-        // `#[async_trait]` was an `async fn`, and its whole body is the future.
-        let is_async_trait = item.sig.generics.lifetimes().any(|life| life.lifetime.ident == "async_trait");
-        if let Some(guard) = args.guard.as_ref().filter(|_| !is_async_trait) {
+        if let Some(guard) = &args.guard {
             faults.push(Error::new_spanned(guard, message));
         }
     } else if let Some(split) = &split

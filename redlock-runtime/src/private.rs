@@ -63,12 +63,12 @@ pub fn boxed<F: Future>(future: F) -> Pin<Box<F>> {
 /// It stands once, as a statement of the function's outermost block, in a function whose `timeout` is not `0`.
 #[macro_export]
 macro_rules! require_lock {
-    () => {
+    (@expanded $($statement:tt)*) => {
+        $($statement)*
+    };
+    ($($misplaced:tt)*) => {
         ::core::compile_error!(
             "`require_lock!();` stands once, as a statement of the outermost block of a #[redlock] function"
         )
-    };
-    (@expanded $($statement:tt)*) => {
-        $($statement)*
     };
 }

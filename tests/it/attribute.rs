@@ -420,6 +420,16 @@ mod lost {
         std::future::pending().await
     }
 
+    #[redlock(name = "x", timeout = -1, max_hold = "40ms", silent, manager = locks)]
+    async fn silent_but_told(locks: &LockManager) -> Result<u8, Error> {
+        std::future::pending().await
+    }
+
+    #[redlock(name = "x", timeout = -1, max_hold = "40ms", skip_value = 9, manager = locks)]
+    async fn skipped_by_value(locks: &LockManager) -> u8 {
+        std::future::pending().await
+    }
+
     #[redlock(name = "x", timeout = -1, max_hold = "40ms", on_lost = "continue", manager = locks)]
     async fn continued(locks: &LockManager) -> Result<u8, Error> {
         tokio::time::sleep(Duration::from_millis(90)).await;
@@ -445,6 +455,12 @@ mod lost {
         let locks = locks();
         assert_eq!(skipped(&locks).await, None);
         assert_eq!(locks.losses(), 1);
+        assert_eq!(skipped_by_value(&locks).await, 9);
+    }
+
+    #[tokio::test]
+    async fn a_silent_body_that_can_report_it_does() {
+        assert!(matches!(silent_but_told(&locks()).await, Err(Error::Lost { .. })));
     }
 
     #[tokio::test]
@@ -495,6 +511,48 @@ mod arguments {
     ) -> Result<(String, String), Error> {
         let name = lock.name().to_owned();
         Ok((id, name))
+    }
+
+    /// Tells whether the lock was held when it was dropped.
+    struct Witness<'a> {
+        locks: &'a LockManager,
+        was_held: &'a Cell<bool>,
+    }
+
+    impl Drop for Witness<'_> {
+        fn drop(&mut self) {
+            let is_free = self.locks.lock("x").try_acquire_blocking().expect("a memory node answers").is_some();
+            self.was_held.set(!is_free);
+        }
+    }
+
+    struct Pair<'a> {
+        _witness: Witness<'a>,
+        number: u8,
+    }
+
+    #[redlock(name = "x", manager = locks)]
+    async fn taken_whole(locks: &LockManager, pair: Pair<'_>) -> u8 {
+        let _whole = &pair;
+        pair.number
+    }
+
+    #[redlock(name = "x", manager = locks)]
+    fn taken_whole_sync(locks: &LockManager, pair: Pair<'_>) {
+        let _whole = &pair;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_argument_that_the_body_takes_is_dropped_under_the_lock() {
+        let (locks, was_held) = (locks(), Cell::new(false));
+        let pair = || {
+            was_held.set(false);
+            Pair { _witness: Witness { locks: &locks, was_held: &was_held }, number: 2 }
+        };
+        assert_eq!(taken_whole(&locks, pair()).await, 2);
+        assert!(was_held.get());
+        taken_whole_sync(&locks, pair());
+        assert!(was_held.get());
     }
 
     #[tokio::test]

@@ -570,6 +570,70 @@ mod attributes {
         assert_eq!(above.unwrap(), ("above_instrument".to_owned(), "above_instrument"));
     }
 
+    #[async_trait::async_trait]
+    trait Instrumented {
+        async fn boxed(&self) -> Result<u8, Error>;
+    }
+
+    #[async_trait::async_trait]
+    impl Instrumented for u8 {
+        #[redlock(name = "near:boxed", timeout = -1, manager = &LOCKS)]
+        #[tracing::instrument(err, ret)]
+        async fn boxed(&self) -> Result<u8, Error> {
+            Ok(*self)
+        }
+    }
+
+    #[redlock(name = "near:built", timeout = -1, manager = &LOCKS)]
+    #[tracing::instrument(err, ret)]
+    fn built(number: u8) -> impl Future<Output = Result<u8, Error>> {
+        let more = number + 1;
+        async move { Ok(more) }
+    }
+
+    /// It matches on the body's value, by names that it has to find again.
+    #[tokio::test]
+    async fn of_tracing_see_what_a_future_in_a_box_returns() {
+        assert_eq!(1.boxed().await.unwrap(), 1);
+        assert_eq!(built(1).await.unwrap(), 2);
+    }
+
+    #[async_trait::async_trait]
+    trait Split {
+        async fn add(&self, [number]: [u8; 1], ran: &mut u8) -> Result<u8, Error>;
+        async fn silent(&self);
+    }
+
+    #[async_trait::async_trait]
+    impl Split for &str {
+        #[redlock(name = "near:split", timeout = -1, manager = &LOCKS, guard = lock)]
+        async fn add(&self, [number]: [u8; 1], ran: &mut u8) -> Result<u8, Error> {
+            *ran += number;
+            redlock_runtime::require_lock!();
+            assert_eq!(lock.name(), "near:split");
+            *ran += number;
+            Ok(number)
+        }
+
+        #[redlock(name = "near:split", timeout = -1, silent, manager = &LOCKS)]
+        async fn silent(&self) {
+            tokio::task::yield_now().await;
+            redlock_runtime::require_lock!();
+            panic!("the lock is held");
+        }
+    }
+
+    #[tokio::test]
+    async fn of_async_trait_leave_require_lock_where_it_is_written() {
+        let mut ran = 0;
+        assert_eq!("".add([3], &mut ran).await.unwrap(), 3);
+        assert_eq!(ran, 6);
+        let _held = LOCKS.lock("near:split").acquire().await.unwrap();
+        assert!(matches!("".add([3], &mut ran).await, Err(Error::NotAcquired { .. })));
+        assert_eq!(ran, 9);
+        "".silent().await;
+    }
+
     #[deprecated(note = "tested")]
     #[redlock(name = "near:old", timeout = -1, manager = &LOCKS)]
     async fn above() -> Result<u8, Error> {

@@ -67,7 +67,7 @@ fn check_template(literal: &LitStr) -> syn::Result<()> {
 
 /// `placeholder` is what stands between the braces.
 fn check_placeholder(template: &str, placeholder: &str) -> Result<(), String> {
-    let argument = placeholder.split(':').next().unwrap_or_default().trim();
+    let argument = placeholder[..argument_length(placeholder)].trim();
     // As for `format!`, `{type}` is the argument `r#type`.
     if Ident::parse_any.parse_str(argument).is_ok() {
         return Ok(());
@@ -83,4 +83,21 @@ fn check_placeholder(template: &str, placeholder: &str) -> Result<(), String> {
     Err(format!(
         "`{{{placeholder}}}` is not the name of an argument: write `name = format!({positional:?}, {argument})`"
     ))
+}
+
+/// Where the argument ends and its format begins. In `{limits::SHORT}` the colons are the path's, in `{id::<5}` the
+/// second one fills the room.
+fn argument_length(placeholder: &str) -> usize {
+    let is_path = |at: usize| {
+        let after = placeholder[at..].strip_prefix("::");
+        after.is_some_and(|next| next.starts_with(|first: char| first.is_alphabetic() || first == '_'))
+    };
+    let mut colons = placeholder.match_indices(':').map(|(at, _)| at);
+    while let Some(at) = colons.next() {
+        if !is_path(at) {
+            return at;
+        }
+        colons.next();
+    }
+    placeholder.len()
 }

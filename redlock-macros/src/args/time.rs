@@ -40,7 +40,7 @@ impl Timeout {
                 Ok(limit) => Ok(Self::After(limit, span)),
                 Err(_) => refuse(format!("a timeout of this many seconds does not exist: {CURE}")),
             },
-            Written::Seconds(_) => refuse(format!("this timeout is not understood: {CURE}")),
+            Written::Seconds(_) | Written::NegativeWords => refuse(format!("this timeout is not understood: {CURE}")),
             Written::Words(Duration::ZERO) => {
                 refuse("a timeout of no time has two readings: use -1 for one attempt, or 0 to wait for ever".into())
             }
@@ -61,6 +61,7 @@ impl Time {
         let span = expression.span();
         let refuse = || Err(syn::Error::new(span, "this must be longer than no time at all"));
         match Written::read(&expression)? {
+            Written::NegativeWords => refuse(),
             Written::Words(time) if time.is_zero() => refuse(),
             Written::Words(time) => Ok(Self::Literal(time, span)),
             Written::Seconds(seconds) if seconds <= 0.0 => refuse(),
@@ -79,6 +80,8 @@ enum Written {
     Seconds(f64),
     /// A duration literal such as `"250ms"`.
     Words(Duration),
+    /// Such a literal with a minus, inside the quotes or before them.
+    NegativeWords,
     /// Only known when the function is called.
     Other,
 }
@@ -90,8 +93,8 @@ impl Written {
             Expr::Unary(unary) if matches!(unary.op, UnOp::Neg(_)) => match ungroup(&unary.expr) {
                 Expr::Lit(literal) => match Self::read_literal(&literal.lit)? {
                     Self::Seconds(seconds) => Ok(Self::Seconds(-seconds)),
-                    Self::Words(_) => Err(syn::Error::new_spanned(expression, "a duration is not negative")),
-                    Self::Other => Ok(Self::Other),
+                    Self::Words(_) => Ok(Self::NegativeWords),
+                    other => Ok(other),
                 },
                 _ => Ok(Self::Other),
             },
@@ -109,6 +112,7 @@ impl Written {
         let (digits, suffix) = match literal {
             Lit::Int(number) => (number.base10_digits(), number.suffix()),
             Lit::Float(number) => (number.base10_digits(), number.suffix()),
+            Lit::Str(text) if text.value().trim_start().starts_with('-') => return Ok(Self::NegativeWords),
             Lit::Str(text) => return read_words(text).map(Self::Words),
             Lit::Bool(_) | Lit::Char(_) | Lit::Byte(_) | Lit::ByteStr(_) | Lit::CStr(_) => {
                 return Err(not_a_time(literal));

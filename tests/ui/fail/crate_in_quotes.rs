@@ -1,0 +1,6 @@
+use redlock_runtime::redlock;
+
+#[redlock(name = "x", crate = "redlock_runtime")]
+fn job() {}
+
+fn main() {}
