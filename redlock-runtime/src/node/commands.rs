@@ -137,12 +137,10 @@ fn evaluate(verb: &str, script: &str, command: &Command, reports_changes: bool) 
     };
     let mut cmd = Cmd::with_capacity(6, ROOM_FOR_THE_SCRIPT_AND_A_USUAL_NAME);
     cmd.arg(verb).arg(script);
-    match &command.contention {
-        None => cmd.arg(1).arg(&*command.key).arg(&*command.owner).arg(whole_milliseconds(time)),
-        Some(Contention { key, process }) => {
-            cmd.arg(2).arg(&*command.key).arg(&**key).arg(&*command.owner).arg(whole_milliseconds(time)).arg(&**process)
-        }
-    };
+    cmd.arg(1).arg(&*command.key).arg(&*command.owner).arg(whole_milliseconds(time));
+    if let Some(Contention { key, process }) = &command.contention {
+        cmd.arg(&**process).arg(&**key);
+    }
     if matches!(command.action, Action::Release { .. }) && !reports_changes {
         cmd.arg(format!("{RELEASED}{}", command.key));
     }
