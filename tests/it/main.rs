@@ -27,6 +27,7 @@ mod waiting;
 mod waiting_crowd;
 mod waiting_deadline;
 mod waiting_faults;
+mod waiting_hardship;
 mod waiting_line;
 mod waiting_memory;
 mod waiting_overtaken;

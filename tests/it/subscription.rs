@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use redis::cmd;
 use redlock_runtime::LockManager;
-use redlock_tests::RedisServer;
 use redlock_tests::clock::timed;
+use redlock_tests::proxy::Flow;
 use redlock_tests::wait::eventually_async;
+use redlock_tests::{Proxy, RedisServer};
 
 const KEY: &str = "redlock:ConfigurableLock.x";
 
@@ -87,4 +88,35 @@ async fn a_subscription_that_was_cut_is_made_again() {
     })
     .await;
     assert!(took < PROMPTLY, "{took:?}");
+}
+
+#[tokio::test]
+async fn a_subscription_that_falls_silent_keeps_nobody_from_the_lock() {
+    let (server, _) = server_without("client|tracking");
+    let proxy = Proxy::start(&server);
+    let locks = manager(&format!("redis://app:pass@127.0.0.1:{}", proxy.port()));
+    server.probe().set_for(KEY, "somebody", Duration::from_secs(60));
+    let first = tokio::spawn(locks.lock("x").acquire());
+    until_subscribed(&server).await;
+    first.abort();
+
+    let guard = locks.lock("y").acquire().await.unwrap();
+    // A connection that is made now would have the waiter ask, and subscribe, at once.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    // Behind a holder of this process nobody subscribes before the first slow poll, one second later.
+    let waiting = tokio::spawn(locks.lock("y").acquire());
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    // What is lost now never arrives, and the subscription's connection stays open.
+    proxy.set_both(Flow::Swallow);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    proxy.set_both(Flow::Forward);
+    let y = "redlock:ConfigurableLock.y";
+    server.probe().set_for(y, "somebody", Duration::from_secs(60));
+    let asked = || server.probe().command_counts().of("set");
+    let before = asked();
+    drop(guard);
+    eventually_async("the waiter was refused", async || asked() > before).await;
+    server.probe().del(y);
+    let got = tokio::time::timeout(Duration::from_secs(8), waiting).await;
+    got.expect("the lock is free, and its node answers").unwrap().unwrap().release().await.unwrap();
 }

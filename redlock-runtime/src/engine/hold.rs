@@ -173,10 +173,13 @@ impl Hold {
         if let Some(first) = first {
             self.send([first], &command);
             self.hear_first(&mut heard, cut_short(patience, until)).await;
-            if !heard.round.granted().contains(first) {
-                let is_refused = heard.round.refused().contains(first);
-                return (if is_refused { Verdict::Refused } else { Verdict::Unreachable }, heard);
+            if heard.round.refused().contains(first) {
+                return (Verdict::Refused, heard);
             }
+            if heard.was_cut_short {
+                return (Verdict::Unreachable, heard);
+            }
+            // It granted; or it does not vote, and then the others decide without it.
         }
         self.send((0..engine.quorum().nodes()).filter(|node| Some(*node) != first), &command);
         let Self { ledger, stragglers, cut, .. } = self;
@@ -321,5 +324,40 @@ pub(super) fn fate(reply: &Reply) -> Fate {
             Delivery::NotSent => Fate::NotSet,
             Delivery::Answered | Delivery::Unknown(_) => Fate::MaybeSet,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::ready;
+
+    use super::*;
+    use crate::node::scripted::Scripted;
+    use crate::node::{Failure, Node, PendingReply};
+    use crate::protocol::Quorum;
+
+    /// Asks one of three nodes first, of which this one does not vote and the others answer so.
+    async fn ask_one_first(faulty: usize, others: Reply) -> Result<(), Lost> {
+        let voters = (0..3).map(|node| -> Arc<dyn Node> {
+            let failed = Reply::Failed(Failure { reason: "READONLY".into(), delivery: Delivery::Answered });
+            let reply = if node == faulty { failed } else { others.clone() };
+            Scripted::voter(move |command, _| match command.action {
+                Action::Acquire { .. } => PendingReply::new(ready(reply.clone())),
+                _ => PendingReply::new(ready(Reply::Done)),
+            })
+        });
+        let engine = Engine::new(voters.collect(), Quorum::of(3).unwrap(), Duration::from_secs(5));
+        let plan = Plan { approach: Approach::OneFirst, ..Plan::ONCE };
+        engine.acquire("key".into(), Duration::from_secs(60), None, plan).await.map(drop)
+    }
+
+    #[tokio::test]
+    async fn the_others_decide_where_the_node_that_is_asked_first_does_not_vote() {
+        for faulty in 0..3 {
+            ask_one_first(faulty, Reply::Done).await.expect("a majority grants");
+            let held = Reply::NotOurs { owner: Some("another".into()), remaining: None };
+            let lost = ask_one_first(faulty, held).await.expect_err("a majority refuses");
+            assert_eq!(lost.verdict, Verdict::Refused);
+        }
     }
 }

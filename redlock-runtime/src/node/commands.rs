@@ -144,12 +144,9 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd 
     const ROOM_FOR_THE_SCRIPT_AND_USUAL_NAMES: usize = 320;
     let Command { key, owner, contention, fence, .. } = command;
     let mut cmd = Cmd::with_capacity(12, ROOM_FOR_THE_SCRIPT_AND_USUAL_NAMES);
-    cmd.arg(verb).arg(script).arg(1 + usize::from(fence.is_some()) + usize::from(contention.is_some())).arg(&**key);
+    cmd.arg(verb).arg(script).arg(1 + usize::from(fence.is_some())).arg(&**key);
     if let Some(fence) = fence {
         cmd.arg(&*fence.key);
-    }
-    if let Some(contention) = contention {
-        cmd.arg(&*contention.key);
     }
     cmd.arg(&**owner);
     let retention = whole_milliseconds(RETENTION);
@@ -163,7 +160,7 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd 
                 cmd.arg("").arg("").arg("");
             }
             if let Some(contention) = contention {
-                cmd.arg(&*contention.process);
+                cmd.arg(&*contention.process).arg(&*contention.key);
             }
         }
         Action::Commit { token } => {

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::counting::{Answer as Counts, Counted, Counting, Number, Settled};
-use super::{Changes, Command, Known, Node, PendingReply};
+use super::{Changes, Command, Known, Node, PendingReply, identity};
+use crate::clock;
 use crate::keys::{CounterKeys, Keys};
 
 /// What it answers to a command, of which there were so many before.
@@ -17,11 +18,20 @@ pub(crate) struct Scripted {
     answer: Box<Answer>,
     /// How many commands there were.
     asked: AtomicUsize,
+    /// What is known about it.
+    known: Known,
 }
 
 impl Scripted {
     pub(crate) fn new(answer: impl Fn(Arc<Command>, usize) -> PendingReply + Send + Sync + 'static) -> Arc<Self> {
-        Arc::new(Self { answer: Box::new(answer), asked: AtomicUsize::new(0) })
+        Arc::new(Self { answer: Box::new(answer), asked: AtomicUsize::new(0), known: Known::Unreachable })
+    }
+
+    /// One that may vote on an acquire, and be asked first.
+    pub(crate) fn voter(answer: impl Fn(Arc<Command>, usize) -> PendingReply + Send + Sync + 'static) -> Arc<Self> {
+        let (answer, asked) = (Box::new(answer), AtomicUsize::new(0));
+        let papers = identity::unknown(clock::now(), Duration::from_secs(300));
+        Arc::new(Self { answer, asked, known: Known::Papers(Arc::new(papers)) })
     }
 }
 
@@ -41,7 +51,7 @@ impl Node for Scripted {
     }
 
     fn known(&self) -> Known {
-        Known::Unreachable
+        self.known.clone()
     }
 
     fn overdue(&self) {}

@@ -5,6 +5,8 @@
 //! them (`notify-keyspace-events`). What neither reports is noticed by the slow poll.
 
 use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,9 +73,12 @@ impl Subscriber {
     async fn run(mut self, client: Client) {
         let mut pauses = Backoff::new(RECONNECT.0, RECONNECT.1, entropy::seed());
         loop {
-            if let Ok(Ok(pubsub)) = timeout(self.connect_timeout, client.get_async_pubsub()).await {
+            let Some(connected) = self.meanwhile(timeout(self.connect_timeout, client.get_async_pubsub())).await else {
+                return;
+            };
+            if let Ok(Ok(pubsub)) = connected {
                 let (mut sink, mut messages) = pubsub.split();
-                if self.begin(&mut sink).await.is_ok() {
+                if self.begin(&mut sink).await.is_some() {
                     pauses = Backoff::new(RECONNECT.0, RECONNECT.1, entropy::seed());
                     // What changed meanwhile was not reported.
                     self.changes.any();
@@ -82,17 +87,24 @@ impl Subscriber {
                     }
                 }
             }
-            if self.pause(pauses.next().unwrap_or(RECONNECT.1)).await.is_none() {
+            if self.meanwhile(sleep(pauses.next().unwrap_or(RECONNECT.1))).await.is_none() {
                 return;
             }
         }
     }
 
-    async fn begin(&self, sink: &mut PubSubSink) -> RedisResult<()> {
+    /// `None` if the connection is of no use.
+    async fn begin(&self, sink: &mut PubSubSink) -> Option<()> {
         for key in &self.keys {
-            sink.subscribe(commands::channels(key, self.database).as_slice()).await?;
+            self.answered(sink.subscribe(commands::channels(key, self.database).as_slice())).await?;
         }
-        Ok(())
+        Some(())
+    }
+
+    /// A connection that does not answer for as long as it may take to make another is as good as none: those who want
+    /// a key wait for its answers.
+    async fn answered(&self, answer: impl Future<Output = RedisResult<()>>) -> Option<()> {
+        timeout(self.connect_timeout, answer).await.ok()?.ok()
     }
 
     /// Passes messages on until the connection ends; `None` when nobody needs it any more.
@@ -109,7 +121,7 @@ impl Subscriber {
                 },
                 wanted = self.received.recv() => {
                     let (key, told) = wanted?;
-                    if self.want(sink, key).await.is_err() {
+                    if self.want(sink, key).await.is_none() {
                         return Some(());
                     }
                     let _ = told.send(());
@@ -118,28 +130,29 @@ impl Subscriber {
         }
     }
 
-    async fn want(&mut self, sink: &mut PubSubSink, key: Arc<str>) -> RedisResult<()> {
+    /// `None` if the connection is of no use.
+    async fn want(&mut self, sink: &mut PubSubSink, key: Arc<str>) -> Option<()> {
         if let Some(position) = self.keys.iter().position(|known| *known == key) {
             self.keys.remove(position);
         } else {
-            sink.subscribe(commands::channels(&key, self.database).as_slice()).await?;
+            self.answered(sink.subscribe(commands::channels(&key, self.database).as_slice())).await?;
         }
         self.keys.push_back(key);
         if self.keys.len() > KEYS
             && let Some(oldest) = self.keys.pop_front()
         {
-            sink.unsubscribe(commands::channels(&oldest, self.database).as_slice()).await?;
+            self.answered(sink.unsubscribe(commands::channels(&oldest, self.database).as_slice())).await?;
         }
-        Ok(())
+        Some(())
     }
 
-    /// Waits before the next attempt to connect; nobody is kept waiting meanwhile.
-    async fn pause(&mut self, pause: Duration) -> Option<()> {
-        let over = sleep(pause);
-        tokio::pin!(over);
+    /// Waits for something without a connection; nobody who wants a key is kept waiting meanwhile. `None` when nobody
+    /// needs the subscription any more.
+    async fn meanwhile<T>(&mut self, over: impl Future<Output = T>) -> Option<T> {
+        let mut over = pin!(over);
         loop {
             tokio::select! {
-                () = &mut over => return Some(()),
+                done = &mut over => return Some(done),
                 wanted = self.received.recv() => {
                     // Subscribed to with the next connection; whoever wants it is told by dropping the sender.
                     let (key, _) = wanted?;

@@ -5,6 +5,12 @@
 local now = redis.call('TIME')
 now = now[1] * 1000 + math.floor(now[2] / 1000)
 local change = 0
+local counter = redis.call('GET', KEYS[1])
+if counter and not (string.find(counter, '^-?%d+$') and #counter < 16) then
+    -- Before anything is written: what is written before an error stays, without an expiry.
+    return redis.error_reply('WRONGTYPE the waiting counter is no number')
+end
+counter = tonumber(counter)
 
 local function take_away(process)
     change = change - (redis.call('HGET', KEYS[3], process) or 0)
@@ -29,7 +35,6 @@ local live = 0
 for _, waiters in ipairs(redis.call('HVALS', KEYS[3])) do
     live = live + waiters
 end
-local counter = tonumber(redis.call('GET', KEYS[1]))
 -- Others count without leases: their numbers are kept, as long as they are possible.
 local least = math.max((counter or 0) + change, live)
 if counter ~= least and (counter or least > 0) and (is_ours or change ~= 0) then

@@ -1,0 +1,102 @@
+//! Whoever waits gets the lock also where a server is odd: with rules of its own, with strange things under our keys.
+
+use std::time::Duration;
+
+use redis::cmd;
+use redlock_runtime::{Error, LockManager, Timeout};
+use redlock_tests::probe::Expiry;
+use redlock_tests::wait::eventually_async;
+use redlock_tests::{Probe, RedisServer, Servers};
+
+use crate::acquire::{key, manager};
+use crate::waiting::{How, LONG, promptly, somebody_holds, starts_to_wait};
+
+fn marks(probe: &Probe) -> String {
+    let found = probe.keys_like("redlock-waiting:*");
+    assert_eq!(found.len(), 1, "{found:?}");
+    found[0].clone()
+}
+
+fn spoil(probe: &Probe, key: &str) {
+    probe.del(key);
+    probe.set(key, "something else");
+}
+
+/// Lets processes of this name wait, so that the keys of those who wait are there.
+async fn until_somebody_waited(servers: &Servers, locks: &LockManager) {
+    somebody_holds(servers, LONG);
+    let waiter = starts_to_wait(servers, locks, How::InATask).await;
+    servers.iter().for_each(|server| _ = server.probe().del(&key("x")));
+    promptly("an unspoilt node", waiter).await.release().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_stands_where_waiting_processes_are_noted_keeps_nobody_from_the_lock() {
+    for count in [1, 3] {
+        let servers = Servers::start(count);
+        let locks = manager(&servers);
+        until_somebody_waited(&servers, &locks).await;
+        for server in &servers {
+            let probe = server.probe();
+            spoil(&probe, &marks(&probe));
+        }
+        somebody_holds(&servers, LONG);
+        let waiter = starts_to_wait(&servers, &locks, How::InATask).await;
+        servers.iter().for_each(|server| _ = server.probe().del(&key("x")));
+        promptly(&format!("N = {count}"), waiter).await.release().await.unwrap();
+    }
+}
+
+async fn check_rules(rules: &[&str]) {
+    let server = RedisServer::start();
+    let mut rule = cmd("ACL");
+    rule.arg("SETUSER").arg("app").arg(&["on", ">pass", "~*", "&*", "+@all"]).arg(rules);
+    server.probe().run::<()>(&rule).unwrap();
+    let url = format!("redis://app:pass@127.0.0.1:{}", server.port());
+    let locks = LockManager::builder().nodes([url]).build().unwrap();
+    server.probe().set_for(&key("x"), "somebody", LONG);
+    let until = Timeout::After(Duration::from_millis(50));
+    let error = locks.lock("x").timeout(until).acquire().await.unwrap_err();
+    assert!(matches!(error, Error::NotAcquired { .. }), "{rules:?}: {error}");
+    let asked = server.probe().command_counts().of("client|caching");
+    let waiter = tokio::spawn(locks.lock("x").ttl(LONG).acquire());
+    eventually_async("somebody waits", async || server.probe().command_counts().of("client|caching") > asked).await;
+    server.probe().del(&key("x"));
+    let guard = promptly(&format!("{rules:?}"), waiter).await;
+    guard.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_may_not_note_waiting_processes_waits_all_the_same() {
+    for command in ["-zadd", "-zrangebyscore", "-time", "-@sortedset"] {
+        check_rules(&[command]).await;
+    }
+}
+
+#[tokio::test]
+async fn whoever_may_use_the_locks_keys_only_waits_all_the_same() {
+    check_rules(&["resetkeys", "~redlock:*"]).await;
+}
+
+#[tokio::test]
+async fn no_key_of_ours_stays_for_ever_beside_a_counter_that_is_none() {
+    for is_list in [true, false] {
+        let server = RedisServer::start();
+        let probe = server.probe();
+        let counter = "Waiting.ConfigurableLock.x";
+        if is_list {
+            probe.append(counter, "a list");
+        } else {
+            probe.set(counter, "no number");
+        }
+        let locks = LockManager::builder().nodes([server.url()]).build().unwrap();
+        probe.set_for(&key("x"), "somebody", LONG);
+        let waiter = tokio::spawn(locks.lock("x").ttl(LONG).acquire());
+        // The script that counts is sent with its source the first time; the others are known from the start.
+        eventually_async("somebody tried to count", async || probe.command_counts().of("eval") > 0).await;
+        for key in probe.keys().into_iter().filter(|key| key != counter) {
+            assert_ne!(probe.pttl(&key), Expiry::Never, "{key}, the counter is a list: {is_list}");
+        }
+        waiter.abort();
+    }
+}
