@@ -7,6 +7,7 @@ mod heard;
 mod hold;
 mod repair;
 mod settlement;
+mod survey;
 
 use std::fmt;
 use std::future::{Future, pending, poll_fn};

@@ -8,9 +8,10 @@ use tokio::sync::{Mutex as OrderMutex, Notify};
 use tokio::time::sleep;
 
 use super::counting::{Answer, Counted, Counting, LEASE, Number, Settled};
+use super::inspecting::{Cursor, Deleted, Inspecting, Note, Page, Sight};
 use super::{Action, Changes, Command, Contention, Delivery, Failure, Known, Node, PendingReply, Reply};
 use crate::clock;
-use crate::keys::{CounterKeys, Keys};
+use crate::keys::{CounterKeys, Keys, LockKeys};
 use crate::protocol::{Papers, RELEASED, Role};
 
 /// A node that keeps its keys in this process and behaves like a Redis node.
@@ -51,10 +52,15 @@ struct State {
     waiting: HashMap<Arc<str>, HashMap<Arc<str>, Instant>>,
     /// Who waits for what.
     counters: HashMap<String, Counter>,
+    /// What is noted about the owners of keys.
+    notes: HashMap<Arc<str>, Noted>,
 }
 
 /// How many waiters each process has under one name, and until when it answers for them.
 type Counter = HashMap<Arc<str>, (usize, Instant)>;
+
+/// Who noted something about itself: which owner, the label, and when it acquired the lock.
+type Noted = (Arc<str>, Arc<str>, Instant);
 
 /// How a node is.
 #[derive(Clone, Debug, Default)]
@@ -104,6 +110,7 @@ impl State {
     fn clear(&mut self) {
         self.entries.clear();
         self.counters.clear();
+        self.notes.clear();
         self.waiting.clear();
     }
 }
@@ -148,7 +155,7 @@ impl Server {
     #[cfg(feature = "testing")]
     pub(crate) fn owner_of(&self, key: &str) -> Option<Arc<str>> {
         let now = clock::now();
-        self.state().entries.get(key).filter(|entry| entry.expires > now).map(|entry| Arc::clone(&entry.owner))
+        self.state().live(key, now).map(|entry| Arc::clone(&entry.owner))
     }
 
     #[cfg(feature = "testing")]
@@ -265,6 +272,11 @@ impl State {
         self.watched.drain().flat_map(|(_, watching)| watching).for_each(|changes| changes.any());
     }
 
+    /// A key that has not expired.
+    fn live(&self, key: &str, now: Instant) -> Option<&Entry> {
+        self.entries.get(key).filter(|entry| entry.expires > now)
+    }
+
     /// Whether another process waits.
     fn is_wanted(&self, contention: &Contention, now: Instant) -> bool {
         self.waiting.get(&contention.key).is_some_and(|waiting| {
@@ -320,11 +332,13 @@ impl Counting for MemoryNode {
         let process = Arc::clone(process);
         self.server.answer(patience, move |state, now| {
             let settle = |Number { keys, waiting }: Number| {
+                let Some(waiting) = waiting else {
+                    return Ok(state.counters.get_mut(&*keys.counter).map(|counter| total(counter, now)));
+                };
                 let counter = state.counters.entry(keys.counter.to_string()).or_default();
                 match waiting {
-                    Some(0) => drop(counter.remove(&process)),
-                    Some(waiting) => drop(counter.insert(Arc::clone(&process), (waiting, now + LEASE))),
-                    None => {}
+                    0 => drop(counter.remove(&process)),
+                    waiting => drop(counter.insert(Arc::clone(&process), (waiting, now + LEASE))),
                 }
                 Ok(Some(total(counter, now)))
             };
@@ -348,6 +362,54 @@ impl Counting for MemoryNode {
                 Some(Counted { stats_name, waiting: total(counter, now) })
             };
             state.counters.iter_mut().filter_map(counted).collect()
+        })
+    }
+}
+
+impl Inspecting for MemoryNode {
+    fn note(&self, notes: Vec<Note>, patience: Duration) -> Answer<()> {
+        self.server.answer(patience, move |state, now| {
+            for Note { keys, owner, label, held_for } in notes {
+                if state.live(&keys.lock, now).is_some_and(|entry| entry.owner == owner) {
+                    let since = now.checked_sub(held_for).unwrap_or(now);
+                    state.notes.insert(Arc::clone(&keys.lock), (owner, label, since));
+                }
+            }
+            let entries = &state.entries;
+            state.notes.retain(|key, (owner, ..)| entries.get(key).is_some_and(|entry| entry.owner == *owner));
+        })
+    }
+
+    fn look(&self, keys: Arc<LockKeys>, patience: Duration) -> Answer<Option<Sight>> {
+        self.server.answer(patience, move |state, now| {
+            let entry = state.live(&keys.lock, now)?;
+            let noted = state.notes.get(&keys.lock).filter(|(owner, ..)| *owner == entry.owner);
+            Some(Sight {
+                owner: Arc::clone(&entry.owner),
+                remaining: Some(entry.expires.saturating_duration_since(now)),
+                note: noted.map(|(_, label, since)| (label.to_string(), now.saturating_duration_since(*since))),
+            })
+        })
+    }
+
+    fn page(&self, prefix: Arc<str>, _: Cursor, patience: Duration) -> Answer<Page> {
+        self.server.answer(patience, move |state, now| {
+            let live = state.entries.iter().filter(|(_, entry)| entry.expires > now).map(|(key, _)| key);
+            let keys = live.filter(|key| key.starts_with(&*prefix)).map(ToString::to_string).collect();
+            Page { keys, next: None }
+        })
+    }
+
+    fn reset(&self, locks: Vec<Arc<LockKeys>>, patience: Duration) -> Answer<Vec<Deleted>> {
+        self.server.answer(patience, move |state, now| {
+            let reset = |keys: &Arc<LockKeys>| {
+                let was_there = state.live(&keys.lock, now).is_some();
+                state.entries.remove(&keys.lock);
+                state.notes.remove(&keys.lock);
+                state.tell(&keys.lock);
+                Ok(was_there)
+            };
+            locks.iter().map(reset).collect()
         })
     }
 }

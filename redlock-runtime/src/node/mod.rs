@@ -5,6 +5,7 @@ pub(crate) mod connection;
 mod corked;
 pub(crate) mod counting;
 mod identity;
+pub(crate) mod inspecting;
 pub(crate) mod memory;
 pub(crate) mod redis;
 #[cfg(test)]
@@ -22,10 +23,11 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use self::counting::Counting;
+use self::inspecting::Inspecting;
 use crate::protocol::Papers;
 
 /// One independent master that votes on who holds a lock.
-pub(crate) trait Node: Counting + Debug + Send + Sync {
+pub(crate) trait Node: Counting + Inspecting + Debug + Send + Sync {
     /// The node's URL, without credentials.
     fn label(&self) -> &str;
 

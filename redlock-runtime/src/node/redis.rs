@@ -1,6 +1,8 @@
 //! A Redis server as a voter: what is sent for a command, and what an answer means.
 
 mod counting;
+mod inspecting;
+mod server;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

@@ -5,6 +5,7 @@
 
 mod backoff;
 mod beliefs;
+mod census;
 mod electorate;
 mod ledger;
 mod nodes;
@@ -16,6 +17,7 @@ mod validity;
 
 pub use backoff::Backoff;
 pub use beliefs::{Approach, Beliefs, Seen, Step};
+pub use census::{Census, LockState, Sighting};
 pub use electorate::{Electorate, Papers, Role, Standing};
 pub use ledger::{Fate, Ledger};
 pub use nodes::NodeSet;
