@@ -61,9 +61,14 @@ impl Keys {
         beside("waiting", lock)
     }
 
+    /// Ours: what is noted about the owner of the lock with this key; in the cluster slot of that key.
+    pub(crate) fn note(lock: &str) -> String {
+        beside("holder", lock)
+    }
+
     /// The keys around the lock with this key.
     pub(crate) fn around(lock: &Arc<str>) -> LockKeys {
-        LockKeys { note: beside("holder", lock), lock: Arc::clone(lock) }
+        LockKeys { note: Self::note(lock), lock: Arc::clone(lock) }
     }
 
     /// The key of a lock, on every node.

@@ -1,23 +1,22 @@
 //! What the owners of held locks are called, noted on the nodes behind the locks' backs.
 //!
-//! A lock that is held for a moment needs no name, and most are: a label is written once its lock was held for a while, and
-//! again now and then while it is extended, because it lives as long as the key does. One task does it for all locks of a
-//! manager. An acquisition adds an entry to a schedule and nothing else; no lock waits for it, and none fails by it.
+//! A lock that is held for a moment needs no label, and most are: a label is written once its lock was held for a while. An
+//! acquisition adds an entry to a queue and nothing else; no lock waits for its label, and none fails by it. From then on the
+//! scripts that extend and release the key do the same to the note beside it, so that it needs no command of its own.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::env;
 use std::fs;
 use std::process;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
 use tokio::task::Id;
 use tokio::time::sleep_until;
 
 use crate::background::background;
 use crate::engine::Engine;
-use crate::keys::{Keys, LockKeys};
+use crate::keys::Keys;
 use crate::lease::Lease;
 use crate::name::Name;
 use crate::node::inspecting::Note;
@@ -37,32 +36,26 @@ pub(crate) struct Labels {
     /// What owners are called that say nothing else; `None`: host, process and task.
     label: Option<Arc<str>>,
     /// A std mutex: it is never held across an await.
-    schedule: Mutex<Schedule>,
-    /// Wakes the task for something that is due before what it sleeps for.
-    earlier: Notify,
+    queue: Mutex<Queue>,
 }
 
-/// Which lock is to be looked after when; the number keeps equal moments apart.
 #[derive(Default)]
-struct Schedule {
-    /// Locks that are released meanwhile stay until they are due: taking them out would cost each of them something.
-    due: BTreeMap<(Instant, u64), Labelled>,
-    /// The number of the next entry.
-    next: u64,
-    /// For when the task is armed; `None` if it does not run.
-    armed: Option<Instant>,
+struct Queue {
+    /// Locks that are to be labelled, in the order in which they are due. Those that are released meanwhile stay until then:
+    /// taking them out would cost each of them something.
+    labelled: VecDeque<Labelled>,
+    /// Whether a task sees to them; it ends when there are none.
+    is_served: bool,
 }
 
-/// A lock that may still be held.
+/// A lock that may still be held when it is due.
 struct Labelled {
+    /// When it is to be labelled.
+    due: Instant,
     /// The lock; it does not live longer for this.
     lease: Weak<Lease>,
     /// What its owner is called.
     label: Label,
-    /// The keys around it; `None` until it is labelled for the first time.
-    keys: Option<Arc<LockKeys>>,
-    /// The end of its validity when it was last labelled: the label lives as long as the key did then.
-    noted: Option<Instant>,
 }
 
 enum Label {
@@ -84,7 +77,7 @@ pub(crate) fn check(label: &str) -> Result<(), Error> {
 
 impl Labels {
     pub(crate) fn new(engine: Arc<Engine>, label: Option<Arc<str>>) -> Arc<Self> {
-        Arc::new(Self { engine, label, schedule: Mutex::default(), earlier: Notify::new() })
+        Arc::new(Self { engine, label, queue: Mutex::default() })
     }
 
     /// Labels a lock once it was held for a while.
@@ -94,109 +87,80 @@ impl Labels {
             Some(label) => Label::Given(label),
             None => Label::Here(tokio::task::try_id()),
         };
-        let labelled = Labelled { lease: Arc::downgrade(lease), label, keys: None, noted: None };
-        let due = clock::now() + HELD_FOR;
-        let mut schedule = self.schedule();
-        schedule.add(due, labelled);
-        match schedule.armed {
-            None => {
-                schedule.armed = Some(due);
-                background().spawn(Arc::clone(self).run());
-            }
-            Some(armed) if due < armed => {
-                schedule.armed = Some(due);
-                self.earlier.notify_one();
-            }
-            Some(_) => {}
+        let labelled = Labelled { due: clock::now() + HELD_FOR, lease: Arc::downgrade(lease), label };
+        let mut queue = self.queue();
+        queue.labelled.push_back(labelled);
+        if !queue.is_served {
+            queue.is_served = true;
+            background().spawn(Arc::clone(self).serve());
         }
     }
 
-    fn schedule(&self) -> MutexGuard<'_, Schedule> {
-        self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The task; ends when no lock is left to look after.
-    async fn run(self: Arc<Self>) {
-        while let Some(moment) = self.arm() {
-            tokio::select! {
-                () = sleep_until((moment + INTERVAL).into()) => self.note_due().await,
-                () = self.earlier.notified() => {}
-            }
+    async fn serve(self: Arc<Self>) {
+        loop {
+            let next = self.queue().next_due();
+            let Some(due) = next else { return };
+            sleep_until((due + INTERVAL).into()).await;
+            self.note_due().await;
         }
-    }
-
-    fn arm(&self) -> Option<Instant> {
-        let mut schedule = self.schedule();
-        schedule.armed = schedule.due.first_key_value().map(|((moment, _), _)| *moment);
-        schedule.armed
     }
 
     async fn note_due(&self) {
         let now = clock::now();
-        let due = {
-            let mut schedule = self.schedule();
-            let later = schedule.due.split_off(&(now, u64::MAX));
-            std::mem::replace(&mut schedule.due, later)
-        };
-        let mut notes = Vec::new();
-        for mut labelled in due.into_values() {
-            let Some(lease) = labelled.lease.upgrade().filter(|lease| lease.is_held(now)) else { continue };
-            // Without an extension since, the label lives as long as the key anyway.
-            let valid_until = Some(lease.valid_until());
-            if labelled.noted != valid_until {
-                labelled.noted = valid_until;
-                notes.push(labelled.note(&lease, now));
-            }
-            self.schedule().add(now + (lease.ttl / 3).max(INTERVAL), labelled);
-        }
+        let due = self.queue().take_due(now);
+        let notes: Vec<_> = due
+            .into_iter()
+            .filter_map(|labelled| {
+                let lease = labelled.lease.upgrade().filter(|lease| lease.begin_note(now))?;
+                Some(labelled.label.note(&lease, now))
+            })
+            .collect();
         if !notes.is_empty() {
             self.send(notes).await;
         }
     }
 
-    /// Tells every node; those that do not answer have no label until the next time.
+    /// Tells every node. One that takes it in is enough for whoever looks, and nobody is worse off without.
     async fn send(&self, notes: Vec<Note>) {
         let patience = self.engine.node_timeout();
-        let asked: Vec<_> = self
+        let (_, failures) = self
             .engine
-            .nodes()
-            .iter()
-            .map(|node| {
-                let (node, notes) = (Arc::clone(node), notes.clone());
-                tokio::spawn(async move {
-                    if let Err(reason) = node.note(notes, patience).await {
-                        tracing::debug!(node = node.label(), %reason, "owners of locks were not labelled");
-                    }
-                })
+            .survey_all(|_, node| {
+                let notes = notes.clone();
+                async move { node.note(notes, patience).await }
             })
-            .collect();
-        for told in asked {
-            // It neither panics nor is aborted.
-            let _ = told.await;
+            .await;
+        if !failures.is_empty() {
+            tracing::debug!(%failures, "owners of locks were not labelled everywhere");
         }
     }
 }
 
-impl Schedule {
-    fn add(&mut self, moment: Instant, labelled: Labelled) {
-        self.next += 1;
-        self.due.insert((moment, self.next), labelled);
+impl Queue {
+    fn next_due(&mut self) -> Option<Instant> {
+        let due = self.labelled.front().map(|labelled| labelled.due);
+        self.is_served = due.is_some();
+        due
+    }
+
+    fn take_due(&mut self, now: Instant) -> Vec<Labelled> {
+        let later = self.labelled.iter().position(|labelled| labelled.due > now).unwrap_or(self.labelled.len());
+        self.labelled.drain(..later).collect()
     }
 }
 
-impl Labelled {
-    fn note(&mut self, lease: &Lease, now: Instant) -> Note {
-        let label = match &self.label {
-            Label::Given(label) => Arc::clone(label),
-            Label::Here(task) => {
-                let label = here(*task);
-                self.label = Label::Given(Arc::clone(&label));
-                label
-            }
+impl Label {
+    fn note(&self, lease: &Lease, now: Instant) -> Note {
+        let label = match self {
+            Self::Given(label) => Arc::clone(label),
+            Self::Here(task) => here(*task),
         };
-        let keys = self.keys.get_or_insert_with(|| Arc::new(Keys::around(&lease.key)));
         let held_for = now.saturating_duration_since(lease.began);
-        Note { keys: Arc::clone(keys), owner: Arc::clone(&lease.owner), label, held_for }
+        Note { keys: Arc::new(Keys::around(&lease.key)), owner: Arc::clone(&lease.owner), label, held_for }
     }
 }
 

@@ -38,6 +38,8 @@ pub(crate) struct Hold {
     keep_until: Option<Instant>,
     /// Connections that ended before the acquire was answered.
     cut: Cut,
+    /// Whether the owner may be noted beside the key.
+    is_noted: bool,
 }
 
 impl Hold {
@@ -52,6 +54,7 @@ impl Hold {
             acquire: None,
             keep_until: None,
             cut: Cut::default(),
+            is_noted: false,
         }
     }
 
@@ -60,6 +63,7 @@ impl Hold {
         let mut hold = Self::new(engine, key);
         hold.owner = owner;
         hold.is_open = true;
+        hold.is_noted = true;
         for node in 0..hold.engine.quorum().nodes() {
             // It is not over yet, so nothing is owed now.
             let _ = hold.ledger.ended(node, Fate::MaybeSet);
@@ -80,7 +84,7 @@ impl Hold {
         &self.owner
     }
 
-    /// Answers from now on for keys that were set again, too.
+    /// Answers from now on for keys that were set again, and for what stands beside them, too.
     pub(crate) fn add(&mut self, repairs: Repairs) {
         for node in repairs.set.iter() {
             // It is not over yet, so nothing is owed now.
@@ -88,6 +92,7 @@ impl Hold {
         }
         self.stragglers.extend(repairs.asked);
         self.cut.add(repairs.cut);
+        self.is_noted |= repairs.is_noted;
     }
 
     /// Lets a release leave the key until this moment.
@@ -212,6 +217,7 @@ impl Hold {
             acquire: None,
             keep_until: self.keep_until,
             cut: mem::take(&mut self.cut),
+            is_noted: self.is_noted,
         }
     }
 
@@ -229,6 +235,7 @@ impl Hold {
             value: Arc::clone(&self.owner),
             keep_until: self.keep_until,
             cut: mem::take(&mut self.cut),
+            is_noted: self.is_noted,
         };
         Settlement::start(Arc::new(owner), nodes.without(behind), self.ledger.suspected(), stragglers)
     }

@@ -156,7 +156,7 @@ impl Engine {
         Err(heard.into_lost(verdict))
     }
 
-    /// One attempt to extend. What was not sent when `over` ends is not sent any more.
+    /// One attempt to extend; what may be noted about the owner lives on with the key. What was not sent when `over` ends is not sent any more.
     ///
     /// # Cancel safety
     ///
@@ -166,10 +166,11 @@ impl Engine {
         key: &Arc<str>,
         owner: &Arc<str>,
         ttl: Duration,
+        is_noted: bool,
         over: impl Future<Output = ()>,
     ) -> Result<Extended, Lost> {
         let began = clock::now();
-        let command = Command::new(Action::Extend { ttl }, key, owner);
+        let command = Command::new(Action::Extend { ttl, is_noted }, key, owner);
         let mut in_flight = self.ask_each(&command);
         let mut missing = NodeSet::default();
         let listen = self.hear(Voters::All, &mut in_flight, patience(self.node_timeout, ttl), None, |node, reply| {

@@ -7,8 +7,8 @@ use redis::{Cmd, Pipeline, Value};
 
 use super::counting::{LEASE, LISTED, Number, OTHERS};
 use super::inspecting::{Cursor, Note};
-use super::{Action, Command, ConnectionId, Contention};
-use crate::keys::{CounterKeys, LockKeys};
+use super::{Action, Command, ConnectionId};
+use crate::keys::{CounterKeys, Keys, LockKeys};
 
 static ACQUIRE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/acquire.lua")));
 static EXTEND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/extend.lua")));
@@ -136,17 +136,16 @@ pub(super) fn watched(command: Cmd) -> Pipeline {
 fn evaluate(verb: &str, script: &str, command: &Command, reports_changes: bool) -> Cmd {
     const ROOM_FOR_THE_SCRIPT_AND_A_USUAL_NAME: usize = 256;
     let time = match command.action {
-        Action::Acquire { ttl, .. } | Action::Extend { ttl } => ttl,
+        Action::Acquire { ttl, .. } | Action::Extend { ttl, .. } => ttl,
         Action::Release { keep, .. } => keep,
     };
     let mut cmd = Cmd::with_capacity(6, ROOM_FOR_THE_SCRIPT_AND_A_USUAL_NAME);
     cmd.arg(verb).arg(script);
-    match &command.contention {
-        None => cmd.arg(1).arg(&*command.key).arg(&*command.owner).arg(whole_milliseconds(time)),
-        Some(Contention { key, process }) => {
-            cmd.arg(2).arg(&*command.key).arg(&**key).arg(&*command.owner).arg(whole_milliseconds(time)).arg(&**process)
-        }
-    };
+    let note = command.is_noted().then(|| Keys::note(&command.key));
+    let beside = command.contention.as_ref().map(|contention| &*contention.key).or(note.as_deref());
+    cmd.arg(1 + usize::from(beside.is_some())).arg(&*command.key).arg(beside);
+    cmd.arg(&*command.owner).arg(whole_milliseconds(time));
+    cmd.arg(command.contention.as_ref().map(|contention| &*contention.process));
     if matches!(command.action, Action::Release { .. }) && !reports_changes {
         cmd.arg(format!("{RELEASED}{}", command.key));
     }

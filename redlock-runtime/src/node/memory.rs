@@ -227,7 +227,7 @@ impl Server {
                 let is_wanted = command.contention.as_ref().is_some_and(|contention| state.is_wanted(contention, now));
                 if is_wanted { Reply::DoneAndWanted } else { Reply::Done }
             }
-            (Action::Extend { ttl }, Some(entry)) if entry.owner == command.owner => {
+            (Action::Extend { ttl, .. }, Some(entry)) if entry.owner == command.owner => {
                 entry.expires = entry.expires.max(now + ttl);
                 state.tell(&command.key);
                 Reply::Done

@@ -228,6 +228,14 @@ impl Command {
         Arc::new(Self { action, key, owner, contention, recalled: AtomicBool::new(false) })
     }
 
+    /// Whether the owner may be noted beside the key.
+    pub(crate) fn is_noted(&self) -> bool {
+        match self.action {
+            Action::Acquire { .. } => false,
+            Action::Extend { is_noted, .. } | Action::Release { is_noted, .. } => is_noted,
+        }
+    }
+
     pub(crate) fn recall(&self) {
         self.recalled.store(true, Ordering::Release);
     }
@@ -251,6 +259,8 @@ pub(crate) enum Action {
     Extend {
         /// How long the key lives from now.
         ttl: Duration,
+        /// Whether the owner is noted beside the key: the note lives as long.
+        is_noted: bool,
     },
     /// Delete the key, if it has the owner's value.
     Release {
@@ -259,6 +269,8 @@ pub(crate) enum Action {
         /// A connection whose commands may still be travelling: it is killed first, so that none of them can be
         /// applied behind this release.
         behind: Option<ConnectionId>,
+        /// Whether the owner may be noted beside the key: the note goes with it.
+        is_noted: bool,
     },
 }
 
