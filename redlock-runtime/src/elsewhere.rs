@@ -111,7 +111,7 @@ impl LockManager {
 
     async fn extend_now(&self, token: &LockToken, ttl: Duration) -> Result<Extended, Error> {
         self.shared.check_ttl("extension", ttl)?;
-        match self.shared.engine.extend(&self.key_of(&token.name), &token.owner, ttl, pending()).await {
+        match self.shared.engine.extend(&self.key_of(&token.name), &token.owner, ttl, true, pending()).await {
             Ok(extended) => Ok(extended),
             Err(Lost { verdict: Verdict::Refused, .. }) => Err(not_held(token)),
             Err(lost) => Err(lost.into_unreachable(&token.name, &self.shared.engine)),
@@ -135,6 +135,7 @@ impl LockManager {
         let hold = Hold::adopted(engine(), Arc::clone(&key), Arc::clone(&owner));
         let lease = Arc::new(Lease::new(engine(), name, Arc::clone(&key), owner, ttl, (began, valid_until), None));
         shared.renewals.start(&lease);
+        shared.labels.note_later(&lease, None);
         let tenure = shared.lines.settle(&key, &lease);
         Ok(LockGuard::new(lease, fencing_token, hold, tenure, shared))
     }

@@ -45,6 +45,22 @@ pub enum Error {
         source: NodeFailures,
     },
 
+    /// So many nodes did not list their locks that one which is held may be missing.
+    #[error(
+        "the list of locks is not complete: {listed} of {nodes} nodes listed theirs and {needed} are needed to see every \
+         lock that is held; ask again when more can be reached"
+    )]
+    ListIncomplete {
+        /// How many nodes listed all of theirs.
+        listed: usize,
+        /// How many it takes, so that every majority has one of them.
+        needed: usize,
+        /// How many nodes are configured.
+        nodes: usize,
+        /// What each of the others said instead.
+        source: NodeFailures,
+    },
+
     /// The lock was held and is not any more.
     #[error("lock `{name}` was lost: {reason}")]
     Lost {
@@ -116,6 +132,9 @@ pub enum LostReason {
     MaxHold,
     /// What renewed it ended without being told to.
     RenewalEnded,
+    /// It was reset by this process, with [`LockManager::reset`](crate::LockManager::reset). Other processes see a reset as
+    /// [`Self::Taken`].
+    Reset,
 }
 
 impl fmt::Display for LostReason {
@@ -125,6 +144,7 @@ impl fmt::Display for LostReason {
             Self::Taken => "a majority of the nodes no longer has this owner's key",
             Self::MaxHold => "it was held for as long as `max_hold` allows",
             Self::RenewalEnded => "the task that renews it ended",
+            Self::Reset => "it was reset",
         })
     }
 }
@@ -164,6 +184,10 @@ impl NodeFailures {
     pub(crate) fn push(&mut self, node: impl Into<String>, reason: impl Into<String>) {
         self.0.push(NodeFailure { node: node.into(), reason: reason.into() });
     }
+
+    pub(crate) fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
 }
 
 impl fmt::Display for NodeFailures {
@@ -183,7 +207,9 @@ impl From<Error> for std::io::Error {
     fn from(error: Error) -> Self {
         let kind = match error {
             Error::NotAcquired { .. } | Error::WouldDeadlock { .. } => std::io::ErrorKind::WouldBlock,
-            Error::QuorumUnreachable { .. } | Error::NoNodeAnswered { .. } => std::io::ErrorKind::NotConnected,
+            Error::QuorumUnreachable { .. } | Error::NoNodeAnswered { .. } | Error::ListIncomplete { .. } => {
+                std::io::ErrorKind::NotConnected
+            }
             Error::InvalidName { .. } | Error::Config { .. } => std::io::ErrorKind::InvalidInput,
             Error::Lost { .. } | Error::NotHeld { .. } | Error::ShutDown => std::io::ErrorKind::Other,
         };

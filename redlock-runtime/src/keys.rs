@@ -18,6 +18,15 @@ pub(crate) struct Keys {
     pub(crate) marker_prefix: Arc<str>,
 }
 
+/// The keys around one lock.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct LockKeys {
+    /// The lock.
+    pub(crate) lock: Arc<str>,
+    /// Ours: what is noted about its owner; in the cluster slot of the lock.
+    pub(crate) note: String,
+}
+
 /// The keys around one waiting counter.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct CounterKeys {
@@ -57,9 +66,34 @@ impl Keys {
         slot::key_beside("redlock-fence", lock)
     }
 
+    /// Ours: what is noted about the owner of the lock with this key; in the cluster slot of that key.
+    pub(crate) fn note(lock: &str) -> String {
+        slot::key_beside("redlock-holder", lock)
+    }
+
+    /// The keys around the lock with this key.
+    pub(crate) fn around(lock: &Arc<str>) -> LockKeys {
+        LockKeys { note: Self::note(lock), lock: Arc::clone(lock) }
+    }
+
     /// The key of a lock, on every node.
     pub(crate) fn lock(&self, name: &Name) -> String {
         format!("{}{}", self.lock_prefix, name.as_str())
+    }
+
+    /// The name of the lock that has this key; `None` for a key of another kind, also if it begins as locks do.
+    pub(crate) fn name_of(&self, key: &str) -> Option<Name> {
+        let counter = |key: &str| !self.waiting_prefix.is_empty() && key.starts_with(&*self.waiting_prefix);
+        let is_marker = !self.marker_prefix.is_empty() && key.strip_prefix(&*self.marker_prefix).is_some_and(counter);
+        // They are told apart by their prefixes, as long as those of locks do not begin the others.
+        let is_begun = |prefix: &str| prefix.starts_with(&*self.lock_prefix);
+        let is_of_statistics = key == &*self.waiting_list && is_begun(&self.waiting_list)
+            || is_begun(&self.waiting_prefix) && counter(key)
+            || is_begun(&self.marker_prefix) && is_marker;
+        if is_of_statistics || is_beside_another(key) {
+            return None;
+        }
+        Name::parse(key.strip_prefix(&*self.lock_prefix)?.to_owned()).ok()
     }
 
     /// The keys of the counter of those who wait under this name.
@@ -74,6 +108,12 @@ impl Keys {
             counter,
         }
     }
+}
+
+/// Whether it is a key of ours beside another.
+fn is_beside_another(key: &str) -> bool {
+    let beside = key.strip_prefix("redlock-").and_then(|rest| rest.split_once(':')).map(|(_, beside)| beside);
+    beside.is_some_and(slot::is_beside_another)
 }
 
 /// A JSON string as Python writes it: in ASCII.
@@ -110,6 +150,40 @@ mod tests {
         assert_eq!(counter.marker, "Inserted.Waiting.ConfigurableLock.nächtlich");
         assert_eq!(&*counter.list, "ConfigurableLockKeys");
         assert_eq!(counter.listed_as, r#""Waiting.ConfigurableLock.n\u00e4chtlich""#);
+    }
+
+    fn keys_with(lock_prefix: &str) -> Keys {
+        Keys { lock_prefix: lock_prefix.into(), ..Keys::default() }
+    }
+
+    #[test]
+    fn a_key_gives_its_name_back() {
+        for prefix in ["redlock:ConfigurableLock.", "", "redlock-", "Waiting", "[*]?\\"] {
+            let keys = keys_with(prefix);
+            for name in ["x", "in{voi}ce:7", "夜間", "*[a]?\\", "Läufe {x}"] {
+                let name = Name::parse(name.to_owned()).unwrap();
+                assert_eq!(keys.name_of(&keys.lock(&name)), Some(name), "{prefix}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_lock_has_no_name() {
+        for prefix in ["redlock:ConfigurableLock.", "", "redlock-"] {
+            let keys = keys_with(prefix);
+            let lock: Arc<str> = keys.lock(&Name::parse("x".to_owned()).unwrap()).into();
+            let CounterKeys { counter, leases, counts, marker, list, .. } = keys.counter("x");
+            let ours = [Keys::contention(&lock), Keys::around(&lock).note, leases, counts, marker];
+            for key in ours.iter().map(String::as_str).chain([&*counter, &*list, prefix]) {
+                assert_eq!(keys.name_of(key), None, "{prefix}: {key}");
+            }
+        }
+        let keys = Keys::default();
+        for key in ["other", "redlock:ConfigurableLock.", "redlock:ConfigurableLock.a\nb", "redlock:ConfigurableLoc"] {
+            assert_eq!(keys.name_of(key), None, "{key}");
+        }
+        let too_long = format!("redlock:ConfigurableLock.{}", "x".repeat(513));
+        assert_eq!(keys.name_of(&too_long), None);
     }
 
     #[test]

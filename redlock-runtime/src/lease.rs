@@ -52,6 +52,8 @@ struct State {
     ticket: Option<Ticket>,
     /// Keys that were set again, to be released with the others.
     repairs: Repairs,
+    /// Whether the owner may be noted beside its keys.
+    is_noted: bool,
 }
 
 impl Lease {
@@ -66,8 +68,14 @@ impl Lease {
     ) -> Self {
         let max_until = max_hold.and_then(|limit| began.checked_add(limit));
         let valid_until = limited(valid_until, max_until);
-        let state =
-            Mutex::new(State { valid_until, lost: None, is_over: false, ticket: None, repairs: Repairs::default() });
+        let state = Mutex::new(State {
+            valid_until,
+            lost: None,
+            is_over: false,
+            ticket: None,
+            repairs: Repairs::default(),
+            is_noted: false,
+        });
         let (turn, lost, over) = (TurnMutex::new(()), Notify::new(), Notify::new());
         Self { engine, name, key, owner, ttl, began, max_until, state, turn, lost, over }
     }
@@ -165,17 +173,32 @@ impl Lease {
         let repairs = self.engine.repair(&self.key, &self.owner, self.ttl, extended, self.until_over()).await;
         let mut state = self.state();
         if state.is_over {
+            let is_noted = state.is_noted;
             drop(state);
-            self.engine.undo(&self.key, &self.owner, repairs);
+            self.engine.undo(&self.key, &self.owner, repairs.beside_note(is_noted));
         } else {
             state.repairs.add(repairs);
         }
         Ok(())
     }
 
-    /// Keys that were set again, for whoever releases the lock.
+    /// The owner is about to be noted beside its keys: whoever extends or releases those does the same to the note. Not if
+    /// the lock is over.
+    pub(crate) fn begin_note(&self, now: Instant) -> bool {
+        if !self.is_held(now) {
+            return false;
+        }
+        let mut state = self.state();
+        // The release was prepared without it otherwise.
+        state.is_noted |= !state.is_over;
+        state.is_noted
+    }
+
+    /// Keys that were set again, and what stands beside them, for whoever releases the lock.
     pub(crate) fn take_repairs(&self) -> Repairs {
-        mem::take(&mut self.state().repairs)
+        let mut state = self.state();
+        let is_noted = state.is_noted;
+        mem::take(&mut state.repairs).beside_note(is_noted)
     }
 
     async fn until_over(&self) {
@@ -207,7 +230,8 @@ impl Lease {
         };
         // Never beyond the local deadline: what comes back later than that is no extension.
         let deadline = self.valid_until();
-        match self.engine.extend(&self.key, &self.owner, ttl, self.until_over()).await {
+        let is_noted = self.state().is_noted;
+        match self.engine.extend(&self.key, &self.owner, ttl, is_noted, self.until_over()).await {
             Ok(extended) if clock::now() < deadline => {
                 let mut state = self.state();
                 // Keys are never made to live shorter, so neither is this.

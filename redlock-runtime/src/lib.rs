@@ -49,9 +49,11 @@
 //! - `engine`: one round over all nodes. `engine/hold.rs` sends the release when a future is dropped, and
 //!   `engine/settlement.rs` sees it through. (Test: `tests/it/nothing_left.rs`.)
 //! - `statistics`: how many wait for what, told to the nodes behind the locks' backs. (Test: `tests/it/statistics.rs`.)
-//! - `lease`, `renewal`: a held lock and its extension. `queue`: the line of those in this process who want one.
+//! - `lease`, `renewal`, `labels`: a held lock, its extension, and what its owner is called. `queue`: the line of those in
+//!   this process who want one.
 //! - `shared`, `guard`: what all of them share, and who owns a held lock.
 //! - `lock`, `config`, `manager`, `elsewhere` (by token): what users call.
+//! - `inspect`, `list`, `reset`: locks as people see them, whoever holds them. (Test: `tests/it/inspect.rs`.)
 //! - `outcome`, `deadlock`, `call`, `drive`, `private`: what the attribute's expansion calls.
 
 // Open to simulations; not part of the public interface.
@@ -86,6 +88,8 @@ mod lease;
 
 mod renewal;
 
+mod labels;
+
 mod queue;
 
 mod unconfirmed;
@@ -101,6 +105,12 @@ mod config;
 mod manager;
 
 mod elsewhere;
+
+mod inspect;
+
+mod list;
+
+mod reset;
 
 mod outcome;
 
@@ -120,8 +130,11 @@ pub mod __private;
 pub use crate::config::LockManagerBuilder;
 pub use crate::error::{Error, HeldElsewhere, LostReason, NodeFailure, NodeFailures};
 pub use crate::guard::LockGuard;
+pub use crate::inspect::LockInfo;
+pub use crate::list::LockNames;
 pub use crate::lock::LockRequest;
 pub use crate::manager::LockManager;
+pub use crate::protocol::LockState;
 pub use crate::statistics::{NameStatistics, WaitingStatistics};
 pub use crate::timeout::Timeout;
 pub use crate::token::LockToken;

@@ -16,7 +16,7 @@ use crate::protocol::{Backoff, Next, SHORTEST_TTL, Verdict, next_step};
 use crate::queue::{Place, Reached, Tenure, Turn, Unreachable};
 use crate::shared::Shared;
 use crate::statistics::Waiting;
-use crate::{Error, Timeout, clock, entropy};
+use crate::{Error, Timeout, clock, entropy, labels};
 
 /// A lock to be acquired: its name and how.
 ///
@@ -40,6 +40,8 @@ pub struct LockRequest {
     min_hold: Option<Duration>,
     /// What the waiting counter uses instead of the name.
     stats_name: Option<String>,
+    /// What the owner is called; `None`: as the manager says.
+    owner_label: Option<String>,
 }
 
 impl LockRequest {
@@ -53,6 +55,7 @@ impl LockRequest {
             max_hold: None,
             min_hold: None,
             stats_name: None,
+            owner_label: None,
         }
     }
 
@@ -87,6 +90,12 @@ impl LockRequest {
     /// The name under which waiters are counted. Default: the lock's name.
     pub fn stats_name(self, stats_name: impl Into<String>) -> Self {
         Self { stats_name: Some(stats_name.into()), ..self }
+    }
+
+    /// What [`LockManager::inspect`](crate::LockManager::inspect) shows as the owner, up to 512 bytes without control
+    /// characters; empty: nothing. Default: the [manager's](crate::LockManagerBuilder::owner_label).
+    pub fn owner_label(self, owner_label: impl Into<String>) -> Self {
+        Self { owner_label: Some(owner_label.into()), ..self }
     }
 
     /// Acquires the lock, waiting for it as long as the timeout says.
@@ -150,6 +159,9 @@ impl LockRequest {
     fn check(&self) -> Result<Duration, Error> {
         if let Some(stats_name) = &self.stats_name {
             Name::parse(stats_name.clone())?;
+        }
+        if let Some(label) = &self.owner_label {
+            labels::check(label)?;
         }
         let ttl = self.ttl.unwrap_or(self.shared.ttl);
         self.shared.check_ttl("ttl", ttl)?;
@@ -282,6 +294,7 @@ impl LockRequest {
         if self.renew {
             self.shared.renewals.start(&lease);
         }
+        self.shared.labels.note_later(&lease, self.owner_label.as_deref());
         let tenure = tenure(&lease);
         LockGuard::new(lease, fencing_token, hold, tenure, Arc::clone(&self.shared))
     }

@@ -137,6 +137,11 @@ impl Lines {
         self.doubt.map(|doubt| Fenced { key: Keys::fence(key).into(), seen, doubt })
     }
 
+    /// Who holds a lock in this process, as far as that was noted.
+    pub(crate) fn tenant(&self, key: &str) -> Option<Arc<Lease>> {
+        self.by_key().get(key)?.tenant.as_ref().map(|(_, lease)| Arc::clone(lease))
+    }
+
     /// Calls everybody who waits: the manager is shut down.
     pub(crate) fn call_all(&self) {
         for line in self.by_key().values() {

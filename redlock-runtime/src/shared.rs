@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::Error;
 use crate::engine::Engine;
 use crate::keys::Keys;
+use crate::labels::Labels;
 use crate::protocol::{Doubt, LONGEST_TTL, SHORTEST_TTL};
 use crate::queue::Lines;
 use crate::renewal::Renewals;
@@ -27,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) lines: Arc<Lines>,
     /// The renewal of all held locks.
     pub(crate) renewals: Arc<Renewals>,
+    /// What the owners of held locks are called.
+    pub(crate) labels: Arc<Labels>,
     /// Who waits for what.
     pub(crate) statistics: Arc<Statistics>,
     /// Releases by token that may be repeated.
@@ -44,9 +47,11 @@ impl Shared {
         ttl: Duration,
         longest_ttl: Duration,
         doubt: Option<Doubt>,
+        owner_label: Option<Arc<str>>,
     ) -> Self {
         let (renewals, is_shut_down, losses) = (Arc::default(), AtomicBool::new(false), AtomicU64::new(0));
         let statistics = Statistics::new(Arc::clone(&engine), keys.clone());
+        let labels = Labels::new(Arc::clone(&engine), owner_label);
         let lines = Lines::new(engine.quorum(), engine.node_timeout(), doubt);
         engine.report_to(&lines);
         Self {
@@ -56,6 +61,7 @@ impl Shared {
             longest_ttl,
             lines,
             renewals,
+            labels,
             statistics,
             unconfirmed: Unconfirmed::default(),
             is_shut_down,

@@ -34,6 +34,15 @@ pub(crate) fn key_beside(purpose: &str, key: &str) -> String {
     }
 }
 
+/// Whether this is what [`key_beside`] writes behind the purpose.
+pub(crate) fn is_beside_another(beside: &str) -> bool {
+    let Some((tag, rest)) = beside.strip_prefix('{').and_then(|beside| beside.split_once('}')) else { return false };
+    match rest.strip_prefix(':') {
+        Some(key) => tag.parse() == Ok(tag_beside(key)),
+        None => rest.is_empty() && !tag.contains('{'),
+    }
+}
+
 /// A number that, in braces, puts a key in the slot in which this one is. Wrapping the key itself in braces would not do:
 /// it may have braces of its own.
 fn tag_beside(key: &str) -> u32 {

@@ -16,7 +16,6 @@ use tokio::time::{sleep_until, timeout};
 
 use crate::background::background;
 use crate::engine::Engine;
-use crate::error::NodeFailures;
 use crate::keys::{CounterKeys, Keys};
 use crate::node::counting::{Counted, LEASE, Number};
 use crate::{Error, clock, entropy};
@@ -142,33 +141,44 @@ impl Statistics {
     }
 
     /// What the nodes count.
-    pub(crate) async fn count(self: &Arc<Self>) -> Result<WaitingStatistics, Error> {
-        let nodes = 0..self.engine.nodes().len();
-        let asked: Vec<_> = nodes
-            .map(|node| {
-                let statistics = Arc::clone(self);
-                background().spawn(async move {
-                    let node = &statistics.engine.nodes()[node];
-                    node.count(&statistics.keys, statistics.engine.node_timeout()).await
-                })
+    pub(crate) async fn count(&self) -> Result<WaitingStatistics, Error> {
+        let (keys, patience) = (&self.keys, self.engine.node_timeout());
+        let (counts, failures) = self
+            .engine
+            .survey_all(|_, node| {
+                let keys = keys.clone();
+                async move { node.count(&keys, patience).await }
             })
-            .collect();
+            .await;
         let mut everywhere: HashMap<String, u64> = HashMap::new();
-        let (nodes, mut failures) = (asked.len(), NodeFailures::default());
-        for (node, counted) in self.engine.labels().zip(asked) {
-            match counted.await.unwrap_or_else(|_| Err(Arc::from("the question was not put"))) {
-                Ok(counted) => {
-                    for Counted { stats_name, waiting } in counted {
-                        *everywhere.entry(stats_name).or_default() += u64::try_from(waiting).unwrap_or(0);
-                    }
-                }
-                Err(reason) => failures.push(node, &*reason),
-            }
+        for Counted { stats_name, waiting } in counts.into_iter().flat_map(|(_, counted)| counted) {
+            *everywhere.entry(stats_name).or_default() += u64::try_from(waiting).unwrap_or(0);
         }
+        let nodes = self.engine.nodes().len();
         if failures.len() == nodes {
             return Err(Error::NoNodeAnswered { nodes, source: failures });
         }
         Ok(WaitingStatistics::of(everywhere, &self.here()))
+    }
+
+    /// How many wait under one name, as this node has it.
+    pub(crate) async fn count_one(&self, stats_name: &str, node: usize) -> u64 {
+        let number = Number { keys: Arc::new(self.keys.counter(stats_name)), waiting: None };
+        let voter = &self.engine.nodes()[node];
+        let settled = voter.settle(&self.process, vec![number], self.engine.node_timeout()).await;
+        match settled.map(|mut settled| settled.pop()) {
+            Ok(Some(Ok(Some(waiting)))) => u64::try_from(waiting).unwrap_or(0),
+            Ok(Some(Ok(None)) | None) => 0,
+            Ok(Some(Err(reason))) | Err(reason) => {
+                tracing::debug!(stats_name, node = voter.label(), %reason, "waiters cannot be read");
+                0
+            }
+        }
+    }
+
+    /// How many wait under one name in this process.
+    pub(crate) fn here_under(&self, stats_name: &str) -> u64 {
+        self.lines().by_name.get(stats_name).map_or(0, |line| u64::try_from(line.waiting).unwrap_or(u64::MAX))
     }
 
     fn here(&self) -> HashMap<Arc<str>, u64> {

@@ -41,6 +41,8 @@ pub(crate) struct Hold {
     keep_until: Option<Instant>,
     /// Connections that ended before the acquire was answered.
     cut: Cut,
+    /// Whether the owner may be noted beside the key.
+    is_noted: bool,
 }
 
 impl Hold {
@@ -55,6 +57,7 @@ impl Hold {
             acquire: None,
             keep_until: None,
             cut: Cut::default(),
+            is_noted: false,
         }
     }
 
@@ -63,6 +66,7 @@ impl Hold {
         let mut hold = Self::new(engine, key);
         hold.owner = owner;
         hold.is_open = true;
+        hold.is_noted = true;
         for node in 0..hold.engine.quorum().nodes() {
             // It is not over yet, so nothing is owed now.
             let _ = hold.ledger.ended(node, Fate::MaybeSet);
@@ -83,7 +87,7 @@ impl Hold {
         &self.owner
     }
 
-    /// Answers from now on for keys that were set again, too.
+    /// Answers from now on for keys that were set again, and for what stands beside them, too.
     pub(crate) fn add(&mut self, repairs: Repairs) {
         for node in repairs.set.iter() {
             // It is not over yet, so nothing is owed now.
@@ -91,6 +95,7 @@ impl Hold {
         }
         self.stragglers.extend(repairs.asked);
         self.cut.add(repairs.cut);
+        self.is_noted |= repairs.is_noted;
     }
 
     /// Lets a release leave the key until this moment.
@@ -277,6 +282,7 @@ impl Hold {
             acquire: None,
             keep_until: self.keep_until,
             cut: mem::take(&mut self.cut),
+            is_noted: self.is_noted,
         }
     }
 
@@ -294,6 +300,7 @@ impl Hold {
             value: Arc::clone(&self.owner),
             keep_until: self.keep_until,
             cut: mem::take(&mut self.cut),
+            is_noted: self.is_noted,
         };
         Settlement::start(Arc::new(owner), nodes.without(behind), self.ledger.suspected(), stragglers)
     }
@@ -347,7 +354,7 @@ mod tests {
             })
         });
         let engine = Engine::new(voters.collect(), Quorum::of(3).unwrap(), Duration::from_secs(5));
-        let plan = Plan { approach: Approach::OneFirst, ..Plan::ONCE };
+        let plan = Plan { approach: Approach::OneFirst, ..Plan::once(None) };
         engine.acquire("key".into(), Duration::from_secs(60), None, plan).await.map(drop)
     }
 
@@ -355,7 +362,7 @@ mod tests {
     async fn the_others_decide_where_the_node_that_is_asked_first_does_not_vote() {
         for faulty in 0..3 {
             ask_one_first(faulty, Reply::Done).await.expect("a majority grants");
-            let held = Reply::NotOurs { owner: Some("another".into()), remaining: None };
+            let held = Reply::NotOurs { owner: Some("another".into()), remaining: None, counter: None };
             let lost = ask_one_first(faulty, held).await.expect_err("a majority refuses");
             assert_eq!(lost.verdict, Verdict::Refused);
         }

@@ -7,6 +7,7 @@ mod heard;
 mod hold;
 mod repair;
 mod settlement;
+mod survey;
 
 use std::fmt;
 use std::future::{Future, pending, poll_fn};
@@ -172,7 +173,7 @@ impl Engine {
         Err(heard.into_lost(verdict))
     }
 
-    /// One attempt to extend. What was not sent when `over` ends is not sent any more.
+    /// One attempt to extend; what may be noted about the owner lives on with the key. What was not sent when `over` ends is not sent any more.
     ///
     /// # Cancel safety
     ///
@@ -182,10 +183,11 @@ impl Engine {
         key: &Arc<str>,
         owner: &Arc<str>,
         ttl: Duration,
+        is_noted: bool,
         over: impl Future<Output = ()>,
     ) -> Result<Extended, Lost> {
         let began = clock::now();
-        let command = Command::new(Action::Extend { ttl }, key, owner);
+        let command = Command::new(Action::Extend { ttl, is_noted }, key, owner);
         let mut in_flight = self.ask_each(&command);
         let mut missing = NodeSet::default();
         let listen = self.hear(Voters::All, &mut in_flight, patience(self.node_timeout, ttl), None, |node, reply| {

@@ -28,7 +28,7 @@ pub(crate) struct Extended {
     pub(super) rest: Vec<InFlight>,
 }
 
-/// Keys that were set again, for whoever answers for their release.
+/// Keys that were set again, and what stands beside them, for whoever answers for their release.
 #[derive(Default)]
 pub(crate) struct Repairs {
     /// Nodes on which the key is, or may be, set again.
@@ -37,6 +37,8 @@ pub(crate) struct Repairs {
     pub(super) asked: Vec<InFlight>,
     /// Connections that ended before they answered.
     pub(super) cut: Cut,
+    /// Whether the owner may be noted beside its keys.
+    pub(super) is_noted: bool,
 }
 
 impl Extended {
@@ -47,10 +49,16 @@ impl Extended {
 }
 
 impl Repairs {
+    /// With what else is to be released: whether the owner may be noted beside its keys.
+    pub(crate) fn beside_note(self, is_noted: bool) -> Self {
+        Self { is_noted, ..self }
+    }
+
     pub(crate) fn add(&mut self, other: Self) {
         self.set = self.set.iter().chain(other.set.iter()).collect();
         self.asked.extend(other.asked);
         self.cut.add(other.cut);
+        self.is_noted |= other.is_noted;
     }
 }
 
@@ -82,7 +90,7 @@ impl Engine {
         let command = Command::new(Action::Acquire { ttl, is_watched: false }, key, owner);
         let ask = |node| InFlight { node, reply: self.nodes[node].ask(Arc::clone(&command)) };
         let mut repairs = Repairs { asked: missing.iter().map(ask).collect(), ..Repairs::default() };
-        let Repairs { set, asked, cut } = &mut repairs;
+        let Repairs { set, asked, cut, .. } = &mut repairs;
         listen(asked, patience, over, |node, reply| {
             cut.note(node, reply);
             if fate(reply) != Fate::NotSet {
@@ -98,7 +106,14 @@ impl Engine {
     /// Releases keys that were set again when the lock was over already.
     pub(crate) fn undo(self: &Arc<Self>, key: &Arc<str>, owner: &Arc<str>, repairs: Repairs) {
         let (key, value) = (Arc::clone(key), Arc::clone(owner));
-        let owner = Owner { engine: Arc::clone(self), key, value, keep_until: None, cut: repairs.cut };
+        let owner = Owner {
+            engine: Arc::clone(self),
+            key,
+            value,
+            keep_until: None,
+            cut: repairs.cut,
+            is_noted: repairs.is_noted,
+        };
         drop(Settlement::start(Arc::new(owner), repairs.set, repairs.set, repairs.asked));
     }
 }

@@ -82,6 +82,8 @@ pub(super) struct Owner {
     pub(super) keep_until: Option<Instant>,
     /// Connections that ended before an acquire was answered.
     pub(super) cut: Cut,
+    /// Whether the owner may be noted beside the key.
+    pub(super) is_noted: bool,
 }
 
 /// Connections that ended before they answered an acquire, by node: what they carry may still arrive, also behind a
@@ -265,7 +267,8 @@ impl Owner {
         let now = clock::now();
         let behind = self.cut.of(node).or(behind);
         let keep = self.keep_until.map_or(Duration::ZERO, |moment| moment.saturating_duration_since(now));
-        self.engine.nodes[node].ask(Command::new(Action::Release { keep, behind }, &self.key, &self.value))
+        let action = Action::Release { keep, behind, is_noted: self.is_noted };
+        self.engine.nodes[node].ask(Command::new(action, &self.key, &self.value))
     }
 
     /// Waits until an acquire has ended and then releases whatever it left. A release sent earlier could overtake it.
@@ -350,7 +353,7 @@ mod tests {
         };
         let engine = Engine::new(vec![Scripted::new(every_second)], Quorum::of(1).unwrap(), Duration::from_millis(2));
         let (key, value) = ("key".into(), "owner".into());
-        let owner = Owner { engine, key, value, keep_until: None, cut: Cut::default() };
+        let owner = Owner { engine, key, value, keep_until: None, cut: Cut::default(), is_noted: false };
         let sending = owner.send_until_confirmed(0, None);
         assert_eq!(tokio::time::timeout(Duration::from_secs(10), sending).await, Ok(Reply::Done));
     }

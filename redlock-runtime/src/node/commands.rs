@@ -6,8 +6,9 @@ use std::time::Duration;
 use redis::{Cmd, Pipeline, Value};
 
 use super::counting::{LEASE, LISTED, Number, OTHERS};
+use super::inspecting::{Cursor, Note};
 use super::{Action, Command, ConnectionId, FenceCounter};
-use crate::keys::CounterKeys;
+use crate::keys::{CounterKeys, Keys, LockKeys};
 use crate::protocol::{Counter, RETENTION};
 
 static ACQUIRE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/acquire.lua")));
@@ -18,6 +19,9 @@ static RELEASE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lu
 // Not loaded with those: whoever never waits never needs them.
 static SETTLE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/settle.lua")));
 static ENLIST: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/enlist.lua")));
+static NOTE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/note.lua")));
+static LOOK: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/look.lua")));
+static RESET: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/reset.lua")));
 static TAKE_OUT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/take_out.lua")));
 
 /// A Lua script and the hash under which a server knows it.
@@ -144,10 +148,10 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd 
     const ROOM_FOR_THE_SCRIPT_AND_USUAL_NAMES: usize = 320;
     let Command { key, owner, contention, fence, .. } = command;
     let mut cmd = Cmd::with_capacity(12, ROOM_FOR_THE_SCRIPT_AND_USUAL_NAMES);
-    cmd.arg(verb).arg(script).arg(1 + usize::from(fence.is_some())).arg(&**key);
-    if let Some(fence) = fence {
-        cmd.arg(&*fence.key);
-    }
+    // Nothing is both.
+    let note = command.is_noted().then(|| Keys::note(key));
+    let beside = fence.as_ref().map(|fence| &*fence.key).or(note.as_deref());
+    cmd.arg(verb).arg(script).arg(1 + usize::from(beside.is_some())).arg(&**key).arg(beside);
     cmd.arg(&**owner);
     let retention = whole_milliseconds(RETENTION);
     match command.action {
@@ -166,7 +170,7 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd 
         Action::Commit { token } => {
             cmd.arg(token).arg(retention);
         }
-        Action::Extend { ttl } => {
+        Action::Extend { ttl, .. } => {
             cmd.arg(whole_milliseconds(ttl));
         }
         Action::Release { keep, .. } => {
@@ -259,6 +263,66 @@ pub(super) fn mark(counters: &[Arc<CounterKeys>]) -> Pipeline {
     }))
 }
 
+/// Notes who the owners of locks are, one answer each.
+pub(super) fn note(notes: &[Note], call: Call) -> Pipeline {
+    each(notes, call, |call, Note { keys, owner, label, held_for }| {
+        let mut cmd = around(&NOTE, call, keys);
+        cmd.arg(&**owner).arg(&**label).arg(whole_milliseconds(*held_for));
+        cmd
+    })
+}
+
+/// Looks at a lock; one answer.
+pub(super) fn look(keys: &LockKeys, call: Call) -> Pipeline {
+    each(&[()], call, |call, ()| around(&LOOK, call, keys))
+}
+
+/// Deletes locks, one answer each, and publishes it if the server does not report changes.
+pub(super) fn reset(locks: &[Arc<LockKeys>], reports_changes: bool, call: Call) -> Pipeline {
+    each(locks, call, |call, keys| {
+        let mut cmd = around(&RESET, call, keys);
+        if !reports_changes {
+            cmd.arg(format!("{RELEASED}{}", keys.lock));
+        }
+        cmd
+    })
+}
+
+/// How many keys a server looks at for one page; it does nothing else meanwhile, for less than a millisecond.
+const PAGE: usize = 1000;
+
+/// Some of the keys that begin with this, and where the next ones begin; one answer.
+pub(super) fn page(prefix: &str, from: Cursor) -> Pipeline {
+    let mut cmd = Cmd::new();
+    cmd.arg("SCAN").arg(from.0).arg("MATCH").arg(format!("{}*", literally(prefix))).arg("COUNT").arg(PAGE);
+    pipeline(std::iter::once(cmd))
+}
+
+/// A pattern that matches this text alone.
+fn literally(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len());
+    for character in text.chars() {
+        if matches!(character, '*' | '?' | '[' | ']' | '^' | '-' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(character);
+    }
+    pattern
+}
+
+/// How long the texts are that keys hold, one answer each: zero for no key, an error for what is no text.
+pub(super) fn lengths(keys: &[String]) -> Pipeline {
+    pipeline(keys.iter().map(|key| {
+        let mut cmd = Cmd::new();
+        cmd.arg("STRLEN").arg(key);
+        cmd
+    }))
+}
+
+fn around(called: &Script, call: Call, keys: &LockKeys) -> Cmd {
+    script(called, call, &[&*keys.lock, &*keys.note])
+}
+
 /// The first call tells the server the script, if it has to be told, and the others find it there.
 fn each<T>(subjects: &[T], call: Call, command: impl Fn(Call, &T) -> Cmd) -> Pipeline {
     let calls = std::iter::once(call).chain(std::iter::repeat(Call::Known));
@@ -300,6 +364,12 @@ mod tests {
             }
         }
         assert_eq!(key_of("other"), None);
+    }
+
+    #[test]
+    fn a_prefix_is_no_pattern() {
+        assert_eq!(literally(r"a*b?[c]\d^-e"), r"a\*b\?\[c\]\\d\^\-e");
+        assert_eq!(literally("redlock:ConfigurableLock."), "redlock:ConfigurableLock.");
     }
 
     #[test]

@@ -8,9 +8,10 @@ use tokio::sync::{Mutex as OrderMutex, Notify};
 use tokio::time::sleep;
 
 use super::counting::{Answer, Counted, Counting, LEASE, Number, Settled};
+use super::inspecting::{Cursor, Deleted, Inspecting, Note, Page, Sight};
 use super::{Action, Changes, Command, Contention, Delivery, Failure, Known, Node, PendingReply, Reply};
 use crate::clock;
-use crate::keys::{CounterKeys, Keys};
+use crate::keys::{CounterKeys, Keys, LockKeys};
 use crate::protocol::{Ballot, Counter, Holder, Papers, RELEASED, RETENTION, Role, confirmation};
 
 /// A node that keeps its keys in this process and behaves like a Redis node.
@@ -53,10 +54,15 @@ struct State {
     fences: HashMap<Arc<str>, u64>,
     /// Who waits for what.
     counters: HashMap<String, Waiters>,
+    /// What is noted about the owners of keys.
+    notes: HashMap<Arc<str>, Noted>,
 }
 
 /// How many waiters each process has under one name, and until when it answers for them.
 type Waiters = HashMap<Arc<str>, (usize, Instant)>;
+
+/// Who noted something about itself: which owner, the label, and when it acquired the lock.
+type Noted = (Arc<str>, Arc<str>, Instant);
 
 /// How a node is.
 #[derive(Clone, Debug, Default)]
@@ -106,6 +112,7 @@ impl State {
     fn clear(&mut self) {
         self.entries.clear();
         self.counters.clear();
+        self.notes.clear();
         self.waiting.clear();
         self.fences.clear();
     }
@@ -151,7 +158,7 @@ impl Server {
     #[cfg(feature = "testing")]
     pub(crate) fn owner_of(&self, key: &str) -> Option<Arc<str>> {
         let now = clock::now();
-        self.state().entries.get(key).filter(|entry| entry.expires > now).map(|entry| Arc::clone(&entry.owner))
+        self.state().live(key, now).map(|entry| Arc::clone(&entry.owner))
     }
 
     #[cfg(feature = "testing")]
@@ -236,7 +243,7 @@ impl Server {
                 state.fences.extend(stored.map(|counter| (Arc::clone(&fence.key), counter)));
                 if confirmation(token, committed) == Ballot::Granted { Reply::Done } else { Reply::NOT_OURS }
             }
-            (Action::Extend { ttl }, Some(entry)) if entry.owner == command.owner => {
+            (Action::Extend { ttl, .. }, Some(entry)) if entry.owner == command.owner => {
                 entry.expires = entry.expires.max(now + ttl);
                 state.tell(&command.key);
                 Reply::Done
@@ -290,6 +297,11 @@ impl State {
     /// A lock's fencing counter. It does not expire: that a Redis server forgets one spares memory, and nothing else.
     fn fence(&self, key: &str, now: Instant) -> Counter {
         Counter::read(self.fences.get(key).copied(), self.age(now), RETENTION)
+    }
+
+    /// A key that has not expired.
+    fn live(&self, key: &str, now: Instant) -> Option<&Entry> {
+        self.entries.get(key).filter(|entry| entry.expires > now)
     }
 
     /// Whether another process waits.
@@ -347,11 +359,13 @@ impl Counting for MemoryNode {
         let process = Arc::clone(process);
         self.server.answer(patience, move |state, now| {
             let settle = |Number { keys, waiting }: Number| {
+                let Some(waiting) = waiting else {
+                    return Ok(state.counters.get_mut(&*keys.counter).map(|counter| total(counter, now)));
+                };
                 let counter = state.counters.entry(keys.counter.to_string()).or_default();
                 match waiting {
-                    Some(0) => drop(counter.remove(&process)),
-                    Some(waiting) => drop(counter.insert(Arc::clone(&process), (waiting, now + LEASE))),
-                    None => {}
+                    0 => drop(counter.remove(&process)),
+                    waiting => drop(counter.insert(Arc::clone(&process), (waiting, now + LEASE))),
                 }
                 Ok(Some(total(counter, now)))
             };
@@ -375,6 +389,54 @@ impl Counting for MemoryNode {
                 Some(Counted { stats_name, waiting: total(counter, now) })
             };
             state.counters.iter_mut().filter_map(counted).collect()
+        })
+    }
+}
+
+impl Inspecting for MemoryNode {
+    fn note(&self, notes: Vec<Note>, patience: Duration) -> Answer<()> {
+        self.server.answer(patience, move |state, now| {
+            for Note { keys, owner, label, held_for } in notes {
+                if state.live(&keys.lock, now).is_some_and(|entry| entry.owner == owner) {
+                    let since = now.checked_sub(held_for).unwrap_or(now);
+                    state.notes.insert(Arc::clone(&keys.lock), (owner, label, since));
+                }
+            }
+            let entries = &state.entries;
+            state.notes.retain(|key, (owner, ..)| entries.get(key).is_some_and(|entry| entry.owner == *owner));
+        })
+    }
+
+    fn look(&self, keys: Arc<LockKeys>, patience: Duration) -> Answer<Option<Sight>> {
+        self.server.answer(patience, move |state, now| {
+            let entry = state.live(&keys.lock, now)?;
+            let noted = state.notes.get(&keys.lock).filter(|(owner, ..)| *owner == entry.owner);
+            Some(Sight {
+                owner: Arc::clone(&entry.owner),
+                remaining: Some(entry.expires.saturating_duration_since(now)),
+                note: noted.map(|(_, label, since)| (label.to_string(), now.saturating_duration_since(*since))),
+            })
+        })
+    }
+
+    fn page(&self, prefix: Arc<str>, _: Cursor, patience: Duration) -> Answer<Page> {
+        self.server.answer(patience, move |state, now| {
+            let live = state.entries.iter().filter(|(_, entry)| entry.expires > now).map(|(key, _)| key);
+            let keys = live.filter(|key| key.starts_with(&*prefix)).map(ToString::to_string).collect();
+            Page { keys, next: None }
+        })
+    }
+
+    fn reset(&self, locks: Vec<Arc<LockKeys>>, patience: Duration) -> Answer<Vec<Deleted>> {
+        self.server.answer(patience, move |state, now| {
+            let reset = |keys: &Arc<LockKeys>| {
+                let was_there = state.live(&keys.lock, now).is_some();
+                state.entries.remove(&keys.lock);
+                state.notes.remove(&keys.lock);
+                state.tell(&keys.lock);
+                Ok(was_there)
+            };
+            locks.iter().map(reset).collect()
         })
     }
 }

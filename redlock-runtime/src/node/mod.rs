@@ -5,6 +5,7 @@ pub(crate) mod connection;
 mod corked;
 pub(crate) mod counting;
 mod identity;
+pub(crate) mod inspecting;
 pub(crate) mod memory;
 pub(crate) mod redis;
 #[cfg(test)]
@@ -22,10 +23,11 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use self::counting::Counting;
+use self::inspecting::Inspecting;
 use crate::protocol::{Counter, Papers, Proposal};
 
 /// One independent master that votes on who holds a lock.
-pub(crate) trait Node: Counting + Debug + Send + Sync {
+pub(crate) trait Node: Counting + Inspecting + Debug + Send + Sync {
     /// The node's URL, without credentials.
     fn label(&self) -> &str;
 
@@ -238,6 +240,14 @@ impl Command {
         Arc::new(Self { action, key, owner, contention, fence, recalled: AtomicBool::new(false) })
     }
 
+    /// Whether the owner may be noted beside the key.
+    pub(crate) fn is_noted(&self) -> bool {
+        match self.action {
+            Action::Acquire { .. } | Action::Commit { .. } => false,
+            Action::Extend { is_noted, .. } | Action::Release { is_noted, .. } => is_noted,
+        }
+    }
+
     pub(crate) fn recall(&self) {
         self.recalled.store(true, Ordering::Release);
     }
@@ -266,6 +276,8 @@ pub(crate) enum Action {
     Extend {
         /// How long the key lives from now.
         ttl: Duration,
+        /// Whether the owner is noted beside the key: the note lives as long.
+        is_noted: bool,
     },
     /// Delete the key, if it has the owner's value.
     Release {
@@ -274,6 +286,8 @@ pub(crate) enum Action {
         /// A connection whose commands may still be travelling: it is killed first, so that none of them can be
         /// applied behind this release.
         behind: Option<ConnectionId>,
+        /// Whether the owner may be noted beside the key: the note goes with it.
+        is_noted: bool,
     },
 }
 

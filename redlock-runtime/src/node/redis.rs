@@ -1,6 +1,8 @@
 //! A Redis server as a voter: what is sent for a command, and what an answer means.
 
 mod counting;
+mod inspecting;
+mod server;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -180,8 +182,8 @@ mod tests {
         let actions = [
             Action::Acquire { ttl, is_watched: false },
             Action::Commit { token: 5 },
-            Action::Extend { ttl },
-            Action::Release { keep: Duration::ZERO, behind: None },
+            Action::Extend { ttl, is_noted: false },
+            Action::Release { keep: Duration::ZERO, behind: None, is_noted: false },
         ];
         for action in actions {
             let command = Command::new(action, &key, &owner);

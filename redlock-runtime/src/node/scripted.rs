@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::counting::{Answer as Counts, Counted, Counting, Number, Settled};
+use super::inspecting::{Cursor, Deleted, Inspecting, Note, Page, Sight};
 use super::{Changes, Command, Known, Node, PendingReply, identity};
 use crate::clock;
-use crate::keys::{CounterKeys, Keys};
+use crate::keys::{CounterKeys, Keys, LockKeys};
 
 /// What it answers to a command, of which there were so many before.
 type Answer = dyn Fn(Arc<Command>, usize) -> PendingReply + Send + Sync;
@@ -69,6 +70,24 @@ impl Counting for Scripted {
     }
 
     fn count(&self, _: &Keys, _: Duration) -> Counts<Vec<Counted>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+impl Inspecting for Scripted {
+    fn note(&self, _: Vec<Note>, _: Duration) -> Counts<()> {
+        Box::pin(std::future::pending())
+    }
+
+    fn look(&self, _: Arc<LockKeys>, _: Duration) -> Counts<Option<Sight>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn page(&self, _: Arc<str>, _: Cursor, _: Duration) -> Counts<Page> {
+        Box::pin(std::future::pending())
+    }
+
+    fn reset(&self, _: Vec<Arc<LockKeys>>, _: Duration) -> Counts<Vec<Deleted>> {
         Box::pin(std::future::pending())
     }
 }

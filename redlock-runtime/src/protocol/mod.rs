@@ -5,6 +5,7 @@
 
 mod backoff;
 mod beliefs;
+mod census;
 mod electorate;
 mod fence;
 mod ledger;
@@ -17,6 +18,7 @@ mod validity;
 
 pub use backoff::Backoff;
 pub use beliefs::{Approach, Beliefs, Seen, Step};
+pub use census::{Census, LockState, Sighting};
 pub use electorate::{Electorate, Papers, Role, Standing};
 pub use fence::{Counter, Doubt, Fence, Fencing, Holder, Listening, Proposal, RETENTION, confirmation, is_refresh_due};
 pub use ledger::{Fate, Ledger};

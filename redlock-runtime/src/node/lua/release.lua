@@ -1,4 +1,5 @@
 -- KEYS[1] the lock's key; ARGV[1] the owner, ARGV[2] how long to keep the key, in milliseconds (0: delete it)
+-- KEYS[2] what may be noted about its owner, which goes with it
 -- ARGV[3] where to publish that it is gone, if the server does not report that by itself
 -- 1 if the key was the owner's, or is kept by an earlier release of his, else 0; a key that is kept is nobody's any more,
 -- so that an extension which arrives late does not make it live longer
@@ -8,6 +9,9 @@ if owner == kept then
 end
 if owner ~= ARGV[1] then
     return 0
+end
+if KEYS[2] then
+    redis.call('DEL', KEYS[2])
 end
 if ARGV[2] ~= '0' then
     redis.call('SET', KEYS[1], kept, 'XX', 'PX', ARGV[2])

@@ -1,20 +1,15 @@
 //! A Redis server as a keeper of counters.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{Pipeline, RedisError, ServerErrorKind, Value};
-use tokio::time::timeout;
+use redis::Value;
 
-use super::super::commands::{self, Call, Marker};
-use super::super::connection::{Live, Now};
+use super::super::commands::{self, Marker};
 use super::super::counting::{Answer, Counted, Counting, Number, Settled};
 use super::RedisNode;
+use super::server::{BATCH, Server, all_done, reason};
 use crate::keys::{CounterKeys, Keys};
-
-/// So many counters are sent at once: a server does nothing else while it carries them out, at about 10 µs each.
-const BATCH: usize = 32;
 
 impl Counting for RedisNode {
     fn settle(&self, process: &Arc<str>, numbers: Vec<Number>, patience: Duration) -> Answer<Vec<Settled>> {
@@ -30,29 +25,6 @@ impl Counting for RedisNode {
         let keys = keys.clone();
         self.with_connection(patience, |mut server| async move { server.count(&keys).await })
     }
-}
-
-impl RedisNode {
-    fn with_connection<T, F>(&self, patience: Duration, then: impl FnOnce(Server) -> F + Send + 'static) -> Answer<T>
-    where
-        F: Future<Output = Result<T, Arc<str>>> + Send,
-    {
-        match self.links.now() {
-            Now::Up(live) => Box::pin(async move { then(Server { live, patience }).await }),
-            Now::Down(reason) => Box::pin(async move { Err(reason) }),
-            Now::Connecting(link) => {
-                Box::pin(async move { then(Server { live: link.connected().await?, patience }).await })
-            }
-        }
-    }
-}
-
-/// A server that can be reached.
-struct Server {
-    /// The connection to it.
-    live: Live,
-    /// How long a round trip may take.
-    patience: Duration,
 }
 
 impl Server {
@@ -93,7 +65,7 @@ impl Server {
                 listed.push((stats_name.to_owned(), Arc::new(keys.counter(stats_name))));
             }
         }
-        let counters = self.look(listed.iter().map(|(_, keys)| keys)).await?;
+        let counters = self.counters(listed.iter().map(|(_, keys)| keys)).await?;
         for ((stats_name, keys), counter) in listed.into_iter().zip(counters) {
             match counter {
                 Ok(Some(waiting)) => counted.push(Counted { stats_name, waiting }),
@@ -120,13 +92,13 @@ impl Server {
         }
         self.take_out(list, &unused).await?;
         // Somebody may have begun to wait meanwhile, and found the counter still listed.
-        let counters = self.look(unused.iter()).await?;
+        let counters = self.counters(unused.iter()).await?;
         let used_after_all = unused.into_iter().zip(counters).filter(|(_, counter)| *counter != Ok(None));
         let used_after_all: Vec<_> = used_after_all.map(|(keys, _)| keys).collect();
         self.enlist(&used_after_all).await
     }
 
-    async fn look(&mut self, counters: impl Iterator<Item = &Arc<CounterKeys>>) -> Result<Vec<Settled>, Arc<str>> {
+    async fn counters(&mut self, counters: impl Iterator<Item = &Arc<CounterKeys>>) -> Result<Vec<Settled>, Arc<str>> {
         let numbers: Vec<_> = counters.map(|keys| Number { keys: Arc::clone(keys), waiting: None }).collect();
         self.settle("", &numbers).await
     }
@@ -147,37 +119,4 @@ impl Server {
         }
         Ok(markers)
     }
-
-    /// Calls scripts, which are sent once more with their source if the server does not know them.
-    async fn call(&mut self, scripts: impl Fn(Call) -> Pipeline) -> Result<Vec<Value>, Arc<str>> {
-        let answers = self.send(&scripts(Call::Known)).await?;
-        let is_unknown = |answer: &Value| matches!(answer, Value::ServerError(error) if error.kind() == Some(ServerErrorKind::NoScript));
-        if answers.iter().any(is_unknown) { self.send(&scripts(Call::Unknown)).await } else { Ok(answers) }
-    }
-
-    async fn send(&mut self, pipeline: &Pipeline) -> Result<Vec<Value>, Arc<str>> {
-        if pipeline.is_empty() {
-            return Ok(Vec::new());
-        }
-        let Self { live, patience } = self;
-        let answers = timeout(*patience, live.connection.send_packed_commands(pipeline, 0, pipeline.len())).await;
-        let Ok(answers) = answers else {
-            live.note_overdue();
-            return Err(format!("no answer within {patience:?}").into());
-        };
-        answers.map_err(|error| {
-            if error.is_unrecoverable_error() || error.is_io_error() {
-                live.note_broken();
-            }
-            reason(&error)
-        })
-    }
-}
-
-fn all_done(answers: Vec<Value>) -> Result<Vec<Value>, Arc<str>> {
-    answers.into_iter().map(|answer| answer.extract_error().map_err(|error| reason(&error))).collect()
-}
-
-fn reason(error: &RedisError) -> Arc<str> {
-    error.to_string().into()
 }

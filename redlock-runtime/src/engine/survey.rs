@@ -1,0 +1,48 @@
+//! Questions that are no vote, to each node by itself.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use super::Engine;
+use crate::background::background;
+use crate::error::NodeFailures;
+use crate::node::Node;
+
+impl Engine {
+    /// What each of these nodes answers, and what the others said instead.
+    ///
+    /// Asks on the connections of the background runtime, so that whoever asks may be on any, or on none, and may go: what
+    /// was asked is seen through.
+    pub(crate) async fn survey<T, F>(
+        &self,
+        nodes: impl IntoIterator<Item = usize>,
+        question: impl Fn(usize, Arc<dyn Node>) -> F,
+    ) -> (Vec<(usize, T)>, NodeFailures)
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Arc<str>>> + Send + 'static,
+    {
+        let ask = |node: usize| (node, background().spawn(question(node, Arc::clone(&self.nodes[node]))));
+        let asked: Vec<_> = nodes.into_iter().map(ask).collect();
+        let (mut answers, mut failures) = (Vec::with_capacity(asked.len()), NodeFailures::default());
+        for (node, answer) in asked {
+            match answer.await.unwrap_or_else(|_| Err(Arc::from("the question was not put"))) {
+                Ok(answer) => answers.push((node, answer)),
+                Err(reason) => failures.push(self.nodes[node].label(), &*reason),
+            }
+        }
+        (answers, failures)
+    }
+
+    /// [`Self::survey`] of all nodes.
+    pub(crate) async fn survey_all<T, F>(
+        &self,
+        question: impl Fn(usize, Arc<dyn Node>) -> F,
+    ) -> (Vec<(usize, T)>, NodeFailures)
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Arc<str>>> + Send + 'static,
+    {
+        self.survey(0..self.nodes.len(), question).await
+    }
+}

@@ -1,0 +1,182 @@
+//! What the owners of held locks are called, noted on the nodes behind the locks' backs.
+//!
+//! A lock that is held for a moment needs no label, and most are: a label is written once its lock was held for a while. An
+//! acquisition adds an entry to a queue and nothing else; no lock waits for its label, and none fails by it. From then on the
+//! scripts that extend and release the key do the same to the note beside it, so that it needs no command of its own.
+
+use std::collections::VecDeque;
+use std::env;
+use std::fs;
+use std::process;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use tokio::task::Id;
+use tokio::time::sleep_until;
+
+use crate::background::background;
+use crate::engine::Engine;
+use crate::keys::Keys;
+use crate::lease::Lease;
+use crate::name::Name;
+use crate::node::inspecting::Note;
+use crate::{Error, clock};
+
+/// A lock that is held for less than this is not labelled: whoever looks would hardly catch it, and those that are acquired
+/// by the thousand are held for less.
+const HELD_FOR: Duration = Duration::from_millis(100);
+
+/// What becomes due within this time is seen to together.
+const INTERVAL: Duration = Duration::from_millis(20);
+
+/// The labels of a manager's locks.
+pub(crate) struct Labels {
+    /// The nodes.
+    engine: Arc<Engine>,
+    /// What owners are called that say nothing else; `None`: host, process and task.
+    label: Option<Arc<str>>,
+    /// A std mutex: it is never held across an await.
+    queue: Mutex<Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
+    /// Locks that are to be labelled, in the order in which they are due. Those that are released meanwhile stay until then:
+    /// taking them out would cost each of them something.
+    labelled: VecDeque<Labelled>,
+    /// Whether a task sees to them; it ends when there are none.
+    is_served: bool,
+}
+
+/// A lock that may still be held when it is due.
+struct Labelled {
+    /// When it is to be labelled.
+    due: Instant,
+    /// The lock; it does not live longer for this.
+    lease: Weak<Lease>,
+    /// What its owner is called.
+    label: Label,
+}
+
+enum Label {
+    /// These words.
+    Given(Arc<str>),
+    /// Where it was acquired: in this task, if in any.
+    Here(Option<Id>),
+}
+
+/// Whether an owner can be called so.
+pub(crate) fn check(label: &str) -> Result<(), Error> {
+    match Name::parse(label.to_owned()) {
+        Err(Error::InvalidName { name, reason }) if !label.is_empty() => {
+            Err(Error::Config { reason: format!("{name:?} cannot be an owner_label: {reason}") })
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+impl Labels {
+    pub(crate) fn new(engine: Arc<Engine>, label: Option<Arc<str>>) -> Arc<Self> {
+        Arc::new(Self { engine, label, queue: Mutex::default() })
+    }
+
+    /// Labels a lock once it was held for a while.
+    pub(crate) fn note_later(self: &Arc<Self>, lease: &Arc<Lease>, label: Option<&str>) {
+        let label = match label.map(Arc::from).or_else(|| self.label.clone()) {
+            Some(label) if label.is_empty() => return,
+            Some(label) => Label::Given(label),
+            None => Label::Here(tokio::task::try_id()),
+        };
+        let labelled = Labelled { due: clock::now() + HELD_FOR, lease: Arc::downgrade(lease), label };
+        let mut queue = self.queue();
+        queue.labelled.push_back(labelled);
+        if !queue.is_served {
+            queue.is_served = true;
+            background().spawn(Arc::clone(self).serve());
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn serve(self: Arc<Self>) {
+        loop {
+            let next = self.queue().next_due();
+            let Some(due) = next else { return };
+            sleep_until((due + INTERVAL).into()).await;
+            self.note_due().await;
+        }
+    }
+
+    async fn note_due(&self) {
+        let now = clock::now();
+        let due = self.queue().take_due(now);
+        let notes: Vec<_> = due
+            .into_iter()
+            .filter_map(|labelled| {
+                let lease = labelled.lease.upgrade().filter(|lease| lease.begin_note(now))?;
+                Some(labelled.label.note(&lease, now))
+            })
+            .collect();
+        if !notes.is_empty() {
+            self.send(notes).await;
+        }
+    }
+
+    /// Tells every node. One that takes it in is enough for whoever looks, and nobody is worse off without.
+    async fn send(&self, notes: Vec<Note>) {
+        let patience = self.engine.node_timeout();
+        let (_, failures) = self
+            .engine
+            .survey_all(|_, node| {
+                let notes = notes.clone();
+                async move { node.note(notes, patience).await }
+            })
+            .await;
+        if !failures.is_empty() {
+            tracing::debug!(%failures, "owners of locks were not labelled everywhere");
+        }
+    }
+}
+
+impl Queue {
+    fn next_due(&mut self) -> Option<Instant> {
+        let due = self.labelled.front().map(|labelled| labelled.due);
+        self.is_served = due.is_some();
+        due
+    }
+
+    fn take_due(&mut self, now: Instant) -> Vec<Labelled> {
+        let later = self.labelled.iter().position(|labelled| labelled.due > now).unwrap_or(self.labelled.len());
+        self.labelled.drain(..later).collect()
+    }
+}
+
+impl Label {
+    fn note(&self, lease: &Lease, now: Instant) -> Note {
+        let label = match self {
+            Self::Given(label) => Arc::clone(label),
+            Self::Here(task) => here(*task),
+        };
+        let held_for = now.saturating_duration_since(lease.began);
+        Note { keys: Arc::new(Keys::around(&lease.key)), owner: Arc::clone(&lease.owner), label, held_for }
+    }
+}
+
+/// Host, process and task.
+fn here(task: Option<Id>) -> Arc<str> {
+    static PROCESS: LazyLock<String> = LazyLock::new(|| format!("{} pid {}", host(), process::id()));
+    match task {
+        Some(task) => format!("{} task {task}", *PROCESS).into(),
+        None => PROCESS.as_str().into(),
+    }
+}
+
+fn host() -> String {
+    let of_kernel = fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let names =
+        of_kernel.into_iter().chain(["HOSTNAME", "COMPUTERNAME"].into_iter().filter_map(|name| env::var(name).ok()));
+    let mut names = names.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty() && check(name).is_ok());
+    names.next().unwrap_or_else(|| "unknown host".to_owned())
+}

@@ -1,0 +1,66 @@
+//! What a node knows of locks, for people: who holds one, which there are, and how to be rid of one. Nothing here is a vote.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::counting::Answer;
+use crate::keys::LockKeys;
+
+/// A node's keys, looked at and deleted past their owners.
+///
+/// Every request may be repeated, and an answer may be dropped at any time. `patience` is how long each round trip may take.
+pub(crate) trait Inspecting {
+    /// Writes beside locks who their owners are, for as long as the keys live; nothing beside those that their owners do not
+    /// hold any more.
+    fn note(&self, notes: Vec<Note>, patience: Duration) -> Answer<()>;
+
+    /// What the node has of a lock; `None`: nothing.
+    fn look(&self, keys: Arc<LockKeys>, patience: Duration) -> Answer<Option<Sight>>;
+
+    /// Keys that begin with this, from where the page before says. All pages together have every key that was there all the
+    /// time, some of them twice; and none that is no lock's, by what it holds.
+    fn page(&self, prefix: Arc<str>, from: Cursor, patience: Duration) -> Answer<Page>;
+
+    /// Deletes locks, whoever holds them, and what stands beside them.
+    fn reset(&self, locks: Vec<Arc<LockKeys>>, patience: Duration) -> Answer<Vec<Deleted>>;
+}
+
+/// Who holds a lock, in words.
+#[derive(Clone, Debug)]
+pub(crate) struct Note {
+    /// Which lock.
+    pub(crate) keys: Arc<LockKeys>,
+    /// The value that the key has while this is true.
+    pub(crate) owner: Arc<str>,
+    /// The words.
+    pub(crate) label: Arc<str>,
+    /// How long ago the lock was acquired.
+    pub(crate) held_for: Duration,
+}
+
+/// What a node has of a lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sight {
+    /// The value of the key.
+    pub(crate) owner: Arc<str>,
+    /// How long the key lives; `None`: for ever.
+    pub(crate) remaining: Option<Duration>,
+    /// What this very owner noted about itself, and how long ago it acquired the lock.
+    pub(crate) note: Option<(String, Duration)>,
+}
+
+/// Where a page begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Cursor(pub(crate) u64);
+
+/// Some of the keys.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Page {
+    /// In no order.
+    pub(crate) keys: Vec<String>,
+    /// Where the next page begins, if there is one.
+    pub(crate) next: Option<Cursor>,
+}
+
+/// Whether there was such a key; or why it could not be deleted.
+pub(crate) type Deleted = Result<bool, Arc<str>>;

@@ -1,0 +1,79 @@
+//! Asking a server for what is no vote: pipelines, each round trip with a bound of its own.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{Pipeline, RedisError, ServerErrorKind, Value};
+use tokio::time::timeout;
+
+use super::super::commands::Call;
+use super::super::connection::{Live, Now};
+use super::super::counting::Answer;
+use super::RedisNode;
+
+/// So many scripts are sent at once: a server does nothing else while it carries them out, at about 10 µs each.
+pub(super) const BATCH: usize = 32;
+
+impl RedisNode {
+    /// Asks the server once it can be reached.
+    pub(super) fn with_connection<T, F>(
+        &self,
+        patience: Duration,
+        then: impl FnOnce(Server) -> F + Send + 'static,
+    ) -> Answer<T>
+    where
+        F: Future<Output = Result<T, Arc<str>>> + Send,
+    {
+        match self.links.now() {
+            Now::Up(live) => Box::pin(async move { then(Server { live, patience }).await }),
+            Now::Down(reason) => Box::pin(async move { Err(reason) }),
+            Now::Connecting(link) => {
+                Box::pin(async move { then(Server { live: link.connected().await?, patience }).await })
+            }
+        }
+    }
+}
+
+/// A server that can be reached.
+pub(super) struct Server {
+    /// The connection to it.
+    pub(super) live: Live,
+    /// How long a round trip may take.
+    patience: Duration,
+}
+
+impl Server {
+    /// Calls scripts, which are sent once more with their source if the server does not know them.
+    pub(super) async fn call(&mut self, scripts: impl Fn(Call) -> Pipeline) -> Result<Vec<Value>, Arc<str>> {
+        let answers = self.send(&scripts(Call::Known)).await?;
+        let is_unknown = |answer: &Value| matches!(answer, Value::ServerError(error) if error.kind() == Some(ServerErrorKind::NoScript));
+        if answers.iter().any(is_unknown) { self.send(&scripts(Call::Unknown)).await } else { Ok(answers) }
+    }
+
+    pub(super) async fn send(&mut self, pipeline: &Pipeline) -> Result<Vec<Value>, Arc<str>> {
+        if pipeline.is_empty() {
+            return Ok(Vec::new());
+        }
+        let Self { live, patience } = self;
+        let answers = timeout(*patience, live.connection.send_packed_commands(pipeline, 0, pipeline.len())).await;
+        let Ok(answers) = answers else {
+            live.note_overdue();
+            return Err(format!("no answer within {patience:?}").into());
+        };
+        answers.map_err(|error| {
+            if error.is_unrecoverable_error() || error.is_io_error() {
+                live.note_broken();
+            }
+            reason(&error)
+        })
+    }
+}
+
+pub(super) fn all_done(answers: Vec<Value>) -> Result<Vec<Value>, Arc<str>> {
+    answers.into_iter().map(|answer| answer.extract_error().map_err(|error| reason(&error))).collect()
+}
+
+pub(super) fn reason(error: &RedisError) -> Arc<str> {
+    error.to_string().into()
+}
