@@ -116,6 +116,8 @@ pub enum LostReason {
     MaxHold,
     /// What renewed it ended without being told to.
     RenewalEnded,
+    /// The lock manager was shut down, which releases all that is held.
+    ShutDown,
 }
 
 impl fmt::Display for LostReason {
@@ -125,6 +127,7 @@ impl fmt::Display for LostReason {
             Self::Taken => "a majority of the nodes no longer has this owner's key",
             Self::MaxHold => "it was held for as long as `max_hold` allows",
             Self::RenewalEnded => "the task that renews it ended",
+            Self::ShutDown => "the lock manager was shut down and released it",
         })
     }
 }

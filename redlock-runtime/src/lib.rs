@@ -51,7 +51,7 @@
 //! - `statistics`: how many wait for what, told to the nodes behind the locks' backs. (Test: `tests/it/statistics.rs`.)
 //! - `lease`, `renewal`: a held lock and its extension. `queue`: the line of those in this process who want one.
 //! - `shared`, `guard`: what all of them share, and who owns a held lock.
-//! - `lock`, `config`, `manager`, `elsewhere` (by token): what users call.
+//! - `lock`, `config`, `manager`, `elsewhere` (by token), `shutdown`, `compute`: what users call.
 //! - `outcome`, `deadlock`, `call`, `drive`, `private`: what the attribute's expansion calls.
 
 // Open to simulations; not part of the public interface.
@@ -102,6 +102,10 @@ mod manager;
 
 mod elsewhere;
 
+mod shutdown;
+
+mod compute;
+
 mod outcome;
 
 mod deadlock;
@@ -122,6 +126,7 @@ pub use crate::error::{Error, HeldElsewhere, LostReason, NodeFailure, NodeFailur
 pub use crate::guard::LockGuard;
 pub use crate::lock::LockRequest;
 pub use crate::manager::LockManager;
+pub use crate::shutdown::ShutdownReport;
 pub use crate::statistics::{NameStatistics, WaitingStatistics};
 pub use crate::timeout::Timeout;
 pub use crate::token::LockToken;

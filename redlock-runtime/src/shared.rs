@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::Error;
 use crate::engine::Engine;
 use crate::keys::Keys;
+use crate::lease::Lease;
 use crate::protocol::{Doubt, LONGEST_TTL, SHORTEST_TTL};
 use crate::queue::Lines;
 use crate::renewal::Renewals;
@@ -63,10 +64,10 @@ impl Shared {
         }
     }
 
-    /// Acquires no more locks.
-    pub(crate) fn shut_down(&self) {
+    /// Acquires no more locks; returns those that are held.
+    pub(crate) fn shut_down(&self) -> Vec<Arc<Lease>> {
         self.is_shut_down.store(true, Ordering::Release);
-        self.lines.call_all();
+        self.lines.call_all()
     }
 
     pub(crate) fn is_shut_down(&self) -> bool {

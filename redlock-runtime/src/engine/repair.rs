@@ -98,7 +98,8 @@ impl Engine {
     /// Releases keys that were set again when the lock was over already.
     pub(crate) fn undo(self: &Arc<Self>, key: &Arc<str>, owner: &Arc<str>, repairs: Repairs) {
         let (key, value) = (Arc::clone(key), Arc::clone(owner));
-        let owner = Owner { engine: Arc::clone(self), key, value, keep_until: None, cut: repairs.cut };
+        let counted = self.count_debt();
+        let owner = Owner { engine: Arc::clone(self), key, value, keep_until: None, cut: repairs.cut, counted };
         drop(Settlement::start(Arc::new(owner), repairs.set, repairs.set, repairs.asked));
     }
 }
