@@ -36,7 +36,7 @@ pub struct LockInfo {
     pub needed: usize,
     /// How many nodes are configured.
     pub nodes: usize,
-    /// The fencing token of the owner, if it has one.
+    /// The fencing token of the owner, if it has one; noted with the label, so not before the lock was held for 100 ms.
     pub fencing_token: Option<u64>,
     /// How many wait for it, in all processes; those that wait under a `stats_name` of their own are counted under that
     /// name only, by [`LockManager::statistics`].
@@ -108,7 +108,8 @@ impl LockManager {
         let owner = census.owner.filter(|_| census.state == LockState::Held);
         let of_owner =
             || looked.iter().filter_map(|looked| looked.sight.as_ref()).filter(|sight| Some(&*sight.owner) == owner);
-        let (owner_label, held_for) = of_owner().find_map(|sight| sight.note.clone()).unzip();
+        let note = of_owner().find_map(|sight| sight.note.clone());
+        let (owner_label, held_for) = note.map(|note| (note.label, note.held_for)).unzip();
         let counted = looked.iter().map(|looked| looked.waiting).sum::<u64>();
         Ok(LockInfo {
             state: census.state,
@@ -195,7 +196,7 @@ fn census(quorum: Quorum, looked: &[Looked]) -> Census<'_> {
     Census::of(quorum, &sightings)
 }
 
-/// Where the owner's token would be read.
-fn fencing_token(_: &Sight) -> Option<u64> {
-    None
+/// The owner's token, if it noted one.
+fn fencing_token(sight: &Sight) -> Option<u64> {
+    sight.note.as_ref().map(|note| note.fencing_token).filter(|token| *token > 0)
 }

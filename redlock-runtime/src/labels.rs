@@ -160,7 +160,8 @@ impl Label {
             Self::Here(task) => here(*task),
         };
         let held_for = now.saturating_duration_since(lease.began);
-        Note { keys: Arc::new(Keys::around(&lease.key)), owner: Arc::clone(&lease.owner), label, held_for }
+        let (keys, owner) = (Arc::new(Keys::around(&lease.key)), Arc::clone(&lease.owner));
+        Note { keys, owner, label, held_for, fencing_token: lease.fencing_token }
     }
 }
 

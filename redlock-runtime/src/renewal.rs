@@ -184,7 +184,7 @@ mod tests {
         let (began, ttl) = (clock::now(), Duration::from_secs(60));
         let name = Name::parse("x".to_owned()).unwrap();
         // It is time to extend it.
-        let held = (began, valid_until(began, ttl / 2));
+        let held = (began, valid_until(began, ttl / 2), 0);
         let lease = Arc::new(Lease::new(engine, name, "key".into(), "owner".into(), ttl, held, None));
         let renewal = Renewal { renewals: Arc::default(), lease: Some(Arc::clone(&lease)) };
         (lease, renewal)

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::heard::{Heard, Voters};
 use super::repair::Repairs;
-use super::settlement::{Cut, Owner, Settlement};
+use super::settlement::{Cut, Debt, Owner, Settlement};
 use super::{Engine, InFlight, Lost, Plan, cut_short, poll_each, poll_in_background};
 use crate::background::background;
 use crate::clock;
@@ -43,10 +43,13 @@ pub(crate) struct Hold {
     cut: Cut,
     /// Whether the owner may be noted beside the key.
     is_noted: bool,
+    /// Whoever waits for releases waits for this one; none while the lock is held.
+    counted: Option<Debt>,
 }
 
 impl Hold {
     pub(super) fn new(engine: Arc<Engine>, key: Arc<str>) -> Self {
+        let counted = Some(engine.count_debt());
         Self {
             engine,
             key,
@@ -58,6 +61,7 @@ impl Hold {
             keep_until: None,
             cut: Cut::default(),
             is_noted: false,
+            counted,
         }
     }
 
@@ -77,6 +81,17 @@ impl Hold {
     /// Leaves the keys where they are: somebody else answers for them from now on.
     pub(crate) fn leave(mut self) {
         poll_in_background(self.take_over().stragglers.drain(..).collect());
+    }
+
+    /// What counts it among those that are on their way: it rests from now on.
+    pub(crate) fn rest(&mut self) -> Option<Debt> {
+        self.counted.take()
+    }
+
+    /// Counts it again, before it is released: whoever waits for releases must not miss it.
+    pub(crate) fn wake(&mut self) {
+        let engine = &self.engine;
+        self.counted.get_or_insert_with(|| engine.count_debt());
     }
 
     pub(crate) fn key(&self) -> &Arc<str> {
@@ -114,7 +129,8 @@ impl Hold {
         let (verdict, token) = match (verdict, heard.fencing(Listening::IsOver)) {
             (Verdict::Won, Some(Fencing::Agreed(token))) => (verdict, token),
             (Verdict::Won, Some(Fencing::Commit(token))) => {
-                let verdict = self.commit(token, counter, heard.round.granted(), until).await;
+                let patience = patience(self.engine.node_timeout(), ttl);
+                let verdict = self.commit(token, counter, heard.round.granted(), cut_short(patience, until).0).await;
                 (verdict, token)
             }
             (Verdict::Won, Some(Fencing::Listen | Fencing::Refused)) => {
@@ -134,7 +150,7 @@ impl Hold {
         token: u64,
         counter: Option<FenceCounter>,
         granted: NodeSet,
-        until: Option<Instant>,
+        patience: Duration,
     ) -> Verdict {
         let command = Command::acquire(Action::Commit { token }, &self.key, &self.owner, None, counter);
         let mut in_flight: Vec<_> = granted.iter().map(|node| self.engine.ask(node, &command)).collect();
@@ -142,8 +158,9 @@ impl Hold {
         for node in NodeSet::first(self.engine.quorum().nodes()).without(granted).iter() {
             heard.round.record(node, Ballot::Failed);
         }
-        let patience = self.engine.node_timeout();
-        let verdict = self.engine.hear_on(&mut heard, Voters::All, &mut in_flight, patience, until, |_, _| {}).await;
+        let verdict = self.engine.hear_on(&mut heard, Voters::All, &mut in_flight, patience, None, |_, _| {}).await;
+        // What has not left this process by now could reach a server that has restarted since.
+        command.recall();
         poll_in_background(in_flight);
         match verdict {
             Verdict::Won => Verdict::Won,
@@ -256,13 +273,11 @@ impl Hold {
     /// can.
     pub(crate) fn release_in_background(mut self, afterwards: impl Send + 'static) {
         let hold = self.take_over();
-        // Counted before it starts: whoever waits for releases must not miss it.
-        let counted = self.engine.count_debt();
         // Nothing but a spawn happens here: the thread may be one that is ending, without its thread-locals.
         background().spawn(async move {
             // Whatever comes of it is seen through by itself.
             let _ = hold.release().await;
-            drop((afterwards, counted));
+            drop(afterwards);
         });
     }
 
@@ -283,6 +298,7 @@ impl Hold {
             keep_until: self.keep_until,
             cut: mem::take(&mut self.cut),
             is_noted: self.is_noted,
+            counted: self.counted.take(),
         }
     }
 
@@ -301,6 +317,7 @@ impl Hold {
             keep_until: self.keep_until,
             cut: mem::take(&mut self.cut),
             is_noted: self.is_noted,
+            counted: self.counted.take().unwrap_or_else(|| self.engine.count_debt()),
         };
         Settlement::start(Arc::new(owner), nodes.without(behind), self.ledger.suspected(), stragglers)
     }
@@ -313,11 +330,9 @@ impl Drop for Hold {
             return;
         }
         let mut hold = self.take_over();
-        let counted = self.engine.count_debt();
         background().spawn(async move {
             let owed = hold.ledger.over();
             drop(hold.start_release(owed));
-            drop(counted);
         });
     }
 }

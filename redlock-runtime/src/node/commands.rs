@@ -265,9 +265,9 @@ pub(super) fn mark(counters: &[Arc<CounterKeys>]) -> Pipeline {
 
 /// Notes who the owners of locks are, one answer each.
 pub(super) fn note(notes: &[Note], call: Call) -> Pipeline {
-    each(notes, call, |call, Note { keys, owner, label, held_for }| {
+    each(notes, call, |call, Note { keys, owner, label, held_for, fencing_token }| {
         let mut cmd = around(&NOTE, call, keys);
-        cmd.arg(&**owner).arg(&**label).arg(whole_milliseconds(*held_for));
+        cmd.arg(&**owner).arg(&**label).arg(whole_milliseconds(*held_for)).arg(*fencing_token);
         cmd
     })
 }

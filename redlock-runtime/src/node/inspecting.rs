@@ -36,6 +36,8 @@ pub(crate) struct Note {
     pub(crate) label: Arc<str>,
     /// How long ago the lock was acquired.
     pub(crate) held_for: Duration,
+    /// Its fencing token; zero if it has none.
+    pub(crate) fencing_token: u64,
 }
 
 /// What a node has of a lock.
@@ -45,8 +47,19 @@ pub(crate) struct Sight {
     pub(crate) owner: Arc<str>,
     /// How long the key lives; `None`: for ever.
     pub(crate) remaining: Option<Duration>,
-    /// What this very owner noted about itself, and how long ago it acquired the lock.
-    pub(crate) note: Option<(String, Duration)>,
+    /// What this very owner noted about itself.
+    pub(crate) note: Option<SeenNote>,
+}
+
+/// What an owner noted about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SeenNote {
+    /// What it is called.
+    pub(crate) label: String,
+    /// How long ago it acquired the lock.
+    pub(crate) held_for: Duration,
+    /// The fencing token of the lock; zero if it has none.
+    pub(crate) fencing_token: u64,
 }
 
 /// Where a page begins.

@@ -8,7 +8,7 @@ use tokio::sync::{Mutex as OrderMutex, Notify};
 use tokio::time::sleep;
 
 use super::counting::{Answer, Counted, Counting, LEASE, Number, Settled};
-use super::inspecting::{Cursor, Deleted, Inspecting, Note, Page, Sight};
+use super::inspecting::{Cursor, Deleted, Inspecting, Note, Page, SeenNote, Sight};
 use super::{Action, Changes, Command, Contention, Delivery, Failure, Known, Node, PendingReply, Reply};
 use crate::clock;
 use crate::keys::{CounterKeys, Keys, LockKeys};
@@ -62,7 +62,7 @@ struct State {
 type Waiters = HashMap<Arc<str>, (usize, Instant)>;
 
 /// Who noted something about itself: which owner, the label, and when it acquired the lock.
-type Noted = (Arc<str>, Arc<str>, Instant);
+type Noted = (Arc<str>, Arc<str>, Instant, u64);
 
 /// How a node is.
 #[derive(Clone, Debug, Default)]
@@ -396,10 +396,10 @@ impl Counting for MemoryNode {
 impl Inspecting for MemoryNode {
     fn note(&self, notes: Vec<Note>, patience: Duration) -> Answer<()> {
         self.server.answer(patience, move |state, now| {
-            for Note { keys, owner, label, held_for } in notes {
+            for Note { keys, owner, label, held_for, fencing_token } in notes {
                 if state.live(&keys.lock, now).is_some_and(|entry| entry.owner == owner) {
                     let since = now.checked_sub(held_for).unwrap_or(now);
-                    state.notes.insert(Arc::clone(&keys.lock), (owner, label, since));
+                    state.notes.insert(Arc::clone(&keys.lock), (owner, label, since, fencing_token));
                 }
             }
             let entries = &state.entries;
@@ -414,7 +414,11 @@ impl Inspecting for MemoryNode {
             Some(Sight {
                 owner: Arc::clone(&entry.owner),
                 remaining: Some(entry.expires.saturating_duration_since(now)),
-                note: noted.map(|(_, label, since)| (label.to_string(), now.saturating_duration_since(*since))),
+                note: noted.map(|(_, label, since, fencing_token)| SeenNote {
+                    label: label.to_string(),
+                    held_for: now.saturating_duration_since(*since),
+                    fencing_token: *fencing_token,
+                }),
             })
         })
     }

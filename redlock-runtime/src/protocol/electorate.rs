@@ -107,11 +107,11 @@ impl Papers {
         Self { grown_at: reaches(votes_from), old_at, told: (now, uptime), run_id, role }
     }
 
-    /// How long it has been running.
+    /// How long it has been running, at least.
     #[must_use]
     pub fn age(&self, now: Instant) -> Duration {
         let (told_at, uptime) = self.told;
-        uptime.saturating_add(now.saturating_duration_since(told_at))
+        uptime.saturating_sub(UPTIME_ERROR).saturating_add(now.saturating_duration_since(told_at))
     }
 
     /// How long until the node is older than the longest TTL; zero if it is.

@@ -1,16 +1,17 @@
 -- KEYS[1] the lock's key; KEYS[2] what is noted about its owner
--- false if nobody has the key; else its value, how long it lives, what this owner is called and how long ago it acquired
--- the lock, in milliseconds; without the last two if nothing is noted, or about an earlier owner
+-- false if nobody has the key; else its value, how long it lives, what this owner is called, how long ago it acquired
+-- the lock, in milliseconds, and its fencing token; without the last three if nothing is noted, or about an earlier owner
 local owner = redis.call('GET', KEYS[1])
 if not owner then
     return false
 end
 local sight = {owner, redis.call('PTTL', KEYS[1])}
-local note = redis.call('HMGET', KEYS[2], 'owner', 'label', 'since')
+local note = redis.call('HMGET', KEYS[2], 'owner', 'label', 'since', 'token')
 if note[1] == owner and note[2] and note[3] then
     local time = redis.call('TIME')
     sight[3] = note[2]
     -- A clock that was set back makes no lock that is acquired tomorrow.
     sight[4] = math.max(time[1] * 1000 + math.floor(time[2] / 1000) - note[3], 0)
+    sight[5] = tonumber(note[4] or 0)
 end
 return sight

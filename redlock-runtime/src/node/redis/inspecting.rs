@@ -7,7 +7,7 @@ use redis::Value;
 
 use super::super::commands;
 use super::super::counting::Answer;
-use super::super::inspecting::{Cursor, Deleted, Inspecting, Note, Page, Sight};
+use super::super::inspecting::{Cursor, Deleted, Inspecting, Note, Page, SeenNote, Sight};
 use super::server::{BATCH, Server, all_done, reason};
 use super::{RedisNode, text};
 use crate::keys::LockKeys;
@@ -76,8 +76,8 @@ fn sight(answer: &Value) -> Result<Option<Sight>, Arc<str>> {
         Value::Nil => return Ok(None),
         Value::Array(sight) => match sight.as_slice() {
             [owner, Value::Int(remaining)] => (owner, remaining, None),
-            [owner, Value::Int(remaining), label, Value::Int(held_for)] => {
-                (owner, remaining, Some((text(label), milliseconds(*held_for))))
+            [owner, Value::Int(remaining), label, Value::Int(held_for), Value::Int(fencing_token)] => {
+                (owner, remaining, Some((text(label), milliseconds(*held_for), u64::try_from(*fencing_token))))
             }
             _ => return Err(unexpected(answer)),
         },
@@ -87,7 +87,10 @@ fn sight(answer: &Value) -> Result<Option<Sight>, Arc<str>> {
         owner: text(owner).ok_or("the key holds no text, which is no lock")?,
         // Negative for a key without an expiry.
         remaining: milliseconds(*remaining),
-        note: note.and_then(|(label, held_for)| Some((label?.to_string(), held_for?))),
+        note: note.and_then(|(label, held_for, fencing_token)| {
+            let fencing_token = fencing_token.unwrap_or_default();
+            Some(SeenNote { label: label?.to_string(), held_for: held_for?, fencing_token })
+        }),
     }))
 }
 
