@@ -15,6 +15,7 @@ mod elsewhere;
 mod faults;
 mod fencing;
 mod harness;
+mod inspect;
 mod nothing_left;
 mod processes;
 mod python;
