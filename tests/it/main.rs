@@ -16,6 +16,7 @@ mod elsewhere;
 mod faults;
 mod fencing;
 mod harness;
+mod inspect;
 mod nothing_left;
 mod processes;
 mod python;
