@@ -181,6 +181,15 @@ impl Line {
         number
     }
 
+    fn leave(&mut self, number: u64) {
+        // In the order of their numbers, but for those that were overtaken. Of thousands, looking at all would be too slow.
+        let sorted = self.places.binary_search_by_key(&number, |(number, _)| *number).ok();
+        let position = sorted.or_else(|| self.places.iter().position(|(place, _)| *place == number));
+        if let Some(position) = position {
+            self.places.remove(position);
+        }
+    }
+
     fn is_first(&self, number: u64) -> bool {
         self.places.front().is_some_and(|(first, _)| *first == number)
     }
@@ -372,7 +381,7 @@ impl Drop for Place {
         let mut by_key = self.lines.by_key();
         let Some(line) = by_key.get_mut(&self.key) else { return };
         let was_first = line.is_first(self.number);
-        line.places.retain(|(number, _)| *number != self.number);
+        line.leave(self.number);
         line.asking.take_if(|(number, _)| *number == self.number);
         if was_first {
             line.called = None;

@@ -1,15 +1,20 @@
 //! Whoever waits gets the lock also where a server is odd: with rules of its own, with strange things under our keys.
 
+use std::future::Future;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
+use futures::future::join_all;
 use redis::cmd;
 use redlock_runtime::{Error, LockManager, Timeout};
+use redlock_tests::clock::timed;
 use redlock_tests::probe::Expiry;
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{Probe, RedisServer, Servers};
 
 use crate::acquire::{key, manager};
 use crate::waiting::{How, LONG, promptly, somebody_holds, starts_to_wait};
+use crate::waiting_line::in_line;
 
 fn marks(probe: &Probe) -> String {
     let found = probe.keys_like("redlock-waiting:*");
@@ -99,4 +104,49 @@ async fn no_key_of_ours_stays_for_ever_beside_a_counter_that_is_none() {
         }
         waiter.abort();
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_that_is_dropped_after_any_number_of_polls_lets_the_next_in_line_have_the_lock() {
+    for count in [1, 3] {
+        let servers = Servers::start(count);
+        let locks = manager(&servers);
+        for how in [How::InATask, How::BlockingAThread] {
+            for polls in 0..8 {
+                let guard = locks.lock("x").ttl(LONG).acquire().await.unwrap();
+                let request = locks.lock("x").ttl(LONG);
+                let waiter = match how {
+                    How::InATask => tokio::spawn(in_line(&locks)),
+                    How::BlockingAThread => tokio::task::spawn_blocking(|| request.acquire_blocking()),
+                };
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                let mut releasing = Box::pin(guard.release());
+                for _ in 0..polls {
+                    let mut cx = Context::from_waker(Waker::noop());
+                    if releasing.as_mut().poll(&mut cx).is_ready() {
+                        break;
+                    }
+                    tokio::time::sleep(Duration::from_micros(200)).await;
+                }
+                drop(releasing);
+                promptly(&format!("N = {count}, {how:?}, {polls} polls"), waiter).await.release().await.unwrap();
+            }
+        }
+        eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_thousands_of_waiters_cost_each_of_them_no_more_than_a_few() {
+    const WAITERS: usize = 20_000;
+    let locks = LockManager::builder().nodes(["memory://"]).build().unwrap();
+    let guard = locks.lock("x").ttl(LONG).acquire().await.unwrap();
+    let limit = Duration::from_secs(2);
+    let waiters: Vec<_> = (0..WAITERS).map(|_| tokio::spawn(locks.lock("x").timeout(limit).acquire())).collect();
+    let (refused, took) = timed(join_all(waiters)).await;
+    assert!(refused.into_iter().all(|refused| matches!(refused.unwrap(), Err(Error::NotAcquired { .. }))));
+    println!("{WAITERS} gave up within {took:?}");
+    // Where each of them looked at all others, it took seven times the limit.
+    assert!(took < 3 * limit, "{took:?}");
+    guard.release().await.unwrap();
 }
