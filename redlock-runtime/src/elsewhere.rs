@@ -23,7 +23,7 @@ impl LockManager {
     /// # Errors
     ///
     /// [`Error::NotHeld`] if a majority says that the lock is not the token's any more; nothing was changed.
-    /// [`Error::QuorumUnreachable`] if too few nodes confirmed.
+    /// [`Error::QuorumUnreachable`] if too few nodes confirmed. [`Error::ShutDown`] after the manager was shut down.
     ///
     /// # Cancel safety
     ///
@@ -47,6 +47,7 @@ impl LockManager {
     ///
     /// [`Error::NotHeld`] if a majority says that the lock is not the token's any more; it is never taken again by this
     /// call. [`Error::QuorumUnreachable`] if too few nodes answered. [`Error::Config`] for a TTL that no lock can have.
+    /// [`Error::ShutDown`] after the manager was shut down.
     ///
     /// # Cancel safety
     ///
@@ -68,7 +69,7 @@ impl LockManager {
     ///
     /// # Errors
     ///
-    /// Those of [`Self::extend`], and [`Error::ShutDown`].
+    /// Those of [`Self::extend`].
     ///
     /// # Cancel safety
     ///
@@ -91,6 +92,7 @@ impl LockManager {
     }
 
     async fn release_now(&self, token: &LockToken) -> Result<(), Error> {
+        self.check_open()?;
         let engine = Arc::clone(&self.shared.engine);
         let released = Hold::adopted(engine, self.key_of(&token.name), Arc::clone(&token.owner)).release().await;
         let unconfirmed = &self.shared.unconfirmed;
@@ -110,6 +112,7 @@ impl LockManager {
     }
 
     async fn extend_now(&self, token: &LockToken, ttl: Duration) -> Result<Extended, Error> {
+        self.check_open()?;
         self.shared.check_ttl("extension", ttl)?;
         match self.shared.engine.extend(&self.key_of(&token.name), &token.owner, ttl, true, pending()).await {
             Ok(extended) => Ok(extended),
@@ -119,9 +122,6 @@ impl LockManager {
     }
 
     async fn adopt_now(&self, token: LockToken) -> Result<LockGuard, Error> {
-        if self.shared.is_shut_down() {
-            return Err(Error::ShutDown);
-        }
         let began = clock::now();
         let extended = self.extend_now(&token, token.ttl).await?;
         let valid_until = extended.valid_until;
@@ -136,8 +136,7 @@ impl LockManager {
         let lease = Arc::new(Lease::new(engine(), name, Arc::clone(&key), owner, ttl, (began, valid_until), None));
         shared.renewals.start(&lease);
         shared.labels.note_later(&lease, None);
-        let tenure = shared.lines.settle(&key, &lease);
-        Ok(LockGuard::new(lease, fencing_token, hold, tenure, shared))
+        LockGuard::new(lease, fencing_token, hold, &shared, |lease| shared.lines.settle(&key, lease))
     }
 }
 

@@ -135,6 +135,8 @@ pub enum LostReason {
     /// It was reset by this process, with [`LockManager::reset`](crate::LockManager::reset). Other processes see a reset as
     /// [`Self::Taken`].
     Reset,
+    /// The lock manager was shut down, which releases all that is held.
+    ShutDown,
 }
 
 impl fmt::Display for LostReason {
@@ -145,6 +147,7 @@ impl fmt::Display for LostReason {
             Self::MaxHold => "it was held for as long as `max_hold` allows",
             Self::RenewalEnded => "the task that renews it ended",
             Self::Reset => "it was reset",
+            Self::ShutDown => "the lock manager was shut down and released it",
         })
     }
 }

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -28,18 +28,28 @@ pub struct LockGuard {
     lease: Arc<Lease>,
     /// See [`Self::fencing_token`].
     fencing_token: u64,
-    /// Answers for the release; taken out by it. The mutex is never locked: it makes the guard `Sync`, which the
-    /// replies that may still be on their way are not.
-    hold: Mutex<Option<Hold>>,
-    /// Keeps the next in line of this process waiting; taken out with the hold.
+    /// Keeps the next in line of this process waiting.
     tenure: Option<Tenure>,
     /// Renews the lock, and must live as long as it is held.
     shared: Arc<Shared>,
 }
 
 impl LockGuard {
-    pub(crate) fn new(lease: Arc<Lease>, fencing_token: u64, hold: Hold, tenure: Tenure, shared: Arc<Shared>) -> Self {
-        Self { lease, fencing_token, hold: Mutex::new(Some(hold)), tenure: Some(tenure), shared }
+    /// Hands an acquired lock to its guard, unless the manager was shut down meanwhile: then it is released.
+    pub(crate) fn new(
+        lease: Arc<Lease>,
+        fencing_token: u64,
+        hold: Hold,
+        shared: &Arc<Shared>,
+        tenure: impl FnOnce(&Arc<Lease>) -> Tenure,
+    ) -> Result<Self, Error> {
+        let counted = lease.entrust(hold);
+        let tenure = tenure(&lease);
+        let guard = Self { lease, fencing_token, tenure: Some(tenure), shared: Arc::clone(shared) };
+        // Only now does a shutdown find it by itself; what it did not find is released by dropping the guard.
+        let acquired = if shared.is_shut_down() { Err(Error::ShutDown) } else { Ok(guard) };
+        drop(counted);
+        acquired
     }
 
     /// The lock's name.
@@ -66,11 +76,10 @@ impl LockGuard {
     /// over by its token, here or in another process.
     ///
     /// It is not renewed any more; `max_hold` and `min_hold` end with the guard.
-    pub fn detach(mut self) -> LockToken {
+    pub fn detach(self) -> LockToken {
         self.lease.end_now();
         self.shared.renewals.stop(&self.lease);
-        if let Some(mut hold) = self.take_hold() {
-            hold.add(self.lease.take_repairs());
+        if let Some(hold) = self.lease.take_hold() {
             hold.leave();
         }
         LockToken {
@@ -152,6 +161,7 @@ impl LockGuard {
     ///
     /// [`Error::NotHeld`] if a majority says that the key was not (or no longer) this owner's.
     /// [`Error::QuorumUnreachable`] if too few nodes confirmed; the release is sent to them again for two minutes.
+    /// [`Error::Lost`] if the manager was shut down meanwhile and released it.
     ///
     /// # Cancel safety
     ///
@@ -169,12 +179,14 @@ impl LockGuard {
         block_on(self.give_back())
     }
 
-    async fn give_back(mut self) -> Result<(), Error> {
+    async fn give_back(self) -> Result<(), Error> {
         self.shared.renewals.stop(&self.lease);
         self.lease.end().await;
         // Until here a drop of this future is a drop of the guard.
-        let Some(mut hold) = self.take_hold() else { return Ok(()) };
-        hold.add(self.lease.take_repairs());
+        let Some(hold) = self.lease.take_hold() else {
+            let reason = self.lease.lost_reason(clock::now()).unwrap_or(LostReason::ShutDown);
+            return Err(self.lease.lost_error(reason));
+        };
         let mut releasing = pin!(hold.release());
         // Polled once, it is on its way; what the next in line sends comes behind it.
         let is_done = poll_fn(|cx| Poll::Ready(releasing.as_mut().poll(cx))).await;
@@ -191,18 +203,13 @@ impl LockGuard {
             Err(lost) => Err(lost.into_unreachable(&self.lease.name, &self.shared.engine)),
         }
     }
-
-    fn take_hold(&mut self) -> Option<Hold> {
-        self.hold.get_mut().unwrap_or_else(PoisonError::into_inner).take()
-    }
 }
 
 impl Drop for LockGuard {
     fn drop(&mut self) {
         self.lease.end_now();
         self.shared.renewals.stop(&self.lease);
-        if let Some(mut hold) = self.take_hold() {
-            hold.add(self.lease.take_repairs());
+        if let Some(hold) = self.lease.take_hold() {
             hold.release_in_background(self.tenure.take());
         }
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex as TurnMutex, Notify};
 use tokio::time::{sleep_until, timeout};
 
-use crate::engine::{Engine, Extended, Lost, Repairs};
+use crate::engine::{Debt, Engine, Extended, Hold, Lost, Repairs};
 use crate::error::{LostReason, NodeFailures};
 use crate::name::Name;
 use crate::protocol::{LEAD, SHORTEST_TTL, Verdict, drift};
@@ -32,6 +32,9 @@ pub(crate) struct Lease {
     max_until: Option<Instant>,
     /// A std mutex: it is never held across an await.
     state: Mutex<State>,
+    /// Answers for the release; taken out by whoever releases the lock, its guard or a shutdown. A std mutex: it is never
+    /// held across an await.
+    hold: Mutex<Option<Hold>>,
     /// Extensions and the release take turns, so that the server sees them in the order in which they are counted
     /// here. Held across awaits, hence tokio's.
     turn: TurnMutex<()>,
@@ -77,11 +80,31 @@ impl Lease {
             is_noted: false,
         });
         let (turn, lost, over) = (TurnMutex::new(()), Notify::new(), Notify::new());
-        Self { engine, name, key, owner, ttl, began, max_until, state, turn, lost, over }
+        Self { engine, name, key, owner, ttl, began, max_until, state, hold: Mutex::default(), turn, lost, over }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hold(&self) -> MutexGuard<'_, Option<Hold>> {
+        self.hold.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Leaves the release to whoever takes it out. While the lock is held nobody waits for its release: from when what is
+    /// returned is dropped.
+    pub(crate) fn entrust(&self, mut hold: Hold) -> Option<Debt> {
+        let counted = hold.rest();
+        *self.hold() = Some(hold);
+        counted
+    }
+
+    /// Takes out what releases the lock and every key that was set again; `None` if somebody else did. Extensions are to be
+    /// stopped before.
+    pub(crate) fn take_hold(&self) -> Option<Hold> {
+        let mut hold = self.hold().take()?;
+        hold.add(self.take_repairs());
+        Some(hold)
     }
 
     pub(crate) fn valid_until(&self) -> Instant {
@@ -151,6 +174,8 @@ impl Lease {
 
     /// Stops extensions without waiting.
     pub(crate) fn end_now(&self) {
+        // From now on its release is waited for.
+        self.hold().iter_mut().for_each(Hold::wake);
         self.state().is_over = true;
         self.over.notify_waiters();
     }
@@ -195,13 +220,14 @@ impl Lease {
     }
 
     /// Keys that were set again, and what stands beside them, for whoever releases the lock.
-    pub(crate) fn take_repairs(&self) -> Repairs {
+    fn take_repairs(&self) -> Repairs {
         let mut state = self.state();
         let is_noted = state.is_noted;
         mem::take(&mut state.repairs).beside_note(is_noted)
     }
 
-    async fn until_over(&self) {
+    /// Ends when the guard is gone, or about to be.
+    pub(crate) async fn until_over(&self) {
         loop {
             let over = self.over.notified();
             if self.state().is_over {

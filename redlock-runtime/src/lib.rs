@@ -52,7 +52,7 @@
 //! - `lease`, `renewal`, `labels`: a held lock, its extension, and what its owner is called. `queue`: the line of those in
 //!   this process who want one.
 //! - `shared`, `guard`: what all of them share, and who owns a held lock.
-//! - `lock`, `config`, `manager`, `elsewhere` (by token): what users call.
+//! - `lock`, `config`, `manager`, `elsewhere` (by token), `shutdown`, `compute`: what users call.
 //! - `inspect`, `list`, `reset`: locks as people see them, whoever holds them. (Test: `tests/it/inspect.rs`.)
 //! - `outcome`, `deadlock`, `call`, `drive`, `private`: what the attribute's expansion calls.
 
@@ -112,6 +112,10 @@ mod list;
 
 mod reset;
 
+mod shutdown;
+
+mod compute;
+
 mod outcome;
 
 mod deadlock;
@@ -135,6 +139,7 @@ pub use crate::list::LockNames;
 pub use crate::lock::LockRequest;
 pub use crate::manager::LockManager;
 pub use crate::protocol::LockState;
+pub use crate::shutdown::ShutdownReport;
 pub use crate::statistics::{NameStatistics, WaitingStatistics};
 pub use crate::timeout::Timeout;
 pub use crate::token::LockToken;

@@ -186,7 +186,7 @@ impl LockRequest {
             match self.attempt(&key, ttl, None, plan).await? {
                 Ok(won) => {
                     let tenure = |lease: &Arc<Lease>| self.shared.lines.settle(&key, lease);
-                    return Ok(self.guard(name, ttl, won, tenure));
+                    return self.guard(name, ttl, won, tenure);
                 }
                 Err(lost) => {
                     seen = lost.counter.max(seen);
@@ -238,7 +238,7 @@ impl LockRequest {
                 Turn::Ask(plan) => match self.attempt(&key, ttl, until, plan).await? {
                     Ok(won) => {
                         let (is_wanted, took) = (won.is_wanted, clock::now().saturating_duration_since(won.began));
-                        return Ok(self.guard(name, ttl, won, |lease| place.won(lease, is_wanted, took)));
+                        return self.guard(name, ttl, won, |lease| place.won(lease, is_wanted, took));
                     }
                     // The caller's time was over before the nodes' time was: that says nothing about the nodes.
                     Err(lost) if has_tried && lost.was_cut_short => {}
@@ -276,14 +276,18 @@ impl LockRequest {
         // Also if the holder crashes, the key stays for its least time.
         let ttl = self.min_hold.map_or(ttl, |least| least.max(ttl));
         match self.shared.engine.acquire(Arc::clone(key), ttl, until, plan).await {
-            // It was shut down meanwhile: dropping what was won releases it.
-            Ok(_) if self.shared.is_shut_down() => Err(Error::ShutDown),
             Err(Lost { misconfigured: Some(reason), .. }) => Err(Error::Config { reason }),
             attempted => Ok(attempted),
         }
     }
 
-    fn guard(&self, name: Name, ttl: Duration, won: Won, tenure: impl FnOnce(&Arc<Lease>) -> Tenure) -> LockGuard {
+    fn guard(
+        &self,
+        name: Name,
+        ttl: Duration,
+        won: Won,
+        tenure: impl FnOnce(&Arc<Lease>) -> Tenure,
+    ) -> Result<LockGuard, Error> {
         let Won { mut hold, began, valid_until, fencing_token, .. } = won;
         if let Some(moment) = self.min_hold.and_then(|least| began.checked_add(least)) {
             hold.keep_until(moment);
@@ -295,8 +299,7 @@ impl LockRequest {
             self.shared.renewals.start(&lease);
         }
         self.shared.labels.note_later(&lease, self.owner_label.as_deref());
-        let tenure = tenure(&lease);
-        LockGuard::new(lease, fencing_token, hold, tenure, Arc::clone(&self.shared))
+        LockGuard::new(lease, fencing_token, hold, &self.shared, tenure)
     }
 }
 

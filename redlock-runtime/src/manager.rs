@@ -2,13 +2,10 @@ use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use tokio::time::timeout;
-
 use crate::Error;
-use crate::background::{background, block_on};
+use crate::background::block_on;
 use crate::config::LockManagerBuilder;
 use crate::lock::LockRequest;
-use crate::node::connection::DEAD_AFTER_TIMEOUTS;
 use crate::shared::Shared;
 use crate::statistics::WaitingStatistics;
 
@@ -18,6 +15,7 @@ use crate::statistics::WaitingStatistics;
 /// outlives each of them: connections are made, and made anew, for each runtime that asks.
 #[derive(Clone)]
 pub struct LockManager {
+    /// What its requests and guards share with it.
     pub(crate) shared: Arc<Shared>,
 }
 
@@ -85,6 +83,11 @@ impl LockManager {
         LockRequest::new(Arc::clone(&self.shared), name.into())
     }
 
+    /// Whether the nodes may be asked.
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
+        if self.shared.is_shut_down() { Err(Error::ShutDown) } else { Ok(()) }
+    }
+
     /// What tells this manager, and its clones, from others while it lives.
     pub(crate) fn address(&self) -> usize {
         Arc::as_ptr(&self.shared).addr()
@@ -108,12 +111,13 @@ impl LockManager {
     ///
     /// # Errors
     ///
-    /// [`Error::NoNodeAnswered`].
+    /// [`Error::NoNodeAnswered`]; [`Error::ShutDown`] after the manager was shut down.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe.
     pub async fn statistics(&self) -> Result<WaitingStatistics, Error> {
+        self.check_open()?;
         self.shared.statistics.count().await
     }
 
@@ -124,27 +128,6 @@ impl LockManager {
     /// Those of [`Self::statistics`].
     pub fn statistics_blocking(&self) -> Result<WaitingStatistics, Error> {
         block_on(self.statistics())
-    }
-
-    /// Acquires no more locks from now on, and waits until every release that is on its way is confirmed and no node counts
-    /// a waiter of this manager; for a node that does not answer at most ten node timeouts (2.5 s unless set otherwise).
-    /// Locks that are held stay held until their guards are dropped.
-    ///
-    /// To be called at the end of a process: releases that are on their way end with it.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe: the releases go on, and no locks are acquired after the first poll.
-    pub async fn shutdown(&self) {
-        self.shared.shut_down();
-        let (engine, statistics) = (Arc::clone(&self.shared.engine), Arc::clone(&self.shared.statistics));
-        let settled = background().spawn(async move {
-            let bound = engine.node_timeout() * DEAD_AFTER_TIMEOUTS;
-            // Who is late is sent his release again for as long as the process lives.
-            let _ = timeout(bound, async { tokio::join!(engine.debts().settled(), statistics.close()) }).await;
-        });
-        // It ends by itself, and neither panics nor is aborted.
-        let _ = settled.await;
     }
 }
 

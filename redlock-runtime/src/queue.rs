@@ -142,11 +142,11 @@ impl Lines {
         self.by_key().get(key)?.tenant.as_ref().map(|(_, lease)| Arc::clone(lease))
     }
 
-    /// Calls everybody who waits: the manager is shut down.
-    pub(crate) fn call_all(&self) {
-        for line in self.by_key().values() {
-            line.places.iter().for_each(|(_, spot)| spot.call.notify_one());
-        }
+    /// Calls everybody who waits, and returns whatever is held: the manager is shut down.
+    pub(crate) fn call_all(&self) -> Vec<Arc<Lease>> {
+        let by_key = self.by_key();
+        by_key.values().flat_map(|line| &line.places).for_each(|(_, spot)| spot.call.notify_one());
+        by_key.values().filter_map(|line| line.tenant.as_ref()).map(|(_, lease)| Arc::clone(lease)).collect()
     }
 }
 

@@ -8,6 +8,7 @@ use crate::Error;
 use crate::engine::Engine;
 use crate::keys::Keys;
 use crate::labels::Labels;
+use crate::lease::Lease;
 use crate::protocol::{Doubt, LONGEST_TTL, SHORTEST_TTL};
 use crate::queue::Lines;
 use crate::renewal::Renewals;
@@ -69,10 +70,10 @@ impl Shared {
         }
     }
 
-    /// Acquires no more locks.
-    pub(crate) fn shut_down(&self) {
+    /// Acquires no more locks; returns those that are held.
+    pub(crate) fn shut_down(&self) -> Vec<Arc<Lease>> {
         self.is_shut_down.store(true, Ordering::Release);
-        self.lines.call_all();
+        self.lines.call_all()
     }
 
     pub(crate) fn is_shut_down(&self) -> bool {

@@ -200,6 +200,34 @@ async fn max_hold_ends_renewal_and_counts_as_a_loss() {
 }
 
 #[tokio::test]
+async fn no_extension_reaches_beyond_max_hold_and_none_follows_it() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    let most = Duration::from_secs(2);
+    for renews in [true, false] {
+        let guard = locks.lock("x").ttl(SHORT).renew(renews).max_hold(most).acquire().await.unwrap();
+        for _ in 0..3 {
+            guard.extend(Duration::from_secs(60)).await.unwrap();
+            assert!(guard.remaining() > SHORT && guard.remaining() <= most, "{:?}", guard.remaining());
+            for server in &servers {
+                let remaining = server.probe().pttl(&key("x")).remaining().unwrap();
+                assert!(remaining <= most + SHORT, "{remaining:?}");
+            }
+        }
+        let error = guard.lost().await;
+        assert!(matches!(error, Error::Lost { reason: LostReason::MaxHold, .. }), "{error}");
+        for extension in [SHORT, Duration::from_secs(60)] {
+            let error = guard.extend(extension).await.unwrap_err();
+            assert!(matches!(error, Error::Lost { reason: LostReason::MaxHold, .. }), "{error}");
+        }
+        // Not granted anew either: the keys expire, and another owner has them.
+        eventually_async("the keys expire", async || servers.holding(&key("x")) == 0).await;
+        assert!(matches!(guard.extend(SHORT).await, Err(Error::Lost { .. })));
+        assert_eq!(servers.holding(&key("x")), 0);
+    }
+}
+
+#[tokio::test]
 async fn extending_lets_the_key_live_longer() {
     let servers = Servers::start(3);
     let locks = manager(&servers);

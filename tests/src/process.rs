@@ -106,6 +106,16 @@ impl Program {
         kill(&mut self.child);
     }
 
+    /// Asks it to end (SIGTERM), as a deploy does.
+    pub fn terminate(&self) {
+        signal(&self.child, Signal::TERM);
+    }
+
+    /// Asks it to end (SIGINT), as ctrl-c does.
+    pub fn interrupt(&self) {
+        signal(&self.child, Signal::INT);
+    }
+
     /// Stops it (SIGSTOP), as a long garbage collection or a suspended machine would.
     pub fn hang(&mut self) {
         hang(&self.child);

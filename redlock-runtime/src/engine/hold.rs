@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::heard::{Heard, Voters};
 use super::repair::Repairs;
-use super::settlement::{Cut, Owner, Settlement};
+use super::settlement::{Cut, Debt, Owner, Settlement};
 use super::{Engine, InFlight, Lost, Plan, cut_short, poll_each, poll_in_background};
 use crate::background::background;
 use crate::clock;
@@ -43,10 +43,13 @@ pub(crate) struct Hold {
     cut: Cut,
     /// Whether the owner may be noted beside the key.
     is_noted: bool,
+    /// Whoever waits for releases waits for this one; none while the lock is held.
+    counted: Option<Debt>,
 }
 
 impl Hold {
     pub(super) fn new(engine: Arc<Engine>, key: Arc<str>) -> Self {
+        let counted = Some(engine.count_debt());
         Self {
             engine,
             key,
@@ -58,6 +61,7 @@ impl Hold {
             keep_until: None,
             cut: Cut::default(),
             is_noted: false,
+            counted,
         }
     }
 
@@ -77,6 +81,17 @@ impl Hold {
     /// Leaves the keys where they are: somebody else answers for them from now on.
     pub(crate) fn leave(mut self) {
         poll_in_background(self.take_over().stragglers.drain(..).collect());
+    }
+
+    /// What counts it among those that are on their way: it rests from now on.
+    pub(crate) fn rest(&mut self) -> Option<Debt> {
+        self.counted.take()
+    }
+
+    /// Counts it again, before it is released: whoever waits for releases must not miss it.
+    pub(crate) fn wake(&mut self) {
+        let engine = &self.engine;
+        self.counted.get_or_insert_with(|| engine.count_debt());
     }
 
     pub(crate) fn key(&self) -> &Arc<str> {
@@ -256,13 +271,11 @@ impl Hold {
     /// can.
     pub(crate) fn release_in_background(mut self, afterwards: impl Send + 'static) {
         let hold = self.take_over();
-        // Counted before it starts: whoever waits for releases must not miss it.
-        let counted = self.engine.count_debt();
         // Nothing but a spawn happens here: the thread may be one that is ending, without its thread-locals.
         background().spawn(async move {
             // Whatever comes of it is seen through by itself.
             let _ = hold.release().await;
-            drop((afterwards, counted));
+            drop(afterwards);
         });
     }
 
@@ -283,6 +296,7 @@ impl Hold {
             keep_until: self.keep_until,
             cut: mem::take(&mut self.cut),
             is_noted: self.is_noted,
+            counted: self.counted.take(),
         }
     }
 
@@ -301,6 +315,7 @@ impl Hold {
             keep_until: self.keep_until,
             cut: mem::take(&mut self.cut),
             is_noted: self.is_noted,
+            counted: self.counted.take().unwrap_or_else(|| self.engine.count_debt()),
         };
         Settlement::start(Arc::new(owner), nodes.without(behind), self.ledger.suspected(), stragglers)
     }
@@ -313,11 +328,9 @@ impl Drop for Hold {
             return;
         }
         let mut hold = self.take_over();
-        let counted = self.engine.count_debt();
         background().spawn(async move {
             let owed = hold.ledger.over();
             drop(hold.start_release(owed));
-            drop(counted);
         });
     }
 }

@@ -23,7 +23,7 @@ use tokio::time::{Sleep, sleep};
 use self::heard::{Heard, Next, Voters};
 pub(crate) use self::hold::Hold;
 pub(crate) use self::repair::{Extended, Repairs};
-pub(crate) use self::settlement::Debts;
+pub(crate) use self::settlement::{Debt, Debts};
 use crate::background::background;
 use crate::clock;
 use crate::error::NodeFailures;
@@ -137,6 +137,11 @@ impl Engine {
 
     pub(crate) fn debts(&self) -> &Debts {
         &self.debts
+    }
+
+    /// Ends all connections. What is still owed is sent on some of its own; nothing else is any more.
+    pub(crate) fn close(&self) {
+        self.nodes.iter().for_each(|node| node.close());
     }
 
     /// One attempt to acquire, with a fresh owner, which ends `until` a moment at the latest, also while connections are

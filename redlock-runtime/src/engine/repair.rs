@@ -106,6 +106,7 @@ impl Engine {
     /// Releases keys that were set again when the lock was over already.
     pub(crate) fn undo(self: &Arc<Self>, key: &Arc<str>, owner: &Arc<str>, repairs: Repairs) {
         let (key, value) = (Arc::clone(key), Arc::clone(owner));
+        let counted = self.count_debt();
         let owner = Owner {
             engine: Arc::clone(self),
             key,
@@ -113,6 +114,7 @@ impl Engine {
             keep_until: None,
             cut: repairs.cut,
             is_noted: repairs.is_noted,
+            counted,
         };
         drop(Settlement::start(Arc::new(owner), repairs.set, repairs.set, repairs.asked));
     }

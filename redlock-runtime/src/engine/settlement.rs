@@ -29,21 +29,26 @@ const KEEP_TRYING: Duration = Duration::from_secs(120);
 /// Pauses between two tries of a release: the first, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
-/// How many releases are on their way, for those who wait until there are none.
+/// How many attempts and releases are on their way, for those who wait until there are none.
 #[derive(Debug, Default)]
 pub(crate) struct Debts {
-    /// Settlements that are not through.
+    /// Those that are not through, each counted once on however many nodes it is.
     open: AtomicUsize,
     /// Told when there are none left.
     settled: Notify,
 }
 
 impl Debts {
+    /// How many are on their way.
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Ordering::Acquire)
+    }
+
     /// Waits until every release that was begun is confirmed, or given up.
     pub(crate) async fn settled(&self) {
         loop {
             let settled = self.settled.notified();
-            if self.open.load(Ordering::Acquire) == 0 {
+            if self.open() == 0 {
                 return;
             }
             settled.await;
@@ -51,11 +56,11 @@ impl Debts {
     }
 }
 
-/// A release that is on its way; whoever waits for releases waits until this is dropped.
-pub(super) struct Debt(Arc<Engine>);
+/// An attempt or a release that is on its way; whoever waits for releases waits until this is dropped.
+pub(crate) struct Debt(Arc<Engine>);
 
 impl Engine {
-    pub(super) fn count_debt(self: &Arc<Self>) -> Debt {
+    pub(crate) fn count_debt(self: &Arc<Self>) -> Debt {
         self.debts.open.fetch_add(1, Ordering::AcqRel);
         Debt(Arc::clone(self))
     }
@@ -84,6 +89,9 @@ pub(super) struct Owner {
     pub(super) cut: Cut,
     /// Whether the owner may be noted beside the key.
     pub(super) is_noted: bool,
+    /// Held until every node has confirmed, or is given up.
+    #[expect(dead_code, reason = "held for its drop")]
+    pub(super) counted: Debt,
 }
 
 /// Connections that ended before they answered an acquire, by node: what they carry may still arrive, also behind a
@@ -113,9 +121,6 @@ impl Cut {
 pub(super) struct Settlement {
     /// Who releases what.
     owner: Arc<Owner>,
-    /// Held until it is through.
-    #[expect(dead_code, reason = "held for its drop")]
-    counted: Debt,
     /// Releases whose reply is on its way.
     in_flight: Vec<InFlight>,
     /// Nodes on which the key may be set: a release that fails there is sent again.
@@ -146,8 +151,7 @@ impl Settlement {
     }
 
     fn new(owner: Arc<Owner>, in_flight: Vec<InFlight>, owed: NodeSet) -> Self {
-        let counted = owner.engine.count_debt();
-        Self { counted, owner, in_flight, owed, failed: Vec::new(), is_reported: false, is_polling: false }
+        Self { owner, in_flight, owed, failed: Vec::new(), is_reported: false, is_polling: false }
     }
 
     /// Waits for a majority to confirm.
@@ -253,11 +257,7 @@ impl Owner {
     fn send_again(self: &Arc<Self>, failed: Vec<(usize, Option<ConnectionId>)>) {
         for (node, behind) in failed {
             let owner = Arc::clone(self);
-            let counted = owner.engine.count_debt();
-            background().spawn(async move {
-                owner.send_until_confirmed(node, behind).await;
-                drop(counted);
-            });
+            background().spawn(async move { owner.send_until_confirmed(node, behind).await });
         }
     }
 
@@ -353,7 +353,8 @@ mod tests {
         };
         let engine = Engine::new(vec![Scripted::new(every_second)], Quorum::of(1).unwrap(), Duration::from_millis(2));
         let (key, value) = ("key".into(), "owner".into());
-        let owner = Owner { engine, key, value, keep_until: None, cut: Cut::default(), is_noted: false };
+        let counted = engine.count_debt();
+        let owner = Owner { engine, key, value, keep_until: None, cut: Cut::default(), is_noted: false, counted };
         let sending = owner.send_until_confirmed(0, None);
         assert_eq!(tokio::time::timeout(Duration::from_secs(10), sending).await, Ok(Reply::Done));
     }

@@ -156,14 +156,14 @@ pub(crate) struct Links {
     label: Arc<str>,
     /// How long it may take to connect.
     connect_timeout: Duration,
-    /// Those that were made. A std lock: it is never held across an await.
-    by_runtime: RwLock<HashMap<Id, Arc<Link>>>,
+    /// Those that were made; `None` when no more are to be. A std lock: it is never held across an await.
+    by_runtime: RwLock<Option<HashMap<Id, Arc<Link>>>>,
 }
 
 impl Links {
     pub(crate) fn new(dial: Dial) -> Self {
         let (label, connect_timeout) = (Arc::clone(&dial.label), dial.connect_timeout);
-        Self { dial: RwLock::new(dial), label, connect_timeout, by_runtime: RwLock::default() }
+        Self { dial: RwLock::new(dial), label, connect_timeout, by_runtime: RwLock::new(Some(HashMap::new())) }
     }
 
     pub(crate) fn label(&self) -> &str {
@@ -177,7 +177,28 @@ impl Links {
 
     /// What the current runtime can have; starts to connect if nobody did.
     pub(crate) fn now(&self) -> Now {
-        let link = self.link();
+        match self.link() {
+            Some(link) => Self::state_of(link),
+            None => Now::Down(Arc::from("the lock manager was shut down")),
+        }
+    }
+
+    /// [`Self::now`] for what is still owed after the end: then on a connection that ends with whoever uses it.
+    pub(crate) fn now_or_alone(&self) -> Now {
+        match self.link() {
+            Some(link) => Self::state_of(link),
+            None => Now::Connecting(Arc::new(Link::start(self.dial(), &Handle::current()))),
+        }
+    }
+
+    /// Ends each connection as soon as what was sent on it is answered and its runtime runs, and makes no more.
+    pub(crate) fn close(&self) {
+        let ended = self.by_runtime.write().unwrap_or_else(PoisonError::into_inner).take();
+        // Not under the lock: this wakes tasks.
+        drop(ended);
+    }
+
+    fn state_of(link: Arc<Link>) -> Now {
         let state = link.state.borrow();
         match &*state {
             State::Up(live) if live.is_late.load(Ordering::Acquire) => {
@@ -197,7 +218,8 @@ impl Links {
 
     /// What is known about the server that the current runtime is connected to.
     pub(crate) fn known(&self) -> Known {
-        match &*self.link().state.borrow() {
+        let Some(link) = self.link() else { return Known::Unreachable };
+        match &*link.state.borrow() {
             State::Connecting => Known::NotYet,
             State::Up(live) => Known::Papers(Arc::clone(&live.papers)),
             State::Down(_) => Known::Unreachable,
@@ -211,25 +233,32 @@ impl Links {
 
     /// Stops sending on the current runtime's connection until it answers again.
     pub(crate) fn overdue(&self) {
-        if let State::Up(live) = &*self.link().state.borrow() {
+        if let Some(link) = self.link()
+            && let State::Up(live) = &*link.state.borrow()
+        {
             live.note_overdue();
         }
     }
 
-    fn link(&self) -> Arc<Link> {
+    fn dial(&self) -> Dial {
+        self.dial.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn link(&self) -> Option<Arc<Link>> {
         let runtime = Handle::current();
         let links = self.by_runtime.read().unwrap_or_else(PoisonError::into_inner);
         // Its task may have ended with a panic, on a runtime without timers or sockets.
-        if let Some(link) = links.get(&runtime.id()).filter(|link| !link.events.is_closed()) {
-            return Arc::clone(link);
+        if let Some(link) = links.as_ref()?.get(&runtime.id()).filter(|link| !link.events.is_closed()) {
+            return Some(Arc::clone(link));
         }
         drop(links);
 
         let mut links = self.by_runtime.write().unwrap_or_else(PoisonError::into_inner);
+        let links = links.as_mut()?;
         // The tasks of runtimes that have ended are gone, and with them the receivers of their events.
         links.retain(|_, link| !link.events.is_closed());
-        let dial = || self.dial.read().unwrap_or_else(PoisonError::into_inner).clone();
-        Arc::clone(links.entry(runtime.id()).or_insert_with(|| Arc::new(Link::start(dial(), &runtime))))
+        let link = links.entry(runtime.id()).or_insert_with(|| Arc::new(Link::start(self.dial(), &runtime)));
+        Some(Arc::clone(link))
     }
 }
 

@@ -51,6 +51,9 @@ pub(crate) trait Node: Counting + Inspecting + Debug + Send + Sync {
     /// could not for a while (its connection ended, or was made anew, or answers again), reports that any key may have
     /// changed.
     fn report_to(&self, changes: Changes);
+
+    /// Ends all connections for good. Releases are still sent, each on a connection of its own; nothing else is.
+    fn close(&self) {}
 }
 
 /// Who wants to know of changes of keys.

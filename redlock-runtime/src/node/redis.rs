@@ -35,7 +35,11 @@ impl Node for RedisNode {
     }
 
     fn ask(&self, command: Arc<Command>) -> PendingReply {
-        match self.links.now() {
+        let now = match command.action {
+            Action::Release { .. } => self.links.now_or_alone(),
+            Action::Acquire { .. } | Action::Commit { .. } | Action::Extend { .. } => self.links.now(),
+        };
+        match now {
             Now::Up(live) => {
                 let carrier = live.id.map_or(Carrier::Unknown, Carrier::Known);
                 PendingReply::new(async move { send(live, &command).await }).carried_by(carrier)
@@ -69,6 +73,10 @@ impl Node for RedisNode {
 
     fn report_to(&self, changes: Changes) {
         self.links.report_to(changes);
+    }
+
+    fn close(&self) {
+        self.links.close();
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! `holder name=job ttl_ms=1000 timeout=-1 hold_ms=500`, with the nodes in `REDLOCK_NODES`. Only `name` is
 //! needed; without `hold_ms` the lock is held until a line, or the end, comes on stdin. `renew=false` and
-//! `release=false` (just end, as a program that forgets) change what its names say. It prints one line per event:
+//! `release=false` (just end, as a program that forgets) change what its names say; with `on_signal=true` it goes on until
+//! a signal asks it to end, and says `shut down: …`. It prints one line per event:
 //! `acquired`, `skipped` (somebody else holds it), `error: …`, `lost: …`, `released`.
 
 use std::env;
@@ -11,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use redlock_runtime::{Error, LockGuard, LockManager, Timeout};
+use redlock_runtime::{Error, LockGuard, LockManager, LockRequest, Timeout};
 use tokio::sync::oneshot;
 
 /// What the arguments say.
@@ -24,6 +25,7 @@ struct Arguments {
     hold: Option<Duration>,
     renew: bool,
     release: bool,
+    on_signal: bool,
 }
 
 #[tokio::main]
@@ -35,15 +37,24 @@ async fn main() -> anyhow::Result<()> {
     if let Some(ttl) = arguments.ttl {
         request = request.ttl(ttl);
     }
-    match request.acquire().await {
-        Ok(guard) => hold(guard, &arguments).await,
-        Err(Error::NotAcquired { .. }) => println!("skipped"),
-        Err(error) => println!("error: {error}"),
+    if arguments.on_signal {
+        let (ended, ()) = tokio::join!(locks.shutdown_on_signal(), take(request, &arguments));
+        println!("shut down: {}", ended?);
+        return Ok(());
     }
+    take(request, &arguments).await;
     if arguments.release {
         locks.shutdown().await;
     }
     Ok(())
+}
+
+async fn take(request: LockRequest, arguments: &Arguments) {
+    match request.acquire().await {
+        Ok(guard) => hold(guard, arguments).await,
+        Err(Error::NotAcquired { .. }) => println!("skipped"),
+        Err(error) => println!("error: {error}"),
+    }
 }
 
 /// Stdout ends a line with a flush, so whoever reads these lines sees each at once.
@@ -78,7 +89,7 @@ async fn until_told(hold: Option<Duration>) {
 impl Arguments {
     fn parse(given: impl Iterator<Item = String>) -> anyhow::Result<Self> {
         let (mut name, mut ttl, mut hold) = (None, None, None);
-        let (mut timeout, mut renew, mut release) = (Timeout::Forever, true, true);
+        let (mut timeout, mut renew, mut release, mut on_signal) = (Timeout::Forever, true, true, false);
         for argument in given {
             let (key, value) = argument.split_once('=').with_context(|| format!("{argument:?} is not `name=value`"))?;
             let milliseconds = || anyhow::Ok(Duration::from_millis(value.parse()?));
@@ -89,10 +100,11 @@ impl Arguments {
                 "timeout" => timeout = Timeout::try_from(value.parse::<f64>()?)?,
                 "renew" => renew = value.parse()?,
                 "release" => release = value.parse()?,
+                "on_signal" => on_signal = value.parse()?,
                 _ => bail!("there is no argument {key:?}"),
             }
         }
         let name = name.context("`name=…` is missing")?;
-        Ok(Self { name, ttl, timeout, hold, renew, release })
+        Ok(Self { name, ttl, timeout, hold, renew, release, on_signal })
     }
 }
