@@ -76,6 +76,7 @@ impl LockGuard {
     /// over by its token, here or in another process.
     ///
     /// It is not renewed any more; `max_hold` and `min_hold` end with the guard.
+    #[must_use = "without its token the lock stays until its TTL is over"]
     pub fn detach(self) -> LockToken {
         self.lease.end_now();
         self.shared.renewals.stop(&self.lease);
