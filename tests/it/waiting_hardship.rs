@@ -79,8 +79,8 @@ async fn whoever_may_not_note_waiting_processes_waits_all_the_same() {
 }
 
 #[tokio::test]
-async fn whoever_may_use_the_locks_keys_only_waits_all_the_same() {
-    check_rules(&["resetkeys", "~redlock:*"]).await;
+async fn whoever_may_use_the_keys_of_locks_and_their_counters_only_waits_all_the_same() {
+    check_rules(&["resetkeys", "~redlock:*", "~redlock-fence:*"]).await;
 }
 
 #[tokio::test]
