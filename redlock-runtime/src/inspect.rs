@@ -91,12 +91,13 @@ impl LockManager {
     ///
     /// # Errors
     ///
-    /// [`Error::QuorumUnreachable`] if no majority answered; [`Error::InvalidName`].
+    /// [`Error::QuorumUnreachable`] if no majority answered; [`Error::InvalidName`]; [`Error::ShutDown`].
     ///
     /// # Cancel safety
     ///
     /// Cancel safe: it only looks.
     pub async fn inspect(&self, name: impl Into<String>) -> Result<LockInfo, Error> {
+        self.check_open()?;
         let name = Name::parse(name.into())?;
         let (looked, failures) = self.look(&name).await;
         let quorum = self.shared.engine.quorum();
@@ -147,6 +148,7 @@ impl LockManager {
     ///
     /// Cancel safe: it only looks.
     pub async fn is_locked(&self, name: impl Into<String>) -> Result<bool, Error> {
+        self.check_open()?;
         let name = Name::parse(name.into())?;
         let (looked, failures) = self.look(&name).await;
         let quorum = self.shared.engine.quorum();

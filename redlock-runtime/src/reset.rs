@@ -26,12 +26,13 @@ impl LockManager {
     /// # Errors
     ///
     /// [`Error::QuorumUnreachable`] if no majority confirmed: the lock may or may not be held still, and resetting it again
-    /// does no harm. A node whose key holds what no lock holds does not confirm. [`Error::InvalidName`].
+    /// does no harm. A node whose key holds what no lock holds does not confirm. [`Error::InvalidName`]; [`Error::ShutDown`].
     ///
     /// # Cancel safety
     ///
     /// Once polled, it goes on in the background if it is dropped.
     pub async fn reset(&self, name: impl Into<String>) -> Result<usize, Error> {
+        self.check_open()?;
         let name = Name::parse(name.into())?;
         let reset = reset_each(&self.shared, vec![name]).await;
         reset.into_iter().next().unwrap_or(Ok(0))
@@ -52,11 +53,13 @@ impl LockManager {
     /// # Errors
     ///
     /// [`Error::ListIncomplete`], and [`Error::QuorumUnreachable`] of a lock that could not be reset; those that could be are.
+    /// [`Error::ShutDown`].
     ///
     /// # Cancel safety
     ///
     /// Dropped before it ended, some locks are reset and others are not.
     pub async fn reset_all(&self) -> Result<usize, Error> {
+        self.check_open()?;
         let (mut names, mut batch) = (self.list(), Vec::new());
         let (mut count, mut first_error) = (0, None);
         let mut note = |reset: Vec<Result<usize, Error>>| {

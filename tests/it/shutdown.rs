@@ -54,6 +54,10 @@ async fn held_locks_are_told_to_be_lost_and_released_and_the_connections_closed(
     assert!(matches!(locks.lock("a").acquire().await, Err(Error::ShutDown)));
     assert!(matches!(locks.lock("a").try_acquire().await, Err(Error::ShutDown)));
     assert!(matches!(locks.clone().statistics().await, Err(Error::ShutDown)));
+    assert!(matches!(locks.inspect("a").await, Err(Error::ShutDown)));
+    assert!(matches!(locks.is_locked("a").await, Err(Error::ShutDown)));
+    assert!(matches!(locks.reset("a").await, Err(Error::ShutDown)));
+    assert!(matches!(locks.reset_all().await, Err(Error::ShutDown)));
     assert_eq!(connected(&servers), 0);
 
     // The guards do no harm to who comes next.
