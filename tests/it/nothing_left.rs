@@ -28,7 +28,7 @@ fn multi_thread() -> Runtime {
 
 #[track_caller]
 fn check_nothing_left(servers: &Servers) {
-    eventually("no node holds a key", || servers.iter().all(|server| server.probe().keys_like("redlock:*").is_empty()));
+    eventually("no node holds a key", || servers.iter().all(|server| keys_of_locks(server).is_empty()));
 }
 
 #[test]
@@ -161,8 +161,13 @@ fn a_release_dropped_after_any_number_of_polls_leaves_no_key() {
     }
 }
 
+/// Locks, and what is noted about their owners.
+fn keys_of_locks(server: &RedisServer) -> Vec<String> {
+    ["redlock:*", "redlock-holder:*"].into_iter().flat_map(|pattern| server.probe().keys_like(pattern)).collect()
+}
+
 async fn nothing_left(servers: &Servers, polls: usize) {
-    let is_empty = async || servers.iter().all(|server| server.probe().keys_like("redlock:*").is_empty());
+    let is_empty = async || servers.iter().all(|server| keys_of_locks(server).is_empty());
     eventually_async(format!("no node holds a key after {polls} polls"), is_empty).await;
 }
 
@@ -221,7 +226,7 @@ async fn a_node_that_was_hung_when_it_was_asked_holds_nothing_after_it_wakes_up(
     guard.release().await.unwrap();
     servers[1].resume();
     eventually_async("the straggler is released behind", async || {
-        servers.iter().all(|server| server.probe().keys_like("redlock:*").is_empty())
+        servers.iter().all(|server| keys_of_locks(server).is_empty())
     })
     .await;
     // Nothing was merely late: the release came behind the acquire, not before it.
@@ -437,8 +442,5 @@ async fn a_node_that_asks_for_a_password_or_a_right_has_no_vote_and_the_error_sa
     let error = manager(&servers).lock("x").try_acquire().await.unwrap_err();
     let source = std::error::Error::source(&error).unwrap().to_string();
     assert!(source.contains("NOAUTH") && source.contains("no permissions") && !source.contains("secret"), "{source}");
-    eventually_async("the grant of the third is given back", async || {
-        servers[2].probe().keys_like("redlock:*").is_empty()
-    })
-    .await;
+    eventually_async("the grant of the third is given back", async || keys_of_locks(&servers[2]).is_empty()).await;
 }

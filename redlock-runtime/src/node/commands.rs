@@ -148,9 +148,8 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd 
     const ROOM_FOR_THE_SCRIPT_AND_USUAL_NAMES: usize = 320;
     let Command { key, owner, contention, fence, .. } = command;
     let mut cmd = Cmd::with_capacity(12, ROOM_FOR_THE_SCRIPT_AND_USUAL_NAMES);
-    // Nothing is both.
+    let beside = fence.as_ref().map(|fence| &*fence.key);
     let note = command.is_noted().then(|| Keys::note(key));
-    let beside = fence.as_ref().map(|fence| &*fence.key).or(note.as_deref());
     cmd.arg(verb).arg(script).arg(1 + usize::from(beside.is_some())).arg(&**key).arg(beside);
     cmd.arg(&**owner);
     let retention = whole_milliseconds(RETENTION);
@@ -171,13 +170,16 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd 
             cmd.arg(token).arg(retention);
         }
         Action::Extend { ttl, .. } => {
-            cmd.arg(whole_milliseconds(ttl));
+            cmd.arg(whole_milliseconds(ttl)).arg(note);
         }
         Action::Release { keep, .. } => {
             cmd.arg(whole_milliseconds(keep));
             if !server.reports_changes {
                 cmd.arg(format!("{RELEASED}{key}"));
+            } else if note.is_some() {
+                cmd.arg("");
             }
+            cmd.arg(note);
         }
     }
     cmd

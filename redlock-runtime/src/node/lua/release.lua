@@ -1,6 +1,7 @@
 -- KEYS[1] the lock's key; ARGV[1] the owner, ARGV[2] how long to keep the key, in milliseconds (0: delete it)
--- KEYS[2] what may be noted about its owner, which goes with it
--- ARGV[3] where to publish that it is gone, if the server does not report that by itself
+-- ARGV[3] where to publish that it is gone, if the server does not report that by itself, else empty
+-- ARGV[4] the key, in the slot of the lock's, of what may be noted about its owner, which goes with it; not one of KEYS, because
+-- a user who may not touch it would be refused the release as well
 -- 1 if the key was the owner's, or is kept by an earlier release of his, else 0; a key that is kept is nobody's any more,
 -- so that an extension which arrives late does not make it live longer
 local owner, kept = redis.call('GET', KEYS[1]), ARGV[1] .. ':released'
@@ -10,15 +11,15 @@ end
 if owner ~= ARGV[1] then
     return 0
 end
-if KEYS[2] then
-    redis.call('DEL', KEYS[2])
+if ARGV[4] then
+    redis.pcall('DEL', ARGV[4])
 end
 if ARGV[2] ~= '0' then
     redis.call('SET', KEYS[1], kept, 'XX', 'PX', ARGV[2])
     return 1
 end
 redis.call('DEL', KEYS[1])
-if ARGV[3] then
+if ARGV[3] and ARGV[3] ~= '' then
     -- Whoever may not publish releases all the same.
     redis.pcall('PUBLISH', ARGV[3], '')
 end
