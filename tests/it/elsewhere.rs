@@ -54,7 +54,7 @@ async fn whoever_does_not_own_the_lock_changes_nothing() {
     assert!(matches!(locks.extend(&token, TTL * 2).await, Err(Error::NotHeld { .. })));
     assert!(matches!(locks.adopt(token).await, Err(Error::NotHeld { .. })));
     assert_eq!(servers.values(&key("x")), before);
-    for server in servers.iter() {
+    for server in &*servers {
         assert!(server.probe().pttl(&key("x")).remaining().is_some_and(|remaining| remaining <= TTL));
     }
     assert!(guard.is_valid());

@@ -387,7 +387,7 @@ async fn a_reset_tells_the_holder_and_wakes_the_waiters_here_and_elsewhere() {
         assert_eq!(locks.reset("x").await.unwrap(), 3);
         let next = tokio::time::timeout(Duration::from_millis(400), waiter).await.expect("sooner than the slow poll");
         assert!(next.as_ref().unwrap().as_ref().unwrap().is_valid());
-        if std::ptr::eq(holder, &locks) {
+        if std::ptr::eq(holder, &raw const locks) {
             let lost = tokio::time::timeout(Duration::from_millis(100), guard.lost()).await.expect("at once");
             assert!(matches!(lost, Error::Lost { reason: LostReason::Reset, .. }), "{lost}");
             assert!(!guard.is_valid());
