@@ -45,6 +45,10 @@ fn main() {
     for count in [1, 3, 5] {
         compare(&runtime, count);
     }
+    println!("\nfencing on / off: ratio of p50 of one task, ratio of throughput of {TASKS}");
+    for count in [1, 3, 5] {
+        switch_fencing_off(&runtime, count);
+    }
     hang_one(&runtime);
 }
 
@@ -89,6 +93,21 @@ fn compare(runtime: &Runtime, count: usize) {
         median(many.floor.iter().copied()),
         median(many.ours.iter().copied()),
         spread(many.floor.iter().zip(&many.ours).map(|(floor, ours)| ours / floor)),
+    );
+}
+
+/// The same locks with fencing tokens and without.
+fn switch_fencing_off(runtime: &Runtime, count: usize) {
+    let servers = Servers::start(count);
+    let builder = || LockManager::builder().nodes(servers.urls());
+    let off = builder().fencing(false).build().expect("these nodes make a manager");
+    let on = builder().build().expect("these nodes make a manager");
+    let single = Turns::take(|| single_task(runtime, &off), || single_task(runtime, &on));
+    let many = Turns::take(|| many_tasks(runtime, &off), || many_tasks(runtime, &on));
+    println!(
+        "{count:>3}  {:>20}  {:>20}",
+        spread(single.floor.iter().zip(&single.ours).map(|(off, on)| on.p50 / off.p50)),
+        spread(many.floor.iter().zip(&many.ours).map(|(off, on)| on / off)),
     );
 }
 
