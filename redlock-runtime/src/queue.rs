@@ -7,6 +7,7 @@
 //! is overtaken after a while.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -54,8 +55,6 @@ struct Line {
     tenant: Option<(u64, Arc<Lease>)>,
     /// Those who want it, first come first.
     places: VecDeque<(u64, Arc<Spot>)>,
-    /// The number of the next place or tenant.
-    next: u64,
     /// What the first in line knows; `None` if it has not asked yet, or is asking.
     beliefs: Option<Beliefs>,
     /// The runtime on whose connections the nodes report changes to it; `None` if nothing was watched.
@@ -95,6 +94,13 @@ struct Spot {
     runtime: Option<Id>,
 }
 
+/// A number for a place or a tenant, greater than all before. Not counted line by line: a line that was deserted is made anew,
+/// and whoever left the old one late must not be taken for somebody in the new one.
+fn next_number() -> u64 {
+    static NUMBERS: AtomicU64 = AtomicU64::new(0);
+    NUMBERS.fetch_add(1, Ordering::Relaxed)
+}
+
 /// What the owner of a place does next.
 pub(crate) enum Turn {
     /// Ask the nodes.
@@ -120,7 +126,7 @@ impl Lines {
         let spot = Arc::new(Spot { call: Notify::new(), runtime });
         let mut by_key = self.by_key();
         let line = by_key.entry(Arc::clone(key)).or_default();
-        let number = line.number();
+        let number = next_number();
         line.places.push_back((number, Arc::clone(&spot)));
         drop(by_key);
         Place { lines: Arc::clone(self), key: Arc::clone(key), number, spot, asked: None }
@@ -165,13 +171,8 @@ impl Listener for Lines {
 }
 
 impl Line {
-    fn number(&mut self) -> u64 {
-        self.next += 1;
-        self.next
-    }
-
     fn settle(&mut self, lease: &Arc<Lease>) -> u64 {
-        let number = self.number();
+        let number = next_number();
         if let Some((_, previous)) = self.tenant.replace((number, Arc::clone(lease))) {
             // The nodes have just granted the lock to somebody else.
             previous.lose_to_another();
@@ -438,4 +439,33 @@ fn poll_at(now: Instant) -> Instant {
     // Half a poll at least, and the whole one at most.
     let jittered = Backoff::new(POLL, POLL, entropy::seed()).next().unwrap_or(POLL);
     now + POLL / 2 + jittered
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Engine;
+    use crate::name::Name;
+    use crate::node::PendingReply;
+    use crate::node::scripted::Scripted;
+
+    fn lease() -> Arc<Lease> {
+        let node = Scripted::new(|_, _| PendingReply::new(std::future::pending()));
+        let engine = Engine::new(vec![node], Quorum::of(1).unwrap(), Duration::from_secs(1));
+        let (began, ttl) = (clock::now(), Duration::from_secs(60));
+        let name = Name::parse("x".to_owned()).unwrap();
+        Arc::new(Lease::new(engine, name, "key".into(), "owner".into(), ttl, (began, began + ttl, 0), None))
+    }
+
+    #[test]
+    fn whoever_leaves_late_does_not_vacate_the_place_of_another() {
+        let lines = Lines::new(Quorum::of(1).unwrap(), Duration::from_secs(1), None);
+        let key: Arc<str> = "key".into();
+        let late = lines.settle(&key, &lease());
+        drop(lines.settle(&key, &lease()));
+        assert!(lines.tenant(&key).is_none());
+        let _tenure = lines.settle(&key, &lease());
+        drop(late);
+        assert!(lines.tenant(&key).is_some());
+    }
 }
