@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redlock_runtime::protocol::{
-    Ballot, Electorate, Fate, Ledger, Next, NodeSet, Quorum, Rivals, Round, Verdict, drift, next_step, patience,
-    valid_until,
+    Ballot, Electorate, Fate, Fence, Ledger, Listening, Next, NodeSet, Proposal, Quorum, Rivals, Round, Verdict, drift,
+    next_step, patience, valid_until,
 };
 
 use super::clock::{Micros, length};
+use super::fencing::{Commit, DOUBT};
 use super::lease::Extension;
 use super::network::{BACKGROUND, CALLERS};
 use super::node::{Action, Command, Reply};
@@ -21,6 +22,8 @@ use super::world::{Event, Life, World};
 pub(crate) enum Stage {
     /// Its attempt is not decided.
     Asking,
+    /// A majority granted it, and its token is being committed.
+    Committing,
     /// It holds the lock, as far as it knows.
     Held,
     /// It holds the lock no more, or never did.
@@ -38,10 +41,18 @@ pub(crate) struct Hold {
     pub(crate) stage: Stage,
     /// When its attempt began, on its client's clock.
     pub(crate) began: Instant,
+    /// The same in true time. What invariants are checked against; no client knows it.
+    pub(crate) asked: Micros,
     /// Where its key may be set.
     pub(crate) ledger: Ledger,
     /// The votes on its attempt.
     pub(crate) round: Round,
+    /// What was told about its fencing token.
+    pub(crate) fence: Fence,
+    /// The second round for its token, if one was begun.
+    pub(crate) commit: Option<Commit>,
+    /// When it was acquired, in true time, and with which token.
+    pub(crate) acquired: Option<(Micros, u64)>,
     /// The connection that carries its acquire, by node.
     pub(crate) carriers: Vec<Option<usize>>,
     /// A connection that ended with the acquire unanswered, by node.
@@ -99,13 +110,18 @@ impl World {
         }
         let (ttl, owner, count) = (self.wish(client).ttl, self.holds.len(), self.nodes.len());
         assert!(ttl <= LONGEST_TTL);
+        let proposal = self.proposal(client);
         self.holds.push(Hold {
             client,
             ttl,
             stage: Stage::Asking,
             began,
+            asked: self.now,
             ledger: Ledger::default(),
             round: self.question(client, CALLERS),
+            fence: Fence::propose(self.quorum, proposal, DOUBT),
+            commit: None,
+            acquired: None,
             carriers: vec![None; count],
             cut: vec![None; count],
             value: owner.to_string().into(),
@@ -123,20 +139,21 @@ impl World {
         });
         self.enter(client, Life::Asking(owner));
         for node in 0..count {
-            self.ask_acquire(owner, node, CALLERS);
+            self.ask_acquire(owner, node, CALLERS, Some(proposal));
             if !self.holds[owner].ledger.in_flight().contains(node) && self.rules.majority_of_configured {
                 self.holds[owner].round.record(node, Ballot::Failed);
             }
         }
-        let (patience, _) = self.attempt_patience(owner);
+        let (patience, _) = self.patience_from(owner, began);
         self.client_after(client, patience, Event::RoundOver { owner, number: 0 });
         self.judge_attempt(owner, false);
     }
 
-    /// How long an attempt waits for the nodes, and whether that is less than they have, because the client's time ends.
-    fn attempt_patience(&self, owner: usize) -> (Duration, bool) {
-        let Hold { client, ttl, began, .. } = self.holds[owner];
-        let waited = self.clients[client].waiting_since.map_or(Duration::ZERO, |since| began - since);
+    /// How long an attempt waits for the nodes that are asked at a moment, and whether that is less than they have, because
+    /// the client's time ends.
+    pub(crate) fn patience_from(&self, owner: usize, asked: Instant) -> (Duration, bool) {
+        let Hold { client, ttl, .. } = self.holds[owner];
+        let waited = self.clients[client].waiting_since.map_or(Duration::ZERO, |since| asked - since);
         let patience = self.patience(ttl);
         let limit = self.wish(client).limit.map(length).filter(|limit| !limit.is_zero());
         let left = limit.map_or(patience, |limit| limit.saturating_sub(waited));
@@ -144,10 +161,10 @@ impl World {
     }
 
     /// Sends an acquire, or the repair of a node that lost the key: both are owed a release.
-    pub(crate) fn ask_acquire(&mut self, owner: usize, node: usize, lane: usize) {
+    pub(crate) fn ask_acquire(&mut self, owner: usize, node: usize, lane: usize, proposal: Option<Proposal>) {
         let Hold { client, ttl, .. } = self.holds[owner];
         let carrier = self.clients[client].links[node][lane].up.as_ref().map(|(connection, _)| *connection);
-        if self.send(client, lane, Command { action: Action::Acquire { ttl }, owner, node }).is_some() {
+        if self.send(client, lane, Command { action: Action::Acquire { ttl, proposal }, owner, node }).is_some() {
             self.holds[owner].ledger.asked(node);
             self.holds[owner].carriers[node] = carrier;
         }
@@ -157,6 +174,7 @@ impl World {
         let Command { action, owner, node } = command;
         match action {
             Action::Acquire { .. } => self.handle_vote(owner, node, reply),
+            Action::Commit { .. } => self.handle_committed(owner, node, reply),
             Action::Extend { number, .. } => self.handle_extended(owner, node, number, reply),
             Action::Release { .. } => self.handle_released(owner, node, reply),
             Action::Ping => {}
@@ -173,22 +191,25 @@ impl World {
             // It was given up, and the release that was sent behind it kills what carried it.
             return;
         }
-        let (fate, ballot) = match reply {
-            Reply::Done => (Fate::Set, Ballot::Granted),
+        let fate = match reply {
+            Reply::Done | Reply::Granted { .. } => Fate::Set,
             Reply::NotOurs { remaining, .. } => {
                 let known = hold.holder_remaining.into_iter().chain(remaining);
                 hold.holder_remaining = known.min();
-                (Fate::NotSet, Ballot::Refused)
+                Fate::NotSet
             }
-            Reply::Error if !self.rules.errors_may_have_set => (Fate::NotSet, Ballot::Failed),
-            Reply::Error | Reply::Unknown { .. } => (Fate::MaybeSet, Ballot::Failed),
-            Reply::NotSent => (Fate::NotSet, Ballot::Failed),
+            Reply::Error if !self.rules.errors_may_have_set => Fate::NotSet,
+            Reply::Error | Reply::Unknown { .. } => Fate::MaybeSet,
+            Reply::NotSent => Fate::NotSet,
         };
+        if let Reply::Granted { counter: Some(counter) } | Reply::NotOurs { counter: Some(counter), .. } = reply {
+            hold.fence.merge(node, counter);
+        }
         if let Reply::Unknown { connection } = reply {
             hold.cut[node] = Some(connection).filter(|_| self.rules.release_kills_cut_connection);
         }
         let is_owed = hold.ledger.ended(node, fate);
-        hold.round.record(node, ballot);
+        hold.round.record(node, reply.ballot());
         if hold.stage == Stage::Asking {
             self.judge_attempt(owner, false);
         } else if is_owed {
@@ -208,7 +229,7 @@ impl World {
         let hold = &self.holds[owner];
         if hold.stage == Stage::Asking {
             let (client, late) = (hold.client, hold.ledger.in_flight());
-            let (_, is_cut_short) = self.attempt_patience(owner);
+            let (_, is_cut_short) = self.patience_from(owner, hold.began);
             for node in late.iter() {
                 if !is_cut_short {
                     self.overdue(client, node, CALLERS);
@@ -231,13 +252,7 @@ impl World {
         let hold = &self.holds[owner];
         match hold.round.verdict() {
             Some(Verdict::Won) => {
-                let valid_until = self.valid_until(hold.began, hold.ttl);
-                if self.local(hold.client) < valid_until {
-                    self.holds[owner].valid_until = valid_until;
-                    self.win(owner);
-                } else {
-                    self.lose_attempt(owner, Verdict::Unreachable);
-                }
+                self.find_token(owner, if is_over { Listening::IsOver } else { Listening::GoesOn });
             }
             Some(Verdict::Refused | Verdict::Split) => {
                 let is_held = hold.rivals.has_holder(self.quorum);
@@ -266,11 +281,12 @@ impl World {
         }
     }
 
-    fn lose_attempt(&mut self, owner: usize, verdict: Verdict) {
+    pub(crate) fn lose_attempt(&mut self, owner: usize, verdict: Verdict) {
         let hold = &mut self.holds[owner];
         hold.verdict = verdict;
-        let client = hold.client;
+        let (client, seen) = (hold.client, hold.fence.seen());
         let owed = hold.ledger.over();
+        self.clients[client].seen = self.clients[client].seen.max(seen);
         self.enter(client, Life::GivingBack(owner));
         self.start_release(owner, owed, CALLERS);
         self.client_after(client, length(self.plan.node_timeout), Event::SettlingOver { owner });
@@ -317,6 +333,7 @@ impl World {
         let seed = self.random.next();
         let state = &mut self.clients[client];
         state.waiting_since = None;
+        state.seen = 0;
         state.pauses = super::world::Client::pauses(seed);
         if state.wish + 1 == self.plan.clients[client].1.len() {
             self.enter(client, Life::Done);

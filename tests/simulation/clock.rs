@@ -55,8 +55,8 @@ impl Clock {
     }
 }
 
-pub(crate) fn length(micros: Micros) -> Duration {
-    Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+pub(crate) const fn length(micros: Micros) -> Duration {
+    Duration::from_micros(if micros > 0 { micros.unsigned_abs() } else { 0 })
 }
 
 pub(crate) fn micros(length: Duration) -> Micros {

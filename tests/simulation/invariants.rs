@@ -2,7 +2,9 @@
 //! every node's own clock.
 
 use super::attempt::Stage;
-use super::clock::{Micros, SECOND};
+use redlock_runtime::protocol::RETENTION;
+
+use super::clock::{Micros, SECOND, micros};
 use super::world::{Life, World};
 
 /// A broken promise.
@@ -14,6 +16,8 @@ pub(crate) enum Violation {
     Overstated { owner: usize, at: Micros },
     /// A key was set, or made to live longer, behind its owner's release.
     LeftBehind { owner: usize, node: usize, at: Micros },
+    /// An acquisition's token is not greater than that of an earlier one, or two have the same.
+    Unfenced { first: usize, second: usize },
     /// A release was still owed, or a key still there, when everything had been delivered.
     Owed { owner: usize, node: usize },
     /// A client waited for ever although a majority was up.
@@ -30,6 +34,33 @@ impl World {
                 self.violations.push(Violation::TwoHolders { first: other, second: owner, at: self.now });
             }
         }
+    }
+
+    /// The token of an acquisition is greater than all that were given before it was asked for, and nobody else's.
+    pub(crate) fn check_token(&mut self, owner: usize) {
+        if !self.are_tokens_promised() {
+            return;
+        }
+        let asked = self.holds[owner].asked;
+        let token = self.holds[owner].acquired.map(|(_, token)| token);
+        let mut is_compared = false;
+        for other in (0..self.holds.len()).filter(|other| *other != owner) {
+            let Some((moment, earlier)) = self.holds[other].acquired else { continue };
+            let is_earlier = moment < asked;
+            is_compared |= is_earlier;
+            if Some(earlier) == token || (is_earlier && Some(earlier) > token) {
+                self.violations.push(Violation::Unfenced { first: other, second: owner });
+            }
+        }
+        self.met.outlived += u64::from(is_compared && self.met.crashed > 0);
+    }
+
+    /// Tokens grow across one restart within a retention. A node that was set up within it counts as restarted, unless there
+    /// was nothing before that could be forgotten.
+    fn are_tokens_promised(&self) -> bool {
+        // By its own clock, too.
+        let is_settled = self.plan.ages.iter().all(|age| *age >= 2 * micros(RETENTION));
+        self.met.crashed == 0 || (self.met.crashed == 1 && is_settled)
     }
 
     /// At least a majority of the configured nodes keeps the key until the validity is over, by their own clocks.

@@ -38,6 +38,7 @@ impl World {
         self.enter(client, Life::Holding(owner));
         self.met.won += 1;
         self.check_won(owner);
+        self.check_token(owner);
         self.after(wish.body, Event::BodyOver { owner });
         if wish.is_renewed {
             self.client_at(client, renewal_due(began, length(ttl)), Event::Renew { owner });
@@ -98,12 +99,7 @@ impl World {
         let hold = &mut self.holds[owner];
         let Some(extension) = hold.extension.as_mut().filter(|extension| extension.number == number) else { return };
         extension.in_flight.remove(node);
-        let ballot = match reply {
-            Reply::Done => Ballot::Granted,
-            Reply::NotOurs { .. } => Ballot::Refused,
-            Reply::Error | Reply::NotSent | Reply::Unknown { .. } => Ballot::Failed,
-        };
-        extension.round.record(node, ballot);
+        extension.round.record(node, reply.ballot());
         self.judge_extension(owner, false);
     }
 
@@ -169,7 +165,7 @@ impl World {
     /// owed a release, and not as a vote.
     fn repair(&mut self, owner: usize, nodes: NodeSet) {
         for node in nodes.without(self.holds[owner].ledger.in_flight()).iter() {
-            self.ask_acquire(owner, node, BACKGROUND);
+            self.ask_acquire(owner, node, BACKGROUND, None);
             self.met.repaired += 1;
         }
     }

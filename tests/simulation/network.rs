@@ -134,9 +134,9 @@ impl World {
         let node = &mut self.nodes[position];
         match action {
             Action::Ping => Reply::Done,
-            Action::Acquire { ttl } => {
-                let reply = node.acquire(now, owner, ttl);
-                if matches!(reply, Reply::Done) {
+            Action::Acquire { ttl, proposal } => {
+                let reply = node.acquire(now, owner, ttl, proposal);
+                if matches!(reply, Reply::Granted { .. }) {
                     self.note_set(owner, position);
                     if self.random.percent(self.plan.error_percent) {
                         return Reply::Error;
@@ -144,6 +144,7 @@ impl World {
                 }
                 reply
             }
+            Action::Commit { token } => node.commit(now, owner, token, self.rules),
             Action::Extend { ttl, .. } => {
                 let reply = node.extend(now, owner, ttl, self.rules);
                 if matches!(reply, Reply::Done) {

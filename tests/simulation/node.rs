@@ -3,14 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use redlock_runtime::protocol::{Ballot, Counter, Holder, Proposal, RETENTION, confirmation};
+
 use super::clock::{Clock, MILLI, Micros, SECOND, length};
 use super::plan::Rules;
 
 /// What a command does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// `SET NX PX`; also the repair of a node that lost the key.
-    Acquire { ttl: Micros },
+    /// `SET NX PX`, and raise the counter to what is proposed; the repair of a node that lost the key proposes nothing.
+    Acquire { ttl: Micros, proposal: Option<Proposal> },
+    /// Compare and raise the counter.
+    Commit { token: u64 },
     /// Compare and `PEXPIRE`. The number tells a round's replies from those of an earlier one.
     Extend { ttl: Micros, number: u32 },
     /// Compare and delete, or with `keep` compare and let it live for this much longer. The connection is killed first.
@@ -32,11 +36,18 @@ pub(crate) struct Command {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Reply {
     Done,
+    /// An acquire set the key.
+    Granted {
+        /// The counter, if the acquire proposed one.
+        counter: Option<Counter>,
+    },
     NotOurs {
         /// Whose key it is, if there is one.
         holder: Option<usize>,
         /// How long that key lives.
         remaining: Option<Duration>,
+        /// The counter, if an acquire proposed one.
+        counter: Option<Counter>,
     },
     /// It answered with an error.
     Error,
@@ -46,6 +57,19 @@ pub(crate) enum Reply {
     Unknown {
         connection: usize,
     },
+}
+
+impl Reply {
+    const NOT_OURS: Self = Self::NotOurs { holder: None, remaining: None, counter: None };
+
+    /// The vote that it is.
+    pub(crate) fn ballot(self) -> Ballot {
+        match self {
+            Self::Done | Self::Granted { .. } => Ballot::Granted,
+            Self::NotOurs { .. } => Ballot::Refused,
+            Self::Error | Self::NotSent | Self::Unknown { .. } => Ballot::Failed,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +89,8 @@ pub(crate) struct Node {
     clock: Clock,
     /// The lock's key, which may have expired.
     key: Option<Key>,
+    /// The lock's fencing counter. No schedule is so long that it expires.
+    fence: Option<u64>,
     /// Whether it runs.
     pub(crate) is_up: bool,
     /// Whether it runs and does nothing.
@@ -84,8 +110,8 @@ pub(crate) struct Node {
 impl Node {
     pub(crate) fn new(position: usize, rate: i64, age: Micros) -> Self {
         let (clock, run_id) = (Clock::new(rate), format!("{position}-0").into());
-        let (key, backlog) = (None, Vec::new());
-        Self { clock, key, is_up: true, is_hung: false, born: -age, incarnation: 0, run_id, backlog, position }
+        let (key, fence, backlog) = (None, None, Vec::new());
+        Self { clock, key, fence, is_up: true, is_hung: false, born: -age, incarnation: 0, run_id, backlog, position }
     }
 
     /// The key, unless it has expired.
@@ -105,13 +131,32 @@ impl Node {
         self.key.map_or(Micros::MIN, |key| self.clock.true_time(key.expires))
     }
 
-    pub(crate) fn acquire(&mut self, now: Micros, owner: usize, ttl: Micros) -> Reply {
+    pub(crate) fn acquire(&mut self, now: Micros, owner: usize, ttl: Micros, proposal: Option<Proposal>) -> Reply {
+        let counter = self.counter(now);
         if let Some(key) = self.key(now) {
             let remaining = Some(length(key.expires - self.clock.local(now)));
-            return Reply::NotOurs { holder: Some(key.owner), remaining };
+            return Reply::NotOurs { holder: Some(key.owner), remaining, counter: proposal.map(|_| counter) };
         }
         self.key = Some(Key { owner, is_kept: false, expires: self.expiry(now, ttl) });
-        Reply::Done
+        let counter = proposal.map(|proposal| counter.grant(proposal));
+        self.store(counter);
+        Reply::Granted { counter }
+    }
+
+    pub(crate) fn commit(&mut self, now: Micros, owner: usize, token: u64, rules: Rules) -> Reply {
+        let holder = if self.owned(now, owner, rules).is_some() { Holder::Asker } else { Holder::Other };
+        let committed = self.counter(now).commit(holder, token);
+        self.store(committed);
+        if confirmation(token, committed) == Ballot::Granted { Reply::Done } else { Reply::NOT_OURS }
+    }
+
+    fn counter(&self, now: Micros) -> Counter {
+        let age = self.clock.local(now) - self.clock.local(self.born);
+        Counter::read(self.fence, length(age), RETENTION)
+    }
+
+    fn store(&mut self, counter: Option<Counter>) {
+        self.fence = counter.and_then(Counter::number).or(self.fence);
     }
 
     pub(crate) fn extend(&mut self, now: Micros, owner: usize, ttl: Micros, rules: Rules) -> Reply {
@@ -121,7 +166,7 @@ impl Node {
                 key.expires = if rules.extension_only_lengthens { key.expires.max(expires) } else { expires };
                 Reply::Done
             }
-            None => Reply::NotOurs { holder: None, remaining: None },
+            None => Reply::NOT_OURS,
         }
     }
 
@@ -136,7 +181,7 @@ impl Node {
                 self.key = None;
                 Reply::Done
             }
-            None => Reply::NotOurs { holder: None, remaining: None },
+            None => Reply::NOT_OURS,
         }
     }
 
@@ -149,6 +194,7 @@ impl Node {
         self.is_up = false;
         self.is_hung = false;
         self.key = None;
+        self.fence = None;
         self.backlog.clear();
     }
 

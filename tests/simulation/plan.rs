@@ -1,6 +1,8 @@
 //! What happens in one schedule besides the protocol, drawn from its seed: the machines, the clients' wishes, the faults.
 
-use super::clock::{MILLI, Micros, SECOND, WORST_RATE};
+use redlock_runtime::protocol::RETENTION;
+
+use super::clock::{MILLI, Micros, SECOND, WORST_RATE, micros};
 use super::random::Random;
 
 /// The rules of the protocol; each can be switched off, to see that the simulation notices.
@@ -24,6 +26,8 @@ pub(crate) struct Rules {
     pub(crate) extension_only_lengthens: bool,
     /// A key that a release keeps for `min_hold` is not its owner's any more, so that no late extension lengthens it.
     pub(crate) kept_key_has_no_owner: bool,
+    /// A fencing token that no majority told is committed by one before it counts.
+    pub(crate) token_is_committed: bool,
 }
 
 impl Rules {
@@ -36,6 +40,7 @@ impl Rules {
         restart_abstention: true,
         extension_only_lengthens: true,
         kept_key_has_no_owner: true,
+        token_is_committed: true,
     };
 }
 
@@ -43,6 +48,12 @@ impl Rules {
 pub(crate) const HEALED: Micros = 1_500 * MILLI;
 /// The manager's `longest_ttl`; no acquisition or extension asks for more.
 pub(crate) const LONGEST_TTL: Micros = 1_500 * MILLI;
+/// The manager's `max_clock_skew`.
+pub(crate) const MAX_CLOCK_SKEW: Micros = 60 * SECOND;
+/// How much further apart clients' clocks may run within a schedule.
+const SKEW_TO_COME: Micros = SECOND;
+/// About the time of day at which a schedule begins: in 2025.
+const TODAY: Micros = 1_750_000_000 * SECOND;
 
 /// Something that goes wrong.
 #[derive(Clone, Copy, Debug)]
@@ -100,6 +111,8 @@ pub(crate) struct Plan {
     pub(crate) ages: Vec<Micros>,
     /// How much faster than true time each client's clock runs, and what it wishes.
     pub(crate) clients: Vec<(i64, Vec<Wish>)>,
+    /// What each client adds to its clock for the time of day: they differ by less than `MAX_CLOCK_SKEW`.
+    pub(crate) times_of_day: Vec<Micros>,
     /// Ordered by the moment.
     pub(crate) faults: Vec<(Micros, Fault)>,
     /// Nodes that are frozen at a moment and stay so until all clients are done: always a minority.
@@ -121,7 +134,20 @@ impl Plan {
             _ => random.between(-WORST_RATE, WORST_RATE),
         };
         let is_fresh_cluster = random.percent(10);
-        let age = |random: &mut Random| if is_fresh_cluster { random.between(0, SECOND) } else { 100 * SECOND };
+        // Missing counters are evidence on the grown ones; some come of that age meanwhile.
+        let retention = micros(RETENTION);
+        let youngest = random.pick(&[
+            2 * retention,
+            2 * retention,
+            2 * retention,
+            2 * retention,
+            100 * SECOND,
+            retention - SECOND,
+        ]);
+        let age = |random: &mut Random| {
+            if is_fresh_cluster { random.between(0, SECOND) } else { youngest + random.between(0, 2 * SECOND) }
+        };
+        let skew = random.pick(&[MILLI, MAX_CLOCK_SKEW - SKEW_TO_COME]);
         let mut faults: Vec<_> = (0..random.index(12))
             .map(|_| (random.between(0, HEALED - 300 * MILLI), draw_fault(random, nodes, clients)))
             .collect();
@@ -132,6 +158,7 @@ impl Plan {
             node_rates: (0..nodes).map(|_| rate(random)).collect(),
             ages: (0..nodes).map(|_| age(random)).collect(),
             clients: (0..clients).map(|_| (rate(random), draw_wishes(random))).collect(),
+            times_of_day: (0..clients).map(|_| TODAY + random.between(0, skew)).collect(),
             faults,
             frozen: (0..frozen).map(|more| (random.between(0, HEALED), (first_frozen + more) % nodes)).collect(),
             node_timeout: random.pick(&[20, 30]) * MILLI,

@@ -101,11 +101,7 @@ impl World {
         let hold = &mut self.holds[owner];
         let settlement = hold.settlement.as_mut().expect("a release was begun");
         settlement.awaited.remove(node);
-        let ballot = match reply {
-            Reply::Done => Ballot::Granted,
-            Reply::NotOurs { .. } => Ballot::Refused,
-            Reply::Error | Reply::NotSent | Reply::Unknown { .. } => Ballot::Failed,
-        };
+        let ballot = reply.ballot();
         settlement.round.record(node, ballot);
         let (client, is_decided) = (hold.client, settlement.round.verdict().is_some());
         if ballot == Ballot::Failed {

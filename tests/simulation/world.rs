@@ -31,6 +31,8 @@ pub(crate) enum Event {
     Attempt { client: usize, life: u32 },
     /// A round's time is over; number 0 is the acquire.
     RoundOver { owner: usize, number: u32 },
+    /// The time to commit a fencing token is over.
+    CommitOver { owner: usize },
     /// The time to wait for a release or a giving back is over.
     SettlingOver { owner: usize },
     /// A release's reply is late.
@@ -90,6 +92,8 @@ pub(crate) struct Client {
     pub(crate) wish: usize,
     /// When it began to wait; `None` between two wishes.
     pub(crate) waiting_since: Option<Instant>,
+    /// The greatest fencing counter that it was told since then.
+    pub(crate) seen: u64,
     pub(crate) pauses: Backoff,
 }
 
@@ -114,15 +118,38 @@ pub(crate) struct Met {
     pub(crate) crashed: u64,
     /// Acquires that ended behind the attempt's end, and were owed a release.
     pub(crate) late: u64,
+    /// Fencing tokens that a majority committed.
+    pub(crate) committed: u64,
+    /// Attempts that were lost because no majority did.
+    pub(crate) unconfirmed: u64,
+    /// Answers after which a majority had granted the lock, and less than one had evidence of earlier tokens.
+    pub(crate) doubted: u64,
+    /// Acquisitions behind the restart of a node whose tokens were compared with earlier ones.
+    pub(crate) outlived: u64,
 }
 
 impl Met {
-    pub(crate) fn add(&mut self, other: Self) {
-        let Self { won, lost, split, struck, repaired, silenced, resent, crashed, late } = self;
-        let mine = [won, lost, split, struck, repaired, silenced, resent, crashed, late];
-        let Self { won, lost, split, struck, repaired, silenced, resent, crashed, late } = other;
-        let theirs = [won, lost, split, struck, repaired, silenced, resent, crashed, late];
-        mine.into_iter().zip(theirs).for_each(|(mine, theirs)| *mine += theirs);
+    pub(crate) fn add(&mut self, mut other: Self) {
+        self.counts().into_iter().zip(other.counts()).for_each(|(mine, theirs)| *mine += *theirs);
+    }
+
+    pub(crate) fn counts(&mut self) -> [&mut u64; 13] {
+        let Self {
+            won,
+            lost,
+            split,
+            struck,
+            repaired,
+            silenced,
+            resent,
+            crashed,
+            late,
+            committed,
+            unconfirmed,
+            doubted,
+            outlived,
+        } = self;
+        [won, lost, split, struck, repaired, silenced, resent, crashed, late, committed, unconfirmed, doubted, outlived]
     }
 }
 
@@ -270,6 +297,7 @@ impl World {
                 Some(client)
             }
             Event::RoundOver { owner, .. }
+            | Event::CommitOver { owner }
             | Event::SettlingOver { owner }
             | Event::Silent { owner, .. }
             | Event::Resend { owner, .. }
@@ -305,6 +333,7 @@ impl World {
             }
             Event::RoundOver { owner, number: 0 } => self.end_attempt(owner),
             Event::RoundOver { owner, number } => self.end_extension(owner, number),
+            Event::CommitOver { owner } => self.end_commit(owner),
             Event::SettlingOver { owner } => self.end_settling(owner),
             Event::ReleaseOverdue { connection, serial, .. } => self.remind(connection, serial),
             Event::Silent { owner, node } => self.handle_silence(owner, node),
@@ -385,6 +414,7 @@ impl Client {
             life_number: 0,
             wish: 0,
             waiting_since: None,
+            seen: 0,
             pauses: Self::pauses(seed),
         }
     }
