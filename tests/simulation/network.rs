@@ -135,7 +135,7 @@ impl World {
         match action {
             Action::Ping => Reply::Done,
             Action::Acquire { ttl, proposal } => {
-                let reply = node.acquire(now, owner, ttl, proposal);
+                let reply = node.acquire(now, owner, ttl, proposal, self.rules);
                 if matches!(reply, Reply::Granted { .. }) {
                     self.note_set(owner, position);
                     if self.random.percent(self.plan.error_percent) {

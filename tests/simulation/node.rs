@@ -131,8 +131,15 @@ impl Node {
         self.key.map_or(Micros::MIN, |key| self.clock.true_time(key.expires))
     }
 
-    pub(crate) fn acquire(&mut self, now: Micros, owner: usize, ttl: Micros, proposal: Option<Proposal>) -> Reply {
-        let counter = self.counter(now);
+    pub(crate) fn acquire(
+        &mut self,
+        now: Micros,
+        owner: usize,
+        ttl: Micros,
+        proposal: Option<Proposal>,
+        rules: Rules,
+    ) -> Reply {
+        let counter = self.counter(now, rules);
         if let Some(key) = self.key(now) {
             let remaining = Some(length(key.expires - self.clock.local(now)));
             return Reply::NotOurs { holder: Some(key.owner), remaining, counter: proposal.map(|_| counter) };
@@ -145,14 +152,14 @@ impl Node {
 
     pub(crate) fn commit(&mut self, now: Micros, owner: usize, token: u64, rules: Rules) -> Reply {
         let holder = if self.owned(now, owner, rules).is_some() { Holder::Asker } else { Holder::Other };
-        let committed = self.counter(now).commit(holder, token);
+        let committed = self.counter(now, rules).commit(holder, token);
         self.store(committed);
         if confirmation(token, committed) == Ballot::Granted { Reply::Done } else { Reply::NOT_OURS }
     }
 
-    fn counter(&self, now: Micros) -> Counter {
-        let age = self.clock.local(now) - self.clock.local(self.born);
-        Counter::read(self.fence, length(age), RETENTION)
+    fn counter(&self, now: Micros, rules: Rules) -> Counter {
+        let age = length(self.clock.local(now) - self.clock.local(self.born));
+        Counter::read(self.fence, if rules.restart_is_no_evidence { age } else { RETENTION }, RETENTION)
     }
 
     fn store(&mut self, counter: Option<Counter>) {

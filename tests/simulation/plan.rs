@@ -28,6 +28,8 @@ pub(crate) struct Rules {
     pub(crate) kept_key_has_no_owner: bool,
     /// A fencing token that no majority told is committed by one before it counts.
     pub(crate) token_is_committed: bool,
+    /// A fencing counter that a node lacks is no evidence if the node restarted not long ago.
+    pub(crate) restart_is_no_evidence: bool,
 }
 
 impl Rules {
@@ -41,6 +43,7 @@ impl Rules {
         extension_only_lengthens: true,
         kept_key_has_no_owner: true,
         token_is_committed: true,
+        restart_is_no_evidence: true,
     };
 }
 
@@ -194,7 +197,8 @@ fn draw_fault(random: &mut Random, nodes: usize, clients: usize) -> Fault {
 fn draw_wishes(random: &mut Random) -> Vec<Wish> {
     (0..random.pick(&[1, 1, 2]))
         .map(|_| {
-            let longest_pause = random.pick(&[2, 300]) * MILLI;
+            // The longest one brings clients who come when a node that restarted votes again, and have seen nothing before.
+            let longest_pause = random.pick(&[2, 2, 300, 300, 5_000]) * MILLI;
             let after = random.between(0, longest_pause);
             let ttl = random.between(200 * MILLI, LONGEST_TTL);
             let body = random.between(0, 400 * MILLI);

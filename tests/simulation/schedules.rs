@@ -109,9 +109,16 @@ fn a_release_that_overtakes_what_a_cut_connection_carries_leaves_the_key() {
     });
 }
 
+fn is_unfenced(violation: &Violation) -> bool {
+    matches!(violation, Violation::Unfenced { .. })
+}
+
 #[test]
 fn a_token_that_no_majority_told_and_none_committed_may_not_be_the_greatest() {
-    finds(Rules { token_is_committed: false, ..Rules::ALL }, |violation| {
-        matches!(violation, Violation::Unfenced { .. })
-    });
+    finds(Rules { token_is_committed: false, ..Rules::ALL }, is_unfenced);
+}
+
+#[test]
+fn a_restarted_node_that_takes_its_missing_counter_for_evidence_lets_tokens_shrink() {
+    finds(Rules { restart_is_no_evidence: false, ..Rules::ALL }, is_unfenced);
 }
