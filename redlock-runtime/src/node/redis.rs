@@ -175,8 +175,18 @@ fn text(value: &Value) -> Option<Arc<str>> {
 }
 
 fn unexpected(value: &Value) -> Reply {
-    let reason = format!("an answer that the script never gives: {value:?}").into();
-    Reply::Failed(Failure { reason, delivery: Delivery::Answered })
+    Reply::Failed(Failure { reason: never_given(value), delivery: Delivery::Answered })
+}
+
+/// Tells of an answer that no script gives, but no text in it: whoever reads an owner's value can release its lock.
+fn never_given(value: &Value) -> Arc<str> {
+    let shown = match value {
+        Value::Int(number) => format!("the number {number}"),
+        Value::Nil => "nothing".to_owned(),
+        Value::Array(values) => format!("{} values", values.len()),
+        _ => "a text, or something else".to_owned(),
+    };
+    format!("an answer that the script never gives: {shown}").into()
 }
 
 #[cfg(test)]
@@ -199,6 +209,8 @@ mod tests {
                 [Value::Okay, Value::Boolean(true), Value::Array(vec![Value::Int(1)]), Value::SimpleString("1".into())]
             {
                 assert!(matches!(vote(&command, &value, Duration::MAX), Reply::Failed(_)), "{action:?}: {value:?}");
+                let secret = Value::Array(vec![Value::BulkString(b"secret".to_vec())]);
+                assert!(!format!("{:?}", vote(&command, &secret, Duration::MAX)).contains("secret"), "{action:?}");
             }
         }
         let release = Command::new(actions[3], &key, &owner);

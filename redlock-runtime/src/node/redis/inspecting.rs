@@ -9,7 +9,7 @@ use super::super::commands;
 use super::super::counting::Answer;
 use super::super::inspecting::{Cursor, Deleted, Inspecting, Note, Page, SeenNote, Sight};
 use super::server::{BATCH, Server, all_done, reason};
-use super::{RedisNode, text};
+use super::{RedisNode, never_given, text};
 use crate::keys::LockKeys;
 
 impl Inspecting for RedisNode {
@@ -63,7 +63,7 @@ impl Server {
             let answers = self.call(|call| commands::reset(batch, reports_changes, call)).await?;
             deleted.extend(answers.into_iter().map(|answer| match answer.extract_error() {
                 Ok(Value::Int(number)) => Ok(number > 0),
-                Ok(other) => Err(unexpected(&other)),
+                Ok(other) => Err(never_given(&other)),
                 Err(error) => Err(reason(&error)),
             }));
         }
@@ -79,9 +79,9 @@ fn sight(answer: &Value) -> Result<Option<Sight>, Arc<str>> {
             [owner, Value::Int(remaining), label, Value::Int(held_for), Value::Int(fencing_token)] => {
                 (owner, remaining, Some((text(label), milliseconds(*held_for), u64::try_from(*fencing_token))))
             }
-            _ => return Err(unexpected(answer)),
+            _ => return Err(never_given(answer)),
         },
-        _ => return Err(unexpected(answer)),
+        _ => return Err(never_given(answer)),
     };
     Ok(Some(Sight {
         owner: text(owner).ok_or("the key holds no text, which is no lock")?,
@@ -96,8 +96,4 @@ fn sight(answer: &Value) -> Result<Option<Sight>, Arc<str>> {
 
 fn milliseconds(number: i64) -> Option<Duration> {
     u64::try_from(number).ok().map(Duration::from_millis)
-}
-
-fn unexpected(answer: &Value) -> Arc<str> {
-    format!("an answer that the script never gives: {answer:?}").into()
 }
