@@ -75,7 +75,7 @@ impl LockGuard {
     /// It is not renewed any more; `max_hold` and `min_hold` end with the guard.
     #[must_use = "without its token the lock stays until its TTL is over"]
     pub fn detach(self) -> LockToken {
-        self.lease.end_now();
+        self.lease.leave_now();
         self.shared.renewals.stop(&self.lease);
         if let Some(hold) = self.lease.take_hold() {
             hold.leave();

@@ -53,6 +53,8 @@ struct State {
     lost: Option<LostReason>,
     /// Whether the guard is gone: nothing more is sent for the key but its release.
     is_over: bool,
+    /// Whether its keys are somebody else's to release.
+    is_left: bool,
     /// Where it stands in the schedule of renewals.
     ticket: Option<Ticket>,
     /// Keys that were set again, to be released with the others.
@@ -77,6 +79,7 @@ impl Lease {
             valid_until,
             lost: None,
             is_over: false,
+            is_left: false,
             ticket: None,
             repairs: Repairs::default(),
             is_noted: false,
@@ -198,6 +201,13 @@ impl Lease {
         self.over.notify_waiters();
     }
 
+    /// Stops extensions without waiting, and leaves the keys where they are, also those that are just being set again: a
+    /// release that comes late would take them from whoever has the lock's token by then.
+    pub(crate) fn leave_now(&self) {
+        self.state().is_left = true;
+        self.end_now();
+    }
+
     /// Whether renewing it still makes sense.
     pub(crate) fn is_held(&self, now: Instant) -> bool {
         self.lost_reason(now).is_none() && !self.state().is_over
@@ -215,7 +225,10 @@ impl Lease {
         let extended = self.extend_once(self.ttl).await?;
         let repairs = self.engine.repair(&self.key, &self.owner, self.ttl, extended, self.until_over()).await;
         let mut state = self.state();
-        if state.is_over {
+        if state.is_left {
+            drop(state);
+            repairs.leave();
+        } else if state.is_over {
             let is_noted = state.is_noted;
             drop(state);
             self.engine.undo(&self.key, &self.owner, repairs.beside_note(is_noted));
@@ -331,6 +344,7 @@ mod tests {
     use std::future::{Future, ready};
 
     use tokio::sync::{oneshot, watch};
+    use tokio::task::JoinHandle;
 
     use super::*;
     use crate::node::scripted::Scripted;
@@ -348,8 +362,16 @@ mod tests {
         timeout(Duration::from_secs(10), future).await.expect("it comes soon")
     }
 
-    #[tokio::test]
-    async fn a_key_that_is_being_set_again_when_the_lock_is_released_is_released_behind_it() {
+    /// A lock that is held on three nodes, and its renewal, which is setting the key again on one that lost it.
+    struct Repairing {
+        lease: Arc<Lease>,
+        renewing: JoinHandle<Result<(), Error>>,
+        /// What that node answers.
+        grant: oneshot::Sender<Reply>,
+        came: watch::Receiver<Came>,
+    }
+
+    async fn repairing() -> Repairing {
         let (grant, granted) = oneshot::channel();
         let (told, mut came) = watch::channel(Came::default());
         let granted = Mutex::new(Some(granted));
@@ -378,7 +400,12 @@ mod tests {
             tokio::spawn(async move { lease.renew().await })
         };
         let _ = within_bounds(came.wait_for(|came| came.repair.is_some())).await.unwrap();
+        Repairing { lease, renewing, grant, came }
+    }
 
+    #[tokio::test]
+    async fn a_key_that_is_being_set_again_when_the_lock_is_released_is_released_behind_it() {
+        let Repairing { lease, renewing, grant, mut came } = repairing().await;
         within_bounds(lease.end()).await;
         within_bounds(renewing).await.unwrap().unwrap();
         let repair = came.borrow().repair.clone().expect("it was sent");
@@ -387,5 +414,22 @@ mod tests {
         let before = came.borrow().releases;
         grant.send(Reply::Done).unwrap();
         let _ = within_bounds(came.wait_for(|came| came.releases > before)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_key_that_is_being_set_again_when_the_lock_is_detached_is_not_released() {
+        let Repairing { lease, renewing, grant, came } = repairing().await;
+        lease.leave_now();
+        within_bounds(renewing).await.unwrap().unwrap();
+        assert!(came.borrow().repair.as_ref().expect("it was sent").is_recalled());
+        grant.send(Reply::Done).unwrap();
+        // Whoever would release it is one of those, and is gone then.
+        within_bounds(async {
+            while Arc::strong_count(&lease.engine) > 1 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        assert_eq!(came.borrow().releases, 0);
     }
 }

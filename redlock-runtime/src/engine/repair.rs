@@ -49,6 +49,11 @@ impl Extended {
 }
 
 impl Repairs {
+    /// Leaves the keys where they are: somebody else answers for them.
+    pub(crate) fn leave(self) {
+        poll_in_background(self.asked);
+    }
+
     /// With what else is to be released: whether the owner may be noted beside its keys.
     pub(crate) fn beside_note(self, is_noted: bool) -> Self {
         Self { is_noted, ..self }
