@@ -142,6 +142,16 @@ async fn without_fencing_there_is_no_counter_and_the_token_is_zero() {
 }
 
 #[tokio::test]
+async fn a_lock_that_is_held_is_refused_without_fencing_too() {
+    for count in [1, 3] {
+        let servers = Servers::start(count);
+        let locks = LockManager::builder().nodes(servers.urls()).fencing(false).build().unwrap();
+        let _held = locks.lock("x").acquire().await.unwrap();
+        assert!(locks.lock("x").try_acquire().await.unwrap().is_none());
+    }
+}
+
+#[tokio::test]
 async fn a_counter_of_another_type_is_an_error_that_names_it_and_leaves_nothing() {
     let servers = Servers::start(1);
     servers[0].probe().run::<()>(cmd("RPUSH").arg(COUNTER).arg("x")).unwrap();

@@ -5,7 +5,8 @@
 -- these are noted; not one of KEYS, because a user who may not touch it would be refused the lock as well
 -- granted: the counter, or 1 if there is none, below zero if another process waits; refused: who holds it, for how long, and
 -- the counter
-local is_fenced = ARGV[3] and ARGV[3] ~= ''
+-- Not nil: the answer to a refusal would end in front of it.
+local is_fenced = ARGV[3] ~= nil and ARGV[3] ~= ''
 local counter = redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) and 1
 
 if counter and is_fenced then
