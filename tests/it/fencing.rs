@@ -152,6 +152,26 @@ async fn a_lock_that_is_held_is_refused_without_fencing_too() {
 }
 
 #[tokio::test]
+async fn a_counter_far_ahead_of_all_clocks_does_not_expire_while_the_lock_is_contended() {
+    let servers = Servers::start(1);
+    let (day, hour) = (MINUTE * 60 * 24, MINUTE * 60);
+    let [here, there] = [manager(&servers), manager(&servers)];
+    let first = token(&here).await;
+    // A clock that was wrong once raised it, and it was not moved for long.
+    let ahead = first + u64::try_from((day * 365).as_micros()).unwrap();
+    servers[0].probe().set_for(COUNTER, &ahead.to_string(), hour);
+
+    servers[0].probe().set_for("redlock:ConfigurableLock.x", "somebody", MINUTE);
+    let waiting = tokio::spawn(here.lock("x").acquire());
+    eventually_async("it waits", async || there.inspect("x").await.unwrap().waiting == 1).await;
+    let _ = there.reset("x").await.unwrap();
+
+    assert!(waiting.await.unwrap().unwrap().fencing_token() > ahead);
+    let remaining = servers[0].probe().pttl(COUNTER).remaining().unwrap();
+    assert!(remaining + MINUTE > day, "{remaining:?}");
+}
+
+#[tokio::test]
 async fn a_counter_of_another_type_is_an_error_that_names_it_and_leaves_nothing() {
     let servers = Servers::start(1);
     servers[0].probe().run::<()>(cmd("RPUSH").arg(COUNTER).arg("x")).unwrap();

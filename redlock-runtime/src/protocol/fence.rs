@@ -98,6 +98,8 @@ pub enum Holder {
 pub struct Proposal {
     /// The least number that the counter shall have.
     least: u64,
+    /// That, and more than any counter that was seen.
+    unseen: u64,
     /// What a counter begins with whose node may have forgotten a greater one; nothing if other nodes may remember.
     alone: Option<u64>,
 }
@@ -146,6 +148,11 @@ const LATEST: u64 = TOO_GREAT - (1 << 50);
 
 /// How long a counter is kept that is not used.
 pub const RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A counter that is further ahead of what is proposed moves its expiry by what is left of it: no clock takes it from one
+/// quarter of the retention to the next.
+// `lua/acquire.lua` has the same number.
+const FAR_AHEAD: Duration = Duration::from_secs(600);
 
 /// Whether a counter's expiry has to be moved, when it would be gone in `remaining`.
 ///
@@ -208,12 +215,15 @@ impl Counter {
 
 impl Proposal {
     /// Proposes the time of day, as the time `since_1970`, or more than the counters that were `seen` by earlier attempts
-    /// of the same waiter (zero for none), so that a clock that is behind costs no second round.
+    /// of the same waiter (zero for none), so that a clock that is behind costs no second round. Not if these are far
+    /// ahead of it: a node learns that from what is proposed.
     #[must_use]
     pub fn new(since_1970: Duration, seen: u64, quorum: Quorum, doubt: Doubt) -> Self {
-        let least = micros(since_1970).clamp(1, LATEST).max(seen + 1);
-        let alone = (quorum.nodes() == 1).then(|| doubt.beyond(least)).flatten();
-        Self { least, alone }
+        let clock = micros(since_1970).clamp(1, LATEST);
+        let unseen = clock.max(seen + 1);
+        let least = if unseen > clock + micros(FAR_AHEAD) { clock } else { unseen };
+        let alone = (quorum.nodes() == 1).then(|| doubt.beyond(unseen)).flatten();
+        Self { least, unseen, alone }
     }
 
     /// The least number that the counter shall have.
@@ -228,7 +238,7 @@ impl Doubt {
     /// process's clock.
     fn beyond(self, candidate: u64) -> Option<u64> {
         match self {
-            Self::Clocks { max_clock_skew } => Some(candidate + micros(2 * max_clock_skew)),
+            Self::Clocks { max_clock_skew } => Some(candidate + micros(max_clock_skew.saturating_mul(2))),
             Self::Refuse => None,
         }
     }
@@ -261,7 +271,7 @@ impl Fence {
         // Others' counters may be tokens of others.
         let refused = NodeSet::first(self.quorum.nodes()).without(voters);
         let above = refused.iter().filter_map(|node| Some(self.told[node]?.number()? + 1));
-        let candidate = granted().chain(above).fold(self.proposal.least, u64::max);
+        let candidate = granted().chain(above).fold(self.proposal.unseen, u64::max);
         if evident >= self.quorum.needed() {
             return Fencing::Commit(candidate);
         }
@@ -397,6 +407,11 @@ mod tests {
         assert_eq!(fence.seen(), 400, "a node's first answer stands");
         assert_eq!(Proposal::new(Duration::from_micros(10), 400, quorum(3), CLOCKS).least(), 401);
         assert_eq!(Proposal::new(Duration::MAX, 0, quorum(3), CLOCKS).least(), LATEST);
+        let ahead = micros(FAR_AHEAD) + 10;
+        assert_eq!(Proposal::new(Duration::from_micros(10), ahead - 1, quorum(3), CLOCKS).least(), ahead);
+        assert_eq!(Proposal::new(Duration::from_micros(10), ahead, quorum(3), CLOCKS).least(), 10);
+        let proposal = Proposal::new(Duration::from_micros(10), ahead, quorum(1), CLOCKS);
+        assert_eq!(Forgotten.grant(proposal), Known(ahead + 101), "a node that forgets does not make it forgotten");
         assert_eq!(Proposal::new(Duration::ZERO, 0, quorum(3), CLOCKS).least(), 1);
     }
 }
