@@ -13,7 +13,7 @@ use crate::node::Node;
 use crate::node::connection::{Dial, Limits};
 use crate::node::memory::MemoryNode;
 use crate::node::redis::RedisNode;
-use crate::protocol::{Doubt, LONGEST_TTL, NodeSet, Quorum};
+use crate::protocol::{Doubt, LONGEST_TTL, NodeSet, Quorum, RETENTION};
 use crate::shared::Shared;
 
 /// The settings of a [`LockManager`](crate::LockManager).
@@ -167,6 +167,13 @@ impl LockManagerBuilder {
             labels::check(label)?;
         }
         let doubt = match self.max_clock_skew {
+            // Whoever finds a counter gone knows that it was not used for three quarters of the retention, by any clock.
+            Some(max_clock_skew) if max_clock_skew > RETENTION / 2 => {
+                return config_error(format!(
+                    "a max_clock_skew of {max_clock_skew:?} is longer than counters are kept for; use at most {:?}",
+                    RETENTION / 2
+                ));
+            }
             Some(max_clock_skew) => Doubt::Clocks { max_clock_skew },
             None => Doubt::Refuse,
         };

@@ -133,6 +133,14 @@ async fn whoever_trusts_no_clock_gets_no_lock_that_too_few_nodes_remember() {
     assert!(token(&careful).await > first);
 }
 
+#[test]
+fn clocks_that_differ_by_more_than_counters_are_kept_for_are_refused() {
+    for skew in [Duration::MAX, MINUTE * 60 * 24] {
+        let error = LockManager::builder().nodes(["memory://"]).max_clock_skew(skew).build().unwrap_err();
+        assert!(matches!(&error, Error::Config { reason } if reason.contains("max_clock_skew")), "{error}");
+    }
+}
+
 #[tokio::test]
 async fn without_fencing_there_is_no_counter_and_the_token_is_zero() {
     let servers = Servers::start(3);
