@@ -180,6 +180,21 @@ async fn a_counter_far_ahead_of_all_clocks_does_not_expire_while_the_lock_is_con
 }
 
 #[tokio::test]
+async fn a_counter_that_no_lock_has_is_none() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    let first = token(&locks).await;
+    for nonsense in ["-5", "-1", "0"] {
+        for server in &*servers {
+            server.probe().set_for(COUNTER, nonsense, MINUTE);
+        }
+        let guard = locks.lock("x").try_acquire().await.unwrap().expect("nobody has it");
+        assert!(guard.fencing_token() > first, "{nonsense}: {}", guard.fencing_token());
+        guard.release().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_counter_of_another_type_is_an_error_that_names_it_and_leaves_nothing() {
     let servers = Servers::start(1);
     servers[0].probe().run::<()>(cmd("RPUSH").arg(COUNTER).arg("x")).unwrap();

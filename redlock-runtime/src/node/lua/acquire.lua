@@ -25,6 +25,8 @@ if counter and is_fenced then
         end
     elseif ARGV[4] == '' then
         redis.call('DEL', KEYS[2])
+        -- Somebody may have set it to a number that none has.
+        counter = 1
     else
         redis.call('SET', KEYS[2], ARGV[4], 'PX', ARGV[5])
         counter = tonumber(ARGV[4])
