@@ -67,6 +67,9 @@ impl LockManager {
 
     /// Takes a detached lock over: extends it by its TTL, renews it from now on, and releases it with the guard.
     ///
+    /// A token is to be adopted once: it stands for the same holder wherever it is, so of two guards that it was adopted by
+    /// the first to be released takes the lock from the other.
+    ///
     /// # Errors
     ///
     /// Those of [`Self::extend`].

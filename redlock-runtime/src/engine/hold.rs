@@ -130,7 +130,9 @@ impl Hold {
             (Verdict::Won, Some(Fencing::Agreed(token))) => (verdict, token),
             (Verdict::Won, Some(Fencing::Commit(token))) => {
                 let patience = patience(self.engine.node_timeout(), ttl);
-                let verdict = self.commit(token, counter, heard.round.granted(), cut_short(patience, until).0).await;
+                let (verdict, committing) = self.commit(token, counter, heard.round.granted(), (patience, until)).await;
+                heard.failures.extend(committing.failures);
+                heard.was_cut_short |= committing.was_cut_short;
                 (verdict, token)
             }
             (Verdict::Won, Some(Fencing::Listen | Fencing::Refused)) => {
@@ -150,22 +152,22 @@ impl Hold {
         token: u64,
         counter: Option<FenceCounter>,
         granted: NodeSet,
-        patience: Duration,
-    ) -> Verdict {
+        (patience, until): (Duration, Option<Instant>),
+    ) -> (Verdict, Heard) {
         let command = Command::acquire(Action::Commit { token }, &self.key, &self.owner, None, counter);
         let mut in_flight: Vec<_> = granted.iter().map(|node| self.engine.ask(node, &command)).collect();
         let mut heard = Heard::nothing(self.engine.quorum());
         for node in NodeSet::first(self.engine.quorum().nodes()).without(granted).iter() {
             heard.round.record(node, Ballot::Failed);
         }
-        let verdict = self.engine.hear_on(&mut heard, Voters::All, &mut in_flight, patience, None, |_, _| {}).await;
+        let verdict = self.engine.hear_on(&mut heard, Voters::All, &mut in_flight, patience, until, |_, _| {}).await;
         // What has not left this process by now could reach a server that has restarted since.
         command.recall();
         poll_in_background(in_flight);
         match verdict {
-            Verdict::Won => Verdict::Won,
             // Somebody else's attempt came between: the next one is told a greater counter.
-            Verdict::Refused | Verdict::Split | Verdict::Unreachable => Verdict::Split,
+            Verdict::Refused => (Verdict::Split, heard),
+            told => (told, heard),
         }
     }
 
