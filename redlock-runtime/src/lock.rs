@@ -179,7 +179,7 @@ impl LockRequest {
     async fn ask_once(self, name: Name, key: Arc<str>, ttl: Duration) -> Result<LockGuard, Error> {
         let began = clock::now();
         let engine = &self.shared.engine;
-        let mut pauses = pauses();
+        let mut pauses = Pauses::default();
         let mut seen = 0;
         loop {
             let plan = Plan::once(self.shared.lines.fencing(&key, seen));
@@ -191,8 +191,7 @@ impl LockRequest {
                 Err(lost) => {
                     seen = lost.counter.max(seen);
                     let waited = clock::now().saturating_duration_since(began);
-                    let pause = pauses.next().unwrap_or(PAUSES.1);
-                    match next_step(lost.verdict, waited, pause, engine.node_timeout()) {
+                    match next_step(lost.verdict, waited, pauses.behind(lost.verdict), engine.node_timeout()) {
                         Next::TryAgainAfter(pause) => sleep(pause).await,
                         Next::GiveUp if lost.verdict == Verdict::Unreachable => {
                             return Err(lost.into_unreachable(&name, engine));
@@ -215,7 +214,7 @@ impl LockRequest {
         let began = clock::now();
         // A limit that no clock reaches is none.
         let until = limit.and_then(|limit| began.checked_add(limit));
-        let mut pauses = pauses();
+        let mut pauses = Pauses::default();
         let mut place = self.shared.lines.join(&key);
         let stats_name = self.stats_name.as_deref().unwrap_or(name.as_str());
         let mut counted: Option<Waiting> = None;
@@ -243,11 +242,7 @@ impl LockRequest {
                     // The caller's time was over before the nodes' time was: that says nothing about the nodes.
                     Err(lost) if has_tried && lost.was_cut_short => {}
                     Err(lost) => {
-                        if lost.verdict == Verdict::Refused {
-                            // Somebody holds the lock: whatever collided before is over.
-                            pauses = self::pauses();
-                        }
-                        let before = place.lost(&lost, clock::now(), &mut pauses);
+                        let before = place.lost(&lost, clock::now(), pauses.behind(lost.verdict));
                         note_change(&name, before, &lost);
                         count();
                     }
@@ -304,11 +299,25 @@ impl LockRequest {
     }
 }
 
-/// Pauses where asking again at once would only repeat the same: the first, and the longest before jitter.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
+/// Pauses where asking again at once would only repeat the same. Most locks are free: chance is asked for with the first.
+#[derive(Default)]
+struct Pauses(Option<Backoff>);
 
-fn pauses() -> Backoff {
-    Backoff::new(PAUSES.0, PAUSES.1, entropy::seed())
+impl Pauses {
+    /// The first, and the longest before jitter.
+    const LENGTHS: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
+
+    /// The pause behind an attempt that ended so.
+    fn behind(&mut self, verdict: Verdict) -> Duration {
+        if verdict == Verdict::Refused {
+            // Somebody holds the lock: whatever collided before is over.
+            self.0 = None;
+            return Duration::ZERO;
+        }
+        let (first, longest) = Self::LENGTHS;
+        let pauses = self.0.get_or_insert_with(|| Backoff::new(first, longest, entropy::seed()));
+        pauses.next().unwrap_or(longest)
+    }
 }
 
 /// Waits until the place is called, or the holder in this process loses the lock, or this moment.

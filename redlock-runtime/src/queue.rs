@@ -335,8 +335,9 @@ impl Place {
         self.lines.by_key().get(&self.key).and_then(|line| line.unreachable.clone())
     }
 
-    /// The attempt was not won; returns whether the one before it could reach enough nodes.
-    pub(crate) fn lost(&mut self, lost: &Lost, now: Instant, pauses: &mut Backoff) -> Reached {
+    /// The attempt was not won; returns whether the one before it could reach enough nodes. `pause` is waited where asking again
+    /// at once would only repeat the same.
+    pub(crate) fn lost(&mut self, lost: &Lost, now: Instant, pause: Duration) -> Reached {
         let Some((approach, is_watched, beliefs)) = self.asked.take() else { return Reached::Enough };
         let mut by_key = self.lines.by_key();
         let Some(line) = by_key.get_mut(&self.key) else { return Reached::Enough };
@@ -347,10 +348,6 @@ impl Place {
         let mut beliefs = beliefs.unwrap_or_else(|| Beliefs::unknown(self.lines.quorum, now));
         // Nothing reports a change of what was not watched: ask once more, at once.
         let poll_at = if is_watched { poll_at(now) } else { now };
-        let pause = match lost.verdict {
-            Verdict::Refused => Duration::ZERO,
-            Verdict::Split | Verdict::Unreachable | Verdict::Won => pauses.next().unwrap_or(POLL),
-        };
         beliefs.lost((lost.verdict, approach), lost.seen.iter().copied(), now, poll_at, pause);
         line.changed.iter().for_each(|node| beliefs.changed(node));
         line.beliefs = Some(beliefs);
