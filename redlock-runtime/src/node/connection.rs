@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -150,29 +150,27 @@ impl std::fmt::Debug for State {
 /// All connections to one server.
 #[derive(Debug)]
 pub(crate) struct Links {
-    /// How to make one. A std lock: it is never held across an await.
-    dial: RwLock<Dial>,
-    /// The URL without credentials.
-    label: Arc<str>,
-    /// How long it may take to connect.
-    connect_timeout: Duration,
+    /// How to make one.
+    dial: Dial,
+    /// Who is told of changes of keys.
+    changes: OnceLock<Changes>,
     /// Those that were made; `None` when no more are to be. A std lock: it is never held across an await.
     by_runtime: RwLock<Option<HashMap<Id, Arc<Link>>>>,
 }
 
 impl Links {
     pub(crate) fn new(dial: Dial) -> Self {
-        let (label, connect_timeout) = (Arc::clone(&dial.label), dial.connect_timeout);
-        Self { dial: RwLock::new(dial), label, connect_timeout, by_runtime: RwLock::new(Some(HashMap::new())) }
+        Self { dial, changes: OnceLock::new(), by_runtime: RwLock::new(Some(HashMap::new())) }
     }
 
     pub(crate) fn label(&self) -> &str {
-        &self.label
+        &self.dial.label
     }
 
     /// Tells of changes from now on, on the connections that are made from now on.
     pub(crate) fn report_to(&self, changes: Changes) {
-        self.dial.write().unwrap_or_else(PoisonError::into_inner).changes = Some(changes);
+        // It is told once.
+        let _ = self.changes.set(changes);
     }
 
     /// What the current runtime can have; starts to connect if nobody did.
@@ -228,7 +226,7 @@ impl Links {
 
     /// How long it may take to connect.
     pub(crate) fn connect_timeout(&self) -> Duration {
-        self.connect_timeout
+        self.dial.connect_timeout
     }
 
     /// Stops sending on the current runtime's connection until it answers again.
@@ -241,7 +239,7 @@ impl Links {
     }
 
     fn dial(&self) -> Dial {
-        self.dial.read().unwrap_or_else(PoisonError::into_inner).clone()
+        Dial { changes: self.changes.get().cloned(), ..self.dial.clone() }
     }
 
     fn link(&self) -> Option<Arc<Link>> {
