@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use redis::cmd;
-use redlock_runtime::LockManager;
+use redlock_runtime::{Error, LockGuard, LockManager};
 use redlock_tests::clock::timed;
 use redlock_tests::proxy::Flow;
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{Proxy, RedisServer};
+use tokio::task::JoinHandle;
 
 const KEY: &str = "redlock:ConfigurableLock.x";
 
@@ -42,6 +43,16 @@ async fn until_subscribed(server: &RedisServer) {
     .await;
 }
 
+/// Frees the lock, and checks that the waiter has it soon.
+async fn check_woken(what: &str, frees: impl Future<Output = ()>, waiting: JoinHandle<Result<LockGuard, Error>>) {
+    let ((), took) = timed(async {
+        frees.await;
+        waiting.await.unwrap().unwrap().release().await.unwrap();
+    })
+    .await;
+    assert!(took < PROMPTLY, "{what}: {took:?}");
+}
+
 #[tokio::test]
 async fn a_release_wakes_a_waiter_without_tracking() {
     for (server, url) in [server_without("client|tracking"), old_server()] {
@@ -49,12 +60,7 @@ async fn a_release_wakes_a_waiter_without_tracking() {
         let guard = holder.lock("x").acquire().await.unwrap();
         let waiting = tokio::spawn(waiter.lock("x").acquire());
         until_subscribed(&server).await;
-        let ((), took) = timed(async {
-            guard.release().await.unwrap();
-            waiting.await.unwrap().unwrap().release().await.unwrap();
-        })
-        .await;
-        assert!(took < PROMPTLY, "{url}: {took:?}");
+        check_woken(&url, async { guard.release().await.unwrap() }, waiting).await;
     }
 }
 
@@ -65,12 +71,7 @@ async fn a_deletion_wakes_a_waiter_without_tracking_where_the_server_tells_of_it
     server.probe().set_for(KEY, "somebody", Duration::from_secs(30));
     let waiting = tokio::spawn(manager(&url).lock("x").acquire());
     until_subscribed(&server).await;
-    let ((), took) = timed(async {
-        server.probe().del(KEY);
-        waiting.await.unwrap().unwrap().release().await.unwrap();
-    })
-    .await;
-    assert!(took < PROMPTLY, "{took:?}");
+    check_woken("deleted", async { assert!(server.probe().del(KEY)) }, waiting).await;
 }
 
 #[tokio::test]
@@ -82,12 +83,7 @@ async fn a_subscription_that_was_cut_is_made_again() {
     until_subscribed(&server).await;
     server.probe().run::<()>(cmd("CLIENT").arg(&["KILL", "TYPE", "pubsub"])).unwrap();
     until_subscribed(&server).await;
-    let ((), took) = timed(async {
-        guard.release().await.unwrap();
-        waiting.await.unwrap().unwrap().release().await.unwrap();
-    })
-    .await;
-    assert!(took < PROMPTLY, "{took:?}");
+    check_woken("cut", async { guard.release().await.unwrap() }, waiting).await;
 }
 
 #[tokio::test]
