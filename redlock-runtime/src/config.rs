@@ -9,7 +9,7 @@ use crate::Error;
 use crate::engine::Engine;
 use crate::keys::Keys;
 use crate::labels;
-use crate::node::Node;
+use crate::node::Voter;
 use crate::node::connection::{Dial, Limits};
 use crate::node::memory::MemoryNode;
 use crate::node::redis::RedisNode;
@@ -185,7 +185,7 @@ impl LockManagerBuilder {
     }
 
     /// A URL that cannot be read is named by its position: whatever stands in it may be a password.
-    fn node(&self, position: usize, url: &str) -> Result<Arc<dyn Node>, Error> {
+    fn node(&self, position: usize, url: &str) -> Result<Arc<dyn Voter>, Error> {
         let limits = Limits {
             node_timeout: self.node_timeout,
             connect_timeout: self.connect_timeout,
@@ -245,7 +245,7 @@ fn label_of(client: &Client) -> String {
 }
 
 /// Nodes without a name are all different.
-fn is_anonymous(node: &dyn Node) -> bool {
+fn is_anonymous(node: &dyn Voter) -> bool {
     node.label() == "memory://"
 }
 

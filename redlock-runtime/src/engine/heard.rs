@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use super::{InFlight, Lost};
 use crate::clock;
 use crate::error::NodeFailures;
-use crate::node::{Known, Node, Reply};
+use crate::node::{Known, Reply, Voter};
 use crate::protocol::{
     Ballot, Counter, Electorate, Fence, Fencing, Listening, NodeSet, Quorum, Rivals, Round, Seen, Standing, Verdict,
 };
@@ -20,6 +20,8 @@ pub(super) enum Voters {
 
 /// What was heard in a round.
 pub(super) struct Heard {
+    /// The key that the votes are about.
+    pub(super) key: Arc<str>,
     /// The votes.
     pub(super) round: Round,
     /// What the nodes that did not vote said.
@@ -42,8 +44,9 @@ pub(super) struct Heard {
 const EXPIRY_PRECISION: Duration = Duration::from_millis(1);
 
 impl Heard {
-    pub(super) fn nothing(quorum: Quorum) -> Self {
+    pub(super) fn nothing(quorum: Quorum, key: &Arc<str>) -> Self {
         Self {
+            key: Arc::clone(key),
             round: Round::new(quorum),
             failures: NodeFailures::default(),
             held: Vec::new(),
@@ -94,7 +97,7 @@ impl Heard {
     }
 
     /// What to do with what was heard.
-    pub(super) fn next(&mut self, voters: Voters, nodes: &[Arc<dyn Node>], in_flight: &[InFlight]) -> Next {
+    pub(super) fn next(&mut self, voters: Voters, nodes: &[Arc<dyn Voter>], in_flight: &[InFlight]) -> Next {
         let verdict = self.round.verdict();
         let is_unsettled = voters == Voters::Electorate
             && matches!(verdict, Some(Verdict::Won | Verdict::Refused))
@@ -110,7 +113,7 @@ impl Heard {
     }
 
     /// The time is over: whoever has not been reached by now cannot be, unless the caller's own time was short.
-    pub(super) fn close(&mut self, voters: Voters, nodes: &[Arc<dyn Node>], is_cut_short: bool) {
+    pub(super) fn close(&mut self, voters: Voters, nodes: &[Arc<dyn Voter>], is_cut_short: bool) {
         if voters == Voters::Electorate && self.check_voters(nodes) == Age::Unsettled && is_cut_short {
             for node in self.round.granted().iter() {
                 self.round.strike(node);
@@ -120,12 +123,12 @@ impl Heard {
     }
 
     /// Takes back the votes of nodes that may not vote.
-    fn check_voters(&mut self, nodes: &[Arc<dyn Node>]) -> Age {
+    fn check_voters(&mut self, nodes: &[Arc<dyn Voter>]) -> Age {
         // There is nobody who could know better.
         if nodes.len() == 1 {
             return Age::Settled;
         }
-        let known: Vec<_> = nodes.iter().map(|node| node.known()).collect();
+        let known: Vec<_> = nodes.iter().map(|node| node.known(&self.key)).collect();
         // Not before: who is old at a moment need not have been old a moment earlier.
         let now = clock::now();
         let papers = known.iter().map(|known| match known {

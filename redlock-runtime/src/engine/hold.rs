@@ -156,7 +156,7 @@ impl Hold {
     ) -> (Verdict, Heard) {
         let command = Command::acquire(Action::Commit { token }, &self.key, &self.owner, None, counter);
         let mut in_flight: Vec<_> = granted.iter().map(|node| self.engine.ask(node, &command)).collect();
-        let mut heard = Heard::nothing(self.engine.quorum());
+        let mut heard = Heard::nothing(self.engine.quorum(), &self.key);
         for node in NodeSet::first(self.engine.quorum().nodes()).without(granted).iter() {
             heard.round.record(node, Ballot::Failed);
         }
@@ -179,7 +179,7 @@ impl Hold {
         fence: Option<(FenceCounter, Doubt)>,
     ) -> (Verdict, Heard) {
         let Plan { approach, is_watched, contention, .. } = plan;
-        let mut heard = Heard::nothing(self.engine.quorum());
+        let mut heard = Heard::nothing(self.engine.quorum(), &self.key);
         let counter = fence.map(|(counter, doubt)| {
             heard.fence = Some(Fence::propose(self.engine.quorum(), counter.proposal, doubt));
             counter
@@ -239,7 +239,7 @@ impl Hold {
         heard.was_cut_short = is_cut_short && !stragglers.is_empty();
         // A node is not late only because its caller is in a hurry.
         for asked in stragglers.iter().filter(|_| !is_cut_short) {
-            engine.nodes[asked.node].overdue();
+            engine.nodes[asked.node].overdue(&heard.key);
         }
     }
 
@@ -357,12 +357,12 @@ mod tests {
 
     use super::*;
     use crate::node::scripted::Scripted;
-    use crate::node::{Failure, Node, PendingReply};
+    use crate::node::{Failure, PendingReply, Voter};
     use crate::protocol::Quorum;
 
     /// Asks one of three nodes first, of which this one does not vote and the others answer so.
     async fn ask_one_first(faulty: usize, others: Reply) -> Result<(), Lost> {
-        let voters = (0..3).map(|node| -> Arc<dyn Node> {
+        let voters = (0..3).map(|node| -> Arc<dyn Voter> {
             let failed = Reply::Failed(Failure { reason: "READONLY".into(), delivery: Delivery::Answered });
             let reply = if node == faulty { failed } else { others.clone() };
             Scripted::voter(move |command, _| match command.action {

@@ -27,13 +27,13 @@ pub(crate) use self::settlement::{Debt, Debts};
 use crate::background::background;
 use crate::clock;
 use crate::error::NodeFailures;
-use crate::node::{Action, Changes, Command, Contention, Known, Listener, Node, PendingReply, Reply};
+use crate::node::{Action, Changes, Command, Contention, Known, Listener, PendingReply, Reply, Voter};
 use crate::protocol::{Approach, Ballot, Doubt, LEAD, NodeSet, Quorum, Seen, Verdict, patience, valid_until};
 
 /// The configured nodes.
 pub(crate) struct Engine {
     /// All of them, in the order of the configuration.
-    nodes: Box<[Arc<dyn Node>]>,
+    nodes: Box<[Arc<dyn Voter>]>,
     /// The majority, counted over all of them.
     quorum: Quorum,
     /// How long one node's reply may take.
@@ -115,11 +115,11 @@ pub(crate) struct InFlight {
 }
 
 impl Engine {
-    pub(crate) fn new(nodes: Vec<Arc<dyn Node>>, quorum: Quorum, node_timeout: Duration) -> Arc<Self> {
+    pub(crate) fn new(nodes: Vec<Arc<dyn Voter>>, quorum: Quorum, node_timeout: Duration) -> Arc<Self> {
         Arc::new(Self { nodes: nodes.into(), quorum, node_timeout, debts: Debts::default() })
     }
 
-    pub(crate) fn nodes(&self) -> &[Arc<dyn Node>] {
+    pub(crate) fn nodes(&self) -> &[Arc<dyn Voter>] {
         &self.nodes
     }
 
@@ -195,11 +195,12 @@ impl Engine {
         let command = Command::new(Action::Extend { ttl, is_noted }, key, owner);
         let mut in_flight = self.ask_each(&command);
         let mut missing = NodeSet::default();
-        let listen = self.hear(Voters::All, &mut in_flight, patience(self.node_timeout, ttl), None, |node, reply| {
-            if *reply == Reply::Missing {
-                missing.insert(node);
-            }
-        });
+        let listen =
+            self.hear(key, Voters::All, &mut in_flight, patience(self.node_timeout, ttl), None, |node, reply| {
+                if *reply == Reply::Missing {
+                    missing.insert(node);
+                }
+            });
         let recall = async {
             over.await;
             command.recall();
@@ -238,20 +239,21 @@ impl Engine {
     fn first_for(&self, key: &str) -> Option<usize> {
         let start = usize::from(key.bytes().fold(0_u8, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte)));
         let mut nodes = (0..self.nodes.len()).map(|node| (start + node) % self.nodes.len());
-        nodes.find(|node| matches!(self.nodes[*node].known(), Known::Papers(_)))
+        nodes.find(|node| matches!(self.nodes[*node].known(key), Known::Papers(_)))
     }
 
     /// Listens until no further vote can change the verdict, or the nodes' time is over, or the caller's (`until`).
     /// Replies that are still on their way stay in `in_flight`.
     async fn hear(
         &self,
+        key: &Arc<str>,
         voters: Voters,
         in_flight: &mut Vec<InFlight>,
         patience: Duration,
         until: Option<Instant>,
         on_reply: impl FnMut(usize, &Reply),
     ) -> (Verdict, Heard) {
-        let mut heard = Heard::nothing(self.quorum);
+        let mut heard = Heard::nothing(self.quorum, key);
         let verdict = self.hear_on(&mut heard, voters, in_flight, patience, until, on_reply).await;
         (verdict, heard)
     }
@@ -297,7 +299,7 @@ impl Engine {
                 let voter = &self.nodes[late.node];
                 // A node is not late only because its caller is in a hurry.
                 if !is_cut_short {
-                    voter.overdue();
+                    voter.overdue(&heard.key);
                 }
                 heard.round.record(late.node, Ballot::Failed);
                 heard.failures.push(voter.label(), format!("no answer within {patience:?}"));

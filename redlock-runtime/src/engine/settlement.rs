@@ -19,7 +19,7 @@ use crate::background::background;
 use crate::clock;
 use crate::entropy::seed;
 use crate::node::connection::DEAD_AFTER_TIMEOUTS;
-use crate::node::{Action, Command, ConnectionId, Delivery, Failure, Node, PendingReply, Reply};
+use crate::node::{Action, Command, ConnectionId, Delivery, Failure, PendingReply, Reply, Voter};
 use crate::protocol::{Backoff, Fate, NodeSet, Verdict};
 
 /// How long a release is sent again to a node that does not confirm it. By then the key has expired on a node that was
@@ -158,8 +158,9 @@ impl Settlement {
     pub(super) async fn confirm(mut self) -> Result<(), Lost> {
         let Self { owner, in_flight, owed, failed, is_reported, .. } = &mut self;
         let engine = &owner.engine;
-        let listen = engine
-            .hear(Voters::All, in_flight, engine.node_timeout, None, |node, reply| note(failed, *owed, node, reply));
+        let listen = engine.hear(&owner.key, Voters::All, in_flight, engine.node_timeout, None, |node, reply| {
+            note(failed, *owed, node, reply);
+        });
         let (verdict, heard) = listen.await;
         *is_reported = true;
         match heard.told_by_majority(verdict, engine.quorum) {
@@ -186,7 +187,7 @@ impl Settlement {
         let node_timeout = self.owner.engine.node_timeout;
         self.arrive(node_timeout).await;
         for asked in &self.in_flight {
-            self.owner.engine.nodes[asked.node].overdue();
+            self.owner.engine.nodes[asked.node].overdue(&self.owner.key);
         }
         self.arrive(node_timeout * (DEAD_AFTER_TIMEOUTS - 1)).await;
         self.give_up_dead_connections();
@@ -292,7 +293,7 @@ impl Owner {
         let give_up = clock::now() + KEEP_TRYING;
         let mut pauses = Backoff::new(PAUSES.0, PAUSES.1, seed());
         loop {
-            let reply = within_reason(voter, self.engine.node_timeout, self.ask(node, behind)).await;
+            let reply = within_reason(voter, &self.key, self.engine.node_timeout, self.ask(node, behind)).await;
             let Reply::Failed(failure) = &reply else {
                 return reply;
             };
@@ -307,10 +308,10 @@ impl Owner {
 
 /// Waits for a reply, tells the node when it is overdue, and gives it up when its connection must be dead: a release on
 /// another one does no harm even if both arrive.
-async fn within_reason(voter: &dyn Node, node_timeout: Duration, mut reply: PendingReply) -> Reply {
+async fn within_reason(voter: &dyn Voter, key: &str, node_timeout: Duration, mut reply: PendingReply) -> Reply {
     tokio::select! {
         reply = &mut reply => return reply,
-        () = sleep(node_timeout) => voter.overdue(),
+        () = sleep(node_timeout) => voter.overdue(key),
     }
     tokio::select! {
         reply = &mut reply => return reply,

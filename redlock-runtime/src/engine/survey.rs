@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Engine;
 use crate::background::background;
 use crate::error::NodeFailures;
-use crate::node::Node;
+use crate::node::Voter;
 
 impl Engine {
     /// What each of these nodes answers, and what the others said instead.
@@ -16,7 +16,7 @@ impl Engine {
     pub(crate) async fn survey<T, F>(
         &self,
         nodes: impl IntoIterator<Item = usize>,
-        question: impl Fn(usize, Arc<dyn Node>) -> F,
+        question: impl Fn(usize, Arc<dyn Voter>) -> F,
     ) -> (Vec<(usize, T)>, NodeFailures)
     where
         T: Send + 'static,
@@ -37,7 +37,7 @@ impl Engine {
     /// [`Self::survey`] of all nodes.
     pub(crate) async fn survey_all<T, F>(
         &self,
-        question: impl Fn(usize, Arc<dyn Node>) -> F,
+        question: impl Fn(usize, Arc<dyn Voter>) -> F,
     ) -> (Vec<(usize, T)>, NodeFailures)
     where
         T: Send + 'static,

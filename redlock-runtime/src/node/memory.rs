@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::counting::{Answer, Counted, Counting, LEASE, Number, Settled};
 use super::inspecting::{Cursor, Deleted, Inspecting, Note, Page, SeenNote, Sight};
-use super::{Action, Changes, Command, Contention, Delivery, Failure, Known, Node, PendingReply, Reply};
+use super::{Action, Changes, Command, Contention, Delivery, Failure, Known, PendingReply, Reply, Voter};
 use crate::clock;
 use crate::keys::{CounterKeys, Keys, LockKeys};
 use crate::protocol::{Ballot, Counter, Holder, Papers, RELEASED, RETENTION, Role, confirmation};
@@ -321,7 +321,7 @@ fn answered_with(reason: Arc<str>) -> Reply {
     Reply::Failed(Failure { reason, delivery: Delivery::Answered })
 }
 
-impl Node for MemoryNode {
+impl Voter for MemoryNode {
     fn label(&self) -> &str {
         &self.label
     }
@@ -332,7 +332,7 @@ impl Node for MemoryNode {
         PendingReply::new(async move { server.carry_out(&command, changes).await })
     }
 
-    fn known(&self) -> Known {
+    fn known(&self, _: &str) -> Known {
         let now = clock::now();
         let state = self.server.state();
         if matches!(state.condition, Condition::Down) {
@@ -344,7 +344,7 @@ impl Node for MemoryNode {
         Known::Papers(Arc::new(Papers::new(now, age, self.longest_ttl, run_id, Role::Master)))
     }
 
-    fn overdue(&self) {}
+    fn overdue(&self, _: &str) {}
 
     fn report_to(&self, changes: Changes) {
         // It is told once.

@@ -27,7 +27,7 @@ use self::inspecting::Inspecting;
 use crate::protocol::{Counter, Papers, Proposal};
 
 /// One independent master that votes on who holds a lock.
-pub(crate) trait Node: Counting + Inspecting + Debug + Send + Sync {
+pub(crate) trait Voter: Counting + Inspecting + Debug + Send + Sync {
     /// The node's URL, without credentials.
     fn label(&self) -> &str;
 
@@ -38,11 +38,12 @@ pub(crate) trait Node: Counting + Inspecting + Debug + Send + Sync {
     /// no deadline of its own; it ends when the node answers or the connection is closed.
     fn ask(&self, command: Arc<Command>) -> PendingReply;
 
-    /// What is known about the server behind it, at least as new as the last vote that came from it.
-    fn known(&self) -> Known;
+    /// What is known about the server that votes on this key, at least as new as the last vote on it.
+    fn known(&self, key: &str) -> Known;
 
-    /// Tells the node that a reply did not come in time. Until it answers again it votes "no" at once.
-    fn overdue(&self);
+    /// Tells the node that a reply about this key did not come in time. Until whatever it is answers again, the node votes
+    /// "no" at once where that would be asked.
+    fn overdue(&self, key: &str);
 
     /// Reports changes of keys from now on; called once, before anything is asked.
     ///

@@ -14,7 +14,7 @@ use super::connection::{Dial, Links, Live, Now};
 use crate::clock;
 use crate::protocol::{Ballot, Counter, RETENTION, confirmation};
 
-use super::{Action, Carrier, Changes, Command, Delivery, Failure, Known, Node, PendingReply, Reply};
+use super::{Action, Carrier, Changes, Command, Delivery, Failure, Known, PendingReply, Reply, Voter};
 
 /// One Redis master.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ impl RedisNode {
     }
 }
 
-impl Node for RedisNode {
+impl Voter for RedisNode {
     fn label(&self) -> &str {
         self.links.label()
     }
@@ -63,11 +63,11 @@ impl Node for RedisNode {
         }
     }
 
-    fn known(&self) -> Known {
+    fn known(&self, _: &str) -> Known {
         self.links.known()
     }
 
-    fn overdue(&self) {
+    fn overdue(&self, _: &str) {
         self.links.overdue();
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::counting::{Answer as Counts, Counted, Counting, Number, Settled};
 use super::inspecting::{Cursor, Deleted, Inspecting, Note, Page, Sight};
-use super::{Changes, Command, Known, Node, PendingReply, identity};
+use super::{Changes, Command, Known, PendingReply, Voter, identity};
 use crate::clock;
 use crate::keys::{CounterKeys, Keys, LockKeys};
 
@@ -42,7 +42,7 @@ impl fmt::Debug for Scripted {
     }
 }
 
-impl Node for Scripted {
+impl Voter for Scripted {
     fn label(&self) -> &'static str {
         "scripted"
     }
@@ -51,11 +51,11 @@ impl Node for Scripted {
         (self.answer)(command, self.asked.fetch_add(1, Ordering::Relaxed))
     }
 
-    fn known(&self) -> Known {
+    fn known(&self, _: &str) -> Known {
         self.known.clone()
     }
 
-    fn overdue(&self) {}
+    fn overdue(&self, _: &str) {}
 
     fn report_to(&self, _: Changes) {}
 }
