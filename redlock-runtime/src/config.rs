@@ -3,16 +3,23 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{Client, ConnectionAddr};
+use redis::Client;
 
 use crate::Error;
 use crate::engine::Engine;
 use crate::keys::Keys;
 use crate::labels;
 use crate::node::Voter;
-use crate::node::connection::{Dial, Limits};
+use crate::node::cluster::ClusterNode;
+use crate::node::dial::{Dial, Limits, Origin};
+use crate::node::endpoint::Endpoint;
 use crate::node::memory::MemoryNode;
 use crate::node::redis::RedisNode;
+use crate::node::replicas::Replicas;
+use crate::node::sentinel::Sentinel;
+#[cfg(feature = "tls")]
+use crate::node::tls::TlsSettings;
+use crate::node::url::{self, Credentials, Target, UrlSettings};
 use crate::protocol::{Doubt, LONGEST_TTL, NodeSet, Quorum, RETENTION};
 use crate::shared::Shared;
 
@@ -22,6 +29,12 @@ use crate::shared::Shared;
 pub struct LockManagerBuilder {
     /// URLs, in the order in which they were given.
     nodes: Vec<String>,
+    /// Ready-made, behind those.
+    clients: Vec<Client>,
+    /// What holds for all URLs.
+    urls: UrlSettings,
+    /// How many replicas of each node must have what it grants.
+    replicas: Option<Replicas>,
     /// The TTL of locks that set none.
     ttl: Duration,
     /// How long one node's reply may take.
@@ -44,6 +57,9 @@ impl Default for LockManagerBuilder {
     fn default() -> Self {
         Self {
             nodes: Vec::new(),
+            clients: Vec::new(),
+            urls: UrlSettings::default(),
+            replicas: None,
             ttl: Duration::from_secs(30),
             node_timeout: Duration::from_millis(250),
             connect_timeout: Duration::from_secs(1),
@@ -57,14 +73,76 @@ impl Default for LockManagerBuilder {
 }
 
 impl LockManagerBuilder {
-    /// The nodes, as URLs: `redis://[user:password@]host[:port][/database]`, `redis+unix:///path`, or `memory://` and
-    /// `memory://NAME` for nodes inside this process. Each must be a master of its own. No default.
+    /// The nodes, as URLs. Each must be a master of its own, or stand for one. No default.
+    ///
+    /// | URL | the node |
+    /// |---|---|
+    /// | `redis://[user:password@]host[:6379][/database]` | a server |
+    /// | `rediss://…` | the same, encrypted (TLS); needs the feature `tls`, which is enabled by default |
+    /// | `rediss://…#insecure` | encrypted, and no certificate is checked; needs the feature `insecure-tls` |
+    /// | `redis+unix:///path[?db=1&user=…&pass=…]` | a server on this machine |
+    /// | `redis+sentinel://[user:password@]host1[:26379],host2/service[/database]` | whichever server is the master of a service; the credentials are the master's. Those of the Sentinels, if they need any: `?sentinel_username=…&sentinel_password=…`. `rediss+sentinel://` encrypts all connections; `?sentinel_tls=true` or `false` says otherwise about those to the Sentinels |
+    /// | `redis+cluster://[user:password@]host1[:6379],host2`, `rediss+cluster://…` | a whole Redis Cluster, of which some servers are named: one voter |
+    /// | `memory://`, `memory://NAME` | inside this process |
+    ///
+    /// In user names and passwords the characters `@ : / ? # %` and `,` are written with %-escapes.
+    ///
+    /// A failover, of a Sentinel's service or inside a Cluster, can forget a lock that was granted just before: replicas
+    /// follow their master a moment later. See [`wait_replicas`](Self::wait_replicas).
     pub fn nodes<I>(self, nodes: I) -> Self
     where
         I: IntoIterator,
         I::Item: Into<String>,
     {
         Self { nodes: nodes.into_iter().map(Into::into).collect(), ..self }
+    }
+
+    /// Nodes that are reached as these clients would reach them, behind those that [`nodes`](Self::nodes) names. Their
+    /// address, credentials and certificates count; connections are made and kept by the lock manager. Each must lead
+    /// to one server, which is a master of its own.
+    pub fn clients(self, clients: impl IntoIterator<Item = Client>) -> Self {
+        Self { clients: clients.into_iter().collect(), ..self }
+    }
+
+    /// Who signs in to the nodes whose URL has no credentials: an ACL user (empty: the default user), and its password.
+    pub fn credentials(self, username: impl Into<String>, password: impl Into<String>) -> Self {
+        let credentials = Some(Credentials { username: username.into(), password: password.into() });
+        Self { urls: UrlSettings { credentials, ..self.urls }, ..self }
+    }
+
+    /// Who signs in to the Sentinels whose URL has no `sentinel_username` and `sentinel_password`.
+    pub fn sentinel_credentials(self, username: impl Into<String>, password: impl Into<String>) -> Self {
+        let sentinel_credentials = Some(Credentials { username: username.into(), password: password.into() });
+        Self { urls: UrlSettings { sentinel_credentials, ..self.urls }, ..self }
+    }
+
+    /// Certificates, in PEM, of the authorities that are trusted to name the servers of `rediss://` URLs, instead of those
+    /// that the operating system trusts.
+    #[cfg(feature = "tls")]
+    pub fn tls_roots(self, pem: impl Into<Vec<u8>>) -> Self {
+        let tls = TlsSettings { roots: Some(pem.into()), ..self.urls.tls };
+        Self { urls: UrlSettings { tls, ..self.urls }, ..self }
+    }
+
+    /// A certificate and its private key, in PEM, for servers of `rediss://` URLs that ask for one.
+    #[cfg(feature = "tls")]
+    pub fn tls_client_certificate(self, certificate_pem: impl Into<Vec<u8>>, key_pem: impl Into<Vec<u8>>) -> Self {
+        let tls = TlsSettings { client: Some((certificate_pem.into(), key_pem.into())), ..self.urls.tls };
+        Self { urls: UrlSettings { tls, ..self.urls }, ..self }
+    }
+
+    /// Counts the vote of a node only once this many of its replicas have it, and as no vote if that takes longer than
+    /// `within`, which has to be less than [`node_timeout`](Self::node_timeout). It holds for granting and for renewing:
+    /// while a node has fewer replicas that keep up, locks are neither acquired nor kept there. Default: no replica is
+    /// waited for.
+    ///
+    /// For nodes that fail over to a replica, of Sentinels or in a Cluster. What one or more replicas have can be lost only
+    /// if one that does *not* have it is promoted; with as many as there are replicas, a failover forgets no lock
+    /// that was granted while all of them were there. It costs a round trip between the master and its replicas
+    /// for every acquisition. Fencing tokens need it as well to grow across a failover, and make harmless what it lets
+    /// through.
+    pub fn wait_replicas(self, replicas: usize, within: Duration) -> Self {
+        Self { replicas: Some(Replicas { needed: replicas, within }), ..self }
     }
 
     /// How long a key outlives a holder that crashed, from 10 ms to a year, for locks that set no TTL of their own.
@@ -146,15 +224,25 @@ impl LockManagerBuilder {
                 return config_error(format!("a {setting} of {value:?} is not possible; use more than zero"));
             }
         }
-        let Some(quorum) = Quorum::of(self.nodes.len()) else {
+        let count = self.nodes.len() + self.clients.len();
+        let Some(quorum) = Quorum::of(count) else {
             return config_error(format!(
-                "a lock manager needs 1 to {} nodes and was given {}; name them with .nodes([\"redis://…\"])",
+                "a lock manager needs 1 to {} nodes and was given {count}; name them with .nodes([\"redis://…\"])",
                 NodeSet::CAPACITY,
-                self.nodes.len()
             ));
         };
-        let nodes: Vec<_> =
-            self.nodes.iter().enumerate().map(|(index, url)| self.node(index + 1, url)).collect::<Result<_, _>>()?;
+        if let Some(Replicas { needed, within }) = self.replicas
+            && (needed == 0 || within.is_zero() || within >= self.node_timeout)
+        {
+            return config_error(format!(
+                "wait_replicas({needed}, {within:?}) is not possible; wait for at least one replica, for less than the \
+                 node_timeout, which is {:?}",
+                self.node_timeout
+            ));
+        }
+        let urls = self.nodes.iter().enumerate().map(|(index, url)| self.node(index + 1, url));
+        let clients = self.clients.iter().map(|client| Ok(self.server(Endpoint::of_client(client))));
+        let nodes: Vec<_> = urls.chain(clients).collect::<Result<_, _>>()?;
         let mut seen = HashSet::new();
         if let Some(twice) = nodes.iter().find(|node| !is_anonymous(&***node) && !seen.insert(node.label())) {
             return config_error(format!(
@@ -162,7 +250,7 @@ impl LockManagerBuilder {
                 twice.label()
             ));
         }
-        let longest_ttl = if nodes.len() > 1 { self.longest_ttl } else { LONGEST_TTL };
+        let longest_ttl = if count > 1 { self.longest_ttl } else { LONGEST_TTL };
         if let Some(label) = &self.owner_label {
             labels::check(label)?;
         }
@@ -186,35 +274,53 @@ impl LockManagerBuilder {
 
     /// A URL that cannot be read is named by its position: whatever stands in it may be a password.
     fn node(&self, position: usize, url: &str) -> Result<Arc<dyn Voter>, Error> {
-        let limits = Limits {
-            node_timeout: self.node_timeout,
-            connect_timeout: self.connect_timeout,
-            longest_ttl: self.longest_ttl,
-        };
-        match url.split_once("://") {
-            Some(("memory", name)) if name.contains(['@', ':', '/', '?']) => config_error(format!(
-                "node {position} is memory:// with a name that looks like a server's address; use a plain name"
-            )),
-            Some(("memory", name)) => Ok(Arc::new(MemoryNode::new(name, self.longest_ttl))),
-            Some(("redis" | "redis+unix" | "unix", _)) => match Client::open(url) {
-                Ok(client) => {
-                    let label = label_of(&client);
-                    Ok(Arc::new(RedisNode::new(Dial::new(client, &label, limits))))
-                }
-                // The client's error may repeat what it was given.
-                Err(error) => config_error(format!(
-                    "node {position} cannot be read as a URL ({}); write redis://[user:password@]host[:port][/database], \
-                     with %-escapes for the characters @ : / ? # and , in a password",
-                    error.category()
-                )),
-            },
-            Some((scheme @ ("rediss" | "redis+sentinel" | "redis+cluster"), _)) => config_error(format!(
-                "node {position}: {scheme}:// is not supported by this version; use redis://, redis+unix:// or memory://"
-            )),
-            Some(_) | None => config_error(format!(
-                "node {position} is not a URL of a Redis node; write redis://host:port, redis+unix:///path or memory://"
-            )),
+        if let Some(name) = url.strip_prefix("memory://") {
+            if name.contains(['@', ':', '/', '?']) {
+                return config_error(format!(
+                    "node {position} is memory:// with a name that looks like a server's address; use a plain name"
+                ));
+            }
+            if self.replicas.is_some() {
+                return config_error(format!("node {position} is memory://, which has no replicas to wait for"));
+            }
+            return Ok(Arc::new(MemoryNode::new(name, self.longest_ttl)));
         }
+        let target = url::read(url, &self.urls).unwrap_or_else(|| {
+            Err("it is not a URL of a Redis node; write redis://host:port, rediss://host:port, redis+unix:///path, \
+                 redis+sentinel://host1,host2/service, redis+cluster://host1,host2 or memory://"
+                .to_owned())
+        });
+        match target {
+            Ok(Target::Server(endpoint)) => Ok(self.server(endpoint)),
+            Ok(Target::Sentinel { sentinels, service, master }) => {
+                let label = label("sentinel", &sentinels, &format!("/{service}{}", database(&master)));
+                let sentinel = Sentinel::new(sentinels, &service, master, self.connect_timeout);
+                Ok(self.redis_node(Origin::Sentinel(Arc::new(sentinel)), &label))
+            }
+            Ok(Target::Cluster { seeds }) => {
+                let label = label("cluster", &seeds, "");
+                Ok(Arc::new(ClusterNode::new(seeds, &label, self.limits(), self.replicas)))
+            }
+            Err(reason) => config_error(format!("node {position}: {reason}")),
+        }
+    }
+
+    fn server(&self, endpoint: Endpoint) -> Arc<dyn Voter> {
+        let scheme = match (endpoint.is_at_a_path(), endpoint.is_encrypted()) {
+            (true, _) => "redis+unix",
+            (false, true) => "rediss",
+            (false, false) => "redis",
+        };
+        let label = format!("{scheme}://{}{}", endpoint.address(), database(&endpoint));
+        self.redis_node(Origin::Fixed(endpoint), &label)
+    }
+
+    fn redis_node(&self, origin: Origin, label: &str) -> Arc<dyn Voter> {
+        Arc::new(RedisNode::new(Dial::new(origin, label, self.limits(), self.replicas)))
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { node_timeout: self.node_timeout, connect_timeout: self.connect_timeout, longest_ttl: self.longest_ttl }
     }
 }
 
@@ -222,7 +328,7 @@ impl fmt::Debug for LockManagerBuilder {
     /// Without the URLs: they are read, and told apart from passwords, in `build()`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LockManagerBuilder")
-            .field("nodes", &self.nodes.len())
+            .field("nodes", &(self.nodes.len() + self.clients.len()))
             .field("ttl", &self.ttl)
             .field("node_timeout", &self.node_timeout)
             .field("connect_timeout", &self.connect_timeout)
@@ -230,17 +336,17 @@ impl fmt::Debug for LockManagerBuilder {
     }
 }
 
-/// The address, without credentials.
-fn label_of(client: &Client) -> String {
-    let info = client.get_connection_info();
-    let database = match info.redis_settings().db() {
+/// A URL without credentials.
+fn label(kind: &str, servers: &[Endpoint], rest: &str) -> String {
+    let is_encrypted = servers.iter().any(Endpoint::is_encrypted);
+    let addresses: Vec<_> = servers.iter().map(Endpoint::address).collect();
+    format!("redis{}+{kind}://{}{rest}", if is_encrypted { "s" } else { "" }, addresses.join(","))
+}
+
+fn database(endpoint: &Endpoint) -> String {
+    match endpoint.database() {
         0 => String::new(),
         number => format!("/{number}"),
-    };
-    match info.addr() {
-        ConnectionAddr::Tcp(host, port) => format!("redis://{host}:{port}{database}"),
-        ConnectionAddr::Unix(path) => format!("redis+unix://{}", path.display()),
-        other => other.to_string(),
     }
 }
 
@@ -270,10 +376,9 @@ mod tests {
         check(&["memory://"; 65], "was given 65");
         check(&["memory://a", "memory://a"], "memory://a is given twice");
         check(&["redis://u:secret@h:1", "redis://h:1"], "redis://h:1 is given twice");
-        check(&["redis://h", "localhost:6379"], "node 2 is not a URL of a Redis node");
-        check(&["http://u:secret@host"], "node 1 is not a URL");
-        check(&["rediss://u:secret@host"], "rediss:// is not supported");
-        check(&[""], "node 1 is not a URL");
+        check(&["redis://h", "localhost:6379"], "node 2: it is not a URL of a Redis node");
+        check(&["http://u:secret@host"], "node 1: it is not a URL");
+        check(&[""], "node 1: it is not a URL");
         check(&["memory://u:secret@h"], "use a plain name");
         for url in ["redis://u:secret@host:port", "redis://u:secret", "redis://u:se/cret@h", "redis://:secret@"] {
             if let Err(error) = LockManager::builder().nodes([url]).build() {

@@ -71,6 +71,11 @@ impl Keys {
         slot::key_beside("redlock-holder", lock)
     }
 
+    /// Ours: what replicas have that have what was written before; in the cluster slot of the lock with this key.
+    pub(crate) fn replicated(lock: &str) -> String {
+        slot::key_beside("redlock-replicated", lock)
+    }
+
     /// The keys around the lock with this key.
     pub(crate) fn around(lock: &Arc<str>) -> LockKeys {
         LockKeys { note: Self::note(lock), lock: Arc::clone(lock) }

@@ -45,14 +45,15 @@
 //!   in `protocol/electorate.rs`, what is owed a release in `protocol/ledger.rs`.
 //! - `error`, `timeout`, `name`, `slot`, `keys`: values. `clock` and `entropy` are the only sources of time and chance.
 //! - `background`: the one runtime of our own, for what must not depend on the caller's.
-//! - `node`: one voter: `redis`, over `connection`, with `commands`; or `memory`.
+//! - `node`: one voter: `redis`, over `connection` (which keeps one), `dial` and `sentinel` (which make one, wherever the
+//!   master is) and `endpoint`, with `commands`; `cluster`, over several of these; or `memory`. `url` says which.
 //! - `engine`: one round over all nodes. `engine/hold.rs` sends the release when a future is dropped, and
 //!   `engine/settlement.rs` sees it through. (Test: `tests/it/nothing_left.rs`.)
 //! - `statistics`: how many wait for what, told to the nodes behind the locks' backs. (Test: `tests/it/statistics.rs`.)
 //! - `lease`, `renewal`, `labels`: a held lock, its extension, and what its owner is called. `queue`: the line of those in
 //!   this process who want one.
 //! - `shared`, `guard`: what all of them share, and who owns a held lock.
-//! - `lock`, `config`, `manager`, `elsewhere` (by token), `shutdown`, `compute`: what users call.
+//! - `lock`, `config`, `environment`, `manager`, `elsewhere` (by token), `shutdown`, `compute`: what users call.
 //! - `inspect`, `list`, `reset`: locks as people see them, whoever holds them. (Test: `tests/it/inspect.rs`.)
 //! - `outcome`, `deadlock`, `call`, `drive`, `private`: what the attribute's expansion calls.
 
@@ -101,6 +102,8 @@ mod guard;
 mod lock;
 
 mod config;
+
+mod environment;
 
 mod manager;
 

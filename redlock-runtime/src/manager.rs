@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use crate::Error;
 use crate::background::block_on;
 use crate::config::LockManagerBuilder;
+use crate::environment;
 use crate::lock::LockRequest;
 use crate::shared::Shared;
 use crate::statistics::WaitingStatistics;
@@ -25,42 +26,27 @@ static INSTALLED: OnceLock<LockManager> = OnceLock::new();
 /// Taken to install, so that the default is built once.
 static INSTALLING: Mutex<()> = Mutex::new(());
 
-/// The variable that names the nodes when nothing is installed.
-const NODES_VARIABLE: &str = "REDLOCK_NODES";
-
-/// The node when that variable is not set.
-const DEFAULT_NODE: &str = "redis://127.0.0.1:6379";
-
 impl LockManager {
     /// Starts to configure a manager.
     pub fn builder() -> LockManagerBuilder {
         LockManagerBuilder::default()
     }
 
-    /// The manager of the nodes in the environment variable `REDLOCK_NODES` (URLs separated by commas) or, if that is
-    /// not set, of `redis://127.0.0.1:6379`.
+    /// The manager that the environment describes.
+    ///
+    /// | variable | meaning |
+    /// |---|---|
+    /// | `REDLOCK_NODES` | the nodes' URLs, separated by commas; if it is not set, `redis://127.0.0.1:6379`. What stands behind a comma without a scheme is another host of the Sentinel or Cluster URL in front of it |
+    /// | `REDLOCK_USERNAME`, `REDLOCK_PASSWORD` | [`credentials`](LockManagerBuilder::credentials) of nodes whose URL has none |
+    /// | `REDLOCK_SENTINEL_USERNAME`, `REDLOCK_SENTINEL_PASSWORD` | [`sentinel_credentials`](LockManagerBuilder::sentinel_credentials) |
+    /// | `REDLOCK_TLS_ROOTS` | a file with the certificates in PEM of the authorities to trust |
+    /// | `REDLOCK_TLS_CERTIFICATE`, `REDLOCK_TLS_KEY` | files with a client certificate and its private key, in PEM |
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] for an empty variable or a URL that cannot be used.
+    /// [`Error::Config`] for an empty variable, a URL that cannot be used, or a file that cannot be read.
     pub fn from_env() -> Result<Self, Error> {
-        let nodes = match std::env::var(NODES_VARIABLE) {
-            Ok(nodes) => nodes,
-            Err(std::env::VarError::NotPresent) => DEFAULT_NODE.to_owned(),
-            Err(std::env::VarError::NotUnicode(_)) => {
-                let reason = format!("{NODES_VARIABLE} is not valid UTF-8; set it to URLs separated by commas");
-                return Err(Error::Config { reason });
-            }
-        };
-        let nodes: Vec<&str> = nodes.split(',').map(str::trim).filter(|node| !node.is_empty()).collect();
-        if nodes.is_empty() {
-            let reason = format!(
-                "{NODES_VARIABLE} is set but names no node; set it to URLs separated by commas, such as {DEFAULT_NODE}, \
-                 or unset it"
-            );
-            return Err(Error::Config { reason });
-        }
-        Self::builder().nodes(nodes).build()
+        environment::builder()?.build()
     }
 
     /// Makes this the manager of every `#[redlock]` function that names none.

@@ -25,6 +25,11 @@ static TAGS: LazyLock<Box<[u32]>> = LazyLock::new(|| {
     tags.into_iter().flatten().collect()
 });
 
+/// The slot that a key is in.
+pub(crate) fn slot_of(key: &str) -> u16 {
+    slot_of_tag(hash_tag(key).as_bytes())
+}
+
 /// A key of ours that is in the slot in which this one is.
 pub(crate) fn key_beside(purpose: &str, key: &str) -> String {
     if key.contains(['{', '}']) {
@@ -46,7 +51,7 @@ pub(crate) fn is_beside_another(beside: &str) -> bool {
 /// A number that, in braces, puts a key in the slot in which this one is. Wrapping the key itself in braces would not do:
 /// it may have braces of its own.
 fn tag_beside(key: &str) -> u32 {
-    TAGS[usize::from(slot_of_tag(hash_tag(key).as_bytes()))]
+    TAGS[usize::from(slot_of(key))]
 }
 
 /// The part of a key that decides: what stands between the first brace and the next closing one, if anything does; else
@@ -104,7 +109,7 @@ mod tests {
     fn a_key_beside_another_is_in_its_slot_whatever_braces_that_one_has() {
         for key in ["a", "in{voi}ce:7", "{}", "a{b", "a}b{c}", "{{x}}", "夜間{報告}"] {
             let beside = format!("ours:{{{}}}:{key}", tag_beside(key));
-            let slots = [key, &beside].map(|key| slot_of_tag(hash_tag(key).as_bytes()));
+            let slots = [key, &beside].map(slot_of);
             assert_eq!(slots[0], slots[1], "{key}");
         }
     }

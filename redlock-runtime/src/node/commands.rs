@@ -91,6 +91,42 @@ pub(super) fn kill(connection: ConnectionId) -> Cmd {
     kill
 }
 
+/// The channel on which a Sentinel tells that a service has another master.
+pub(super) const MASTER_SWITCHED: &str = "+switch-master";
+
+/// Asks a Sentinel where the master of a service is, and for the state of the service.
+pub(super) fn find_master(service: &str) -> Pipeline {
+    let mut question = Pipeline::new();
+    question.cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(service);
+    question.cmd("SENTINEL").arg("MASTER").arg(service);
+    question
+}
+
+/// Writes a key beside this one, and counts the replicas that have it, once so many do or the time is over. They have
+/// whatever was written before as well.
+pub(super) fn count_replicas(key: &str, needed: usize, within: Duration) -> Pipeline {
+    let mut question = Pipeline::new();
+    let within = whole_milliseconds(within);
+    question.cmd("SET").arg(Keys::replicated(key)).arg(1).arg("PX").arg(1000).ignore();
+    question.cmd("WAIT").arg(needed).arg(within);
+    question
+}
+
+/// Asks a server of a cluster how that is, and which servers have which slots.
+pub(super) fn map_cluster() -> Pipeline {
+    let mut question = Pipeline::new();
+    question.cmd("CLUSTER").arg("INFO");
+    question.cmd("CLUSTER").arg("SLOTS");
+    question
+}
+
+/// Asks a server who it is.
+pub(super) fn identify() -> Cmd {
+    let mut identify = Cmd::new();
+    identify.arg("INFO").arg("server");
+    identify
+}
+
 /// Asks for nothing but an answer.
 pub(super) fn ping() -> Cmd {
     let mut ping = Cmd::new();
@@ -105,6 +141,9 @@ pub(super) struct Server {
     pub(super) reports_changes: bool,
     /// How long it has been running.
     pub(super) age: Duration,
+    /// Whether the slot of the keys is still on its way to it. It then does nothing for several keys one of which it does
+    /// not have; so one is named, and the others are arguments. They are nowhere else, or it would not have been asked.
+    pub(super) is_asking: bool,
 }
 
 /// Carries a command out with a script that the server knows.
@@ -136,12 +175,32 @@ pub(super) fn key_of(channel: &str) -> Option<&str> {
     }
 }
 
-/// Asks the server to report the next change of the keys that the next command reads.
-pub(super) fn watched(command: Cmd) -> Pipeline {
-    let mut watched = Pipeline::with_capacity(2);
-    watched.cmd("CLIENT").arg("CACHING").arg("YES");
-    watched.add_command(command);
-    watched
+/// What is said in front of a command; each holds for the next command alone.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Preface {
+    /// The server reports the next change of the keys that the command reads.
+    pub(super) is_watched: bool,
+    /// The server carries it out although the keys' slot is still on its way to it.
+    pub(super) is_asking: bool,
+}
+
+impl Preface {
+    pub(super) fn is_empty(self) -> bool {
+        !self.is_watched && !self.is_asking
+    }
+}
+
+/// A command behind its preface.
+pub(super) fn prefaced(command: Cmd, preface: Preface) -> Pipeline {
+    let mut prefaced = Pipeline::with_capacity(3);
+    if preface.is_watched {
+        prefaced.cmd("CLIENT").arg("CACHING").arg("YES");
+    }
+    if preface.is_asking {
+        prefaced.cmd("ASKING");
+    }
+    prefaced.add_command(command);
+    prefaced
 }
 
 fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd {
@@ -149,8 +208,11 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd 
     let Command { key, owner, contention, fence, .. } = command;
     let mut cmd = Cmd::with_capacity(12, ROOM_FOR_THE_SCRIPT_AND_USUAL_NAMES);
     let beside = fence.as_ref().map(|fence| &*fence.key);
+    let is_acquire = matches!(command.action, Action::Acquire { .. });
     let note = command.is_noted().then(|| Keys::note(key));
-    cmd.arg(verb).arg(script).arg(1 + usize::from(beside.is_some())).arg(&**key).arg(beside);
+    // A commit finds both keys, because its acquire was granted.
+    let (named, unnamed) = if server.is_asking && is_acquire { (None, beside) } else { (beside, None) };
+    cmd.arg(verb).arg(script).arg(1 + usize::from(named.is_some())).arg(&**key).arg(named);
     cmd.arg(&**owner);
     let retention = whole_milliseconds(RETENTION);
     match command.action {
@@ -164,7 +226,10 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd 
             }
             if let Some(contention) = contention {
                 cmd.arg(&*contention.process).arg(&*contention.key);
+            } else if unnamed.is_some() {
+                cmd.arg("").arg("");
             }
+            cmd.arg(unnamed);
         }
         Action::Commit { token } => {
             cmd.arg(token).arg(retention);
@@ -296,7 +361,7 @@ const PAGE: usize = 1000;
 /// Some of the keys that begin with this, and where the next ones begin; one answer.
 pub(super) fn page(prefix: &str, from: Cursor) -> Pipeline {
     let mut cmd = Cmd::new();
-    cmd.arg("SCAN").arg(from.0).arg("MATCH").arg(format!("{}*", literally(prefix))).arg("COUNT").arg(PAGE);
+    cmd.arg("SCAN").arg(from.at).arg("MATCH").arg(format!("{}*", literally(prefix))).arg("COUNT").arg(PAGE);
     pipeline(std::iter::once(cmd))
 }
 

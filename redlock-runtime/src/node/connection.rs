@@ -4,33 +4,22 @@
 //! is one), so every runtime gets a connection of its own, and nothing hops between threads on the way to a lock.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, ProtocolVersion, PushKind, RedisConnectionInfo,
-    RedisError, Value,
-};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-#[cfg(unix)]
-use tokio::net::UnixStream;
 use tokio::runtime::{Handle, Id};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, sleep_until, timeout};
 
-use super::commands::Introduction;
-use super::corked::Corked;
+use super::commands;
+use super::dial::{Dial, Dialled};
+use super::replicas::Acknowledgements;
 use super::subscription::Subscription;
-use super::{Changes, ConnectionId, Known, commands, identity};
+use super::{Changes, ConnectionId, Known};
 use crate::clock;
 use crate::protocol::{Backoff, Papers};
-
-/// How many commands wait for one connection before a sender does; far above the waiters of one process.
-const QUEUE: usize = 1024;
 
 /// Pauses between attempts to connect: the first, and the longest.
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
@@ -40,41 +29,6 @@ const WANTED: Duration = Duration::from_millis(100);
 
 /// A connection that has not answered for this many node timeouts is closed and made anew.
 pub(crate) const DEAD_AFTER_TIMEOUTS: u32 = 10;
-
-/// How long things may take.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    /// A reply.
-    pub(crate) node_timeout: Duration,
-    /// Making a connection, TLS and authentication included.
-    pub(crate) connect_timeout: Duration,
-    /// The age below which a server that restarted does not vote.
-    pub(crate) longest_ttl: Duration,
-}
-
-/// How to reach a server.
-#[derive(Clone)]
-pub(crate) struct Dial {
-    /// Address and credentials.
-    client: Client,
-    /// The URL without credentials.
-    label: Arc<str>,
-    /// How long a reply may take.
-    node_timeout: Duration,
-    /// How long it may take to connect, TLS and authentication included.
-    connect_timeout: Duration,
-    /// The age below which a server that restarted does not vote.
-    longest_ttl: Duration,
-    /// Who is told of changes of keys.
-    changes: Option<Changes>,
-}
-
-impl std::fmt::Debug for Dial {
-    /// Without the client, which knows the password.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Dial").field("label", &self.label).finish_non_exhaustive()
-    }
-}
 
 /// An open connection.
 #[derive(Clone)]
@@ -89,6 +43,8 @@ pub(crate) struct Live {
     pub(crate) reports_changes: bool,
     /// What reports them, if the server does not.
     pub(crate) subscription: Option<Subscription>,
+    /// Who counts the replicas that have what the server grants, if they count.
+    pub(super) acknowledgements: Option<Acknowledgements>,
     /// Whether a reply is overdue, so that nothing more is sent for now.
     is_late: Arc<AtomicBool>,
     /// Which of the connections that its task made this is; an old one must not end a new one.
@@ -102,6 +58,8 @@ pub(crate) struct Live {
 enum Event {
     /// The connection with this number, counted by the task itself, ended.
     Broken(u64),
+    /// The server behind that connection is not any more what it said it was.
+    Changed(u64),
     /// A reply did not come in time.
     Overdue,
     /// Somebody wants a connection that is not there.
@@ -226,7 +184,7 @@ impl Links {
 
     /// How long it may take to connect.
     pub(crate) fn connect_timeout(&self) -> Duration {
-        self.dial.connect_timeout
+        self.dial.limits.connect_timeout
     }
 
     /// Stops sending on the current runtime's connection until it answers again.
@@ -280,6 +238,23 @@ impl Link {
 }
 
 impl Live {
+    fn new(dialled: Dialled, generation: u64, dial: &Dial, events: &mpsc::WeakUnboundedSender<Event>) -> Self {
+        let Dialled { endpoint, connection, id, papers, reports_changes } = dialled;
+        let acknowledgements =
+            dial.replicas.map(|replicas| Acknowledgements::start(replicas, endpoint, papers.run_id(), dial.limits));
+        Self {
+            connection,
+            id,
+            papers: Arc::new(papers),
+            reports_changes,
+            subscription: None,
+            acknowledgements,
+            is_late: Arc::default(),
+            generation,
+            events: events.clone(),
+        }
+    }
+
     /// Whether the server is the one that this connection leads to.
     pub(crate) fn is_to(&self, connection: ConnectionId) -> bool {
         self.id.is_some_and(|id| id.server == connection.server)
@@ -294,6 +269,13 @@ impl Live {
         }
     }
 
+    /// Tells that the server took a command as a master that said it was none, or refused one as no master.
+    pub(crate) fn note_changed_role(&self) {
+        if let Some(events) = self.events.upgrade() {
+            let _ = events.send(Event::Changed(self.generation));
+        }
+    }
+
     /// Tells that this connection answered with its end.
     pub(crate) fn note_broken(&self) {
         self.is_late.store(true, Ordering::Release);
@@ -301,43 +283,6 @@ impl Live {
             let _ = events.send(Event::Broken(self.generation));
         }
     }
-}
-
-/// Speaks Redis on a stream; a task of this runtime drives it until nobody has the connection any more.
-async fn multiplexed(
-    settings: &RedisConnectionInfo,
-    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    config: AsyncConnectionConfig,
-) -> Result<MultiplexedConnection, RedisError> {
-    let (connection, driver) = MultiplexedConnection::new_with_config(settings, Corked::new(stream), config).await?;
-    tokio::spawn(driver);
-    Ok(connection)
-}
-
-/// The client tells it from one wording of the server's error; there are others.
-fn does_not_know_resp3(error: &RedisError) -> bool {
-    let is_unknown_command = || error.detail().is_some_and(|detail| detail.starts_with("unknown command"));
-    error.kind() == ErrorKind::RESP3NotSupported || is_unknown_command()
-}
-
-/// Passes on which keys a server says have changed; it says none if all have.
-fn report(invalidated: &[Value], changes: &Changes) {
-    match invalidated {
-        [Value::Array(keys)] => {
-            let keys = keys.iter().filter_map(|key| match key {
-                Value::BulkString(key) => std::str::from_utf8(key).ok(),
-                _ => None,
-            });
-            keys.for_each(|key| changes.key(key));
-        }
-        _ => changes.any(),
-    }
-}
-
-fn hash_of(run_id: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    run_id.hash(&mut hasher);
-    hasher.finish()
 }
 
 /// Keeps one connection until nobody can use it any more: makes it, watches it, makes it anew.
@@ -351,17 +296,29 @@ async fn keep_connected(
 ) {
     let mut previous = None;
     let mut pauses = reconnect_pauses();
-    let mut subscription = None;
+    let mut subscription: Option<(String, Subscription)> = None;
+    let connect_timeout = dial.limits.connect_timeout;
     for generation in 0.. {
         let is_first = matches!(*state.borrow(), State::Connecting);
-        match timeout(dial.connect_timeout, dial.connect(previous, generation, &events)).await {
-            Ok(Ok(mut live)) => {
+        let told = events.clone();
+        let on_end = move || {
+            if let Some(events) = told.upgrade() {
+                let _ = events.send(Event::Broken(generation));
+            }
+        };
+        match timeout(connect_timeout, dial.connect(previous, on_end)).await {
+            Ok(Ok(dialled)) => {
+                let endpoint = dialled.endpoint.clone();
+                let mut live = Live::new(dialled, generation, &dial, &events);
                 if let Some(changes) = dial.changes.as_ref().filter(|_| !live.reports_changes) {
-                    let start = || Subscription::start(&dial.client, dial.connect_timeout, changes.clone());
-                    live.subscription = Some(subscription.get_or_insert_with(start).clone());
+                    let address = endpoint.address();
+                    let kept = subscription.take().filter(|(kept, _)| *kept == address);
+                    let start = || (address, Subscription::start(endpoint.clone(), connect_timeout, changes.clone()));
+                    let (_, kept) = subscription.insert(kept.unwrap_or_else(start));
+                    live.subscription = Some(kept.clone());
                 }
                 if !is_first {
-                    tracing::info!(node = %dial.label, "connected again");
+                    tracing::info!(node = %dial.label, server = %endpoint.address(), "connected again");
                 }
                 previous = live.id;
                 pauses = reconnect_pauses();
@@ -369,7 +326,11 @@ async fn keep_connected(
                 if generation > 0 {
                     dial.tell_of_gap();
                 }
-                let Some(reason) = dial.attend(live, &mut received).await else {
+                let ended = tokio::select! {
+                    reason = attend(&dial, live, &mut received) => reason,
+                    () = dial.origin.moved(&endpoint) => Some(Arc::from("another server is the master now")),
+                };
+                let Some(reason) = ended else {
                     return;
                 };
                 tracing::warn!(node = %dial.label, %reason, "connection lost");
@@ -377,9 +338,9 @@ async fn keep_connected(
                 // Nobody shall wait for what this node has to say.
                 dial.tell_of_gap();
             }
-            Ok(Err(error)) => dial.note_unreachable(&state, error.to_string()),
+            Ok(Err(reason)) => note_unreachable(&dial, &state, reason),
             Err(_) => {
-                dial.note_unreachable(&state, format!("no connection within {:?}", dial.connect_timeout));
+                note_unreachable(&dial, &state, format!("no connection within {connect_timeout:?}").into());
             }
         }
         if !pause(pauses.next().unwrap_or(RECONNECT.1), &mut received).await {
@@ -402,145 +363,49 @@ async fn pause(pause: Duration, received: &mut mpsc::UnboundedReceiver<Event>) -
             event = received.recv() => match event {
                 None => return false,
                 Some(Event::Wanted) => until = until.min(began + WANTED),
-                Some(Event::Broken(_) | Event::Overdue) => {}
+                Some(Event::Broken(_) | Event::Changed(_) | Event::Overdue) => {}
             },
         }
     }
 }
 
-impl Dial {
-    pub(crate) fn new(client: Client, label: &str, limits: Limits) -> Self {
-        let Limits { node_timeout, connect_timeout, longest_ttl } = limits;
-        Self { client, label: Arc::from(label), node_timeout, connect_timeout, longest_ttl, changes: None }
+fn note_unreachable(dial: &Dial, state: &watch::Sender<State>, reason: Arc<str>) {
+    let is_news = !matches!(&*state.borrow(), State::Down(_));
+    if is_news {
+        tracing::warn!(node = %dial.label, %reason, "node cannot be reached");
     }
+    state.send_replace(State::Down(reason));
+}
 
-    /// Changes may have gone unreported, or may from now on.
-    fn tell_of_gap(&self) {
-        if let Some(changes) = &self.changes {
-            changes.any();
-        }
-    }
-
-    fn note_unreachable(&self, state: &watch::Sender<State>, reason: String) {
-        let is_news = !matches!(&*state.borrow(), State::Down(_));
-        if is_news {
-            tracing::warn!(node = %self.label, %reason, "node cannot be reached");
-        }
-        state.send_replace(State::Down(reason.into()));
-    }
-
-    /// Connects, ends what the previous connection may still carry, and loads the scripts.
-    async fn connect(
-        &self,
-        previous: Option<ConnectionId>,
-        generation: u64,
-        events: &mpsc::WeakUnboundedSender<Event>,
-    ) -> Result<Live, RedisError> {
-        let (mut connection, has_pushes) =
-            match self.open(ProtocolVersion::RESP3, Some((generation, events.clone()))).await {
-                // Servers before version 6, and some proxies: nothing tells us there when a connection ends, so the
-                // first command that fails does.
-                Err(error) if does_not_know_resp3(&error) => (self.open(ProtocolVersion::RESP2, None).await?, false),
-                opened => (opened?, true),
-            };
-        let handshake = commands::handshake();
-        let answers = connection.send_packed_commands(&handshake, 0, handshake.len()).await?;
-        let now = clock::now();
-        // Where the server's rules forbid one of these, locks work all the same: a script that is not loaded is
-        // sent with its first use, and what an old connection carries ends with its TTL.
-        let Introduction { number, info, reports_changes } = commands::read_handshake(&answers);
-        let papers = info.and_then(|(server, replication)| identity::read(server, replication, now, self.longest_ttl));
-        let papers = papers.unwrap_or_else(|| {
-            tracing::warn!(node = %self.label, "the server does not tell its age (INFO), so a restart is not noticed");
-            identity::unknown(now, self.longest_ttl)
-        });
-        let server = hash_of(papers.run_id());
-        let id = number.map(|number| ConnectionId { number, server });
-        // What the previous connection still carries must not be carried out any more.
-        if let Some(previous) = previous.filter(|previous| previous.server == server) {
-            let _ = connection.send_packed_command(&commands::kill(previous)).await;
-        }
-        Ok(Live {
-            connection,
-            id,
-            papers: Arc::new(papers),
-            // A server that knows tracking takes the command from anybody, also where it cannot push.
-            reports_changes: reports_changes && has_pushes,
-            subscription: None,
-            is_late: Arc::default(),
-            generation,
-            events: events.clone(),
-        })
-    }
-
-    async fn open(
-        &self,
-        protocol: ProtocolVersion,
-        pushes: Option<(u64, mpsc::WeakUnboundedSender<Event>)>,
-    ) -> Result<MultiplexedConnection, RedisError> {
-        let info = self.client.get_connection_info().clone();
-        let settings = info.redis_settings().clone().set_protocol(protocol);
-        let mut config = AsyncConnectionConfig::new()
-            .set_connection_timeout(None)
-            .set_response_timeout(None)
-            .set_pipeline_buffer_size(QUEUE);
-        if let Some((generation, events)) = pushes {
-            let changes = self.changes.clone();
-            config = config.set_push_sender(move |push: redis::PushInfo| {
-                match (push.kind, events.upgrade(), &changes) {
-                    (PushKind::Disconnection, Some(events), _) => {
-                        let _ = events.send(Event::Broken(generation));
-                    }
-                    (PushKind::Invalidate, _, Some(changes)) => report(&push.data, changes),
-                    _ => {}
-                }
-                Ok::<(), redis::aio::SendError>(())
-            });
-        }
-        match info.addr() {
-            ConnectionAddr::Tcp(host, port) => {
-                let stream = TcpStream::connect((host.as_str(), *port)).await?;
-                // Not even a command behind another waits: the kernel would keep it until the first was acknowledged.
-                stream.set_nodelay(true)?;
-                multiplexed(&settings, stream, config).await
+/// Watches an open connection; returns why it ended, or `None` when nobody needs it any more.
+async fn attend(dial: &Dial, mut live: Live, received: &mut mpsc::UnboundedReceiver<Event>) -> Option<Arc<str>> {
+    loop {
+        match received.recv().await? {
+            Event::Broken(generation) if generation == live.generation => {
+                return Some(Arc::from("the connection was closed"));
             }
-            #[cfg(unix)]
-            ConnectionAddr::Unix(path) => multiplexed(&settings, UnixStream::connect(path).await?, config).await,
-            _ => {
-                let transport = info.tcp_settings().clone().set_nodelay(true);
-                let client = Client::open(info.set_redis_settings(settings).set_tcp_settings(transport))?;
-                client.get_multiplexed_async_connection_with_config(&config).await
+            Event::Changed(generation) if generation == live.generation => {
+                return Some(Arc::from("the server is not any more the master, or the replica, that it said it was"));
             }
-        }
-    }
-
-    /// Watches an open connection; returns why it ended, or `None` when nobody needs it any more.
-    async fn attend(&self, mut live: Live, received: &mut mpsc::UnboundedReceiver<Event>) -> Option<Arc<str>> {
-        loop {
-            match received.recv().await? {
-                Event::Broken(generation) if generation == live.generation => {
-                    return Some(Arc::from("the connection was closed"));
-                }
-                Event::Broken(_) | Event::Wanted => {}
-                Event::Overdue => {
-                    // Replies come in the order of the commands, so the answer to this one says that all of those
-                    // before it have been answered.
-                    let ping = commands::ping();
-                    let patience = self.node_timeout * DEAD_AFTER_TIMEOUTS;
-                    tokio::select! {
-                        answer = live.connection.send_packed_command(&ping) => {
-                            if let Err(error) = answer {
-                                return Some(error.to_string().into());
-                            }
-                        }
-                        () = sleep(patience) => {
-                            return Some(format!("no answer for {patience:?}").into());
+            Event::Broken(_) | Event::Changed(_) | Event::Wanted => {}
+            Event::Overdue => {
+                // Replies come in the order of the commands, so the answer to this one says that all of those
+                // before it have been answered.
+                let ping = commands::ping();
+                let patience = dial.limits.node_timeout * DEAD_AFTER_TIMEOUTS;
+                tokio::select! {
+                    answer = live.connection.send_packed_command(&ping) => {
+                        if let Err(error) = answer {
+                            return Some(error.to_string().into());
                         }
                     }
-                    live.is_late.store(false, Ordering::Release);
-                    // What was not sent meanwhile is not watched.
-                    self.tell_of_gap();
+                    () = sleep(patience) => {
+                        return Some(format!("no answer for {patience:?}").into());
+                    }
                 }
+                live.is_late.store(false, Ordering::Release);
+                // What was not sent meanwhile is not watched.
+                dial.tell_of_gap();
             }
         }
     }

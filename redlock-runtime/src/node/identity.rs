@@ -19,6 +19,11 @@ pub(super) fn unknown(now: Instant, longest_ttl: Duration) -> Papers {
     Papers::new(now, Duration::MAX, longest_ttl, crate::entropy::fresh_owner(), Role::Master)
 }
 
+/// Reads which process it is from the answer to `INFO server`.
+pub(super) fn run_id(server: &Value) -> Option<&str> {
+    field(text(server)?, "run_id")
+}
+
 fn text(answer: &Value) -> Option<&str> {
     match answer {
         Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),

@@ -64,7 +64,12 @@ pub(crate) struct SeenNote {
 
 /// Where a page begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Cursor(pub(crate) u64);
+pub(crate) struct Cursor {
+    /// On which of the servers behind the node.
+    pub(crate) server: usize,
+    /// Where there.
+    pub(crate) at: u64,
+}
 
 /// Some of the keys.
 #[derive(Clone, Debug, Default)]

@@ -1,16 +1,24 @@
 //! One voter.
 
+pub(crate) mod cluster;
 mod commands;
 pub(crate) mod connection;
 mod corked;
 pub(crate) mod counting;
+pub(crate) mod dial;
+pub(crate) mod endpoint;
 mod identity;
 pub(crate) mod inspecting;
+mod lookup;
 pub(crate) mod memory;
 pub(crate) mod redis;
+pub(crate) mod replicas;
 #[cfg(test)]
 pub(crate) mod scripted;
+pub(crate) mod sentinel;
 mod subscription;
+pub(crate) mod tls;
+pub(crate) mod url;
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -107,9 +115,12 @@ pub(crate) enum Known {
 }
 
 /// A reply that is on its way.
-pub(crate) struct PendingReply {
-    /// Ends with the reply.
-    reply: Pin<Box<dyn Future<Output = Reply> + Send>>,
+pub(crate) type PendingReply = Pending<Reply>;
+
+/// What a command that is on its way comes to.
+pub(crate) struct Pending<T> {
+    /// Ends with it.
+    reply: Pin<Box<dyn Future<Output = T> + Send>>,
     /// How much longer than usual it may take, because a connection is being made for it.
     extra_patience: Duration,
     /// The connection that carries it.
@@ -145,25 +156,9 @@ impl Carrier {
     }
 }
 
-impl PendingReply {
-    pub(crate) fn new(reply: impl Future<Output = Reply> + Send + 'static) -> Self {
+impl<T> Pending<T> {
+    pub(crate) fn new(reply: impl Future<Output = T> + Send + 'static) -> Self {
         Self { reply: Box::pin(reply), extra_patience: Duration::ZERO, carrier: Carrier::Unknown }
-    }
-
-    /// If its connection is still being made, lets a task of this runtime wait for it, and send.
-    pub(crate) fn seen_through_if_unsent(self) -> Self {
-        let Carrier::Later(id) = &self.carrier else { return self };
-        let (carrier, id) = (self.carrier.clone(), Arc::clone(id));
-        let (told, reply) = oneshot::channel();
-        tokio::spawn(async move { told.send(self.await) });
-        let reply = async move {
-            reply.await.unwrap_or_else(|_| {
-                let reason = Arc::from("its tokio runtime has ended");
-                let delivery = id.get().map_or(Delivery::NotSent, |id| Delivery::Unknown(*id));
-                Reply::Failed(Failure { reason, delivery })
-            })
-        };
-        Self::new(reply).carried_by(carrier)
     }
 
     pub(crate) fn carried_by(self, carrier: Carrier) -> Self {
@@ -183,10 +178,28 @@ impl PendingReply {
     }
 }
 
-impl Future for PendingReply {
-    type Output = Reply;
+impl PendingReply {
+    /// If its connection is still being made, lets a task of this runtime wait for it, and send.
+    pub(crate) fn seen_through_if_unsent(self) -> Self {
+        let Carrier::Later(id) = &self.carrier else { return self };
+        let (carrier, id) = (self.carrier.clone(), Arc::clone(id));
+        let (told, reply) = oneshot::channel();
+        tokio::spawn(async move { told.send(self.await) });
+        let reply = async move {
+            reply.await.unwrap_or_else(|_| {
+                let reason = Arc::from("its tokio runtime has ended");
+                let delivery = id.get().map_or(Delivery::NotSent, |id| Delivery::Unknown(*id));
+                Reply::Failed(Failure { reason, delivery })
+            })
+        };
+        Self::new(reply).carried_by(carrier)
+    }
+}
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply> {
+impl<T> Future for Pending<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
         self.reply.as_mut().poll(cx)
     }
 }

@@ -1,6 +1,6 @@
 //! A Redis server as a voter: what is sent for a command, and what an answer means.
 
-mod counting;
+pub(super) mod counting;
 mod inspecting;
 mod server;
 
@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use redis::{Cmd, RedisError, ServerErrorKind, Value};
 
-use super::commands::{self, Server};
-use super::connection::{Dial, Links, Live, Now};
+pub(super) use self::server::Server;
+use super::commands::{self, Preface};
+use super::connection::{Links, Live, Now};
+use super::dial::Dial;
 use crate::clock;
-use crate::protocol::{Ballot, Counter, RETENTION, confirmation};
+use crate::protocol::{Ballot, Counter, RETENTION, Role, confirmation};
 
-use super::{Action, Carrier, Changes, Command, Delivery, Failure, Known, PendingReply, Reply, Voter};
+use super::{Action, Carrier, Changes, Command, Delivery, Failure, Known, Pending, PendingReply, Reply, Voter};
 
 /// One Redis master.
 #[derive(Debug)]
@@ -35,32 +37,7 @@ impl Voter for RedisNode {
     }
 
     fn ask(&self, command: Arc<Command>) -> PendingReply {
-        let now = match command.action {
-            Action::Release { .. } => self.links.now_or_alone(),
-            Action::Acquire { .. } | Action::Commit { .. } | Action::Extend { .. } => self.links.now(),
-        };
-        match now {
-            Now::Up(live) => {
-                let carrier = live.id.map_or(Carrier::Unknown, Carrier::Known);
-                PendingReply::new(async move { send(live, &command).await }).carried_by(carrier)
-            }
-            Now::Down(reason) => PendingReply::new(std::future::ready(Reply::not_sent(reason))),
-            Now::Connecting(link) => {
-                let carrier = Arc::new(OnceLock::new());
-                let known_later = Carrier::Later(Arc::clone(&carrier));
-                let reply = async move {
-                    match link.connected().await {
-                        _ if command.is_recalled() => Reply::not_sent("nobody waits for it any more"),
-                        Ok(live) => {
-                            carrier.get_or_init(|| live.id);
-                            send(live, &command).await
-                        }
-                        Err(reason) => Reply::not_sent(reason),
-                    }
-                };
-                PendingReply::new(reply).with_extra_patience(self.links.connect_timeout()).carried_by(known_later)
-            }
-        }
+        self.put(command, Put::Plainly, |answer| answer.unwrap_or_else(|_| not_a_single_server()))
     }
 
     fn known(&self, _: &str) -> Known {
@@ -80,8 +57,89 @@ impl Voter for RedisNode {
     }
 }
 
+impl RedisNode {
+    /// Puts a command as [`Voter::ask`] does; the answer goes through `finish`.
+    pub(super) fn put<T: Send + 'static>(
+        &self,
+        command: Arc<Command>,
+        put: Put,
+        finish: fn(Result<Reply, Redirect>) -> T,
+    ) -> Pending<T> {
+        let now = match command.action {
+            Action::Release { .. } => self.links.now_or_alone(),
+            Action::Acquire { .. } | Action::Commit { .. } | Action::Extend { .. } => self.links.now(),
+        };
+        match now {
+            Now::Up(live) => {
+                let carrier = live.id.map_or(Carrier::Unknown, Carrier::Known);
+                Pending::new(async move { finish(send(live, &command, put).await) }).carried_by(carrier)
+            }
+            Now::Down(reason) => Pending::new(async move { finish(Ok(Reply::not_sent(reason))) }),
+            Now::Connecting(link) => {
+                let carrier = Arc::new(OnceLock::new());
+                let known_later = Carrier::Later(Arc::clone(&carrier));
+                let reply = async move {
+                    finish(match link.connected().await {
+                        _ if command.is_recalled() => Ok(Reply::not_sent("nobody waits for it any more")),
+                        Ok(live) => {
+                            carrier.get_or_init(|| live.id);
+                            send(live, &command, put).await
+                        }
+                        Err(reason) => Ok(Reply::not_sent(reason)),
+                    })
+                };
+                Pending::new(reply).with_extra_patience(self.links.connect_timeout()).carried_by(known_later)
+            }
+        }
+    }
+
+    /// Returns when it is known whether there is a connection.
+    pub(super) async fn tried(&self) {
+        if let Now::Connecting(link) = self.links.now() {
+            let _ = link.connected().await;
+        }
+    }
+}
+
+/// How a command is put to a server of a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Put {
+    /// As to any server.
+    Plainly,
+    /// As to one that is just being given the key's slot, which does nothing for those keys that it is not told to.
+    Asking,
+}
+
+/// Which other server of a cluster a command has to be put to: the one that was asked did nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Redirect {
+    /// This one, from now on.
+    Moved(String),
+    /// This one, just now: the slot is on its way there, and the server that was asked has none of the keys any more.
+    Ask(String),
+    /// The same again: the slot is on its way, and some of the keys are here and some are there.
+    TryAgain,
+}
+
+impl Redirect {
+    fn of(error: &RedisError) -> Option<Self> {
+        match (error.kind(), error.redirect_node()) {
+            (redis::ErrorKind::Server(ServerErrorKind::Moved), Some((address, _))) => {
+                Some(Self::Moved(address.to_owned()))
+            }
+            (redis::ErrorKind::Server(ServerErrorKind::Ask), Some((address, _))) => Some(Self::Ask(address.to_owned())),
+            (redis::ErrorKind::Server(ServerErrorKind::TryAgain), _) => Some(Self::TryAgain),
+            _ => None,
+        }
+    }
+}
+
+fn not_a_single_server() -> Reply {
+    Reply::not_sent("it is one server of a Redis Cluster; write its URL as redis+cluster://host1,host2")
+}
+
 /// Sends a command and reads its answer as a vote.
-async fn send(mut live: Live, command: &Command) -> Reply {
+async fn send(mut live: Live, command: &Command, put: Put) -> Result<Reply, Redirect> {
     if let Action::Release { behind: Some(connection), .. } = command.action
         && live.is_to(connection)
     {
@@ -93,42 +151,75 @@ async fn send(mut live: Live, command: &Command) -> Reply {
         // Before the attempt: a change behind it must not be missed.
         subscription.cover(&command.key).await;
         if command.is_recalled() {
-            return Reply::not_sent("nobody waits for it any more");
+            return Ok(Reply::not_sent("nobody waits for it any more"));
         }
     }
-    let server = Server { reports_changes: live.reports_changes, age: live.papers.age(clock::now()) };
-    let mut answer = answer(&mut live, commands::evaluate_known(command, server), is_watched).await;
+    let is_asking = put == Put::Asking;
+    let server =
+        commands::Server { reports_changes: live.reports_changes, age: live.papers.age(clock::now()), is_asking };
+    // Both would hold for the next command alone, whatever that is; the slow poll notices what is not reported.
+    let preface = Preface { is_watched: is_watched && live.reports_changes && !is_asking, is_asking };
+    let mut answer = answer(&mut live, commands::evaluate_known(command, server), preface).await;
     if answer.as_ref().is_err_and(is_unknown_script) {
         // This is the reload and the retry in one round trip.
-        answer = self::answer(&mut live, commands::evaluate_unknown(command, server), is_watched).await;
+        answer = self::answer(&mut live, commands::evaluate_unknown(command, server), preface).await;
     }
     match answer {
-        Ok(value) => vote(command, &value, server.age),
+        Ok(value) => Ok(acknowledged(&live, command, vote(command, &value, server.age)).await),
         // Whatever this key holds, no lock of ours does.
-        Err(error) if error.code() == Some("WRONGTYPE") && !is_acquire(command) => Reply::NOT_OURS,
-        Err(error) => {
-            let delivery = if error.is_unrecoverable_error() || error.is_io_error() {
-                live.note_broken();
-                Delivery::Unknown(live.id)
-            } else {
-                Delivery::Answered
-            };
-            Reply::Failed(Failure { reason: error.to_string().into(), delivery })
-        }
+        Err(error) if error.code() == Some("WRONGTYPE") && !is_acquire(command) => Ok(Reply::NOT_OURS),
+        Err(error) => Redirect::of(&error).map_or_else(|| Ok(failed(&live, &error)), Err),
     }
+}
+
+fn failed(live: &Live, error: &RedisError) -> Reply {
+    let delivery = if error.is_unrecoverable_error() || error.is_io_error() {
+        live.note_broken();
+        Delivery::Unknown(live.id)
+    } else {
+        Delivery::Answered
+    };
+    if error.kind() == redis::ErrorKind::Server(ServerErrorKind::ReadOnly) && live.papers.role() == Role::Master {
+        live.note_changed_role();
+    }
+    Reply::Failed(Failure { reason: error.to_string().into(), delivery })
+}
+
+/// The vote, if as many replicas have it as must.
+async fn acknowledged(live: &Live, command: &Command, vote: Reply) -> Reply {
+    let is_granted = match command.action {
+        Action::Acquire { .. } => matches!(vote, Reply::Granted { .. }),
+        Action::Commit { .. } | Action::Extend { .. } => vote == Reply::Done,
+        Action::Release { .. } => false,
+    };
+    if is_granted && live.papers.role() == Role::Replica {
+        // It was promoted since it told.
+        live.note_changed_role();
+    }
+    match &live.acknowledgements {
+        Some(acknowledgements) if is_granted => match acknowledgements.of(&command.key).await {
+            Ok(()) => vote,
+            Err(reason) => answered_with(reason),
+        },
+        Some(_) | None => vote,
+    }
+}
+
+fn answered_with(reason: Arc<str>) -> Reply {
+    Reply::Failed(Failure { reason, delivery: Delivery::Answered })
 }
 
 fn is_acquire(command: &Command) -> bool {
     matches!(command.action, Action::Acquire { .. })
 }
 
-async fn answer(live: &mut Live, cmd: Cmd, is_watched: bool) -> Result<Value, RedisError> {
-    if is_watched && live.reports_changes {
-        let both = commands::watched(cmd);
-        let mut answers = live.connection.send_packed_commands(&both, 0, both.len()).await?;
-        return answers.pop().unwrap_or(Value::Nil).extract_error();
+async fn answer(live: &mut Live, cmd: Cmd, preface: Preface) -> Result<Value, RedisError> {
+    if preface.is_empty() {
+        return live.connection.send_packed_command(&cmd).await?.extract_error();
     }
-    live.connection.send_packed_command(&cmd).await?.extract_error()
+    let all = commands::prefaced(cmd, preface);
+    let mut answers = live.connection.send_packed_commands(&all, 0, all.len()).await?;
+    answers.pop().unwrap_or(Value::Nil).extract_error()
 }
 
 fn is_unknown_script(error: &RedisError) -> bool {
@@ -175,7 +266,7 @@ fn text(value: &Value) -> Option<Arc<str>> {
 }
 
 fn unexpected(value: &Value) -> Reply {
-    Reply::Failed(Failure { reason: never_given(value), delivery: Delivery::Answered })
+    answered_with(never_given(value))
 }
 
 /// Tells of an answer that no script gives, but no text in it: whoever reads an owner's value can release its lock.

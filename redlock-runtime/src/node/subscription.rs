@@ -11,12 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use redis::RedisResult;
 use redis::aio::{PubSubSink, PubSubStream};
-use redis::{Client, ProtocolVersion, RedisResult};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
+use super::endpoint::Endpoint;
 use super::{Changes, commands};
 use crate::entropy;
 use crate::protocol::Backoff;
@@ -36,16 +37,11 @@ pub(crate) struct Subscription {
 
 impl Subscription {
     /// Connects in the background, and tells `changes` of what is reported.
-    pub(super) fn start(client: &Client, connect_timeout: Duration, changes: Changes) -> Self {
+    pub(super) fn start(endpoint: Endpoint, connect_timeout: Duration, changes: Changes) -> Self {
         let (wanted, received) = mpsc::unbounded_channel();
-        let info = client.get_connection_info().clone();
-        let database = info.redis_settings().db();
-        let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP2);
+        let database = endpoint.database();
         let subscriber = Subscriber { database, connect_timeout, changes, keys: VecDeque::new(), received };
-        // The address was good enough for the connection that this one goes with.
-        if let Ok(client) = Client::open(info.set_redis_settings(settings)) {
-            Handle::current().spawn(subscriber.run(client));
-        }
+        Handle::current().spawn(subscriber.run(endpoint));
         Self { wanted }
     }
 
@@ -70,10 +66,10 @@ struct Subscriber {
 }
 
 impl Subscriber {
-    async fn run(mut self, client: Client) {
+    async fn run(mut self, endpoint: Endpoint) {
         let mut pauses = Backoff::new(RECONNECT.0, RECONNECT.1, entropy::seed());
         loop {
-            let Some(connected) = self.meanwhile(timeout(self.connect_timeout, client.get_async_pubsub())).await else {
+            let Some(connected) = self.meanwhile(timeout(self.connect_timeout, endpoint.subscribe())).await else {
                 return;
             };
             if let Ok(Ok(pubsub)) = connected {

@@ -129,6 +129,12 @@ impl Papers {
     pub fn run_id(&self) -> &str {
         &self.run_id
     }
+
+    /// Whether it takes writes of its own.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.role
+    }
 }
 
 impl Electorate {

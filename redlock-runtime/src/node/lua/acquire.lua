@@ -1,34 +1,36 @@
 -- KEYS[1] the lock's key; ARGV[1] the owner, ARGV[2] the TTL in milliseconds
 -- KEYS[2], ARGV[3], ARGV[4] if the lock is fenced: its counter, what that is raised to at least, and what it begins with if
 -- there is none (empty: it is not created); ARGV[5] its retention in milliseconds
+-- ARGV[8] the counter, where the lock's key alone may be named
 -- ARGV[6], ARGV[7] if the caller is one of those who wait: which process it is, and the key, in the slot of the lock's, where
 -- these are noted; not one of KEYS, because a user who may not touch it would be refused the lock as well
 -- granted: the counter, or 1 if there is none, below zero if another process waits; refused: who holds it, for how long, and
 -- the counter
 -- Not nil: the answer to a refusal would end in front of it.
 local is_fenced = ARGV[3] ~= nil and ARGV[3] ~= ''
+local fence = KEYS[2] or ARGV[8]
 local counter = redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) and 1
 
 if counter and is_fenced then
-    counter = redis.call('INCR', KEYS[2])
+    counter = redis.call('INCR', fence)
     if counter > 1 then
         local before, least = counter - 1, tonumber(ARGV[3])
         if counter < least then
-            counter = redis.call('INCRBY', KEYS[2], string.format('%.0f', least - counter))
+            counter = redis.call('INCRBY', fence, string.format('%.0f', least - counter))
         end
         -- Counters follow the clock, in microseconds: a quarter of the retention begins, or this one is far ahead.
         local quarter = ARGV[5] * 250
         if math.floor(before / quarter) ~= math.floor(counter / quarter)
-            or counter - least > 600000000 and redis.call('PTTL', KEYS[2]) < ARGV[5] * 0.75
+            or counter - least > 600000000 and redis.call('PTTL', fence) < ARGV[5] * 0.75
         then
-            redis.call('PEXPIRE', KEYS[2], ARGV[5])
+            redis.call('PEXPIRE', fence, ARGV[5])
         end
     elseif ARGV[4] == '' then
-        redis.call('DEL', KEYS[2])
+        redis.call('DEL', fence)
         -- Somebody may have set it to a number that none has.
         counter = 1
     else
-        redis.call('SET', KEYS[2], ARGV[4], 'PX', ARGV[5])
+        redis.call('SET', fence, ARGV[4], 'PX', ARGV[5])
         counter = tonumber(ARGV[4])
     end
 end
@@ -50,7 +52,7 @@ local function is_wanted()
     return false
 end
 
-if ARGV[6] then
+if ARGV[6] and ARGV[6] ~= '' then
     -- Rules of the server, or a strange value there, cost fairness between processes and nothing else.
     local is_noted, wanted = pcall(is_wanted)
     if counter and is_noted and wanted then
@@ -60,4 +62,4 @@ end
 if counter then
     return counter
 end
-return {redis.call('GET', KEYS[1]), redis.call('PTTL', KEYS[1]), is_fenced and redis.call('GET', KEYS[2])}
+return {redis.call('GET', KEYS[1]), redis.call('PTTL', KEYS[1]), is_fenced and redis.call('GET', fence)}

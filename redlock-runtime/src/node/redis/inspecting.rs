@@ -53,7 +53,7 @@ impl Server {
         let lengths = self.send(&commands::lengths(&keys)).await?;
         let locks = keys.into_iter().zip(lengths).filter(|(_, length)| matches!(length, Value::Int(1..)));
         let keys = locks.map(|(key, _)| key).collect();
-        Ok(Page { keys, next: (next != 0).then_some(Cursor(next)) })
+        Ok(Page { keys, next: (next != 0).then_some(Cursor { at: next, ..from }) })
     }
 
     async fn reset(&mut self, locks: &[Arc<LockKeys>]) -> Result<Vec<Deleted>, Arc<str>> {

@@ -33,10 +33,20 @@ impl RedisNode {
             }
         }
     }
+
+    /// The server once it can be reached.
+    pub(in super::super) async fn server(&self, patience: Duration) -> Result<Server, Arc<str>> {
+        let live = match self.links.now() {
+            Now::Up(live) => live,
+            Now::Down(reason) => return Err(reason),
+            Now::Connecting(link) => link.connected().await?,
+        };
+        Ok(Server { live, patience })
+    }
 }
 
 /// A server that can be reached.
-pub(super) struct Server {
+pub(in super::super) struct Server {
     /// The connection to it.
     pub(super) live: Live,
     /// How long a round trip may take.

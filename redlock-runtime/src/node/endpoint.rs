@@ -1,0 +1,145 @@
+//! One server: where it is, how to sign in, and the streams to it.
+
+use std::fmt;
+
+use redis::aio::{MultiplexedConnection, PubSub};
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion,
+    RedisConnectionInfo, RedisError,
+};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
+
+use super::corked::Corked;
+use super::tls::Tls;
+
+/// How to reach one server.
+#[derive(Clone)]
+pub(crate) struct Endpoint {
+    /// Address and credentials.
+    info: ConnectionInfo,
+    /// What encrypts the connection, if the address is a plain one and it is to be encrypted all the same.
+    tls: Option<Tls>,
+}
+
+/// What commands travel on.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+impl Endpoint {
+    pub(crate) fn new(info: ConnectionInfo, tls: Option<Tls>) -> Self {
+        Self { info, tls }
+    }
+
+    /// What somebody else's client connects to.
+    pub(crate) fn of_client(client: &Client) -> Self {
+        Self::new(client.get_connection_info().clone(), None)
+    }
+
+    /// Another server, with the same credentials.
+    pub(crate) fn elsewhere(&self, host: &str, port: u16) -> Self {
+        let addr = ConnectionAddr::Tcp(host.to_owned(), port);
+        Self { info: self.info.clone().set_addr(addr), tls: self.tls.clone() }
+    }
+
+    /// The address, without credentials.
+    pub(crate) fn address(&self) -> String {
+        match self.info.addr() {
+            ConnectionAddr::Tcp(host, port) => address(host, *port),
+            ConnectionAddr::Unix(path) => path.display().to_string(),
+            other => other.to_string(),
+        }
+    }
+
+    /// Its host and port, unless it is at a path.
+    pub(crate) fn host_and_port(&self) -> Option<(&str, u16)> {
+        match self.info.addr() {
+            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => Some((host, *port)),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn database(&self) -> i64 {
+        self.info.redis_settings().db()
+    }
+
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.tls.is_some() || matches!(self.info.addr(), ConnectionAddr::TcpTls { .. })
+    }
+
+    pub(crate) fn is_at_a_path(&self) -> bool {
+        matches!(self.info.addr(), ConnectionAddr::Unix(_))
+    }
+
+    /// Connects and signs in; a task of this runtime drives the connection until nobody has it any more.
+    pub(super) async fn open(
+        &self,
+        protocol: ProtocolVersion,
+        config: AsyncConnectionConfig,
+    ) -> Result<MultiplexedConnection, RedisError> {
+        let Some(stream) = self.stream().await? else {
+            return self.client(protocol)?.get_multiplexed_async_connection_with_config(&config).await;
+        };
+        let settings = self.settings(protocol);
+        let (connection, driver) =
+            MultiplexedConnection::new_with_config(&settings, Corked::new(stream), config).await?;
+        tokio::spawn(driver);
+        Ok(connection)
+    }
+
+    /// Connects for nothing but messages.
+    pub(super) async fn subscribe(&self) -> Result<PubSub, RedisError> {
+        match self.stream().await? {
+            Some(stream) => PubSub::new(&self.settings(ProtocolVersion::RESP2), stream).await,
+            None => self.client(ProtocolVersion::RESP2)?.get_async_pubsub().await,
+        }
+    }
+
+    /// `None` if somebody else's client knows how to make one, and we do not.
+    async fn stream(&self) -> Result<Option<Box<dyn Stream>>, RedisError> {
+        Ok(match self.info.addr() {
+            ConnectionAddr::Tcp(host, port) => {
+                let stream = TcpStream::connect((host.as_str(), *port)).await?;
+                // Not even a command behind another waits: the kernel would keep it until the first was acknowledged.
+                stream.set_nodelay(true)?;
+                Some(match &self.tls {
+                    Some(tls) => Box::new(tls.encrypt(host, stream).await?),
+                    None => Box::new(stream),
+                })
+            }
+            #[cfg(unix)]
+            ConnectionAddr::Unix(path) => Some(Box::new(UnixStream::connect(path).await?)),
+            _ => None,
+        })
+    }
+
+    #[cfg(test)]
+    pub(super) fn redis_settings(&self) -> &RedisConnectionInfo {
+        self.info.redis_settings()
+    }
+
+    fn settings(&self, protocol: ProtocolVersion) -> RedisConnectionInfo {
+        self.info.redis_settings().clone().set_protocol(protocol)
+    }
+
+    fn client(&self, protocol: ProtocolVersion) -> Result<Client, RedisError> {
+        let transport = self.info.tcp_settings().clone().set_nodelay(true);
+        let info = self.info.clone().set_redis_settings(self.settings(protocol)).set_tcp_settings(transport);
+        Client::open(info.into_connection_info()?)
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    /// Without credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.address())
+    }
+}
+
+/// A host and a port as they are written.
+pub(crate) fn address(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}

@@ -1,0 +1,124 @@
+//! Counting the replicas that have what a master granted.
+//!
+//! The master is told to wait on a connection of its own, because it reads nothing else from one that waits. So that many
+//! locks do not wait one behind the other, all that were granted meanwhile wait together: a replica that has a key that
+//! is written now has everything that was written before.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, ProtocolVersion, RedisError, Value};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::dial::Limits;
+use super::endpoint::Endpoint;
+use super::{commands, identity};
+
+/// What makes a master's answer a vote.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Replicas {
+    /// How many replicas have to have it.
+    pub(crate) needed: usize,
+    /// How long they have for that.
+    pub(crate) within: Duration,
+}
+
+/// Who waits for the replicas of one server.
+#[derive(Clone, Debug)]
+pub(super) struct Acknowledgements {
+    /// Keys, and whom to tell that the replicas have what was written before.
+    asked: mpsc::UnboundedSender<Asked>,
+}
+
+type Asked = (Arc<str>, oneshot::Sender<Result<(), Arc<str>>>);
+
+impl Acknowledgements {
+    /// Connects in the background. `run_id` is of the server whose answers count.
+    pub(super) fn start(replicas: Replicas, endpoint: Endpoint, run_id: &str, limits: Limits) -> Self {
+        let (asked, received) = mpsc::unbounded_channel();
+        let waiting = Waiting { replicas, endpoint, run_id: Arc::from(run_id), limits, connection: None };
+        tokio::spawn(waiting.run(received));
+        Self { asked }
+    }
+
+    /// Returns when enough replicas have whatever was done to the key before.
+    pub(super) async fn of(&self, key: &Arc<str>) -> Result<(), Arc<str>> {
+        let (told, answer) = oneshot::channel();
+        let ended = || Arc::from("the task that waits for the replicas has ended");
+        self.asked.send((Arc::clone(key), told)).map_err(|_| ended())?;
+        answer.await.unwrap_or_else(|_| Err(ended()))
+    }
+}
+
+/// The task behind it.
+struct Waiting {
+    replicas: Replicas,
+    endpoint: Endpoint,
+    run_id: Arc<str>,
+    limits: Limits,
+    connection: Option<MultiplexedConnection>,
+}
+
+impl Waiting {
+    async fn run(mut self, mut received: mpsc::UnboundedReceiver<Asked>) {
+        self.connection = self.connect().await.ok();
+        while let Some((key, told)) = received.recv().await {
+            let mut group = vec![told];
+            while let Ok((_, told)) = received.try_recv() {
+                group.push(told);
+            }
+            let answer = self.wait(&key).await;
+            for told in group {
+                // An error means that nobody waits for it any more.
+                let _ = told.send(answer.clone());
+            }
+        }
+    }
+
+    async fn wait(&mut self, key: &str) -> Result<(), Arc<str>> {
+        let Replicas { needed, within } = self.replicas;
+        let question = commands::count_replicas(key, needed, within);
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.connect().await?,
+        };
+        let patience = within + self.limits.node_timeout;
+        let answer = timeout(patience, connection.send_packed_commands(&question, 0, question.len())).await;
+        let answer =
+            answer.map_err(|_| Arc::from(format!("no answer within {patience:?} to how many replicas have it")))?;
+        let answers = answer.map_err(|error| reason(&error))?;
+        self.connection = Some(connection);
+        let answers: Vec<_> =
+            answers.into_iter().map(Value::extract_error).collect::<Result<_, _>>().map_err(|error| reason(&error))?;
+        match answers.last() {
+            Some(Value::Int(have)) if usize::try_from(*have).is_ok_and(|have| have >= needed) => Ok(()),
+            Some(Value::Int(have)) => {
+                Err(format!("only {have} of the {needed} replicas that must have it got it within {within:?}").into())
+            }
+            _ => Err(Arc::from("an answer that WAIT never gives")),
+        }
+    }
+
+    async fn connect(&self) -> Result<MultiplexedConnection, Arc<str>> {
+        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+        let connect = async {
+            let mut connection =
+                self.endpoint.open(ProtocolVersion::RESP2, config).await.map_err(|error| reason(&error))?;
+            let server = connection.send_packed_command(&commands::identify()).await.map_err(|error| reason(&error))?;
+            // Another server at the same address knows nothing of what this one granted.
+            match identity::run_id(&server) {
+                Some(run_id) if *run_id == *self.run_id => Ok(connection),
+                Some(_) => Err(Arc::from("another server is at its address now")),
+                None => Err(Arc::from("the server does not tell who it is (INFO), so its replicas cannot be counted")),
+            }
+        };
+        let limit = self.limits.connect_timeout;
+        timeout(limit, connect).await.unwrap_or_else(|_| Err(format!("no connection within {limit:?}").into()))
+    }
+}
+
+fn reason(error: &RedisError) -> Arc<str> {
+    error.to_string().into()
+}
