@@ -12,7 +12,7 @@ use redis::cmd;
 use redlock_tests::probe::Expiry;
 use redlock_tests::proxy::{Direction, Flow};
 use redlock_tests::wait::{eventually, eventually_async, eventually_some};
-use redlock_tests::{Monitor, Probe, Program, Proxy, RedisServer, Servers};
+use redlock_tests::{Monitor, Probe, Program, Proxy, RedisServer, Servers, Setup};
 
 /// Long enough that a reply which is not held back has come; only ever awaited in vain.
 const SILENCE: Duration = Duration::from_millis(300);
@@ -51,15 +51,15 @@ fn a_server_starts_empty_and_keeps_what_it_is_given() {
 
 #[test]
 fn a_missing_server_binary_is_told_with_its_cure() {
-    let error =
-        RedisServer::try_start(OsStr::new("redis-server-that-is-not-there"), &[]).expect_err("there is no such binary");
+    let error = RedisServer::try_start(OsStr::new("redis-server-that-is-not-there"), &Setup::new())
+        .expect_err("there is no such binary");
     assert!(error.to_string().contains("run tests/run.sh"), "{error}");
 }
 
 #[test]
 fn a_refused_configuration_is_told_with_the_servers_own_words() {
-    let error = RedisServer::try_start(OsStr::new("redis-server"), &["--no-such-setting", "1"])
-        .expect_err("there is no such setting");
+    let setup = Setup::new().with_arguments(&["--no-such-setting", "1"]);
+    let error = RedisServer::try_start(OsStr::new("redis-server"), &setup).expect_err("there is no such setting");
     assert!(error.to_string().contains("no-such-setting"), "{error}");
 }
 

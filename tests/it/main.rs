@@ -16,6 +16,7 @@ mod elsewhere;
 mod faults;
 mod fencing;
 mod harness;
+mod harness_places;
 mod inspect;
 mod nothing_left;
 mod processes;

@@ -45,10 +45,10 @@ async fn until_subscribed(server: &RedisServer) {
 
 /// Frees the lock, and checks that the waiter has it soon.
 async fn check_woken(what: &str, frees: impl Future<Output = ()>, waiting: JoinHandle<Result<LockGuard, Error>>) {
-    let ((), took) = timed(async {
+    let ((), took) = timed(Box::pin(async {
         frees.await;
         waiting.await.unwrap().unwrap().release().await.unwrap();
-    })
+    }))
     .await;
     assert!(took < PROMPTLY, "{what}: {took:?}");
 }

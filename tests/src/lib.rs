@@ -7,7 +7,13 @@
 //! # Layout
 //!
 //! - [`wait`]: waits for conditions, bounded, instead of sleeping
-//! - [`server`]: [`RedisServer`], [`Servers`]: real redis-servers that can be killed, hung and restarted empty
+//! - [`tls`]: [`Certificates`], of authorities that tests make up
+//! - [`setup`]: [`Setup`], who gets in to a server, and how
+//! - [`server`]: [`RedisServer`], a real redis-server that can be killed, hung and restarted empty
+//! - [`servers`]: [`Servers`], several of them
+//! - [`sentinel`]: [`Sentinel`], a master, its replicas, and the Sentinels that watch over them
+//! - [`cluster`]: [`Cluster`], masters that share the slots, and their replicas
+//! - [`migration`]: [`Migration`], a slot on its way from one of them to another
 //! - [`probe`]: [`Probe`], what is on a server, past the code under test
 //! - [`monitor`]: [`Monitor`], what is sent to a server while it is looked at
 //! - [`proxy`]: [`Proxy`], a connection that is slow, silent or cut
@@ -15,11 +21,30 @@
 //! - [`python`]: [`Python`](python::Python), programs of a Python fleet
 //! - [`account`]: [`Account`], who held what from when to when, as several processes tell it
 //! - `watchdog`: nothing outlives the test process, however that ends
+//! - `replication`: who is a master, and who follows it
+//! - `cluster_view`: a cluster as one of its nodes sees it
+//! - `ports`: free ports
 //! - `clock`: the one place of the harness that reads a clock
 
 pub mod wait;
 
+pub mod tls;
+
+pub mod setup;
+
 pub mod server;
+
+pub mod servers;
+
+pub mod sentinel;
+
+pub mod cluster;
+
+pub mod migration;
+
+mod cluster_view;
+
+mod replication;
 
 pub mod probe;
 
@@ -35,14 +60,22 @@ pub mod account;
 
 mod watchdog;
 
+mod ports;
+
 pub mod clock;
 
 pub use account::Account;
+pub use cluster::Cluster;
+pub use migration::Migration;
 pub use monitor::Monitor;
 pub use probe::Probe;
 pub use process::Program;
 pub use proxy::Proxy;
-pub use server::{RedisServer, Servers};
+pub use sentinel::Sentinel;
+pub use server::RedisServer;
+pub use servers::Servers;
+pub use setup::Setup;
+pub use tls::Certificates;
 
 /// The README's code, compiled and run as doc tests.
 #[cfg(doctest)]

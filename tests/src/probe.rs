@@ -1,9 +1,12 @@
 //! What is on a server, past the code under test.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use redis::{Client, Cmd, FromRedisValue, IntoConnectionInfo, RedisConnectionInfo, RedisResult, cmd};
+use redis::{Client, Cmd, ConnectionAddr, FromRedisValue, IntoConnectionInfo, RedisConnectionInfo, RedisResult, cmd};
+
+use crate::setup::Credentials;
 
 /// A server that does not answer a probe within this time is hung, as far as a test is concerned.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -18,7 +21,9 @@ pub struct Probe {
     /// Where the server listens, on loopback.
     port: u16,
     /// What to authenticate with, if the server asks for it.
-    password: Option<String>,
+    credentials: Option<Credentials>,
+    /// The server's socket, to be used instead of the port.
+    socket: Option<PathBuf>,
 }
 
 /// How long a key still lives.
@@ -73,13 +78,19 @@ impl Probe {
     /// A probe for the server that listens on this port of 127.0.0.1.
     #[must_use]
     pub fn new(port: u16) -> Self {
-        Self { port, password: None }
+        Self { port, credentials: None, socket: None }
     }
 
-    /// Authenticates with this password first.
+    /// Logs in as this user first.
     #[must_use]
-    pub fn with_password(self, password: impl Into<String>) -> Self {
-        Self { password: Some(password.into()), ..self }
+    pub fn with_credentials(self, credentials: Credentials) -> Self {
+        Self { credentials: Some(credentials), ..self }
+    }
+
+    /// Goes through this socket of the server.
+    #[must_use]
+    pub fn through_socket(self, socket: PathBuf) -> Self {
+        Self { socket: Some(socket), ..self }
     }
 
     /// Runs any command.
@@ -90,10 +101,16 @@ impl Probe {
     pub fn run<T: FromRedisValue>(&self, command: &Cmd) -> RedisResult<T> {
         // No CLIENT SETINFO: servers before 7.2 refuse it, and counted commands should be the test's.
         let mut settings = RedisConnectionInfo::default().set_skip_set_lib_name();
-        if let Some(password) = &self.password {
+        if let Some(Credentials { user, password }) = &self.credentials {
             settings = settings.set_password(password);
+            if let Some(user) = user {
+                settings = settings.set_username(user);
+            }
         }
-        let address = format!("redis://127.0.0.1:{}", self.port);
+        let address = match &self.socket {
+            Some(socket) => ConnectionAddr::Unix(socket.clone()),
+            None => ConnectionAddr::Tcp("127.0.0.1".to_owned(), self.port),
+        };
         let client = Client::open(address.into_connection_info()?.set_redis_settings(settings))?;
         let mut connection = client.get_connection_with_timeout(TIMEOUT)?;
         connection.set_read_timeout(Some(TIMEOUT))?;
@@ -308,7 +325,8 @@ fn name_of(command: &Cmd) -> String {
         .unwrap_or_default()
 }
 
-fn parse_info(text: &str) -> BTreeMap<String, String> {
+/// The fields of an answer whose lines are such as `role:master`.
+pub(crate) fn parse_info(text: &str) -> BTreeMap<String, String> {
     text.lines()
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_owned(), value.to_owned()))

@@ -3,27 +3,21 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, TcpListener};
-use std::ops::Deref;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread;
 
 use anyhow::{Context, bail};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::Probe;
+use crate::ports;
 use crate::process;
+use crate::setup::{self, Setup};
 use crate::wait::{LIMIT, within};
 use crate::watchdog;
-
-/// Ports are taken from here: below those that Linux and macOS give to outgoing connections, so that a server's
-/// port is still free when it restarts, and low enough for a cluster bus, which listens 10 000 higher.
-const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 /// A port can be taken between the look at it and the server's start; so often in a row means something else.
 const ATTEMPTS: usize = 20;
@@ -37,10 +31,8 @@ const ATTEMPTS: usize = 20;
 pub struct RedisServer {
     /// What to run; `redis-server` unless `REDLOCK_REDIS_SERVER` names another.
     program: OsString,
-    /// What the test adds to the configuration.
-    arguments: Vec<String>,
-    /// The password among the arguments, for URLs and probes.
-    password: Option<String>,
+    /// Who gets in, and how.
+    setup: Setup,
     /// Stays the same over a restart.
     port: u16,
     /// The running process; a mutex because tests share the server between threads.
@@ -75,8 +67,18 @@ impl RedisServer {
     /// Like [`start`](Self::start), and if the server refuses the configuration; its log is in the message.
     #[track_caller]
     pub fn start_with(arguments: &[&str]) -> Self {
+        Self::start_as(&Setup::new().with_arguments(arguments))
+    }
+
+    /// Starts a server that is set up like this.
+    ///
+    /// # Panics
+    ///
+    /// Like [`start_with`](Self::start_with).
+    #[track_caller]
+    pub fn start_as(setup: &Setup) -> Self {
         let program = env::var_os("REDLOCK_REDIS_SERVER").unwrap_or_else(|| "redis-server".into());
-        Self::try_start(&program, arguments).unwrap_or_else(|error| panic!("{error:#}"))
+        Self::try_start(&program, setup).unwrap_or_else(|error| panic!("{error:#}"))
     }
 
     /// Starts a server from a binary of one's own choice.
@@ -84,19 +86,16 @@ impl RedisServer {
     /// # Errors
     ///
     /// If the binary is missing, refuses the configuration, or does not answer within ten seconds.
-    pub fn try_start(program: &OsStr, arguments: &[&str]) -> anyhow::Result<Self> {
+    pub fn try_start(program: &OsStr, setup: &Setup) -> anyhow::Result<Self> {
         let directory =
             TempDir::with_prefix(watchdog::DIRECTORY_PREFIX).context("a server needs a temporary directory")?;
-        let mut server = Self {
-            program: program.to_owned(),
-            arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
-            password: value_of("--requirepass", arguments),
-            port: 0,
-            process: Mutex::new(None),
-            directory,
-        };
+        let mut server =
+            Self { program: program.to_owned(), setup: setup.clone(), port: 0, process: Mutex::new(None), directory };
         for _ in 0..ATTEMPTS {
-            server.port = free_port()?;
+            server.port = ports::free(setup.needs_bus())?;
+            setup
+                .write_files(server.port, server.directory.path())
+                .context("the server's directory cannot be written to")?;
             match server.launch()? {
                 Launched::Up => return Ok(server),
                 Launched::PortTaken => {}
@@ -105,11 +104,21 @@ impl RedisServer {
         bail!("{ATTEMPTS} ports in a row that seemed free were taken by others")
     }
 
-    /// `redis://127.0.0.1:PORT`, with the password if the server asks for one.
+    /// `redis://127.0.0.1:PORT`, or `rediss` with TLS, with the user and the password that the server asks for.
     #[must_use]
     pub fn url(&self) -> String {
-        let credentials = self.password.as_ref().map_or(String::new(), |password| format!(":{password}@"));
-        format!("redis://{credentials}127.0.0.1:{}", self.port)
+        format!("{}{}", self.setup.url_up_to_hosts(""), self.address())
+    }
+
+    /// `127.0.0.1:PORT`.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Who gets in, and how.
+    pub fn setup(&self) -> &Setup {
+        &self.setup
     }
 
     /// The port that the server listens on; a restart does not change it.
@@ -132,11 +141,14 @@ impl RedisServer {
     /// A client that looks at this server directly.
     #[must_use]
     pub fn probe(&self) -> Probe {
-        let probe = Probe::new(self.port);
-        match &self.password {
-            Some(password) => probe.with_password(password),
-            None => probe,
+        let mut probe = Probe::new(self.port);
+        if let Some(credentials) = self.setup.harness_credentials() {
+            probe = probe.with_credentials(credentials);
         }
+        if self.setup.certificates().is_some() {
+            probe = probe.through_socket(self.directory.path().join(setup::SOCKET));
+        }
+        probe
     }
 
     /// Whether the process is there, also while it hangs.
@@ -218,13 +230,8 @@ impl RedisServer {
     fn launch(&self) -> anyhow::Result<Launched> {
         let log = File::create(self.log_path()).context("the server's log cannot be written")?;
         let spawned = Command::new(&self.program)
-            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
-            .args(["--save", "", "--appendonly", "no"])
-            // A replica that a test makes is in step at once rather than five seconds later.
-            .args(["--repl-diskless-sync-delay", "0"])
-            .arg("--dir")
-            .arg(self.directory.path())
-            .args(&self.arguments)
+            .args(self.setup.command_line(self.port, self.directory.path()))
+            .current_dir(self.directory.path())
             .stdin(Stdio::null())
             .stdout(log.try_clone().context("the server's log cannot be written")?)
             .stderr(log)
@@ -284,92 +291,6 @@ impl Drop for RedisServer {
     }
 }
 
-/// Several independent servers, as a lock's nodes; a slice of [`RedisServer`] otherwise.
-#[derive(Debug)]
-#[must_use = "the servers are gone when this is dropped"]
-pub struct Servers(Vec<RedisServer>);
-
-impl Servers {
-    /// Starts so many servers and waits until all answer.
-    ///
-    /// # Panics
-    ///
-    /// Like [`RedisServer::start`].
-    #[track_caller]
-    pub fn start(count: usize) -> Self {
-        Self::start_with(count, &[])
-    }
-
-    /// Starts so many servers, each with this additional configuration.
-    ///
-    /// # Panics
-    ///
-    /// Like [`RedisServer::start_with`].
-    #[track_caller]
-    pub fn start_with(count: usize, arguments: &[&str]) -> Self {
-        // All at once, since most of a start is waiting.
-        let servers = thread::scope(|scope| {
-            let starting: Vec<_> = (0..count).map(|_| scope.spawn(|| RedisServer::start_with(arguments))).collect();
-            starting.into_iter().map(thread::ScopedJoinHandle::join).collect::<Result<Vec<_>, _>>()
-        });
-        match servers {
-            Ok(servers) => Self(servers),
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-    }
-
-    /// The URLs of all, running or not, in order.
-    #[must_use]
-    pub fn urls(&self) -> Vec<String> {
-        self.0.iter().map(RedisServer::url).collect()
-    }
-
-    /// The URLs as `REDLOCK_NODES` has them.
-    #[must_use]
-    pub fn nodes(&self) -> String {
-        self.urls().join(",")
-    }
-
-    /// What each server has under the key, in order; servers that do not run have nothing.
-    ///
-    /// # Panics
-    ///
-    /// If a server hangs.
-    #[track_caller]
-    #[must_use]
-    pub fn values(&self, key: &str) -> Vec<Option<String>> {
-        self.0.iter().map(|server| if server.is_running() { server.probe().get(key) } else { None }).collect()
-    }
-
-    /// How many of the servers have the key.
-    ///
-    /// # Panics
-    ///
-    /// If a server hangs.
-    #[track_caller]
-    #[must_use]
-    pub fn holding(&self, key: &str) -> usize {
-        self.values(key).iter().flatten().count()
-    }
-}
-
-impl Deref for Servers {
-    type Target = [RedisServer];
-
-    fn deref(&self) -> &Self::Target {
-        &self.0
-    }
-}
-
-impl<'a> IntoIterator for &'a Servers {
-    type Item = &'a RedisServer;
-    type IntoIter = std::slice::Iter<'a, RedisServer>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.iter()
-    }
-}
-
 /// Whether the server with this process id answers on the probe's port: another could have taken the port first.
 fn answers(probe: &Probe, id: u32) -> bool {
     match probe.process_id() {
@@ -377,19 +298,4 @@ fn answers(probe: &Probe, id: u32) -> bool {
         // With access rules of the test's own nobody knows who it is, but it answers.
         Err(error) => matches!(error.code(), Some("NOAUTH" | "NOPERM" | "WRONGPASS")),
     }
-}
-
-fn value_of(option: &str, arguments: &[&str]) -> Option<String> {
-    let position = arguments.iter().position(|argument| *argument == option)?;
-    arguments.get(position + 1).map(|&value| value.to_owned())
-}
-
-fn free_port() -> anyhow::Result<u16> {
-    let count = u64::from(PORTS.end - PORTS.start);
-    // Random, so that test processes that start at the same time do not go for the same ports.
-    let first = RandomState::new().build_hasher().finish() % count;
-    (0..count)
-        .map(|step| PORTS.start + u16::try_from((first + step) % count).expect("less than the ports' number"))
-        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
-        .with_context(|| format!("no port from {} to {} is free on 127.0.0.1", PORTS.start, PORTS.end))
 }

@@ -14,6 +14,9 @@ use crate::clock;
 /// How long a condition may take to come true.
 pub const LIMIT: Duration = Duration::from_secs(10);
 
+/// How long servers may take to agree on something among themselves, which they do in seconds.
+const LONG_LIMIT: Duration = Duration::from_secs(30);
+
 /// How long to leave the machine alone between two looks at a condition.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -46,6 +49,16 @@ pub fn as_promised(promised: Duration, what: impl Display, mut condition: impl F
 #[track_caller]
 pub fn eventually_some<T>(what: impl Display, mut find: impl FnMut() -> Option<T>) -> T {
     within(LIMIT, &mut find).unwrap_or_else(|| panic!("waited {LIMIT:?} in vain: {what}"))
+}
+
+/// Like [`eventually_some`], for what several servers agree on among themselves.
+///
+/// # Panics
+///
+/// After thirty seconds, with `what` in the message.
+#[track_caller]
+pub fn long_eventually_some<T>(what: impl Display, mut find: impl FnMut() -> Option<T>) -> T {
+    within(LONG_LIMIT, &mut find).unwrap_or_else(|| panic!("waited {LONG_LIMIT:?} in vain: {what}"))
 }
 
 /// Waits until `condition` holds, and lets other tasks of the runtime go on meanwhile.
