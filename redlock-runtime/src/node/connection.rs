@@ -189,6 +189,12 @@ impl Links {
         }
     }
 
+    /// A connection of its own, which is being made now, reports nothing, and ends with whoever has it; and how it is made.
+    pub(crate) fn alone(&self) -> (Arc<Link>, Dial) {
+        let dial = self.dial.clone();
+        (Arc::new(Link::start(dial.clone(), &Handle::current())), dial)
+    }
+
     /// Ends each connection as soon as what was sent on it is answered and its runtime runs, and makes no more.
     pub(crate) fn close(&self) {
         let ended = self.by_runtime.write().unwrap_or_else(PoisonError::into_inner).take();
@@ -412,6 +418,11 @@ impl Dial {
     pub(crate) fn new(client: Client, label: &str, limits: Limits) -> Self {
         let Limits { node_timeout, connect_timeout, longest_ttl } = limits;
         Self { client, label: Arc::from(label), node_timeout, connect_timeout, longest_ttl, changes: None }
+    }
+
+    /// Whether the server lets its clients subscribe to what is told of this key.
+    pub(crate) async fn can_subscribe(&self, key: &str) -> bool {
+        Subscription::is_possible(&self.client, self.connect_timeout, key).await
     }
 
     /// Changes may have gone unreported, or may from now on.

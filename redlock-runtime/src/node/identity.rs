@@ -19,7 +19,7 @@ pub(super) fn unknown(now: Instant, longest_ttl: Duration) -> Papers {
     Papers::new(now, Duration::MAX, longest_ttl, crate::entropy::fresh_owner(), Role::Master)
 }
 
-fn text(answer: &Value) -> Option<&str> {
+pub(super) fn text(answer: &Value) -> Option<&str> {
     match answer {
         Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
         Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text),
@@ -27,7 +27,7 @@ fn text(answer: &Value) -> Option<&str> {
     }
 }
 
-fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+pub(super) fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }
 

@@ -35,15 +35,21 @@ pub(crate) struct Subscription {
 }
 
 impl Subscription {
+    /// Whether the server lets its clients subscribe to changes of this key.
+    pub(super) async fn is_possible(client: &Client, patience: Duration, key: &str) -> bool {
+        let Some((client, database)) = for_subscribing(client) else { return false };
+        let subscribed = async {
+            let (mut sink, _messages) = client.get_async_pubsub().await?.split();
+            sink.subscribe(commands::channels(key, database).as_slice()).await
+        };
+        matches!(timeout(patience, subscribed).await, Ok(Ok(())))
+    }
+
     /// Connects in the background, and tells `changes` of what is reported.
     pub(super) fn start(client: &Client, connect_timeout: Duration, changes: Changes) -> Self {
         let (wanted, received) = mpsc::unbounded_channel();
-        let info = client.get_connection_info().clone();
-        let database = info.redis_settings().db();
-        let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP2);
-        let subscriber = Subscriber { database, connect_timeout, changes, keys: VecDeque::new(), received };
-        // The address was good enough for the connection that this one goes with.
-        if let Ok(client) = Client::open(info.set_redis_settings(settings)) {
+        if let Some((client, database)) = for_subscribing(client) {
+            let subscriber = Subscriber { database, connect_timeout, changes, keys: VecDeque::new(), received };
             Handle::current().spawn(subscriber.run(client));
         }
         Self { wanted }
@@ -57,6 +63,15 @@ impl Subscription {
             let _ = covered.await;
         }
     }
+}
+
+/// A client whose connections can be subscribed with, and its database. The address was good enough for the connection that
+/// this one goes with, so there is one.
+fn for_subscribing(client: &Client) -> Option<(Client, i64)> {
+    let info = client.get_connection_info().clone();
+    let database = info.redis_settings().db();
+    let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP2);
+    Some((Client::open(info.set_redis_settings(settings)).ok()?, database))
 }
 
 /// The task behind a subscription.

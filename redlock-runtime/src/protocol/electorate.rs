@@ -120,6 +120,12 @@ impl Papers {
         self.grown_at.saturating_duration_since(now)
     }
 
+    /// Whether it takes writes of its own.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
     fn is_old(&self, now: Instant) -> bool {
         now >= self.old_at
     }
