@@ -55,6 +55,7 @@
 //! - `shared`, `guard`: what all of them share, and who owns a held lock.
 //! - `lock`, `config`, `environment`, `manager`, `elsewhere` (by token), `shutdown`, `compute`: what users call.
 //! - `inspect`, `list`, `reset`: locks as people see them, whoever holds them. (Test: `tests/it/inspect.rs`.)
+//! - `check`: whether locks will work on these nodes, and what to do if not. (Test: `tests/it/check.rs`.)
 //! - `outcome`, `deadlock`, `call`, `drive`, `private`: what the attribute's expansion calls.
 
 // Open to simulations; not part of the public interface.
@@ -115,6 +116,8 @@ mod list;
 
 mod reset;
 
+mod check;
+
 mod shutdown;
 
 mod compute;
@@ -134,6 +137,7 @@ pub mod testing;
 #[path = "private.rs"]
 pub mod __private;
 
+pub use crate::check::{CheckReport, CheckVerdict, ClockOffset, Finding, NodeCheck, Severity};
 pub use crate::config::LockManagerBuilder;
 pub use crate::error::{Error, HeldElsewhere, LostReason, NodeFailure, NodeFailures};
 pub use crate::guard::LockGuard;
@@ -141,7 +145,8 @@ pub use crate::inspect::LockInfo;
 pub use crate::list::LockNames;
 pub use crate::lock::LockRequest;
 pub use crate::manager::LockManager;
-pub use crate::protocol::LockState;
+pub use crate::node::examining::{Persistence, Wakes};
+pub use crate::protocol::{LockState, Role};
 pub use crate::shutdown::ShutdownReport;
 pub use crate::statistics::{NameStatistics, WaitingStatistics};
 pub use crate::timeout::Timeout;

@@ -25,6 +25,8 @@ pub(crate) struct Shared {
     pub(crate) ttl: Duration,
     /// No lock has a longer one.
     longest_ttl: Duration,
+    /// What to do if too few nodes remember earlier fencing tokens; `None`: locks have none.
+    pub(crate) doubt: Option<Doubt>,
     /// Those who hold or want a lock in this process.
     pub(crate) lines: Arc<Lines>,
     /// The renewal of all held locks.
@@ -60,6 +62,7 @@ impl Shared {
             keys,
             ttl,
             longest_ttl,
+            doubt,
             lines,
             renewals,
             labels,

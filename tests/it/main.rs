@@ -7,6 +7,7 @@ mod attribute_deadlock;
 mod attribute_odd;
 mod attribute_shapes;
 mod bad_input;
+mod check;
 mod clocks;
 mod compute;
 mod connections;

@@ -8,6 +8,7 @@
 //! "MOVED redirection", "ASK redirection".
 
 mod counting;
+mod examining;
 mod inspecting;
 mod slots;
 
@@ -17,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use self::slots::{Slots, Told};
 use super::dial::{Dial, Limits, Origin};
@@ -316,6 +317,14 @@ impl Cluster {
         drop(looking);
         let look = Look(Arc::clone(self));
         tokio::spawn(async move { look.0.look().await });
+    }
+
+    /// Returns when it was asked anew who has which slots: people shall not be told of a server that has none any more.
+    async fn looked_again(self: &Arc<Self>) {
+        let mut map = self.map.subscribe();
+        map.mark_unchanged();
+        self.look_again();
+        let _ = timeout(self.limits.node_timeout.min(self.limits.connect_timeout) + LOOK_AGAIN, map.changed()).await;
     }
 
     /// Asks who has which slots, and believes whoever has the newest view of a cluster that works.

@@ -1,4 +1,6 @@
-//! All that is said to a Redis server. The only file that knows Redis commands.
+//! All that is said to a Redis server. With the files below it the only one that knows Redis commands.
+
+pub(super) mod examining;
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -205,7 +207,7 @@ pub(super) fn prefaced(command: Cmd, preface: Preface) -> Pipeline {
 
 fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd {
     const ROOM_FOR_THE_SCRIPT_AND_USUAL_NAMES: usize = 320;
-    let Command { key, owner, contention, fence, .. } = command;
+    let Command { key, owner, contention, fence, retention, .. } = command;
     let mut cmd = Cmd::with_capacity(12, ROOM_FOR_THE_SCRIPT_AND_USUAL_NAMES);
     let beside = fence.as_ref().map(|fence| &*fence.key);
     let is_acquire = matches!(command.action, Action::Acquire { .. });
@@ -214,13 +216,14 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd 
     let (named, unnamed) = if server.is_asking && is_acquire { (None, beside) } else { (beside, None) };
     cmd.arg(verb).arg(script).arg(1 + usize::from(named.is_some())).arg(&**key).arg(named);
     cmd.arg(&**owner);
-    let retention = whole_milliseconds(RETENTION);
+    let retention = whole_milliseconds(*retention);
     match command.action {
         Action::Acquire { ttl, .. } => {
             cmd.arg(whole_milliseconds(ttl));
             if let Some(FenceCounter { proposal, .. }) = fence {
                 let first = Counter::read(None, server.age, RETENTION).grant(*proposal).number();
-                cmd.arg(proposal.least()).arg(first.map_or_else(String::new, |first| first.to_string())).arg(retention);
+                cmd.arg(proposal.least()).arg(first.map_or_else(String::new, |first| first.to_string()));
+                cmd.arg(retention);
             } else if contention.is_some() {
                 cmd.arg("").arg("").arg("");
             }

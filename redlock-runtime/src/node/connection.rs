@@ -15,6 +15,7 @@ use tokio::time::{sleep, sleep_until, timeout};
 
 use super::commands;
 use super::dial::{Dial, Dialled};
+use super::endpoint::Endpoint;
 use super::replicas::Acknowledgements;
 use super::subscription::Subscription;
 use super::{Changes, ConnectionId, Known};
@@ -35,6 +36,8 @@ pub(crate) const DEAD_AFTER_TIMEOUTS: u32 = 10;
 pub(crate) struct Live {
     /// Shared by everybody on its runtime.
     pub(crate) connection: MultiplexedConnection,
+    /// Where the server is.
+    pub(super) endpoint: Arc<Endpoint>,
     /// By which number the server knows it, if it told.
     pub(crate) id: Option<ConnectionId>,
     /// Which server it is, read on this very connection, so that no vote can come from another one.
@@ -147,6 +150,11 @@ impl Links {
         }
     }
 
+    /// A connection of its own, which is being made now, reports nothing, and ends with whoever has it.
+    pub(crate) fn alone(&self) -> Arc<Link> {
+        Arc::new(Link::start(self.dial.clone(), &Handle::current()))
+    }
+
     /// Ends each connection as soon as what was sent on it is answered and its runtime runs, and makes no more.
     pub(crate) fn close(&self) {
         let ended = self.by_runtime.write().unwrap_or_else(PoisonError::into_inner).take();
@@ -240,10 +248,12 @@ impl Link {
 impl Live {
     fn new(dialled: Dialled, generation: u64, dial: &Dial, events: &mpsc::WeakUnboundedSender<Event>) -> Self {
         let Dialled { endpoint, connection, id, papers, reports_changes } = dialled;
-        let acknowledgements =
-            dial.replicas.map(|replicas| Acknowledgements::start(replicas, endpoint, papers.run_id(), dial.limits));
+        let acknowledgements = dial
+            .replicas
+            .map(|replicas| Acknowledgements::start(replicas, endpoint.clone(), papers.run_id(), dial.limits));
         Self {
             connection,
+            endpoint: Arc::new(endpoint),
             id,
             papers: Arc::new(papers),
             reports_changes,

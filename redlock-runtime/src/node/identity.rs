@@ -24,7 +24,7 @@ pub(super) fn run_id(server: &Value) -> Option<&str> {
     field(text(server)?, "run_id")
 }
 
-fn text(answer: &Value) -> Option<&str> {
+pub(super) fn text(answer: &Value) -> Option<&str> {
     match answer {
         Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
         Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text),
@@ -32,7 +32,7 @@ fn text(answer: &Value) -> Option<&str> {
     }
 }
 
-fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+pub(super) fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }
 

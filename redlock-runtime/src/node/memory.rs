@@ -8,6 +8,7 @@ use tokio::sync::{Mutex as OrderMutex, Notify};
 use tokio::time::sleep;
 
 use super::counting::{Answer, Counted, Counting, LEASE, Number, Settled};
+use super::examining::{Examination, Examining, Tells, Trial, Wakes};
 use super::inspecting::{Cursor, Deleted, Inspecting, Note, Page, SeenNote, Sight};
 use super::{Action, Changes, Command, Contention, Delivery, Failure, Known, PendingReply, Reply, Voter};
 use crate::clock;
@@ -104,6 +105,14 @@ impl MemoryNode {
     pub(crate) fn new(name: &str, longest_ttl: Duration) -> Self {
         let server = if name.is_empty() { Arc::default() } else { Server::named(name) };
         Self { label: format!("memory://{name}"), server, longest_ttl, changes: OnceLock::new() }
+    }
+
+    fn papers(&self) -> Papers {
+        let now = clock::now();
+        let age = self.server.state().age(now);
+        // A name stands for one server, and no name for one that nobody else has.
+        let run_id = Arc::from(format!("{:p}", Arc::as_ptr(&self.server)));
+        Papers::new(now, age, self.longest_ttl, run_id, Role::Master)
     }
 }
 
@@ -333,15 +342,10 @@ impl Voter for MemoryNode {
     }
 
     fn known(&self, _: &str) -> Known {
-        let now = clock::now();
-        let state = self.server.state();
-        if matches!(state.condition, Condition::Down) {
+        if matches!(self.server.state().condition, Condition::Down) {
             return Known::Unreachable;
         }
-        let age = state.age(now);
-        // A name stands for one server, and no name for one that nobody else has.
-        let run_id = Arc::from(format!("{:p}", Arc::as_ptr(&self.server)));
-        Known::Papers(Arc::new(Papers::new(now, age, self.longest_ttl, run_id, Role::Master)))
+        Known::Papers(Arc::new(self.papers()))
     }
 
     fn overdue(&self, _: &str) {}
@@ -389,6 +393,30 @@ impl Counting for MemoryNode {
                 Some(Counted { stats_name, waiting: total(counter, now) })
             };
             state.counters.iter_mut().filter_map(counted).collect()
+        })
+    }
+}
+
+/// Whatever is tried out on it works.
+impl Examining for MemoryNode {
+    fn examine(&self, _: Trial, patience: Duration) -> Answer<Vec<Examination>> {
+        let (label, papers) = (Arc::from(self.label.as_str()), self.papers());
+        self.server.answer(patience, move |_, _| {
+            let examination = Examination {
+                address: label,
+                papers: Arc::new(papers),
+                tells: Tells::Itself,
+                version: None,
+                memory: None,
+                // It ends with this process, and with it all that hold its locks.
+                persistence: None,
+                clock: None,
+                round_trip: Duration::ZERO,
+                wakes: Wakes::Tracking,
+                failed: Vec::new(),
+                forbidden: Vec::new(),
+            };
+            vec![examination]
         })
     }
 }

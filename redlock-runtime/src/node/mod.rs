@@ -7,6 +7,7 @@ mod corked;
 pub(crate) mod counting;
 pub(crate) mod dial;
 pub(crate) mod endpoint;
+pub(crate) mod examining;
 mod identity;
 pub(crate) mod inspecting;
 mod lookup;
@@ -31,11 +32,12 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use self::counting::Counting;
+use self::examining::{Examining, Trial};
 use self::inspecting::Inspecting;
-use crate::protocol::{Counter, Papers, Proposal};
+use crate::protocol::{Counter, Papers, Proposal, RETENTION};
 
 /// One independent master that votes on who holds a lock.
-pub(crate) trait Voter: Counting + Inspecting + Debug + Send + Sync {
+pub(crate) trait Voter: Counting + Examining + Inspecting + Debug + Send + Sync {
     /// The node's URL, without credentials.
     fn label(&self) -> &str;
 
@@ -217,6 +219,8 @@ pub(crate) struct Command {
     pub(crate) contention: Option<Contention>,
     /// What happens to the lock's fencing counter, if anything does.
     pub(crate) fence: Option<FenceCounter>,
+    /// How long that counter stays when it is not used any more.
+    pub(crate) retention: Duration,
     /// Set when nobody wants the command any more: a node that has not sent it yet then does not.
     recalled: AtomicBool,
 }
@@ -254,7 +258,15 @@ impl Command {
         fence: Option<FenceCounter>,
     ) -> Arc<Self> {
         let (key, owner) = (Arc::clone(key), Arc::clone(owner));
-        Arc::new(Self { action, key, owner, contention, fence, recalled: AtomicBool::new(false) })
+        let (retention, recalled) = (RETENTION, AtomicBool::new(false));
+        Arc::new(Self { action, key, owner, contention, fence, retention, recalled })
+    }
+
+    /// A command on a lock that is tried out: whatever it writes is gone soon.
+    pub(crate) fn tried_out(action: Action, key: &Arc<str>, owner: &Arc<str>, fence: Option<FenceCounter>) -> Self {
+        let (key, owner) = (Arc::clone(key), Arc::clone(owner));
+        let (retention, recalled) = (Trial::TTL, AtomicBool::new(false));
+        Self { action, key, owner, contention: None, fence, retention, recalled }
     }
 
     /// Whether the owner may be noted beside the key.

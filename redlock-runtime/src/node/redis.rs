@@ -1,6 +1,7 @@
 //! A Redis server as a voter: what is sent for a command, and what an answer means.
 
 pub(super) mod counting;
+mod examining;
 mod inspecting;
 mod server;
 

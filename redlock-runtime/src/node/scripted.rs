@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::counting::{Answer as Counts, Counted, Counting, Number, Settled};
+use super::examining::{Examination, Examining, Trial};
 use super::inspecting::{Cursor, Deleted, Inspecting, Note, Page, Sight};
 use super::{Changes, Command, Known, PendingReply, Voter, identity};
 use crate::clock;
@@ -70,6 +71,12 @@ impl Counting for Scripted {
     }
 
     fn count(&self, _: &Keys, _: Duration) -> Counts<Vec<Counted>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+impl Examining for Scripted {
+    fn examine(&self, _: Trial, _: Duration) -> Counts<Vec<Examination>> {
         Box::pin(std::future::pending())
     }
 }

@@ -36,6 +36,15 @@ pub(crate) struct Subscription {
 }
 
 impl Subscription {
+    /// Whether the server lets its clients subscribe to changes of this key.
+    pub(super) async fn is_possible(endpoint: &Endpoint, patience: Duration, key: &str) -> bool {
+        let subscribed = async {
+            let (mut sink, _messages) = endpoint.subscribe().await?.split();
+            sink.subscribe(commands::channels(key, endpoint.database()).as_slice()).await
+        };
+        matches!(timeout(patience, subscribed).await, Ok(Ok(())))
+    }
+
     /// Connects in the background, and tells `changes` of what is reported.
     pub(super) fn start(endpoint: Endpoint, connect_timeout: Duration, changes: Changes) -> Self {
         let (wanted, received) = mpsc::unbounded_channel();
@@ -55,6 +64,7 @@ impl Subscription {
     }
 }
 
+/// A client whose connections can be subscribed with, and its database. The address was good enough for the connection that
 /// The task behind a subscription.
 struct Subscriber {
     database: i64,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::super::counting::Answer;
 use super::super::inspecting::{Cursor, Deleted, Inspecting, Note, Page, Sight};
 use super::super::redis::RedisNode;
-use super::{Cluster, ClusterNode, LOOK_AGAIN};
+use super::ClusterNode;
 use crate::keys::LockKeys;
 
 impl Inspecting for ClusterNode {
@@ -65,17 +65,5 @@ impl Inspecting for ClusterNode {
             }
             Ok(deleted)
         })
-    }
-}
-
-impl Cluster {
-    /// Returns when it was asked anew who has which slots: people shall not be told of a server that has none any more.
-    async fn looked_again(self: &Arc<Self>) {
-        let mut map = self.map.subscribe();
-        map.mark_unchanged();
-        self.look_again();
-        let _ =
-            tokio::time::timeout(self.limits.node_timeout.min(self.limits.connect_timeout) + LOOK_AGAIN, map.changed())
-                .await;
     }
 }

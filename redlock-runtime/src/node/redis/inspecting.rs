@@ -31,14 +31,14 @@ impl Inspecting for RedisNode {
 }
 
 impl Server {
-    async fn note(&mut self, notes: &[Note]) -> Result<(), Arc<str>> {
+    pub(super) async fn note(&mut self, notes: &[Note]) -> Result<(), Arc<str>> {
         for batch in notes.chunks(BATCH) {
             all_done(self.call(|call| commands::note(batch, call)).await?)?;
         }
         Ok(())
     }
 
-    async fn look(&mut self, keys: &LockKeys) -> Result<Option<Sight>, Arc<str>> {
+    pub(super) async fn look(&mut self, keys: &LockKeys) -> Result<Option<Sight>, Arc<str>> {
         let mut answers = self.call(|call| commands::look(keys, call)).await?;
         let answer = answers.pop().unwrap_or(Value::Nil).extract_error().map_err(|error| reason(&error))?;
         sight(&answer)

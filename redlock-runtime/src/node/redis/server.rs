@@ -50,7 +50,7 @@ pub(in super::super) struct Server {
     /// The connection to it.
     pub(super) live: Live,
     /// How long a round trip may take.
-    patience: Duration,
+    pub(super) patience: Duration,
 }
 
 impl Server {

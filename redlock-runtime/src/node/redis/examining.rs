@@ -1,0 +1,238 @@
+//! A Redis server, looked at and tried out.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::Value;
+use tokio::time::timeout;
+
+use super::super::commands::examining::{self as commands, Right};
+use super::super::connection::Live;
+use super::super::counting::Answer;
+use super::super::examining::{
+    Clocks, Examination, Examining, Forbidden, Memory, Persistence, Purpose, Step, Tells, Trial, Wakes,
+};
+use super::super::identity::{field, text};
+use super::super::inspecting::Note;
+use super::super::subscription::Subscription;
+use super::super::{Action, Command, FenceCounter, Reply};
+use super::server::Server;
+use super::{Put, RedisNode, send};
+use crate::keys::Keys;
+use crate::protocol::{Counter, Proposal};
+use crate::{clock, entropy};
+
+/// How often the time is asked for.
+const SAMPLES: usize = 5;
+
+/// One server has every key, so any name will do.
+const NUMBER: u32 = 0;
+
+impl Examining for RedisNode {
+    fn examine(&self, trial: Trial, patience: Duration) -> Answer<Vec<Examination>> {
+        let examined = self.examine_with(trial, NUMBER, patience);
+        Box::pin(async move { Ok(vec![examined.await?]) })
+    }
+}
+
+impl RedisNode {
+    /// Examines the server with a trial of a name whose keys it has; an error if it does not even answer.
+    pub(in super::super) fn examine_with(
+        &self,
+        trial: Trial,
+        number: u32,
+        patience: Duration,
+    ) -> impl Future<Output = Result<Examination, Arc<str>>> + Send + use<> {
+        let (link, connect_timeout) = (self.links.alone(), self.links.connect_timeout());
+        async move {
+            let live = link.connected().await?;
+            let address = Arc::from(live.endpoint.address());
+            // The connection is kept until here.
+            let examination = examine(live, connect_timeout, address, &trial, number, patience).await;
+            drop(link);
+            examination
+        }
+    }
+}
+
+async fn examine(
+    live: Live,
+    connect_timeout: Duration,
+    address: Arc<str>,
+    trial: &Trial,
+    number: u32,
+    patience: Duration,
+) -> Result<Examination, Arc<str>> {
+    let endpoint = Arc::clone(&live.endpoint);
+    let papers = Arc::clone(&live.papers);
+    let reports_changes = live.reports_changes;
+    let mut server = Server { live, patience };
+    let (round_trip, clock) = server.measure().await?;
+    let about = server.send(&commands::about()).await?;
+    let (tells, version) = match about.first().and_then(text) {
+        Some(info) if field(info, "run_id").is_some() => {
+            (Tells::Itself, field(info, "redis_version").map(str::to_owned))
+        }
+        _ => (Tells::Nothing, None),
+    };
+    let failed = server.try_out(trial, number).await;
+    let forbidden = server.forbidden(trial, number, &failed).await.unwrap_or_default();
+    let wakes = if reports_changes {
+        Wakes::Tracking
+    } else if Subscription::is_possible(&endpoint, connect_timeout, &trial.key(number)).await {
+        Wakes::Subscription
+    } else {
+        Wakes::SlowPoll
+    };
+    let (memory, persistence) = (memory(&about), Some(persistence(&about)));
+    Ok(Examination {
+        address,
+        papers,
+        tells,
+        version,
+        memory,
+        persistence,
+        clock,
+        round_trip,
+        wakes,
+        failed,
+        forbidden,
+    })
+}
+
+impl Server {
+    /// How long it takes to answer, as the median, and its clock, by the fastest answer.
+    async fn measure(&mut self) -> Result<(Duration, Option<Clocks>), Arc<str>> {
+        let (mut round_trips, mut fastest) = (Vec::with_capacity(SAMPLES), None);
+        for _ in 0..SAMPLES {
+            let (began, ours) = (clock::now(), clock::since_1970());
+            let answers = self.send(&commands::time()).await?;
+            let round_trip = clock::now().saturating_duration_since(began);
+            round_trips.push(round_trip);
+            let uncertainty = round_trip / 2;
+            let is_fastest = fastest.is_none_or(|fastest: Clocks| uncertainty < fastest.uncertainty);
+            if let Some(theirs) = answers.first().and_then(time).filter(|_| is_fastest) {
+                fastest = Some(Clocks { theirs, ours: ours + uncertainty, uncertainty });
+            }
+        }
+        round_trips.sort_unstable();
+        Ok((round_trips[SAMPLES / 2], fastest))
+    }
+
+    /// Takes a lock, and does with it all that is ever done with one; what failed of that.
+    async fn try_out(&mut self, trial: &Trial, number: u32) -> Vec<(Step, Arc<str>)> {
+        let (key, owner) = (trial.key(number), entropy::fresh_owner());
+        let keys = Arc::new(Keys::around(&key));
+        let counter = Keys::fence(&key).into();
+        let fence = trial.fence.map(|proposal| FenceCounter { key: counter, proposal });
+        let command = |action| Command::tried_out(action, &key, &owner, fence.clone());
+        let mut failed = Vec::new();
+
+        let mut token = trial.fence.map(Proposal::least);
+        match self.carry_out(&command(Action::Acquire { ttl: Trial::TTL, is_watched: false })).await {
+            Ok(Reply::Granted { counter, .. }) => {
+                if let Some(Counter::Known(stored)) = counter {
+                    token = token.max(Some(stored));
+                }
+            }
+            Ok(_) => failed.push((Step::Acquire, Arc::from("the key of a name that nobody else has is taken"))),
+            Err(reason) => failed.push((Step::Acquire, reason)),
+        }
+        if failed.is_empty() {
+            // An extension that is no longer than what is left does nothing.
+            let ttl = Trial::TTL + Duration::from_secs(1);
+            let mut done = vec![(Step::Extend, Action::Extend { ttl, is_noted: true })];
+            done.extend(token.map(|token| (Step::Commit, Action::Commit { token })));
+            for (step, action) in done {
+                failed.extend(self.done(&command(action)).await.err().map(|reason| (step, reason)));
+            }
+            let (owner, label) = (Arc::clone(&owner), Arc::from("redlock check"));
+            let note = Note { keys: Arc::clone(&keys), owner, label, held_for: Duration::ZERO, fencing_token: 0 };
+            failed.extend(self.note(&[note]).await.err().map(|reason| (Step::Note, reason)));
+            failed.extend(self.look(&keys).await.err().map(|reason| (Step::Look, reason)));
+        }
+        // An acquire that failed may have set the key.
+        let release = Action::Release { keep: Duration::ZERO, behind: None, is_noted: true };
+        let is_acquired = !failed.iter().any(|(step, _)| *step == Step::Acquire);
+        let released = self.done(&command(release)).await.err();
+        failed.extend(released.filter(|_| is_acquired).map(|reason| (Step::Release, reason)));
+        failed
+    }
+
+    async fn done(&mut self, command: &Command) -> Result<(), Arc<str>> {
+        match self.carry_out(command).await? {
+            Reply::Done => Ok(()),
+            _ => Err(Arc::from("the key is gone, a moment after it was set")),
+        }
+    }
+
+    async fn carry_out(&mut self, command: &Command) -> Result<Reply, Arc<str>> {
+        match timeout(self.patience, send(self.live.clone(), command, Put::Plainly)).await {
+            Ok(Ok(Reply::Failed(failure))) => Err(failure.reason),
+            Ok(Ok(reply)) => Ok(reply),
+            Ok(Err(_)) => Err(Arc::from("the key belongs to another server of a Redis Cluster")),
+            Err(_) => {
+                self.live.note_overdue();
+                Err(format!("no answer within {:?}", self.patience).into())
+            }
+        }
+    }
+
+    /// What the user may not do: a server does not always name it when it refuses a script.
+    async fn forbidden(
+        &mut self,
+        trial: &Trial,
+        number: u32,
+        failed: &[(Step, Arc<str>)],
+    ) -> Result<Vec<Forbidden>, Arc<str>> {
+        let rights = commands::rights(trial, number);
+        let answers = self.send(&commands::try_out(&rights)).await?;
+        let mut forbidden: Vec<_> = rights
+            .into_iter()
+            .zip(&answers)
+            .filter(|(_, answer)| is_forbidden(answer))
+            .map(|(right, _)| right)
+            .collect();
+        let is_explained = forbidden.iter().any(|right| right.purpose == Purpose::Locks);
+        if trial.fence.is_some() && !is_explained && failed.iter().any(|(step, _)| *step == Step::Acquire) {
+            let (increment, pipeline) = commands::increment(trial, number);
+            let answers = self.send(&pipeline).await?;
+            forbidden.extend(answers.first().is_some_and(is_forbidden).then_some(increment));
+        }
+        let forbidden = forbidden.into_iter();
+        Ok(forbidden.map(|Right { command, key, purpose, .. }| Forbidden { command, key, purpose }).collect())
+    }
+}
+
+fn is_forbidden(answer: &Value) -> bool {
+    matches!(answer, Value::ServerError(error) if error.code() == "NOPERM")
+}
+
+fn time(answer: &Value) -> Option<Duration> {
+    let (seconds, microseconds): (u64, u32) = redis::from_redis_value(answer.clone()).ok()?;
+    Some(Duration::new(seconds, microseconds.checked_mul(1000)?))
+}
+
+fn memory(about: &[Value]) -> Option<Memory> {
+    let info = about.get(1).and_then(text)?;
+    let policy = field(info, "maxmemory_policy")?.to_owned();
+    Some(Memory { policy, limit: field(info, "maxmemory")?.parse().ok()? })
+}
+
+fn persistence(about: &[Value]) -> Persistence {
+    let has_log = about.get(2).and_then(text).and_then(|info| field(info, "aof_enabled"));
+    let setting = |answer: usize| -> Option<String> {
+        let settings: HashMap<String, String> = redis::from_redis_value(about.get(answer)?.clone()).ok()?;
+        settings.into_values().next()
+    };
+    match (has_log, setting(3).as_deref(), setting(4).as_deref()) {
+        (Some("1"), _, Some("always")) => Persistence::Everything,
+        (Some("1"), _, _) => Persistence::Log,
+        (Some(_), Some(""), _) => Persistence::Nothing,
+        (Some(_), Some(_), _) => Persistence::Snapshots,
+        (Some(_), None, _) => Persistence::NoLog,
+        (None, _, _) => Persistence::Unknown,
+    }
+}
