@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, sleep_until, timeout};
 
 use super::commands;
-use super::dial::{Dial, Dialled};
+use super::dial::{Dial, Dialled, Origin};
 use super::endpoint::Endpoint;
 use super::replicas::Acknowledgements;
 use super::subscription::Subscription;
@@ -126,6 +126,11 @@ impl Links {
 
     pub(crate) fn label(&self) -> &str {
         &self.dial.label
+    }
+
+    /// Whether the server is always at the same place.
+    pub(super) fn is_fixed(&self) -> bool {
+        matches!(self.dial.origin, Origin::Fixed(_))
     }
 
     /// Tells of changes from now on, on the connections that are made from now on.

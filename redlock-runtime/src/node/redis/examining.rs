@@ -46,9 +46,10 @@ impl RedisNode {
         patience: Duration,
     ) -> impl Future<Output = Result<Examination, Arc<str>>> + Send + use<> {
         let (link, connect_timeout) = (self.links.alone(), self.links.connect_timeout());
+        let (label, is_fixed) = (Arc::from(self.links.label()), self.links.is_fixed());
         async move {
             let live = link.connected().await?;
-            let address = Arc::from(live.endpoint.address());
+            let address = if is_fixed { label } else { format!("{label} at {}", live.endpoint.address()).into() };
             // The connection is kept until here.
             let examination = examine(live, connect_timeout, address, &trial, number, patience).await;
             drop(link);

@@ -1,0 +1,126 @@
+//! Locks on Redis Clusters: each is one voter, whichever of its servers has the slot.
+
+use std::time::Duration;
+
+use redlock_runtime::{LockManager, Timeout};
+use redlock_tests::clock::timed;
+use redlock_tests::wait::eventually_async;
+use redlock_tests::{Certificates, Cluster, Setup};
+
+use crate::acquire::key;
+use crate::places::{a_lock_lives, listed, waiting};
+
+fn manager(cluster: &Cluster) -> LockManager {
+    LockManager::builder().nodes([cluster.url()]).build().unwrap()
+}
+
+#[tokio::test]
+async fn a_lock_lives_on_a_cluster_with_a_password() {
+    let cluster = Cluster::start_as(&Setup::new().with_password("se/c:r@t,%"));
+    a_lock_lives(LockManager::builder().nodes([cluster.url()])).await;
+}
+
+#[tokio::test]
+async fn a_lock_lives_on_an_encrypted_cluster() {
+    let certificates = Certificates::new();
+    let cluster = Cluster::start_as(&Setup::new().with_tls(&certificates));
+    let locks = LockManager::builder().nodes([cluster.url()]).tls_roots(certificates.authority());
+    a_lock_lives(locks).await;
+}
+
+#[tokio::test]
+async fn locks_of_all_masters_are_held_waited_for_and_listed() {
+    let cluster = Cluster::start();
+    let (locks, others) = (manager(&cluster), manager(&cluster));
+    let names: Vec<_> = (0..30).map(|number| format!("job {number}")).collect();
+    let mut guards = Vec::new();
+    for name in &names {
+        guards.push(locks.lock(name).acquire().await.unwrap());
+    }
+    for master in cluster.masters() {
+        assert!(!master.probe().keys_like("redlock:*").is_empty(), "every master has some");
+    }
+    assert_eq!(listed(&locks).await.len(), names.len());
+    let waiters: Vec<_> = names
+        .iter()
+        .map(|name| {
+            let waiting = locks.lock(name).timeout(Duration::from_secs(30));
+            tokio::spawn(async move { waiting.acquire().await })
+        })
+        .collect();
+    eventually_async("all waiters are counted", async || {
+        let statistics = others.statistics().await.unwrap();
+        names.iter().all(|name| statistics.get(name).is_some_and(|waiting| waiting.everywhere == 1))
+    })
+    .await;
+    for guard in guards {
+        guard.release().await.unwrap();
+    }
+    for waiter in waiters {
+        waiter.await.unwrap().unwrap().release().await.unwrap();
+    }
+    assert!(listed(&locks).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_lock_is_taken_held_and_released_while_its_slot_moves() {
+    let cluster = Cluster::start();
+    let locks = manager(&cluster);
+    let held = locks.lock("{moving}held").acquire().await.unwrap();
+    locks.lock("{moving}used").acquire().await.unwrap().release().await.unwrap();
+    let slot = cluster.slot_of(&key("{moving}held"));
+    let to = cluster.masters().into_iter().find(|master| master.port() != cluster.owner(slot).port()).unwrap();
+    let migration = cluster.migrate(slot, to);
+
+    // What was never there is nowhere yet, so it begins where the slot goes.
+    let fresh = locks.lock("{moving}fresh").acquire().await.expect("nothing of it is here");
+    assert!(to.probe().keys().contains(&key("{moving}fresh")));
+    assert!(locks.lock("{moving}fresh").try_acquire().await.unwrap().is_none());
+    held.extend(Duration::from_secs(60)).await.expect("its key is still here");
+
+    for key in migration.keys().iter().filter(|key| key.contains("held")) {
+        migration.move_key(key);
+    }
+    held.extend(Duration::from_secs(90)).await.expect("its key is there already");
+    assert!(locks.lock("{moving}held").try_acquire().await.unwrap().is_none());
+    held.release().await.expect("its key is there already");
+
+    migration.move_keys();
+    let again = locks.lock("{moving}held").acquire().await.expect("all of it is there");
+    again.release().await.unwrap();
+    migration.finish();
+    let used = locks.lock("{moving}used").acquire().await.expect("the slot has moved");
+    fresh.release().await.unwrap();
+    used.release().await.unwrap();
+    assert!(listed(&locks).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_waiter_gets_a_lock_whose_slot_moved_meanwhile() {
+    let cluster = Cluster::start();
+    let (locks, others) = (manager(&cluster), manager(&cluster));
+    let held = locks.lock("x").acquire().await.unwrap();
+    let request = others.lock("x").timeout(Duration::from_secs(30));
+    let waiter = tokio::spawn(async move { request.acquire().await });
+    eventually_async("it waits", async || waiting(&locks, "x").await == 1).await;
+    let slot = cluster.slot_of(&key("x"));
+    let to = cluster.masters().into_iter().find(|master| master.port() != cluster.owner(slot).port()).unwrap();
+    let migration = cluster.migrate(slot, to);
+    migration.move_keys();
+    migration.finish();
+    let ((), took) = timed(async { held.release().await.unwrap() }).await;
+    let guard = waiter.await.unwrap().unwrap();
+    guard.release().await.unwrap();
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_cluster_whose_master_dies_votes_again_once_its_replica_has_taken_over() {
+    let cluster = Cluster::start();
+    let locks = manager(&cluster);
+    locks.lock("x").acquire().await.unwrap().release().await.unwrap();
+    let owner = cluster.owner(cluster.slot_of(&key("x")));
+    cluster.crash(owner);
+    let guard = locks.lock("x").timeout(Timeout::After(Duration::from_secs(10))).acquire().await.unwrap();
+    guard.release().await.unwrap();
+}

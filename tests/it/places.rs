@@ -1,0 +1,155 @@
+//! The whole life of a lock wherever people keep their Redis: encrypted, behind a socket, behind users.
+
+use std::time::Duration;
+
+use redis::Client;
+use redlock_runtime::{Error, LockManager, LockManagerBuilder, Timeout};
+use redlock_tests::clock::timed;
+use redlock_tests::wait::eventually_async;
+use redlock_tests::{Certificates, RedisServer, Servers, Setup};
+
+/// All that is done with locks, on whatever nodes.
+pub(crate) async fn a_lock_lives(builder: LockManagerBuilder) {
+    let (locks, elsewhere) = (builder.clone().build().unwrap(), builder.build().unwrap());
+    let guard = locks.lock("life").ttl(Duration::from_secs(20)).acquire().await.expect("the lock is free");
+    let earlier = guard.fencing_token();
+    guard.extend(Duration::from_secs(30)).await.expect("it is held");
+    assert!(locks.lock("life").try_acquire().await.expect("the nodes answer").is_none());
+    assert!(locks.is_locked("life").await.unwrap());
+    eventually_async("its owner is noted", async || locks.inspect("life").await.unwrap().owner_label.is_some()).await;
+    assert_eq!(listed(&locks).await, ["life"]);
+
+    let request = locks.lock("life").timeout(Duration::from_secs(20));
+    let waiter = tokio::spawn(async move { request.acquire().await });
+    eventually_async("the waiter is counted", async || waiting(&elsewhere, "life").await == 1).await;
+    guard.release().await.expect("it was held");
+    let guard = waiter.await.unwrap().expect("it was released");
+    assert!(guard.fencing_token() > earlier);
+
+    let token = guard.detach();
+    assert!(locks.lock("life").try_acquire().await.unwrap().is_none());
+    locks.release(&token).await.expect("the token is the owner's");
+    let guard = locks.lock("life").renew(false).acquire().await.unwrap();
+    assert!(locks.reset("life").await.unwrap() > 0);
+    assert!(!locks.is_locked("life").await.unwrap());
+    drop(guard);
+}
+
+/// The names of all locks.
+pub(crate) async fn listed(locks: &LockManager) -> Vec<String> {
+    let (mut names, mut listed) = (locks.list(), Vec::new());
+    while let Some(name) = names.next().await {
+        listed.push(name.expect("the nodes answer"));
+    }
+    listed.sort_unstable();
+    listed
+}
+
+/// How many wait for a lock, as the nodes say.
+pub(crate) async fn waiting(locks: &LockManager, name: &str) -> u64 {
+    let statistics = locks.statistics().await.expect("the nodes answer");
+    statistics.get(name).map_or(0, |waiting| waiting.everywhere)
+}
+
+/// An error with all its causes.
+pub(crate) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+fn trusting(servers: &Servers, certificates: &Certificates) -> LockManagerBuilder {
+    LockManager::builder().nodes(servers.urls()).tls_roots(certificates.authority())
+}
+
+#[tokio::test]
+async fn a_lock_lives_on_encrypted_servers() {
+    let certificates = Certificates::new();
+    let servers = Servers::start_as(3, &Setup::new().with_password("se/c:r@t,%").with_tls(&certificates));
+    a_lock_lives(trusting(&servers, &certificates)).await;
+}
+
+#[tokio::test]
+async fn a_lock_lives_on_servers_that_ask_for_certificates() {
+    let certificates = Certificates::new();
+    let servers = Servers::start_as(3, &Setup::new().with_client_certificates(&certificates));
+    let client = certificates.client();
+    let locks =
+        trusting(&servers, &certificates).tls_client_certificate(client.certificate.clone(), client.key.clone());
+    a_lock_lives(locks).await;
+
+    let without = trusting(&servers, &certificates).build().unwrap();
+    assert!(matches!(without.lock("x").try_acquire().await, Err(Error::QuorumUnreachable { .. })));
+}
+
+#[tokio::test]
+async fn whoever_is_not_trusted_gets_no_command_and_the_error_says_why() {
+    let (certificates, strangers) = (Certificates::new(), Certificates::new());
+    let servers = Servers::start_as(1, &Setup::new().with_password("secret").with_tls(&certificates));
+    let error = trusting(&servers, &strangers).build().unwrap().lock("x").try_acquire().await.unwrap_err();
+    let error = causes(&error);
+    assert!(error.contains("certificate"), "{error}");
+    assert!(!error.contains("secret"), "{error}");
+
+    let elsewhere = Certificates::for_names(&["elsewhere.example"]);
+    let servers = Servers::start_as(1, &Setup::new().with_tls(&elsewhere));
+    let error = trusting(&servers, &elsewhere).build().unwrap().lock("x").try_acquire().await.unwrap_err();
+    let error = causes(&error);
+    assert!(error.contains("certificate"), "{error}");
+}
+
+#[test]
+fn certificates_that_are_none_are_refused_with_the_cure() {
+    let builder = || LockManager::builder().nodes(["rediss://127.0.0.1"]);
+    for (builder, expect) in [
+        (builder().tls_roots("nonsense"), "the root certificate is no certificate in PEM"),
+        (
+            builder().tls_roots(Certificates::new().authority()).tls_client_certificate("no", "key"),
+            "the client certificate",
+        ),
+    ] {
+        let error = builder.build().unwrap_err().to_string();
+        assert!(error.contains(expect), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_lock_lives_behind_a_socket_in_a_database_of_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("redis.sock");
+    let path = path.to_str().unwrap();
+    let server = RedisServer::start_as(&Setup::new().with_password("se:cret").with_arguments(&["--unixsocket", path]));
+    let locks = LockManager::builder().nodes([format!("redis+unix://{path}?db=3&pass=se%3Acret")]);
+    a_lock_lives(locks.clone()).await;
+    let locks = locks.build().unwrap();
+    let guard = locks.lock("x").acquire().await.unwrap();
+    assert!(server.probe().keys().is_empty(), "the first database stays empty");
+    guard.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lock_lives_on_servers_reached_by_ready_made_clients() {
+    let servers = Servers::start_as(3, &Setup::new().with_password("se/cret"));
+    let clients = servers.iter().map(|server| Client::open(server.url()).unwrap());
+    let locks = LockManager::builder().clients(clients);
+    a_lock_lives(locks.clone()).await;
+    let locks = locks.build().unwrap();
+    assert!(!format!("{locks:?}").contains("cret"));
+
+    let twice = Client::open(servers[0].url()).unwrap();
+    let error = LockManager::builder().nodes([servers[0].url()]).clients([twice]).build().unwrap_err().to_string();
+    assert!(error.contains("given twice"), "{error}");
+}
+
+#[tokio::test]
+async fn credentials_of_all_nodes_are_those_of_urls_without() {
+    let servers = Servers::start_as(3, &Setup::new().with_user("app", "p/w", "~* &* +@all"));
+    let urls = servers.iter().map(|server| format!("redis://127.0.0.1:{}", server.port()));
+    let locks = LockManager::builder().nodes(urls.clone()).credentials("app", "p/w");
+    a_lock_lives(locks).await;
+
+    let (refused, took) =
+        timed(LockManager::builder().nodes(urls).build().unwrap().lock("x").timeout(Timeout::Skip).acquire()).await;
+    let error = causes(&refused.unwrap_err());
+    assert!(error.contains("Authentication") || error.contains("NOAUTH"), "{error}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
