@@ -1,6 +1,7 @@
 //! One server: where it is, how to sign in, and the streams to it.
 
 use std::fmt;
+use std::sync::Arc;
 
 use redis::aio::{MultiplexedConnection, PubSub};
 use redis::{
@@ -19,7 +20,7 @@ use super::tls::Tls;
 #[derive(Clone)]
 pub(crate) struct Endpoint {
     /// Address and credentials.
-    info: ConnectionInfo,
+    info: Arc<ConnectionInfo>,
     /// What encrypts the connection, if the address is a plain one and it is to be encrypted all the same.
     tls: Option<Tls>,
 }
@@ -31,7 +32,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 impl Endpoint {
     pub(crate) fn new(info: ConnectionInfo, tls: Option<Tls>) -> Self {
-        Self { info, tls }
+        Self { info: Arc::new(info), tls }
     }
 
     /// What somebody else's client connects to.
@@ -42,7 +43,7 @@ impl Endpoint {
     /// Another server, with the same credentials.
     pub(crate) fn elsewhere(&self, host: &str, port: u16) -> Self {
         let addr = ConnectionAddr::Tcp(host.to_owned(), port);
-        Self { info: self.info.clone().set_addr(addr), tls: self.tls.clone() }
+        Self::new(ConnectionInfo::clone(&self.info).set_addr(addr), self.tls.clone())
     }
 
     /// The address, without credentials.
@@ -127,7 +128,8 @@ impl Endpoint {
 
     fn client(&self, protocol: ProtocolVersion) -> Result<Client, RedisError> {
         let transport = self.info.tcp_settings().clone().set_nodelay(true);
-        let info = self.info.clone().set_redis_settings(self.settings(protocol)).set_tcp_settings(transport);
+        let info =
+            ConnectionInfo::clone(&self.info).set_redis_settings(self.settings(protocol)).set_tcp_settings(transport);
         Client::open(info.into_connection_info()?)
     }
 }
