@@ -16,9 +16,8 @@ use tokio::sync::Notify;
 
 use crate::engine::{Fenced, Lost, Plan};
 use crate::error::NodeFailures;
-use crate::keys::Keys;
 use crate::lease::Lease;
-use crate::node::{Contention, Listener};
+use crate::node::Listener;
 use crate::protocol::{Approach, Backoff, Beliefs, Doubt, NodeSet, Quorum, Step, Verdict};
 use crate::{clock, entropy};
 
@@ -139,8 +138,8 @@ impl Lines {
     }
 
     /// How the lock gets its fencing token; `seen` is the greatest counter that the same waiter heard of.
-    pub(crate) fn fencing(&self, key: &str, seen: u64) -> Option<Fenced> {
-        self.doubt.map(|doubt| Fenced { key: Keys::fence(key).into(), seen, doubt })
+    pub(crate) fn fencing(&self, seen: u64) -> Option<Fenced> {
+        self.doubt.map(|doubt| Fenced { seen, doubt })
     }
 
     /// Who holds a lock in this process, as far as that was noted.
@@ -311,14 +310,10 @@ impl Place {
                 self.asked = Some((approach, is_watched, line.beliefs.take()));
                 let seen = line.counter;
                 drop(by_key);
-                let contention = notes_contention.then(|| self.contention());
-                Turn::Ask(Plan { approach, is_watched, contention, fencing: self.lines.fencing(&self.key, seen) })
+                let contender = notes_contention.then(|| Arc::clone(&self.lines.process));
+                Turn::Ask(Plan { approach, is_watched, contender, fencing: self.lines.fencing(seen) })
             }
         }
-    }
-
-    fn contention(&self) -> Contention {
-        Contention { key: Keys::contention(&self.key).into(), process: Arc::clone(&self.lines.process) }
     }
 
     /// Waits to be called.

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use self::commands::Wording;
 use self::counting::Counting;
 use self::inspecting::Inspecting;
 use crate::protocol::{Counter, Papers, Proposal};
@@ -200,30 +201,14 @@ pub(crate) struct Command {
     pub(crate) key: Arc<str>,
     /// The owner's value.
     pub(crate) owner: Arc<str>,
-    /// Where those who wait for the key are noted, if this acquire comes from one of them.
-    pub(crate) contention: Option<Contention>,
-    /// What happens to the lock's fencing counter, if anything does.
-    pub(crate) fence: Option<FenceCounter>,
+    /// Which process asks, if this acquire comes from one that waits for the key: such processes are noted.
+    pub(crate) contender: Option<Arc<str>>,
+    /// What the lock's fencing counter is raised to at least, if it has one.
+    pub(crate) fence: Option<Proposal>,
     /// Set when nobody wants the command any more: a node that has not sent it yet then does not.
     recalled: AtomicBool,
-}
-
-/// The fencing counter of a lock, and what an acquire proposes for it.
-#[derive(Clone, Debug)]
-pub(crate) struct FenceCounter {
-    /// A key of ours beside the lock's, in its cluster slot.
-    pub(crate) key: Arc<str>,
-    /// What the counter is raised to at least.
-    pub(crate) proposal: Proposal,
-}
-
-/// Where the processes are noted that wait for a key.
-#[derive(Clone, Debug)]
-pub(crate) struct Contention {
-    /// A key of ours beside the lock's, in its cluster slot.
-    pub(crate) key: Arc<str>,
-    /// Which process asks.
-    pub(crate) process: Arc<str>,
+    /// How it is put to a Redis server: the same to all that are alike.
+    wording: Wording,
 }
 
 impl Command {
@@ -237,11 +222,12 @@ impl Command {
         action: Action,
         key: &Arc<str>,
         owner: &Arc<str>,
-        contention: Option<Contention>,
-        fence: Option<FenceCounter>,
+        contender: Option<Arc<str>>,
+        fence: Option<Proposal>,
     ) -> Arc<Self> {
         let (key, owner) = (Arc::clone(key), Arc::clone(owner));
-        Arc::new(Self { action, key, owner, contention, fence, recalled: AtomicBool::new(false) })
+        let (recalled, wording) = (AtomicBool::new(false), Wording::default());
+        Arc::new(Self { action, key, owner, contender, fence, recalled, wording })
     }
 
     /// Whether the owner may be noted beside the key.

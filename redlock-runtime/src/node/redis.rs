@@ -96,14 +96,15 @@ async fn send(mut live: Live, command: &Command) -> Reply {
             return Reply::not_sent("nobody waits for it any more");
         }
     }
-    let server = Server { reports_changes: live.reports_changes, age: live.papers.age(clock::now()) };
-    let mut answer = answer(&mut live, commands::evaluate_known(command, server), is_watched).await;
+    let age = live.papers.age(clock::now());
+    let server = Server::new(live.reports_changes, age);
+    let mut answer = answer(&mut live, &commands::evaluate_known(command, server), is_watched).await;
     if answer.as_ref().is_err_and(is_unknown_script) {
         // This is the reload and the retry in one round trip.
-        answer = self::answer(&mut live, commands::evaluate_unknown(command, server), is_watched).await;
+        answer = self::answer(&mut live, &commands::evaluate_unknown(command, server), is_watched).await;
     }
     match answer {
-        Ok(value) => vote(command, &value, server.age),
+        Ok(value) => vote(command, &value, age),
         // Whatever this key holds, no lock of ours does.
         Err(error) if error.code() == Some("WRONGTYPE") && !is_acquire(command) => Reply::NOT_OURS,
         Err(error) => {
@@ -122,13 +123,13 @@ fn is_acquire(command: &Command) -> bool {
     matches!(command.action, Action::Acquire { .. })
 }
 
-async fn answer(live: &mut Live, cmd: Cmd, is_watched: bool) -> Result<Value, RedisError> {
+async fn answer(live: &mut Live, cmd: &Cmd, is_watched: bool) -> Result<Value, RedisError> {
     if is_watched && live.reports_changes {
-        let both = commands::watched(cmd);
+        let both = commands::watched(cmd.clone());
         let mut answers = live.connection.send_packed_commands(&both, 0, both.len()).await?;
         return answers.pop().unwrap_or(Value::Nil).extract_error();
     }
-    live.connection.send_packed_command(&cmd).await?.extract_error()
+    live.connection.send_packed_command(cmd).await?.extract_error()
 }
 
 fn is_unknown_script(error: &RedisError) -> bool {
@@ -136,7 +137,7 @@ fn is_unknown_script(error: &RedisError) -> bool {
 }
 
 fn vote(command: &Command, value: &Value, age: Duration) -> Reply {
-    let counter = |stored| command.fence.as_ref().map(|_| Counter::read(stored, age, RETENTION));
+    let counter = |stored| command.fence.map(|_| Counter::read(stored, age, RETENTION));
     match (command.action, value) {
         (Action::Acquire { .. }, Value::Int(granted @ (1.. | ..=-1))) => {
             // A counter is never that small.
