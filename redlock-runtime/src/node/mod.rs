@@ -25,6 +25,7 @@ use tokio::sync::oneshot;
 use self::commands::Wording;
 use self::counting::Counting;
 use self::inspecting::Inspecting;
+use self::redis::Errand;
 use crate::protocol::{Counter, Papers, Proposal};
 
 /// One independent master that votes on who holds a lock.
@@ -109,12 +110,20 @@ pub(crate) enum Known {
 
 /// A reply that is on its way.
 pub(crate) struct PendingReply {
-    /// Ends with the reply.
-    reply: Pin<Box<dyn Future<Output = Reply> + Send>>,
+    /// What ends with it.
+    reply: Replying,
     /// How much longer than usual it may take, because a connection is being made for it.
     extra_patience: Duration,
     /// The connection that carries it.
     carrier: Carrier,
+}
+
+/// What ends with a reply.
+enum Replying {
+    /// Anything.
+    Future(Pin<Box<dyn Future<Output = Reply> + Send>>),
+    /// One command to a server.
+    Errand(Errand),
 }
 
 /// The connection that carries a command.
@@ -148,7 +157,15 @@ impl Carrier {
 
 impl PendingReply {
     pub(crate) fn new(reply: impl Future<Output = Reply> + Send + 'static) -> Self {
-        Self { reply: Box::pin(reply), extra_patience: Duration::ZERO, carrier: Carrier::Unknown }
+        Self::with(Replying::Future(Box::pin(reply)))
+    }
+
+    fn to(errand: Errand) -> Self {
+        Self::with(Replying::Errand(errand))
+    }
+
+    fn with(reply: Replying) -> Self {
+        Self { reply, extra_patience: Duration::ZERO, carrier: Carrier::Unknown }
     }
 
     /// If its connection is still being made, lets a task of this runtime wait for it, and send.
@@ -188,7 +205,10 @@ impl Future for PendingReply {
     type Output = Reply;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply> {
-        self.reply.as_mut().poll(cx)
+        match &mut self.reply {
+            Replying::Future(reply) => reply.as_mut().poll(cx),
+            Replying::Errand(errand) => errand.poll_reply(cx),
+        }
     }
 }
 

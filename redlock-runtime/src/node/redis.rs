@@ -1,6 +1,7 @@
 //! A Redis server as a voter: what is sent for a command, and what an answer means.
 
 mod counting;
+mod errand;
 mod inspecting;
 mod server;
 
@@ -14,6 +15,7 @@ use super::connection::{Dial, Links, Live, Now};
 use crate::clock;
 use crate::protocol::{Ballot, Counter, RETENTION, confirmation};
 
+pub(super) use self::errand::Errand;
 use super::{Action, Carrier, Changes, Command, Delivery, Failure, Known, PendingReply, Reply, Voter};
 
 /// One Redis master.
@@ -42,7 +44,7 @@ impl Voter for RedisNode {
         match now {
             Now::Up(live) => {
                 let carrier = live.id.map_or(Carrier::Unknown, Carrier::Known);
-                PendingReply::new(async move { send(live, &command).await }).carried_by(carrier)
+                PendingReply::to(Errand::begin(live, command)).carried_by(carrier)
             }
             Now::Down(reason) => PendingReply::new(std::future::ready(Reply::not_sent(reason))),
             Now::Connecting(link) => {
@@ -51,9 +53,9 @@ impl Voter for RedisNode {
                 let reply = async move {
                     match link.connected().await {
                         _ if command.is_recalled() => Reply::not_sent("nobody waits for it any more"),
-                        Ok(live) => {
+                        Ok(mut live) => {
                             carrier.get_or_init(|| live.id);
-                            send(live, &command).await
+                            send(&mut live, &command).await
                         }
                         Err(reason) => Reply::not_sent(reason),
                     }
@@ -81,29 +83,39 @@ impl Voter for RedisNode {
 }
 
 /// Sends a command and reads its answer as a vote.
-async fn send(mut live: Live, command: &Command) -> Reply {
+///
+/// There is one such future for each command and node that is under way. What is seldom is boxed, so that it is small.
+async fn send(live: &mut Live, command: &Command) -> Reply {
     if let Action::Release { behind: Some(connection), .. } = command.action
         && live.is_to(connection)
     {
         // Without the right to kill, what the old connection still carries ends with its TTL.
-        let _ = live.connection.send_packed_command(&commands::kill(connection)).await;
-    }
-    let is_watched = matches!(command.action, Action::Acquire { is_watched: true, .. });
-    if let Some(subscription) = live.subscription.as_ref().filter(|_| is_watched) {
-        // Before the attempt: a change behind it must not be missed.
-        subscription.cover(&command.key).await;
-        if command.is_recalled() {
-            return Reply::not_sent("nobody waits for it any more");
-        }
+        let _ = Box::pin(live.connection.send_packed_command(&commands::kill(connection))).await;
     }
     let age = live.papers.age(clock::now());
     let server = Server::new(live.reports_changes, age);
-    let mut answer = answer(&mut live, &commands::evaluate_known(command, server), is_watched).await;
-    if answer.as_ref().is_err_and(is_unknown_script) {
+    let is_watched = matches!(command.action, Action::Acquire { is_watched: true, .. });
+    let mut answer = if is_watched {
+        if let Some(subscription) = &live.subscription {
+            // Before the attempt: a change behind it must not be missed.
+            Box::pin(subscription.cover(&command.key)).await;
+            if command.is_recalled() {
+                return Reply::not_sent("nobody waits for it any more");
+            }
+        }
+        Box::pin(watch(live, &commands::evaluate_known(command, server))).await
+    } else {
+        live.connection.send_packed_command(&commands::evaluate_known(command, server)).await
+    };
+    if is_unknown_script(&answer) {
         // This is the reload and the retry in one round trip.
-        answer = self::answer(&mut live, &commands::evaluate_unknown(command, server), is_watched).await;
+        let reload = commands::evaluate_unknown(command, server);
+        answer = match is_watched {
+            true => Box::pin(watch(live, &reload)).await,
+            false => Box::pin(live.connection.send_packed_command(&reload)).await,
+        };
     }
-    match answer {
+    match answer.and_then(Value::extract_error) {
         Ok(value) => vote(command, &value, age),
         // Whatever this key holds, no lock of ours does.
         Err(error) if error.code() == Some("WRONGTYPE") && !is_acquire(command) => Reply::NOT_OURS,
@@ -119,21 +131,22 @@ async fn send(mut live: Live, command: &Command) -> Reply {
     }
 }
 
+/// Sends a command, of whose keys the server reports the next change if it can.
+async fn watch(live: &mut Live, cmd: &Cmd) -> Result<Value, RedisError> {
+    if !live.reports_changes {
+        return live.connection.send_packed_command(cmd).await;
+    }
+    let both = commands::watched(cmd.clone());
+    let mut answers = live.connection.send_packed_commands(&both, 0, both.len()).await?;
+    Ok(answers.pop().unwrap_or(Value::Nil))
+}
+
+fn is_unknown_script(answer: &Result<Value, RedisError>) -> bool {
+    matches!(answer, Ok(Value::ServerError(error)) if error.kind() == Some(ServerErrorKind::NoScript))
+}
+
 fn is_acquire(command: &Command) -> bool {
     matches!(command.action, Action::Acquire { .. })
-}
-
-async fn answer(live: &mut Live, cmd: &Cmd, is_watched: bool) -> Result<Value, RedisError> {
-    if is_watched && live.reports_changes {
-        let both = commands::watched(cmd.clone());
-        let mut answers = live.connection.send_packed_commands(&both, 0, both.len()).await?;
-        return answers.pop().unwrap_or(Value::Nil).extract_error();
-    }
-    live.connection.send_packed_command(cmd).await?.extract_error()
-}
-
-fn is_unknown_script(error: &RedisError) -> bool {
-    error.kind() == redis::ErrorKind::Server(ServerErrorKind::NoScript)
 }
 
 fn vote(command: &Command, value: &Value, age: Duration) -> Reply {
