@@ -3,8 +3,8 @@
 //! A connection's driver is a task of the runtime that made it. A manager outlives runtimes (each `#[tokio::test]`
 //! is one), so every runtime gets a connection of its own, and nothing hops between threads on the way to a lock.
 
-use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
@@ -81,6 +81,13 @@ impl std::fmt::Debug for Dial {
 pub(crate) struct Live {
     /// Shared by everybody on its runtime.
     pub(crate) connection: MultiplexedConnection,
+    /// What does not change while it is open.
+    about: Arc<About>,
+}
+
+/// What is known about an open connection. It is shared: each command has a copy of its connection, and to count every part of
+/// this up and down for each costs more than to look through one pointer.
+pub(crate) struct About {
     /// By which number the server knows it, if it told.
     pub(crate) id: Option<ConnectionId>,
     /// Which server it is, read on this very connection, so that no vote can come from another one.
@@ -90,11 +97,19 @@ pub(crate) struct Live {
     /// What reports them, if the server does not.
     pub(crate) subscription: Option<Subscription>,
     /// Whether a reply is overdue, so that nothing more is sent for now.
-    is_late: Arc<AtomicBool>,
+    is_late: AtomicBool,
     /// Which of the connections that its task made this is; an old one must not end a new one.
     generation: u64,
     /// Tells the task that keeps the connection.
     events: mpsc::WeakUnboundedSender<Event>,
+}
+
+impl Deref for Live {
+    type Target = About;
+
+    fn deref(&self) -> &About {
+        &self.about
+    }
 }
 
 /// What the task that keeps a connection is told.
@@ -154,13 +169,13 @@ pub(crate) struct Links {
     dial: Dial,
     /// Who is told of changes of keys.
     changes: OnceLock<Changes>,
-    /// Those that were made; `None` when no more are to be. A std lock: it is never held across an await.
-    by_runtime: RwLock<Option<HashMap<Id, Arc<Link>>>>,
+    /// Those that were made, seldom more than two; `None` when no more are to be. A std lock: it is never held across an await.
+    by_runtime: RwLock<Option<Vec<(Id, Arc<Link>)>>>,
 }
 
 impl Links {
     pub(crate) fn new(dial: Dial) -> Self {
-        Self { dial, changes: OnceLock::new(), by_runtime: RwLock::new(Some(HashMap::new())) }
+        Self { dial, changes: OnceLock::new(), by_runtime: RwLock::new(Some(Vec::new())) }
     }
 
     pub(crate) fn label(&self) -> &str {
@@ -246,7 +261,7 @@ impl Links {
         let runtime = Handle::current();
         let links = self.by_runtime.read().unwrap_or_else(PoisonError::into_inner);
         // Its task may have ended with a panic, on a runtime without timers or sockets.
-        if let Some(link) = links.as_ref()?.get(&runtime.id()).filter(|link| !link.events.is_closed()) {
+        if let Some(link) = of_runtime(links.as_ref()?, runtime.id()).filter(|link| !link.events.is_closed()) {
             return Some(Arc::clone(link));
         }
         drop(links);
@@ -254,10 +269,19 @@ impl Links {
         let mut links = self.by_runtime.write().unwrap_or_else(PoisonError::into_inner);
         let links = links.as_mut()?;
         // The tasks of runtimes that have ended are gone, and with them the receivers of their events.
-        links.retain(|_, link| !link.events.is_closed());
-        let link = links.entry(runtime.id()).or_insert_with(|| Arc::new(Link::start(self.dial(), &runtime)));
-        Some(Arc::clone(link))
+        links.retain(|(_, link)| !link.events.is_closed());
+        // Another thread may have been first.
+        if let Some(link) = of_runtime(links, runtime.id()) {
+            return Some(Arc::clone(link));
+        }
+        let link = Arc::new(Link::start(self.dial(), &runtime));
+        links.push((runtime.id(), Arc::clone(&link)));
+        Some(link)
     }
+}
+
+fn of_runtime(links: &[(Id, Arc<Link>)], runtime: Id) -> Option<&Arc<Link>> {
+    links.iter().find(|(id, _)| *id == runtime).map(|(_, link)| link)
 }
 
 impl Link {
@@ -355,11 +379,12 @@ async fn keep_connected(
     for generation in 0.. {
         let is_first = matches!(*state.borrow(), State::Connecting);
         match timeout(dial.connect_timeout, dial.connect(previous, generation, &events)).await {
-            Ok(Ok(mut live)) => {
-                if let Some(changes) = dial.changes.as_ref().filter(|_| !live.reports_changes) {
+            Ok(Ok((connection, mut about))) => {
+                if let Some(changes) = dial.changes.as_ref().filter(|_| !about.reports_changes) {
                     let start = || Subscription::start(&dial.client, dial.connect_timeout, changes.clone());
-                    live.subscription = Some(subscription.get_or_insert_with(start).clone());
+                    about.subscription = Some(subscription.get_or_insert_with(start).clone());
                 }
+                let live = Live { connection, about: Arc::new(about) };
                 if !is_first {
                     tracing::info!(node = %dial.label, "connected again");
                 }
@@ -435,7 +460,7 @@ impl Dial {
         previous: Option<ConnectionId>,
         generation: u64,
         events: &mpsc::WeakUnboundedSender<Event>,
-    ) -> Result<Live, RedisError> {
+    ) -> Result<(MultiplexedConnection, About), RedisError> {
         let (mut connection, has_pushes) =
             match self.open(ProtocolVersion::RESP3, Some((generation, events.clone()))).await {
                 // Servers before version 6, and some proxies: nothing tells us there when a connection ends, so the
@@ -460,17 +485,17 @@ impl Dial {
         if let Some(previous) = previous.filter(|previous| previous.server == server) {
             let _ = connection.send_packed_command(&commands::kill(previous)).await;
         }
-        Ok(Live {
-            connection,
+        let about = About {
             id,
             papers: Arc::new(papers),
             // A server that knows tracking takes the command from anybody, also where it cannot push.
             reports_changes: reports_changes && has_pushes,
             subscription: None,
-            is_late: Arc::default(),
+            is_late: AtomicBool::new(false),
             generation,
             events: events.clone(),
-        })
+        };
+        Ok((connection, about))
     }
 
     async fn open(
