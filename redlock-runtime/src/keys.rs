@@ -83,7 +83,7 @@ impl Keys {
 
     /// The key of a lock, on every node.
     pub(crate) fn lock(&self, name: &Name) -> String {
-        format!("{}{}", self.lock_prefix, name.as_str())
+        [&*self.lock_prefix, name.as_str()].concat()
     }
 
     /// The name of the lock that has this key; `None` for a key of another kind, also if it begins as locks do.

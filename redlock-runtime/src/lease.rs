@@ -190,7 +190,9 @@ impl Lease {
     /// by [`Self::renew`].
     pub(crate) async fn end(&self) {
         self.end_now();
-        let _turn = timeout(self.engine.node_timeout(), self.turn.lock()).await;
+        if self.turn.try_lock().is_err() {
+            let _turn = timeout(self.engine.node_timeout(), self.turn.lock()).await;
+        }
     }
 
     /// Stops extensions without waiting.

@@ -182,7 +182,7 @@ impl LockRequest {
         let mut pauses = Pauses::default();
         let mut seen = 0;
         loop {
-            let plan = Plan::once(self.shared.lines.fencing(&key, seen));
+            let plan = Plan::once(self.shared.lines.fencing(seen));
             match self.attempt(&key, ttl, None, plan).await? {
                 Ok(won) => {
                     let tenure = |lease: &Arc<Lease>| self.shared.lines.settle(&key, lease);

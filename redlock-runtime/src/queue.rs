@@ -16,9 +16,8 @@ use tokio::sync::Notify;
 
 use crate::engine::{Fenced, Lost, Plan};
 use crate::error::NodeFailures;
-use crate::keys::Keys;
 use crate::lease::Lease;
-use crate::node::{Contention, Listener};
+use crate::node::Listener;
 use crate::protocol::{Approach, Backoff, Beliefs, Doubt, NodeSet, Quorum, Step, Verdict};
 use crate::{clock, entropy};
 
@@ -44,9 +43,14 @@ pub(crate) struct Lines {
     doubt: Option<Doubt>,
     /// What tells this manager from others who wait.
     process: Arc<str>,
-    /// Those names that somebody in this process holds or wants. A std mutex: it is never held across an await.
-    by_key: Mutex<HashMap<Arc<str>, Line>>,
+    /// Those names that somebody in this process holds or wants. A std mutex: it is never held across an await. That of a line
+    /// is locked under this one, or alone.
+    by_key: Mutex<HashMap<Arc<str>, Arc<SharedLine>>>,
 }
+
+/// A line, which those who stand in it find without asking for its name. A std mutex: it is never held across an await.
+#[derive(Default)]
+struct SharedLine(Mutex<Line>);
 
 /// Everybody in this process who holds or wants a name.
 #[derive(Default)]
@@ -116,57 +120,80 @@ impl Lines {
         Arc::new(Self { quorum, longest_attempt, doubt, process: entropy::fresh_owner(), by_key: Mutex::default() })
     }
 
-    fn by_key(&self) -> MutexGuard<'_, HashMap<Arc<str>, Line>> {
+    fn by_key(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<SharedLine>>> {
         self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Enters a name's line.
+    fn enter<T>(&self, key: &Arc<str>, enter: impl FnOnce(&mut Line) -> T) -> (Arc<SharedLine>, T) {
+        let mut by_key = self.by_key();
+        let line = by_key.entry(Arc::clone(key)).or_default();
+        // Before anybody can find it deserted.
+        let entered = enter(&mut line.lock());
+        (Arc::clone(line), entered)
+    }
+
+    /// Forgets a line that was deserted, unless somebody has come meanwhile.
+    fn close(&self, key: &Arc<str>, deserted: &Arc<SharedLine>) {
+        let mut by_key = self.by_key();
+        if by_key.get(key).is_some_and(|line| Arc::ptr_eq(line, deserted)) && deserted.lock().is_deserted() {
+            by_key.remove(key);
+        }
     }
 
     /// Stands at the end of a name's line.
     pub(crate) fn join(self: &Arc<Self>, key: &Arc<str>) -> Place {
         let runtime = Handle::try_current().ok().map(|runtime| runtime.id());
         let spot = Arc::new(Spot { call: Notify::new(), runtime });
-        let mut by_key = self.by_key();
-        let line = by_key.entry(Arc::clone(key)).or_default();
-        let number = next_number();
-        line.places.push_back((number, Arc::clone(&spot)));
-        drop(by_key);
-        Place { lines: Arc::clone(self), key: Arc::clone(key), number, spot, asked: None }
+        let (line, number) = self.enter(key, |line| {
+            let number = next_number();
+            line.places.push_back((number, Arc::clone(&spot)));
+            number
+        });
+        Place { lines: Arc::clone(self), key: Arc::clone(key), line, number, spot, asked: None, has_left: false }
     }
 
     /// Notes who holds a lock in this process.
     pub(crate) fn settle(self: &Arc<Self>, key: &Arc<str>, lease: &Arc<Lease>) -> Tenure {
-        let number = self.by_key().entry(Arc::clone(key)).or_default().settle(lease);
-        Tenure { lines: Arc::clone(self), key: Arc::clone(key), number }
+        let (line, number) = self.enter(key, |line| line.settle(lease));
+        Tenure { lines: Arc::clone(self), key: Arc::clone(key), line, number }
     }
 
     /// How the lock gets its fencing token; `seen` is the greatest counter that the same waiter heard of.
-    pub(crate) fn fencing(&self, key: &str, seen: u64) -> Option<Fenced> {
-        self.doubt.map(|doubt| Fenced { key: Keys::fence(key).into(), seen, doubt })
+    pub(crate) fn fencing(&self, seen: u64) -> Option<Fenced> {
+        self.doubt.map(|doubt| Fenced { seen, doubt })
     }
 
     /// Who holds a lock in this process, as far as that was noted.
     pub(crate) fn tenant(&self, key: &str) -> Option<Arc<Lease>> {
-        self.by_key().get(key)?.tenant.as_ref().map(|(_, lease)| Arc::clone(lease))
+        self.by_key().get(key)?.lock().tenant.as_ref().map(|(_, lease)| Arc::clone(lease))
     }
 
     /// Calls everybody who waits, and returns whatever is held: the manager is shut down.
     pub(crate) fn call_all(&self) -> Vec<Arc<Lease>> {
-        let by_key = self.by_key();
-        by_key.values().flat_map(|line| &line.places).for_each(|(_, spot)| spot.call.notify_one());
-        by_key.values().filter_map(|line| line.tenant.as_ref()).map(|(_, lease)| Arc::clone(lease)).collect()
+        let mut held = Vec::new();
+        for line in self.by_key().values() {
+            let line = line.lock();
+            line.places.iter().for_each(|(_, spot)| spot.call.notify_one());
+            held.extend(line.tenant.as_ref().map(|(_, lease)| Arc::clone(lease)));
+        }
+        held
     }
 }
 
 impl Listener for Lines {
     fn changed(&self, node: usize, key: Option<&str>) {
-        let mut by_key = self.by_key();
+        let by_key = self.by_key();
         match key {
-            Some(key) => {
-                if let Some(line) = by_key.get_mut(key) {
-                    line.changed(node);
-                }
-            }
-            None => by_key.values_mut().for_each(|line| line.changed(node)),
+            Some(key) => by_key.get(key).into_iter().for_each(|line| line.lock().changed(node)),
+            None => by_key.values().for_each(|line| line.lock().changed(node)),
         }
+    }
+}
+
+impl SharedLine {
+    fn lock(&self) -> MutexGuard<'_, Line> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -182,13 +209,17 @@ impl Line {
         number
     }
 
-    fn leave(&mut self, number: u64) {
+    /// Gives up a place; says whether it was the first.
+    fn leave(&mut self, number: u64) -> bool {
+        let was_first = self.is_first(number);
+        self.asking.take_if(|(asking, _)| *asking == number);
         // In the order of their numbers, but for those that were overtaken. Of thousands, looking at all would be too slow.
         let sorted = self.places.binary_search_by_key(&number, |(number, _)| *number).ok();
         let position = sorted.or_else(|| self.places.iter().position(|(place, _)| *place == number));
         if let Some(position) = position {
             self.places.remove(position);
         }
+        was_first
     }
 
     fn is_first(&self, number: u64) -> bool {
@@ -275,17 +306,19 @@ impl Line {
 pub(crate) struct Place {
     lines: Arc<Lines>,
     key: Arc<str>,
+    line: Arc<SharedLine>,
     number: u64,
     spot: Arc<Spot>,
     /// How the attempt that is under way is made, whether it is watched, and what was believed when it began.
     asked: Option<(Approach, bool, Option<Beliefs>)>,
+    /// Whether it is no place any more.
+    has_left: bool,
 }
 
 impl Place {
     /// What to do now.
     pub(crate) fn next(&mut self, now: Instant) -> Turn {
-        let mut by_key = self.lines.by_key();
-        let Some(line) = by_key.get_mut(&self.key) else { return Turn::Wait(None, None) };
+        let mut line = self.line.lock();
         if !line.is_first(self.number) {
             line.pass_over_neglected(now, self.lines.longest_attempt);
         }
@@ -310,15 +343,11 @@ impl Place {
                 line.asking = Some((self.number, now));
                 self.asked = Some((approach, is_watched, line.beliefs.take()));
                 let seen = line.counter;
-                drop(by_key);
-                let contention = notes_contention.then(|| self.contention());
-                Turn::Ask(Plan { approach, is_watched, contention, fencing: self.lines.fencing(&self.key, seen) })
+                drop(line);
+                let contender = notes_contention.then(|| Arc::clone(&self.lines.process));
+                Turn::Ask(Plan { approach, is_watched, contender, fencing: self.lines.fencing(seen) })
             }
         }
-    }
-
-    fn contention(&self) -> Contention {
-        Contention { key: Keys::contention(&self.key).into(), process: Arc::clone(&self.lines.process) }
     }
 
     /// Waits to be called.
@@ -332,15 +361,14 @@ impl Place {
 
     /// Why the lock cannot be had, if that is because too few nodes can be reached.
     pub(crate) fn unreachable(&self) -> Option<Unreachable> {
-        self.lines.by_key().get(&self.key).and_then(|line| line.unreachable.clone())
+        self.line.lock().unreachable.clone()
     }
 
     /// The attempt was not won; returns whether the one before it could reach enough nodes. `pause` is waited where asking again
     /// at once would only repeat the same.
     pub(crate) fn lost(&mut self, lost: &Lost, now: Instant, pause: Duration) -> Reached {
         let Some((approach, is_watched, beliefs)) = self.asked.take() else { return Reached::Enough };
-        let mut by_key = self.lines.by_key();
-        let Some(line) = by_key.get_mut(&self.key) else { return Reached::Enough };
+        let mut line = self.line.lock();
         if line.asking.take_if(|(number, _)| *number == self.number).is_none() {
             // It was overtaken: whoever asks now knows more.
             return Reached::Enough;
@@ -363,30 +391,35 @@ impl Place {
     }
 
     /// The attempt was won, and took this long.
-    pub(crate) fn won(self, lease: &Arc<Lease>, is_wanted_elsewhere: bool, round_trip: Duration) -> Tenure {
-        let mut by_key = self.lines.by_key();
-        let line = by_key.entry(Arc::clone(&self.key)).or_default();
+    pub(crate) fn won(mut self, lease: &Arc<Lease>, is_wanted_elsewhere: bool, round_trip: Duration) -> Tenure {
+        let mut line = self.line.lock();
         let number = line.settle(lease);
         line.round_trip = round_trip;
         line.is_wanted_elsewhere |= is_wanted_elsewhere;
-        drop(by_key);
-        Tenure { lines: Arc::clone(&self.lines), key: Arc::clone(&self.key), number }
+        self.has_left = true;
+        if line.leave(self.number) {
+            line.called = None;
+            line.call();
+        }
+        drop(line);
+        Tenure { lines: Arc::clone(&self.lines), key: Arc::clone(&self.key), line: Arc::clone(&self.line), number }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut by_key = self.lines.by_key();
-        let Some(line) = by_key.get_mut(&self.key) else { return };
-        let was_first = line.is_first(self.number);
-        line.leave(self.number);
-        line.asking.take_if(|(number, _)| *number == self.number);
-        if was_first {
+        if self.has_left {
+            return;
+        }
+        let mut line = self.line.lock();
+        if line.leave(self.number) {
             line.called = None;
             line.call();
         }
-        if line.is_deserted() {
-            by_key.remove(&self.key);
+        let is_deserted = line.is_deserted();
+        drop(line);
+        if is_deserted {
+            self.lines.close(&self.key, &self.line);
         }
     }
 }
@@ -402,6 +435,7 @@ pub(crate) enum Reached {
 pub(crate) struct Tenure {
     lines: Arc<Lines>,
     key: Arc<str>,
+    line: Arc<SharedLine>,
     number: u64,
 }
 
@@ -409,26 +443,29 @@ impl Tenure {
     /// The release is on its way on the connections of this runtime: if the next in line uses the same, what it sends
     /// comes behind the release, and it may go ahead.
     pub(crate) fn hand_over(&self) {
-        let runtime = Handle::try_current().ok().map(|runtime| runtime.id());
-        self.vacate(|line| line.places.front().is_some_and(|(_, spot)| spot.runtime == runtime));
+        let this_runtime = || Handle::try_current().ok().map(|runtime| runtime.id());
+        let mut line = self.line.lock();
+        if line.places.front().is_some_and(|(_, spot)| spot.runtime == this_runtime()) {
+            self.vacate(&mut line);
+        }
     }
 
-    fn vacate(&self, may_vacate: impl FnOnce(&Line) -> bool) {
-        let mut by_key = self.lines.by_key();
-        let Some(line) = by_key.get_mut(&self.key) else { return };
-        let is_tenant = line.tenant.as_ref().is_some_and(|(number, _)| *number == self.number);
-        if is_tenant && may_vacate(line) {
+    fn vacate(&self, line: &mut Line) {
+        if line.tenant.as_ref().is_some_and(|(number, _)| *number == self.number) {
             line.vacate(self.lines.quorum);
-        }
-        if line.is_deserted() {
-            by_key.remove(&self.key);
         }
     }
 }
 
 impl Drop for Tenure {
     fn drop(&mut self) {
-        self.vacate(|_| true);
+        let mut line = self.line.lock();
+        self.vacate(&mut line);
+        let is_deserted = line.is_deserted();
+        drop(line);
+        if is_deserted {
+            self.lines.close(&self.key, &self.line);
+        }
     }
 }
 

@@ -32,10 +32,10 @@ pub(crate) fn slot_of(key: &str) -> u16 {
 
 /// A key of ours that is in the slot in which this one is.
 pub(crate) fn key_beside(purpose: &str, key: &str) -> String {
-    if key.contains(['{', '}']) {
+    if key.bytes().any(|byte| matches!(byte, b'{' | b'}')) {
         format!("{purpose}:{{{}}}:{key}", tag_beside(key))
     } else {
-        format!("{purpose}:{{{key}}}")
+        [purpose, ":{", key, "}"].concat()
     }
 }
 

@@ -1,7 +1,7 @@
 use std::future::{Future, poll_fn};
 use std::mem;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -10,11 +10,11 @@ use tokio::time::sleep;
 use super::heard::{Heard, Voters};
 use super::repair::Repairs;
 use super::settlement::{Cut, Debt, Owner, Settlement};
-use super::{Engine, InFlight, Lost, Plan, cut_short, poll_each, poll_in_background};
+use super::{Engine, Fenced, InFlight, Lost, Plan, cut_short, poll_each, poll_in_background};
 use crate::background::background;
 use crate::clock;
 use crate::entropy::fresh_owner;
-use crate::node::{Action, Command, Delivery, FenceCounter, Reply};
+use crate::node::{Action, Command, Delivery, Reply};
 use crate::protocol::{
     Approach, Ballot, Doubt, Fate, Fence, Fencing, Ledger, Listening, NodeSet, Proposal, Verdict, patience,
 };
@@ -120,17 +120,16 @@ impl Hold {
 
     /// Asks the nodes for the lock, and for its fencing token (zero if it gets none).
     pub(super) async fn ask(&mut self, ttl: Duration, until: Option<Instant>, plan: Plan) -> (Verdict, u64, Heard) {
-        let fence = plan.fencing.as_ref().map(|fenced| {
-            let proposal = Proposal::new(clock::since_1970(), fenced.seen, self.engine.quorum(), fenced.doubt);
-            (FenceCounter { key: Arc::clone(&fenced.key), proposal }, fenced.doubt)
+        let fence = plan.fencing.map(|Fenced { seen, doubt }| {
+            let proposal = Proposal::new(clock::since_1970(), seen, self.engine.quorum(), doubt);
+            (proposal, doubt)
         });
-        let counter = fence.as_ref().map(|(counter, _)| counter.clone());
         let (verdict, mut heard) = self.ask_for_grants(ttl, until, plan, fence).await;
         let (verdict, token) = match (verdict, heard.fencing(Listening::IsOver)) {
             (Verdict::Won, Some(Fencing::Agreed(token))) => (verdict, token),
             (Verdict::Won, Some(Fencing::Commit(token))) => {
                 let patience = patience(self.engine.node_timeout(), ttl);
-                let (verdict, committing) = self.commit(token, counter, heard.round.granted(), (patience, until)).await;
+                let (verdict, committing) = self.commit(token, heard.round.granted(), (patience, until)).await;
                 heard.failures.extend(committing.failures);
                 heard.was_cut_short |= committing.was_cut_short;
                 (verdict, token)
@@ -150,11 +149,10 @@ impl Hold {
     async fn commit(
         &mut self,
         token: u64,
-        counter: Option<FenceCounter>,
         granted: NodeSet,
         (patience, until): (Duration, Option<Instant>),
     ) -> (Verdict, Heard) {
-        let command = Command::acquire(Action::Commit { token }, &self.key, &self.owner, None, counter);
+        let command = Command::new(Action::Commit { token }, &self.key, &self.owner);
         let mut in_flight: Vec<_> = granted.iter().map(|node| self.engine.ask(node, &command)).collect();
         let mut heard = Heard::nothing(self.engine.quorum(), &self.key);
         for node in NodeSet::first(self.engine.quorum().nodes()).without(granted).iter() {
@@ -176,16 +174,16 @@ impl Hold {
         ttl: Duration,
         until: Option<Instant>,
         plan: Plan,
-        fence: Option<(FenceCounter, Doubt)>,
+        fence: Option<(Proposal, Doubt)>,
     ) -> (Verdict, Heard) {
-        let Plan { approach, is_watched, contention, .. } = plan;
+        let Plan { approach, is_watched, contender, .. } = plan;
         let mut heard = Heard::nothing(self.engine.quorum(), &self.key);
-        let counter = fence.map(|(counter, doubt)| {
-            heard.fence = Some(Fence::propose(self.engine.quorum(), counter.proposal, doubt));
-            counter
+        let proposal = fence.map(|(proposal, doubt)| {
+            heard.fence = Some(Fence::propose(self.engine.quorum(), proposal, doubt));
+            proposal
         });
         let action = Action::Acquire { ttl, is_watched };
-        let command = Command::acquire(action, &self.key, &self.owner, contention, counter);
+        let command = Command::acquire(action, &self.key, &self.owner, contender, proposal);
         self.acquire = Some(Arc::clone(&command));
         self.is_open = true;
         let engine = Arc::clone(&self.engine);
@@ -318,6 +316,7 @@ impl Hold {
             value: Arc::clone(&self.owner),
             keep_until: self.keep_until,
             cut: mem::take(&mut self.cut),
+            usual: OnceLock::new(),
             is_noted: self.is_noted,
             counted: self.counted.take().unwrap_or_else(|| self.engine.count_debt()),
         };

@@ -27,7 +27,7 @@ pub(crate) use self::settlement::{Debt, Debts};
 use crate::background::background;
 use crate::clock;
 use crate::error::NodeFailures;
-use crate::node::{Action, Changes, Command, Contention, Known, Listener, PendingReply, Reply, Voter};
+use crate::node::{Action, Changes, Command, Known, Listener, PendingReply, Reply, Voter};
 use crate::protocol::{Approach, Ballot, Doubt, LEAD, NodeSet, Quorum, Seen, Verdict, patience, valid_until};
 
 /// The configured nodes.
@@ -63,17 +63,15 @@ pub(crate) struct Plan {
     pub(crate) approach: Approach,
     /// Whether the nodes that refuse report the next change of the key.
     pub(crate) is_watched: bool,
-    /// Where those who wait for the key are noted, if the caller is one of them.
-    pub(crate) contention: Option<Contention>,
+    /// Which process asks, if the caller waits for the key: such processes are noted.
+    pub(crate) contender: Option<Arc<str>>,
     /// How the lock gets its fencing token, if it gets one.
     pub(crate) fencing: Option<Fenced>,
 }
 
 /// How a lock gets its fencing token.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Fenced {
-    /// The key of the counter, the same on every node.
-    pub(crate) key: Arc<str>,
     /// The greatest counter that earlier attempts of the same waiter heard of; zero if none did.
     pub(crate) seen: u64,
     /// What to do if too few nodes have evidence of earlier tokens.
@@ -83,7 +81,7 @@ pub(crate) struct Fenced {
 impl Plan {
     /// One attempt of somebody who does not wait.
     pub(crate) fn once(fencing: Option<Fenced>) -> Self {
-        Self { approach: Approach::AllAtOnce, is_watched: false, contention: None, fencing }
+        Self { approach: Approach::AllAtOnce, is_watched: false, contender: None, fencing }
     }
 }
 

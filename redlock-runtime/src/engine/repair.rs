@@ -5,7 +5,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -118,6 +118,7 @@ impl Engine {
             value,
             keep_until: None,
             cut: repairs.cut,
+            usual: OnceLock::new(),
             is_noted: repairs.is_noted,
             counted,
         };

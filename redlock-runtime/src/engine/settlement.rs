@@ -3,8 +3,8 @@
 use std::future::{Future, poll_fn};
 use std::mem;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -87,6 +87,8 @@ pub(super) struct Owner {
     pub(super) keep_until: Option<Instant>,
     /// Connections that ended before an acquire was answered.
     pub(super) cut: Cut,
+    /// What is put to all nodes of which there is nothing more to say.
+    pub(super) usual: OnceLock<Arc<Command>>,
     /// Whether the owner may be noted beside the key.
     pub(super) is_noted: bool,
     /// Held until every node has confirmed, or is given up.
@@ -265,11 +267,18 @@ impl Owner {
     /// One release request to one node. Only an acquire can do harm behind it, so a connection that may still carry one
     /// comes before another.
     fn ask(&self, node: usize, behind: Option<ConnectionId>) -> PendingReply {
-        let now = clock::now();
-        let behind = self.cut.of(node).or(behind);
-        let keep = self.keep_until.map_or(Duration::ZERO, |moment| moment.saturating_duration_since(now));
-        let action = Action::Release { keep, behind, is_noted: self.is_noted };
-        self.engine.nodes[node].ask(Command::new(action, &self.key, &self.value))
+        let command = match (self.cut.of(node).or(behind), self.keep_until) {
+            (None, None) => Arc::clone(self.usual.get_or_init(|| self.command(Duration::ZERO, None))),
+            (behind, until) => {
+                let keep = until.map(|moment| moment.saturating_duration_since(clock::now()));
+                self.command(keep.unwrap_or_default(), behind)
+            }
+        };
+        self.engine.nodes[node].ask(command)
+    }
+
+    fn command(&self, keep: Duration, behind: Option<ConnectionId>) -> Arc<Command> {
+        Command::new(Action::Release { keep, behind, is_noted: self.is_noted }, &self.key, &self.value)
     }
 
     /// Waits until an acquire has ended and then releases whatever it left. A release sent earlier could overtake it.
@@ -355,7 +364,8 @@ mod tests {
         let engine = Engine::new(vec![Scripted::new(every_second)], Quorum::of(1).unwrap(), Duration::from_millis(2));
         let (key, value) = ("key".into(), "owner".into());
         let counted = engine.count_debt();
-        let owner = Owner { engine, key, value, keep_until: None, cut: Cut::default(), is_noted: false, counted };
+        let (cut, usual) = (Cut::default(), OnceLock::new());
+        let owner = Owner { engine, key, value, keep_until: None, cut, usual, is_noted: false, counted };
         let sending = owner.send_until_confirmed(0, None);
         assert_eq!(tokio::time::timeout(Duration::from_secs(10), sending).await, Ok(Reply::Done));
     }

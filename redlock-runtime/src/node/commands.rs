@@ -2,14 +2,15 @@
 
 pub(super) mod examining;
 
-use std::sync::{Arc, LazyLock};
+use std::borrow::Cow;
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
 use redis::{Cmd, Pipeline, Value};
 
 use super::counting::{LEASE, LISTED, Number, OTHERS};
 use super::inspecting::{Cursor, Note};
-use super::{Action, Command, ConnectionId, FenceCounter};
+use super::{Action, Command, ConnectionId};
 use crate::keys::{CounterKeys, Keys, LockKeys};
 use crate::protocol::{Counter, RETENTION};
 
@@ -137,20 +138,34 @@ pub(super) fn ping() -> Cmd {
 }
 
 /// What a command depends on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Server {
     /// Whether it reports changes by itself; else a release is published.
-    pub(super) reports_changes: bool,
-    /// How long it has been running.
-    pub(super) age: Duration,
+    reports_changes: bool,
+    /// What it says about a fencing counter that it does not have.
+    missing_counter: Counter,
     /// Whether the slot of the keys is still on its way to it. It then does nothing for several keys one of which it does
     /// not have; so one is named, and the others are arguments. They are nowhere else, or it would not have been asked.
-    pub(super) is_asking: bool,
+    is_asking: bool,
 }
 
+impl Server {
+    pub(super) fn new(reports_changes: bool, age: Duration, is_asking: bool) -> Self {
+        Self { reports_changes, missing_counter: Counter::read(None, age, RETENTION), is_asking }
+    }
+}
+
+/// How a command is put to the first server that was asked. Most commands go to several servers that are alike.
+#[derive(Debug, Default)]
+pub(super) struct Wording(OnceLock<(Server, Cmd)>);
+
 /// Carries a command out with a script that the server knows.
-pub(super) fn evaluate_known(command: &Command, server: Server) -> Cmd {
-    evaluate("EVALSHA", &Script::of(command.action).hash, command, server)
+pub(super) fn evaluate_known(command: &Command, server: Server) -> Cow<'_, Cmd> {
+    let evaluate = || evaluate("EVALSHA", &Script::of(command.action).hash, command, server);
+    match command.wording.0.get_or_init(|| (server, evaluate())) {
+        (first, cmd) if *first == server => Cow::Borrowed(cmd),
+        _ => Cow::Owned(evaluate()),
+    }
 }
 
 /// Carries a command out with its whole script, which the server knows from then on.
@@ -207,10 +222,11 @@ pub(super) fn prefaced(command: Cmd, preface: Preface) -> Pipeline {
 
 fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd {
     const ROOM_FOR_THE_SCRIPT_AND_USUAL_NAMES: usize = 320;
-    let Command { key, owner, contention, fence, retention, .. } = command;
+    let Command { key, owner, contender, fence, retention, .. } = command;
     let mut cmd = Cmd::with_capacity(12, ROOM_FOR_THE_SCRIPT_AND_USUAL_NAMES);
-    let beside = fence.as_ref().map(|fence| &*fence.key);
     let is_acquire = matches!(command.action, Action::Acquire { .. });
+    let is_fenced = fence.is_some() || matches!(command.action, Action::Commit { .. });
+    let beside = is_fenced.then(|| Keys::fence(key));
     let note = command.is_noted().then(|| Keys::note(key));
     // A commit finds both keys, because its acquire was granted.
     let (named, unnamed) = if server.is_asking && is_acquire { (None, beside) } else { (beside, None) };
@@ -220,15 +236,18 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd 
     match command.action {
         Action::Acquire { ttl, .. } => {
             cmd.arg(whole_milliseconds(ttl));
-            if let Some(FenceCounter { proposal, .. }) = fence {
-                let first = Counter::read(None, server.age, RETENTION).grant(*proposal).number();
-                cmd.arg(proposal.least()).arg(first.map_or_else(String::new, |first| first.to_string()));
+            if let Some(proposal) = fence {
+                cmd.arg(proposal.least());
+                match server.missing_counter.grant(*proposal).number() {
+                    Some(first) => cmd.arg(first),
+                    None => cmd.arg(""),
+                };
                 cmd.arg(retention);
-            } else if contention.is_some() {
+            } else if contender.is_some() {
                 cmd.arg("").arg("").arg("");
             }
-            if let Some(contention) = contention {
-                cmd.arg(&*contention.process).arg(&*contention.key);
+            if let Some(process) = contender {
+                cmd.arg(&**process).arg(Keys::contention(key));
             } else if unnamed.is_some() {
                 cmd.arg("").arg("");
             }
@@ -425,6 +444,23 @@ fn whole_milliseconds(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::{Proposal, Quorum};
+
+    #[test]
+    fn servers_that_differ_are_asked_differently() {
+        let ttl = Duration::from_secs(1);
+        let doubt = crate::protocol::Doubt::Refuse;
+        let proposal = Proposal::new(Duration::from_secs(1), 0, Quorum::of(3).unwrap(), doubt);
+        let acquire = Action::Acquire { ttl, is_watched: false };
+        let release = Action::Release { keep: Duration::ZERO, behind: None, is_noted: false };
+        for (action, fence) in [(acquire, Some(proposal)), (release, None)] {
+            let command = Command::acquire(action, &"key".into(), &"owner".into(), None, fence);
+            let asked = |reports, age| evaluate_known(&command, Server::new(reports, age, false)).get_packed_command();
+            let [usual, other] = [asked(true, RETENTION), asked(false, Duration::ZERO)];
+            assert_ne!(usual, other, "{action:?}");
+            assert_eq!(usual, asked(true, 2 * RETENTION), "{action:?}");
+        }
+    }
 
     #[test]
     fn channels_are_about_their_key() {

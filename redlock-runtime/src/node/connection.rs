@@ -3,7 +3,7 @@
 //! A connection's driver is a task of the runtime that made it. A manager outlives runtimes (each `#[tokio::test]`
 //! is one), so every runtime gets a connection of its own, and nothing hops between threads on the way to a lock.
 
-use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
@@ -36,8 +36,15 @@ pub(crate) const DEAD_AFTER_TIMEOUTS: u32 = 10;
 pub(crate) struct Live {
     /// Shared by everybody on its runtime.
     pub(crate) connection: MultiplexedConnection,
+    /// What does not change while it is open.
+    about: Arc<About>,
+}
+
+/// What is known about an open connection. It is shared: each command has a copy of its connection, and to count every part of
+/// this up and down for each costs more than to look through one pointer.
+pub(crate) struct About {
     /// Where the server is.
-    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) endpoint: Endpoint,
     /// By which number the server knows it, if it told.
     pub(crate) id: Option<ConnectionId>,
     /// Which server it is, read on this very connection, so that no vote can come from another one.
@@ -49,11 +56,19 @@ pub(crate) struct Live {
     /// Who counts the replicas that have what the server grants, if they count.
     pub(super) acknowledgements: Option<Acknowledgements>,
     /// Whether a reply is overdue, so that nothing more is sent for now.
-    is_late: Arc<AtomicBool>,
+    is_late: AtomicBool,
     /// Which of the connections that its task made this is; an old one must not end a new one.
     generation: u64,
     /// Tells the task that keeps the connection.
     events: mpsc::WeakUnboundedSender<Event>,
+}
+
+impl Deref for Live {
+    type Target = About;
+
+    fn deref(&self) -> &About {
+        &self.about
+    }
 }
 
 /// What the task that keeps a connection is told.
@@ -108,6 +123,9 @@ impl std::fmt::Debug for State {
     }
 }
 
+/// A connection for each runtime. There are few.
+type ByRuntime = Vec<(Id, Arc<Link>)>;
+
 /// All connections to one server.
 #[derive(Debug)]
 pub(crate) struct Links {
@@ -115,13 +133,13 @@ pub(crate) struct Links {
     dial: Dial,
     /// Who is told of changes of keys.
     changes: OnceLock<Changes>,
-    /// Those that were made; `None` when no more are to be. A std lock: it is never held across an await.
-    by_runtime: RwLock<Option<HashMap<Id, Arc<Link>>>>,
+    /// Those that were made, seldom more than two; `None` when no more are to be. A std lock: it is never held across an await.
+    by_runtime: RwLock<Option<ByRuntime>>,
 }
 
 impl Links {
     pub(crate) fn new(dial: Dial) -> Self {
-        Self { dial, changes: OnceLock::new(), by_runtime: RwLock::new(Some(HashMap::new())) }
+        Self { dial, changes: OnceLock::new(), by_runtime: RwLock::new(Some(Vec::new())) }
     }
 
     pub(crate) fn label(&self) -> &str {
@@ -217,7 +235,7 @@ impl Links {
         let runtime = Handle::current();
         let links = self.by_runtime.read().unwrap_or_else(PoisonError::into_inner);
         // Its task may have ended with a panic, on a runtime without timers or sockets.
-        if let Some(link) = links.as_ref()?.get(&runtime.id()).filter(|link| !link.events.is_closed()) {
+        if let Some(link) = of_runtime(links.as_ref()?, runtime.id()).filter(|link| !link.events.is_closed()) {
             return Some(Arc::clone(link));
         }
         drop(links);
@@ -225,10 +243,19 @@ impl Links {
         let mut links = self.by_runtime.write().unwrap_or_else(PoisonError::into_inner);
         let links = links.as_mut()?;
         // The tasks of runtimes that have ended are gone, and with them the receivers of their events.
-        links.retain(|_, link| !link.events.is_closed());
-        let link = links.entry(runtime.id()).or_insert_with(|| Arc::new(Link::start(self.dial(), &runtime)));
-        Some(Arc::clone(link))
+        links.retain(|(_, link)| !link.events.is_closed());
+        // Another thread may have been first.
+        if let Some(link) = of_runtime(links, runtime.id()) {
+            return Some(Arc::clone(link));
+        }
+        let link = Arc::new(Link::start(self.dial(), &runtime));
+        links.push((runtime.id(), Arc::clone(&link)));
+        Some(link)
     }
+}
+
+fn of_runtime(links: &[(Id, Arc<Link>)], runtime: Id) -> Option<&Arc<Link>> {
+    links.iter().find(|(id, _)| *id == runtime).map(|(_, link)| link)
 }
 
 impl Link {
@@ -251,25 +278,6 @@ impl Link {
 }
 
 impl Live {
-    fn new(dialled: Dialled, generation: u64, dial: &Dial, events: &mpsc::WeakUnboundedSender<Event>) -> Self {
-        let Dialled { endpoint, connection, id, papers, reports_changes } = dialled;
-        let acknowledgements = dial
-            .replicas
-            .map(|replicas| Acknowledgements::start(replicas, endpoint.clone(), papers.run_id(), dial.limits));
-        Self {
-            connection,
-            endpoint: Arc::new(endpoint),
-            id,
-            papers: Arc::new(papers),
-            reports_changes,
-            subscription: None,
-            acknowledgements,
-            is_late: Arc::default(),
-            generation,
-            events: events.clone(),
-        }
-    }
-
     /// Whether the server is the one that this connection leads to.
     pub(crate) fn is_to(&self, connection: ConnectionId) -> bool {
         self.id.is_some_and(|id| id.server == connection.server)
@@ -324,14 +332,15 @@ async fn keep_connected(
         match timeout(connect_timeout, dial.connect(previous, on_end)).await {
             Ok(Ok(dialled)) => {
                 let endpoint = dialled.endpoint.clone();
-                let mut live = Live::new(dialled, generation, &dial, &events);
-                if let Some(changes) = dial.changes.as_ref().filter(|_| !live.reports_changes) {
+                let (connection, mut about) = introduced(dialled, generation, &dial, &events);
+                if let Some(changes) = dial.changes.as_ref().filter(|_| !about.reports_changes) {
                     let address = endpoint.address();
                     let kept = subscription.take().filter(|(kept, _)| *kept == address);
                     let start = || (address, Subscription::start(endpoint.clone(), connect_timeout, changes.clone()));
                     let (_, kept) = subscription.insert(kept.unwrap_or_else(start));
-                    live.subscription = Some(kept.clone());
+                    about.subscription = Some(kept.clone());
                 }
+                let live = Live { connection, about: Arc::new(about) };
                 if !is_first {
                     tracing::info!(node = %dial.label, server = %endpoint.address(), "connected again");
                 }
@@ -362,6 +371,30 @@ async fn keep_connected(
             return;
         }
     }
+}
+
+/// An open connection, and what is known about it.
+fn introduced(
+    dialled: Dialled,
+    generation: u64,
+    dial: &Dial,
+    events: &mpsc::WeakUnboundedSender<Event>,
+) -> (MultiplexedConnection, About) {
+    let Dialled { endpoint, connection, id, papers, reports_changes } = dialled;
+    let acknowledgements =
+        dial.replicas.map(|replicas| Acknowledgements::start(replicas, endpoint.clone(), papers.run_id(), dial.limits));
+    let about = About {
+        endpoint,
+        id,
+        papers: Arc::new(papers),
+        reports_changes,
+        subscription: None,
+        acknowledgements,
+        is_late: AtomicBool::new(false),
+        generation,
+        events: events.clone(),
+    };
+    (connection, about)
 }
 
 fn reconnect_pauses() -> Backoff {

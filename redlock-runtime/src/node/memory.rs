@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use super::counting::{Answer, Counted, Counting, LEASE, Number, Settled};
 use super::examining::{Examination, Examining, Tells, Trial, Wakes};
 use super::inspecting::{Cursor, Deleted, Inspecting, Note, Page, SeenNote, Sight};
-use super::{Action, Changes, Command, Contention, Delivery, Failure, Known, PendingReply, Reply, Voter};
+use super::{Action, Changes, Command, Delivery, Failure, Known, PendingReply, Reply, Voter};
 use crate::clock;
 use crate::keys::{CounterKeys, Keys, LockKeys};
 use crate::protocol::{Ballot, Counter, Holder, Papers, RELEASED, RETENTION, Role, confirmation};
@@ -51,7 +51,7 @@ struct State {
     watched: HashMap<Arc<str>, Vec<Changes>>,
     /// The processes that wait for a key, and until when each is believed to.
     waiting: HashMap<Arc<str>, HashMap<Arc<str>, Instant>>,
-    /// The fencing counters.
+    /// The fencing counters, by the keys of their locks.
     fences: HashMap<Arc<str>, u64>,
     /// Who waits for what.
     counters: HashMap<String, Waiters>,
@@ -236,20 +236,23 @@ impl Server {
                 let entry = Entry { owner: Arc::clone(&command.owner), expires: now + ttl };
                 entries.insert(Arc::clone(&command.key), entry);
                 state.tell(&command.key);
-                let is_wanted = command.contention.as_ref().is_some_and(|contention| state.is_wanted(contention, now));
-                let counter = command.fence.as_ref().map(|fence| {
-                    let granted = state.fence(&fence.key, now).grant(fence.proposal);
-                    state.fences.extend(granted.number().map(|counter| (Arc::clone(&fence.key), counter)));
+                let is_wanted =
+                    command.contender.as_ref().is_some_and(|process| state.is_wanted(&command.key, process, now));
+                let counter = command.fence.map(|proposal| {
+                    let granted = state.fence(&command.key, now).grant(proposal);
+                    state.fences.extend(granted.number().map(|counter| (Arc::clone(&command.key), counter)));
                     granted
                 });
                 Reply::Granted { counter, is_wanted }
             }
             (Action::Commit { token }, held) => {
                 let is_ours = held.is_some_and(|entry| entry.owner == command.owner);
-                let Some(fence) = command.fence.as_ref().filter(|_| is_ours) else { return Reply::NOT_OURS };
-                let committed = state.fence(&fence.key, now).commit(Holder::Asker, token);
+                if !is_ours {
+                    return Reply::NOT_OURS;
+                }
+                let committed = state.fence(&command.key, now).commit(Holder::Asker, token);
                 let stored = committed.and_then(Counter::number);
-                state.fences.extend(stored.map(|counter| (Arc::clone(&fence.key), counter)));
+                state.fences.extend(stored.map(|counter| (Arc::clone(&command.key), counter)));
                 if confirmation(token, committed) == Ballot::Granted { Reply::Done } else { Reply::NOT_OURS }
             }
             (Action::Extend { ttl, .. }, Some(entry)) if entry.owner == command.owner => {
@@ -271,14 +274,14 @@ impl Server {
             (Action::Acquire { .. } | Action::Extend { .. } | Action::Release { .. }, held) => {
                 let remaining = held.as_ref().map(|entry| entry.expires.saturating_duration_since(now));
                 let owner = held.map(|entry| Arc::clone(&entry.owner));
-                if let Some(Contention { key, process }) = &command.contention {
-                    let waiting = state.waiting.entry(Arc::clone(key)).or_default();
+                if let Some(process) = &command.contender {
+                    let waiting = state.waiting.entry(Arc::clone(&command.key)).or_default();
                     waiting.insert(Arc::clone(process), now + WAITING);
                 }
                 if let (Action::Acquire { is_watched: true, .. }, Some(changes)) = (command.action, changes) {
                     state.watched.entry(Arc::clone(&command.key)).or_default().push(changes);
                 }
-                let counter = command.fence.as_ref().map(|fence| state.fence(&fence.key, now));
+                let counter = command.fence.map(|_| state.fence(&command.key, now));
                 Reply::NotOurs { owner, remaining, counter }
             }
         }
@@ -314,10 +317,9 @@ impl State {
     }
 
     /// Whether another process waits.
-    fn is_wanted(&self, contention: &Contention, now: Instant) -> bool {
-        self.waiting.get(&contention.key).is_some_and(|waiting| {
-            waiting.iter().any(|(process, until)| *process != contention.process && *until > now)
-        })
+    fn is_wanted(&self, key: &str, process: &Arc<str>, now: Instant) -> bool {
+        let waiting = self.waiting.get(key);
+        waiting.is_some_and(|waiting| waiting.iter().any(|(other, until)| other != process && *until > now))
     }
 }
 

@@ -31,9 +31,11 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use self::commands::Wording;
 use self::counting::Counting;
 use self::examining::{Examining, Trial};
 use self::inspecting::Inspecting;
+use self::redis::{Errand, Redirect};
 use crate::protocol::{Counter, Papers, Proposal, RETENTION};
 
 /// One independent master that votes on who holds a lock.
@@ -121,12 +123,23 @@ pub(crate) type PendingReply = Pending<Reply>;
 
 /// What a command that is on its way comes to.
 pub(crate) struct Pending<T> {
-    /// Ends with it.
-    reply: Pin<Box<dyn Future<Output = T> + Send>>,
+    /// What ends with it.
+    reply: Replying<T>,
     /// How much longer than usual it may take, because a connection is being made for it.
     extra_patience: Duration,
     /// The connection that carries it.
     carrier: Carrier,
+}
+
+/// What a command that is on its way comes to, by what the server answers.
+type Finish<T> = fn(Result<Reply, Redirect>) -> T;
+
+/// What ends with a reply.
+enum Replying<T> {
+    /// Anything.
+    Future(Pin<Box<dyn Future<Output = T> + Send>>),
+    /// One command to a server.
+    Errand(Errand, Finish<T>),
 }
 
 /// The connection that carries a command.
@@ -160,7 +173,15 @@ impl Carrier {
 
 impl<T> Pending<T> {
     pub(crate) fn new(reply: impl Future<Output = T> + Send + 'static) -> Self {
-        Self { reply: Box::pin(reply), extra_patience: Duration::ZERO, carrier: Carrier::Unknown }
+        Self::with(Replying::Future(Box::pin(reply)))
+    }
+
+    fn to(errand: Errand, finish: Finish<T>) -> Self {
+        Self::with(Replying::Errand(errand, finish))
+    }
+
+    fn with(reply: Replying<T>) -> Self {
+        Self { reply, extra_patience: Duration::ZERO, carrier: Carrier::Unknown }
     }
 
     pub(crate) fn carried_by(self, carrier: Carrier) -> Self {
@@ -202,7 +223,10 @@ impl<T> Future for Pending<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
-        self.reply.as_mut().poll(cx)
+        match &mut self.reply {
+            Replying::Future(reply) => reply.as_mut().poll(cx),
+            Replying::Errand(errand, finish) => errand.poll_reply(cx).map(*finish),
+        }
     }
 }
 
@@ -215,32 +239,16 @@ pub(crate) struct Command {
     pub(crate) key: Arc<str>,
     /// The owner's value.
     pub(crate) owner: Arc<str>,
-    /// Where those who wait for the key are noted, if this acquire comes from one of them.
-    pub(crate) contention: Option<Contention>,
-    /// What happens to the lock's fencing counter, if anything does.
-    pub(crate) fence: Option<FenceCounter>,
+    /// Which process asks, if this acquire comes from one that waits for the key: such processes are noted.
+    pub(crate) contender: Option<Arc<str>>,
+    /// What the lock's fencing counter is raised to at least, if it has one.
+    pub(crate) fence: Option<Proposal>,
     /// How long that counter stays when it is not used any more.
     pub(crate) retention: Duration,
     /// Set when nobody wants the command any more: a node that has not sent it yet then does not.
     recalled: AtomicBool,
-}
-
-/// The fencing counter of a lock, and what an acquire proposes for it.
-#[derive(Clone, Debug)]
-pub(crate) struct FenceCounter {
-    /// A key of ours beside the lock's, in its cluster slot.
-    pub(crate) key: Arc<str>,
-    /// What the counter is raised to at least.
-    pub(crate) proposal: Proposal,
-}
-
-/// Where the processes are noted that wait for a key.
-#[derive(Clone, Debug)]
-pub(crate) struct Contention {
-    /// A key of ours beside the lock's, in its cluster slot.
-    pub(crate) key: Arc<str>,
-    /// Which process asks.
-    pub(crate) process: Arc<str>,
+    /// How it is put to a Redis server: the same to all that are alike.
+    wording: Wording,
 }
 
 impl Command {
@@ -254,19 +262,19 @@ impl Command {
         action: Action,
         key: &Arc<str>,
         owner: &Arc<str>,
-        contention: Option<Contention>,
-        fence: Option<FenceCounter>,
+        contender: Option<Arc<str>>,
+        fence: Option<Proposal>,
     ) -> Arc<Self> {
         let (key, owner) = (Arc::clone(key), Arc::clone(owner));
-        let (retention, recalled) = (RETENTION, AtomicBool::new(false));
-        Arc::new(Self { action, key, owner, contention, fence, retention, recalled })
+        let (retention, recalled, wording) = (RETENTION, AtomicBool::new(false), Wording::default());
+        Arc::new(Self { action, key, owner, contender, fence, retention, recalled, wording })
     }
 
     /// A command on a lock that is tried out: whatever it writes is gone soon.
-    pub(crate) fn tried_out(action: Action, key: &Arc<str>, owner: &Arc<str>, fence: Option<FenceCounter>) -> Self {
+    pub(crate) fn tried_out(action: Action, key: &Arc<str>, owner: &Arc<str>, fence: Option<Proposal>) -> Self {
         let (key, owner) = (Arc::clone(key), Arc::clone(owner));
-        let (retention, recalled) = (Trial::TTL, AtomicBool::new(false));
-        Self { action, key, owner, contention: None, fence, retention, recalled }
+        let (retention, recalled, wording) = (Trial::TTL, AtomicBool::new(false), Wording::default());
+        Self { action, key, owner, contender: None, fence, retention, recalled, wording }
     }
 
     /// Whether the owner may be noted beside the key.

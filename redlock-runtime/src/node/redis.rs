@@ -1,6 +1,7 @@
 //! A Redis server as a voter: what is sent for a command, and what an answer means.
 
 pub(super) mod counting;
+mod errand;
 mod examining;
 mod inspecting;
 mod server;
@@ -17,6 +18,7 @@ use super::dial::Dial;
 use crate::clock;
 use crate::protocol::{Ballot, Counter, RETENTION, Role, confirmation};
 
+pub(super) use self::errand::Errand;
 use super::{Action, Carrier, Changes, Command, Delivery, Failure, Known, Pending, PendingReply, Reply, Voter};
 
 /// One Redis master.
@@ -73,7 +75,7 @@ impl RedisNode {
         match now {
             Now::Up(live) => {
                 let carrier = live.id.map_or(Carrier::Unknown, Carrier::Known);
-                Pending::new(async move { finish(send(live, &command, put).await) }).carried_by(carrier)
+                Pending::to(Errand::begin(live, command, put), finish).carried_by(carrier)
             }
             Now::Down(reason) => Pending::new(async move { finish(Ok(Reply::not_sent(reason))) }),
             Now::Connecting(link) => {
@@ -82,9 +84,9 @@ impl RedisNode {
                 let reply = async move {
                     finish(match link.connected().await {
                         _ if command.is_recalled() => Ok(Reply::not_sent("nobody waits for it any more")),
-                        Ok(live) => {
+                        Ok(mut live) => {
                             carrier.get_or_init(|| live.id);
-                            send(live, &command, put).await
+                            send(&mut live, &command, put).await
                         }
                         Err(reason) => Ok(Reply::not_sent(reason)),
                     })
@@ -140,36 +142,48 @@ fn not_a_single_server() -> Reply {
 }
 
 /// Sends a command and reads its answer as a vote.
-async fn send(mut live: Live, command: &Command, put: Put) -> Result<Reply, Redirect> {
+///
+/// There is one such future for each command and node that is under way. What is seldom is boxed, so that it is small.
+async fn send(live: &mut Live, command: &Command, put: Put) -> Result<Reply, Redirect> {
     if let Action::Release { behind: Some(connection), .. } = command.action
         && live.is_to(connection)
     {
         // Without the right to kill, what the old connection still carries ends with its TTL.
-        let _ = live.connection.send_packed_command(&commands::kill(connection)).await;
+        let _ = Box::pin(live.connection.send_packed_command(&commands::kill(connection))).await;
     }
+    let age = live.papers.age(clock::now());
+    let is_asking = put == Put::Asking;
+    let server = commands::Server::new(live.reports_changes, age, is_asking);
     let is_watched = matches!(command.action, Action::Acquire { is_watched: true, .. });
+    let preface = Preface {
+        // Both would hold for the next command alone, whatever that is; the slow poll notices what is not reported.
+        is_watched: is_watched && live.reports_changes && !is_asking,
+        is_asking,
+    };
     if let Some(subscription) = live.subscription.as_ref().filter(|_| is_watched) {
         // Before the attempt: a change behind it must not be missed.
-        subscription.cover(&command.key).await;
+        Box::pin(subscription.cover(&command.key)).await;
         if command.is_recalled() {
             return Ok(Reply::not_sent("nobody waits for it any more"));
         }
     }
-    let is_asking = put == Put::Asking;
-    let server =
-        commands::Server { reports_changes: live.reports_changes, age: live.papers.age(clock::now()), is_asking };
-    // Both would hold for the next command alone, whatever that is; the slow poll notices what is not reported.
-    let preface = Preface { is_watched: is_watched && live.reports_changes && !is_asking, is_asking };
-    let mut answer = answer(&mut live, commands::evaluate_known(command, server), preface).await;
-    if answer.as_ref().is_err_and(is_unknown_script) {
+    let mut answer = if preface.is_empty() {
+        live.connection.send_packed_command(&commands::evaluate_known(command, server)).await
+    } else {
+        Box::pin(behind(preface, live, &commands::evaluate_known(command, server))).await
+    };
+    if is_unknown_script(&answer) {
         // This is the reload and the retry in one round trip.
-        answer = self::answer(&mut live, commands::evaluate_unknown(command, server), preface).await;
+        answer = Box::pin(behind(preface, live, &commands::evaluate_unknown(command, server))).await;
     }
-    match answer {
-        Ok(value) => Ok(acknowledged(&live, command, vote(command, &value, server.age)).await),
+    match answer.and_then(Value::extract_error) {
+        Ok(value) => {
+            let vote = vote(command, &value, age);
+            Ok(if is_granted(command, &vote) { confirmed(live, command, vote).await } else { vote })
+        }
         // Whatever this key holds, no lock of ours does.
         Err(error) if error.code() == Some("WRONGTYPE") && !is_acquire(command) => Ok(Reply::NOT_OURS),
-        Err(error) => Redirect::of(&error).map_or_else(|| Ok(failed(&live, &error)), Err),
+        Err(error) => Redirect::of(&error).map_or_else(|| Ok(failed(live, &error)), Err),
     }
 }
 
@@ -186,23 +200,25 @@ fn failed(live: &Live, error: &RedisError) -> Reply {
     Reply::Failed(Failure { reason: error.to_string().into(), delivery })
 }
 
-/// The vote, if as many replicas have it as must.
-async fn acknowledged(live: &Live, command: &Command, vote: Reply) -> Reply {
-    let is_granted = match command.action {
+/// Whether the vote is that something was done which the owner relies on.
+fn is_granted(command: &Command, vote: &Reply) -> bool {
+    match command.action {
         Action::Acquire { .. } => matches!(vote, Reply::Granted { .. }),
-        Action::Commit { .. } | Action::Extend { .. } => vote == Reply::Done,
+        Action::Commit { .. } | Action::Extend { .. } => *vote == Reply::Done,
         Action::Release { .. } => false,
-    };
-    if is_granted && live.papers.role() == Role::Replica {
+    }
+}
+
+/// Such a vote, if as many replicas have it as must.
+async fn confirmed(live: &Live, command: &Command, vote: Reply) -> Reply {
+    if live.papers.role() == Role::Replica {
         // It was promoted since it told.
         live.note_changed_role();
     }
-    match &live.acknowledgements {
-        Some(acknowledgements) if is_granted => match acknowledgements.of(&command.key).await {
-            Ok(()) => vote,
-            Err(reason) => answered_with(reason),
-        },
-        Some(_) | None => vote,
+    let Some(acknowledgements) = &live.acknowledgements else { return vote };
+    match Box::pin(acknowledgements.of(&command.key)).await {
+        Ok(()) => vote,
+        Err(reason) => answered_with(reason),
     }
 }
 
@@ -210,25 +226,23 @@ fn answered_with(reason: Arc<str>) -> Reply {
     Reply::Failed(Failure { reason, delivery: Delivery::Answered })
 }
 
+/// Sends a command behind what is said in front of it.
+async fn behind(preface: Preface, live: &mut Live, cmd: &Cmd) -> Result<Value, RedisError> {
+    let all = commands::prefaced(cmd.clone(), preface);
+    let mut answers = live.connection.send_packed_commands(&all, 0, all.len()).await?;
+    Ok(answers.pop().unwrap_or(Value::Nil))
+}
+
+fn is_unknown_script(answer: &Result<Value, RedisError>) -> bool {
+    matches!(answer, Ok(Value::ServerError(error)) if error.kind() == Some(ServerErrorKind::NoScript))
+}
+
 fn is_acquire(command: &Command) -> bool {
     matches!(command.action, Action::Acquire { .. })
 }
 
-async fn answer(live: &mut Live, cmd: Cmd, preface: Preface) -> Result<Value, RedisError> {
-    if preface.is_empty() {
-        return live.connection.send_packed_command(&cmd).await?.extract_error();
-    }
-    let all = commands::prefaced(cmd, preface);
-    let mut answers = live.connection.send_packed_commands(&all, 0, all.len()).await?;
-    answers.pop().unwrap_or(Value::Nil).extract_error()
-}
-
-fn is_unknown_script(error: &RedisError) -> bool {
-    error.kind() == redis::ErrorKind::Server(ServerErrorKind::NoScript)
-}
-
 fn vote(command: &Command, value: &Value, age: Duration) -> Reply {
-    let counter = |stored| command.fence.as_ref().map(|_| Counter::read(stored, age, RETENTION));
+    let counter = |stored| command.fence.map(|_| Counter::read(stored, age, RETENTION));
     match (command.action, value) {
         (Action::Acquire { .. }, Value::Int(granted @ (1.. | ..=-1))) => {
             // A counter is never that small.

@@ -9,7 +9,8 @@ impl NodeSet {
     /// The set of the first `count` nodes.
     #[must_use]
     pub fn first(count: usize) -> Self {
-        (0..count).collect()
+        // The whole width cannot be shifted out.
+        if count == 0 { Self::default() } else { Self(u64::MAX >> (Self::CAPACITY - count)) }
     }
 
     /// Adds a node; says whether it was not yet in the set.
@@ -52,7 +53,12 @@ impl NodeSet {
 
     /// The nodes, in the order of the configuration.
     pub fn iter(self) -> impl Iterator<Item = usize> {
-        (0..Self::CAPACITY).filter(move |&node| self.contains(node))
+        let mut rest = self;
+        std::iter::from_fn(move || {
+            let first = (!rest.is_empty()).then_some(rest.0.trailing_zeros() as usize)?;
+            rest.remove(first);
+            Some(first)
+        })
     }
 }
 

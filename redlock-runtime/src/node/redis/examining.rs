@@ -17,7 +17,7 @@ use super::super::examining::{
 use super::super::identity::{field, text};
 use super::super::inspecting::Note;
 use super::super::subscription::Subscription;
-use super::super::{Action, Command, FenceCounter, Reply};
+use super::super::{Action, Command, Reply};
 use super::server::Server;
 use super::{Put, RedisNode, send};
 use crate::keys::Keys;
@@ -66,7 +66,7 @@ async fn examine(
     number: u32,
     patience: Duration,
 ) -> Result<Examination, Arc<str>> {
-    let endpoint = Arc::clone(&live.endpoint);
+    let endpoint = live.endpoint.clone();
     let papers = Arc::clone(&live.papers);
     let reports_changes = live.reports_changes;
     let mut server = Server { live, patience };
@@ -126,9 +126,7 @@ impl Server {
     async fn try_out(&mut self, trial: &Trial, number: u32) -> Vec<(Step, Arc<str>)> {
         let (key, owner) = (trial.key(number), entropy::fresh_owner());
         let keys = Arc::new(Keys::around(&key));
-        let counter = Keys::fence(&key).into();
-        let fence = trial.fence.map(|proposal| FenceCounter { key: counter, proposal });
-        let command = |action| Command::tried_out(action, &key, &owner, fence.clone());
+        let command = |action| Command::tried_out(action, &key, &owner, trial.fence);
         let mut failed = Vec::new();
 
         let mut token = trial.fence.map(Proposal::least);
@@ -170,7 +168,7 @@ impl Server {
     }
 
     async fn carry_out(&mut self, command: &Command) -> Result<Reply, Arc<str>> {
-        match timeout(self.patience, send(self.live.clone(), command, Put::Plainly)).await {
+        match timeout(self.patience, send(&mut self.live, command, Put::Plainly)).await {
             Ok(Ok(Reply::Failed(failure))) => Err(failure.reason),
             Ok(Ok(reply)) => Ok(reply),
             Ok(Err(_)) => Err(Arc::from("the key belongs to another server of a Redis Cluster")),
