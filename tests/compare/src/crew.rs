@@ -162,7 +162,7 @@ pub(crate) fn compile_peers() -> anyhow::Result<PathBuf> {
     let own = env::current_exe()?;
     let target = own.ancestors().nth(2).context("this program is in its target directory")?.join("compare-peers");
     let is_compiled = Command::new(env!("CARGO"))
-        .args(["build", "--release", "--locked", "--quiet", "--manifest-path"])
+        .args(["build", "--release", "--quiet", "--manifest-path"])
         .arg(manifest)
         .arg("--target-dir")
         .arg(&target)
