@@ -57,9 +57,13 @@ pub(crate) enum Turn {
 }
 
 impl Plan {
-    /// So many milliseconds, or less for a quick run.
-    pub(crate) fn milliseconds(&self, usual: u64) -> u64 {
-        usual / u64::from(self.divisor)
+    /// So many milliseconds, or less for a quick run, or to warm up.
+    pub(crate) fn milliseconds(&self, turn: Turn, usual: u64) -> u64 {
+        let divisor = match turn {
+            Turn::First => 3,
+            Turn::Counted => 1,
+        };
+        usual / divisor / u64::from(self.divisor)
     }
 
     /// Starts those of these contestants that take part at all.

@@ -53,7 +53,7 @@ pub(crate) fn compete(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> 
         }
         plan.take_turns(&mut crowds, |crowd, turn| {
             let before = crowd.commands();
-            let (waiters, seconds) = crowd.compete(plan)?;
+            let (waiters, seconds) = crowd.compete(plan.milliseconds(turn, 700))?;
             let commands = crowd.commands() - before;
             if turn == Turn::First {
                 return Ok(InTime::Yes);
@@ -80,8 +80,7 @@ pub(crate) fn compete(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> 
 
 impl Crowd {
     /// All want one name; returns what each of them got, and the time in seconds.
-    fn compete(&mut self, plan: &Plan) -> anyhow::Result<(Vec<Waiter>, f64)> {
-        let milliseconds = plan.milliseconds(1000);
+    fn compete(&mut self, milliseconds: u64) -> anyhow::Result<(Vec<Waiter>, f64)> {
         let until = monotonic_nanoseconds() + milliseconds * 1_000_000;
         let tasks = 8 / self.workers.len();
         for worker in &mut self.workers {

@@ -38,7 +38,8 @@ pub(crate) fn lose_one(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()>
     }
     plan.take_turns(&mut crew, |(setting, worker), turn| {
         let (p50, p99) = (P50.when(setting), P99.when(setting));
-        let Some(answer) = worker.work(Job::Cycle { milliseconds: plan.milliseconds(400) }, plan.patience)? else {
+        let Some(answer) = worker.work(Job::Cycle { milliseconds: plan.milliseconds(turn, 300) }, plan.patience)?
+        else {
             figures.give_up(p50, 5, worker.name, plan.patience.as_secs_f64());
             figures.give_up(p99, 5, worker.name, plan.patience.as_secs_f64());
             return Ok(InTime::No);

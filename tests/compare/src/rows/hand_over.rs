@@ -34,7 +34,6 @@ const fn elsewhere(measure: Measure) -> Measure {
 }
 
 pub(crate) fn hand_over(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
-    let milliseconds = plan.milliseconds(1000);
     for nodes in NODES {
         let servers = Servers::start(nodes);
         let mut crew: Vec<_> = plan.crew(&ALL, &servers)?.into_iter().map(Either::Alone).collect();
@@ -43,6 +42,7 @@ pub(crate) fn hand_over(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()
             crew.push(Either::Pair { holder: worker()?, waiter: worker()? });
         }
         plan.take_turns(&mut crew, |either, turn| {
+            let milliseconds = plan.milliseconds(turn, 700);
             let (name, p50, p99, taken) = match either {
                 Either::Alone(worker) => {
                     (worker.name, P50, P99, durations(worker.finish(Job::HandOver { milliseconds })?)?)
