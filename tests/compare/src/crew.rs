@@ -82,7 +82,8 @@ impl Plan {
         let program = program.context("the peers do not take part")?;
         let orders = Orders { contestant: name.to_owned(), ttl, nodes: servers.urls() };
         let mut worker = Worker { name, program: Program::start(Command::new(program).args(orders.arguments())) };
-        ensure!(worker.answer(CONNECTING)?.is_some(), "{name} did not connect within {CONNECTING:?}");
+        let is_connected = worker.answer(CONNECTING)?.is_some();
+        ensure!(is_connected, "{name} did not connect within {CONNECTING:?}; {}", worker.last_words());
         Ok(worker)
     }
 
@@ -126,13 +127,17 @@ impl Worker {
     /// Has it do a job; nothing if it is not done within this time.
     pub(crate) fn work(&mut self, job: Job, limit: Duration) -> anyhow::Result<Option<Answer>> {
         self.begin(job)?;
-        self.answer(limit)
+        let answer = self.answer(limit)?;
+        if answer.is_none() {
+            eprintln!("{} did not do {job:?} within {limit:?}; {}", self.name, self.last_words());
+        }
+        Ok(answer)
     }
 
     /// Has it do a job that surely ends.
     pub(crate) fn finish(&mut self, job: Job) -> anyhow::Result<Answer> {
-        self.work(job, Duration::from_secs(60))?
-            .with_context(|| format!("{} did not do {job:?} in a minute", self.name))
+        let answer = self.work(job, Duration::from_secs(60))?;
+        answer.with_context(|| format!("{} did not do {job:?} in a minute; {}", self.name, self.last_words()))
     }
 
     /// Has it begin a job.
@@ -143,13 +148,15 @@ impl Worker {
 
     /// What came of the job that it began.
     pub(crate) fn answer(&mut self, limit: Duration) -> anyhow::Result<Option<Answer>> {
-        let Some(line) = self.program.line_within(limit) else {
-            let errors = self.program.errors();
-            // A process that ended says why; one that hangs says nothing.
-            ensure!(errors.is_empty(), "{} said: {errors}", self.name);
-            return Ok(None);
-        };
+        let Some(line) = self.program.line_within(limit) else { return Ok(None) };
         Ok(Some(serde_json::from_str(&line).with_context(|| format!("{} answered {line:?}", self.name))?))
+    }
+
+    /// What it wrote to stderr, as far as a line of a report has room for it.
+    fn last_words(&self) -> String {
+        let errors = self.program.errors();
+        let first: Vec<&str> = errors.lines().filter(|line| !line.is_empty()).take(2).collect();
+        if first.is_empty() { "it said nothing".to_owned() } else { format!("it said: {}", first.join(" ")) }
     }
 }
 

@@ -127,12 +127,12 @@ fn three(Spread { least, median, greatest }: Spread) -> String {
     format!("{} **{}** {}", figure(least), figure(median), figure(greatest))
 }
 
-/// Three digits, or all in front of the point.
+/// Three digits behind the first, or all in front of the point.
 fn figure(value: f64) -> String {
     match value.abs() {
         100.0.. => format!("{value:.0}"),
         10.0..100.0 => format!("{value:.1}"),
-        _ => format!("{value:.2}"),
+        _ => format!("{value:.3}"),
     }
 }
 

@@ -134,8 +134,10 @@ impl Judge<'_> {
     }
 
     fn held(&mut self) {
-        let bytes = self.of(held::BYTES, 3, "ours").and_then(Series::spread);
-        self.say("10,000 locks held, bytes each, N=3", bytes, Limit::AtMost(1024.0));
+        for (what, measure) in [("held", held::BYTES), ("held and renewed twice", held::BYTES_RENEWED)] {
+            let bytes = self.of(measure, 3, "ours").and_then(Series::spread);
+            self.say(&format!("10,000 locks {what}, bytes each, N=3"), bytes, Limit::AtMost(1024.0));
+        }
         for kind in attribute::KINDS {
             let added = self.of(attribute::ADDED.when(kind), 1, "#[redlock]").and_then(Series::spread);
             self.say(&format!("the attribute, {kind}, added to a call, ns"), added, Limit::AtMost(1000.0));
