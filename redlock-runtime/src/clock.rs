@@ -1,6 +1,7 @@
 //! The one place that reads a clock.
 //!
-//! It is the monotonic clock of the machine. The wall clock is read for nothing but proposals of fencing tokens. Inside a tokio runtime whose
+//! It is the monotonic clock of the machine. The wall clock is read for nothing but proposals of fencing tokens, and to be
+//! compared with those of servers in a report. Inside a tokio runtime whose
 //! clock is paused it is that runtime's clock, so tests can run hours in milliseconds; but renewal runs on a runtime of its
 //! own, in real time.
 

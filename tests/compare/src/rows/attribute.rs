@@ -9,14 +9,19 @@ use redlock_runtime::{Error, LockManager, Timeout, redlock};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::median;
+use crate::crew::{InTime, Plan, Turn};
+use crate::figures::{Figures, Measure};
 
-/// How often all take turns.
-const TURNS: usize = 9;
+const ASYNC: &str = "async";
+const AWAITING: &str = "async, with an await";
+const SYNC: &str = "sync";
+pub(crate) const KINDS: [&str; 3] = [ASYNC, AWAITING, SYNC];
+const CALL: Measure =
+    Measure { row: 'j', what: "one call on memory://, processor time", setting: ASYNC, unit: "ns", beside: None };
+pub(crate) const ADDED: Measure = Measure { what: "one call on memory://, added by the attribute", ..CALL };
+
 /// Calls in one turn.
-const CALLS: u32 = 20_000;
-/// What the attribute may add to a call.
-const TARGET_NANOSECONDS: f64 = 1000.0;
+const CALLS: u32 = 10_000;
 
 static LOCKS: LazyLock<LockManager> = LazyLock::new(|| {
     LockManager::builder().nodes(["memory://attribute-calls"]).build().expect("a memory node needs nothing")
@@ -60,28 +65,34 @@ fn sync_by_hand(number: u64) -> Result<u64, Error> {
     Ok(value)
 }
 
-pub(crate) fn compare() {
-    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime can be built");
-    println!("one call on memory://, ns: median over {TURNS} turns; target: less than {TARGET_NANOSECONDS} more\n");
-    println!("{:<24}  {:>8}  {:>9}  {:>10}", "", "by hand", "annotated", "difference");
-    tell("async", || on(&runtime, quick_by_hand), || on(&runtime, quick));
-    tell("async, with an await", || on(&runtime, waits_by_hand), || on(&runtime, waits));
-    tell("sync", || blocking(sync_by_hand), || blocking(sync));
-    println!();
+pub(crate) fn call(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let mut crew: Vec<Kind<'_>> = vec![
+        (ASYNC, Box::new(|| (on(&runtime, quick_by_hand), on(&runtime, quick)))),
+        (AWAITING, Box::new(|| (on(&runtime, waits_by_hand), on(&runtime, waits)))),
+        (SYNC, Box::new(|| (blocking(sync_by_hand), blocking(sync)))),
+    ];
+    for (kind, _) in &crew {
+        figures.announce(CALL.when(kind), 1, "by hand");
+        figures.announce(ADDED.when(kind), 1, "#[redlock]");
+    }
+    // Short turns, and more of them: what is compared is a small difference.
+    for _ in 0..3 {
+        plan.take_turns(&mut crew, |(kind, measure), turn| {
+            let (by_hand, annotated) = measure();
+            if turn == Turn::Counted {
+                figures.add(CALL.when(kind), 1, "by hand", by_hand);
+                figures.add(CALL.when(kind), 1, "#[redlock]", annotated);
+                figures.add(ADDED.when(kind), 1, "#[redlock]", annotated - by_hand);
+            }
+            Ok(InTime::Yes)
+        })?;
+    }
+    Ok(())
 }
 
-fn tell(kind: &str, by_hand: impl Fn() -> f64, annotated: impl Fn() -> f64) {
-    // The first turn of each connects and warms up.
-    black_box((by_hand(), annotated()));
-    let turns: Vec<(f64, f64)> = (0..TURNS).map(|_| (by_hand(), annotated())).collect();
-    let difference = median(turns.iter().map(|(by_hand, annotated)| annotated - by_hand));
-    println!(
-        "{kind:<24}  {:>8.0}  {:>9.0}  {difference:>10.0}  {}",
-        median(turns.iter().map(|turn| turn.0)),
-        median(turns.iter().map(|turn| turn.1)),
-        if difference < TARGET_NANOSECONDS { "met" } else { "MISSED" },
-    );
-}
+/// A kind of function, and what a call by hand and an annotated one take.
+type Kind<'a> = (&'static str, Box<dyn Fn() -> (f64, f64) + 'a>);
 
 /// Nanoseconds of one call, all awaited in one task.
 fn on<F: Future<Output = Result<u64, Error>>>(runtime: &Runtime, call: impl Fn(u64) -> F) -> f64 {

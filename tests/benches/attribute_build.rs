@@ -1,13 +1,13 @@
 //! What annotated functions add to a debug build, next to `#[tracing::instrument]` on the same functions.
 //!
+//! `cargo bench -p redlock-tests --bench attribute_build`
+//!
 //! Measured is the processor time of the compiler, the sum over its threads: more than what a developer waits for, and
 //! the same whatever else the machine does.
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-
-use crate::median;
 
 /// How often all take turns.
 const TURNS: usize = 7;
@@ -25,7 +25,7 @@ const CRATES: [(&str, &str); 3] = [
     ("annotated", "#[redlock_runtime::redlock(name = \"lock-{id}\", timeout = -1)]"),
 ];
 
-pub(crate) fn compare() {
+fn main() {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package is a member of a workspace");
     let directory = tempfile::tempdir().expect("a directory for the crates can be made");
     generate(repository, directory.path()).expect("the crates can be written");
@@ -118,4 +118,10 @@ fn cargo(directory: &Path, arguments: &[&str]) {
         .output()
         .expect("cargo can be started");
     assert!(output.status.success(), "cargo {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }

@@ -1,0 +1,169 @@
+//! What was measured and reached, for people and for programs.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::thread;
+
+use anyhow::Context;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::figures::{Figures, Measure, Series, Spread};
+use crate::options::Options;
+use crate::targets::Verdict;
+
+/// What the figures depend on.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Circumstances {
+    processors: usize,
+    /// How many processes wanted a processor in the last minute, on average.
+    load: Option<f64>,
+}
+
+pub(crate) fn circumstances() -> Circumstances {
+    let load = fs::read_to_string("/proc/loadavg").ok();
+    let load = load.as_deref().and_then(|load| load.split(' ').next()).and_then(|load| load.parse().ok());
+    Circumstances { processors: thread::available_parallelism().map_or(0, usize::from), load }
+}
+
+pub(crate) fn heading(options: &Options, began: &Circumstances) -> String {
+    let mut heading = format!(
+        "# Comparison\n\n{} repetitions{}; {} processors; load before: {}. Figures: least, median and greatest over the \
+         repetitions; ratios are taken within each repetition.",
+        options.repetitions,
+        if options.is_quick { ", quick: the figures mean little" } else { "" },
+        began.processors,
+        began.load.map_or("unknown".to_owned(), |load| load.to_string()),
+    );
+    if began.load.is_some_and(|load| load > 0.5) {
+        heading.push_str(" **Something else ran on this machine.**");
+    }
+    heading
+}
+
+/// Prints a table for each measure of these.
+pub(crate) fn tables(series: &[Series], all: &Figures) {
+    let mut measures: Vec<Measure> = Vec::new();
+    for series in series {
+        if !measures.contains(&series.measure) {
+            measures.push(series.measure);
+        }
+    }
+    for measure in measures {
+        println!("{}", table(measure, series.iter().filter(|series| series.measure == measure), all));
+    }
+}
+
+fn table<'a>(measure: Measure, series: impl Iterator<Item = &'a Series>, all: &Figures) -> String {
+    let Measure { row, what, setting, unit, beside } = measure;
+    let mut nodes: Vec<usize> = Vec::new();
+    let mut contestants: Vec<&str> = Vec::new();
+    for series in series {
+        if !nodes.contains(&series.nodes) {
+            nodes.push(series.nodes);
+        }
+        if !contestants.contains(&series.contestant) {
+            contestants.push(series.contestant);
+        }
+    }
+    // Each has been the first in turn; in the table they stand still.
+    contestants.sort_unstable_by_key(|contestant| ORDER.iter().position(|known| known == contestant));
+    let title = [what, setting, unit].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ");
+    let mut table = format!("## {row}. {title}\n\n|  |");
+    let base = beside.map(|(contestant, setting)| (contestant, measure.when(setting)));
+    let relative = beside.map(|(contestant, setting)| match setting {
+        same if same == measure.setting => format!("/ {contestant}"),
+        other => format!("/ {contestant}, {other}"),
+    });
+    for nodes in &nodes {
+        let _ = write!(table, " N={nodes} |");
+    }
+    for (nodes, relative) in nodes.iter().zip(relative.iter().cycle()) {
+        let _ = write!(table, " N={nodes} {relative} |");
+    }
+    let columns = nodes.len() * (1 + usize::from(base.is_some()));
+    let _ = writeln!(table, "\n|---|{}", "---:|".repeat(columns));
+    for contestant in contestants {
+        let _ = write!(table, "| {contestant} |");
+        for nodes in &nodes {
+            let _ = write!(table, " {} |", all.find(measure, *nodes, contestant).map(cell).unwrap_or_default());
+        }
+        for (nodes, (beside, measure_beside)) in nodes.iter().zip(base.iter().cycle()) {
+            let ratio = all
+                .find(measure, *nodes, contestant)
+                .zip(all.find(*measure_beside, *nodes, beside))
+                .filter(|(this, other)| !std::ptr::eq(*this, *other))
+                .and_then(|(this, other)| this.ratio(other));
+            let _ = write!(table, " {} |", ratio.map(three).unwrap_or_default());
+        }
+        table.push('\n');
+    }
+    table
+}
+
+/// The order of tables.
+const ORDER: [&str; 11] = [
+    "floor",
+    "floor-fenced",
+    "floor-push",
+    "floor-line",
+    "by hand",
+    "ours",
+    "ours, not fenced",
+    "#[redlock]",
+    "rslock",
+    "distributed-lock-redis",
+    "redlock",
+];
+
+fn cell(series: &Series) -> String {
+    let values = series.spread().map(three);
+    let gave_up = series.gave_up_after.map(|seconds| format!("> {seconds} s"));
+    values.into_iter().chain(gave_up).collect::<Vec<_>>().join(", then ")
+}
+
+fn three(Spread { least, median, greatest }: Spread) -> String {
+    format!("{} **{}** {}", figure(least), figure(median), figure(greatest))
+}
+
+/// Three digits behind the first, or all in front of the point.
+fn figure(value: f64) -> String {
+    match value.abs() {
+        100.0.. => format!("{value:.0}"),
+        10.0..100.0 => format!("{value:.1}"),
+        _ => format!("{value:.3}"),
+    }
+}
+
+pub(crate) fn verdicts(verdicts: &[Verdict]) {
+    println!("## Targets\n\n| target | reached | |\n|---|---:|---|");
+    for Verdict { target, reached, is_met } in verdicts {
+        let verdict = match is_met {
+            Some(true) => "met",
+            Some(false) => "**MISSED**",
+            None => "",
+        };
+        println!("| {target} | {} | {verdict} |", three(*reached));
+    }
+    let judged = verdicts.iter().filter_map(|verdict| verdict.is_met);
+    println!("\n{} of {} met", judged.clone().filter(|is_met| *is_met).count(), judged.count());
+}
+
+pub(crate) fn write_json(
+    file: &Path,
+    options: &Options,
+    began: &Circumstances,
+    figures: &Figures,
+    verdicts: &[Verdict],
+) -> anyhow::Result<()> {
+    let all = json!({
+        "repetitions": options.repetitions,
+        "quick": options.is_quick,
+        "before": began,
+        "after": circumstances(),
+        "series": figures.series(),
+        "targets": verdicts,
+    });
+    fs::write(file, format!("{all:#}\n")).with_context(|| format!("{} cannot be written", file.display()))
+}

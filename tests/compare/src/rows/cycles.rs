@@ -1,0 +1,77 @@
+use std::collections::BTreeSet;
+
+use anyhow::bail;
+use redlock_compare::{Answer, Job};
+use redlock_tests::{Monitor, Servers};
+
+use super::NODES;
+use crate::crew::{InTime, Plan, TTL, Turn, durations};
+use crate::figures::{Figures, MICROSECOND, Measure, percentile};
+
+pub(crate) const P50: Measure = Measure {
+    row: 'a',
+    what: "one task, acquire + release, p50",
+    setting: "",
+    unit: "µs",
+    beside: Some(("floor", "")),
+};
+const P99: Measure = Measure { what: "one task, acquire + release, p99", ..P50 };
+pub(crate) const PER_SECOND: Measure = Measure {
+    row: 'b',
+    what: "64 tasks on 64 names, acquire + release",
+    setting: "",
+    unit: "per second",
+    beside: Some(("floor-fenced", "")),
+};
+
+const ALL: [&str; 8] =
+    ["floor", "floor-fenced", "ours", "ours, not fenced", "#[redlock]", "rslock", "distributed-lock-redis", "redlock"];
+
+pub(crate) fn one_task(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
+    for nodes in NODES {
+        let servers = Servers::start(nodes);
+        plan.take_turns(&mut plan.crew(&ALL, &servers)?, |worker, turn| {
+            let taken = durations(worker.finish(Job::Cycle { milliseconds: plan.milliseconds(turn, 300) })?)?;
+            if turn == Turn::Counted {
+                figures.add(P50, nodes, worker.name, percentile(&taken, 50, MICROSECOND));
+                figures.add(P99, nodes, worker.name, percentile(&taken, 99, MICROSECOND));
+            }
+            Ok(InTime::Yes)
+        })?;
+    }
+    Ok(())
+}
+
+pub(crate) fn many_tasks(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
+    for nodes in NODES {
+        let servers = Servers::start(nodes);
+        let [by_hand, ours] = [shapes("floor-fenced", plan, &servers)?, shapes("ours", plan, &servers)?];
+        if by_hand != ours {
+            println!("**floor-fenced sends {by_hand:?}, but ours sends {ours:?}: mend the former.**\n");
+        }
+        plan.take_turns(&mut plan.crew(&ALL, &servers)?, |worker, turn| {
+            let answer = worker.finish(Job::Many { tasks: 64, milliseconds: plan.milliseconds(turn, 300) })?;
+            let Answer::PerSecond(per_second) = answer else { bail!("{answer:?} is no throughput") };
+            if turn == Turn::Counted {
+                figures.add(PER_SECOND, nodes, worker.name, per_second);
+            }
+            Ok(InTime::Yes)
+        })?;
+    }
+    Ok(())
+}
+
+/// What the scripts of a cycle are called with: which script, with how many arguments, and which of them are empty.
+fn shapes(name: &'static str, plan: &Plan, servers: &Servers) -> anyhow::Result<BTreeSet<String>> {
+    let mut worker = plan.worker(name, servers, TTL)?;
+    // The first one connects, and has the fencing counter made.
+    worker.finish(Job::Cycle { milliseconds: 1 })?;
+    let monitor = Monitor::start(&servers[0]);
+    worker.finish(Job::Cycle { milliseconds: 1 })?;
+    let shape = |line: &String| {
+        let mut arguments = line.split("\" \"").skip(1).map(|argument| argument.trim_end_matches('"'));
+        let script = arguments.next().unwrap_or_default().to_owned();
+        arguments.map(|argument| if argument.is_empty() { " -" } else { " x" }).fold(script, |all, one| all + one)
+    };
+    Ok(monitor.sent_about("EVALSHA").iter().map(shape).collect())
+}

@@ -1,0 +1,172 @@
+//! What is to be reached, and whether it is.
+
+use serde::Serialize;
+
+use crate::figures::{Figures, Measure, Series, Spread};
+use crate::rows::{NODES, attribute, crowd, cycles, expiry, faults, hand_over, held};
+
+/// A target, and what was reached.
+#[derive(Debug, Serialize)]
+pub(crate) struct Verdict {
+    pub(crate) target: String,
+    pub(crate) reached: Spread,
+    /// Nothing for what is only told.
+    pub(crate) is_met: Option<bool>,
+}
+
+/// What is compared with the limit.
+#[derive(Clone, Copy)]
+enum Limit {
+    /// The median is at most this.
+    AtMost(f64),
+    /// The greatest of all is at most this.
+    NeverAbove(f64),
+    /// The median is below this.
+    Below(f64),
+    /// The median is at least this.
+    AtLeast(f64),
+    /// The median is above this.
+    Above(f64),
+    /// It is told, not judged.
+    None,
+}
+
+impl Limit {
+    fn admits(self, reached: Spread) -> Option<bool> {
+        match self {
+            Self::AtMost(limit) => Some(reached.median <= limit),
+            Self::NeverAbove(limit) => Some(reached.greatest <= limit),
+            Self::Below(limit) => Some(reached.median < limit),
+            Self::AtLeast(limit) => Some(reached.median >= limit),
+            Self::Above(limit) => Some(reached.median > limit),
+            Self::None => None,
+        }
+    }
+
+    fn words(self) -> String {
+        match self {
+            Self::AtMost(limit) => format!("at most {limit}"),
+            Self::NeverAbove(limit) => format!("never above {limit}"),
+            Self::Below(limit) => format!("below {limit}"),
+            Self::AtLeast(limit) => format!("at least {limit}"),
+            Self::Above(limit) => format!("above {limit}"),
+            Self::None => "no limit".to_owned(),
+        }
+    }
+}
+
+/// Judges what was measured; targets about what was not are left out.
+pub(crate) fn judge(figures: &Figures) -> Vec<Verdict> {
+    let mut judge = Judge { figures, verdicts: Vec::new() };
+    judge.cycles();
+    judge.waiting();
+    judge.faults();
+    judge.held();
+    judge.verdicts
+}
+
+struct Judge<'a> {
+    figures: &'a Figures,
+    verdicts: Vec<Verdict>,
+}
+
+impl Judge<'_> {
+    fn cycles(&mut self) {
+        for nodes in NODES {
+            self.ratio("one task, p50, ours / floor", cycles::P50, nodes, ["ours", "floor"], Limit::AtMost(1.10));
+        }
+        for peer in crate::crew::PEERS {
+            for nodes in &NODES[1..] {
+                let what = format!("one task, p50, ours / {peer}");
+                self.ratio(&what, cycles::P50, *nodes, ["ours", peer], Limit::Below(1.0));
+            }
+        }
+        let per_second = cycles::PER_SECOND;
+        for (what, pair, limit) in [
+            ("64 tasks, ours / floor-fenced", ["ours", "floor-fenced"], Limit::AtLeast(0.90)),
+            ("64 tasks, ours not fenced / rslock", ["ours, not fenced", "rslock"], Limit::Above(1.0)),
+            ("64 tasks, ours / ours not fenced: the cost of fencing", ["ours", "ours, not fenced"], Limit::None),
+        ] {
+            for nodes in NODES {
+                self.ratio(what, per_second, nodes, pair, limit);
+            }
+        }
+    }
+
+    fn waiting(&mut self) {
+        let pair = ["ours", "floor-push"];
+        for nodes in NODES {
+            let what = "hand-over to another process, p50, ours / floor-push";
+            self.ratio(what, hand_over::OTHER_P50, nodes, pair, Limit::AtMost(1.3));
+        }
+        for nodes in NODES {
+            let what = "hand-over in the process, p50, ours / floor-push";
+            self.ratio(what, hand_over::SAME_P50, nodes, pair, Limit::Below(1.0));
+        }
+        let settings = [
+            (crowd::ONE_PROCESS, Limit::AtMost(2.0), Limit::AtLeast(0.95)),
+            (crowd::TWO_PROCESSES, Limit::AtMost(3.5), Limit::AtLeast(0.5)),
+        ];
+        for (setting, commands, fairness) in settings {
+            for (what, measure, limit) in [
+                ("client commands per acquisition and node", crowd::COMMANDS, commands),
+                ("longest wait, ms", crowd::LONGEST, Limit::NeverAbove(30.0)),
+                ("fewest / most acquisitions", crowd::FAIRNESS, fairness),
+            ] {
+                self.each(&format!("eight waiters, {setting}: {what}"), measure.when(setting), limit);
+            }
+        }
+        for setting in expiry::DATABASES {
+            let what = format!("lateness after expiry, {setting}, ms");
+            self.each(&format!("{what}, p50"), expiry::P50.when(setting), Limit::AtMost(3.0));
+            self.each(&format!("{what}, max"), expiry::LATEST.when(setting), Limit::NeverAbove(20.0));
+        }
+    }
+
+    fn faults(&mut self) {
+        for setting in faults::FAULTS {
+            for (what, measure, limit) in [("p50", faults::P50, 1.2), ("p99", faults::P99, 2.0)] {
+                let [faulty, well] = [measure.when(setting), measure].map(|measure| self.of(measure, 5, "ours"));
+                let reached = faulty.zip(well).and_then(|(faulty, well)| faulty.ratio(well));
+                self.say(&format!("{setting}, {what}, ours / ours with all well"), reached, Limit::AtMost(limit));
+            }
+        }
+    }
+
+    fn held(&mut self) {
+        for (what, measure) in [("held", held::BYTES), ("held and renewed twice", held::BYTES_RENEWED)] {
+            let bytes = self.of(measure, 3, "ours").and_then(Series::spread);
+            self.say(&format!("10,000 locks {what}, bytes each, N=3"), bytes, Limit::AtMost(1024.0));
+        }
+        for kind in attribute::KINDS {
+            let added = self.of(attribute::ADDED.when(kind), 1, "#[redlock]").and_then(Series::spread);
+            self.say(&format!("the attribute, {kind}, added to a call, ns"), added, Limit::AtMost(1000.0));
+        }
+    }
+
+    fn of(&self, measure: Measure, nodes: usize, contestant: &str) -> Option<&Series> {
+        self.figures.find(measure, nodes, contestant)
+    }
+
+    /// One against another, for one number of nodes.
+    fn ratio(&mut self, what: &str, measure: Measure, nodes: usize, [this, other]: [&str; 2], limit: Limit) {
+        let [this, other] = [this, other].map(|contestant| self.of(measure, nodes, contestant));
+        let reached = this.zip(other).and_then(|(this, other)| this.ratio(other));
+        self.say(&format!("{what}, N={nodes}"), reached, limit);
+    }
+
+    /// What ours did with each number of nodes.
+    fn each(&mut self, what: &str, measure: Measure, limit: Limit) {
+        for nodes in NODES {
+            let reached = self.of(measure, nodes, "ours").and_then(Series::spread);
+            self.say(&format!("{what}, N={nodes}"), reached, limit);
+        }
+    }
+
+    fn say(&mut self, what: &str, reached: Option<Spread>, limit: Limit) {
+        if let Some(reached) = reached {
+            let target = format!("{what}: {}", limit.words());
+            self.verdicts.push(Verdict { target, reached, is_met: limit.admits(reached) });
+        }
+    }
+}
