@@ -2,6 +2,8 @@
 
 use std::ops::RangeInclusive;
 
+use crate::ports;
+
 /// The nodes, by port; two views of one cluster are the same when their nodes agree on who does what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct View(Vec<Node>);
@@ -64,8 +66,9 @@ impl Node {
         let [id, address, flags, master, _ping, _pong, _epoch, _link, slots @ ..] = fields.as_slice() else {
             return None;
         };
-        // 127.0.0.1:20001@30001,hostname
-        let port = address.split('@').next()?.rsplit(':').next()?.parse().ok()?;
+        // 127.0.0.1:20001@30001,hostname: to whom comes through a socket, some servers with TLS say 0 for the first.
+        let bus: u16 = address.split(['@', ',']).nth(1)?.parse().ok()?;
+        let port = bus.checked_sub(ports::BUS)?;
         let is_well = flags.split(',').all(|flag| matches!(flag, "myself" | "master" | "slave" | "nofailover"));
         let master = (*master != "-").then(|| (*master).to_owned());
         // A slot on its way stands there again, in brackets.

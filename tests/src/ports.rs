@@ -12,7 +12,7 @@ const PORTS: Range<u16> = 20_000..32_000;
 
 /// How much higher than its port a cluster's node listens for the other nodes, unless it is told otherwise.
 /// <https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#the-cluster-bus>
-const BUS: u16 = 10_000;
+pub(crate) const BUS: u16 = 10_000;
 
 /// The ports of a cluster's nodes: their buses' are below those for outgoing connections too.
 const PORTS_BELOW_BUSES: Range<u16> = 20_000..22_700;

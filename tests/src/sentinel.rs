@@ -18,6 +18,9 @@ const SERVERS: usize = 3;
 /// How many Sentinels there are; two of them decide.
 const SENTINELS: usize = 3;
 
+/// How long a server must be silent until a Sentinel takes it for dead: soon, yet longer than a busy machine makes it.
+const DOWN_AFTER_MILLISECONDS: &str = "2000";
+
 /// One master, two replicas and three Sentinels, gone when this is dropped.
 #[derive(Debug)]
 #[must_use = "the servers are gone when this is dropped"]
@@ -123,7 +126,10 @@ impl Sentinel {
         new
     }
 
-    /// Waits until the Sentinels agree on another master than the one on this port, and it is one; returns it.
+    /// Waits until the Sentinels agree on another master than the one on this port, it is one, and the failover is
+    /// over; returns it.
+    ///
+    /// A server that is started again before that is empty, and may still be made the master.
     ///
     /// # Panics
     ///
@@ -131,7 +137,8 @@ impl Sentinel {
     #[track_caller]
     pub fn wait_for_other_master(&self, than: u16) -> &RedisServer {
         long_eventually_some(format!("a master other than the one on port {than}"), || {
-            self.agreed_master().filter(|master| master.port() != than && is_master(master))
+            let master = self.agreed_master().filter(|master| master.port() != than && is_master(master))?;
+            self.sentinels.answering().all(knows_all).then_some(master)
         })
     }
 
@@ -180,7 +187,7 @@ fn sentinel_setup(setup: &Setup, master: &RedisServer) -> Setup {
     let port = master.port().to_string();
     let mut lines = vec![
         vec!["monitor", SERVICE, "127.0.0.1", &port, "2"],
-        vec!["down-after-milliseconds", SERVICE, "500"],
+        vec!["down-after-milliseconds", SERVICE, DOWN_AFTER_MILLISECONDS],
         vec!["failover-timeout", SERVICE, "3000"],
         // Both replicas follow a new master at the same time.
         vec!["parallel-syncs", SERVICE, "2"],
@@ -203,6 +210,9 @@ fn sentinel_setup(setup: &Setup, master: &RedisServer) -> Setup {
 fn hurry(sentinel: &Probe) {
     let mut command = cmd("SENTINEL");
     command.arg("DEBUG").arg("INFO-PERIOD").arg(200).arg("PUBLISH-PERIOD").arg(200);
+    // A lost PING is followed by another before the server is taken for dead. No lower: once the master is, a replica
+    // is asked how it is once a second, and what is older than five of these periods does not count.
+    command.arg("PING-PERIOD").arg(400);
     // A machine that is busy for two seconds looks like a clock that jumped: then it does nothing for so long.
     command.arg("TILT-PERIOD").arg(1000);
     let _ = sentinel.run::<()>(&command);
