@@ -9,10 +9,11 @@ use crate::Error;
 use crate::engine::Engine;
 use crate::keys::Keys;
 use crate::labels;
-use crate::node::Voter;
 use crate::node::connection::{Dial, Limits};
+use crate::node::foreign::ForeignNode;
 use crate::node::memory::MemoryNode;
 use crate::node::redis::RedisNode;
+use crate::node::{Node, Voter};
 use crate::protocol::{Doubt, LONGEST_TTL, NodeSet, Quorum, RETENTION};
 use crate::shared::Shared;
 
@@ -22,6 +23,8 @@ use crate::shared::Shared;
 pub struct LockManagerBuilder {
     /// URLs, in the order in which they were given.
     nodes: Vec<String>,
+    /// Those that somebody else wrote, behind these.
+    foreign: Vec<Arc<dyn Node>>,
     /// The TTL of locks that set none.
     ttl: Duration,
     /// How long one node's reply may take.
@@ -44,6 +47,7 @@ impl Default for LockManagerBuilder {
     fn default() -> Self {
         Self {
             nodes: Vec::new(),
+            foreign: Vec::new(),
             ttl: Duration::from_secs(30),
             node_timeout: Duration::from_millis(250),
             connect_timeout: Duration::from_secs(1),
@@ -65,6 +69,14 @@ impl LockManagerBuilder {
         I::Item: Into<String>,
     {
         Self { nodes: nodes.into_iter().map(Into::into).collect(), ..self }
+    }
+
+    /// One more node, which somebody else wrote: see [`Node`]. May be called several times; these come behind those of
+    /// [`nodes`](Self::nodes).
+    pub fn node(self, node: impl Node) -> Self {
+        let mut foreign = self.foreign;
+        foreign.push(Arc::new(node));
+        Self { foreign, ..self }
     }
 
     /// How long a key outlives a holder that crashed, from 10 ms to a year, for locks that set no TTL of their own.
@@ -146,15 +158,27 @@ impl LockManagerBuilder {
                 return config_error(format!("a {setting} of {value:?} is not possible; use more than zero"));
             }
         }
-        let Some(quorum) = Quorum::of(self.nodes.len()) else {
+        let Some(quorum) = Quorum::of(self.nodes.len() + self.foreign.len()) else {
             return config_error(format!(
                 "a lock manager needs 1 to {} nodes and was given {}; name them with .nodes([\"redis://…\"])",
                 NodeSet::CAPACITY,
-                self.nodes.len()
+                self.nodes.len() + self.foreign.len()
             ));
         };
-        let nodes: Vec<_> =
-            self.nodes.iter().enumerate().map(|(index, url)| self.node(index + 1, url)).collect::<Result<_, _>>()?;
+        let foreign: Vec<_> =
+            self.foreign.iter().map(|node| ForeignNode::new(Arc::clone(node), self.limits())).collect();
+        let with_counters = quorum.nodes() - foreign.iter().filter(|node| !node.has_counters()).count();
+        if self.fencing && with_counters < quorum.needed() {
+            return config_error(format!(
+                "{with_counters} of {} nodes have fencing counters and tokens need {}; give the others some \
+                 (`Node::has_counters`), or set .fencing(false)",
+                quorum.nodes(),
+                quorum.needed()
+            ));
+        }
+        let by_url = self.nodes.iter().enumerate().map(|(index, url)| self.node_at(index + 1, url));
+        let foreign = foreign.into_iter().map(|node| Ok(Arc::new(node) as Arc<dyn Voter>));
+        let nodes: Vec<_> = by_url.chain(foreign).collect::<Result<_, _>>()?;
         let mut seen = HashSet::new();
         if let Some(twice) = nodes.iter().find(|node| !is_anonymous(&***node) && !seen.insert(node.label())) {
             return config_error(format!(
@@ -184,13 +208,13 @@ impl LockManagerBuilder {
         Ok(shared)
     }
 
+    fn limits(&self) -> Limits {
+        Limits { node_timeout: self.node_timeout, connect_timeout: self.connect_timeout, longest_ttl: self.longest_ttl }
+    }
+
     /// A URL that cannot be read is named by its position: whatever stands in it may be a password.
-    fn node(&self, position: usize, url: &str) -> Result<Arc<dyn Voter>, Error> {
-        let limits = Limits {
-            node_timeout: self.node_timeout,
-            connect_timeout: self.connect_timeout,
-            longest_ttl: self.longest_ttl,
-        };
+    fn node_at(&self, position: usize, url: &str) -> Result<Arc<dyn Voter>, Error> {
+        let limits = self.limits();
         match url.split_once("://") {
             Some(("memory", name)) if name.contains(['@', ':', '/', '?']) => config_error(format!(
                 "node {position} is memory:// with a name that looks like a server's address; use a plain name"
@@ -222,7 +246,7 @@ impl fmt::Debug for LockManagerBuilder {
     /// Without the URLs: they are read, and told apart from passwords, in `build()`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LockManagerBuilder")
-            .field("nodes", &self.nodes.len())
+            .field("nodes", &(self.nodes.len() + self.foreign.len()))
             .field("ttl", &self.ttl)
             .field("node_timeout", &self.node_timeout)
             .field("connect_timeout", &self.connect_timeout)

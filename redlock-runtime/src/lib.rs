@@ -45,7 +45,7 @@
 //!   in `protocol/electorate.rs`, what is owed a release in `protocol/ledger.rs`.
 //! - `error`, `timeout`, `name`, `slot`, `keys`: values. `clock` and `entropy` are the only sources of time and chance.
 //! - `background`: the one runtime of our own, for what must not depend on the caller's.
-//! - `node`: one voter: `redis`, over `connection`, with `commands`; or `memory`.
+//! - `node`: one voter: `redis`, over `connection`, with `commands`; or `memory`; or one that you wrote ([`node::Node`]).
 //! - `engine`: one round over all nodes. `engine/hold.rs` sends the release when a future is dropped, and
 //!   `engine/settlement.rs` sees it through. (Test: `tests/it/nothing_left.rs`.)
 //! - `statistics`: how many wait for what, told to the nodes behind the locks' backs. (Test: `tests/it/statistics.rs`.)
@@ -79,7 +79,7 @@ mod entropy;
 
 mod background;
 
-mod node;
+pub mod node;
 
 mod engine;
 

@@ -16,6 +16,7 @@ mod electorate;
 mod elsewhere;
 mod faults;
 mod fencing;
+mod foreign;
 mod harness;
 mod inspect;
 mod nothing_left;

@@ -1,10 +1,11 @@
-//! One voter.
+//! One voter; and what somebody else implements to bring one of their own: [`Node`].
 
 mod commands;
 pub(crate) mod connection;
 mod corked;
 pub(crate) mod counting;
 pub(crate) mod examining;
+pub(crate) mod foreign;
 mod identity;
 pub(crate) mod inspecting;
 pub(crate) mod memory;
@@ -22,6 +23,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+
+pub use self::foreign::{
+    Acquire, BoxFuture, Commit, CounterRule, Extend, Held, Identity, Keep, Node, NodeError, Outcome, Release, Vote,
+};
 
 use self::counting::Counting;
 use self::examining::{Examining, Trial};
@@ -68,7 +73,7 @@ pub(crate) trait Listener: Send + Sync {
 
 /// Where a node reports changes of keys.
 #[derive(Clone)]
-pub(crate) struct Changes {
+pub struct Changes {
     /// The node's position in the configuration.
     node: usize,
     /// Who is told.
@@ -80,13 +85,13 @@ impl Changes {
         Self { node, listener }
     }
 
-    /// This key changed.
-    pub(crate) fn key(&self, key: &str) {
+    /// This key changed. Returns at once.
+    pub fn key(&self, key: &str) {
         self.listener.changed(self.node, Some(key));
     }
 
-    /// Any key may have changed.
-    pub(crate) fn any(&self) {
+    /// Any key may have changed: changes went unreported, or may from now on. Returns at once.
+    pub fn any(&self) {
         self.listener.changed(self.node, None);
     }
 }
@@ -250,10 +255,15 @@ impl Command {
     }
 
     /// A command on a lock that is tried out: whatever it writes is gone soon.
-    pub(crate) fn tried_out(action: Action, key: &Arc<str>, owner: &Arc<str>, fence: Option<FenceCounter>) -> Self {
+    pub(crate) fn tried_out(
+        action: Action,
+        key: &Arc<str>,
+        owner: &Arc<str>,
+        fence: Option<FenceCounter>,
+    ) -> Arc<Self> {
         let (key, owner) = (Arc::clone(key), Arc::clone(owner));
         let (retention, recalled) = (Trial::TTL, AtomicBool::new(false));
-        Self { action, key, owner, contention: None, fence, retention, recalled }
+        Arc::new(Self { action, key, owner, contention: None, fence, retention, recalled })
     }
 
     /// Whether the owner may be noted beside the key.
