@@ -9,10 +9,10 @@ use crate::Error;
 use crate::engine::Engine;
 use crate::keys::Keys;
 use crate::labels;
-use crate::node::Voter;
 use crate::node::cluster::ClusterNode;
 use crate::node::dial::{Dial, Limits, Origin};
 use crate::node::endpoint::Endpoint;
+use crate::node::foreign::ForeignNode;
 use crate::node::memory::MemoryNode;
 use crate::node::redis::RedisNode;
 use crate::node::replicas::Replicas;
@@ -20,6 +20,7 @@ use crate::node::sentinel::Sentinel;
 #[cfg(feature = "tls")]
 use crate::node::tls::TlsSettings;
 use crate::node::url::{self, Credentials, Target, UrlSettings};
+use crate::node::{Node, Voter};
 use crate::protocol::{Doubt, LONGEST_TTL, NodeSet, Quorum, RETENTION};
 use crate::shared::Shared;
 
@@ -31,6 +32,8 @@ pub struct LockManagerBuilder {
     nodes: Vec<String>,
     /// Ready-made, behind those.
     clients: Vec<Client>,
+    /// Those that somebody else wrote, behind all these.
+    foreign: Vec<Arc<dyn Node>>,
     /// What holds for all URLs.
     urls: UrlSettings,
     /// How many replicas of each node must have what it grants.
@@ -58,6 +61,7 @@ impl Default for LockManagerBuilder {
         Self {
             nodes: Vec::new(),
             clients: Vec::new(),
+            foreign: Vec::new(),
             urls: UrlSettings::default(),
             replicas: None,
             ttl: Duration::from_secs(30),
@@ -145,6 +149,14 @@ impl LockManagerBuilder {
         Self { replicas: Some(Replicas { needed: replicas, within }), ..self }
     }
 
+    /// One more node, which somebody else wrote: see [`Node`]. May be called several times; these come behind those of
+    /// [`nodes`](Self::nodes) and [`clients`](Self::clients).
+    pub fn node(self, node: impl Node) -> Self {
+        let mut foreign = self.foreign;
+        foreign.push(Arc::new(node));
+        Self { foreign, ..self }
+    }
+
     /// How long a key outlives a holder that crashed, from 10 ms to a year, for locks that set no TTL of their own.
     /// Default: 30 s.
     pub fn ttl(self, ttl: Duration) -> Self {
@@ -224,7 +236,7 @@ impl LockManagerBuilder {
                 return config_error(format!("a {setting} of {value:?} is not possible; use more than zero"));
             }
         }
-        let count = self.nodes.len() + self.clients.len();
+        let count = self.nodes.len() + self.clients.len() + self.foreign.len();
         let Some(quorum) = Quorum::of(count) else {
             return config_error(format!(
                 "a lock manager needs 1 to {} nodes and was given {count}; name them with .nodes([\"redis://…\"])",
@@ -240,9 +252,21 @@ impl LockManagerBuilder {
                 self.node_timeout
             ));
         }
-        let urls = self.nodes.iter().enumerate().map(|(index, url)| self.node(index + 1, url));
+        let foreign: Vec<_> =
+            self.foreign.iter().map(|node| ForeignNode::new(Arc::clone(node), self.limits())).collect();
+        let with_counters = quorum.nodes() - foreign.iter().filter(|node| !node.has_counters()).count();
+        if self.fencing && with_counters < quorum.needed() {
+            return config_error(format!(
+                "{with_counters} of {} nodes have fencing counters and tokens need {}; give the others some \
+                 (`Node::has_counters`), or set .fencing(false)",
+                quorum.nodes(),
+                quorum.needed()
+            ));
+        }
+        let urls = self.nodes.iter().enumerate().map(|(index, url)| self.node_at(index + 1, url));
         let clients = self.clients.iter().map(|client| Ok(self.server(Endpoint::of_client(client))));
-        let nodes: Vec<_> = urls.chain(clients).collect::<Result<_, _>>()?;
+        let foreign = foreign.into_iter().map(|node| Ok(Arc::new(node) as Arc<dyn Voter>));
+        let nodes: Vec<_> = urls.chain(clients).chain(foreign).collect::<Result<_, _>>()?;
         let mut seen = HashSet::new();
         if let Some(twice) = nodes.iter().find(|node| !is_anonymous(&***node) && !seen.insert(node.label())) {
             return config_error(format!(
@@ -273,7 +297,7 @@ impl LockManagerBuilder {
     }
 
     /// A URL that cannot be read is named by its position: whatever stands in it may be a password.
-    fn node(&self, position: usize, url: &str) -> Result<Arc<dyn Voter>, Error> {
+    fn node_at(&self, position: usize, url: &str) -> Result<Arc<dyn Voter>, Error> {
         if let Some(name) = url.strip_prefix("memory://") {
             if name.contains(['@', ':', '/', '?']) {
                 return config_error(format!(
@@ -328,7 +352,7 @@ impl fmt::Debug for LockManagerBuilder {
     /// Without the URLs: they are read, and told apart from passwords, in `build()`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LockManagerBuilder")
-            .field("nodes", &(self.nodes.len() + self.clients.len()))
+            .field("nodes", &(self.nodes.len() + self.clients.len() + self.foreign.len()))
             .field("ttl", &self.ttl)
             .field("node_timeout", &self.node_timeout)
             .field("connect_timeout", &self.connect_timeout)

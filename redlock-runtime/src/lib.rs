@@ -46,7 +46,8 @@
 //! - `error`, `timeout`, `name`, `slot`, `keys`: values. `clock` and `entropy` are the only sources of time and chance.
 //! - `background`: the one runtime of our own, for what must not depend on the caller's.
 //! - `node`: one voter: `redis`, over `connection` (which keeps one), `dial` and `sentinel` (which make one, wherever the
-//!   master is) and `endpoint`, with `commands`; `cluster`, over several of these; or `memory`. `url` says which.
+//!   master is) and `endpoint`, with `commands`; `cluster`, over several of these; or `memory`;
+//!   or one that you wrote ([`node::Node`]). `url` says which.
 //! - `engine`: one round over all nodes. `engine/hold.rs` sends the release when a future is dropped, and
 //!   `engine/settlement.rs` sees it through. (Test: `tests/it/nothing_left.rs`.)
 //! - `statistics`: how many wait for what, told to the nodes behind the locks' backs. (Test: `tests/it/statistics.rs`.)
@@ -80,7 +81,7 @@ mod entropy;
 
 mod background;
 
-mod node;
+pub mod node;
 
 mod engine;
 

@@ -17,6 +17,7 @@ mod electorate;
 mod elsewhere;
 mod faults;
 mod fencing;
+mod foreign;
 mod harness;
 mod harness_places;
 mod inspect;

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
     clippy::disallowed_methods,
     reason = "the harness measures real time; only the product takes `now` from its clock.rs"
 )]
-pub(crate) fn now() -> Instant {
+#[must_use]
+pub fn now() -> Instant {
     Instant::now()
 }
 

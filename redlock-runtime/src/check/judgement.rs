@@ -175,14 +175,14 @@ fn judge_server(
         );
     }
     match server.wakes {
-        Wakes::Tracking => {}
-        Wakes::Subscription => note(
+        None | Some(Wakes::Tracking) => {}
+        Some(Wakes::Subscription) => note(
             Severity::Note,
             "it does not track keys for its clients (CLIENT TRACKING, Redis 6): those who wait are woken by what Rust \
              processes publish and, with `notify-keyspace-events Kg`, by other releases"
                 .to_owned(),
         ),
-        Wakes::SlowPoll => note(
+        Some(Wakes::SlowPoll) => note(
             Severity::Warning,
             "it neither tracks keys for its clients nor lets them subscribe: those who wait ask now and then instead of \
              being woken; allow the user: ACL SETUSER <user> +client|tracking +client|caching"
@@ -395,7 +395,7 @@ mod tests {
             persistence: Some(Persistence::Everything),
             clock: None,
             round_trip: Duration::from_millis(1),
-            wakes: Wakes::Tracking,
+            wakes: Some(Wakes::Tracking),
             failed: Vec::new(),
             forbidden: Vec::new(),
         }
@@ -447,8 +447,8 @@ mod tests {
         check(|a| a.papers = replica, Severity::Error, "name its master", degraded(2));
         check(|a| a.tells = Tells::Nothing, Severity::Warning, "+info", degraded(3));
         check(|a| a.round_trip = Duration::from_millis(90), Severity::Warning, "answers in 90ms", degraded(3));
-        check(|a| a.wakes = Wakes::SlowPoll, Severity::Warning, "now and then", degraded(3));
-        check(|a| a.wakes = Wakes::Subscription, Severity::Note, "notify-keyspace", CheckVerdict::Healthy);
+        check(|a| a.wakes = Some(Wakes::SlowPoll), Severity::Warning, "now and then", degraded(3));
+        check(|a| a.wakes = Some(Wakes::Subscription), Severity::Note, "notify-keyspace", CheckVerdict::Healthy);
         check(|a| a.persistence = Some(Persistence::Snapshots), Severity::Note, "1.25 times", CheckVerdict::Healthy);
         let evicts = |limit| Some(Memory { policy: "volatile-ttl".to_owned(), limit });
         check(|a| a.memory = evicts(0), Severity::Note, "volatile-ttl", CheckVerdict::Healthy);

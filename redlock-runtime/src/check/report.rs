@@ -155,7 +155,7 @@ impl NodeCheck {
             clock: server.clock.map(offset),
             eviction: server.memory.as_ref().map(|memory| memory.policy.clone()),
             persistence: server.persistence,
-            wakes: Some(server.wakes),
+            wakes: server.wakes,
         }
     }
 

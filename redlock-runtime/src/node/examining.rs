@@ -1,12 +1,15 @@
 //! What a node tells whoever wants to know whether locks will work there. Nothing here is a vote.
 
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::counting::Answer;
-use crate::keys::Keys;
-use crate::protocol::{Papers, Proposal};
+use super::{Action, Command, Reply};
+use crate::entropy;
+use crate::keys::{Keys, LockKeys};
+use crate::protocol::{Counter, Papers, Proposal};
 
 /// A node's servers, looked at and tried out.
 pub(crate) trait Examining {
@@ -62,8 +65,8 @@ pub(crate) struct Examination {
     pub(crate) clock: Option<Clocks>,
     /// How long it takes to answer: the median of some.
     pub(crate) round_trip: Duration,
-    /// How those who wait learn that a lock is free.
-    pub(crate) wakes: Wakes,
+    /// How those who wait learn that a lock is free; `None` where nobody knows.
+    pub(crate) wakes: Option<Wakes>,
     /// The steps of a lock that failed.
     pub(crate) failed: Vec<(Step, Arc<str>)>,
     /// What the user may not do.
@@ -77,6 +80,8 @@ pub(crate) enum Tells {
     Itself,
     /// It does not, and is taken for an old master.
     Nothing,
+    /// It does not because it need not: whoever wrote it says that it forgets nothing.
+    NoneNeeded,
 }
 
 /// What a server does when its memory is full.
@@ -212,4 +217,52 @@ pub(crate) enum Purpose {
     Listing,
     /// To end connections that may still carry a command.
     CutConnections,
+}
+
+/// Whoever carries the steps of a trial out.
+pub(crate) trait CarryOut: Send {
+    /// An error for what is no vote.
+    fn carry_out(&mut self, command: Arc<Command>) -> impl Future<Output = Result<Reply, Arc<str>>> + Send;
+
+    /// What is done with a lock that is no vote, while this owner holds it; what failed of that.
+    fn look_at(&mut self, keys: &Arc<LockKeys>, owner: &Arc<str>)
+    -> impl Future<Output = Vec<(Step, Arc<str>)>> + Send;
+}
+
+/// Takes a lock, and does with it all that is ever done with one; what failed of that.
+pub(crate) async fn try_out(trial: &Trial, number: u32, server: &mut impl CarryOut) -> Vec<(Step, Arc<str>)> {
+    let (key, owner) = (trial.key(number), entropy::fresh_owner());
+    let command = |action| Command::tried_out(action, &key, &owner, trial.fence);
+    let mut failed = Vec::new();
+    let acquire = Action::Acquire { ttl: Trial::TTL, is_watched: false };
+    let acquired = match server.carry_out(command(acquire)).await {
+        Ok(Reply::Granted { counter, .. }) => Ok(counter.and_then(Counter::number)),
+        Ok(_) => Err(Arc::from("the key of a name that nobody else has is taken")),
+        Err(reason) => Err(reason),
+    };
+    match &acquired {
+        Ok(counter) => {
+            // An extension that is no longer than what is left does nothing.
+            let ttl = Trial::TTL + Duration::from_secs(1);
+            let token = trial.fence.map(Proposal::least).max(*counter);
+            let commit = token.map(|token| (Step::Commit, Action::Commit { token }));
+            for (step, action) in [(Step::Extend, Action::Extend { ttl, is_noted: true })].into_iter().chain(commit) {
+                failed.extend(done(server, command(action)).await.err().map(|reason| (step, reason)));
+            }
+            failed.extend(server.look_at(&Arc::new(Keys::around(&key)), &owner).await);
+        }
+        Err(reason) => failed.push((Step::Acquire, Arc::clone(reason))),
+    }
+    // An acquire that failed may have set the key.
+    let release = Action::Release { keep: Duration::ZERO, behind: None, is_noted: true };
+    let released = done(server, command(release)).await.err();
+    failed.extend(released.filter(|_| acquired.is_ok()).map(|reason| (Step::Release, reason)));
+    failed
+}
+
+async fn done(server: &mut impl CarryOut, command: Arc<Command>) -> Result<(), Arc<str>> {
+    match server.carry_out(command).await? {
+        Reply::Done => Ok(()),
+        _ => Err(Arc::from("the key is gone, a moment after it was set")),
+    }
 }

@@ -414,7 +414,7 @@ impl Examining for MemoryNode {
                 persistence: None,
                 clock: None,
                 round_trip: Duration::ZERO,
-                wakes: Wakes::Tracking,
+                wakes: Some(Wakes::Tracking),
                 failed: Vec::new(),
                 forbidden: Vec::new(),
             };

@@ -1,4 +1,4 @@
-//! One voter.
+//! One voter; and what somebody else implements to bring one of their own: [`Node`].
 
 pub(crate) mod cluster;
 mod commands;
@@ -8,6 +8,7 @@ pub(crate) mod counting;
 pub(crate) mod dial;
 pub(crate) mod endpoint;
 pub(crate) mod examining;
+pub(crate) mod foreign;
 mod identity;
 pub(crate) mod inspecting;
 mod lookup;
@@ -30,6 +31,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+
+pub use self::foreign::{
+    Acquire, BoxFuture, Commit, CounterRule, Extend, Held, Identity, Keep, Node, NodeError, Outcome, Release, Vote,
+};
 
 use self::commands::Wording;
 use self::counting::Counting;
@@ -78,7 +83,7 @@ pub(crate) trait Listener: Send + Sync {
 
 /// Where a node reports changes of keys.
 #[derive(Clone)]
-pub(crate) struct Changes {
+pub struct Changes {
     /// The node's position in the configuration.
     node: usize,
     /// Who is told.
@@ -90,13 +95,13 @@ impl Changes {
         Self { node, listener }
     }
 
-    /// This key changed.
-    pub(crate) fn key(&self, key: &str) {
+    /// This key changed. Returns at once.
+    pub fn key(&self, key: &str) {
         self.listener.changed(self.node, Some(key));
     }
 
-    /// Any key may have changed.
-    pub(crate) fn any(&self) {
+    /// Any key may have changed: changes went unreported, or may from now on. Returns at once.
+    pub fn any(&self) {
         self.listener.changed(self.node, None);
     }
 }
@@ -271,10 +276,10 @@ impl Command {
     }
 
     /// A command on a lock that is tried out: whatever it writes is gone soon.
-    pub(crate) fn tried_out(action: Action, key: &Arc<str>, owner: &Arc<str>, fence: Option<Proposal>) -> Self {
+    pub(crate) fn tried_out(action: Action, key: &Arc<str>, owner: &Arc<str>, fence: Option<Proposal>) -> Arc<Self> {
         let (key, owner) = (Arc::clone(key), Arc::clone(owner));
         let (retention, recalled, wording) = (Trial::TTL, AtomicBool::new(false), Wording::default());
-        Self { action, key, owner, contender: None, fence, retention, recalled, wording }
+        Arc::new(Self { action, key, owner, contender: None, fence, retention, recalled, wording })
     }
 
     /// Whether the owner may be noted beside the key.

@@ -12,17 +12,17 @@ use super::super::commands::examining::{self as commands, Right};
 use super::super::connection::Live;
 use super::super::counting::Answer;
 use super::super::examining::{
-    Clocks, Examination, Examining, Forbidden, Memory, Persistence, Purpose, Step, Tells, Trial, Wakes,
+    CarryOut, Clocks, Examination, Examining, Forbidden, Memory, Persistence, Purpose, Step, Tells, Trial, Wakes,
+    try_out,
 };
 use super::super::identity::{field, text};
 use super::super::inspecting::Note;
 use super::super::subscription::Subscription;
-use super::super::{Action, Command, Reply};
+use super::super::{Command, Reply};
 use super::server::Server;
 use super::{Put, RedisNode, send};
-use crate::keys::Keys;
-use crate::protocol::{Counter, Proposal};
-use crate::{clock, entropy};
+use crate::clock;
+use crate::keys::LockKeys;
 
 /// How often the time is asked for.
 const SAMPLES: usize = 5;
@@ -78,7 +78,7 @@ async fn examine(
         }
         _ => (Tells::Nothing, None),
     };
-    let failed = server.try_out(trial, number).await;
+    let failed = try_out(trial, number, &mut server).await;
     let forbidden = server.forbidden(trial, number, &failed).await.unwrap_or_default();
     let wakes = if reports_changes {
         Wakes::Tracking
@@ -88,6 +88,7 @@ async fn examine(
         Wakes::SlowPoll
     };
     let (memory, persistence) = (memory(&about), Some(persistence(&about)));
+    let wakes = Some(wakes);
     Ok(Examination {
         address,
         papers,
@@ -122,63 +123,6 @@ impl Server {
         Ok((round_trips[SAMPLES / 2], fastest))
     }
 
-    /// Takes a lock, and does with it all that is ever done with one; what failed of that.
-    async fn try_out(&mut self, trial: &Trial, number: u32) -> Vec<(Step, Arc<str>)> {
-        let (key, owner) = (trial.key(number), entropy::fresh_owner());
-        let keys = Arc::new(Keys::around(&key));
-        let command = |action| Command::tried_out(action, &key, &owner, trial.fence);
-        let mut failed = Vec::new();
-
-        let mut token = trial.fence.map(Proposal::least);
-        match self.carry_out(&command(Action::Acquire { ttl: Trial::TTL, is_watched: false })).await {
-            Ok(Reply::Granted { counter, .. }) => {
-                if let Some(Counter::Known(stored)) = counter {
-                    token = token.max(Some(stored));
-                }
-            }
-            Ok(_) => failed.push((Step::Acquire, Arc::from("the key of a name that nobody else has is taken"))),
-            Err(reason) => failed.push((Step::Acquire, reason)),
-        }
-        if failed.is_empty() {
-            // An extension that is no longer than what is left does nothing.
-            let ttl = Trial::TTL + Duration::from_secs(1);
-            let mut done = vec![(Step::Extend, Action::Extend { ttl, is_noted: true })];
-            done.extend(token.map(|token| (Step::Commit, Action::Commit { token })));
-            for (step, action) in done {
-                failed.extend(self.done(&command(action)).await.err().map(|reason| (step, reason)));
-            }
-            let (owner, label) = (Arc::clone(&owner), Arc::from("redlock check"));
-            let note = Note { keys: Arc::clone(&keys), owner, label, held_for: Duration::ZERO, fencing_token: 0 };
-            failed.extend(self.note(&[note]).await.err().map(|reason| (Step::Note, reason)));
-            failed.extend(self.look(&keys).await.err().map(|reason| (Step::Look, reason)));
-        }
-        // An acquire that failed may have set the key.
-        let release = Action::Release { keep: Duration::ZERO, behind: None, is_noted: true };
-        let is_acquired = !failed.iter().any(|(step, _)| *step == Step::Acquire);
-        let released = self.done(&command(release)).await.err();
-        failed.extend(released.filter(|_| is_acquired).map(|reason| (Step::Release, reason)));
-        failed
-    }
-
-    async fn done(&mut self, command: &Command) -> Result<(), Arc<str>> {
-        match self.carry_out(command).await? {
-            Reply::Done => Ok(()),
-            _ => Err(Arc::from("the key is gone, a moment after it was set")),
-        }
-    }
-
-    async fn carry_out(&mut self, command: &Command) -> Result<Reply, Arc<str>> {
-        match timeout(self.patience, send(&mut self.live, command, Put::Plainly)).await {
-            Ok(Ok(Reply::Failed(failure))) => Err(failure.reason),
-            Ok(Ok(reply)) => Ok(reply),
-            Ok(Err(_)) => Err(Arc::from("the key belongs to another server of a Redis Cluster")),
-            Err(_) => {
-                self.live.note_overdue();
-                Err(format!("no answer within {:?}", self.patience).into())
-            }
-        }
-    }
-
     /// What the user may not do: a server does not always name it when it refuses a script.
     async fn forbidden(
         &mut self,
@@ -202,6 +146,28 @@ impl Server {
         }
         let forbidden = forbidden.into_iter();
         Ok(forbidden.map(|Right { command, key, purpose, .. }| Forbidden { command, key, purpose }).collect())
+    }
+}
+
+impl CarryOut for Server {
+    async fn carry_out(&mut self, command: Arc<Command>) -> Result<Reply, Arc<str>> {
+        match timeout(self.patience, send(&mut self.live, &command, Put::Plainly)).await {
+            Ok(Ok(Reply::Failed(failure))) => Err(failure.reason),
+            Ok(Ok(reply)) => Ok(reply),
+            Ok(Err(_)) => Err(Arc::from("the key belongs to another server of a Redis Cluster")),
+            Err(_) => {
+                self.live.note_overdue();
+                Err(format!("no answer within {:?}", self.patience).into())
+            }
+        }
+    }
+
+    async fn look_at(&mut self, keys: &Arc<LockKeys>, owner: &Arc<str>) -> Vec<(Step, Arc<str>)> {
+        let (owner, label) = (Arc::clone(owner), Arc::from("redlock check"));
+        let note = Note { keys: Arc::clone(keys), owner, label, held_for: Duration::ZERO, fencing_token: 0 };
+        let noted = self.note(&[note]).await.err().map(|reason| (Step::Note, reason));
+        let looked = self.look(keys).await.err().map(|reason| (Step::Look, reason));
+        noted.into_iter().chain(looked).collect()
     }
 }
 

@@ -1,0 +1,136 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::{Delivery, Failure};
+use crate::protocol::Role;
+
+/// A node's answer to an acquire.
+#[derive(Clone)]
+#[must_use = "it is the answer"]
+pub struct Vote {
+    /// Who holds the key instead; `None`: it was granted.
+    pub(super) held: Option<Held>,
+    /// The fencing counter as it is now.
+    pub(super) counter: Option<u64>,
+}
+
+impl Vote {
+    /// The key is the asker's.
+    pub fn granted() -> Self {
+        Self { held: None, counter: None }
+    }
+
+    /// The key is this owner's, for this long; `None`: for ever, or nobody knows.
+    pub fn held_by(owner: impl Into<Arc<str>>, remaining: Option<Duration>) -> Self {
+        Self { held: Some(Held::new(owner, remaining)), counter: None }
+    }
+
+    /// With the fencing counter as it is now; see [`CounterRule`](super::CounterRule).
+    pub fn with_counter(self, counter: impl Into<Option<u64>>) -> Self {
+        Self { counter: counter.into(), ..self }
+    }
+}
+
+impl fmt::Debug for Vote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vote").field("held", &self.held).field("counter", &self.counter).finish()
+    }
+}
+
+/// A key that somebody has.
+#[derive(Clone)]
+pub struct Held {
+    /// Who.
+    pub(super) owner: Arc<str>,
+    /// For how long.
+    pub(super) remaining: Option<Duration>,
+}
+
+impl Held {
+    /// By this owner, for this long; `None`: for ever, or nobody knows.
+    pub fn new(owner: impl Into<Arc<str>>, remaining: Option<Duration>) -> Self {
+        Self { owner: owner.into(), remaining }
+    }
+}
+
+impl fmt::Debug for Held {
+    /// Without the owner: whoever reads it can release the lock.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held").field("remaining", &self.remaining).finish_non_exhaustive()
+    }
+}
+
+/// What became of a request for a key of an owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "it is the answer"]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It was done.
+    Done,
+    /// It was not: somebody else has the key.
+    OtherOwner,
+    /// It was not: there is no such key.
+    NoKey,
+}
+
+/// Which server a node is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub(super) run_id: Arc<str>,
+    pub(super) age: Duration,
+    pub(super) role: Role,
+}
+
+impl Identity {
+    /// A server that takes writes; `run_id` is another one after each restart, and the same at every address; `age` is for how
+    /// long it has been running without forgetting anything, rounded down.
+    pub fn new(run_id: impl Into<Arc<str>>, age: Duration) -> Self {
+        Self { run_id: run_id.into(), age, role: Role::Master }
+    }
+
+    /// One that may only follow another one, and then does not vote.
+    #[must_use]
+    pub fn with_role(self, role: Role) -> Self {
+        Self { role, ..self }
+    }
+}
+
+/// Why a node did not answer with a vote, and what is known about the request.
+///
+/// Its text goes into errors and logs, so it must not hold a password.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{}", failure.reason)]
+pub struct NodeError {
+    failure: Failure,
+}
+
+impl NodeError {
+    /// The request was not carried out, and never will be: there is no connection, or the store refused it as a whole.
+    pub fn not_sent(reason: impl fmt::Display) -> Self {
+        Self::new(reason, Delivery::NotSent)
+    }
+
+    /// The store answered with an error. Whatever was carried out of the request is there by now.
+    pub fn answered(reason: impl fmt::Display) -> Self {
+        Self::new(reason, Delivery::Answered)
+    }
+
+    /// Nobody knows whether the request was carried out: the connection ended, or its time was over. When in doubt, this one:
+    /// `.map_err(NodeError::unknown)`.
+    pub fn unknown(reason: impl fmt::Display) -> Self {
+        Self::new(reason, Delivery::Unknown(None))
+    }
+
+    fn new(reason: impl fmt::Display, delivery: Delivery) -> Self {
+        Self { failure: Failure { reason: reason.to_string().into(), delivery } }
+    }
+
+    pub(super) fn into_failure(self) -> Failure {
+        self.failure
+    }
+
+    pub(super) fn into_reason(self) -> Arc<str> {
+        self.failure.reason
+    }
+}
