@@ -103,7 +103,7 @@ impl Cluster {
     ///
     /// # Panics
     ///
-    /// If they do not within thirty seconds.
+    /// If they do not within ninety seconds.
     #[track_caller]
     pub fn owner(&self, slot: u16) -> &RedisServer {
         long_eventually_some(format!("all nodes agree on who serves slot {slot}"), || {
@@ -156,7 +156,7 @@ impl Cluster {
     ///
     /// # Panics
     ///
-    /// If that does not come within thirty seconds.
+    /// If that does not come within ninety seconds.
     #[track_caller]
     pub fn fail_over(&self, master: &RedisServer) -> &RedisServer {
         let replica = self.replicas_of(master)[0];
@@ -173,7 +173,7 @@ impl Cluster {
     ///
     /// # Panics
     ///
-    /// If that does not come within thirty seconds.
+    /// If that does not come within ninety seconds.
     #[track_caller]
     pub fn crash(&self, master: &RedisServer) -> &RedisServer {
         let replica = self.replicas_of(master)[0];
@@ -186,7 +186,7 @@ impl Cluster {
     ///
     /// # Panics
     ///
-    /// If that does not come within thirty seconds.
+    /// If that does not come within ninety seconds.
     #[track_caller]
     pub fn wait_until_serving(&self, replica: &RedisServer) {
         long_eventually_some(format!("the node on port {} serves", replica.port()), || {
@@ -200,7 +200,7 @@ impl Cluster {
     ///
     /// # Panics
     ///
-    /// If that does not come within thirty seconds.
+    /// If that does not come within ninety seconds.
     #[track_caller]
     pub fn wait_until_ok(&self) {
         long_eventually_some("the cluster is well, and its replicas have all", || {

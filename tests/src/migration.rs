@@ -97,7 +97,7 @@ impl<'a> Migration<'a> {
     ///
     /// # Panics
     ///
-    /// Like [`move_key`](Self::move_key), and if they do not within thirty seconds.
+    /// Like [`move_key`](Self::move_key), and if they do not within ninety seconds.
     #[track_caller]
     pub fn finish(self) {
         self.move_keys();

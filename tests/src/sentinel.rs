@@ -112,7 +112,7 @@ impl Sentinel {
     ///
     /// # Panics
     ///
-    /// If that does not come within thirty seconds.
+    /// If that does not come within ninety seconds.
     #[track_caller]
     pub fn force_failover(&self) -> &RedisServer {
         let old = self.master().port();
@@ -133,7 +133,7 @@ impl Sentinel {
     ///
     /// # Panics
     ///
-    /// If that does not come within thirty seconds.
+    /// If that does not come within ninety seconds.
     #[track_caller]
     pub fn wait_for_other_master(&self, than: u16) -> &RedisServer {
         long_eventually_some(format!("a master other than the one on port {than}"), || {
@@ -146,7 +146,7 @@ impl Sentinel {
     ///
     /// # Panics
     ///
-    /// If that does not come within thirty seconds.
+    /// If that does not come within ninety seconds.
     #[track_caller]
     pub fn wait_until_in_step(&self) {
         long_eventually_some("everybody follows the master, and every Sentinel knows all", || {

@@ -15,7 +15,7 @@ use crate::clock;
 pub const LIMIT: Duration = Duration::from_secs(10);
 
 /// How long servers may take to agree on something among themselves, which they do in seconds.
-const LONG_LIMIT: Duration = Duration::from_secs(30);
+const LONG_LIMIT: Duration = Duration::from_secs(90);
 
 /// How long to leave the machine alone between two looks at a condition.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -55,7 +55,7 @@ pub fn eventually_some<T>(what: impl Display, mut find: impl FnMut() -> Option<T
 ///
 /// # Panics
 ///
-/// After thirty seconds, with `what` in the message.
+/// After ninety seconds, with `what` in the message.
 #[track_caller]
 pub fn long_eventually_some<T>(what: impl Display, mut find: impl FnMut() -> Option<T>) -> T {
     within(LONG_LIMIT, &mut find).unwrap_or_else(|| panic!("waited {LONG_LIMIT:?} in vain: {what}"))
