@@ -31,6 +31,8 @@ pub(crate) struct Programs {
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) programs: Programs,
+    /// Who takes part; empty: all.
+    pub(crate) only: Vec<String>,
     /// How often all take turns.
     pub(crate) repetitions: usize,
     /// By how much turns are shorter than usual.
@@ -73,7 +75,9 @@ impl Plan {
 
     /// Those of these contestants that take part at all.
     pub(crate) fn present(&self, names: &[&'static str]) -> impl Iterator<Item = &'static str> {
-        names.iter().copied().filter(|name| self.programs.peers.is_some() || !PEERS.contains(name))
+        let is_there = |name: &&str| self.programs.peers.is_some() || !PEERS.contains(name);
+        let is_wanted = |name: &&str| self.only.is_empty() || self.only.iter().any(|wanted| wanted == name);
+        names.iter().copied().filter(move |name| is_there(name) && is_wanted(name))
     }
 
     /// Starts a process, and waits until it is connected.

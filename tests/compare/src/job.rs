@@ -8,7 +8,7 @@ pub enum Job {
         /// How long.
         milliseconds: u64,
     },
-    /// Tasks with a name each acquire and release for so long: how often they did, in a second.
+    /// Tasks with a name each acquire and release for so long: how often they did, and what that took.
     Many {
         /// How many tasks.
         tasks: usize,
@@ -61,8 +61,15 @@ pub enum Answer {
     Ready,
     /// Durations in nanoseconds, in the order in which they were measured; negative for what came too early.
     Durations(Vec<i64>),
-    /// How many a second.
-    PerSecond(f64),
+    /// How much was done, in which time, and with how much processor time of the process, in nanoseconds.
+    Done {
+        /// How often all tasks together did it.
+        cycles: u64,
+        /// From begin to end.
+        nanoseconds: u64,
+        /// Processor time.
+        processor: u64,
+    },
     /// A moment.
     Moment(u64),
     /// What each of those who competed got.

@@ -6,6 +6,7 @@
 //! - `--repetitions N`: how often all take turns; default 5
 //! - `--quick`: short turns, to see that everything works; the figures mean little
 //! - `--only-ours`: without the peers, which are compiled by the first run that has them
+//! - `--contestants ours,floor`: only these; with one row, something for a profiler to look at
 //! - `--json FILE`: every single figure goes there too
 //!
 //! *floor* is the least that a quorum lock can do: `SET NX PX`, then a compare-and-delete by EVALSHA, sent to all nodes at
@@ -22,6 +23,7 @@
 //! - `options`: what is asked for
 //! - `contestants`: those that this program brings itself
 //! - `crew`: the processes, and how they take turns
+//! - `effort`: what servers did
 //! - `figures`: what was measured, and its spread
 //! - `rows`: what is measured, a module for each kind
 //! - `targets`: what is to be reached, and whether it is
@@ -40,6 +42,8 @@ mod options;
 mod contestants;
 
 mod crew;
+
+mod effort;
 
 mod figures;
 

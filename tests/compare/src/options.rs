@@ -14,6 +14,8 @@ pub(crate) struct Options {
     pub(crate) repetitions: usize,
     /// Whether to have short turns.
     pub(crate) is_quick: bool,
+    /// Who takes part; empty: all.
+    contestants: Vec<String>,
     /// Whether to leave the peers out.
     only_ours: bool,
     /// Where every single figure goes.
@@ -22,7 +24,14 @@ pub(crate) struct Options {
 
 impl Options {
     pub(crate) fn read(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Self> {
-        let mut options = Self { rows: String::new(), repetitions: 5, is_quick: false, only_ours: false, json: None };
+        let mut options = Self {
+            rows: String::new(),
+            repetitions: 5,
+            is_quick: false,
+            contestants: Vec::new(),
+            only_ours: false,
+            json: None,
+        };
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().with_context(|| format!("{argument} is followed by nothing"));
             match argument.as_str() {
@@ -30,9 +39,11 @@ impl Options {
                 "--repetitions" => options.repetitions = value()?.parse().context("--repetitions is a number")?,
                 "--quick" => options.is_quick = true,
                 "--only-ours" => options.only_ours = true,
+                "--contestants" => options.contestants = value()?.split(',').map(str::to_owned).collect(),
                 "--json" => options.json = Some(value()?.into()),
                 _ => bail!(
-                    "there is no option {argument}; use --rows a,b --repetitions N --quick --only-ours --json FILE"
+                    "there is no option {argument}; use --rows a,b --repetitions N --quick --only-ours \
+                     --contestants A,B --json FILE"
                 ),
             }
         }
@@ -52,9 +63,12 @@ impl Options {
 
     /// Compiles what is missing for that.
     pub(crate) fn plan(&self) -> anyhow::Result<Plan> {
-        let peers = if self.only_ours { None } else { Some(crew::compile_peers()?) };
+        let is_wanted = |peer: &&str| self.contestants.is_empty() || self.contestants.iter().any(|name| name == peer);
+        let needs_no_peers = self.only_ours || !crew::PEERS.iter().any(is_wanted);
+        let peers = if needs_no_peers { None } else { Some(crew::compile_peers()?) };
         let programs = Programs { ours: std::env::current_exe()?, peers };
         let divisor = if self.is_quick { 5 } else { 1 };
-        Ok(Plan { programs, repetitions: self.repetitions, divisor, patience: Duration::from_secs(10) / divisor })
+        let patience = Duration::from_secs(10) / divisor;
+        Ok(Plan { programs, only: self.contestants.clone(), repetitions: self.repetitions, divisor, patience })
     }
 }

@@ -110,7 +110,7 @@ const ORDER: [&str; 11] = [
     "floor-line",
     "by hand",
     "ours",
-    "ours, not fenced",
+    "ours-unfenced",
     "#[redlock]",
     "rslock",
     "distributed-lock-redis",

@@ -91,9 +91,7 @@ impl<C: Contestant> Worker<'_, C> {
         let contestant = self.contestant.clone();
         Ok(match job {
             Job::Cycle { milliseconds } => Answer::Durations(self.run(cycles::cycle(contestant, milliseconds))?),
-            Job::Many { tasks, milliseconds } => {
-                Answer::PerSecond(self.run(cycles::many(contestant, tasks, milliseconds))?)
-            }
+            Job::Many { tasks, milliseconds } => self.run(cycles::many(contestant, tasks, milliseconds))?,
             Job::HandOver { milliseconds } => {
                 Answer::Durations(self.run(waiting::hand_over(contestant, milliseconds))?)
             }

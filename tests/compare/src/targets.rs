@@ -84,8 +84,8 @@ impl Judge<'_> {
         let per_second = cycles::PER_SECOND;
         for (what, pair, limit) in [
             ("64 tasks, ours / floor-fenced", ["ours", "floor-fenced"], Limit::AtLeast(0.90)),
-            ("64 tasks, ours not fenced / rslock", ["ours, not fenced", "rslock"], Limit::Above(1.0)),
-            ("64 tasks, ours / ours not fenced: the cost of fencing", ["ours", "ours, not fenced"], Limit::None),
+            ("64 tasks, ours not fenced / rslock", ["ours-unfenced", "rslock"], Limit::Above(1.0)),
+            ("64 tasks, ours / ours not fenced: the cost of fencing", ["ours", "ours-unfenced"], Limit::None),
         ] {
             for nodes in NODES {
                 self.ratio(what, per_second, nodes, pair, limit);

@@ -25,7 +25,7 @@ pub(crate) fn take_part(orders: &Orders) -> anyhow::Result<()> {
         "floor-push" => serve(orders, Push::connect),
         "floor-line" => serve(orders, Line::connect),
         "ours" => serve(orders, async |orders| Ours::connect(orders, |builder| builder)),
-        "ours, not fenced" => serve(orders, async |orders| Ours::connect(orders, |builder| builder.fencing(false))),
+        "ours-unfenced" => serve(orders, async |orders| Ours::connect(orders, |builder| builder.fencing(false))),
         "#[redlock]" => serve(orders, async |orders| Annotated(Ours::connect(orders, |builder| builder))),
         unknown => bail!("no contestant is called {unknown:?}"),
     }

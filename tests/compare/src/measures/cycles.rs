@@ -1,8 +1,8 @@
 use redlock_tests::clock::monotonic_nanoseconds;
 use tokio::task::JoinSet;
 
-use super::{between, end_of};
-use crate::Contestant;
+use super::{between, end_of, processor_nanoseconds};
+use crate::{Answer, Contestant};
 
 /// One task acquires and releases until the time is over.
 pub(crate) async fn cycle(contestant: impl Contestant, milliseconds: u64) -> Vec<i64> {
@@ -18,8 +18,9 @@ pub(crate) async fn cycle(contestant: impl Contestant, milliseconds: u64) -> Vec
     taken
 }
 
-/// Tasks with a name each do so; returns how often all of them did in a second.
-pub(crate) async fn many(contestant: impl Contestant, tasks: usize, milliseconds: u64) -> f64 {
+/// Tasks with a name each do so.
+pub(crate) async fn many(contestant: impl Contestant, tasks: usize, milliseconds: u64) -> Answer {
+    let processor = processor_nanoseconds();
     let (began, until) = (monotonic_nanoseconds(), end_of(milliseconds));
     let mut running = JoinSet::new();
     for task in 0..tasks {
@@ -34,8 +35,7 @@ pub(crate) async fn many(contestant: impl Contestant, tasks: usize, milliseconds
             cycles
         });
     }
-    let cycles: u64 = running.join_all().await.into_iter().sum();
-    #[expect(clippy::cast_precision_loss, reason = "a few seconds, and as many cycles as fit in them")]
-    let (cycles, nanoseconds) = (cycles as f64, (monotonic_nanoseconds() - began) as f64);
-    cycles / nanoseconds * 1e9
+    let cycles = running.join_all().await.into_iter().sum();
+    let nanoseconds = monotonic_nanoseconds() - began;
+    Answer::Done { cycles, nanoseconds, processor: processor_nanoseconds() - processor }
 }

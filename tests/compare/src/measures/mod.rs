@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use redlock_tests::clock::monotonic_nanoseconds;
+use rustix::time::{ClockId, clock_gettime};
 
 pub(crate) mod cycles;
 
@@ -21,6 +22,14 @@ fn end_of(milliseconds: u64) -> u64 {
 fn between(begin: u64, end: u64) -> i64 {
     // A machine does not run for 2^63 nanoseconds.
     end.cast_signed() - begin.cast_signed()
+}
+
+/// The processor time that this process has taken.
+#[must_use]
+pub fn processor_nanoseconds() -> u64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    // It counts from the process's start, so neither part is negative.
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
 fn nanoseconds(duration: Duration) -> u64 {

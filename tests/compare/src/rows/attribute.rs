@@ -5,8 +5,8 @@
 use std::hint::black_box;
 use std::sync::LazyLock;
 
+use redlock_compare::processor_nanoseconds;
 use redlock_runtime::{Error, LockManager, Timeout, redlock};
-use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::crew::{InTime, Plan, Turn};
@@ -117,11 +117,7 @@ fn blocking(call: impl Fn(u64) -> Result<u64, Error>) -> f64 {
 fn per_call(calls: impl FnOnce()) -> f64 {
     let began = processor_nanoseconds();
     calls();
-    (processor_nanoseconds() - began) / f64::from(CALLS)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a process does not run for 2^53 nanoseconds")]
-fn processor_nanoseconds() -> f64 {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
+    #[expect(clippy::cast_precision_loss, reason = "a turn does not take 2^53 nanoseconds")]
+    let taken = (processor_nanoseconds() - began) as f64;
+    taken / f64::from(CALLS)
 }

@@ -7,6 +7,7 @@ use redlock_tests::Servers;
 
 use super::NODES;
 use crate::crew::{InTime, Plan, TTL, Turn, Worker};
+use crate::effort::Effort;
 use crate::figures::{Figures, Measure};
 
 pub(crate) const BYTES: Measure =
@@ -44,14 +45,6 @@ const WINDOW: Duration = Duration::from_secs(2);
 /// How long anybody may take to acquire all.
 const ACQUIRING: Duration = Duration::from_secs(20);
 
-/// What a server did since it was started.
-#[derive(Clone, Copy)]
-struct Effort {
-    commands: f64,
-    /// Seconds.
-    processor: f64,
-}
-
 pub(crate) fn hold(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
     for nodes in NODES {
         let mut crew: Vec<_> = plan
@@ -85,9 +78,9 @@ pub(crate) fn hold(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
 fn renew(worker: &mut Worker, servers: &Servers, figures: &mut Figures) -> anyhow::Result<()> {
     let nodes = servers.len();
     thread::sleep(SETTLING);
-    let before = effort(servers);
+    let before = Effort::of(servers);
     thread::sleep(WINDOW);
-    let after = effort(servers);
+    let after = Effort::of(servers);
     let (weight, valid) = weight(&worker.finish(Job::Weigh)?)?;
     let rate = |before: f64, after: f64| (after - before) / count(nodes) / WINDOW.as_secs_f64();
     for (measure, value) in [
@@ -112,19 +105,4 @@ fn weight(answer: &Answer) -> anyhow::Result<(f64, usize)> {
 #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
 fn count(count: usize) -> f64 {
     count as f64
-}
-
-/// What all servers did.
-fn effort(servers: &Servers) -> Effort {
-    let mut all = Effort { commands: 0.0, processor: 0.0 };
-    for server in servers {
-        let counts = server.probe().command_counts();
-        #[expect(clippy::cast_precision_loss, reason = "some hundred thousand")]
-        let commands = ["evalsha", "eval"].iter().map(|command| counts.of(command)).sum::<u64>() as f64;
-        let processor = server.probe().info("cpu");
-        let seconds = |field: &str| processor.get(field).and_then(|seconds| seconds.parse().ok()).unwrap_or(0.0);
-        all.commands += commands;
-        all.processor += seconds("used_cpu_user") + seconds("used_cpu_sys");
-    }
-    all
 }
