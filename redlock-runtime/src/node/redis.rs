@@ -110,9 +110,10 @@ async fn send(live: &mut Live, command: &Command) -> Reply {
     if is_unknown_script(&answer) {
         // This is the reload and the retry in one round trip.
         let reload = commands::evaluate_unknown(command, server);
-        answer = match is_watched {
-            true => Box::pin(watch(live, &reload)).await,
-            false => Box::pin(live.connection.send_packed_command(&reload)).await,
+        answer = if is_watched {
+            Box::pin(watch(live, &reload)).await
+        } else {
+            Box::pin(live.connection.send_packed_command(&reload)).await
         };
     }
     match answer.and_then(Value::extract_error) {
