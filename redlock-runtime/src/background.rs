@@ -8,12 +8,13 @@
 //! - the connections of blocking calls, whose thread has no runtime, or must not block the one it has.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
 use tokio::runtime::{Builder, Handle};
+use tokio::task;
 
 static BACKGROUND: LazyLock<Handle> = LazyLock::new(|| {
     let runtime = Builder::new_current_thread()
@@ -49,7 +50,7 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut cx = Context::from_waker(&waker);
     // Inside a tokio task the budget of that task would run out and never be renewed: it would spin.
-    let mut future = pin!(tokio::task::unconstrained(future));
+    let mut future = pin!(task::unconstrained(future));
     let _entered = background().enter();
     loop {
         match future.as_mut().poll(&mut cx) {
@@ -61,10 +62,13 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
 
 /// Drives a future on the caller's tokio runtime or, where there is none, with timers and sockets of the background
 /// runtime; so that any executor will do.
-pub(crate) async fn on_any_executor<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
+///
+/// By reference, because an async function keeps room for an argument beside what becomes of it.
+pub(crate) async fn on_any_executor<F: Future>(mut future: Pin<&mut F>) -> F::Output {
     poll_fn(|cx| {
-        let _entered = Handle::try_current().is_err().then(|| background().enter());
+        // To ask for the task is cheaper than for the runtime, which counts who asks.
+        let has_runtime = task::try_id().is_some() || Handle::try_current().is_ok();
+        let _entered = (!has_runtime).then(|| background().enter());
         future.as_mut().poll(cx)
     })
     .await

@@ -1,6 +1,7 @@
 //! Locks that were acquired somewhere else: released, extended and taken over by their token.
 
 use std::future::pending;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ impl LockManager {
     ///
     /// Dropped before it ended, the release goes on in the background.
     pub async fn release(&self, token: &LockToken) -> Result<(), Error> {
-        on_any_executor(self.release_now(token)).await
+        on_any_executor(pin!(self.release_now(token))).await
     }
 
     /// [`Self::release`] for code that is not async; blocks the thread.
@@ -53,7 +54,7 @@ impl LockManager {
     ///
     /// Dropped before it ended, the lock may or may not have been extended.
     pub async fn extend(&self, token: &LockToken, ttl: Duration) -> Result<(), Error> {
-        on_any_executor(self.extend_now(token, ttl)).await.map(Extended::leave)
+        on_any_executor(pin!(self.extend_now(token, ttl))).await.map(Extended::leave)
     }
 
     /// [`Self::extend`] for code that is not async; blocks the thread.
@@ -78,7 +79,7 @@ impl LockManager {
     ///
     /// Dropped before it ended, the lock stays as it is; it may have been extended.
     pub async fn adopt(&self, token: LockToken) -> Result<LockGuard, Error> {
-        on_any_executor(self.adopt_now(token)).await
+        on_any_executor(pin!(self.adopt_now(token))).await
     }
 
     /// [`Self::adopt`] for code that is not async; blocks the thread.

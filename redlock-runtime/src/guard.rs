@@ -114,7 +114,7 @@ impl LockGuard {
     ///
     /// Cancel safe: a later call sees the same loss.
     pub async fn lost(&self) -> Error {
-        let reason = on_any_executor(self.lease.until_lost()).await;
+        let reason = on_any_executor(pin!(self.lease.until_lost())).await;
         self.lease.lost_error(reason)
     }
 
@@ -165,7 +165,7 @@ impl LockGuard {
     ///
     /// Dropped before it ended, the release goes on in the background.
     pub async fn release(self) -> Result<(), Error> {
-        on_any_executor(self.give_back()).await
+        on_any_executor(pin!(self.give_back())).await
     }
 
     /// [`Self::release`] for code that is not async; blocks the thread.

@@ -29,6 +29,9 @@ const HELD_FOR: Duration = Duration::from_millis(100);
 /// What becomes due within this time is seen to together.
 const INTERVAL: Duration = Duration::from_millis(20);
 
+/// Room is kept in the queue for so many.
+const ROOM: usize = 1024;
+
 /// The labels of a manager's locks.
 pub(crate) struct Labels {
     /// The nodes.
@@ -116,6 +119,7 @@ impl Labels {
             .into_iter()
             .filter_map(|labelled| {
                 let lease = labelled.lease.upgrade().filter(|lease| lease.begin_note(now))?;
+                lease.settle_down();
                 Some(labelled.label.note(&lease, now))
             })
             .collect();
@@ -149,7 +153,12 @@ impl Queue {
 
     fn take_due(&mut self, now: Instant) -> Vec<Labelled> {
         let later = self.labelled.iter().position(|labelled| labelled.due > now).unwrap_or(self.labelled.len());
-        self.labelled.drain(..later).collect()
+        let due = self.labelled.drain(..later).collect();
+        if self.labelled.is_empty() {
+            // Thousands that were acquired at once and are held now need no room here.
+            self.labelled.shrink_to(ROOM);
+        }
+        due
     }
 }
 

@@ -57,8 +57,8 @@ struct State {
     is_left: bool,
     /// Where it stands in the schedule of renewals.
     ticket: Option<Ticket>,
-    /// Keys that were set again, to be released with the others.
-    repairs: Repairs,
+    /// Keys that were set again, to be released with the others. Most locks have none.
+    repairs: Option<Box<Repairs>>,
     /// Whether the owner may be noted beside its keys.
     is_noted: bool,
 }
@@ -81,7 +81,7 @@ impl Lease {
             is_over: false,
             is_left: false,
             ticket: None,
-            repairs: Repairs::default(),
+            repairs: None,
             is_noted: false,
         });
         let (turn, lost, over) = (TurnMutex::new(()), Notify::new(), Notify::new());
@@ -124,8 +124,14 @@ impl Lease {
         let mut hold = self.hold().take()?;
         let mut state = self.state();
         let is_noted = state.is_noted;
-        hold.add(mem::take(&mut state.repairs).beside_note(is_noted));
+        let repairs = state.repairs.take().map_or_else(Repairs::default, |repairs| *repairs);
+        hold.add(repairs.beside_note(is_noted));
         Some(hold)
+    }
+
+    /// The lock has been held for a while.
+    pub(crate) fn settle_down(&self) {
+        self.hold().iter_mut().for_each(Hold::settle_down);
     }
 
     pub(crate) fn valid_until(&self) -> Instant {
@@ -234,8 +240,8 @@ impl Lease {
             let is_noted = state.is_noted;
             drop(state);
             self.engine.undo(&self.key, &self.owner, repairs.beside_note(is_noted));
-        } else {
-            state.repairs.add(repairs);
+        } else if !repairs.is_empty() {
+            state.repairs.get_or_insert_default().add(repairs);
         }
         Ok(())
     }

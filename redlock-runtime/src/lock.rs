@@ -1,6 +1,7 @@
 use std::fmt;
 use std::future::pending;
 use std::mem;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -110,7 +111,7 @@ impl LockRequest {
     ///
     /// Dropped at any await, nothing stays behind: a key that was or will be set is released in the background.
     pub async fn acquire(self) -> Result<LockGuard, Error> {
-        on_any_executor(self.wait()).await
+        on_any_executor(pin!(self.wait())).await
     }
 
     /// Makes one attempt, whatever the timeout; `Ok(None)` if somebody else holds the lock.

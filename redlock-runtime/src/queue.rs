@@ -60,7 +60,7 @@ struct Line {
     /// Those who want it, first come first.
     places: VecDeque<(u64, Arc<Spot>)>,
     /// What the first in line knows; `None` if it has not asked yet, or is asking.
-    beliefs: Option<Beliefs>,
+    beliefs: Option<Box<Beliefs>>,
     /// The runtime on whose connections the nodes report changes to it; `None` if nothing was watched.
     reports_to: Option<Id>,
     /// Who is asking, and since when.
@@ -219,6 +219,10 @@ impl Line {
         if let Some(position) = position {
             self.places.remove(position);
         }
+        if self.places.is_empty() {
+            // A lock is held for longer than it is waited for.
+            self.places = VecDeque::new();
+        }
         was_first
     }
 
@@ -257,7 +261,8 @@ impl Line {
         if self.hand_overs > HAND_OVERS && self.is_wanted_elsewhere {
             self.hand_overs = 0;
             self.is_wanted_elsewhere = false;
-            self.beliefs = Some(Beliefs::stand_back(quorum, clock::now() + STAND_BACK * self.round_trip));
+            let moment = clock::now() + STAND_BACK * self.round_trip;
+            self.beliefs = Some(Box::new(Beliefs::stand_back(quorum, moment)));
         }
         self.call();
     }
@@ -286,7 +291,7 @@ impl Line {
     fn forget_unheard(&mut self, runtime: Option<Id>, quorum: Quorum, now: Instant) {
         if self.reports_to.is_some() && self.reports_to != runtime {
             self.reports_to = None;
-            self.beliefs = self.beliefs.as_ref().map(|_| Beliefs::unknown(quorum, now));
+            self.beliefs = self.beliefs.as_ref().map(|_| Box::new(Beliefs::unknown(quorum, now)));
         }
     }
 
@@ -310,7 +315,7 @@ pub(crate) struct Place {
     number: u64,
     spot: Arc<Spot>,
     /// How the attempt that is under way is made, whether it is watched, and what was believed when it began.
-    asked: Option<(Approach, bool, Option<Beliefs>)>,
+    asked: Option<(Approach, bool, Option<Box<Beliefs>>)>,
     /// Whether it is no place any more.
     has_left: bool,
 }
@@ -329,7 +334,7 @@ impl Place {
         line.forget_unheard(self.spot.runtime, self.lines.quorum, now);
         let tenant = line.valid_tenant(now);
         if tenant.is_some() && line.beliefs.is_none() {
-            line.beliefs = Some(Beliefs::unknown(self.lines.quorum, poll_at(now)));
+            line.beliefs = Some(Box::new(Beliefs::unknown(self.lines.quorum, poll_at(now))));
         }
         let step = line.beliefs.as_ref().map_or(Step::Ask(Approach::AllAtOnce), |beliefs| beliefs.next(now));
         match step {
@@ -373,7 +378,7 @@ impl Place {
             // It was overtaken: whoever asks now knows more.
             return Reached::Enough;
         }
-        let mut beliefs = beliefs.unwrap_or_else(|| Beliefs::unknown(self.lines.quorum, now));
+        let mut beliefs = beliefs.unwrap_or_else(|| Box::new(Beliefs::unknown(self.lines.quorum, now)));
         // Nothing reports a change of what was not watched: ask once more, at once.
         let poll_at = if is_watched { poll_at(now) } else { now };
         beliefs.lost((lost.verdict, approach), lost.seen.iter().copied(), now, poll_at, pause);

@@ -143,6 +143,9 @@ impl Heard {
                 nodes[other].label()
             ));
         }
+        if electorate.voters().len() == nodes.len() {
+            return Age::Settled;
+        }
         for (node, voter) in nodes.iter().enumerate() {
             let has_granted = self.round.granted().contains(node);
             let has_refused = self.round.refused().contains(node);

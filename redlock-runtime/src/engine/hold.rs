@@ -2,7 +2,7 @@ use std::future::{Future, poll_fn};
 use std::mem;
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
@@ -248,6 +248,26 @@ impl Hold {
             .into_iter()
             .map(|InFlight { node, reply }| InFlight { node, reply: reply.seen_through_if_unsent() })
             .collect();
+    }
+
+    /// Takes in what has been answered since the lock was won, and forgets what was asked: for a lock that is held longer than
+    /// nodes take to answer, so that it takes less memory.
+    pub(crate) fn settle_down(&mut self) {
+        let Self { ledger, stragglers, cut, .. } = self;
+        poll_each(stragglers, &mut Context::from_waker(Waker::noop()), |node, reply| {
+            // It is not over yet, so nothing is owed now.
+            let _ = ledger.ended(node, fate(&reply));
+            cut.note(node, &reply);
+        });
+        self.forget_what_was_asked();
+    }
+
+    /// Nothing that has been answered is recalled. What has not ended may still have to be.
+    pub(super) fn forget_what_was_asked(&mut self) {
+        if self.stragglers.is_empty() {
+            self.stragglers = Vec::new();
+            self.acquire = None;
+        }
     }
 
     /// Gives a lost attempt back: returns when the nodes that granted it have confirmed, or their time is over, or the

@@ -166,6 +166,7 @@ impl Engine {
         // A grant that arrives with no validity left is not a grant.
         if verdict == Verdict::Won && heard.misconfigured.is_none() && clock::now() + LEAD < valid_until {
             hold.see_late_connections_through();
+            hold.forget_what_was_asked();
             return Ok(Won { hold, began, valid_until, fencing_token, is_wanted: heard.is_wanted });
         }
         hold.give_back(until).await;

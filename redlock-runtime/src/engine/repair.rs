@@ -59,6 +59,12 @@ impl Repairs {
         Self { is_noted, ..self }
     }
 
+    /// Whether there is nothing to answer for.
+    pub(crate) fn is_empty(&self) -> bool {
+        let Self { set, asked, cut, is_noted } = self;
+        set.is_empty() && asked.is_empty() && cut.is_empty() && !is_noted
+    }
+
     pub(crate) fn add(&mut self, other: Self) {
         self.set = self.set.iter().chain(other.set.iter()).collect();
         self.asked.extend(other.asked);

@@ -107,6 +107,10 @@ impl Cut {
         self.0.extend(connection_of(reply).map(|connection| (node, connection)));
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(super) fn add(&mut self, other: Self) {
         self.0.extend(other.0);
     }

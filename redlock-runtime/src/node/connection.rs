@@ -97,6 +97,8 @@ pub(crate) enum Now {
 /// The connection of one runtime.
 #[derive(Debug)]
 pub(crate) struct Link {
+    /// Which runtime that is.
+    runtime: Id,
     /// Written by the task that keeps the connection.
     state: watch::Receiver<State>,
     /// Read by that task, which ends when this is dropped.
@@ -123,9 +125,6 @@ impl std::fmt::Debug for State {
     }
 }
 
-/// A connection for each runtime. There are few.
-type ByRuntime = Vec<(Id, Arc<Link>)>;
-
 /// All connections to one server.
 #[derive(Debug)]
 pub(crate) struct Links {
@@ -134,7 +133,7 @@ pub(crate) struct Links {
     /// Who is told of changes of keys.
     changes: OnceLock<Changes>,
     /// Those that were made, seldom more than two; `None` when no more are to be. A std lock: it is never held across an await.
-    by_runtime: RwLock<Option<ByRuntime>>,
+    by_runtime: RwLock<Option<Vec<Arc<Link>>>>,
 }
 
 impl Links {
@@ -243,19 +242,19 @@ impl Links {
         let mut links = self.by_runtime.write().unwrap_or_else(PoisonError::into_inner);
         let links = links.as_mut()?;
         // The tasks of runtimes that have ended are gone, and with them the receivers of their events.
-        links.retain(|(_, link)| !link.events.is_closed());
+        links.retain(|link| !link.events.is_closed());
         // Another thread may have been first.
         if let Some(link) = of_runtime(links, runtime.id()) {
             return Some(Arc::clone(link));
         }
         let link = Arc::new(Link::start(self.dial(), &runtime));
-        links.push((runtime.id(), Arc::clone(&link)));
+        links.push(Arc::clone(&link));
         Some(link)
     }
 }
 
-fn of_runtime(links: &[(Id, Arc<Link>)], runtime: Id) -> Option<&Arc<Link>> {
-    links.iter().find(|(id, _)| *id == runtime).map(|(_, link)| link)
+fn of_runtime(links: &[Arc<Link>], runtime: Id) -> Option<&Arc<Link>> {
+    links.iter().find(|link| link.runtime == runtime)
 }
 
 impl Link {
@@ -263,7 +262,7 @@ impl Link {
         let (events, received) = mpsc::unbounded_channel();
         let (written, state) = watch::channel(State::Connecting);
         runtime.spawn(keep_connected(dial, events.downgrade(), received, written));
-        Self { state, events }
+        Self { runtime: runtime.id(), state, events }
     }
 
     /// The connection, once the first attempt to make it has ended.

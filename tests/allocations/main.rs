@@ -1,0 +1,101 @@
+//! What locks take from the allocator: counted, not timed, so a slow machine does not fail it.
+//!
+//! A budget is what was counted when it was set, and a little: whoever needs more looks for what else could be spared, and
+//! says in the commit why not.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::alloc::System;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use redlock_runtime::{LockGuard, LockManager};
+use redlock_tests::{Servers, wait};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use tokio::runtime::{Builder, Runtime};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// What one test allocates must not be counted for another.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+fn manager(nodes: impl IntoIterator<Item = String>) -> LockManager {
+    LockManager::builder().nodes(nodes).build().unwrap()
+}
+
+async fn cycle(locks: &LockManager) {
+    let guard = locks.lock("invoice:7").acquire().await.unwrap();
+    guard.release().await.unwrap();
+}
+
+/// Acquires and releases a lock many times over; one cycle takes at most so many allocations on average.
+#[track_caller]
+fn check_cycle(nodes: impl IntoIterator<Item = String>, most: usize) {
+    const CYCLES: usize = 500;
+    let locks = manager(nodes);
+    let runtime = runtime();
+    let cycles = || async {
+        for _ in 0..CYCLES {
+            cycle(&locks).await;
+        }
+    };
+    // Connects, and fills what is kept for later.
+    runtime.block_on(cycles());
+    let counted = Region::new(ALLOCATOR);
+    runtime.block_on(cycles());
+    let taken = counted.change();
+    println!("{} allocations and {} reallocations in {CYCLES} cycles", taken.allocations, taken.reallocations);
+    let most = most * CYCLES;
+    assert!(taken.allocations <= most, "{} allocations in {CYCLES} cycles; the budget is {most}", taken.allocations);
+}
+
+#[test]
+fn a_lock_in_memory_is_acquired_and_released_within_its_budget() {
+    let _alone = alone();
+    for (nodes, most) in [(1, 17), (3, 31), (5, 41)] {
+        check_cycle((0..nodes).map(|_| "memory://".to_owned()), most);
+    }
+}
+
+#[test]
+fn a_lock_on_servers_is_acquired_and_released_within_its_budget() {
+    let _alone = alone();
+    for (nodes, most) in [(1, 26), (3, 44)] {
+        check_cycle(Servers::start(nodes).urls(), most);
+    }
+}
+
+/// Takes this many locks, and holds them.
+async fn hold(locks: &LockManager, count: usize) -> Vec<LockGuard> {
+    let mut guards = Vec::with_capacity(count);
+    for number in 0..count {
+        guards.push(locks.lock(format!("invoice:{number}")).acquire().await.unwrap());
+    }
+    guards
+}
+
+#[test]
+fn a_lock_that_is_held_takes_less_than_a_kibibyte() {
+    const LOCKS: usize = 10_000;
+    let _alone = alone();
+    let servers = Servers::start(3);
+    let (runtime, locks) = (runtime(), manager(servers.urls()));
+    runtime.block_on(cycle(&locks));
+    let counted = Region::new(ALLOCATOR);
+    let held = runtime.block_on(hold(&locks, LOCKS));
+    let each = || {
+        let taken = counted.change();
+        taken.bytes_allocated.saturating_sub(taken.bytes_deallocated) / LOCKS
+    };
+    // What was asked is forgotten a moment later.
+    wait::eventually("a held lock takes less than a kibibyte", || each() < 1024);
+    println!("{} bytes each", each());
+    runtime.block_on(locks.shutdown());
+    drop(held);
+}
