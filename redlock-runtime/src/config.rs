@@ -254,6 +254,9 @@ impl LockManagerBuilder {
         }
         let foreign: Vec<_> =
             self.foreign.iter().map(|node| ForeignNode::new(Arc::clone(node), self.limits())).collect();
+        if let Some(node) = foreign.first().filter(|_| self.replicas.is_some()) {
+            return config_error(format!("node {} has no replicas that could be waited for", node.label()));
+        }
         let with_counters = quorum.nodes() - foreign.iter().filter(|node| !node.has_counters()).count();
         if self.fencing && with_counters < quorum.needed() {
             return config_error(format!(

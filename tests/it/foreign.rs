@@ -644,11 +644,12 @@ async fn tokens_come_from_the_nodes_that_have_counters_or_the_configuration_is_r
 }
 
 #[tokio::test]
-async fn one_node_given_twice_is_refused() {
+async fn one_node_given_twice_and_replicas_that_it_has_not_are_refused() {
     let error = LockManager::builder().node(Map::called("a")).node(Map::called("a")).build().unwrap_err();
     assert!(matches!(&error, Error::Config { reason } if reason.contains("a is given twice")), "{error}");
-    let error = LockManager::builder().build().unwrap_err();
-    assert!(matches!(&error, Error::Config { reason } if reason.contains("was given 0")), "{error}");
+    let replicas = LockManager::builder().wait_replicas(1, Duration::from_millis(50));
+    let error = replicas.node(Map::called("a")).build().unwrap_err();
+    assert!(matches!(&error, Error::Config { reason } if reason.contains("a has no replicas")), "{error}");
 }
 
 #[tokio::test]
