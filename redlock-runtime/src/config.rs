@@ -1,4 +1,3 @@
-use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,35 +8,22 @@ use crate::Error;
 use crate::engine::Engine;
 use crate::keys::Keys;
 use crate::labels;
-use crate::node::cluster::ClusterNode;
-use crate::node::dial::{Dial, Limits, Origin};
-use crate::node::endpoint::Endpoint;
-use crate::node::foreign::ForeignNode;
-use crate::node::memory::MemoryNode;
-use crate::node::redis::RedisNode;
+use crate::node::Node;
+use crate::node::dial::Limits;
 use crate::node::replicas::Replicas;
-use crate::node::sentinel::Sentinel;
 #[cfg(feature = "tls")]
 use crate::node::tls::TlsSettings;
-use crate::node::url::{self, Credentials, Target, UrlSettings};
-use crate::node::{Node, Voter};
-use crate::protocol::{Doubt, LONGEST_TTL, NodeSet, Quorum, RETENTION};
+use crate::node::url::{Credentials, UrlSettings};
+use crate::protocol::{Doubt, LONGEST_TTL, RETENTION};
 use crate::shared::Shared;
+use crate::voters::NodeSettings;
 
 /// The settings of a [`LockManager`](crate::LockManager).
 #[derive(Clone)]
 #[must_use = "a builder does nothing until `build()`"]
 pub struct LockManagerBuilder {
-    /// URLs, in the order in which they were given.
-    nodes: Vec<String>,
-    /// Ready-made, behind those.
-    clients: Vec<Client>,
-    /// Those that somebody else wrote, behind all these.
-    foreign: Vec<Arc<dyn Node>>,
-    /// What holds for all URLs.
-    urls: UrlSettings,
-    /// How many replicas of each node must have what it grants.
-    replicas: Option<Replicas>,
+    /// Who votes.
+    nodes: NodeSettings,
     /// The TTL of locks that set none.
     ttl: Duration,
     /// How long one node's reply may take.
@@ -59,11 +45,7 @@ pub struct LockManagerBuilder {
 impl Default for LockManagerBuilder {
     fn default() -> Self {
         Self {
-            nodes: Vec::new(),
-            clients: Vec::new(),
-            foreign: Vec::new(),
-            urls: UrlSettings::default(),
-            replicas: None,
+            nodes: NodeSettings::default(),
             ttl: Duration::from_secs(30),
             node_timeout: Duration::from_millis(250),
             connect_timeout: Duration::from_secs(1),
@@ -98,41 +80,40 @@ impl LockManagerBuilder {
         I: IntoIterator,
         I::Item: Into<String>,
     {
-        Self { nodes: nodes.into_iter().map(Into::into).collect(), ..self }
+        Self { nodes: NodeSettings { urls: nodes.into_iter().map(Into::into).collect(), ..self.nodes }, ..self }
     }
 
     /// Nodes that are reached as these clients would reach them, behind those that [`nodes`](Self::nodes) names. Their
     /// address, credentials and certificates count; connections are made and kept by the lock manager. Each must lead
     /// to one server, which is a master of its own.
     pub fn clients(self, clients: impl IntoIterator<Item = Client>) -> Self {
-        Self { clients: clients.into_iter().collect(), ..self }
+        Self { nodes: NodeSettings { clients: clients.into_iter().collect(), ..self.nodes }, ..self }
     }
 
     /// Who signs in to the nodes whose URL has no credentials: an ACL user (empty: the default user), and its password.
     pub fn credentials(self, username: impl Into<String>, password: impl Into<String>) -> Self {
         let credentials = Some(Credentials { username: username.into(), password: password.into() });
-        Self { urls: UrlSettings { credentials, ..self.urls }, ..self }
+        self.with_urls(|urls| UrlSettings { credentials, ..urls })
     }
 
     /// Who signs in to the Sentinels whose URL has no `sentinel_username` and `sentinel_password`.
     pub fn sentinel_credentials(self, username: impl Into<String>, password: impl Into<String>) -> Self {
         let sentinel_credentials = Some(Credentials { username: username.into(), password: password.into() });
-        Self { urls: UrlSettings { sentinel_credentials, ..self.urls }, ..self }
+        self.with_urls(|urls| UrlSettings { sentinel_credentials, ..urls })
     }
 
     /// Certificates, in PEM, of the authorities that are trusted to name the servers of `rediss://` URLs, instead of those
     /// that the operating system trusts.
     #[cfg(feature = "tls")]
     pub fn tls_roots(self, pem: impl Into<Vec<u8>>) -> Self {
-        let tls = TlsSettings { roots: Some(pem.into()), ..self.urls.tls };
-        Self { urls: UrlSettings { tls, ..self.urls }, ..self }
+        self.with_urls(|urls| UrlSettings { tls: TlsSettings { roots: Some(pem.into()), ..urls.tls }, ..urls })
     }
 
     /// A certificate and its private key, in PEM, for servers of `rediss://` URLs that ask for one.
     #[cfg(feature = "tls")]
     pub fn tls_client_certificate(self, certificate_pem: impl Into<Vec<u8>>, key_pem: impl Into<Vec<u8>>) -> Self {
-        let tls = TlsSettings { client: Some((certificate_pem.into(), key_pem.into())), ..self.urls.tls };
-        Self { urls: UrlSettings { tls, ..self.urls }, ..self }
+        let client = Some((certificate_pem.into(), key_pem.into()));
+        self.with_urls(|urls| UrlSettings { tls: TlsSettings { client, ..urls.tls }, ..urls })
     }
 
     /// Counts the vote of a node only once this many of its replicas have it, and as no vote if that takes longer than
@@ -146,15 +127,16 @@ impl LockManagerBuilder {
     /// for every acquisition. Fencing tokens need it as well to grow across a failover, and make harmless what it lets
     /// through.
     pub fn wait_replicas(self, replicas: usize, within: Duration) -> Self {
-        Self { replicas: Some(Replicas { needed: replicas, within }), ..self }
+        let replicas = Some(Replicas { needed: replicas, within });
+        Self { nodes: NodeSettings { replicas, ..self.nodes }, ..self }
     }
 
     /// One more node, which somebody else wrote: see [`Node`]. May be called several times; these come behind those of
     /// [`nodes`](Self::nodes) and [`clients`](Self::clients).
     pub fn node(self, node: impl Node) -> Self {
-        let mut foreign = self.foreign;
-        foreign.push(Arc::new(node));
-        Self { foreign, ..self }
+        let mut nodes = self.nodes;
+        nodes.foreign.push(Arc::new(node));
+        Self { nodes, ..self }
     }
 
     /// How long a key outlives a holder that crashed, from 10 ms to a year, for locks that set no TTL of their own.
@@ -225,59 +207,28 @@ impl LockManagerBuilder {
         Self { keys: Keys { marker_prefix: prefix.into().into(), ..self.keys }, ..self }
     }
 
+    fn with_urls(self, change: impl FnOnce(UrlSettings) -> UrlSettings) -> Self {
+        Self { nodes: NodeSettings { all_urls: change(self.nodes.all_urls), ..self.nodes }, ..self }
+    }
+
     pub(crate) fn check(self) -> Result<Shared, Error> {
-        let limits = [
+        let times = [
             ("node_timeout", self.node_timeout),
             ("connect_timeout", self.connect_timeout),
             ("longest_ttl", self.longest_ttl),
         ];
-        for (setting, value) in limits {
+        for (setting, value) in times {
             if value.is_zero() || value > LONGEST_TTL {
                 return config_error(format!("a {setting} of {value:?} is not possible; use more than zero"));
             }
         }
-        let count = self.nodes.len() + self.clients.len() + self.foreign.len();
-        let Some(quorum) = Quorum::of(count) else {
-            return config_error(format!(
-                "a lock manager needs 1 to {} nodes and was given {count}; name them with .nodes([\"redis://…\"])",
-                NodeSet::CAPACITY,
-            ));
+        let limits = Limits {
+            node_timeout: self.node_timeout,
+            connect_timeout: self.connect_timeout,
+            longest_ttl: self.longest_ttl,
         };
-        if let Some(Replicas { needed, within }) = self.replicas
-            && (needed == 0 || within.is_zero() || within >= self.node_timeout)
-        {
-            return config_error(format!(
-                "wait_replicas({needed}, {within:?}) is not possible; wait for at least one replica, for less than the \
-                 node_timeout, which is {:?}",
-                self.node_timeout
-            ));
-        }
-        let foreign: Vec<_> =
-            self.foreign.iter().map(|node| ForeignNode::new(Arc::clone(node), self.limits())).collect();
-        if let Some(node) = foreign.first().filter(|_| self.replicas.is_some()) {
-            return config_error(format!("node {} has no replicas that could be waited for", node.label()));
-        }
-        let with_counters = quorum.nodes() - foreign.iter().filter(|node| !node.has_counters()).count();
-        if self.fencing && with_counters < quorum.needed() {
-            return config_error(format!(
-                "{with_counters} of {} nodes have fencing counters and tokens need {}; give the others some \
-                 (`Node::has_counters`), or set .fencing(false)",
-                quorum.nodes(),
-                quorum.needed()
-            ));
-        }
-        let urls = self.nodes.iter().enumerate().map(|(index, url)| self.node_at(index + 1, url));
-        let clients = self.clients.iter().map(|client| Ok(self.server(Endpoint::of_client(client))));
-        let foreign = foreign.into_iter().map(|node| Ok(Arc::new(node) as Arc<dyn Voter>));
-        let nodes: Vec<_> = urls.chain(clients).chain(foreign).collect::<Result<_, _>>()?;
-        let mut seen = HashSet::new();
-        if let Some(twice) = nodes.iter().find(|node| !is_anonymous(&***node) && !seen.insert(node.label())) {
-            return config_error(format!(
-                "node {} is given twice; a majority counts independent nodes, so name each once",
-                twice.label()
-            ));
-        }
-        let longest_ttl = if count > 1 { self.longest_ttl } else { LONGEST_TTL };
+        let (nodes, quorum) = self.nodes.voters(limits, self.fencing)?;
+        let longest_ttl = if quorum.nodes() > 1 { self.longest_ttl } else { LONGEST_TTL };
         if let Some(label) = &self.owner_label {
             labels::check(label)?;
         }
@@ -298,88 +249,18 @@ impl LockManagerBuilder {
         shared.check_ttl("ttl", self.ttl)?;
         Ok(shared)
     }
-
-    /// A URL that cannot be read is named by its position: whatever stands in it may be a password.
-    fn node_at(&self, position: usize, url: &str) -> Result<Arc<dyn Voter>, Error> {
-        if let Some(name) = url.strip_prefix("memory://") {
-            if name.contains(['@', ':', '/', '?']) {
-                return config_error(format!(
-                    "node {position} is memory:// with a name that looks like a server's address; use a plain name"
-                ));
-            }
-            if self.replicas.is_some() {
-                return config_error(format!("node {position} is memory://, which has no replicas to wait for"));
-            }
-            return Ok(Arc::new(MemoryNode::new(name, self.longest_ttl)));
-        }
-        let target = url::read(url, &self.urls).unwrap_or_else(|| {
-            Err("it is not a URL of a Redis node; write redis://host:port, rediss://host:port, redis+unix:///path, \
-                 redis+sentinel://host1,host2/service, redis+cluster://host1,host2 or memory://"
-                .to_owned())
-        });
-        match target {
-            Ok(Target::Server(endpoint)) => Ok(self.server(endpoint)),
-            Ok(Target::Sentinel { sentinels, service, master }) => {
-                let label = label("sentinel", &sentinels, &format!("/{service}{}", database(&master)));
-                let sentinel = Sentinel::new(sentinels, &service, master, self.connect_timeout);
-                Ok(self.redis_node(Origin::Sentinel(Arc::new(sentinel)), &label))
-            }
-            Ok(Target::Cluster { seeds }) => {
-                let label = label("cluster", &seeds, "");
-                Ok(Arc::new(ClusterNode::new(seeds, &label, self.limits(), self.replicas)))
-            }
-            Err(reason) => config_error(format!("node {position}: {reason}")),
-        }
-    }
-
-    fn server(&self, endpoint: Endpoint) -> Arc<dyn Voter> {
-        let scheme = match (endpoint.is_at_a_path(), endpoint.is_encrypted()) {
-            (true, _) => "redis+unix",
-            (false, true) => "rediss",
-            (false, false) => "redis",
-        };
-        let label = format!("{scheme}://{}{}", endpoint.address(), database(&endpoint));
-        self.redis_node(Origin::Fixed(endpoint), &label)
-    }
-
-    fn redis_node(&self, origin: Origin, label: &str) -> Arc<dyn Voter> {
-        Arc::new(RedisNode::new(Dial::new(origin, label, self.limits(), self.replicas)))
-    }
-
-    fn limits(&self) -> Limits {
-        Limits { node_timeout: self.node_timeout, connect_timeout: self.connect_timeout, longest_ttl: self.longest_ttl }
-    }
 }
 
 impl fmt::Debug for LockManagerBuilder {
     /// Without the URLs: they are read, and told apart from passwords, in `build()`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LockManagerBuilder")
-            .field("nodes", &(self.nodes.len() + self.clients.len() + self.foreign.len()))
+            .field("nodes", &self.nodes.count())
             .field("ttl", &self.ttl)
             .field("node_timeout", &self.node_timeout)
             .field("connect_timeout", &self.connect_timeout)
             .finish_non_exhaustive()
     }
-}
-
-/// A URL without credentials.
-fn label(kind: &str, servers: &[Endpoint], rest: &str) -> String {
-    let is_encrypted = servers.iter().any(Endpoint::is_encrypted);
-    let addresses: Vec<_> = servers.iter().map(Endpoint::address).collect();
-    format!("redis{}+{kind}://{}{rest}", if is_encrypted { "s" } else { "" }, addresses.join(","))
-}
-
-fn database(endpoint: &Endpoint) -> String {
-    match endpoint.database() {
-        0 => String::new(),
-        number => format!("/{number}"),
-    }
-}
-
-/// Nodes without a name are all different.
-fn is_anonymous(node: &dyn Voter) -> bool {
-    node.label() == "memory://"
 }
 
 fn config_error<T>(reason: String) -> Result<T, Error> {

@@ -54,7 +54,7 @@
 //! - `lease`, `renewal`, `labels`: a held lock, its extension, and what its owner is called. `queue`: the line of those in
 //!   this process who want one.
 //! - `shared`, `guard`: what all of them share, and who owns a held lock.
-//! - `lock`, `config`, `environment`, `manager`, `elsewhere` (by token), `shutdown`, `compute`: what users call.
+//! - `lock`, `voters`, `config`, `environment`, `manager`, `elsewhere` (by token), `shutdown`, `compute`: what users call.
 //! - `inspect`, `list`, `reset`: locks as people see them, whoever holds them. (Test: `tests/it/inspect.rs`.)
 //! - `check`: whether locks will work on these nodes, and what to do if not. (Test: `tests/it/check.rs`.)
 //! - `outcome`, `deadlock`, `call`, `drive`, `private`: what the attribute's expansion calls.
@@ -102,6 +102,8 @@ mod shared;
 mod guard;
 
 mod lock;
+
+mod voters;
 
 mod config;
 
