@@ -4,7 +4,7 @@
 //! so a body that computes without awaiting does not starve it, whatever runtime that body is on.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -13,7 +13,7 @@ use tokio::time::sleep_until;
 use crate::background::background;
 use crate::error::LostReason;
 use crate::lease::Lease;
-use crate::protocol::{Backoff, renewal_due};
+use crate::protocol::{Backoff, extended_together, renewal_due};
 use crate::{Error, clock, entropy};
 
 /// When which lock is to be extended.
@@ -21,6 +21,8 @@ use crate::{Error, clock, entropy};
 pub(crate) struct Renewals {
     /// A std mutex: it is never held across an await.
     schedule: Mutex<Schedule>,
+    /// From when on the moments are counted at which locks are extended together.
+    origin: OnceLock<Instant>,
     /// Wakes the task for something that is due before what it sleeps for.
     earlier: Notify,
 }
@@ -49,7 +51,13 @@ impl Renewals {
 
     /// Renews a lock from now on, a third of its TTL after each success.
     pub(crate) fn start(self: &Arc<Self>, lease: &Arc<Lease>) {
-        self.add(renewal_due(lease.began, lease.ttl), Arc::clone(lease));
+        self.add(self.due(lease.began, lease), Arc::clone(lease));
+    }
+
+    /// When a lock that was extended at this moment is extended again.
+    fn due(&self, extended: Instant, lease: &Lease) -> Instant {
+        let origin = *self.origin.get_or_init(clock::now);
+        extended_together(renewal_due(extended, lease.ttl), lease.ttl, origin)
     }
 
     fn add(self: &Arc<Self>, moment: Instant, lease: Arc<Lease>) {
@@ -134,7 +142,7 @@ impl Renewal {
                 Ok(()) => {
                     self.lease = None;
                     // The last time is for the log: it finds the lock lost.
-                    let due = if lease.is_final() { lease.valid_until() } else { renewal_due(now, lease.ttl) };
+                    let due = if lease.is_final() { lease.valid_until() } else { self.renewals.due(now, &lease) };
                     self.renewals.add(due, Arc::clone(&lease));
                     // The guard may have gone meanwhile, and found nothing to take out.
                     if !lease.is_held(clock::now()) {

@@ -27,4 +27,4 @@ pub use quorum::Quorum;
 pub use retry::{Next, next_step};
 pub use rivals::{RELEASED, Rivals};
 pub use round::{Ballot, Round, Verdict};
-pub use validity::{LEAD, LONGEST_TTL, SHORTEST_TTL, drift, patience, renewal_due, valid_until};
+pub use validity::{LEAD, LONGEST_TTL, SHORTEST_TTL, drift, extended_together, patience, renewal_due, valid_until};
