@@ -4,7 +4,8 @@
 # Usage: tests/run.sh [arguments for cargo test]
 #
 # Needs the Rust toolchain. redis-server is installed from the packages of Debian or Ubuntu if it is missing;
-# REDLOCK_REDIS_SERVER may name another binary (an absolute path, or a name on the PATH).
+# REDLOCK_REDIS_SERVER may name another binary (an absolute path, or a name on the PATH), such as valkey-server, which
+# Debian has from its 13 on, and for its 12 among the backports: apt-get install -t bookworm-backports valkey-server.
 #
 # The tests beside a Python fleet make a virtual environment with python3 and pip. Where these, or the packages, cannot be
 # had, those tests say that they were skipped; with REDLOCK_REQUIRE_PYTHON=1 what is missing is installed, and they must run.
