@@ -118,8 +118,9 @@ impl LockManagerBuilder {
 
     /// Counts the vote of a node only once this many of its replicas have it, and as no vote if that takes longer than
     /// `within`, which has to be less than [`node_timeout`](Self::node_timeout). It holds for granting and for renewing:
-    /// while a node has fewer replicas that keep up, locks are neither acquired nor kept there. Default: no replica is
-    /// waited for.
+    /// while a node has fewer replicas that keep up, locks are neither acquired nor kept there. And for releasing: a release
+    /// that too few replicas have is sent again in the background, because a replica that takes over would keep the lock
+    /// for its TTL. Default: no replica is waited for.
     ///
     /// For nodes that fail over to a replica, of Sentinels or in a Cluster. What one or more replicas have can be lost only
     /// if one that does *not* have it is promoted; with as many as there are replicas, a failover forgets no lock

@@ -76,6 +76,11 @@ impl Keys {
         slot::key_beside("redlock-replicated", lock)
     }
 
+    /// Ours: the same in a slot of its own for each number.
+    pub(crate) fn replicated_elsewhere(number: u32) -> String {
+        format!("redlock-replicated:{{{number}}}")
+    }
+
     /// The keys around the lock with this key.
     pub(crate) fn around(lock: &Arc<str>) -> LockKeys {
         LockKeys { note: Self::note(lock), lock: Arc::clone(lock) }

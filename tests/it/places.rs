@@ -97,6 +97,13 @@ async fn whoever_is_not_trusted_gets_no_command_and_the_error_says_why() {
     assert!(error.contains("certificate"), "{error}");
 }
 
+#[tokio::test]
+async fn whoever_says_insecure_trusts_any_server() {
+    let servers = Servers::start_as(3, &Setup::new().with_tls(&Certificates::for_names(&["elsewhere.example"])));
+    let urls = servers.urls().into_iter().map(|url| format!("{url}#insecure"));
+    a_lock_lives(LockManager::builder().nodes(urls)).await;
+}
+
 #[test]
 fn certificates_that_are_none_are_refused_with_the_cure() {
     let builder = || LockManager::builder().nodes(["rediss://127.0.0.1"]);

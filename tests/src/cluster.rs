@@ -7,6 +7,7 @@ use redis::{Cmd, RedisResult, cmd};
 use crate::cluster_view::View;
 use crate::probe::parse_info;
 use crate::replication::follows;
+use crate::room::Room;
 use crate::wait::{long_eventually_some, within};
 use crate::{Migration, RedisServer, Servers, Setup};
 
@@ -34,6 +35,8 @@ const MANUAL_FAILOVER: Duration = Duration::from_secs(6);
 pub struct Cluster {
     /// All of them; the first three were the masters at first.
     nodes: Servers,
+    /// Given back behind the servers.
+    _room: Room,
 }
 
 impl Cluster {
@@ -54,6 +57,7 @@ impl Cluster {
     /// Like [`start`](Self::start).
     #[track_caller]
     pub fn start_as(setup: &Setup) -> Self {
+        let room = Room::take();
         let setup = setup.clone().with_replication().in_cluster().with_arguments(&[
             "--cluster-node-timeout",
             NODE_TIMEOUT_MILLISECONDS,
@@ -64,7 +68,7 @@ impl Cluster {
             "--cluster-allow-replica-migration",
             "no",
         ]);
-        let cluster = Self { nodes: Servers::start_as(NODES, &setup) };
+        let cluster = Self { nodes: Servers::start_as(NODES, &setup), _room: room };
         cluster.introduce();
         cluster.wait_until_ok();
         cluster

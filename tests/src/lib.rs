@@ -20,9 +20,11 @@
 //! - [`process`]: [`Program`], another process of ours that can be killed while it holds a lock
 //! - [`python`]: [`Python`](python::Python), programs of a Python fleet
 //! - [`account`]: [`Account`], who held what from when to when, as several processes tell it
+//! - [`load`]: [`Load`], tasks that want locks again and again
 //! - `watchdog`: nothing outlives the test process, however that ends
 //! - `replication`: who is a master, and who follows it
 //! - `cluster_view`: a cluster as one of its nodes sees it
+//! - `room`: not too many of these at a time
 //! - `ports`: free ports
 //! - `clock`: the one place of the harness that reads a clock
 
@@ -44,6 +46,8 @@ pub mod migration;
 
 mod cluster_view;
 
+mod room;
+
 mod replication;
 
 pub mod probe;
@@ -58,6 +62,8 @@ pub mod python;
 
 pub mod account;
 
+pub mod load;
+
 mod watchdog;
 
 mod ports;
@@ -66,6 +72,7 @@ pub mod clock;
 
 pub use account::Account;
 pub use cluster::Cluster;
+pub use load::Load;
 pub use migration::Migration;
 pub use monitor::Monitor;
 pub use probe::Probe;

@@ -68,6 +68,12 @@ impl<'a> Migration<'a> {
     /// If the giver does not have it, or one of the two does not answer.
     #[track_caller]
     pub fn move_key(&self, key: &str) {
+        assert!(self.try_move_key(key), "{key} was not there to be moved");
+    }
+
+    /// Moves one key; whether it was there.
+    #[track_caller]
+    fn try_move_key(&self, key: &str) -> bool {
         let mut command = cmd("MIGRATE");
         command.arg("127.0.0.1").arg(self.to.port()).arg("").arg(0).arg(MOVE.as_millis());
         if let Some(credentials) = self.to.setup().harness_credentials() {
@@ -78,7 +84,7 @@ impl<'a> Migration<'a> {
             command.arg(credentials.password);
         }
         let answer: String = asked(self.from, command.arg("KEYS").arg(key));
-        assert_eq!(answer, "OK", "{key} was not there to be moved");
+        answer == "OK"
     }
 
     /// Moves the keys that are left.
@@ -101,6 +107,29 @@ impl<'a> Migration<'a> {
     #[track_caller]
     pub fn finish(self) {
         self.move_keys();
+        self.settle();
+    }
+
+    /// Like [`finish`](Self::finish), while keys of the slot come and go.
+    ///
+    /// # Panics
+    ///
+    /// Like [`finish`](Self::finish), also if the taker already has a key that is to be moved to it.
+    #[track_caller]
+    pub fn finish_under_load(self) {
+        long_eventually_some("the giver has none of the keys any more", || {
+            let keys = self.keys();
+            for key in &keys {
+                self.try_move_key(key);
+            }
+            keys.is_empty().then_some(())
+        });
+        self.settle();
+    }
+
+    /// Tells every master whose slot it is now, and waits until all agree.
+    #[track_caller]
+    fn settle(&self) {
         let id = id_of(self.to);
         let others = self.cluster.masters().into_iter();
         let others = others.filter(|master| ![self.to.port(), self.from.port()].contains(&master.port()));

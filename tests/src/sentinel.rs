@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use redis::{RedisResult, cmd};
 
 use crate::replication::{follows, is_master};
+use crate::room::Room;
 use crate::setup::{Credentials, Place};
 use crate::wait::{eventually_some, long_eventually_some};
 use crate::{Probe, RedisServer, Servers, Setup};
@@ -29,6 +30,8 @@ pub struct Sentinel {
     servers: Servers,
     /// Those that say who is.
     sentinels: Servers,
+    /// Given back behind the servers.
+    _room: Room,
 }
 
 impl Sentinel {
@@ -49,6 +52,7 @@ impl Sentinel {
     /// Like [`RedisServer::start_as`].
     #[track_caller]
     pub fn start_as(servers: &Setup, sentinels: &Setup) -> Self {
+        let room = Room::take();
         let servers = Servers::start_as(SERVERS, &servers.clone().with_replication().in_place(Place::File));
         for replica in &servers[1..] {
             replica.probe().replica_of(servers[0].port());
@@ -57,7 +61,7 @@ impl Sentinel {
         for sentinel in &sentinels {
             hurry(&sentinel.probe());
         }
-        let all = Self { servers, sentinels };
+        let all = Self { servers, sentinels, _room: room };
         all.wait_until_in_step();
         all
     }

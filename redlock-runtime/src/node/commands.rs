@@ -97,6 +97,9 @@ pub(super) fn kill(connection: ConnectionId) -> Cmd {
 /// The channel on which a Sentinel tells that a service has another master.
 pub(super) const MASTER_SWITCHED: &str = "+switch-master";
 
+/// What a Sentinel answers that watches over no such service.
+pub(super) const NO_SUCH_MASTER: &str = "No such master with that name";
+
 /// Asks a Sentinel where the master of a service is, and for the state of the service.
 pub(super) fn find_master(service: &str) -> Pipeline {
     let mut question = Pipeline::new();
@@ -105,13 +108,14 @@ pub(super) fn find_master(service: &str) -> Pipeline {
     question
 }
 
-/// Writes a key beside this one, and counts the replicas that have it, once so many do or the time is over. They have
-/// whatever was written before as well.
-pub(super) fn count_replicas(key: &str, needed: usize, within: Duration) -> Pipeline {
-    let mut question = Pipeline::new();
-    let within = whole_milliseconds(within);
-    question.cmd("SET").arg(Keys::replicated(key)).arg(1).arg("PX").arg(1000).ignore();
-    question.cmd("WAIT").arg(needed).arg(within);
+/// Writes these keys, as far as the server has their slots, and counts the replicas that have them, once so many do or the
+/// time is over. They have whatever was written before as well.
+pub(super) fn count_replicas(marks: &[String], needed: usize, within: Duration) -> Pipeline {
+    let mut question = Pipeline::with_capacity(marks.len() + 1);
+    for mark in marks {
+        question.cmd("SET").arg(mark).arg(1).arg("PX").arg(1000);
+    }
+    question.cmd("WAIT").arg(needed).arg(whole_milliseconds(within));
     question
 }
 
@@ -246,7 +250,8 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd 
             } else if contender.is_some() {
                 cmd.arg("").arg("").arg("");
             }
-            if let Some(process) = contender {
+            // A key that is noted where its slot is still on its way to could not be moved there any more.
+            if let Some(process) = contender.as_ref().filter(|_| !server.is_asking) {
                 cmd.arg(&**process).arg(Keys::contention(key));
             } else if unnamed.is_some() {
                 cmd.arg("").arg("");

@@ -179,7 +179,7 @@ async fn send(live: &mut Live, command: &Command, put: Put) -> Result<Reply, Red
     match answer.and_then(Value::extract_error) {
         Ok(value) => {
             let vote = vote(command, &value, age);
-            Ok(if is_granted(command, &vote) { confirmed(live, command, vote).await } else { vote })
+            Ok(if is_relied_on(command, &vote) { confirmed(live, command, vote).await } else { vote })
         }
         // Whatever this key holds, no lock of ours does.
         Err(error) if error.code() == Some("WRONGTYPE") && !is_acquire(command) => Ok(Reply::NOT_OURS),
@@ -200,12 +200,13 @@ fn failed(live: &Live, error: &RedisError) -> Reply {
     Reply::Failed(Failure { reason: error.to_string().into(), delivery })
 }
 
-/// Whether the vote is that something was done which the owner relies on.
-fn is_granted(command: &Command, vote: &Reply) -> bool {
+/// Whether somebody relies on it that the server does not forget what it has answered.
+fn is_relied_on(command: &Command, vote: &Reply) -> bool {
     match command.action {
         Action::Acquire { .. } => matches!(vote, Reply::Granted { .. }),
         Action::Commit { .. } | Action::Extend { .. } => *vote == Reply::Done,
-        Action::Release { .. } => false,
+        // Also that the key is not there: a replica that takes over may have it still, for its TTL.
+        Action::Release { .. } => matches!(vote, Reply::Done | Reply::NotOurs { .. }),
     }
 }
 

@@ -15,6 +15,10 @@ use tokio::time::timeout;
 use super::dial::Limits;
 use super::endpoint::Endpoint;
 use super::{commands, identity};
+use crate::keys::Keys;
+
+/// So many keys in other slots are tried where the slot of a lock is being moved; a server with very few slots has none of them.
+const OTHERS: u32 = 64;
 
 /// What makes a master's answer a vote.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +65,14 @@ struct Waiting {
     connection: Option<MultiplexedConnection>,
 }
 
+/// What came of writing a key and counting the replicas that have it.
+enum Marked {
+    /// So many have it.
+    Counted(usize),
+    /// It may not be written here, and why.
+    Elsewhere(Arc<str>),
+}
+
 impl Waiting {
     async fn run(mut self, mut received: mpsc::UnboundedReceiver<Asked>) {
         self.connection = self.connect().await.ok();
@@ -78,8 +90,31 @@ impl Waiting {
     }
 
     async fn wait(&mut self, key: &str) -> Result<(), Arc<str>> {
+        match self.mark(&[Keys::replicated(key)]).await? {
+            Marked::Counted(have) => self.judge(have),
+            // The slot is on its way from this server to another, or from another to this one: the lock's key is here.
+            Marked::Elsewhere(_) => {
+                let others: Vec<_> = (0..OTHERS).map(Keys::replicated_elsewhere).collect();
+                match self.mark(&others).await? {
+                    Marked::Counted(have) => self.judge(have),
+                    Marked::Elsewhere(reason) => Err(reason),
+                }
+            }
+        }
+    }
+
+    fn judge(&self, have: usize) -> Result<(), Arc<str>> {
         let Replicas { needed, within } = self.replicas;
-        let question = commands::count_replicas(key, needed, within);
+        if have >= needed {
+            return Ok(());
+        }
+        Err(format!("only {have} of the {needed} replicas that must have it got it within {within:?}").into())
+    }
+
+    /// Writes whichever of these keys may be written here, and counts the replicas that have them.
+    async fn mark(&mut self, marks: &[String]) -> Result<Marked, Arc<str>> {
+        let Replicas { needed, within } = self.replicas;
+        let question = commands::count_replicas(marks, needed, within);
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.connect().await?,
@@ -88,15 +123,21 @@ impl Waiting {
         let answer = timeout(patience, connection.send_packed_commands(&question, 0, question.len())).await;
         let answer =
             answer.map_err(|_| Arc::from(format!("no answer within {patience:?} to how many replicas have it")))?;
-        let answers = answer.map_err(|error| reason(&error))?;
+        let mut answers = answer.map_err(|error| reason(&error))?;
         self.connection = Some(connection);
-        let answers: Vec<_> =
-            answers.into_iter().map(Value::extract_error).collect::<Result<_, _>>().map_err(|error| reason(&error))?;
-        match answers.last() {
-            Some(Value::Int(have)) if usize::try_from(*have).is_ok_and(|have| have >= needed) => Ok(()),
-            Some(Value::Int(have)) => {
-                Err(format!("only {have} of the {needed} replicas that must have it got it within {within:?}").into())
+        let counted = answers.pop().map(Value::extract_error);
+        let mut refused = None;
+        let mut is_any_written = false;
+        for written in answers {
+            match written.extract_error() {
+                Ok(_) => is_any_written = true,
+                Err(error) => refused = Some(error),
             }
+        }
+        match (counted, refused.filter(|_| !is_any_written)) {
+            (_, Some(error)) if error.redirect_node().is_some() => Ok(Marked::Elsewhere(reason(&error))),
+            (Some(Err(error)), _) | (_, Some(error)) => Err(reason(&error)),
+            (Some(Ok(Value::Int(have))), None) => Ok(Marked::Counted(usize::try_from(have).unwrap_or(0))),
             _ => Err(Arc::from("an answer that WAIT never gives")),
         }
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use redis::aio::PubSubStream;
+use redis::aio::{PubSubSink, PubSubStream};
 use redis::{RedisError, Value};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -23,6 +23,10 @@ use crate::protocol::Backoff;
 
 /// Pauses between attempts to listen to a Sentinel: the first, and the longest.
 const LISTEN_AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// A Sentinel that has said nothing for so long is asked whether it is still there: of a connection that a firewall forgot,
+/// nobody is told.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// Who knows where the master of a service is.
 pub(crate) struct Sentinel {
@@ -51,10 +55,10 @@ impl Sentinel {
         let named = heard.answers.iter().filter_map(|(_, answer)| read_master(answer));
         match named.max_by_key(|named| named.epoch) {
             Some(Named { host, port, .. }) => Ok(self.master.elsewhere(&host, port)),
-            None if heard.answers.is_empty() => {
-                Err(format!("no Sentinel can be asked for the master: {}", heard.failures.join("; ")).into())
+            None if heard.failures.iter().any(|failure| failure.contains(commands::NO_SUCH_MASTER)) => {
+                Err(format!("the Sentinels know no service named {}", self.service).into())
             }
-            None => Err(format!("the Sentinels know no service named {}", self.service).into()),
+            None => Err(format!("no Sentinel can be asked for the master: {}", heard.failures.join("; ")).into()),
         }
     }
 
@@ -72,19 +76,31 @@ impl Sentinel {
     async fn hear_of_move(&self, sentinel: &Endpoint, from: &str) {
         let mut pauses = Backoff::new(LISTEN_AGAIN.0, LISTEN_AGAIN.1, entropy::seed());
         loop {
-            if let Ok(Ok(mut messages)) = timeout(self.limit, subscribe(sentinel)).await {
+            if let Ok(Ok((mut sink, mut messages))) = timeout(self.limit, subscribe(sentinel)).await {
                 pauses = Backoff::new(LISTEN_AGAIN.0, LISTEN_AGAIN.1, entropy::seed());
                 loop {
                     // At first, too: it may have happened before anybody listened.
                     if self.locate().await.is_ok_and(|master| master.address() != from) {
                         return;
                     }
-                    if messages.next().await.is_none() {
+                    if !self.next_message(&mut sink, &mut messages).await {
                         break;
                     }
                 }
             }
             sleep(pauses.next().unwrap_or(LISTEN_AGAIN.1)).await;
+        }
+    }
+
+    /// Waits for a message; whether one came, rather than the end of the connection.
+    async fn next_message(&self, sink: &mut PubSubSink, messages: &mut PubSubStream) -> bool {
+        loop {
+            if let Ok(message) = timeout(SILENCE, messages.next()).await {
+                return message.is_some();
+            }
+            if !matches!(timeout(self.limit, sink.ping::<Value>()).await, Ok(Ok(_))) {
+                return false;
+            }
         }
     }
 }
@@ -106,10 +122,10 @@ fn read_master(answers: &[Value]) -> Option<Named> {
     Some(Named { host, port, epoch: state.get("config-epoch")?.parse().ok()? })
 }
 
-async fn subscribe(sentinel: &Endpoint) -> Result<PubSubStream, RedisError> {
-    let mut messages = sentinel.subscribe().await?;
-    messages.subscribe(commands::MASTER_SWITCHED).await?;
-    Ok(messages.into_on_message())
+async fn subscribe(sentinel: &Endpoint) -> Result<(PubSubSink, PubSubStream), RedisError> {
+    let (mut sink, messages) = sentinel.subscribe().await?.split();
+    sink.subscribe(commands::MASTER_SWITCHED).await?;
+    Ok((sink, messages))
 }
 
 impl fmt::Debug for Sentinel {

@@ -1,0 +1,236 @@
+//! What broke elsewhere, on a Redis Cluster: servers that hang, forget scripts, refuse, are counted twice, or give a slot away.
+
+use std::time::Duration;
+
+use redlock_runtime::{Error, LockManager};
+use redlock_tests::clock::timed;
+use redlock_tests::wait::{eventually, eventually_async};
+use redlock_tests::{Cluster, RedisServer, Servers};
+
+use crate::acquire::key;
+use crate::sentinel_traps::{cycle_at_once, cycle_soon, unreachable};
+
+fn manager(urls: impl IntoIterator<Item = String>) -> LockManager {
+    LockManager::builder().nodes(urls).build().unwrap()
+}
+
+fn owner_of<'a>(cluster: &'a Cluster, name: &str) -> &'a RedisServer {
+    cluster.owner(cluster.slot_of(&key(name)))
+}
+
+fn another<'a>(cluster: &'a Cluster, than: &RedisServer) -> &'a RedisServer {
+    cluster.masters().into_iter().find(|master| master.port() != than.port()).expect("there are three")
+}
+
+/// A name whose lock this master does not decide about.
+fn name_elsewhere(cluster: &Cluster, than: &RedisServer) -> String {
+    let mut names = (0..).map(|number| format!("elsewhere {number}"));
+    names.find(|name| owner_of(cluster, name).port() != than.port()).expect("two thirds are")
+}
+
+#[tokio::test]
+async fn a_cluster_whose_deciding_master_hangs_or_is_gone_slows_nobody_in_a_quorum() {
+    let (cluster, others) = (Cluster::start(), Servers::start(2));
+    let locks = manager([cluster.url(), others[0].url(), others[1].url()]);
+    cycle_soon(&locks, "x").await;
+    let owner = owner_of(&cluster, "x");
+    let replica = cluster.replicas_of(owner)[0];
+    // The replica as well: it would take over.
+    replica.kill();
+    owner.hang();
+    for _ in 0..20 {
+        cycle_at_once(&locks, "x").await;
+    }
+    owner.kill();
+    for _ in 0..20 {
+        cycle_at_once(&locks, "x").await;
+    }
+    cluster.servers().iter().for_each(RedisServer::kill);
+    let locks = manager([cluster.url(), others[0].url(), others[1].url()]);
+    for _ in 0..20 {
+        cycle_at_once(&locks, "x").await;
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_that_decides_alone_and_cannot_is_an_error_within_the_limits_and_other_slots_go_on() {
+    let cluster = Cluster::start();
+    let node = Duration::from_millis(200);
+    let builder = LockManager::builder().nodes([cluster.url()]).node_timeout(node);
+    let locks = builder.connect_timeout(Duration::from_secs(1)).build().unwrap();
+    let owner = owner_of(&cluster, "x");
+    let elsewhere = name_elsewhere(&cluster, owner);
+    cycle_soon(&locks, "x").await;
+    cycle_soon(&locks, &elsewhere).await;
+    owner.hang();
+    let (_, took) = timed(unreachable(&locks, "x")).await;
+    assert!(took < node * 4, "{took:?}");
+    // The cluster has not noticed yet.
+    cycle_at_once(&locks, &elsewhere).await;
+    owner.resume();
+    cycle_soon(&locks, "x").await;
+}
+
+#[tokio::test]
+async fn scripts_that_all_masters_forgot_are_not_noticed() {
+    let cluster = Cluster::start();
+    let (locks, others) = (manager([cluster.url()]), manager([cluster.url()]));
+    let forget = || cluster.masters().into_iter().for_each(|master| master.probe().script_flush());
+    let guard = locks.lock("x").acquire().await.unwrap();
+    forget();
+    assert!(others.lock("x").try_acquire().await.unwrap().is_none());
+    forget();
+    guard.extend(Duration::from_secs(60)).await.unwrap();
+    let waiting = tokio::spawn(others.lock("x").timeout(Duration::from_secs(20)).acquire());
+    eventually_async("it waits", async || locks.inspect("x").await.unwrap().waiting == 1).await;
+    forget();
+    guard.release().await.unwrap();
+    let guard = waiting.await.unwrap().unwrap();
+    forget();
+    assert!(locks.reset("x").await.unwrap() > 0);
+    drop(guard);
+    forget();
+    locks.statistics().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_master_that_gives_its_place_away_is_followed_and_forgets_nothing() {
+    let cluster = Cluster::start();
+    let (locks, others) = (manager([cluster.url()]), manager([cluster.url()]));
+    let held = locks.lock("x").acquire().await.unwrap();
+    let mut token = held.fencing_token();
+    let waiting = tokio::spawn(others.lock("x").timeout(Duration::from_secs(30)).acquire());
+    eventually_async("it waits", async || locks.inspect("x").await.unwrap().waiting == 1).await;
+    let new = cluster.fail_over(owner_of(&cluster, "x"));
+    held.extend(Duration::from_secs(60)).await.expect("the replica had it, and its place is known soon");
+    assert!(others.lock("x").try_acquire().await.unwrap().is_none());
+    held.release().await.unwrap();
+    let got = waiting.await.unwrap().unwrap();
+    assert!(got.fencing_token() > token, "{} after {token}", got.fencing_token());
+    token = got.fencing_token();
+    assert!(new.probe().exists(&key("x")));
+    got.release().await.unwrap();
+
+    let slot = cluster.slot_of(&key("x"));
+    cluster.migrate(slot, another(&cluster, new)).finish();
+    let again = cycle_soon(&locks, "x").await;
+    assert!(again > token, "{again} after {token}");
+    let counter = owner_of(&cluster, "x").probe().pttl("redlock-fence:{redlock:ConfigurableLock.x}");
+    assert!(counter.remaining().is_some(), "{counter:?}");
+}
+
+#[tokio::test]
+async fn tokens_grow_without_any_clock_across_a_migration_there_and_back() {
+    let cluster = Cluster::start();
+    let trusting = manager([cluster.url()]);
+    let careful = LockManager::builder().nodes([cluster.url()]).max_clock_skew(None).build().unwrap();
+    let mut tokens = vec![cycle_soon(&trusting, "x").await];
+    let slot = cluster.slot_of(&key("x"));
+    for _ in 0..2 {
+        let to = another(&cluster, cluster.owner(slot));
+        let migration = cluster.migrate(slot, to);
+        // The counter is still here, and the lock is not: servers do nothing for such a pair, so nobody guesses a token.
+        let said = unreachable(&trusting, "x").await;
+        assert!(said.contains("is being moved"), "{said}");
+        migration.move_keys();
+        tokens.push(cycle_soon(&careful, "x").await);
+        migration.finish();
+        tokens.push(cycle_soon(&careful, "x").await);
+    }
+    assert!(tokens.is_sorted_by(|one, next| one < next), "{tokens:?}");
+}
+
+#[tokio::test]
+async fn replicas_are_counted_while_a_slot_moves() {
+    let cluster = Cluster::start();
+    let builder = LockManager::builder().nodes([cluster.url()]);
+    let locks = builder.wait_replicas(1, Duration::from_millis(150)).build().unwrap();
+    let held = locks.lock("{moving}held").acquire().await.unwrap();
+    let slot = cluster.slot_of(&key("{moving}"));
+    let migration = cluster.migrate(slot, another(&cluster, cluster.owner(slot)));
+    eventually("nothing but the lock and what belongs to it is left", || {
+        migration.keys().iter().all(|key| !key.contains("replicated"))
+    });
+    held.extend(Duration::from_secs(60)).await.expect("it is here, and so are the replicas");
+    let fresh = locks.lock("{moving}fresh").acquire().await.expect("it is there, and so are the replicas");
+    fresh.extend(Duration::from_secs(60)).await.unwrap();
+    migration.move_keys();
+    held.extend(Duration::from_secs(90)).await.unwrap();
+    held.release().await.unwrap();
+    fresh.release().await.unwrap();
+    migration.finish();
+    cycle_soon(&locks, "{moving}held").await;
+}
+
+#[tokio::test]
+async fn a_master_without_memory_says_so_and_the_others_go_on() {
+    let cluster = Cluster::start();
+    let locks = manager([cluster.url()]);
+    let owner = owner_of(&cluster, "x");
+    let elsewhere = name_elsewhere(&cluster, owner);
+    cycle_soon(&locks, "x").await;
+    cycle_soon(&locks, &elsewhere).await;
+    owner.probe().config_set("maxmemory", "1");
+    let said = unreachable(&locks, "x").await;
+    assert!(said.contains("OOM"), "{said}");
+    cycle_at_once(&locks, &elsewhere).await;
+    owner.probe().config_set("maxmemory", "0");
+    cycle_at_once(&locks, "x").await;
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_counted_twice_is_refused() {
+    let cluster = Cluster::start();
+    let seed = |index: usize| format!("redis+cluster://{}", cluster.servers()[index].address());
+    let owner = owner_of(&cluster, "x");
+    for again in [seed(1), owner.url()] {
+        let locks = manager([seed(0), again.clone()]);
+        let error = locks.lock("x").try_acquire().await.unwrap_err();
+        let Error::Config { reason } = &error else { panic!("{again}: {error}") };
+        assert!(reason.contains(&again) && reason.contains(&seed(0)), "{reason}");
+        eventually("nothing is left", || !owner.probe().exists(&key("x")));
+    }
+    // A server of a cluster that does not have the slot cannot vote on it, and the error says how to write it.
+    let said = unreachable(&manager([seed(0), another(&cluster, owner).url()]), "x").await;
+    assert!(said.contains("redis+cluster://"), "{said}");
+}
+
+#[tokio::test]
+async fn seeds_that_hang_or_are_gone_hold_nobody_up() {
+    let cluster = Cluster::start();
+    let owner = owner_of(&cluster, "x");
+    let [hung, gone] = [0, 1].map(|index| cluster.replicas_of(cluster.masters()[index])[0]);
+    hung.hang();
+    gone.kill();
+    let hosts = [hung.address(), gone.address(), owner.address()].join(",");
+    let locks = manager([format!("redis+cluster://{hosts}")]);
+    cycle_soon(&locks, "x").await;
+    cycle_at_once(&locks, "x").await;
+    // Those that were named are not asked any more once the cluster is known.
+    let named = manager([format!("redis+cluster://{}", cluster.servers()[0].address())]);
+    let elsewhere = name_elsewhere(&cluster, &cluster.servers()[0]);
+    cycle_soon(&named, &elsewhere).await;
+    cluster.servers()[0].hang();
+    cycle_at_once(&named, &elsewhere).await;
+    cluster.servers()[0].resume();
+    hung.resume();
+}
+
+#[tokio::test]
+async fn clusters_and_servers_form_a_quorum_that_goes_on_at_once_without_a_deciding_master() {
+    let (first, second, third) = (Cluster::start(), Cluster::start(), Servers::start(1));
+    let locks = manager([first.url(), second.url(), third[0].url()]);
+    let others = manager([first.url(), second.url(), third[0].url()]);
+    cycle_soon(&locks, "x").await;
+    let held = locks.lock("held").acquire().await.unwrap();
+    owner_of(&first, "x").kill();
+    for _ in 0..20 {
+        cycle_at_once(&locks, "x").await;
+    }
+    let guard = locks.lock("x").acquire().await.unwrap();
+    assert!(others.lock("x").try_acquire().await.unwrap().is_none());
+    assert!(owner_of(&second, "x").probe().exists(&key("x")) && third[0].probe().exists(&key("x")));
+    guard.extend(Duration::from_secs(60)).await.unwrap();
+    guard.release().await.unwrap();
+    held.release().await.unwrap();
+}
