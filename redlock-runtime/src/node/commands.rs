@@ -127,6 +127,13 @@ pub(super) fn map_cluster() -> Pipeline {
     question
 }
 
+/// Asks a server whether it follows another.
+pub(super) fn ask_role() -> Cmd {
+    let mut ask = Cmd::new();
+    ask.arg("INFO").arg("replication");
+    ask
+}
+
 /// Asks a server who it is.
 pub(super) fn identify() -> Cmd {
     let mut identify = Cmd::new();

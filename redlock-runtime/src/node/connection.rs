@@ -13,12 +13,12 @@ use tokio::runtime::{Handle, Id};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, sleep_until, timeout};
 
-use super::commands;
 use super::dial::{Dial, Dialled, Origin};
 use super::endpoint::Endpoint;
 use super::replicas::Acknowledgements;
 use super::subscription::Subscription;
 use super::{Changes, ConnectionId, Known};
+use super::{commands, identity};
 use crate::clock;
 use crate::protocol::{Backoff, Papers};
 
@@ -426,20 +426,26 @@ fn note_unreachable(dial: &Dial, state: &watch::Sender<State>, reason: Arc<str>)
 
 /// Watches an open connection; returns why it ended, or `None` when nobody needs it any more.
 async fn attend(dial: &Dial, mut live: Live, received: &mut mpsc::UnboundedReceiver<Event>) -> Option<Arc<str>> {
+    let patience = dial.limits.node_timeout * DEAD_AFTER_TIMEOUTS;
     loop {
         match received.recv().await? {
             Event::Broken(generation) if generation == live.generation => {
                 return Some(Arc::from("the connection was closed"));
             }
             Event::Changed(generation) if generation == live.generation => {
-                return Some(Arc::from("the server is not any more the master, or the replica, that it said it was"));
+                // A replica that lets itself be written to is no master for that.
+                let role = timeout(patience, live.connection.send_packed_command(&commands::ask_role())).await;
+                if role.ok().and_then(Result::ok).as_ref().and_then(identity::role) != Some(live.papers.role()) {
+                    return Some(Arc::from(
+                        "the server is not any more the master, or the replica, that it said it was",
+                    ));
+                }
             }
             Event::Broken(_) | Event::Changed(_) | Event::Wanted => {}
             Event::Overdue => {
                 // Replies come in the order of the commands, so the answer to this one says that all of those
                 // before it have been answered.
                 let ping = commands::ping();
-                let patience = dial.limits.node_timeout * DEAD_AFTER_TIMEOUTS;
                 tokio::select! {
                     answer = live.connection.send_packed_command(&ping) => {
                         if let Err(error) = answer {

@@ -8,15 +8,19 @@ use crate::protocol::{Papers, Role};
 
 /// Reads the answers to `INFO server` and `INFO replication`, which came at `now`; `None` if the server does not tell.
 pub(super) fn read(server: &Value, replication: &Value, now: Instant, longest_ttl: Duration) -> Option<Papers> {
-    let (server, replication) = (text(server)?, text(replication)?);
+    let (server, role) = (text(server)?, role(replication)?);
     let uptime = Duration::from_secs(field(server, "uptime_in_seconds")?.parse().ok()?);
-    let role = if field(replication, "role")? == "slave" { Role::Replica } else { Role::Master };
     Some(Papers::new(now, uptime, longest_ttl, field(server, "run_id")?.into(), role))
 }
 
 /// What is taken for granted about a server that does not tell: that it is a master, and has been for long.
 pub(super) fn unknown(now: Instant, longest_ttl: Duration) -> Papers {
     Papers::new(now, Duration::MAX, longest_ttl, crate::entropy::fresh_owner(), Role::Master)
+}
+
+/// Reads whether it follows another from the answer to `INFO replication`.
+pub(super) fn role(replication: &Value) -> Option<Role> {
+    Some(if field(text(replication)?, "role")? == "slave" { Role::Replica } else { Role::Master })
 }
 
 /// Reads which process it is from the answer to `INFO server`.
