@@ -1,5 +1,6 @@
 //! The tests of redlock against real servers, one file per promise, in one binary so that it links once.
 
+mod acl;
 mod acquire;
 mod attribute;
 mod attribute_budget;
@@ -32,6 +33,7 @@ mod replicas;
 mod sentinel;
 mod sentinel_traps;
 mod shutdown;
+mod slots;
 mod slow_nodes;
 mod split_votes;
 mod statistics;

@@ -7,7 +7,7 @@ use redlock_runtime::{Error, LockGuard, LockManager};
 use redlock_tests::clock::timed;
 use redlock_tests::proxy::Flow;
 use redlock_tests::wait::eventually_async;
-use redlock_tests::{Proxy, RedisServer};
+use redlock_tests::{Cluster, Proxy, RedisServer, Sentinel, Setup};
 use tokio::task::JoinHandle;
 
 const KEY: &str = "redlock:ConfigurableLock.x";
@@ -115,4 +115,43 @@ async fn a_subscription_that_falls_silent_keeps_nobody_from_the_lock() {
     server.probe().del(y);
     let got = tokio::time::timeout(Duration::from_secs(8), waiting).await;
     got.expect("the lock is free, and its node answers").unwrap().unwrap().release().await.unwrap();
+}
+
+/// Servers that do not track keys: one user may not have them do it, and the others speak an older protocol.
+fn without_tracking() -> [Setup; 2] {
+    let forbidden = Setup::new().with_user("app", "pass", "~* &* +@all -client|tracking");
+    [forbidden, Setup::new().with_arguments(&["--rename-command", "HELLO", ""])]
+}
+
+#[tokio::test]
+async fn a_release_wakes_a_waiter_without_tracking_on_a_service_also_behind_a_failover() {
+    for setup in without_tracking() {
+        let service = Sentinel::start_as(&setup, &Setup::new());
+        let (holder, waiter) = (manager(&service.url()), manager(&service.url()));
+        for _ in 0..2 {
+            let guard = holder.lock("x").timeout(Duration::from_secs(20)).acquire().await.unwrap();
+            let waiting = tokio::spawn(waiter.lock("x").acquire());
+            until_subscribed(service.master()).await;
+            check_woken("released", async { guard.release().await.unwrap() }, waiting).await;
+            service.force_failover();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_release_wakes_a_waiter_without_tracking_on_a_cluster_also_where_its_slot_moved_to() {
+    for setup in without_tracking() {
+        let cluster = Cluster::start_as(&setup);
+        let (holder, waiter) = (manager(&cluster.url()), manager(&cluster.url()));
+        let slot = cluster.slot_of(KEY);
+        for _ in 0..2 {
+            let guard = holder.lock("x").timeout(Duration::from_secs(20)).acquire().await.unwrap();
+            let waiting = tokio::spawn(waiter.lock("x").acquire());
+            let owner = cluster.owner(slot);
+            until_subscribed(owner).await;
+            check_woken("released", async { guard.release().await.unwrap() }, waiting).await;
+            let to = cluster.masters().into_iter().find(|master| master.port() != owner.port()).unwrap();
+            cluster.migrate(slot, to).finish();
+        }
+    }
 }

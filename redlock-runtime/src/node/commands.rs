@@ -58,6 +58,8 @@ pub(super) fn handshake() -> Pipeline {
     handshake.cmd("INFO").arg("server");
     handshake.cmd("INFO").arg("replication");
     handshake.cmd("CLIENT").arg("TRACKING").arg("ON").arg("OPTIN");
+    // What it is about is none of what follows.
+    handshake.cmd("CLIENT").arg("CACHING").arg("YES");
     for script in [&ACQUIRE, &COMMIT, &EXTEND, &RELEASE] {
         handshake.cmd("SCRIPT").arg("LOAD").arg(script.code);
     }
@@ -83,7 +85,8 @@ pub(super) fn read_handshake(answers: &[Value]) -> Introduction<'_> {
         [_, server, replication, ..] => Some((server, replication)),
         _ => None,
     };
-    let reports_changes = matches!(answers.get(3), Some(Value::Okay));
+    // Who may not ask for a key of his own is told of none.
+    let reports_changes = matches!(answers, [_, _, _, Value::Okay, Value::Okay, ..]);
     Introduction { number, info, reports_changes }
 }
 

@@ -26,7 +26,7 @@ pub(in crate::node) fn time() -> Pipeline {
 
 /// A command that tells whether the user may use it, and does nothing else.
 pub(in crate::node) struct Right {
-    /// Its name.
+    /// Its name, as rules have it.
     pub(in crate::node) command: &'static str,
     /// The key that it is tried on, as a pattern.
     pub(in crate::node) key: Option<String>,
@@ -82,16 +82,23 @@ pub(in crate::node) fn rights(trial: &Trial, number: u32) -> Vec<Right> {
         &[hset, ("HGET", &["x"]), ("HDEL", &["x"]), ("HVALS", &[]), pexpire],
     );
     on(Kind { key: &counter.marker, purpose: Purpose::Statistics }, &[set, ("TTL", &[])]);
-    on(Kind { key: &counter.list, purpose: Purpose::Statistics }, &[("LRANGE", &["0", "0"])]);
+    // RPUSH cannot be tried out: it would do it.
+    on(
+        Kind { key: &counter.list, purpose: Purpose::Statistics },
+        &[("LRANGE", &["0", "0"]), ("LPOS", &["x"]), ("LSET", &["x", "x"]), ("LREM", &["x", "x"])],
+    );
     on(Kind { key: &lock, purpose: Purpose::Listing }, &[("STRLEN", &[]), ("TYPE", &[])]);
-    let without_key: [(_, &[&str], _); 3] = [
+    let without_key: [(_, &[&str], _); 6] = [
+        ("EVALSHA", &["x", "x"], Purpose::Locks),
+        ("EVAL", &["", "x"], Purpose::Locks),
         ("TIME", &[], Purpose::Turns),
         ("SCAN", &["0", "COUNT", "1"], Purpose::Listing),
-        ("CLIENT", &["KILL", "ID", "x"], Purpose::CutConnections),
+        ("CLIENT|ID", &[], Purpose::CutConnections),
+        ("CLIENT|KILL", &["ID", "x"], Purpose::CutConnections),
     ];
     for (command, arguments, purpose) in without_key {
         let mut cmd = Cmd::new();
-        cmd.arg(command).arg(arguments);
+        cmd.arg(command.split('|').collect::<Vec<_>>()).arg(arguments);
         rights.push(Right { command, key: None, purpose, cmd });
     }
     rights
