@@ -2,11 +2,13 @@
 //!
 //! `cargo bench -p redlock-tests --bench failover`
 //!
-//! Eight tasks of two managers want four names again and again, all of one server. That server gives its place to a replica
-//! (*forced*), or is killed (*crash*). *Known* is when a new master takes writes, and a majority of the Sentinels, or the
-//! new master itself in a Cluster, says that it is one: what comes before is theirs. *Next lock* is when the first of the
-//! tasks has a lock of the new master, *all* when each of the four names was had again. All of these count from the event;
-//! *ours* is from *known* to *next lock*, and *pause* how long nobody had any of the locks.
+//! Eight tasks of two managers want locks, each time of another name, and all of one server. Where replicas are waited for,
+//! they want the same four names again and again. That server gives its place to a replica (*forced*), or is killed (*crash*).
+//!
+//! *Known* is when a new master takes writes, and a majority of the Sentinels, or the new master itself in a Cluster, says that
+//! it is one; and, where replicas are waited for, so many follow it. What comes before is theirs. *Next* is when the first of
+//! the tasks has a lock of the new master, *all* when each of the four names was had again. All of these count from the event;
+//! *ours* is from *known* to *next*, and *pause* how long nobody had any lock.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -47,50 +49,55 @@ fn main() -> anyhow::Result<()> {
     let names: Vec<_> = (0..4).map(|number| format!("{{tag}}name-{number}")).collect();
 
     let service = Sentinel::start();
-    // Each of them: a replica that is not promoted goes on following the old master for a while.
-    let forced = managers(&service.url(), 2)?;
-    repeat(&runtime, "Sentinel, forced", &forced, &names, || {
-        let event = observe(
-            || service.sentinels()[0].probe().run::<()>(cmd("SENTINEL").arg("FAILOVER").arg(sentinel::SERVICE)).is_ok(),
-            &service.master().address(),
-            || new_master(&service),
-        );
-        service.wait_until_in_step();
-        event
-    })?;
-    let crash = managers(&service.url(), 1)?;
-    repeat(&runtime, "Sentinel, crash", &crash, &names, || {
+    let fail_over = |replicas| {
+        let order = || {
+            let sentinel = service.sentinels()[0].probe();
+            sentinel.run::<()>(cmd("SENTINEL").arg("FAILOVER").arg(sentinel::SERVICE)).is_ok()
+        };
+        let event = observe(order, &service.master().address(), || new_master(&service, replicas));
+        (event, Box::new(|| service.wait_until_in_step()) as Box<dyn FnOnce()>)
+    };
+    let crash = |replicas| {
         let old = service.master();
-        let event = observe(|| killed(old), &old.address(), || new_master(&service));
-        std::thread::sleep(AROUND);
-        old.restart();
-        service.wait_until_in_step();
-        event
-    })?;
+        let event = observe(|| killed(old), &old.address(), || new_master(&service, replicas));
+        let mend = || {
+            old.restart();
+            service.wait_until_in_step();
+        };
+        (event, Box::new(mend) as Box<dyn FnOnce()>)
+    };
+    let url = service.url();
+    let apart = Load::start_apart;
+    repeat(&runtime, "Sentinel, forced", apart, (&url, 0), &names, fail_over)?;
+    repeat(&runtime, "Sentinel, crash", apart, (&url, 0), &names, crash)?;
+    // Each of them: a replica that is not promoted goes on following the old master for a while.
+    repeat(&runtime, "  forced, 2 replicas", Load::start, (&url, 2), &names, fail_over)?;
+    repeat(&runtime, "  crash, 1 replica", Load::start, (&url, 1), &names, crash)?;
     drop(service);
 
     let cluster = Cluster::start();
     let slot = cluster.slot_of(&format!("redlock:ConfigurableLock.{}", names[0]));
-    let forced = managers(&cluster.url(), 1)?;
-    repeat(&runtime, "Cluster, forced", &forced, &names, || {
+    let fail_over = |replicas| {
         let old = cluster.owner(slot);
         let replica = cluster.replicas_of(old)[0];
         let order = || replica.probe().run::<()>(cmd("CLUSTER").arg("FAILOVER")).is_ok();
-        let event = observe(order, &old.address(), || serves(replica));
-        cluster.wait_until_ok();
-        event
-    })?;
-    // Its master's only replica takes over, so none is left that could be waited for.
-    let crash = managers(&cluster.url(), 0)?;
-    repeat(&runtime, "Cluster, crash", &crash, &names, || {
+        let event = observe(order, &old.address(), || serves(replica, replicas));
+        (event, Box::new(|| cluster.wait_until_ok()) as Box<dyn FnOnce()>)
+    };
+    let crash = |replicas| {
         let old = cluster.owner(slot);
         let replica = cluster.replicas_of(old)[0];
-        let event = observe(|| killed(old), &old.address(), || serves(replica));
-        std::thread::sleep(AROUND);
-        old.restart();
-        cluster.wait_until_ok();
-        event
-    })?;
+        let event = observe(|| killed(old), &old.address(), || serves(replica, replicas));
+        let mend = || {
+            old.restart();
+            cluster.wait_until_ok();
+        };
+        (event, Box::new(mend) as Box<dyn FnOnce()>)
+    };
+    let url = cluster.url();
+    repeat(&runtime, "Cluster, forced", apart, (&url, 0), &names, fail_over)?;
+    repeat(&runtime, "Cluster, crash", apart, (&url, 0), &names, crash)?;
+    repeat(&runtime, "  forced, 1 replica", Load::start, (&url, 1), &names, fail_over)?;
     Ok(())
 }
 
@@ -110,20 +117,23 @@ fn managers(url: &str, replicas: usize) -> anyhow::Result<Vec<LockManager>> {
 }
 
 /// Has it happen under load again and again, and prints the medians and the worst.
-fn repeat(
+fn repeat<'a>(
     runtime: &Runtime,
     what: &str,
-    managers: &[LockManager],
+    start: fn(&[LockManager], &[String], usize) -> Load,
+    (url, replicas): (&str, usize),
     names: &[String],
-    happens: impl Fn() -> Event,
+    happens: impl Fn(usize) -> (Event, Box<dyn FnOnce() + 'a>),
 ) -> anyhow::Result<()> {
+    let managers = managers(url, replicas)?;
     let mut outcomes = Vec::new();
     for _ in 0..REPETITIONS {
-        let load = runtime.block_on(async { Load::start(managers, names, TASKS) });
+        let load = runtime.block_on(async { start(&managers, names, TASKS) });
         std::thread::sleep(AROUND);
-        let event = happens();
+        let (event, mend) = happens(replicas);
         std::thread::sleep(AROUND);
         let held = runtime.block_on(load.stop());
+        mend();
         outcomes.push(outcome(&event, &held, names).ok_or_else(|| anyhow::anyhow!("{what}: no lock behind it"))?);
     }
     let figures: [fn(&Outcome) -> Duration; 5] = [
@@ -161,7 +171,7 @@ fn observe(happens: impl Fn() -> bool, old: &str, new: impl Fn() -> Option<Strin
 }
 
 /// The address of the master that a majority of the Sentinels names, if it is one.
-fn new_master(service: &Sentinel) -> Option<String> {
+fn new_master(service: &Sentinel, replicas: usize) -> Option<String> {
     let named: Vec<String> = service
         .sentinels()
         .iter()
@@ -175,18 +185,19 @@ fn new_master(service: &Sentinel) -> Option<String> {
     let is_majority = |name: &&String| named.iter().filter(|other| other == name).count() > named.len() / 2;
     let name = named.iter().find(is_majority)?;
     let server = service.servers().iter().find(|server| server.address() == *name)?;
-    is_master(server).then(|| name.clone())
+    is_master(server, replicas).then(|| name.clone())
 }
 
 /// The address of a replica that became the master, if the cluster is well in its eyes.
-fn serves(replica: &RedisServer) -> Option<String> {
+fn serves(replica: &RedisServer, replicas: usize) -> Option<String> {
     let info: String = replica.probe().run(cmd("CLUSTER").arg("INFO")).ok()?;
-    (is_master(replica) && info.contains("cluster_state:ok")).then(|| replica.address())
+    (is_master(replica, replicas) && info.contains("cluster_state:ok")).then(|| replica.address())
 }
 
-fn is_master(server: &RedisServer) -> bool {
-    let role: redis::RedisResult<redis::Value> = server.probe().run(&cmd("ROLE"));
-    matches!(role, Ok(redis::Value::Array(role)) if matches!(role.first(), Some(redis::Value::BulkString(role)) if role == b"master"))
+/// Whether it is a master that so many replicas follow.
+fn is_master(server: &RedisServer, replicas: usize) -> bool {
+    let info: redis::RedisResult<String> = server.probe().run(cmd("INFO").arg("replication"));
+    info.is_ok_and(|info| info.contains("role:master") && info.matches("state=online").count() >= replicas)
 }
 
 fn outcome(event: &Event, held: &[Held], names: &[String]) -> Option<Outcome> {

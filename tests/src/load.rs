@@ -20,7 +20,7 @@ const HOLD: Duration = Duration::from_millis(1);
 /// One time that a lock was held, in nanoseconds of the machine's clock.
 #[derive(Clone, Debug)]
 pub struct Held {
-    /// The lock's name.
+    /// The lock's name, or what it begins with.
     pub name: String,
     /// When the task asked for it.
     pub asked: u64,
@@ -45,6 +45,15 @@ pub struct Load {
     tasks: Vec<JoinHandle<()>>,
 }
 
+/// Which locks a task wants.
+#[derive(Clone, Copy)]
+enum Names {
+    /// That of its name.
+    Same,
+    /// Each time another one.
+    Apart,
+}
+
 #[derive(Debug, Default)]
 struct Noted {
     held: Vec<Held>,
@@ -55,6 +64,15 @@ struct Noted {
 impl Load {
     /// Starts so many tasks on the current runtime, which take turns in the managers and the names that they use.
     pub fn start(managers: &[LockManager], names: &[String], tasks: usize) -> Self {
+        Self::start_with(managers, names, tasks, Names::Same)
+    }
+
+    /// The same on names that each task uses once, which begin with these: nobody is in another's way.
+    pub fn start_apart(managers: &[LockManager], names: &[String], tasks: usize) -> Self {
+        Self::start_with(managers, names, tasks, Names::Apart)
+    }
+
+    fn start_with(managers: &[LockManager], names: &[String], tasks: usize, kind: Names) -> Self {
         let (noted, is_over) = (Arc::<Mutex<Noted>>::default(), Arc::new(AtomicBool::new(false)));
         let tasks = (0..tasks).map(|task| {
             // Two tasks of one name are of different managers.
@@ -63,7 +81,11 @@ impl Load {
             tokio::spawn(async move {
                 while !is_over.load(Ordering::Acquire) {
                     let asked = monotonic_nanoseconds();
-                    match locks.lock(&name).timeout(PATIENCE).acquire().await {
+                    let lock = match kind {
+                        Names::Same => name.clone(),
+                        Names::Apart => format!("{name} {task} {asked}"),
+                    };
+                    match locks.lock(lock).timeout(PATIENCE).acquire().await {
                         Ok(guard) => {
                             let begin = monotonic_nanoseconds();
                             sleep(HOLD).await;
