@@ -1,14 +1,19 @@
 //! Locks on Redis Clusters: each is one voter, whichever of its servers has the slot.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use redlock_runtime::{LockManager, Timeout};
-use redlock_tests::clock::timed;
+use redlock_tests::clock::{self, timed};
+use redlock_tests::proxy::{Direction, Flow};
 use redlock_tests::wait::eventually_async;
-use redlock_tests::{Certificates, Cluster, Setup};
+use redlock_tests::{Certificates, Cluster, Proxy, RedisServer, Setup};
+use tokio::runtime::{Builder, Runtime};
 
 use crate::acquire::key;
-use crate::places::{a_lock_lives, listed, waiting};
+use crate::places::{a_lock_lives, causes, listed, waiting};
 
 fn manager(cluster: &Cluster) -> LockManager {
     LockManager::builder().nodes([cluster.url()]).build().unwrap()
@@ -123,4 +128,43 @@ async fn a_cluster_whose_master_dies_votes_again_once_its_replica_has_taken_over
     cluster.crash(owner);
     let guard = locks.lock("x").timeout(Timeout::After(Duration::from_secs(10))).acquire().await.unwrap();
     guard.release().await.unwrap();
+}
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+#[test]
+fn a_runtime_that_stands_still_keeps_nobody_from_the_cluster() {
+    let cluster = Cluster::start();
+    let locks = manager(&cluster);
+    let standing_still = runtime();
+    standing_still.block_on(async {
+        let mut acquiring = pin!(locks.lock("x").acquire());
+        poll_fn(|cx| Poll::Ready(assert!(acquiring.as_mut().poll(cx).is_pending()))).await;
+    });
+    let guard =
+        runtime().block_on(locks.lock("x").try_acquire()).expect("who has which slots can be asked for elsewhere");
+    drop(guard.expect("nobody has it"));
+    drop(standing_still);
+}
+
+#[test]
+fn a_lost_attempt_on_a_moving_slot_is_settled_although_its_runtime_stands_still() {
+    let cluster = Cluster::start();
+    let locks = manager(&cluster);
+    let standing_still = runtime();
+    standing_still.block_on(async { locks.lock("x").acquire().await.unwrap().release().await.unwrap() });
+    let slot = cluster.slot_of(&key("x"));
+    let to = cluster.masters().into_iter().find(|master| master.port() != cluster.owner(slot).port()).unwrap();
+    // The counter is still here, the lock is nowhere: it is to be tried again, and again.
+    let migration = cluster.migrate(slot, to);
+    let attempt = standing_still.block_on(async {
+        tokio::time::timeout(Duration::from_millis(5), locks.lock("x").timeout(Timeout::Forever).acquire()).await
+    });
+    assert!(attempt.is_err(), "{attempt:?}");
+    let ((), took) = runtime().block_on(timed(locks.shutdown()));
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    migration.finish();
+    drop(standing_still);
 }

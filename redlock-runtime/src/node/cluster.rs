@@ -26,6 +26,7 @@ use super::endpoint::{Endpoint, address};
 use super::redis::{Put, Redirect, RedisNode};
 use super::replicas::Replicas;
 use super::{Carrier, Changes, Command, Known, Pending, PendingReply, Reply, Voter, commands, lookup};
+use crate::background::background;
 use crate::clock;
 use crate::slot::slot_of;
 
@@ -87,7 +88,7 @@ struct Looking {
     is_under_way: bool,
 }
 
-/// Ends a look when it is dropped, also with its runtime.
+/// Ends a look when it is dropped, however it ends.
 struct Look(Arc<Cluster>);
 
 impl Drop for Look {
@@ -272,7 +273,8 @@ impl Cluster {
                 Err(redirect) => redirect,
             };
             if redirect == Redirect::TryAgain {
-                sleep(TRY_AGAIN).await;
+                // Not a timer of this runtime: whoever waits for the reply in the end may be on another one.
+                let _ = background().spawn(async { sleep(TRY_AGAIN).await }).await;
             }
             if command.is_recalled() {
                 return Reply::not_sent("nobody waits for it any more");
@@ -306,7 +308,8 @@ impl Cluster {
         }
     }
 
-    /// Asks who has which slots, in the background, unless that was done just now.
+    /// Asks who has which slots, in the background, unless that was done just now. Not on this runtime: others need the
+    /// answer too, and it may end, or stand still.
     fn look_again(self: &Arc<Self>) {
         let mut looking = self.looking();
         let is_recent = looking.began.is_some_and(|began| clock::now() < began + LOOK_AGAIN);
@@ -316,7 +319,7 @@ impl Cluster {
         *looking = Looking { began: Some(clock::now()), is_under_way: true };
         drop(looking);
         let look = Look(Arc::clone(self));
-        tokio::spawn(async move { look.0.look().await });
+        background().spawn(async move { look.0.look().await });
     }
 
     /// Returns when it was asked anew who has which slots: people shall not be told of a server that has none any more.
