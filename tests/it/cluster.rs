@@ -168,3 +168,22 @@ fn a_lost_attempt_on_a_moving_slot_is_settled_although_its_runtime_stands_still(
     migration.finish();
     drop(standing_still);
 }
+
+#[tokio::test]
+async fn a_cluster_that_does_not_change_is_not_asked_who_has_what() {
+    let cluster = Cluster::start();
+    let (locks, others) = (manager(&cluster), manager(&cluster));
+    let held = locks.lock("x").acquire().await.unwrap();
+    let request = others.lock("x").timeout(Duration::from_secs(30));
+    let waiter = tokio::spawn(async move { request.acquire().await });
+    eventually_async("it waits", async || waiting(&locks, "x").await == 1).await;
+    let asked =
+        || cluster.masters().into_iter().map(|node| node.probe().command_counts().of("cluster|slots")).sum::<u64>();
+    let (before, began) = (asked(), clock::now());
+    while began.elapsed() < Duration::from_secs(1) {
+        assert_eq!(waiting(&locks, "x").await, 1);
+    }
+    assert_eq!(asked(), before);
+    held.release().await.unwrap();
+    waiter.await.unwrap().unwrap().release().await.unwrap();
+}

@@ -201,6 +201,9 @@ impl Cluster {
         if let Some(shard) = self.owner(key) {
             return Ok(shard);
         }
+        if let Some(shard) = self.owner(key) {
+            return Ok(shard);
+        }
         Err(match map.as_deref() {
             Ok(Map::Unreachable(reason)) => Arc::clone(reason),
             Ok(Map::Known | Map::NotYet) | Err(_) => Arc::from("no server of the cluster has the slot of this lock"),
