@@ -187,3 +187,15 @@ async fn a_cluster_that_does_not_change_is_not_asked_who_has_what() {
     held.release().await.unwrap();
     waiter.await.unwrap().unwrap().release().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_server_that_left_the_cluster_hides_it_from_nobody() {
+    let cluster = Cluster::start();
+    let left = RedisServer::start_as(&Setup::new().in_cluster());
+    let slower = Proxy::start(cluster.masters()[0]);
+    slower.set(Direction::Replies, Flow::Delay(Duration::from_millis(50)));
+    let url = format!("redis+cluster://{},127.0.0.1:{}", left.address(), slower.port());
+    let locks = LockManager::builder().nodes([url]).build().unwrap();
+    let guard = locks.lock("x").try_acquire().await.expect("another server knows").expect("nobody has it");
+    guard.release().await.unwrap();
+}

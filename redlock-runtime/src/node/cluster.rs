@@ -17,6 +17,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use redis::Value;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
@@ -197,10 +198,10 @@ impl Cluster {
     async fn mapped(self: &Arc<Self>, key: &str) -> Result<Arc<RedisNode>, Arc<str>> {
         let mut map = self.map.subscribe();
         self.look_again();
-        let map = map.wait_for(|map| !matches!(map, Map::NotYet)).await;
         if let Some(shard) = self.owner(key) {
             return Ok(shard);
         }
+        let map = map.wait_for(|map| !matches!(map, Map::NotYet)).await;
         if let Some(shard) = self.owner(key) {
             return Ok(shard);
         }
@@ -337,15 +338,14 @@ impl Cluster {
     async fn look(self: &Arc<Self>) {
         let is_first = self.shards.read().unwrap_or_else(PoisonError::into_inner).slots.is_none();
         let servers = self.to_ask();
-        // At first any answer will do: what is wrong in it is set right by the servers themselves.
         let limits = self.limits;
-        let (enough, limit) = if is_first {
-            (1, limits.connect_timeout)
-        } else {
-            (servers.len(), limits.node_timeout.min(limits.connect_timeout))
-        };
+        let limit = if is_first { limits.connect_timeout } else { limits.node_timeout.min(limits.connect_timeout) };
         let question = Arc::new(commands::map_cluster());
-        let heard = lookup::ask(&servers, &question, enough, limit).await;
+        let is_enough = |answers: &[(Endpoint, Vec<Value>)]| {
+            // At first any map will do: what is wrong in it is set right by the servers themselves.
+            answers.len() == servers.len() || is_first && answers.iter().any(|(_, answer)| Told::read(answer).is_some())
+        };
+        let heard = lookup::ask(&servers, &question, is_enough, limit).await;
         let told = heard.answers.iter().filter_map(|(server, answer)| Some((server, Told::read(answer)?)));
         let Some((server, told)) = told.max_by_key(|(_, told)| told.weight()) else {
             let reason = if heard.answers.is_empty() {
