@@ -76,6 +76,11 @@ impl Keys {
         slot::key_beside("redlock-replicated", lock)
     }
 
+    /// The same, on a server that the slot is still on its way to: what is there already cannot come from where the slot is.
+    pub(crate) fn replicated_ahead(lock: &str) -> String {
+        slot::key_beside("redlock-replicated-ahead", lock)
+    }
+
     /// The keys around the lock with this key.
     pub(crate) fn around(lock: &Arc<str>) -> LockKeys {
         LockKeys { note: Self::note(lock), lock: Arc::clone(lock) }

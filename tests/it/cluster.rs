@@ -199,3 +199,19 @@ async fn a_server_that_left_the_cluster_hides_it_from_nobody() {
     let guard = locks.lock("x").try_acquire().await.expect("another server knows").expect("nobody has it");
     guard.release().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_lock_that_replicas_must_have_is_kept_while_its_slot_moves() {
+    let cluster = Cluster::start();
+    let builder = LockManager::builder().nodes([cluster.url()]);
+    let locks = builder.wait_replicas(1, Duration::from_millis(200)).build().unwrap();
+    let held = locks.lock("x").acquire().await.unwrap();
+    let slot = cluster.slot_of(&key("x"));
+    let to = cluster.masters().into_iter().find(|master| master.port() != cluster.owner(slot).port()).unwrap();
+    let migration = cluster.migrate(slot, to);
+    held.extend(Duration::from_secs(60)).await.expect("its key is still here");
+    migration.move_key(&key("x"));
+    held.extend(Duration::from_secs(90)).await.expect("its key is there already");
+    migration.finish();
+    held.release().await.unwrap();
+}

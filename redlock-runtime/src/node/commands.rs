@@ -106,11 +106,17 @@ pub(super) fn find_master(service: &str) -> Pipeline {
 }
 
 /// Writes a key beside this one, and counts the replicas that have it, once so many do or the time is over. They have
-/// whatever was written before as well.
-pub(super) fn count_replicas(key: &str, needed: usize, within: Duration) -> Pipeline {
+/// whatever was written before as well. `is_asking` if the key's slot is still on its way to the server.
+pub(super) fn count_replicas(key: &str, needed: usize, within: Duration, is_asking: bool) -> Pipeline {
     let mut question = Pipeline::new();
     let within = whole_milliseconds(within);
-    question.cmd("SET").arg(Keys::replicated(key)).arg(1).arg("PX").arg(1000).ignore();
+    let beside = if is_asking {
+        question.cmd("ASKING");
+        Keys::replicated_ahead(key)
+    } else {
+        Keys::replicated(key)
+    };
+    question.cmd("SET").arg(beside).arg(1).arg("PX").arg(1000).ignore();
     question.cmd("WAIT").arg(needed).arg(within);
     question
 }

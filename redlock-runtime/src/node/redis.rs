@@ -179,7 +179,7 @@ async fn send(live: &mut Live, command: &Command, put: Put) -> Result<Reply, Red
     match answer.and_then(Value::extract_error) {
         Ok(value) => {
             let vote = vote(command, &value, age);
-            Ok(if is_granted(command, &vote) { confirmed(live, command, vote).await } else { vote })
+            Ok(if is_granted(command, &vote) { confirmed(live, command, vote, is_asking).await } else { vote })
         }
         // Whatever this key holds, no lock of ours does.
         Err(error) if error.code() == Some("WRONGTYPE") && !is_acquire(command) => Ok(Reply::NOT_OURS),
@@ -210,13 +210,13 @@ fn is_granted(command: &Command, vote: &Reply) -> bool {
 }
 
 /// Such a vote, if as many replicas have it as must.
-async fn confirmed(live: &Live, command: &Command, vote: Reply) -> Reply {
+async fn confirmed(live: &Live, command: &Command, vote: Reply, is_asking: bool) -> Reply {
     if live.papers.role() == Role::Replica {
         // It was promoted since it told.
         live.note_changed_role();
     }
     let Some(acknowledgements) = &live.acknowledgements else { return vote };
-    match Box::pin(acknowledgements.of(&command.key)).await {
+    match Box::pin(acknowledgements.of(&command.key, is_asking)).await {
         Ok(()) => vote,
         Err(reason) => answered_with(reason),
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, ProtocolVersion, RedisError, Value};
+use redis::{AsyncConnectionConfig, Pipeline, ProtocolVersion, RedisError, Value};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -32,7 +32,15 @@ pub(super) struct Acknowledgements {
     asked: mpsc::UnboundedSender<Asked>,
 }
 
-type Asked = (Arc<str>, oneshot::Sender<Result<(), Arc<str>>>);
+/// Somebody who waits.
+#[derive(Debug)]
+struct Asked {
+    /// What was written.
+    key: Arc<str>,
+    /// Whether the key's slot is still on its way to the server.
+    is_asking: bool,
+    told: oneshot::Sender<Result<(), Arc<str>>>,
+}
 
 impl Acknowledgements {
     /// Connects in the background. `run_id` is of the server whose answers count.
@@ -43,11 +51,12 @@ impl Acknowledgements {
         Self { asked }
     }
 
-    /// Returns when enough replicas have whatever was done to the key before.
-    pub(super) async fn of(&self, key: &Arc<str>) -> Result<(), Arc<str>> {
+    /// Returns when enough replicas have whatever was done to the key before; `is_asking` if its slot is still on its way to
+    /// the server.
+    pub(super) async fn of(&self, key: &Arc<str>, is_asking: bool) -> Result<(), Arc<str>> {
         let (told, answer) = oneshot::channel();
         let ended = || Arc::from("the task that waits for the replicas has ended");
-        self.asked.send((Arc::clone(key), told)).map_err(|_| ended())?;
+        self.asked.send(Asked { key: Arc::clone(key), is_asking, told }).map_err(|_| ended())?;
         answer.await.unwrap_or_else(|_| Err(ended()))
     }
 }
@@ -64,12 +73,12 @@ struct Waiting {
 impl Waiting {
     async fn run(mut self, mut received: mpsc::UnboundedReceiver<Asked>) {
         self.connection = self.connect().await.ok();
-        while let Some((key, told)) = received.recv().await {
+        while let Some(Asked { key, is_asking, told }) = received.recv().await {
             let mut group = vec![told];
-            while let Ok((_, told)) = received.try_recv() {
+            while let Ok(Asked { told, .. }) = received.try_recv() {
                 group.push(told);
             }
-            let answer = self.wait(&key).await;
+            let answer = self.wait(&key, is_asking).await;
             for told in group {
                 // An error means that nobody waits for it any more.
                 let _ = told.send(answer.clone());
@@ -77,18 +86,13 @@ impl Waiting {
         }
     }
 
-    async fn wait(&mut self, key: &str) -> Result<(), Arc<str>> {
+    async fn wait(&mut self, key: &str, is_asking: bool) -> Result<(), Arc<str>> {
         let Replicas { needed, within } = self.replicas;
-        let question = commands::count_replicas(key, needed, within);
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.connect().await?,
-        };
+        let question = commands::count_replicas(key, needed, within, is_asking);
         let patience = within + self.limits.node_timeout;
-        let answer = timeout(patience, connection.send_packed_commands(&question, 0, question.len())).await;
-        let answer =
-            answer.map_err(|_| Arc::from(format!("no answer within {patience:?} to how many replicas have it")))?;
-        let answers = answer.map_err(|error| reason(&error))?;
+        let (connection, answers) = timeout(patience, self.ask(&question))
+            .await
+            .unwrap_or_else(|_| Err(format!("no answer within {patience:?} to how many replicas have it").into()))?;
         self.connection = Some(connection);
         let answers: Vec<_> =
             answers.into_iter().map(Value::extract_error).collect::<Result<_, _>>().map_err(|error| reason(&error))?;
@@ -99,6 +103,18 @@ impl Waiting {
             }
             _ => Err(Arc::from("an answer that WAIT never gives")),
         }
+    }
+
+    /// Asks on the connection that there is or, if it has ended meanwhile, on a new one: nobody notices when it does.
+    async fn ask(&mut self, question: &Pipeline) -> Result<(MultiplexedConnection, Vec<Value>), Arc<str>> {
+        if let Some(mut connection) = self.connection.take()
+            && let Ok(answers) = connection.send_packed_commands(question, 0, question.len()).await
+        {
+            return Ok((connection, answers));
+        }
+        let mut connection = self.connect().await?;
+        let answers = connection.send_packed_commands(question, 0, question.len()).await;
+        Ok((connection, answers.map_err(|error| reason(&error))?))
     }
 
     async fn connect(&self) -> Result<MultiplexedConnection, Arc<str>> {
