@@ -215,3 +215,43 @@ async fn a_lock_that_replicas_must_have_is_kept_while_its_slot_moves() {
     migration.finish();
     held.release().await.unwrap();
 }
+
+/// Servers before version 7 forget nothing only because we ask them; later ones by themselves.
+#[tokio::test]
+async fn a_counter_that_has_not_moved_yet_is_not_begun_anew() {
+    let cluster = Cluster::start();
+    let locks = manager(&cluster);
+    locks.lock("x").acquire().await.unwrap().release().await.unwrap();
+    let slot = cluster.slot_of(&key("x"));
+    let from = cluster.owner(slot).probe();
+    let to = cluster.masters().into_iter().find(|master| master.port() != cluster.owner(slot).port()).unwrap();
+    // As by a clock that is years ahead.
+    let (counter, ahead) = (from.keys_like("redlock-fence:*").pop().unwrap(), 4_000_000_000_000_000);
+    from.set_for(&counter, &ahead.to_string(), Duration::from_secs(80_000));
+    let migration = cluster.migrate(slot, to);
+    let request = locks.lock("x").timeout(Timeout::Skip);
+    let refused = request.acquire().await.expect_err("its counter is still here, and it would be there");
+    assert!(causes(&refused).contains("being moved"), "{}", causes(&refused));
+    migration.finish();
+    let guard = locks.lock("x").acquire().await.unwrap();
+    assert!(guard.fencing_token() > ahead, "{}", guard.fencing_token());
+    guard.release().await.unwrap();
+}
+
+/// As the one above: servers before version 7 would let others have it where its slot goes.
+#[tokio::test]
+async fn a_lock_that_has_not_moved_yet_is_held_although_its_counter_has_moved() {
+    let cluster = Cluster::start();
+    let (locks, others) = (manager(&cluster), manager(&cluster));
+    let held = locks.lock("x").acquire().await.unwrap();
+    let slot = cluster.slot_of(&key("x"));
+    let to = cluster.masters().into_iter().find(|master| master.port() != cluster.owner(slot).port()).unwrap();
+    let migration = cluster.migrate(slot, to);
+    let keys = migration.keys();
+    migration.move_key(keys.iter().find(|key| key.starts_with("redlock-fence:")).unwrap());
+    let second = others.lock("x").timeout(Timeout::Skip).acquire().await;
+    assert!(second.is_err(), "{second:?}");
+    held.extend(Duration::from_secs(60)).await.expect("its key is still here");
+    migration.finish();
+    held.release().await.unwrap();
+}
