@@ -255,3 +255,26 @@ async fn a_lock_that_has_not_moved_yet_is_held_although_its_counter_has_moved() 
     migration.finish();
     held.release().await.unwrap();
 }
+
+#[tokio::test]
+async fn those_who_wait_keep_no_slot_from_moving() {
+    let cluster = Cluster::start();
+    let (locks, others) = (manager(&cluster), manager(&cluster));
+    let held = locks.lock("x").acquire().await.unwrap();
+    let request = others.lock("x").timeout(Duration::from_secs(30));
+    let waiter = tokio::spawn(async move { request.acquire().await });
+    let slot = cluster.slot_of(&key("x"));
+    let noted = || cluster.owner(slot).probe().keys_like("redlock-waiting:*");
+    eventually_async("it is noted that it waits", async || noted().len() == 1).await;
+    let to = cluster.masters().into_iter().find(|master| master.port() != cluster.owner(slot).port()).unwrap();
+    let migration = cluster.migrate(slot, to);
+    let refused = || to.probe().command_counts().of("asking");
+    let before = refused();
+    for key in migration.keys().iter().filter(|key| !key.starts_with("redlock-waiting:")) {
+        migration.move_key(key);
+    }
+    eventually_async("it is refused there", async || refused() > before).await;
+    migration.finish();
+    held.release().await.unwrap();
+    waiter.await.unwrap().unwrap().release().await.unwrap();
+}

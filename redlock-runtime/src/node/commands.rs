@@ -228,7 +228,9 @@ pub(super) fn prefaced(command: Cmd, preface: Preface) -> Pipeline {
 
 fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd {
     const ROOM_FOR_THE_SCRIPT_AND_USUAL_NAMES: usize = 320;
-    let Command { key, owner, contender, fence, retention, .. } = command;
+    let Command { key, owner, fence, retention, .. } = command;
+    // What is noted where a slot is going keeps what is noted where it comes from from going there as well.
+    let contender = command.contender.as_ref().filter(|_| !server.is_asking);
     let mut cmd = Cmd::with_capacity(12, ROOM_FOR_THE_SCRIPT_AND_USUAL_NAMES);
     let is_acquire = matches!(command.action, Action::Acquire { .. });
     let is_fenced = fence.is_some() || matches!(command.action, Action::Commit { .. });
