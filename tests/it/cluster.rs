@@ -278,3 +278,31 @@ async fn those_who_wait_keep_no_slot_from_moving() {
     held.release().await.unwrap();
     waiter.await.unwrap().unwrap().release().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_master_that_hangs_keeps_no_other_from_noting_owners() {
+    let cluster = Cluster::start();
+    let locks = manager(&cluster);
+    let name_at = |master: u16| {
+        (0..)
+            .map(|number| format!("x{number}"))
+            .find(|name| cluster.owner(cluster.slot_of(&key(name))).port() == master)
+    };
+    let masters = cluster.masters();
+    let names: Vec<String> = masters.iter().map(|master| name_at(master.port()).unwrap()).collect();
+    for name in &names {
+        locks.lock(name).acquire().await.unwrap().release().await.unwrap();
+    }
+    let mut held = Vec::new();
+    for name in &names {
+        held.push(locks.lock(name).acquire().await.unwrap());
+    }
+    masters[0].hang();
+    for name in &names[1..] {
+        eventually_async("its owner is noted", async || {
+            locks.inspect(name).await.is_ok_and(|lock| lock.owner_label.is_some())
+        })
+        .await;
+    }
+    masters[0].resume();
+}
