@@ -160,3 +160,21 @@ async fn credentials_of_all_nodes_are_those_of_urls_without() {
     assert!(error.contains("Authentication") || error.contains("NOAUTH"), "{error}");
     assert!(took < Duration::from_secs(5), "{took:?}");
 }
+
+#[tokio::test]
+async fn a_server_that_repeats_what_it_was_told_makes_no_password_known() {
+    // As servers do that do not know these commands: Sentinels and proxies of old.
+    let server = RedisServer::start_with(&["--rename-command", "AUTH", "", "--rename-command", "HELLO", ""]);
+    for user in ["", "somebody"] {
+        let url = format!("redis://{user}:s%3Acret@{}", server.address());
+        let locks = LockManager::builder().nodes([url]).build().unwrap();
+        let refused = locks.lock("x").timeout(Timeout::Skip).acquire().await.unwrap_err();
+        let told = format!("{} {refused:?}", causes(&refused));
+        assert!(!told.contains("s:cret"), "{told}");
+    }
+    let sentinel = format!("redis+sentinel://{}/service?sentinel_password=s%3Acret", server.address());
+    let locks = LockManager::builder().nodes([sentinel]).build().unwrap();
+    let refused = locks.lock("x").timeout(Timeout::Skip).acquire().await.unwrap_err();
+    let told = format!("{} {refused:?}", causes(&refused));
+    assert!(!told.contains("s:cret"), "{told}");
+}

@@ -78,6 +78,20 @@ async fn a_minority_without_replicas_costs_nobody_a_lock() {
     guard.release().await.unwrap();
 }
 
+#[tokio::test]
+async fn a_connection_on_which_replicas_are_counted_may_end_at_any_time() {
+    let (master, _replica) = followed();
+    let locks =
+        LockManager::builder().nodes([master.url()]).wait_replicas(1, Duration::from_millis(200)).build().unwrap();
+    for _ in 0..3 {
+        locks.lock("x").try_acquire().await.unwrap().expect("nobody has it").release().await.unwrap();
+        let clients = master.probe().client_list();
+        let counting = clients.iter().find(|client| client.contains(" cmd=wait ")).expect("replicas were counted");
+        let id = counting.split(' ').find_map(|field| field.strip_prefix("id=")).unwrap();
+        master.probe().run::<u64>(redis::cmd("CLIENT").arg("KILL").arg("ID").arg(id)).unwrap();
+    }
+}
+
 #[test]
 fn what_cannot_be_waited_for_is_refused_with_the_cure() {
     let builder = || LockManager::builder().nodes(["redis://127.0.0.1"]);

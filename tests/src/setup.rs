@@ -124,7 +124,7 @@ impl Setup {
     }
 
     /// Has the server be a node of a cluster.
-    pub(crate) fn in_cluster(self) -> Self {
+    pub fn in_cluster(self) -> Self {
         Self { in_cluster: true, ..self }
     }
 

@@ -17,6 +17,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use redis::Value;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
@@ -25,8 +26,10 @@ use super::dial::{Dial, Limits, Origin};
 use super::endpoint::{Endpoint, address};
 use super::redis::{Put, Redirect, RedisNode};
 use super::replicas::Replicas;
-use super::{Carrier, Changes, Command, Known, Pending, PendingReply, Reply, Voter, commands, lookup};
+use super::{Action, Carrier, Changes, Command, Known, Pending, PendingReply, Reply, Voter, commands, lookup};
+use crate::background::background;
 use crate::clock;
+use crate::keys::Keys;
 use crate::slot::slot_of;
 
 /// How often a command is sent on, or again, before that is given up; two are usual in the worst case.
@@ -87,7 +90,7 @@ struct Looking {
     is_under_way: bool,
 }
 
-/// Ends a look when it is dropped, also with its runtime.
+/// Ends a look when it is dropped, however it ends.
 struct Look(Arc<Cluster>);
 
 impl Drop for Look {
@@ -122,7 +125,7 @@ impl Voter for ClusterNode {
         if let Some(shard) = cluster.owner(&command.key) {
             let put = shard.put(Arc::clone(&command), Put::Plainly, std::convert::identity);
             let (carrier, patience) = (put.carrier().clone(), put.extra_patience());
-            let reply = PendingReply::new(async move { cluster.follow(&command, put).await });
+            let reply = PendingReply::new(async move { cluster.follow(&command, shard, put).await });
             return reply.carried_by(carrier).with_extra_patience(patience);
         }
         if let Map::Unreachable(reason) = &*cluster.map.borrow() {
@@ -144,7 +147,7 @@ impl Voter for ClusterNode {
             }
             let put = shard.put(Arc::clone(&command), Put::Plainly, std::convert::identity);
             carrier.get_or_init(|| put.carrier().id());
-            cluster.follow(&command, put).await
+            cluster.follow(&command, shard, put).await
         };
         PendingReply::new(reply).with_extra_patience(patience).carried_by(known_later)
     }
@@ -194,6 +197,9 @@ impl Cluster {
 
     /// The server that decides about a key, once it is known.
     async fn mapped(self: &Arc<Self>, key: &str) -> Result<Arc<RedisNode>, Arc<str>> {
+        if let Some(shard) = self.owner(key) {
+            return Ok(shard);
+        }
         let mut map = self.map.subscribe();
         self.look_again();
         let map = map.wait_for(|map| !matches!(map, Map::NotYet)).await;
@@ -259,10 +265,15 @@ impl Cluster {
     }
 
     /// Puts a command where it belongs, wherever servers send it on to.
-    async fn follow(self: &Arc<Self>, command: &Arc<Command>, put: Pending<Result<Reply, Redirect>>) -> Reply {
-        let mut put = put;
+    async fn follow(
+        self: &Arc<Self>,
+        command: &Arc<Command>,
+        shard: Arc<RedisNode>,
+        put: Pending<Result<Reply, Redirect>>,
+    ) -> Reply {
+        let (mut shard, mut put) = (shard, put);
         for _ in 0..HOPS {
-            let redirect = match put.await {
+            let mut redirect = match put.await {
                 Ok(reply) => {
                     if matches!(reply, Reply::Failed(_)) {
                         self.look_again();
@@ -271,18 +282,23 @@ impl Cluster {
                 }
                 Err(redirect) => redirect,
             };
+            if matches!(redirect, Redirect::Ask(_)) && Box::pin(has_anything_left(&shard, command)).await {
+                redirect = Redirect::TryAgain;
+            }
             if redirect == Redirect::TryAgain {
-                sleep(TRY_AGAIN).await;
+                // Not a timer of this runtime: whoever waits for the reply in the end may be on another one.
+                let _ = background().spawn(async { sleep(TRY_AGAIN).await }).await;
             }
             if command.is_recalled() {
                 return Reply::not_sent("nobody waits for it any more");
             }
-            let (shard, how) = match redirect {
+            let (next, how) = match redirect {
                 Redirect::Moved(address) => (self.moved(&command.key, &address), Put::Plainly),
                 Redirect::Ask(address) => (self.at(&address), Put::Asking),
                 Redirect::TryAgain => (self.owner(&command.key), Put::Plainly),
             };
-            let Some(shard) = shard else { return Reply::not_sent("the cluster names no server for it") };
+            let Some(next) = next else { return Reply::not_sent("the cluster names no server for it") };
+            shard = next;
             put = shard.put(Arc::clone(command), how, std::convert::identity);
         }
         Reply::not_sent("the cluster sends it from one server to the next; the slot of this lock is being moved")
@@ -306,7 +322,8 @@ impl Cluster {
         }
     }
 
-    /// Asks who has which slots, in the background, unless that was done just now.
+    /// Asks who has which slots, in the background, unless that was done just now. Not on this runtime: others need the
+    /// answer too, and it may end, or stand still.
     fn look_again(self: &Arc<Self>) {
         let mut looking = self.looking();
         let is_recent = looking.began.is_some_and(|began| clock::now() < began + LOOK_AGAIN);
@@ -316,7 +333,7 @@ impl Cluster {
         *looking = Looking { began: Some(clock::now()), is_under_way: true };
         drop(looking);
         let look = Look(Arc::clone(self));
-        tokio::spawn(async move { look.0.look().await });
+        background().spawn(async move { look.0.look().await });
     }
 
     /// Returns when it was asked anew who has which slots: people shall not be told of a server that has none any more.
@@ -331,15 +348,14 @@ impl Cluster {
     async fn look(self: &Arc<Self>) {
         let is_first = self.shards.read().unwrap_or_else(PoisonError::into_inner).slots.is_none();
         let servers = self.to_ask();
-        // At first any answer will do: what is wrong in it is set right by the servers themselves.
         let limits = self.limits;
-        let (enough, limit) = if is_first {
-            (1, limits.connect_timeout)
-        } else {
-            (servers.len(), limits.node_timeout.min(limits.connect_timeout))
-        };
+        let limit = if is_first { limits.connect_timeout } else { limits.node_timeout.min(limits.connect_timeout) };
         let question = Arc::new(commands::map_cluster());
-        let heard = lookup::ask(&servers, &question, enough, limit).await;
+        let is_enough = |answers: &[(Endpoint, Vec<Value>)]| {
+            // At first any map will do: what is wrong in it is set right by the servers themselves.
+            answers.len() == servers.len() || is_first && answers.iter().any(|(_, answer)| Told::read(answer).is_some())
+        };
+        let heard = lookup::ask(&servers, &question, is_enough, limit).await;
         let told = heard.answers.iter().filter_map(|(server, answer)| Some((server, Told::read(answer)?)));
         let Some((server, told)) = told.max_by_key(|(_, told)| told.weight()) else {
             let reason = if heard.answers.is_empty() {
@@ -392,6 +408,21 @@ impl Cluster {
         shards.by_address.retain(|_, shard| slots.owners().any(|owner| Arc::ptr_eq(owner, shard)));
         shards.slots = Some(slots);
     }
+}
+
+/// Whether a server that sends an acquire to where the slot goes still has the lock, or its counter. Servers before version 7
+/// send it there as soon as one of the two is not with them; there the other would be taken for one that nobody has.
+///
+/// What is not with them any more does not come back, so there is no hurry.
+async fn has_anything_left(shard: &RedisNode, command: &Command) -> bool {
+    let (Action::Acquire { ttl, .. }, Some(_)) = (command.action, &command.fence) else { return false };
+    let is_left = async |key: &Arc<str>| {
+        // The owner has neither yet, so nothing is done to them; and whoever may acquire may ask so.
+        let question = Command::new(Action::Extend { ttl, is_noted: false }, key, &command.owner);
+        let answer = shard.put(question, Put::Plainly, std::convert::identity).await;
+        !matches!(answer, Err(Redirect::Ask(_) | Redirect::Moved(_)))
+    };
+    is_left(&command.key).await || is_left(&Keys::fence(&command.key).into()).await
 }
 
 impl fmt::Debug for ClusterNode {

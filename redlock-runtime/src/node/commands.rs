@@ -236,7 +236,9 @@ pub(super) fn prefaced(command: Cmd, preface: Preface) -> Pipeline {
 
 fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd {
     const ROOM_FOR_THE_SCRIPT_AND_USUAL_NAMES: usize = 320;
-    let Command { key, owner, contender, fence, retention, .. } = command;
+    let Command { key, owner, fence, retention, .. } = command;
+    // A key that is noted where its slot is still on its way to could not be moved there any more.
+    let contender = command.contender.as_deref().filter(|_| !server.is_asking);
     let mut cmd = Cmd::with_capacity(12, ROOM_FOR_THE_SCRIPT_AND_USUAL_NAMES);
     let is_acquire = matches!(command.action, Action::Acquire { .. });
     let is_fenced = fence.is_some() || matches!(command.action, Action::Commit { .. });
@@ -260,9 +262,8 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd 
             } else if contender.is_some() {
                 cmd.arg("").arg("").arg("");
             }
-            // A key that is noted where its slot is still on its way to could not be moved there any more.
-            if let Some(process) = contender.as_ref().filter(|_| !server.is_asking) {
-                cmd.arg(&**process).arg(Keys::contention(key));
+            if let Some(process) = contender {
+                cmd.arg(process).arg(Keys::contention(key));
             } else if unnamed.is_some() {
                 cmd.arg("").arg("");
             }

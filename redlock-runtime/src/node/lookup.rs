@@ -19,8 +19,13 @@ pub(super) struct Answers {
     pub(super) failures: Vec<String>,
 }
 
-/// Asks all of them and returns once all have answered or failed, or as many have answered as are enough, or `limit` is over.
-pub(super) async fn ask(servers: &[Endpoint], question: &Arc<Pipeline>, enough: usize, limit: Duration) -> Answers {
+/// Asks all of them and returns once all have answered or failed, or what was answered is enough, or `limit` is over.
+pub(super) async fn ask(
+    servers: &[Endpoint],
+    question: &Arc<Pipeline>,
+    is_enough: impl Fn(&[(Endpoint, Vec<Value>)]) -> bool,
+    limit: Duration,
+) -> Answers {
     let until = clock::now() + limit;
     let mut asked = JoinSet::new();
     for server in servers {
@@ -31,7 +36,7 @@ pub(super) async fn ask(servers: &[Endpoint], question: &Arc<Pipeline>, enough: 
         });
     }
     let mut heard = Answers::default();
-    while heard.answers.len() < enough
+    while !is_enough(&heard.answers)
         && let Some(answer) = asked.join_next().await
     {
         match answer {

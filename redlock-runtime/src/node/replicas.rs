@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, ProtocolVersion, RedisError, Value};
+use redis::{AsyncConnectionConfig, Pipeline, ProtocolVersion, RedisError, Value};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -115,15 +115,10 @@ impl Waiting {
     async fn mark(&mut self, marks: &[String]) -> Result<Marked, Arc<str>> {
         let Replicas { needed, within } = self.replicas;
         let question = commands::count_replicas(marks, needed, within);
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.connect().await?,
-        };
         let patience = within + self.limits.node_timeout;
-        let answer = timeout(patience, connection.send_packed_commands(&question, 0, question.len())).await;
-        let answer =
-            answer.map_err(|_| Arc::from(format!("no answer within {patience:?} to how many replicas have it")))?;
-        let mut answers = answer.map_err(|error| reason(&error))?;
+        let (connection, mut answers) = timeout(patience, self.ask(&question))
+            .await
+            .unwrap_or_else(|_| Err(format!("no answer within {patience:?} to how many replicas have it").into()))?;
         self.connection = Some(connection);
         let counted = answers.pop().map(Value::extract_error);
         let mut refused = None;
@@ -140,6 +135,18 @@ impl Waiting {
             (Some(Ok(Value::Int(have))), None) => Ok(Marked::Counted(usize::try_from(have).unwrap_or(0))),
             _ => Err(Arc::from("an answer that WAIT never gives")),
         }
+    }
+
+    /// Asks on the connection that there is or, if it has ended meanwhile, on a new one: nobody notices when it does.
+    async fn ask(&mut self, question: &Pipeline) -> Result<(MultiplexedConnection, Vec<Value>), Arc<str>> {
+        if let Some(mut connection) = self.connection.take()
+            && let Ok(answers) = connection.send_packed_commands(question, 0, question.len()).await
+        {
+            return Ok((connection, answers));
+        }
+        let mut connection = self.connect().await?;
+        let answers = connection.send_packed_commands(question, 0, question.len()).await;
+        Ok((connection, answers.map_err(|error| reason(&error))?))
     }
 
     async fn connect(&self) -> Result<MultiplexedConnection, Arc<str>> {

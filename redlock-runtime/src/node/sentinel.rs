@@ -51,7 +51,7 @@ impl Sentinel {
     pub(super) async fn locate(&self) -> Result<Endpoint, Arc<str>> {
         let question = Arc::new(commands::find_master(&self.service));
         let majority = self.sentinels.len() / 2 + 1;
-        let heard = lookup::ask(&self.sentinels, &question, majority, self.limit).await;
+        let heard = lookup::ask(&self.sentinels, &question, |answers| answers.len() >= majority, self.limit).await;
         let named = heard.answers.iter().filter_map(|(_, answer)| read_master(answer));
         match named.max_by_key(|named| named.epoch) {
             Some(Named { host, port, .. }) => Ok(self.master.elsewhere(&host, port)),

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
+
 use super::super::counting::Answer;
 use super::super::inspecting::{Cursor, Deleted, Inspecting, Note, Page, Sight};
 use super::super::redis::RedisNode;
@@ -13,10 +15,10 @@ impl Inspecting for ClusterNode {
     fn note(&self, notes: Vec<Note>, patience: Duration) -> Answer<()> {
         let cluster = Arc::clone(&self.cluster);
         Box::pin(async move {
-            for (server, notes) in cluster.by_server(notes, |note| &note.keys.lock).await? {
-                server.note(notes, patience).await?;
-            }
-            Ok(())
+            let by_server = cluster.by_server(notes, |note| &note.keys.lock).await?.into_iter();
+            let by_each = by_server.map(|(server, notes)| async move { server.note(notes, patience).await });
+            // A server that hangs keeps the others from nothing.
+            join_all(by_each).await.into_iter().collect()
         })
     }
 
