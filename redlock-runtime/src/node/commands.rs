@@ -161,21 +161,39 @@ pub(super) struct Server {
     /// Whether the slot of the keys is still on its way to it. It then does nothing for several keys one of which it does
     /// not have; so one is named, and the others are arguments. They are nowhere else, or it would not have been asked.
     is_asking: bool,
+    /// Whether a SET that does nothing, because there is a value, tells the value.
+    set_tells: bool,
 }
 
 impl Server {
-    pub(super) fn new(reports_changes: bool, age: Duration, is_asking: bool) -> Self {
-        Self { reports_changes, missing_counter: Counter::read(None, age, RETENTION), is_asking }
+    pub(super) fn new(reports_changes: bool, age: Duration, is_asking: bool, set_tells: bool) -> Self {
+        Self { reports_changes, missing_counter: Counter::read(None, age, RETENTION), is_asking, set_tells }
     }
+}
+
+/// Whether a command takes no script. An acquire whose refusal nobody waits behind takes none: how long the other owner's key
+/// lives matters to those who wait alone.
+pub(super) fn is_plain(command: &Command, server: Server) -> bool {
+    let is_unwatched = matches!(command.action, Action::Acquire { is_watched: false, .. });
+    is_unwatched && server.set_tells && command.fence.is_none() && command.contender.is_none()
+}
+
+fn set(command: &Command, ttl: Duration) -> Cmd {
+    let mut cmd = Cmd::with_capacity(7, 160);
+    cmd.arg("SET").arg(&*command.key).arg(&*command.owner).arg("NX").arg("GET").arg("PX").arg(whole_milliseconds(ttl));
+    cmd
 }
 
 /// How a command is put to the first server that was asked. Most commands go to several servers that are alike.
 #[derive(Debug, Default)]
 pub(super) struct Wording(OnceLock<(Server, Cmd)>);
 
-/// Carries a command out with a script that the server knows.
+/// Carries a command out with a script that the server knows, or with none.
 pub(super) fn evaluate_known(command: &Command, server: Server) -> Cow<'_, Cmd> {
-    let evaluate = || evaluate("EVALSHA", &Script::of(command.action).hash, command, server);
+    let evaluate = || match command.action {
+        Action::Acquire { ttl, .. } if is_plain(command, server) => set(command, ttl),
+        action => evaluate("EVALSHA", &Script::of(action).hash, command, server),
+    };
     match command.wording.0.get_or_init(|| (server, evaluate())) {
         (first, cmd) if *first == server => Cow::Borrowed(cmd),
         _ => Cow::Owned(evaluate()),
@@ -471,7 +489,8 @@ mod tests {
         let release = Action::Release { keep: Duration::ZERO, behind: None, is_noted: false };
         for (action, fence) in [(acquire, Some(proposal)), (release, None)] {
             let command = Command::acquire(action, &"key".into(), &"owner".into(), None, fence);
-            let asked = |reports, age| evaluate_known(&command, Server::new(reports, age, false)).get_packed_command();
+            let asked =
+                |reports, age| evaluate_known(&command, Server::new(reports, age, false, false)).get_packed_command();
             let [usual, other] = [asked(true, RETENTION), asked(false, Duration::ZERO)];
             assert_ne!(usual, other, "{action:?}");
             assert_eq!(usual, asked(true, 2 * RETENTION), "{action:?}");

@@ -51,6 +51,8 @@ pub(crate) struct About {
     pub(crate) papers: Arc<Papers>,
     /// Whether the server reports changes of the keys it is asked to.
     pub(crate) reports_changes: bool,
+    /// Whether a SET that does nothing, because there is a value, tells the value.
+    pub(super) set_tells: bool,
     /// What reports them, if the server does not.
     pub(crate) subscription: Option<Subscription>,
     /// Who counts the replicas that have what the server grants, if they count.
@@ -379,7 +381,7 @@ fn introduced(
     dial: &Dial,
     events: &mpsc::WeakUnboundedSender<Event>,
 ) -> (MultiplexedConnection, About) {
-    let Dialled { endpoint, connection, id, papers, reports_changes } = dialled;
+    let Dialled { endpoint, connection, id, papers, reports_changes, set_tells } = dialled;
     let acknowledgements =
         dial.replicas.map(|replicas| Acknowledgements::start(replicas, endpoint.clone(), papers.run_id(), dial.limits));
     let about = About {
@@ -387,6 +389,7 @@ fn introduced(
         id,
         papers: Arc::new(papers),
         reports_changes,
+        set_tells,
         subscription: None,
         acknowledgements,
         is_late: AtomicBool::new(false),

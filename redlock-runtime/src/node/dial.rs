@@ -64,6 +64,8 @@ pub(super) struct Dialled {
     pub(super) papers: Papers,
     /// Whether the server reports changes of the keys it is asked to.
     pub(super) reports_changes: bool,
+    /// Whether a SET that does nothing, because there is a value, tells the value.
+    pub(super) set_tells: bool,
 }
 
 impl Origin {
@@ -135,6 +137,7 @@ impl Dial {
         // Where the server's rules forbid one of these, locks work all the same: a script that is not loaded is
         // sent with its first use, and what an old connection carries ends with its TTL.
         let Introduction { number, info, reports_changes } = commands::read_handshake(&answers);
+        let set_tells = info.is_some_and(|(server, _)| identity::set_tells(server));
         let longest_ttl = self.limits.longest_ttl;
         let papers = info.and_then(|(server, replication)| identity::read(server, replication, now, longest_ttl));
         let papers = papers.unwrap_or_else(|| {
@@ -149,7 +152,7 @@ impl Dial {
         }
         // A server that knows tracking takes the command from anybody, also where it cannot push.
         let reports_changes = reports_changes && has_pushes;
-        Ok(Dialled { endpoint, connection, id, papers, reports_changes })
+        Ok(Dialled { endpoint, connection, id, papers, reports_changes, set_tells })
     }
 
     async fn open(

@@ -23,6 +23,14 @@ pub(super) fn role(replication: &Value) -> Option<Role> {
     Some(if field(text(replication)?, "role")? == "slave" { Role::Replica } else { Role::Master })
 }
 
+/// Reads whether a SET with NX takes GET as well from the answer to `INFO server`; not if that does not say so.
+// Source: the history of the command, https://redis.io/docs/latest/commands/set/
+pub(super) fn set_tells(server: &Value) -> bool {
+    let version = text(server).and_then(|info| field(info, "redis_version"));
+    let major: Option<u32> = version.and_then(|version| version.split('.').next()?.parse().ok());
+    major.is_some_and(|major| major >= 7)
+}
+
 /// Reads which process it is from the answer to `INFO server`.
 pub(super) fn run_id(server: &Value) -> Option<&str> {
     field(text(server)?, "run_id")

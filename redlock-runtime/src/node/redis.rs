@@ -153,7 +153,7 @@ async fn send(live: &mut Live, command: &Command, put: Put) -> Result<Reply, Red
     }
     let age = live.papers.age(clock::now());
     let is_asking = put == Put::Asking;
-    let server = commands::Server::new(live.reports_changes, age, is_asking);
+    let server = commands::Server::new(live.reports_changes, age, is_asking, live.set_tells);
     let is_watched = matches!(command.action, Action::Acquire { is_watched: true, .. });
     let preface = Preface {
         // Both would hold for the next command alone, whatever that is; the slow poll notices what is not reported.
@@ -178,7 +178,8 @@ async fn send(live: &mut Live, command: &Command, put: Put) -> Result<Reply, Red
     }
     match answer.and_then(Value::extract_error) {
         Ok(value) => {
-            let vote = vote(command, &value, age);
+            let vote =
+                if commands::is_plain(command, server) { plain_vote(&value) } else { vote(command, &value, age) };
             Ok(if is_relied_on(command, &vote) { confirmed(live, command, vote).await } else { vote })
         }
         // Whatever this key holds, no lock of ours does.
@@ -270,6 +271,15 @@ fn vote(command: &Command, value: &Value, age: Duration) -> Reply {
         (Action::Extend { .. } | Action::Release { .. }, Value::Int(1)) => Reply::Done,
         (Action::Extend { .. } | Action::Release { .. }, Value::Int(0)) => Reply::NOT_OURS,
         (Action::Extend { .. }, Value::Int(-1)) => Reply::Missing,
+        _ => unexpected(value),
+    }
+}
+
+/// What the answer to an acquire without script means: the value that was there before.
+fn plain_vote(value: &Value) -> Reply {
+    match value {
+        Value::Nil => Reply::Granted { counter: None, is_wanted: false },
+        Value::BulkString(_) => Reply::NotOurs { owner: text(value), remaining: None, counter: None },
         _ => unexpected(value),
     }
 }
