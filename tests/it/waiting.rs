@@ -54,8 +54,11 @@ impl<'a> Asked<'a> {
     }
 }
 
-fn watched(probe: &Probe) -> u64 {
-    probe.command_counts().of("client|caching")
+/// How many attempts a node got that it reports the next change after.
+pub(crate) fn watched(probe: &Probe) -> u64 {
+    let counts = probe.command_counts();
+    // Each new connection tries it out once, behind the other.
+    counts.of("client|caching").saturating_sub(counts.of("client|tracking"))
 }
 
 /// Starts to wait for "x"; returns when all nodes have refused and will report the next change.

@@ -13,7 +13,7 @@ use redlock_tests::wait::eventually_async;
 use redlock_tests::{Probe, RedisServer, Servers};
 
 use crate::acquire::{key, manager};
-use crate::waiting::{How, LONG, promptly, somebody_holds, starts_to_wait};
+use crate::waiting::{How, LONG, promptly, somebody_holds, starts_to_wait, watched};
 use crate::waiting_line::in_line;
 
 fn marks(probe: &Probe) -> String {
@@ -63,9 +63,9 @@ async fn check_rules(rules: &[&str]) {
     let until = Timeout::After(Duration::from_millis(50));
     let error = locks.lock("x").timeout(until).acquire().await.unwrap_err();
     assert!(matches!(error, Error::NotAcquired { .. }), "{rules:?}: {error}");
-    let asked = server.probe().command_counts().of("client|caching");
+    let asked = watched(&server.probe());
     let waiter = tokio::spawn(locks.lock("x").ttl(LONG).acquire());
-    eventually_async("somebody waits", async || server.probe().command_counts().of("client|caching") > asked).await;
+    eventually_async("somebody waits", async || watched(&server.probe()) > asked).await;
     server.probe().del(&key("x"));
     let guard = promptly(&format!("{rules:?}"), waiter).await;
     guard.release().await.unwrap();

@@ -15,7 +15,7 @@ use redlock_tests::{Proxy, Servers};
 use tokio::runtime::Builder;
 
 use crate::acquire::{key, manager};
-use crate::waiting::{Asked, How, LONG, PROMPT, Waiter, promptly, somebody_holds, starts_to_wait};
+use crate::waiting::{Asked, How, LONG, PROMPT, Waiter, promptly, somebody_holds, starts_to_wait, watched};
 
 pub(crate) type Acquire = Pin<Box<dyn Future<Output = Result<LockGuard, Error>> + Send>>;
 
@@ -81,7 +81,7 @@ async fn ten_waiters_get_the_lock_in_the_order_in_which_they_came_each_with_an_o
 /// How many attempts this node got that it reports the next change after, and how many scripts in all.
 fn attempts_and_scripts(servers: &Servers, node: usize) -> (u64, u64) {
     let counts = servers[node].probe().command_counts();
-    (counts.of("client|caching"), counts.of("evalsha") + counts.of("eval"))
+    (watched(&servers[node].probe()), counts.of("evalsha") + counts.of("eval"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
