@@ -1,5 +1,8 @@
 //! The whole life of a lock wherever people keep their Redis: encrypted, behind a socket, behind users.
 
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::thread;
 use std::time::Duration;
 
 use redis::Client;
@@ -161,20 +164,42 @@ async fn credentials_of_all_nodes_are_those_of_urls_without() {
     assert!(took < Duration::from_secs(5), "{took:?}");
 }
 
+/// A port on which every request is refused in words that repeat it.
+fn echoing() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for mut client in listener.incoming().map_while(Result::ok) {
+            thread::spawn(move || {
+                let mut request = [0; 4096];
+                while let Ok(length @ 1..) = client.read(&mut request) {
+                    let request = String::from_utf8_lossy(&request[..length]).replace("\r\n", " ");
+                    // One for each command that a client sends at once when it signs in, and more.
+                    for _ in 0..8 {
+                        let _ = write!(client, "-ERR what is {request}\r\n");
+                    }
+                }
+            });
+        }
+    });
+    port
+}
+
 #[tokio::test]
 async fn a_server_that_repeats_what_it_was_told_makes_no_password_known() {
     // As servers do that do not know these commands: Sentinels and proxies of old.
     let server = RedisServer::start_with(&["--rename-command", "AUTH", "", "--rename-command", "HELLO", ""]);
-    for user in ["", "somebody"] {
-        let url = format!("redis://{user}:s%3Acret@{}", server.address());
-        let locks = LockManager::builder().nodes([url]).build().unwrap();
-        let refused = locks.lock("x").timeout(Timeout::Skip).acquire().await.unwrap_err();
-        let told = format!("{} {refused:?}", causes(&refused));
-        assert!(!told.contains("s:cret"), "{told}");
+    for port in [server.port(), echoing()] {
+        for (scheme, rest) in [
+            ("redis://:s%3Acret@", ""),
+            ("redis://somebody:s%3Acret@", ""),
+            ("redis+cluster://:s%3Acret@", ""),
+            ("redis+sentinel://", "/service?sentinel_password=s%3Acret"),
+        ] {
+            let locks = LockManager::builder().nodes([format!("{scheme}127.0.0.1:{port}{rest}")]).build().unwrap();
+            let refused = locks.lock("x").timeout(Timeout::Skip).acquire().await.unwrap_err();
+            let told = format!("{} {refused:?}", causes(&refused));
+            assert!(!told.contains("s:cret"), "{told}");
+        }
     }
-    let sentinel = format!("redis+sentinel://{}/service?sentinel_password=s%3Acret", server.address());
-    let locks = LockManager::builder().nodes([sentinel]).build().unwrap();
-    let refused = locks.lock("x").timeout(Timeout::Skip).acquire().await.unwrap_err();
-    let told = format!("{} {refused:?}", causes(&refused));
-    assert!(!told.contains("s:cret"), "{told}");
 }

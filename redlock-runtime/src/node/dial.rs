@@ -105,8 +105,8 @@ impl Dial {
         on_end: impl Fn() + Clone + Send + Sync + 'static,
     ) -> Result<Dialled, Arc<str>> {
         let endpoint = self.origin.locate().await?;
-        let dialled = self.introduce(endpoint, previous, on_end).await;
-        let dialled = dialled.map_err(|error| Arc::<str>::from(error.to_string()))?;
+        let dialled = self.introduce(endpoint.clone(), previous, on_end).await;
+        let dialled = dialled.map_err(|error| Arc::<str>::from(endpoint.tell(&error)))?;
         match self.origin {
             Origin::Sentinel(_) if dialled.papers.role() == Role::Replica => Err(format!(
                 "the Sentinels name {} as the master, which it is not, or not yet",

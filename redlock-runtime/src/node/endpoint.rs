@@ -99,6 +99,15 @@ impl Endpoint {
         }
     }
 
+    /// What went wrong while signing in, for people: some servers and proxies repeat what they do not understand.
+    pub(super) fn tell(&self, error: &RedisError) -> String {
+        let told = error.to_string();
+        match self.info.redis_settings().password() {
+            Some(password) if !password.is_empty() => told.replace(password, "…"),
+            Some(_) | None => told,
+        }
+    }
+
     /// `None` if somebody else's client knows how to make one, and we do not.
     async fn stream(&self) -> Result<Option<Box<dyn Stream>>, RedisError> {
         Ok(match self.info.addr() {

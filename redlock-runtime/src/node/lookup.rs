@@ -52,7 +52,7 @@ pub(super) async fn ask(
 async fn put(server: &Endpoint, question: &Pipeline) -> Result<Vec<Value>, String> {
     let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
     // Nothing comes but answers, so the oldest protocol does.
-    let mut connection = server.open(ProtocolVersion::RESP2, config).await.map_err(|error| error.to_string())?;
+    let mut connection = server.open(ProtocolVersion::RESP2, config).await.map_err(|error| server.tell(&error))?;
     let answers = connection.send_packed_commands(question, 0, question.len()).await;
     let answers: Result<Vec<_>, _> =
         answers.and_then(|answers| answers.into_iter().map(Value::extract_error).collect());

@@ -152,8 +152,11 @@ impl Waiting {
     async fn connect(&self) -> Result<MultiplexedConnection, Arc<str>> {
         let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
         let connect = async {
-            let mut connection =
-                self.endpoint.open(ProtocolVersion::RESP2, config).await.map_err(|error| reason(&error))?;
+            let mut connection = self
+                .endpoint
+                .open(ProtocolVersion::RESP2, config)
+                .await
+                .map_err(|error| Arc::from(self.endpoint.tell(&error)))?;
             let server = connection.send_packed_command(&commands::identify()).await.map_err(|error| reason(&error))?;
             // Another server at the same address knows nothing of what this one granted.
             match identity::run_id(&server) {

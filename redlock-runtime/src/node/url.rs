@@ -3,6 +3,7 @@
 //! Whatever stands in a URL may be a password, so no error repeats any of it.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use percent_encoding::percent_decode_str;
 use redis::{ConnectionInfo, IntoConnectionInfo};
@@ -96,8 +97,10 @@ pub(crate) fn read(url: &str, settings: &UrlSettings) -> Option<Result<Target, S
                 _ => read_cluster(&Parts::of(rest)?, tls.as_ref(), settings),
             })
         }
-        // A path may have any character.
-        ("redis+unix" | "unix", _) => connection_info(url)
+        ("redis+unix" | "unix", Some(_)) => Err(format!(
+            "something stands behind its #, which it has no use for; write the URL {ESCAPES}, or in its path"
+        )),
+        ("redis+unix" | "unix", None) => connection_info(url)
             .map(|info| Target::Server(Endpoint::new(signed_in(info, settings.credentials.as_ref()), None))),
         _ => return None,
     })
@@ -130,6 +133,11 @@ impl<'a> Parts<'a> {
     fn of(rest: &'a str) -> Result<Self, String> {
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        if path.contains('@') {
+            return Err(format!(
+                "an @ stands behind its first /, so what looks like its hosts may be none; write it {ESCAPES}"
+            ));
+        }
         let (user_info, hosts) = authority.rfind('@').map_or(("", authority), |at| authority.split_at(at + 1));
         let hosts: Vec<_> = hosts.split(',').map(str::trim).collect();
         if hosts.iter().any(|host| host.is_empty()) {
@@ -208,7 +216,12 @@ fn read_sentinel(
         }
     }
     let without_credentials = Parts { user_info: "", hosts: parts.hosts.clone(), path: "", parameters: Vec::new() };
-    let sentinels = without_credentials.servers(SENTINEL_PORT, "")?.into_iter();
+    let sentinels = without_credentials.servers(SENTINEL_PORT, "")?;
+    let mut addresses = HashSet::new();
+    if !sentinels.iter().all(|info| addresses.insert(info.addr().to_string())) {
+        return Err("it names a Sentinel twice; a majority of them is asked, so name each once".to_owned());
+    }
+    let sentinels = sentinels.into_iter();
     let sentinels =
         sentinels.map(|info| Endpoint::new(signed_in(info, credentials.as_ref()), sentinel_tls.clone())).collect();
     let Some(master) = parts.servers(SENTINEL_PORT, database)?.into_iter().next() else {
@@ -326,6 +339,11 @@ mod tests {
             ("redis+sentinel://a/s/secret", "database"),
             ("redis+sentinel://a/s?secret=secret", "sentinel_tls"),
             ("redis+sentinel://a/s?sentinel_tls=secret", "sentinel_tls"),
+            ("redis+sentinel://u:12/secret@h", "an @ stands behind its first /"),
+            ("redis+sentinel://u:12/secret@h/0", "an @ stands behind its first /"),
+            ("redis+sentinel://u:secret@h,i,h:26379/s", "names a sentinel twice"),
+            ("redis+unix:///socket?pass=sec#secret", "behind its #"),
+            ("redis+unix:///so#cket", "behind its #"),
             ("redis+cluster://u:secret@a/1", "no database but 0"),
             ("redis+cluster://a?password=secret", "no use for"),
             ("redis+cluster://u:secret@a:secret", "cannot be read"),

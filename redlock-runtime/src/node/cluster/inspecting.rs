@@ -16,9 +16,14 @@ impl Inspecting for ClusterNode {
         let cluster = Arc::clone(&self.cluster);
         Box::pin(async move {
             let by_server = cluster.by_server(notes, |note| &note.keys.lock).await?.into_iter();
-            let by_each = by_server.map(|(server, notes)| async move { server.note(notes, patience).await });
+            let each = by_server.map(|(server, notes)| async move { server.note(notes, patience).await });
             // A server that hangs keeps the others from nothing.
-            join_all(by_each).await.into_iter().collect()
+            let answer: Result<(), _> = join_all(each).await.into_iter().collect();
+            if answer.is_err() {
+                // Perhaps others have these slots now.
+                cluster.look_again();
+            }
+            answer
         })
     }
 
