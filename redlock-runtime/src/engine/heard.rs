@@ -40,7 +40,9 @@ pub(super) struct Heard {
     pub(super) misconfigured: Option<String>,
 }
 
-/// The precision with which Redis expires keys.
+/// The precision with which Redis expires keys. One of which nothing is left, in whole milliseconds, has up to so much.
+///
+/// It is not added to what is left of others: timers are late by about as much, and to ask once too often costs less.
 const EXPIRY_PRECISION: Duration = Duration::from_millis(1);
 
 impl Heard {
@@ -72,7 +74,7 @@ impl Heard {
                 if let Some(owner) = owner {
                     self.rivals.note(&owner);
                 }
-                let expires = remaining.map(|remaining| clock::now() + remaining + EXPIRY_PRECISION);
+                let expires = remaining.map(|remaining| clock::now() + remaining.max(EXPIRY_PRECISION));
                 self.held.push((node, expires));
                 Ballot::Refused
             }

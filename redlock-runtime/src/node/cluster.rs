@@ -399,14 +399,22 @@ impl Cluster {
     }
 
     fn adopt(&self, told: Told, here: &str) {
-        let shards = &mut *self.shards.write().unwrap_or_else(PoisonError::into_inner);
+        let mut guarded = self.shards.write().unwrap_or_else(PoisonError::into_inner);
+        let shards = &mut *guarded;
         let ranges = told.ranges.into_iter().map(|(first, last, host, port)| {
             let host = host.as_deref().unwrap_or(here);
             (first, last, self.shard(shards, host, port))
         });
         let slots = Slots::new(ranges.collect());
+        let before = shards.by_address.len();
         shards.by_address.retain(|_, shard| slots.owners().any(|owner| Arc::ptr_eq(owner, shard)));
+        let is_any_gone = shards.by_address.len() < before;
         shards.slots = Some(slots);
+        drop(guarded);
+        if is_any_gone {
+            // Whoever waits there is told by nobody.
+            self.tell_of_gap();
+        }
     }
 }
 
