@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
-use tokio::time::sleep_until;
+use tokio::task::JoinSet;
+use tokio::time::{sleep_until, timeout};
 
 use crate::background::background;
 use crate::error::LostReason;
@@ -40,6 +41,12 @@ struct Schedule {
     /// Whether the manager is gone.
     is_over: bool,
 }
+
+/// So many locks are extended together.
+const BATCH: usize = 64;
+
+/// So long the next ones wait for these, at most: with ten thousand locks, less than half a second in all.
+const BATCH_PATIENCE: Duration = Duration::from_millis(3);
 
 /// An entry in the schedule.
 pub(crate) type Ticket = (Instant, u64);
@@ -76,6 +83,23 @@ impl Renewals {
         }
     }
 
+    /// Begins to extend these locks. Of very many, some are through before the next are begun, because each takes memory
+    /// and room in a server's queue meanwhile; but nothing that is slow keeps others waiting for long.
+    async fn extend_all(self: &Arc<Self>, leases: impl Iterator<Item = Arc<Lease>>) {
+        let mut batch = JoinSet::new();
+        let mut patience = BATCH_PATIENCE;
+        for lease in leases {
+            patience = patience.min(lease.ttl / PAUSE_PARTS.0);
+            batch.spawn(Renewal { renewals: Arc::clone(self), lease: Some(lease) }.run());
+            if batch.len() == BATCH {
+                let through = async { while batch.join_next().await.is_some() {} };
+                let _ = timeout(patience, through).await;
+                batch.detach_all();
+            }
+        }
+        batch.detach_all();
+    }
+
     /// Forgets a lock whose guard is gone.
     pub(crate) fn stop(&self, lease: &Lease) {
         if let Some(ticket) = lease.set_ticket(None) {
@@ -103,9 +127,7 @@ async fn run(renewals: Arc<Renewals>) {
             schedule.armed = schedule.due.first_key_value().map(|(ticket, _)| ticket.0);
             (due, schedule.armed)
         };
-        for lease in due.into_values() {
-            tokio::spawn(Renewal { renewals: Arc::clone(&renewals), lease: Some(lease) }.run());
-        }
+        renewals.extend_all(due.into_values()).await;
         match next {
             None => renewals.earlier.notified().await,
             Some(moment) => tokio::select! {
@@ -176,30 +198,39 @@ impl Drop for Renewal {
 
 #[cfg(test)]
 mod tests {
-    use std::future::pending;
+    use std::future::{pending, ready};
+
+    use tokio::sync::mpsc;
 
     use super::*;
     use crate::engine::Engine;
     use crate::name::Name;
-    use crate::node::PendingReply;
     use crate::node::scripted::Scripted;
+    use crate::node::{PendingReply, Reply};
     use crate::protocol::{Quorum, valid_until};
 
-    /// A lock that is held for a minute, and its renewal.
-    fn renewal_on(answer: fn() -> PendingReply) -> (Arc<Lease>, Renewal) {
-        let engine =
-            Engine::new(vec![Scripted::new(move |_, _| answer())], Quorum::of(1).unwrap(), Duration::from_millis(250));
+    fn engine(answer: impl Fn() -> PendingReply + Send + Sync + 'static) -> Arc<Engine> {
+        Engine::new(vec![Scripted::new(move |_, _| answer())], Quorum::of(1).unwrap(), Duration::from_millis(250))
+    }
+
+    /// A lock that is held for a minute.
+    fn held_on(engine: Arc<Engine>) -> Arc<Lease> {
         let (began, ttl) = (clock::now(), Duration::from_secs(60));
         let name = Name::parse("x".to_owned()).unwrap();
         // It is time to extend it.
         let held = (began, valid_until(began, ttl / 2), 0);
-        let lease = Arc::new(Lease::new(engine, name, "key".into(), "owner".into(), ttl, held, None));
+        Arc::new(Lease::new(engine, name, "key".into(), "owner".into(), ttl, held, None))
+    }
+
+    /// Such a lock and its renewal.
+    fn renewal_on(answer: fn() -> PendingReply) -> (Arc<Lease>, Renewal) {
+        let lease = held_on(engine(answer));
         let renewal = Renewal { renewals: Arc::default(), lease: Some(Arc::clone(&lease)) };
         (lease, renewal)
     }
 
     async fn check_told(lease: &Lease) {
-        let told = tokio::time::timeout(Duration::from_secs(1), lease.until_lost()).await;
+        let told = timeout(Duration::from_secs(1), lease.until_lost()).await;
         assert_eq!(told, Ok(LostReason::RenewalEnded));
     }
 
@@ -219,6 +250,52 @@ mod tests {
         task.abort();
         assert!(task.await.unwrap_err().is_cancelled());
         check_told(&lease).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_many_locks_only_some_are_extended_at_a_time() {
+        // How many are on their way, and how many were at most.
+        let counts = Arc::new(Mutex::new((0, 0)));
+        let counted = Arc::clone(&counts);
+        let engine = engine(move || {
+            let counted = Arc::clone(&counted);
+            PendingReply::new(async move {
+                {
+                    let (under_way, most) = &mut *counted.lock().unwrap();
+                    *under_way += 1;
+                    *most = (*under_way).max(*most);
+                }
+                tokio::task::yield_now().await;
+                counted.lock().unwrap().0 -= 1;
+                Reply::Done
+            })
+        });
+        let renewals = Arc::new(Renewals::default());
+        let leases: Vec<_> = (0..10 * BATCH).map(|_| held_on(Arc::clone(&engine))).collect();
+        renewals.extend_all(leases.iter().cloned()).await;
+        while renewals.schedule().due.len() < leases.len() {
+            tokio::task::yield_now().await;
+        }
+        renewals.end();
+        assert_eq!(*counts.lock().unwrap(), (0, BATCH));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn locks_whose_nodes_do_not_answer_keep_the_others_waiting_for_a_moment_only() {
+        let deaf = engine(|| PendingReply::new(pending()));
+        let (asked, mut was_asked) = mpsc::unbounded_channel();
+        let well = engine(move || {
+            asked.send(()).unwrap();
+            PendingReply::new(ready(Reply::Done))
+        });
+        let leases = (0..4 * BATCH).map(|_| held_on(Arc::clone(&deaf))).chain([held_on(well)]);
+        let (renewals, began) = (Arc::new(Renewals::default()), clock::now());
+        renewals.extend_all(leases).await;
+        was_asked.recv().await.unwrap();
+        renewals.end();
+        // Timers are as precise as a millisecond.
+        let allowed = 4 * (BATCH_PATIENCE + Duration::from_millis(1));
+        assert!(clock::now() - began <= allowed, "{:?}", clock::now() - began);
     }
 
     #[tokio::test]
