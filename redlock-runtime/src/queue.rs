@@ -73,7 +73,7 @@ struct Line {
     hand_overs: u32,
     /// Whether another process was seen to wait.
     is_wanted_elsewhere: bool,
-    /// The greatest fencing counter that the first in line heard of.
+    /// The greatest fencing counter that the first in line heard of, or token that somebody in this process got.
     counter: u64,
     /// How long the last attempt took that was won.
     round_trip: Duration,
@@ -204,6 +204,8 @@ impl Line {
             // The nodes have just granted the lock to somebody else.
             previous.lose_to_another();
         }
+        // A node that missed this grant is to give the same number to the next one as the others.
+        self.counter = self.counter.max(lease.fencing_token);
         self.beliefs = None;
         self.unreachable = None;
         number
@@ -489,11 +491,16 @@ mod tests {
     use crate::node::scripted::Scripted;
 
     fn lease() -> Arc<Lease> {
+        lease_with(0)
+    }
+
+    /// Of this fencing token.
+    fn lease_with(token: u64) -> Arc<Lease> {
         let node = Scripted::new(|_, _| PendingReply::new(std::future::pending()));
         let engine = Engine::new(vec![node], Quorum::of(1).unwrap(), Duration::from_secs(1));
         let (began, ttl) = (clock::now(), Duration::from_secs(60));
         let name = Name::parse("x".to_owned()).unwrap();
-        Arc::new(Lease::new(engine, name, "key".into(), "owner".into(), ttl, (began, began + ttl, 0), None))
+        Arc::new(Lease::new(engine, name, "key".into(), "owner".into(), ttl, (began, began + ttl, token), None))
     }
 
     #[test]
@@ -506,5 +513,16 @@ mod tests {
         let _tenure = lines.settle(&key, &lease());
         drop(late);
         assert!(lines.tenant(&key).is_some());
+    }
+
+    #[test]
+    fn whoever_follows_in_line_proposes_more_than_the_token_before() {
+        let doubt = Doubt::Clocks { max_clock_skew: Duration::from_secs(60) };
+        let lines = Lines::new(Quorum::of(1).unwrap(), Duration::from_secs(1), Some(doubt));
+        let key: Arc<str> = "key".into();
+        let (tenure, mut place) = (lines.settle(&key, &lease_with(41)), lines.join(&key));
+        drop(tenure);
+        let Turn::Ask(plan) = place.next(clock::now()) else { panic!("the lock is free") };
+        assert_eq!(plan.fencing.map(|fenced| fenced.seen), Some(41));
     }
 }
