@@ -75,6 +75,7 @@ mod slot;
 
 mod keys;
 
+mod alarm;
 mod clock;
 
 mod entropy;

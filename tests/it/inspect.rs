@@ -396,6 +396,8 @@ async fn a_reset_tells_the_holder_and_wakes_the_waiters_here_and_elsewhere() {
         assert!(matches!(guard.release().await.unwrap_err(), Error::NotHeld { .. }));
         assert!(next.is_valid());
         next.release().await.unwrap();
+        // A node that has still to be told of it would refuse the next one.
+        eventually_async("every node let it go", async || servers.holding(&key("x")) == 0).await;
     }
     eventually_async("nobody waits", async || locks.inspect("x").await.unwrap().waiting == 0).await;
 }

@@ -52,6 +52,23 @@ async fn whatever_stands_where_waiting_processes_are_noted_keeps_nobody_from_the
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_waits_no_longer_is_forgotten_when_another_is_refused() {
+    let servers = Servers::start(1);
+    let locks = manager(&servers);
+    until_somebody_waited(&servers, &locks).await;
+    let probe = servers.iter().next().expect("there is one").probe();
+    let marks = marks(&probe);
+    let run = |command: &str, arguments: &[&str]| probe.run::<Vec<String>>(cmd(command).arg(&marks).arg(arguments));
+    probe.run::<i64>(cmd("ZADD").arg(&marks).arg(1).arg("gone")).unwrap();
+    assert_eq!(run("ZRANGE", &["0", "0"]).unwrap(), ["gone"]);
+    somebody_holds(&servers, LONG);
+    let waiter = starts_to_wait(&servers, &locks, How::InATask).await;
+    let noted = run("ZRANGE", &["0", "-1"]).unwrap();
+    assert!(noted.len() == 1 && noted[0] != "gone", "{noted:?}");
+    waiter.abort();
+}
+
 async fn check_rules(rules: &[&str]) {
     let server = RedisServer::start();
     let mut rule = cmd("ACL");
@@ -73,7 +90,7 @@ async fn check_rules(rules: &[&str]) {
 
 #[tokio::test]
 async fn whoever_may_not_note_waiting_processes_waits_all_the_same() {
-    for command in ["-zadd", "-zrangebyscore", "-time", "-@sortedset"] {
+    for command in ["-zadd", "-zrange", "-zremrangebyscore", "-time", "-@sortedset"] {
         check_rules(&[command]).await;
     }
 }

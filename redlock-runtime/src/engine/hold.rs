@@ -1,16 +1,15 @@
 use std::future::{Future, poll_fn};
 use std::mem;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
-
-use tokio::time::sleep;
 
 use super::heard::{Heard, Voters};
 use super::repair::Repairs;
 use super::settlement::{Cut, Debt, Owner, Settlement};
 use super::{Engine, Fenced, InFlight, Lost, Plan, cut_short, poll_each, poll_in_background};
+use crate::alarm::Alarm;
 use crate::background::background;
 use crate::clock;
 use crate::entropy::fresh_owner;
@@ -224,14 +223,14 @@ impl Hold {
     /// Listens to the only node that was asked, for this long; less than it may take if that is cut short.
     async fn hear_first(&mut self, heard: &mut Heard, (patience, is_cut_short): (Duration, bool)) {
         let Self { engine, ledger, stragglers, cut, .. } = self;
-        let mut late = pin!(sleep(patience));
+        let mut late = Alarm::after(patience);
         let listen = poll_fn(|cx| {
             poll_each(stragglers, cx, |node, reply| {
                 let _ = ledger.ended(node, fate(&reply));
                 cut.note(node, &reply);
                 heard.note(node, engine.nodes[node].label(), reply);
             });
-            if stragglers.is_empty() { Poll::Ready(()) } else { late.as_mut().poll(cx) }
+            if stragglers.is_empty() { Poll::Ready(()) } else { Pin::new(&mut late).poll(cx) }
         });
         tokio::task::unconstrained(listen).await;
         heard.was_cut_short = is_cut_short && !stragglers.is_empty();

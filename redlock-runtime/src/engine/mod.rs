@@ -11,8 +11,7 @@ mod survey;
 
 use std::fmt;
 use std::future::{Future, pending, poll_fn};
-use std::mem;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -24,6 +23,7 @@ use self::heard::{Heard, Next, Voters};
 pub(crate) use self::hold::Hold;
 pub(crate) use self::repair::{Extended, Repairs};
 pub(crate) use self::settlement::{Debt, Debts};
+use crate::alarm::Alarm;
 use crate::background::background;
 use crate::clock;
 use crate::error::NodeFailures;
@@ -269,8 +269,8 @@ impl Engine {
     ) -> Verdict {
         let extra = in_flight.iter().map(|asked| asked.reply.extra_patience()).max().unwrap_or_default();
         let (patience, is_cut_short) = cut_short(patience + extra, until);
-        let mut deadline = pin!(sleep(patience));
-        let mut has_looked_again = false;
+        let mut deadline = Alarm::after(patience);
+        let mut second_look: Option<Pin<Box<Sleep>>> = None;
         let mut elders: Option<Pin<Box<Sleep>>> = None;
         let listen = poll_fn(|cx| {
             // All of them before the verdict is asked for: a request that was never polled is never sent.
@@ -288,12 +288,12 @@ impl Engine {
                 }
                 Next::Listen => {}
             }
-            ready!(deadline.as_mut().poll(cx));
-            if !mem::replace(&mut has_looked_again, true) {
-                // If this runtime stood still, replies may lie in its sockets: let it read them before the nodes are blamed.
-                deadline.as_mut().reset(tokio::time::Instant::from_std(clock::now() + Duration::from_millis(1)));
-                ready!(deadline.as_mut().poll(cx));
+            if second_look.is_none() {
+                ready!(Pin::new(&mut deadline).poll(cx));
             }
+            // If this runtime stood still, replies may lie in its sockets: let it read them before the nodes are blamed.
+            let second_look = second_look.get_or_insert_with(|| Box::pin(sleep(Duration::from_millis(1))));
+            ready!(second_look.as_mut().poll(cx));
             for late in in_flight.iter() {
                 let voter = &self.nodes[late.node];
                 // A node is not late only because its caller is in a hurry.

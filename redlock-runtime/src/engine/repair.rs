@@ -9,11 +9,10 @@ use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use tokio::time::sleep;
-
 use super::hold::fate;
 use super::settlement::{Cut, Owner, Settlement};
 use super::{Engine, InFlight, poll_each, poll_in_background};
+use crate::alarm::Alarm;
 use crate::clock;
 use crate::node::{Action, Command, Reply};
 use crate::protocol::{Fate, NodeSet, patience};
@@ -139,13 +138,13 @@ async fn listen(
     mut over: Pin<&mut impl Future<Output = ()>>,
     mut on_reply: impl FnMut(usize, &Reply),
 ) -> bool {
-    let mut late = pin!(sleep(patience));
+    let mut late = Alarm::after(patience);
     poll_fn(|cx| {
         poll_each(in_flight, cx, |node, reply| on_reply(node, &reply));
         if over.as_mut().poll(cx).is_ready() {
             return Poll::Ready(true);
         }
-        if in_flight.is_empty() || late.as_mut().poll(cx).is_ready() { Poll::Ready(false) } else { Poll::Pending }
+        if in_flight.is_empty() || Pin::new(&mut late).poll(cx).is_ready() { Poll::Ready(false) } else { Poll::Pending }
     })
     .await
 }

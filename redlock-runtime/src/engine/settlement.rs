@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::mem;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
@@ -15,6 +15,7 @@ use tokio::time::sleep;
 use super::heard::Voters;
 use super::hold::fate;
 use super::{Engine, InFlight, Lost, poll_each};
+use crate::alarm::Alarm;
 use crate::background::background;
 use crate::clock;
 use crate::entropy::seed;
@@ -178,11 +179,11 @@ impl Settlement {
     /// Waits until each of `nodes` has answered, but no longer than this.
     pub(super) async fn settle(mut self, nodes: NodeSet, patience: Duration) {
         let Self { in_flight, owed, failed, is_reported, .. } = &mut self;
-        let mut over = pin!(sleep(patience));
+        let mut over = Alarm::after(patience);
         poll_fn(|cx| {
             poll_each(in_flight, cx, |node, reply| note(failed, *owed, node, &reply));
             let is_waiting = in_flight.iter().any(|asked| nodes.contains(asked.node));
-            if is_waiting && over.as_mut().poll(cx).is_pending() { Poll::Pending } else { Poll::Ready(()) }
+            if is_waiting && Pin::new(&mut over).poll(cx).is_pending() { Poll::Pending } else { Poll::Ready(()) }
         })
         .await;
         *is_reported = true;
@@ -203,13 +204,13 @@ impl Settlement {
     /// Ends when all replies have arrived, or after `bound`. What failed is sent again at once, whatever else is awaited.
     async fn arrive(&mut self, bound: Duration) {
         let Self { owner, in_flight, owed, failed, is_polling, .. } = self;
-        let mut over = pin!(sleep(bound));
+        let mut over = Alarm::after(bound);
         poll_fn(|cx| {
             *is_polling = true;
             poll_each(in_flight, cx, |node, reply| note(failed, *owed, node, &reply));
             *is_polling = false;
             owner.send_again(mem::take(failed));
-            if in_flight.is_empty() { Poll::Ready(()) } else { over.as_mut().poll(cx) }
+            if in_flight.is_empty() { Poll::Ready(()) } else { Pin::new(&mut over).poll(cx) }
         })
         .await;
     }

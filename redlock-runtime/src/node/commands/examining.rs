@@ -74,7 +74,10 @@ pub(in crate::node) fn rights(trial: &Trial, number: u32) -> Vec<Right> {
         );
     }
     on(Kind { key: &note, purpose: Purpose::Labels }, &[hset, ("HMGET", &["x"]), pexpire, ("DEL", &[])]);
-    on(Kind { key: &contention, purpose: Purpose::Turns }, &[range, zadd, pexpire]);
+    on(
+        Kind { key: &contention, purpose: Purpose::Turns },
+        &[("ZRANGE", &["0", "0"]), zadd, ("ZREMRANGEBYSCORE", &["x", "x"]), pexpire],
+    );
     on(Kind { key: &counter.counter, purpose: Purpose::Statistics }, &[("GET", &[]), ("INCRBY", &["x"]), pexpire]);
     on(Kind { key: &counter.leases, purpose: Purpose::Statistics }, &[range, zadd, ("ZREM", &["x"]), pexpire]);
     on(

@@ -35,31 +35,26 @@ if counter and is_fenced then
     end
 end
 
-local function is_wanted()
-    local time = redis.call('TIME')
-    local now = time[1] * 1000 + math.floor(time[2] / 1000)
-    if counter then
-        for _, process in ipairs(redis.call('ZRANGEBYSCORE', ARGV[7], now, '+inf', 'LIMIT', 0, 2)) do
+-- Rules of the server, or a strange value there, cost fairness between processes and nothing else: hence pcall.
+local is_waiter = ARGV[6] and ARGV[6] ~= ''
+if counter then
+    if is_waiter then
+        -- Each stays there for three seconds; of whoever waits no longer, others are told until somebody is refused.
+        for _, process in ipairs(redis.pcall('ZRANGE', ARGV[7], 0, 1)) do
             if process ~= ARGV[6] then
-                return true
+                return -counter
             end
         end
-    else
-        -- Whoever waits asks at least every two seconds.
-        redis.call('ZADD', ARGV[7], now + 3000, ARGV[6])
-        redis.call('PEXPIRE', ARGV[7], 3000)
     end
-    return false
-end
-
-if ARGV[6] and ARGV[6] ~= '' then
-    -- Rules of the server, or a strange value there, cost fairness between processes and nothing else.
-    local is_noted, wanted = pcall(is_wanted)
-    if counter and is_noted and wanted then
-        return -counter
-    end
-end
-if counter then
     return counter
+end
+if is_waiter then
+    -- Whoever waits asks at least every two seconds.
+    local time = redis.pcall('TIME')
+    local now = time[1] and time[1] * 1000 + math.floor(time[2] / 1000)
+    if now and type(redis.pcall('ZADD', ARGV[7], now + 3000, ARGV[6])) == 'number' then
+        redis.pcall('PEXPIRE', ARGV[7], 3000)
+        redis.pcall('ZREMRANGEBYSCORE', ARGV[7], '-inf', now)
+    end
 end
 return {redis.call('GET', KEYS[1]), redis.call('PTTL', KEYS[1]), is_fenced and redis.call('GET', fence)}
