@@ -47,7 +47,8 @@ impl Contestant for Rslock {
     type Held = rslock::LockGuard;
 
     async fn acquire(&self, name: &str) -> rslock::LockGuard {
-        until_ok(|| self.locks.acquire(name, self.ttl)).await
+        let key = self.key(name);
+        until_ok(|| self.locks.acquire(key.as_str(), self.ttl)).await
     }
 
     async fn release(&self, held: rslock::LockGuard) {
@@ -55,7 +56,8 @@ impl Contestant for Rslock {
     }
 
     fn key(&self, name: &str) -> String {
-        name.to_owned()
+        // It takes names as they are, as redlock does: what one of them left behind must not keep the other waiting.
+        format!("rslock:{name}")
     }
 }
 
@@ -78,7 +80,8 @@ impl Contestant for Redlock {
     type Held = RedLockGuard<'static>;
 
     async fn acquire(&self, name: &str) -> RedLockGuard<'static> {
-        until_ok(|| ready(block_in_place(|| self.locks.acquire(name.as_bytes(), self.ttl)))).await
+        let key = self.key(name);
+        until_ok(|| ready(block_in_place(|| self.locks.acquire(key.as_bytes(), self.ttl)))).await
     }
 
     async fn release(&self, held: RedLockGuard<'static>) {
@@ -86,7 +89,7 @@ impl Contestant for Redlock {
     }
 
     fn key(&self, name: &str) -> String {
-        name.to_owned()
+        format!("redlock:{name}")
     }
 }
 

@@ -110,8 +110,13 @@ impl Crowd {
 pub(crate) fn burst(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
     let bursts = if plan.divisor == 1 { 6 } else { 1 };
     for nodes in NODES {
-        let servers = Servers::start(nodes);
-        plan.take_turns(&mut plan.crew(&["floor-push", "floor-line", "ours", "rslock"], &servers)?, |worker, turn| {
+        let mut crew = Vec::new();
+        for name in plan.present(&["floor-push", "floor-line", "ours", "rslock"]) {
+            // Of their own: two of them listen to the same messages.
+            let servers = Servers::start(nodes);
+            crew.push((plan.worker(name, &servers, TTL)?, servers));
+        }
+        plan.take_turns(&mut crew, |(worker, _), turn| {
             let taken = durations(worker.finish(Job::Burst { waiters: 8, bursts })?)?;
             if turn == Turn::Counted {
                 figures.add(BURST, nodes, worker.name, percentile(&taken, 50, MILLISECOND));

@@ -35,13 +35,21 @@ const fn elsewhere(measure: Measure) -> Measure {
 
 pub(crate) fn hand_over(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
     for nodes in NODES {
-        let servers = Servers::start(nodes);
-        let mut crew: Vec<_> = plan.crew(&ALL, &servers)?.into_iter().map(Either::Alone).collect();
-        for name in plan.present(&ALL) {
-            let worker = || plan.worker(name, &servers, TTL);
-            crew.push(Either::Pair { holder: worker()?, waiter: worker()? });
+        let mut crew = Vec::new();
+        for alone in [true, false] {
+            for name in plan.present(&ALL) {
+                // Of their own: whoever listens to all releases would have those served who do not take part.
+                let servers = Servers::start(nodes);
+                let worker = || plan.worker(name, &servers, TTL);
+                let either = if alone {
+                    Either::Alone(worker()?)
+                } else {
+                    Either::Pair { holder: worker()?, waiter: worker()? }
+                };
+                crew.push((either, servers));
+            }
         }
-        plan.take_turns(&mut crew, |either, turn| {
+        plan.take_turns(&mut crew, |(either, _), turn| {
             let milliseconds = plan.milliseconds(turn, 700);
             let (name, p50, p99, taken) = match either {
                 Either::Alone(worker) => {
@@ -83,8 +91,7 @@ fn between(holder: &mut Worker, waiter: &mut Worker, milliseconds: u64) -> anyho
         mem::swap(holder, waiter);
     }
     holder.finish(Job::Give)?;
-    taken.sort_unstable();
-    Ok(taken)
+    durations(Answer::Durations(taken))
 }
 
 fn moment(answer: Option<Answer>) -> anyhow::Result<u64> {
