@@ -118,8 +118,9 @@ impl<C: Contestant> Worker<'_, C> {
                 Answer::Durations(self.run(expiry::expire(contestant, nodes, waiters, ttl))??)
             }
             Job::Hold { locks } => {
-                // What a first cycle allocates for good does not belong to any lock.
-                self.run(cycles::many(contestant.clone(), 64, 200))?;
+                // What the first ones allocate for good does not belong to any lock; but what more of them would leave to the
+                // allocator would be taken from there, and not be weighed.
+                self.run(weight::warm_up(contestant.clone()))?;
                 self.weighed = weight::weigh()?;
                 self.held = self.run(weight::hold(contestant, locks))?;
                 self.weight()?
