@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use redlock_compare::{Answer, Job, Orders};
+use redlock_tests::clock::monotonic_nanoseconds;
 use redlock_tests::{Program, Servers};
 
 /// How long keys live where that does not matter.
@@ -17,6 +18,20 @@ const CONNECTING: Duration = Duration::from_secs(10);
 
 /// Those who are not ours, which is another program.
 pub(crate) const PEERS: [&str; 3] = ["rslock", "redlock", "distributed-lock-redis"];
+
+/// All who take part.
+pub(crate) const CONTESTANTS: [&str; 10] = [
+    "floor",
+    "floor-fenced",
+    "floor-push",
+    "floor-line",
+    "ours",
+    "ours-unfenced",
+    "#[redlock]",
+    "rslock",
+    "distributed-lock-redis",
+    "redlock",
+];
 
 /// The programs that contestants are.
 #[derive(Debug)]
@@ -152,7 +167,13 @@ impl Worker {
 
     /// What came of the job that it began.
     pub(crate) fn answer(&mut self, limit: Duration) -> anyhow::Result<Option<Answer>> {
-        let Some(line) = self.program.line_within(limit) else { return Ok(None) };
+        let began = monotonic_nanoseconds();
+        let Some(line) = self.program.line_within(limit) else {
+            // Nothing comes from a process that ended either: that it broke does not say how long it takes.
+            let waited = Duration::from_nanos(monotonic_nanoseconds() - began);
+            ensure!(waited >= limit, "{} ended; {}", self.name, self.last_words());
+            return Ok(None);
+        };
         Ok(Some(serde_json::from_str(&line).with_context(|| format!("{} answered {line:?}", self.name))?))
     }
 
@@ -167,6 +188,7 @@ impl Worker {
 /// The durations of an answer, in nanoseconds, from short to long.
 pub(crate) fn durations(answer: Answer) -> anyhow::Result<Vec<i64>> {
     let Answer::Durations(mut durations) = answer else { bail!("{answer:?} has no durations") };
+    ensure!(!durations.is_empty(), "it was not done once in the time there was");
     durations.sort_unstable();
     Ok(durations)
 }

@@ -77,6 +77,13 @@ impl Figures {
         })
     }
 
+    /// What a series is next to the one that its ratios are printed to; nothing for that one itself.
+    pub(crate) fn beside(&self, series: &Series) -> Option<Spread> {
+        let (contestant, setting) = series.measure.beside?;
+        let other = self.find(series.measure.when(setting), series.nodes, contestant)?;
+        if std::ptr::eq(series, other) { None } else { series.ratio(other) }
+    }
+
     fn entry(&mut self, measure: Measure, nodes: usize, contestant: &'static str) -> &mut Series {
         let is_it =
             |series: &Series| series.measure == measure && series.nodes == nodes && series.contestant == contestant;

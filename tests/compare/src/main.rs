@@ -72,10 +72,14 @@ fn main() -> anyhow::Result<()> {
             ended_early.push(row.letters);
         }
     }
+    ensure!(
+        !figures.series().is_empty() || !ended_early.is_empty(),
+        "nothing was measured: none of these contestants takes part in these rows"
+    );
     let verdicts = targets::judge(&figures);
     report::verdicts(&verdicts);
     if let Some(file) = &options.json {
-        report::write_json(file, &options, &began, &figures, &verdicts)?;
+        report::write_json(file, (&options, &began), &figures, &verdicts, &ended_early)?;
     }
     ensure!(ended_early.is_empty(), "these rows ended early: {}", ended_early.join(", "));
     Ok(())

@@ -1,7 +1,7 @@
 //! What was measured and reached, for people and for programs.
 
 use std::fmt::Write as _;
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::path::Path;
 use std::thread;
 
@@ -71,7 +71,6 @@ fn table<'a>(measure: Measure, series: impl Iterator<Item = &'a Series>, all: &F
     contestants.sort_unstable_by_key(|contestant| ORDER.iter().position(|known| known == contestant));
     let title = [what, setting, unit].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ");
     let mut table = format!("## {row}. {title}\n\n|  |");
-    let base = beside.map(|(contestant, setting)| (contestant, measure.when(setting)));
     let relative = beside.map(|(contestant, setting)| match setting {
         same if same == measure.setting => format!("/ {contestant}"),
         other => format!("/ {contestant}, {other}"),
@@ -82,19 +81,15 @@ fn table<'a>(measure: Measure, series: impl Iterator<Item = &'a Series>, all: &F
     for (nodes, relative) in nodes.iter().zip(relative.iter().cycle()) {
         let _ = write!(table, " N={nodes} {relative} |");
     }
-    let columns = nodes.len() * (1 + usize::from(base.is_some()));
+    let columns = nodes.len() * (1 + usize::from(beside.is_some()));
     let _ = writeln!(table, "\n|---|{}", "---:|".repeat(columns));
     for contestant in contestants {
         let _ = write!(table, "| {contestant} |");
         for nodes in &nodes {
             let _ = write!(table, " {} |", all.find(measure, *nodes, contestant).map(cell).unwrap_or_default());
         }
-        for (nodes, (beside, measure_beside)) in nodes.iter().zip(base.iter().cycle()) {
-            let ratio = all
-                .find(measure, *nodes, contestant)
-                .zip(all.find(*measure_beside, *nodes, beside))
-                .filter(|(this, other)| !std::ptr::eq(*this, *other))
-                .and_then(|(this, other)| this.ratio(other));
+        for nodes in nodes.iter().filter(|_| beside.is_some()) {
+            let ratio = all.find(measure, *nodes, contestant).and_then(|series| all.beside(series));
             let _ = write!(table, " {} |", ratio.map(three).unwrap_or_default());
         }
         table.push('\n');
@@ -144,26 +139,43 @@ pub(crate) fn verdicts(verdicts: &[Verdict]) {
             Some(false) => "**MISSED**",
             None => "",
         };
-        println!("| {target} | {} | {verdict} |", three(*reached));
+        let reached = reached.map_or("not done in time".to_owned(), three);
+        println!("| {target} | {reached} | {verdict} |");
     }
     let judged = verdicts.iter().filter_map(|verdict| verdict.is_met);
     println!("\n{} of {} met", judged.clone().filter(|is_met| *is_met).count(), judged.count());
 }
 
+/// Whether there is, or can be, such a file; what is in it stays.
+pub(crate) fn check_writable(file: &Path) -> anyhow::Result<()> {
+    OpenOptions::new().append(true).create(true).open(file).with_context(|| cannot_be_written(file))?;
+    Ok(())
+}
+
 pub(crate) fn write_json(
     file: &Path,
-    options: &Options,
-    began: &Circumstances,
+    (options, began): (&Options, &Circumstances),
     figures: &Figures,
     verdicts: &[Verdict],
+    ended_early: &[&str],
 ) -> anyhow::Result<()> {
+    let series: Vec<_> = figures
+        .series()
+        .iter()
+        .map(|series| json!({ "figures": series, "spread": series.spread(), "ratio": figures.beside(series) }))
+        .collect();
     let all = json!({
         "repetitions": options.repetitions,
         "quick": options.is_quick,
         "before": began,
         "after": circumstances(),
-        "series": figures.series(),
+        "series": series,
         "targets": verdicts,
+        "rows_that_ended_early": ended_early,
     });
-    fs::write(file, format!("{all:#}\n")).with_context(|| format!("{} cannot be written", file.display()))
+    fs::write(file, format!("{all:#}\n")).with_context(|| cannot_be_written(file))
+}
+
+fn cannot_be_written(file: &Path) -> String {
+    format!("{} cannot be written", file.display())
 }

@@ -9,7 +9,8 @@ use crate::rows::{NODES, attribute, crowd, cycles, expiry, faults, hand_over, he
 #[derive(Debug, Serialize)]
 pub(crate) struct Verdict {
     pub(crate) target: String,
-    pub(crate) reached: Spread,
+    /// Nothing if it was not done in time.
+    pub(crate) reached: Option<Spread>,
     /// Nothing for what is only told.
     pub(crate) is_met: Option<bool>,
 }
@@ -70,7 +71,7 @@ struct Judge<'a> {
     verdicts: Vec<Verdict>,
 }
 
-impl Judge<'_> {
+impl<'a> Judge<'a> {
     fn cycles(&mut self) {
         for nodes in NODES {
             self.ratio("one task, p50, ours / floor", cycles::P50, nodes, ["ours", "floor"], Limit::AtMost(1.10));
@@ -127,46 +128,95 @@ impl Judge<'_> {
         for setting in faults::FAULTS {
             for (what, measure, limit) in [("p50", faults::P50, 1.2), ("p99", faults::P99, 2.0)] {
                 let [faulty, well] = [measure.when(setting), measure].map(|measure| self.of(measure, 5, "ours"));
-                let reached = faulty.zip(well).and_then(|(faulty, well)| faulty.ratio(well));
-                self.say(&format!("{setting}, {what}, ours / ours with all well"), reached, Limit::AtMost(limit));
+                let what = format!("{setting}, {what}, ours / ours with all well");
+                self.say_ratio(&what, faulty.zip(well), Limit::AtMost(limit));
             }
         }
     }
 
     fn held(&mut self) {
         for (what, measure) in [("held", held::BYTES), ("held and renewed twice", held::BYTES_RENEWED)] {
-            let bytes = self.of(measure, 3, "ours").and_then(Series::spread);
-            self.say(&format!("10,000 locks {what}, bytes each, N=3"), bytes, Limit::AtMost(1024.0));
+            let bytes = self.of(measure, 3, "ours");
+            self.say_spread(&format!("10,000 locks {what}, bytes each, N=3"), bytes, Limit::AtMost(1024.0));
         }
         for kind in attribute::KINDS {
-            let added = self.of(attribute::ADDED.when(kind), 1, "#[redlock]").and_then(Series::spread);
-            self.say(&format!("the attribute, {kind}, added to a call, ns"), added, Limit::AtMost(1000.0));
+            let added = self.of(attribute::ADDED.when(kind), 1, "#[redlock]");
+            self.say_spread(&format!("the attribute, {kind}, added to a call, ns"), added, Limit::AtMost(1000.0));
         }
     }
 
-    fn of(&self, measure: Measure, nodes: usize, contestant: &str) -> Option<&Series> {
+    fn of(&self, measure: Measure, nodes: usize, contestant: &str) -> Option<&'a Series> {
         self.figures.find(measure, nodes, contestant)
     }
 
     /// One against another, for one number of nodes.
     fn ratio(&mut self, what: &str, measure: Measure, nodes: usize, [this, other]: [&str; 2], limit: Limit) {
         let [this, other] = [this, other].map(|contestant| self.of(measure, nodes, contestant));
-        let reached = this.zip(other).and_then(|(this, other)| this.ratio(other));
-        self.say(&format!("{what}, N={nodes}"), reached, limit);
+        self.say_ratio(&format!("{what}, N={nodes}"), this.zip(other), limit);
     }
 
     /// What ours did with each number of nodes.
     fn each(&mut self, what: &str, measure: Measure, limit: Limit) {
         for nodes in NODES {
-            let reached = self.of(measure, nodes, "ours").and_then(Series::spread);
-            self.say(&format!("{what}, N={nodes}"), reached, limit);
+            let reached = self.of(measure, nodes, "ours");
+            self.say_spread(&format!("{what}, N={nodes}"), reached, limit);
         }
     }
 
-    fn say(&mut self, what: &str, reached: Option<Spread>, limit: Limit) {
-        if let Some(reached) = reached {
-            let target = format!("{what}: {}", limit.words());
-            self.verdicts.push(Verdict { target, reached, is_met: limit.admits(reached) });
+    fn say_ratio(&mut self, what: &str, pair: Option<(&Series, &Series)>, limit: Limit) {
+        let Some((this, other)) = pair else { return };
+        self.say(what, this.ratio(other), this.gave_up_after.is_some(), limit);
+    }
+
+    fn say_spread(&mut self, what: &str, series: Option<&Series>, limit: Limit) {
+        let Some(series) = series else { return };
+        self.say(what, series.spread(), series.gave_up_after.is_some(), limit);
+    }
+
+    /// Whoever was not done in time has missed the target, whatever it reached before.
+    fn say(&mut self, what: &str, reached: Option<Spread>, gave_up: bool, limit: Limit) {
+        let is_met = match reached {
+            _ if gave_up => Some(false),
+            Some(reached) => limit.admits(reached),
+            None => return,
+        };
+        self.verdicts.push(Verdict { target: format!("{what}: {}", limit.words()), reached, is_met });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_met(figures: &Figures, target: &str) -> Vec<Option<bool>> {
+        judge(figures).iter().filter(|verdict| verdict.target.contains(target)).map(|verdict| verdict.is_met).collect()
+    }
+
+    fn one_hung() -> Figures {
+        let mut figures = Figures::default();
+        for value in [100.0, 110.0] {
+            figures.add(faults::P50, 5, "ours", value);
         }
+        figures.add(faults::P50.when(faults::FAULTS[1]), 5, "ours", 105.0);
+        figures
+    }
+
+    #[test]
+    fn a_target_is_met_or_missed_by_what_was_reached() {
+        assert_eq!(is_met(&one_hung(), "hung, p50"), [Some(true)]);
+        let mut slow = one_hung();
+        slow.add(faults::P50.when(faults::FAULTS[1]), 5, "ours", 1000.0);
+        assert_eq!(is_met(&slow, "hung, p50"), [Some(false)]);
+        assert!(is_met(&slow, "killed").is_empty());
+    }
+
+    #[test]
+    fn whoever_was_not_done_in_time_has_missed_the_target() {
+        let mut hung = one_hung();
+        hung.give_up(faults::P50.when(faults::FAULTS[1]), 5, "ours", 10.0);
+        assert_eq!(is_met(&hung, "hung, p50"), [Some(false)], "although what it did before was fast enough");
+        let mut never = Figures::default();
+        never.give_up(crowd::LONGEST.when(crowd::ONE_PROCESS), 3, "ours", 10.0);
+        assert_eq!(is_met(&never, "longest wait"), [Some(false)]);
     }
 }
