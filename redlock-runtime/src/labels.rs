@@ -66,6 +66,8 @@ enum Label {
     Given(Arc<str>),
     /// Where it was acquired: in this task, if in any.
     Here(Option<Id>),
+    /// Nothing; what it keeps for a moment is forgotten all the same.
+    None,
 }
 
 /// Whether an owner can be called so.
@@ -86,7 +88,7 @@ impl Labels {
     /// Labels a lock once it was held for a while.
     pub(crate) fn note_later(self: &Arc<Self>, lease: &Arc<Lease>, label: Option<&str>) {
         let label = match label.map(Arc::from).or_else(|| self.label.clone()) {
-            Some(label) if label.is_empty() => return,
+            Some(label) if label.is_empty() => Label::None,
             Some(label) => Label::Given(label),
             None => Label::Here(tokio::task::try_id()),
         };
@@ -118,9 +120,10 @@ impl Labels {
         let notes: Vec<_> = due
             .into_iter()
             .filter_map(|labelled| {
-                let lease = labelled.lease.upgrade().filter(|lease| lease.begin_note(now))?;
+                let lease = labelled.lease.upgrade()?;
                 lease.settle_down();
-                Some(labelled.label.note(&lease, now))
+                let label = labelled.label.words().filter(|_| lease.begin_note(now))?;
+                Some(note(&lease, label, now))
             })
             .collect();
         if !notes.is_empty() {
@@ -163,15 +166,19 @@ impl Queue {
 }
 
 impl Label {
-    fn note(&self, lease: &Lease, now: Instant) -> Note {
-        let label = match self {
-            Self::Given(label) => Arc::clone(label),
-            Self::Here(task) => here(*task),
-        };
-        let held_for = now.saturating_duration_since(lease.began);
-        let (keys, owner) = (Arc::new(Keys::around(&lease.key)), Arc::clone(&lease.owner));
-        Note { keys, owner, label, held_for, fencing_token: lease.fencing_token }
+    fn words(self) -> Option<Arc<str>> {
+        match self {
+            Self::Given(label) => Some(label),
+            Self::Here(task) => Some(here(task)),
+            Self::None => None,
+        }
     }
+}
+
+fn note(lease: &Lease, label: Arc<str>, now: Instant) -> Note {
+    let held_for = now.saturating_duration_since(lease.began);
+    let (keys, owner) = (Arc::new(Keys::around(&lease.key)), Arc::clone(&lease.owner));
+    Note { keys, owner, label, held_for, fencing_token: lease.fencing_token }
 }
 
 /// Host, process and task.

@@ -240,8 +240,13 @@ impl Lease {
             let is_noted = state.is_noted;
             drop(state);
             self.engine.undo(&self.key, &self.owner, repairs.beside_note(is_noted));
-        } else if !repairs.is_empty() {
-            state.repairs.get_or_insert_default().add(repairs);
+        } else {
+            if !repairs.is_empty() {
+                state.repairs.get_or_insert_default().add(repairs);
+            }
+            drop(state);
+            // A node may have been too slow to have answered when the lock had been held for a while.
+            self.settle_down();
         }
         Ok(())
     }
@@ -350,11 +355,14 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use std::future::{Future, ready};
+    use std::sync::Weak;
 
     use tokio::sync::{oneshot, watch};
     use tokio::task::JoinHandle;
 
     use super::*;
+    use crate::engine::Plan;
+    use crate::labels::Labels;
     use crate::node::scripted::Scripted;
     use crate::node::{Action, Command, PendingReply, Reply};
     use crate::protocol::{Quorum, valid_until};
@@ -409,6 +417,62 @@ mod tests {
         };
         let _ = within_bounds(came.wait_for(|came| came.repair.is_some())).await.unwrap();
         Repairing { lease, renewing, grant, came }
+    }
+
+    /// A lock that one of three nodes has not granted yet.
+    struct GrantedLate {
+        lease: Arc<Lease>,
+        /// What that node answers.
+        grant: oneshot::Sender<Reply>,
+        /// What it was asked, as long as somebody keeps it.
+        asked: Weak<Command>,
+    }
+
+    async fn granted_late() -> GrantedLate {
+        let (grant, granted) = oneshot::channel();
+        let (told, mut asked) = watch::channel(Weak::new());
+        let granted = Mutex::new(Some(granted));
+        let well = || Scripted::voter(|_, _| PendingReply::new(ready(Reply::Done)));
+        let slow = Scripted::voter(move |command, _| match command.action {
+            Action::Acquire { .. } => {
+                told.send_replace(Arc::downgrade(&command));
+                let granted = granted.lock().unwrap().take().expect("it is acquired once");
+                PendingReply::new(async { granted.await.expect("the test answers") })
+            }
+            _ => PendingReply::new(ready(Reply::Done)),
+        });
+        let engine = Engine::new(vec![well(), well(), slow], Quorum::of(3).unwrap(), Duration::from_secs(5));
+        let ttl = Duration::from_secs(60);
+        let won = engine.acquire("key".into(), ttl, None, Plan::once(None)).await.expect("two of three grant");
+        let (name, owner) = (Name::parse("x".to_owned()).unwrap(), Arc::clone(won.hold.owner()));
+        let held = (won.began, won.valid_until, 0);
+        let lease = Arc::new(Lease::new(engine, name, "key".into(), owner, ttl, held, None));
+        drop(lease.entrust(won.hold));
+        let asked = asked.borrow_and_update().clone();
+        GrantedLate { lease, grant, asked }
+    }
+
+    #[tokio::test]
+    async fn what_a_slow_node_was_asked_is_forgotten_when_the_lock_is_renewed() {
+        let GrantedLate { lease, grant, asked } = granted_late().await;
+        lease.settle_down();
+        assert!(asked.strong_count() > 0, "it may have to be recalled");
+        grant.send(Reply::Done).unwrap();
+        within_bounds(lease.renew()).await.unwrap();
+        assert_eq!(asked.strong_count(), 0, "it was answered");
+    }
+
+    #[tokio::test]
+    async fn what_a_node_was_asked_is_forgotten_without_a_label_too() {
+        let GrantedLate { lease, grant, asked } = granted_late().await;
+        Labels::new(Arc::clone(&lease.engine), Some("".into())).note_later(&lease, None);
+        grant.send(Reply::Done).unwrap();
+        within_bounds(async {
+            while asked.strong_count() > 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
     }
 
     #[tokio::test]
