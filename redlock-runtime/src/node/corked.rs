@@ -53,3 +53,120 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Corked<S> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    /// Takes so many bytes at a time, and answers with one.
+    #[derive(Default)]
+    struct Peer {
+        room: usize,
+        written: Vec<u8>,
+        is_broken: bool,
+    }
+
+    impl AsyncRead for Peer {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            buffer.put_slice(b"+");
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Peer {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            if self.is_broken {
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            }
+            let taken = bytes.len().min(self.room);
+            self.written.extend_from_slice(&bytes[..taken]);
+            Poll::Ready(Ok(taken))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A corked connection, and who writes to it as a driver does.
+    struct Driver {
+        corked: Corked<Peer>,
+        woken: Arc<Woken>,
+    }
+
+    impl Driver {
+        fn to(room: usize) -> Self {
+            Self { corked: Corked::new(Peer { room, ..Peer::default() }), woken: Arc::default() }
+        }
+
+        /// Writes all of it and flushes; returns how often it had to be polled, each time because it was woken.
+        fn send(&mut self, mut bytes: &[u8]) -> io::Result<usize> {
+            let waker = Arc::clone(&self.woken).into();
+            let mut cx = Context::from_waker(&waker);
+            let mut polls = 1;
+            while !bytes.is_empty() {
+                let woken = self.woken.0.load(Ordering::Relaxed);
+                match Pin::new(&mut self.corked).poll_write(&mut cx, bytes) {
+                    Poll::Ready(written) => bytes = &bytes[written?..],
+                    Poll::Pending => {
+                        assert!(self.woken.0.load(Ordering::Relaxed) > woken, "nobody would poll it again");
+                        polls += 1;
+                    }
+                }
+            }
+            assert!(Pin::new(&mut self.corked).poll_flush(&mut cx).is_ready());
+            Ok(polls)
+        }
+
+        fn hear(&mut self) {
+            let (waker, mut room) = (Arc::clone(&self.woken).into(), [0; 1]);
+            let mut buffer = ReadBuf::new(&mut room);
+            assert!(Pin::new(&mut self.corked).poll_read(&mut Context::from_waker(&waker), &mut buffer).is_ready());
+        }
+    }
+
+    #[test]
+    fn the_others_have_one_turn_while_an_answer_is_outstanding_and_none_otherwise() {
+        let mut driver = Driver::to(100);
+        assert_eq!(driver.send(b"a").unwrap(), 1);
+        assert_eq!(driver.send(b"b").unwrap(), 2);
+        assert_eq!(driver.send(b"c").unwrap(), 2, "each time anew");
+        driver.hear();
+        assert_eq!(driver.send(b"d").unwrap(), 1);
+        assert_eq!(driver.corked.stream.written, b"abcd");
+    }
+
+    #[test]
+    fn what_is_taken_in_parts_is_written_to_its_end() {
+        let mut driver = Driver::to(3);
+        for _ in 0..3 {
+            assert!(driver.send(b"0123456789").unwrap() <= 2, "they have one turn for all of it");
+        }
+        assert_eq!(driver.corked.stream.written, b"0123456789".repeat(3));
+    }
+
+    #[test]
+    fn a_connection_that_breaks_while_an_answer_is_outstanding_says_so() {
+        let mut driver = Driver::to(100);
+        driver.send(b"a").unwrap();
+        driver.corked.stream.is_broken = true;
+        assert_eq!(driver.send(b"b").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+}
