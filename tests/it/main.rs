@@ -21,6 +21,7 @@ mod failover;
 mod faults;
 mod fencing;
 mod foreign;
+mod gateway;
 mod harness;
 mod harness_places;
 mod inspect;

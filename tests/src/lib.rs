@@ -17,6 +17,7 @@
 //! - [`probe`]: [`Probe`], what is on a server, past the code under test
 //! - [`monitor`]: [`Monitor`], what is sent to a server while it is looked at
 //! - [`proxy`]: [`Proxy`], a connection that is slow, silent or cut
+//! - [`gateway`]: [`Gateway`], a server in between that refuses commands, answers some itself and edits replies
 //! - [`process`]: [`Program`], another process of ours that can be killed while it holds a lock
 //! - [`python`]: [`Python`](python::Python), programs of a Python fleet
 //! - [`account`]: [`Account`], who held what from when to when, as several processes tell it
@@ -56,6 +57,8 @@ pub mod monitor;
 
 pub mod proxy;
 
+pub mod gateway;
+
 pub mod process;
 
 pub mod python;
@@ -72,6 +75,7 @@ pub mod clock;
 
 pub use account::Account;
 pub use cluster::Cluster;
+pub use gateway::Gateway;
 pub use load::Load;
 pub use migration::Migration;
 pub use monitor::Monitor;
