@@ -2,6 +2,7 @@
 
 mod acl;
 mod acquire;
+mod addresses;
 mod attribute;
 mod attribute_budget;
 mod attribute_deadlock;
