@@ -372,6 +372,9 @@ pub(super) fn fate(reply: &Reply) -> Fate {
 #[cfg(test)]
 mod tests {
     use std::future::ready;
+    use std::sync::Mutex;
+
+    use tokio::sync::{oneshot, watch};
 
     use super::*;
     use crate::node::scripted::Scripted;
@@ -391,6 +394,40 @@ mod tests {
         let engine = Engine::new(voters.collect(), Quorum::of(3).unwrap(), Duration::from_secs(5));
         let plan = Plan { approach: Approach::OneFirst, ..Plan::once(None) };
         engine.acquire("key".into(), Duration::from_secs(60), None, plan).await.map(drop)
+    }
+
+    /// A key that renewal has set again on a node whose own acquire is still on its way, and that acquire's end.
+    async fn check_released_behind(end: Reply) {
+        let (answer, answered) = oneshot::channel();
+        let answered = Mutex::new(Some(answered));
+        let (told, mut released) = watch::channel(0);
+        let slow = Scripted::voter(move |command, _| match command.action {
+            Action::Acquire { .. } => {
+                let answered = answered.lock().unwrap().take().expect("it is acquired once");
+                PendingReply::new(async { answered.await.expect("the test answers") })
+            }
+            _ => {
+                told.send_modify(|releases| *releases += 1);
+                PendingReply::new(ready(Reply::Done))
+            }
+        });
+        let well = || -> Arc<dyn Voter> { Scripted::voter(|_, _| PendingReply::new(ready(Reply::Done))) };
+        let engine = Engine::new(vec![slow, well(), well()], Quorum::of(3).unwrap(), Duration::from_secs(5));
+        let won = engine.acquire("key".into(), Duration::from_secs(60), None, Plan::once(None)).await;
+        let mut hold = won.expect("two of three grant").hold;
+        hold.add(Repairs { set: [0].into_iter().collect(), ..Repairs::default() });
+        hold.release().await.expect("a majority confirms");
+        assert_eq!(*released.borrow(), 0, "a release that is sent now could overtake the acquire");
+        answer.send(end).unwrap();
+        let released = released.wait_for(|releases| *releases > 0);
+        let _ = tokio::time::timeout(Duration::from_secs(10), released).await.expect("it is released").unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_key_that_was_set_again_is_released_behind_the_first_acquire_however_that_ends() {
+        check_released_behind(Reply::NOT_OURS).await;
+        check_released_behind(Reply::not_sent("nobody waits for it any more")).await;
+        check_released_behind(Reply::Done).await;
     }
 
     #[tokio::test]
