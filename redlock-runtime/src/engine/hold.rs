@@ -414,15 +414,13 @@ mod tests {
         let (answer, answered) = oneshot::channel();
         let answered = Mutex::new(Some(answered));
         let (told, mut released) = watch::channel(0);
-        let slow = Scripted::voter(move |command, _| match command.action {
-            Action::Acquire { .. } => {
+        let slow = Scripted::voter(move |command, _| {
+            if let Action::Acquire { .. } = command.action {
                 let answered = answered.lock().unwrap().take().expect("it is acquired once");
-                PendingReply::new(async { answered.await.expect("the test answers") })
+                return PendingReply::new(async { answered.await.expect("the test answers") });
             }
-            _ => {
-                told.send_modify(|releases| *releases += 1);
-                PendingReply::new(ready(Reply::Done))
-            }
+            told.send_modify(|releases| *releases += 1);
+            PendingReply::new(ready(Reply::Done))
         });
         let well = || -> Arc<dyn Voter> { Scripted::voter(|_, _| PendingReply::new(ready(Reply::Done))) };
         let engine = Engine::new(vec![slow, well(), well()], Quorum::of(3).unwrap(), Duration::from_secs(5));
