@@ -6,6 +6,7 @@ mod addresses;
 mod attribute;
 mod attribute_budget;
 mod attribute_deadlock;
+mod attribute_names;
 mod attribute_odd;
 mod attribute_shapes;
 mod bad_input;
