@@ -56,9 +56,6 @@ impl Default for Keys {
 }
 
 impl Keys {
-    /// What stands before every fencing counter's key.
-    pub(crate) const FENCES: &str = "redlock-fence:";
-
     /// Ours: the processes that wait for the lock with this key; in the cluster slot of that key.
     pub(crate) fn contention(lock: &str) -> String {
         slot::key_beside("redlock-waiting", lock)
@@ -136,7 +133,7 @@ fn json(text: &str) -> String {
     for character in text.chars() {
         match character {
             '"' | '\\' => json.extend(['\\', character]),
-            ' '..='\u{7f}' => json.push(character),
+            ' '..='~' => json.push(character),
             _ => {
                 for unit in character.encode_utf16(&mut [0; 2]) {
                     // Writing to a string cannot fail.
@@ -147,6 +144,46 @@ fn json(text: &str) -> String {
     }
     json.push('"');
     json
+}
+
+/// Reads a JSON string, however it is written; `None` for whatever else it is.
+pub(crate) fn from_json(json: &[u8]) -> Option<String> {
+    let quoted = std::str::from_utf8(json).ok()?.trim_matches([' ', '\t', '\n', '\r']);
+    let mut rest = quoted.strip_prefix('"')?.strip_suffix('"')?.chars();
+    let mut text = String::with_capacity(quoted.len());
+    while let Some(character) = rest.next() {
+        text.push(match character {
+            '"' | '\0'..'\x20' => return None,
+            '\\' => match rest.next()? {
+                'u' => escaped(&mut rest)?,
+                'b' => '\x08',
+                'f' => '\x0c',
+                'n' => '\n',
+                'r' => '\r',
+                't' => '\t',
+                itself @ ('"' | '\\' | '/') => itself,
+                _ => return None,
+            },
+            itself => itself,
+        });
+    }
+    Some(text)
+}
+
+/// Reads what follows `\u`: one unit of UTF-16, or two.
+fn escaped(rest: &mut std::str::Chars<'_>) -> Option<char> {
+    let unit = |rest: &mut std::str::Chars<'_>| {
+        let digits: String = rest.by_ref().take(4).collect();
+        let is_number = digits.len() == 4 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+        u16::from_str_radix(&digits, 16).ok().filter(|_| is_number)
+    };
+    let first = unit(rest)?;
+    let is_half = (0xd800..0xdc00).contains(&first);
+    let second = match (is_half, is_half.then(|| (rest.next(), rest.next()))) {
+        (true, Some((Some('\\'), Some('u')))) => Some(unit(rest)?),
+        _ => None,
+    };
+    char::decode_utf16([first].into_iter().chain(second)).next()?.ok()
 }
 
 #[cfg(test)]
@@ -202,6 +239,33 @@ mod tests {
     #[test]
     fn json_is_ascii() {
         assert_eq!(json(r#"a"b\c/d"#), r#""a\"b\\c/d""#);
-        assert_eq!(json("\u{7f}夜😀\n"), "\"\u{7f}\\u591c\\ud83d\\ude00\\u000a\"");
+        assert_eq!(json("\u{7f}夜😀\n"), "\"\\u007f\\u591c\\ud83d\\ude00\\u000a\"");
+    }
+
+    #[test]
+    fn json_is_read_however_it_is_written() {
+        let read = |text: &str| from_json(text.as_bytes());
+        for text in ["", "x", "a/b{c} \"d\" \\e", "\u{7f}Läufe 夜😀"] {
+            assert_eq!(read(&json(text)).as_deref(), Some(text));
+        }
+        assert_eq!(read(" \"夜\\/\\u591C\\b\\f\\n\\r\\t\"\n").as_deref(), Some("夜/夜\x08\x0c\n\r\t"));
+        let no_strings = [
+            "",
+            "\"",
+            "x",
+            "1",
+            "\"a",
+            "\"a\"b\"",
+            "\"\\x\"",
+            "\"\\u12\"",
+            "\"\\u+123\"",
+            "\"\\ud83d\"",
+            "\"\\ud83dxx\"",
+            "\"\n\"",
+        ];
+        for other in no_strings {
+            assert_eq!(read(other), None, "{other}");
+        }
+        assert_eq!(from_json(b"\"\xff\""), None);
     }
 }

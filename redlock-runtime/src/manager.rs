@@ -93,7 +93,9 @@ impl LockManager {
     /// How many wait for what, in this process and in all.
     ///
     /// Asks all nodes and adds up what they say; those that cannot be reached are left out. A waiter is counted up to
-    /// 100 ms after it began to wait; those of a process that was killed are counted for up to 10 s more.
+    /// 100 ms after it began to wait; those of a process that was killed are counted for up to 15 s more. The names are read
+    /// in pages, which together may take seconds if there are very many (an INFO event says how far it is, every 5 s); no page
+    /// may take longer than `node_timeout`.
     ///
     /// # Errors
     ///

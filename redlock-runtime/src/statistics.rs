@@ -17,14 +17,14 @@ use tokio::time::{sleep_until, timeout};
 use crate::background::background;
 use crate::engine::Engine;
 use crate::keys::{CounterKeys, Keys};
-use crate::node::counting::{Counted, LEASE, Number};
+use crate::node::counting::{Counted, GONE, Number};
 use crate::{Error, clock, entropy};
 
 /// A number is told at most this often: waits that are shorter are not worth a write.
 const INTERVAL: Duration = Duration::from_millis(100);
 
 /// How often a number that stays the same is told. A lease survives two of these that are lost; and a process that was
-/// killed is found out, by the others that wait, at most this much after its lease ended.
+/// killed is found out, by the others that wait, at most this much after its lease ended: before [`GONE`].
 const REFRESH: Duration = Duration::from_secs(3);
 
 /// The waiters of this process, as far as this manager knows them, and the way to tell the nodes.
@@ -152,8 +152,7 @@ impl Statistics {
             .await;
         let mut everywhere: HashMap<String, u64> = HashMap::new();
         for Counted { stats_name, waiting } in counts.into_iter().flat_map(|(_, counted)| counted) {
-            let everywhere = everywhere.entry(stats_name).or_default();
-            *everywhere = everywhere.saturating_add(u64::try_from(waiting).unwrap_or(0));
+            *everywhere.entry(stats_name).or_default() += u64::try_from(waiting).unwrap_or(0);
         }
         let nodes = self.engine.nodes().len();
         if failures.len() == nodes {
@@ -271,7 +270,7 @@ impl Statistics {
         }
         let voter = &self.engine.nodes()[node];
         let keys = unlisted.iter().map(|news| Arc::clone(&news.keys)).collect();
-        match voter.enlist(keys, self.engine.node_timeout()).await {
+        match voter.enlist(keys, &self.keys, self.engine.node_timeout()).await {
             Ok(()) => {
                 let mut lines = self.lines();
                 for news in unlisted {
@@ -329,7 +328,7 @@ impl Lines {
     fn note_sent(&mut self, node: usize, numbers: &[(&News, usize)], now: Instant) {
         for (news, _) in numbers.iter().filter(|(_, waiting)| *waiting > 0) {
             if let Some(line) = self.by_name.get_mut(&news.stats_name) {
-                line.counting.insert(node, now + 2 * LEASE);
+                line.counting.insert(node, now + GONE);
             }
         }
     }

@@ -2,11 +2,9 @@
 
 mod acl;
 mod acquire;
-mod addresses;
 mod attribute;
 mod attribute_budget;
 mod attribute_deadlock;
-mod attribute_names;
 mod attribute_odd;
 mod attribute_shapes;
 mod bad_input;
@@ -40,6 +38,7 @@ mod slots;
 mod slow_nodes;
 mod split_votes;
 mod statistics;
+mod statistics_many;
 mod subscription;
 mod waiting;
 mod waiting_crowd;

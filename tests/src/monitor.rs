@@ -36,11 +36,17 @@ impl Monitor {
 
     /// Ends it; returns what clients sent meanwhile that mentions `what`, without what scripts did themselves.
     #[must_use]
-    pub fn sent_about(mut self, what: &str) -> Vec<String> {
+    pub fn sent_about(self, what: &str) -> Vec<String> {
+        self.done_about(what).into_iter().filter(|line| !line.contains(" lua] ")).collect()
+    }
+
+    /// Ends it; returns what the server did meanwhile that mentions `what`, within scripts too.
+    #[must_use]
+    pub fn done_about(mut self, what: &str) -> Vec<String> {
         // Answered behind everything that there is to tell, and then the server closes the connection.
         self.connection.write_all(b"QUIT\r\n").expect("the server still runs");
         let lines = self.reader.take().and_then(|reader| reader.join().ok()).unwrap_or_default();
-        lines.into_iter().filter(|line| line.contains(what) && !line.contains(" lua] ")).collect()
+        lines.into_iter().filter(|line| line.contains(what)).collect()
     }
 }
 

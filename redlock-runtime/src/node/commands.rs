@@ -3,12 +3,13 @@
 pub(super) mod examining;
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
 use redis::{Cmd, Pipeline, Value};
 
-use super::counting::{LEASE, LISTED, Number, OTHERS};
+use super::counting::{GONE, LEASE, LISTED, Number, OTHERS, Unwanted};
 use super::inspecting::{Cursor, Note};
 use super::{Action, Command, ConnectionId};
 use crate::keys::{CounterKeys, Keys, LockKeys};
@@ -321,26 +322,54 @@ pub(super) fn settle(process: &str, numbers: &[Number], call: Call) -> Pipeline 
         let keys = &number.keys;
         let waiting = number.waiting.map(|waiting| waiting.to_string()).unwrap_or_default();
         let mut cmd = script(&SETTLE, call, &[&*keys.counter, &*keys.leases, &*keys.counts]);
-        cmd.arg(process).arg(waiting).arg(whole_milliseconds(LEASE)).arg(whole_milliseconds(OTHERS));
+        cmd.arg(process).arg(waiting).arg(whole_milliseconds(LEASE));
+        cmd.arg(whole_milliseconds(GONE)).arg(whole_milliseconds(OTHERS));
         cmd
     })
+}
+
+/// Reads the counters, whoever is counted in them, one answer each.
+pub(super) fn peek(counters: &[Arc<CounterKeys>]) -> Pipeline {
+    pipeline(counters.iter().map(|keys| {
+        let mut cmd = Cmd::new();
+        cmd.arg("GET").arg(&*keys.counter);
+        cmd
+    }))
 }
 
 /// Has the list name the counters, one answer each.
 pub(super) fn enlist(counters: &[Arc<CounterKeys>], call: Call) -> Pipeline {
     each(counters, call, |call, keys| {
         let mut cmd = script(&ENLIST, call, &[&*keys.list]);
-        cmd.arg(&keys.listed_as).arg(&*keys.counter);
+        cmd.arg(&keys.listed_as);
         cmd
     })
 }
 
-/// Takes counters out of the list; the one answer has the others.
-pub(super) fn take_out(list: &str, unwanted: &[Arc<CounterKeys>], call: Call) -> Pipeline {
+/// How many entries a list has; one answer.
+pub(super) fn length(list: &str) -> Pipeline {
+    let mut cmd = Cmd::new();
+    cmd.arg("LLEN").arg(list);
+    pipeline(std::iter::once(cmd))
+}
+
+/// The entries at these positions of a list; one answer.
+pub(super) fn entries(list: &str, positions: Range<usize>) -> Pipeline {
+    let mut cmd = Cmd::new();
+    cmd.arg("LRANGE").arg(list).arg(positions.start).arg(positions.end.saturating_sub(1));
+    pipeline(std::iter::once(cmd))
+}
+
+/// Takes entries out of a list, those at the greatest positions first; one answer.
+pub(super) fn take_out(list: &str, unwanted: &[Unwanted], call: Call) -> Pipeline {
     each(&[()], call, |call, ()| {
         let mut cmd = script(&TAKE_OUT, call, &[list]);
-        for keys in unwanted {
-            cmd.arg(&*keys.counter);
+        for Unwanted { position, entry, same_as } in unwanted {
+            cmd.arg(*position).arg(&**entry);
+            match same_as {
+                Some(other) => cmd.arg(*other),
+                None => cmd.arg(""),
+            };
         }
         cmd
     })
@@ -431,15 +460,6 @@ fn literally(text: &str) -> String {
         pattern.push(character);
     }
     pattern
-}
-
-/// What these keys hold, one answer each.
-pub(super) fn values(keys: &[String]) -> Pipeline {
-    pipeline(keys.iter().map(|key| {
-        let mut cmd = Cmd::new();
-        cmd.arg("GET").arg(key);
-        cmd
-    }))
 }
 
 /// How long the texts are that keys hold, one answer each: zero for no key, an error for what is no text.

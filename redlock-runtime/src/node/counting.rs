@@ -11,6 +11,10 @@ use crate::keys::{CounterKeys, Keys};
 /// it was killed, others take its number away.
 pub(crate) const LEASE: Duration = Duration::from_secs(10);
 
+/// After this time the waiters of a process that was killed are counted nowhere any more. If nobody waits or looks, who would
+/// take them away when the lease is over, the counter ends by itself.
+pub(crate) const GONE: Duration = Duration::from_secs(15);
+
 /// How long a counter lives on in which others than ours are counted: they have no leases.
 pub(crate) const OTHERS: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -26,11 +30,12 @@ pub(crate) trait Counting {
     /// counters, in the order of the numbers.
     fn settle(&self, process: &Arc<str>, numbers: Vec<Number>, patience: Duration) -> Answer<Vec<Settled>>;
 
-    /// Has the list name these counters, each once.
-    fn enlist(&self, counters: Vec<Arc<CounterKeys>>, patience: Duration) -> Answer<()>;
+    /// Has the list name these counters, each once, and looks through a part of it that has some times as many: counters that
+    /// are gone, and not needed for long, are taken out.
+    fn enlist(&self, counters: Vec<Arc<CounterKeys>>, keys: &Keys, patience: Duration) -> Answer<()>;
 
     /// All counters that the list names, without the waiters of processes whose lease is over. Those that are gone, and
-    /// not needed for long, are taken out of the list.
+    /// not needed for long, are taken out of the list. `patience` is for each page of the list.
     fn count(&self, keys: &Keys, patience: Duration) -> Answer<Vec<Counted>>;
 }
 
@@ -50,6 +55,17 @@ pub(crate) struct Number {
     pub(crate) keys: Arc<CounterKeys>,
     /// How many waiters the process has; `None`: it only looks.
     pub(crate) waiting: Option<usize>,
+}
+
+/// An entry that the list of counters is to lose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unwanted {
+    /// Where it is, unless the list changes.
+    pub(crate) position: usize,
+    /// What it says there.
+    pub(crate) entry: Arc<[u8]>,
+    /// Where the list says the same once more, and goes on saying it, if that is why the entry goes.
+    pub(crate) same_as: Option<usize>,
 }
 
 /// A counter, if there is one; or why it could not be had.

@@ -8,7 +8,7 @@ use tokio::sync::{Mutex as OrderMutex, Notify};
 use tokio::time::sleep;
 
 use super::counting::{Answer, Counted, Counting, LEASE, Number, Settled};
-use super::examining::{Examination, Examining, FencingCounters, Tells, Trial, Wakes};
+use super::examining::{Examination, Examining, Tells, Trial, Wakes};
 use super::inspecting::{Cursor, Deleted, Inspecting, Note, Page, SeenNote, Sight};
 use super::{Action, Changes, Command, Delivery, Failure, Known, PendingReply, Reply, Voter};
 use crate::clock;
@@ -379,7 +379,7 @@ impl Counting for MemoryNode {
         })
     }
 
-    fn enlist(&self, counters: Vec<Arc<CounterKeys>>, patience: Duration) -> Answer<()> {
+    fn enlist(&self, counters: Vec<Arc<CounterKeys>>, _: &Keys, patience: Duration) -> Answer<()> {
         self.server.answer(patience, move |state, _| {
             for keys in counters {
                 state.counters.entry(keys.counter.to_string()).or_default();
@@ -417,8 +417,6 @@ impl Examining for MemoryNode {
                 wakes: Some(Wakes::Tracking),
                 failed: Vec::new(),
                 forbidden: Vec::new(),
-                // Nobody else writes there.
-                counters: FencingCounters::default(),
             };
             vec![examination]
         })

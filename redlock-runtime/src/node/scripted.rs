@@ -66,7 +66,7 @@ impl Counting for Scripted {
         Box::pin(std::future::pending())
     }
 
-    fn enlist(&self, _: Vec<Arc<CounterKeys>>, _: Duration) -> Counts<()> {
+    fn enlist(&self, _: Vec<Arc<CounterKeys>>, _: &Keys, _: Duration) -> Counts<()> {
         Box::pin(std::future::pending())
     }
 

@@ -1,13 +1,14 @@
 //! A Redis Cluster as a keeper of counters.
 
 use std::future::Future;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 
 use super::super::commands::Marker;
-use super::super::counting::{Answer, Counted, Counting, Number, Settled};
+use super::super::counting::{Answer, Counted, Counting, Number, Settled, Unwanted};
 use super::super::redis::Server;
 use super::super::redis::counting::{Counters, count, enlist};
 use super::{Cluster, ClusterNode};
@@ -19,9 +20,9 @@ impl Counting for ClusterNode {
         Box::pin(async move { everywhere.settle(&process, &numbers).await })
     }
 
-    fn enlist(&self, counters: Vec<Arc<CounterKeys>>, patience: Duration) -> Answer<()> {
-        let mut everywhere = self.everywhere(patience);
-        Box::pin(async move { enlist(&mut everywhere, &counters).await })
+    fn enlist(&self, counters: Vec<Arc<CounterKeys>>, keys: &Keys, patience: Duration) -> Answer<()> {
+        let (keys, mut everywhere) = (keys.clone(), self.everywhere(patience));
+        Box::pin(async move { enlist(&mut everywhere, &counters, &keys).await })
     }
 
     fn count(&self, keys: &Keys, patience: Duration) -> Answer<Vec<Counted>> {
@@ -90,6 +91,19 @@ impl Everywhere {
         }
         Ok(answers)
     }
+
+    /// Asks the server that has this key.
+    async fn at<T, F>(&self, key: &str, ask: impl FnOnce(Server) -> F) -> Result<T, Arc<str>>
+    where
+        F: Future<Output = Result<T, Arc<str>>>,
+    {
+        let server = self.cluster.mapped(key).await?;
+        let answer = ask(server.server(self.patience).await?).await;
+        if answer.is_err() {
+            self.cluster.look_again();
+        }
+        answer
+    }
 }
 
 impl Counters for Everywhere {
@@ -125,12 +139,21 @@ impl Counters for Everywhere {
         self.each(counters, |keys| &keys.list, put_in).await?.into_iter().collect()
     }
 
-    async fn take_out(&mut self, list: &str, unwanted: &[Arc<CounterKeys>]) -> Result<Vec<String>, Arc<str>> {
-        let server = self.cluster.mapped(list).await?;
-        let listed = server.server(self.patience).await?.take_out(list, unwanted).await;
-        if listed.is_err() {
-            self.cluster.look_again();
-        }
-        listed
+    async fn peek(&mut self, counters: &[Arc<CounterKeys>]) -> Result<Vec<Settled>, Arc<str>> {
+        let peek = |mut server: Server, counters: Vec<Arc<CounterKeys>>| async move { server.peek(&counters).await };
+        let read = self.each(counters, |keys| &*keys.counter, peek).await?;
+        Ok(read.into_iter().map(|counter| counter.and_then(|counter| counter)).collect())
+    }
+
+    async fn length(&mut self, list: &str) -> Result<usize, Arc<str>> {
+        self.at(list, |mut server| async move { server.length(list).await }).await
+    }
+
+    async fn entries(&mut self, list: &str, positions: Range<usize>) -> Result<Vec<Arc<[u8]>>, Arc<str>> {
+        self.at(list, |mut server| async move { server.entries(list, positions).await }).await
+    }
+
+    async fn take_out(&mut self, list: &str, unwanted: &[Unwanted]) -> Result<(), Arc<str>> {
+        self.at(list, |mut server| async move { server.take_out(list, unwanted).await }).await
     }
 }

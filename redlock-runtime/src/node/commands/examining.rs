@@ -88,7 +88,7 @@ pub(in crate::node) fn rights(trial: &Trial, number: u32) -> Vec<Right> {
     // RPUSH cannot be tried out: it would do it.
     on(
         Kind { key: &counter.list, purpose: Purpose::Statistics },
-        &[("LRANGE", &["0", "0"]), ("LPOS", &["x"]), ("LSET", &["x", "x"]), ("LREM", &["x", "x"])],
+        &[("LLEN", &[]), ("LRANGE", &["0", "0"]), ("LPOS", &["x"]), ("LSET", &["x", "x"]), ("LREM", &["x", "x"])],
     );
     on(Kind { key: &lock, purpose: Purpose::Listing }, &[("STRLEN", &[]), ("TYPE", &[])]);
     let without_key: [(_, &[&str], _); 6] = [

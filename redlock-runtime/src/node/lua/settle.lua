@@ -1,6 +1,6 @@
 -- KEYS[1] the waiting counter; KEYS[2] until when each process answers for its waiters; KEYS[3] how many each process has
 -- ARGV[1] the process, ARGV[2] how many waiters it has now (empty: only look), ARGV[3] how long its lease is,
--- ARGV[4] how long the counter lives on when others than ours are counted in it; all times in milliseconds
+-- ARGV[4] how long the counter lives on when ours alone are counted in it, ARGV[5] when others are; all times in milliseconds
 -- the counter, or false if there is none; may be repeated at will, unlike INCR and DECR
 local now = redis.call('TIME')
 now = now[1] * 1000 + math.floor(now[2] / 1000)
@@ -42,7 +42,7 @@ if counter ~= least and (counter or least > 0) and (is_ours or change ~= 0) then
 end
 if counter and (change ~= 0 or is_ours and live > 0) then
     -- Ours live as long, so that whoever looks then still finds what to take away.
-    local life = counter > live and ARGV[4] or 2 * ARGV[3]
+    local life = counter > live and ARGV[5] or ARGV[4]
     for _, key in ipairs(KEYS) do
         redis.call('PEXPIRE', key, life)
     end

@@ -1,25 +1,20 @@
--- KEYS[1] the list of waiting counters; ARGV the names to be taken out of it
--- the names that it has from now on, each once; what names none is left as it is
-local unwanted = {}
-for _, name in ipairs(ARGV) do
-    unwanted[name] = true
+-- KEYS[1] the list of waiting counters; ARGV, three for each entry that goes: its position, itself, and the position of an
+-- entry that is the same and stays (empty: none needs to); the greatest positions first
+-- how many went; where the list has changed meanwhile nothing goes
+-- The last entry takes the place of the one that goes, so that no step grows with the list; a reader who begins at the end
+-- misses none by that.
+local function at(position)
+    return redis.call('LRANGE', KEYS[1], position, position)[1]
 end
-local names = {}
-local taken_out = false
-for index, entry in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do
-    local is_json, name = pcall(cjson.decode, entry)
-    if is_json and type(name) == 'string' then
-        if unwanted[name] then
-            -- No JSON: nobody else writes it.
-            redis.call('LSET', KEYS[1], index - 1, 'taken out')
-            taken_out = true
-        else
-            names[#names + 1] = name
-            unwanted[name] = true
-        end
+local gone = 0
+for first = 1, #ARGV, 3 do
+    local position, entry, other = ARGV[first], ARGV[first + 1], ARGV[first + 2]
+    if at(position) == entry and (other == '' or at(other) == entry) then
+        redis.call('LSET', KEYS[1], position, at(-1))
+        -- No JSON: nobody else writes it, and the search begins with it.
+        redis.call('LSET', KEYS[1], -1, 'taken out')
+        redis.call('LREM', KEYS[1], -1, 'taken out')
+        gone = gone + 1
     end
 end
-if taken_out then
-    redis.call('LREM', KEYS[1], 0, 'taken out')
-end
-return names
+return gone

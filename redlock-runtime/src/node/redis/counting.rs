@@ -2,17 +2,21 @@
 //!
 //! What is asked of one server here is asked of several in a cluster, so it is put together from [`Counters`].
 
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::Value;
+use redis::{Pipeline, Value};
 
 use super::super::commands::{self, Marker};
-use super::super::counting::{Answer, Counted, Counting, Number, Settled};
+use super::super::counting::{Answer, Counted, Counting, Number, Settled, Unwanted};
 use super::RedisNode;
-use super::server::{BATCH, Server, all_done, reason};
-use crate::keys::{CounterKeys, Keys};
+use super::server::{BATCH, PLAIN_BATCH, Server, all_done, reason};
+use crate::keys::{CounterKeys, Keys, from_json};
+use crate::{clock, entropy};
 
 impl Counting for RedisNode {
     fn settle(&self, process: &Arc<str>, numbers: Vec<Number>, patience: Duration) -> Answer<Vec<Settled>> {
@@ -20,8 +24,9 @@ impl Counting for RedisNode {
         self.with_connection(patience, |mut server| async move { server.settle(&process, &numbers).await })
     }
 
-    fn enlist(&self, counters: Vec<Arc<CounterKeys>>, patience: Duration) -> Answer<()> {
-        self.with_connection(patience, |mut server| async move { enlist(&mut server, &counters).await })
+    fn enlist(&self, counters: Vec<Arc<CounterKeys>>, keys: &Keys, patience: Duration) -> Answer<()> {
+        let keys = keys.clone();
+        self.with_connection(patience, |mut server| async move { enlist(&mut server, &counters, &keys).await })
     }
 
     fn count(&self, keys: &Keys, patience: Duration) -> Answer<Vec<Counted>> {
@@ -45,76 +50,203 @@ pub(in super::super) trait Counters: Send {
     /// Makes these markers anew.
     fn mark(&mut self, counters: &[Arc<CounterKeys>]) -> impl Future<Output = Result<(), Arc<str>>> + Send;
 
+    /// The counters as they are, one answer each, whoever is counted in them.
+    fn peek(&mut self, counters: &[Arc<CounterKeys>]) -> impl Future<Output = Result<Vec<Settled>, Arc<str>>> + Send;
+
     /// Adds these to the list that each belongs to, where that does not have them.
     fn put_in(&mut self, counters: &[Arc<CounterKeys>]) -> impl Future<Output = Result<(), Arc<str>>> + Send;
 
-    /// The names of counters that are listed, without the unwanted.
-    fn take_out(
+    /// How many entries the list has.
+    fn length(&mut self, list: &str) -> impl Future<Output = Result<usize, Arc<str>>> + Send;
+
+    /// What the list has at these positions; fewer if it is not that long.
+    fn entries(
         &mut self,
         list: &str,
-        unwanted: &[Arc<CounterKeys>],
-    ) -> impl Future<Output = Result<Vec<String>, Arc<str>>> + Send;
+        positions: Range<usize>,
+    ) -> impl Future<Output = Result<Vec<Arc<[u8]>>, Arc<str>>> + Send;
+
+    /// Takes entries out of the list, as far as they are still where they were; those at the greatest positions first.
+    fn take_out(&mut self, list: &str, unwanted: &[Unwanted]) -> impl Future<Output = Result<(), Arc<str>>> + Send;
+}
+
+/// So many entries of the list are read at once.
+const PAGE: usize = 1000;
+
+/// For each counter that is listed so many entries are looked at, so that at most one of as many is of no use in the long run.
+const LOOKED_AT: usize = 8;
+
+/// Reading a list that takes longer tells how far it is, and again after as long.
+const SLOW: Duration = Duration::from_secs(5);
+
+/// A counter that the list names.
+struct Listed {
+    /// What stands behind the prefix.
+    stats_name: String,
+    keys: Arc<CounterKeys>,
+    position: usize,
+    entry: Arc<[u8]>,
+}
+
+impl Listed {
+    fn unwanted(&self, same_as: Option<usize>) -> Unwanted {
+        Unwanted { position: self.position, entry: Arc::clone(&self.entry), same_as }
+    }
 }
 
 /// [`Counting::enlist`].
 pub(in super::super) async fn enlist(
     counters: &mut impl Counters,
     wanted: &[Arc<CounterKeys>],
+    keys: &Keys,
 ) -> Result<(), Arc<str>> {
     for batch in wanted.chunks(BATCH) {
-        let markers = counters.markers(batch).await?;
-        let with = |wanted: fn(Marker) -> bool| {
-            batch.iter().zip(&markers).filter(move |(_, marker)| wanted(**marker)).map(|(keys, _)| Arc::clone(keys))
-        };
-        let unlisted: Vec<_> = with(|marker| marker == Marker::Missing).collect();
-        // The marker last: it keeps others from adding the counter to the list.
-        counters.put_in(&unlisted).await?;
-        let to_mark: Vec<_> = with(|marker| marker != Marker::Lasting).collect();
-        counters.mark(&to_mark).await?;
+        let added = put_in(counters, batch).await?;
+        if added > 0
+            && let Err(reason) = prune(counters, keys, added * LOOKED_AT).await
+        {
+            tracing::debug!(list = &*keys.waiting_list, %reason, "the list of contended names was not tidied");
+        }
     }
     Ok(())
 }
 
+/// Lists a batch of counters, and says how many had no marker.
+async fn put_in(counters: &mut impl Counters, batch: &[Arc<CounterKeys>]) -> Result<usize, Arc<str>> {
+    let markers = counters.markers(batch).await?;
+    let with = |wanted: fn(Marker) -> bool| {
+        batch.iter().zip(&markers).filter(move |(_, marker)| wanted(**marker)).map(|(keys, _)| Arc::clone(keys))
+    };
+    let unlisted: Vec<_> = with(|marker| marker == Marker::Missing).collect();
+    // The marker last: it keeps others from adding the counter to the list.
+    counters.put_in(&unlisted).await?;
+    let to_mark: Vec<_> = with(|marker| marker != Marker::Lasting).collect();
+    counters.mark(&to_mark).await?;
+    Ok(unlisted.len())
+}
+
+/// Takes what is of no use out of some part of the list.
+async fn prune(counters: &mut impl Counters, keys: &Keys, width: usize) -> Result<(), Arc<str>> {
+    let length = counters.length(&keys.waiting_list).await?;
+    // Over both ends, so that every entry is as likely to be among them.
+    let ends = usize::try_from(entropy::seed()).unwrap_or_default() % (length + width) + 1;
+    let listed = page(counters, keys, ends.saturating_sub(width)..ends.min(length)).await?;
+    let unmarked = without_marker(counters, &listed).await?;
+    let numbers = look(counters, unmarked.iter().map(|listed| &listed.keys)).await?;
+    let unused = unmarked.into_iter().zip(numbers).filter(|(_, counter)| *counter == Ok(None));
+    unlist(counters, &keys.waiting_list, &unused.map(|(listed, _)| listed).collect::<Vec<_>>()).await
+}
+
+/// The counters that the list names at these positions, the greatest first.
+async fn page(counters: &mut impl Counters, keys: &Keys, positions: Range<usize>) -> Result<Vec<Listed>, Arc<str>> {
+    let start = positions.start;
+    let entries = counters.entries(&keys.waiting_list, positions).await?;
+    let named = entries.into_iter().enumerate().rev().filter_map(|(offset, entry)| {
+        let counter = from_json(&entry)?;
+        let stats_name = counter.strip_prefix(&*keys.waiting_prefix)?.to_owned();
+        let keys = Arc::new(keys.counter(&stats_name));
+        Some(Listed { stats_name, keys, position: start + offset, entry })
+    });
+    Ok(named.collect())
+}
+
+async fn without_marker<'a>(counters: &mut impl Counters, listed: &'a [Listed]) -> Result<Vec<&'a Listed>, Arc<str>> {
+    let keys: Vec<_> = listed.iter().map(|listed| Arc::clone(&listed.keys)).collect();
+    let markers = counters.markers(&keys).await?;
+    let unmarked = listed.iter().zip(markers).filter(|(_, marker)| *marker == Marker::Missing);
+    Ok(unmarked.map(|(listed, _)| listed).collect())
+}
+
 /// [`Counting::count`].
 pub(in super::super) async fn count(counters: &mut impl Counters, keys: &Keys) -> Result<Vec<Counted>, Arc<str>> {
+    let list = &*keys.waiting_list;
     let mut counted = Vec::new();
-    let (mut listed, mut gone) = (Vec::new(), Vec::new());
-    for counter in counters.take_out(&keys.waiting_list, &[]).await? {
-        if let Some(stats_name) = counter.strip_prefix(&*keys.waiting_prefix) {
-            listed.push((stats_name.to_owned(), Arc::new(keys.counter(stats_name))));
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    let length = counters.length(list).await?;
+    let mut told = clock::now();
+    let mut end = length;
+    // From the end: whoever takes an entry out meanwhile puts the last one in its place.
+    while end > 0 {
+        let start = end.saturating_sub(PAGE);
+        let mut once = Vec::new();
+        let mut again = Vec::new();
+        for listed in page(counters, keys, start..end).await? {
+            match seen.entry(listed.stats_name.clone()) {
+                Entry::Vacant(first) => {
+                    first.insert(listed.position);
+                    once.push(listed);
+                }
+                Entry::Occupied(first) => again.push(listed.unwanted(Some(*first.get()))),
+            }
+        }
+        let unused = count_page(counters, once, &mut counted).await?;
+        take_out(counters, list, &again).await?;
+        unlist(counters, list, &unused.iter().collect::<Vec<_>>()).await?;
+        end = start;
+        if end > 0 && clock::now().saturating_duration_since(told) > SLOW {
+            told = clock::now();
+            tracing::info!(list, read = length - end, length, "still reading who waits for what");
         }
     }
-    let numbers = look(counters, listed.iter().map(|(_, keys)| keys)).await?;
-    for ((stats_name, keys), counter) in listed.into_iter().zip(numbers) {
-        match counter {
-            Ok(Some(waiting)) => counted.push(Counted { stats_name, waiting }),
-            Ok(None) => gone.push((stats_name, keys)),
-            Err(reason) => tracing::debug!(counter = &*keys.counter, %reason, "a waiting counter cannot be read"),
-        }
-    }
-    let keys_of_gone: Vec<_> = gone.iter().map(|(_, keys)| Arc::clone(keys)).collect();
-    let mut unused = Vec::new();
-    for ((stats_name, keys), marker) in gone.into_iter().zip(counters.markers(&keys_of_gone).await?) {
-        if marker == Marker::Missing {
-            unused.push(keys);
-        } else {
-            counted.push(Counted { stats_name, waiting: 0 });
-        }
-    }
-    unlist(counters, &keys.waiting_list, unused).await?;
     Ok(counted)
 }
 
-async fn unlist(counters: &mut impl Counters, list: &str, unused: Vec<Arc<CounterKeys>>) -> Result<(), Arc<str>> {
+/// Counts those of one page, and returns those that are of no use.
+async fn count_page(
+    counters: &mut impl Counters,
+    page: Vec<Listed>,
+    counted: &mut Vec<Counted>,
+) -> Result<Vec<Listed>, Arc<str>> {
+    let keys: Vec<_> = page.iter().map(|listed| Arc::clone(&listed.keys)).collect();
+    let (mut waited_for, mut gone) = (Vec::new(), Vec::new());
+    for (listed, counter) in page.into_iter().zip(counters.peek(&keys).await?) {
+        match counter {
+            Ok(Some(1..)) => waited_for.push(listed),
+            Ok(Some(waiting)) => counted.push(Counted { stats_name: listed.stats_name, waiting }),
+            Ok(None) => gone.push(listed),
+            Err(reason) => note_unreadable(&listed, &reason),
+        }
+    }
+    // Most are zero or gone, and only of the others can there be some to be taken away.
+    let numbers = look(counters, waited_for.iter().map(|listed| &listed.keys)).await?;
+    for (listed, counter) in waited_for.into_iter().zip(numbers) {
+        match counter {
+            Ok(waiting) => counted.push(Counted { stats_name: listed.stats_name, waiting: waiting.unwrap_or(0) }),
+            Err(reason) => note_unreadable(&listed, &reason),
+        }
+    }
+    let unmarked: HashSet<_> =
+        without_marker(counters, &gone).await?.into_iter().map(|listed| listed.position).collect();
+    let (unused, marked): (Vec<_>, Vec<_>) = gone.into_iter().partition(|listed| unmarked.contains(&listed.position));
+    counted.extend(marked.into_iter().map(|listed| Counted { stats_name: listed.stats_name, waiting: 0 }));
+    Ok(unused)
+}
+
+fn note_unreadable(listed: &Listed, reason: &str) {
+    tracing::debug!(counter = &*listed.keys.counter, %reason, "a waiting counter cannot be read");
+}
+
+async fn unlist(counters: &mut impl Counters, list: &str, unused: &[&Listed]) -> Result<(), Arc<str>> {
     if unused.is_empty() {
         return Ok(());
     }
-    counters.take_out(list, &unused).await?;
+    let entries: Vec<_> = unused.iter().map(|listed| listed.unwanted(None)).collect();
+    take_out(counters, list, &entries).await?;
     // Somebody may have begun to wait meanwhile, and found the counter still listed.
-    let numbers = look(counters, unused.iter()).await?;
-    let used_after_all = unused.into_iter().zip(numbers).filter(|(_, counter)| *counter != Ok(None));
-    let used_after_all: Vec<_> = used_after_all.map(|(keys, _)| keys).collect();
-    enlist(counters, &used_after_all).await
+    let numbers = look(counters, unused.iter().map(|listed| &listed.keys)).await?;
+    let used_after_all = unused.iter().zip(numbers).filter(|(_, counter)| *counter != Ok(None));
+    let used_after_all: Vec<_> = used_after_all.map(|(listed, _)| Arc::clone(&listed.keys)).collect();
+    for batch in used_after_all.chunks(BATCH) {
+        put_in(counters, batch).await?;
+    }
+    Ok(())
+}
+
+async fn take_out(counters: &mut impl Counters, list: &str, unwanted: &[Unwanted]) -> Result<(), Arc<str>> {
+    for batch in unwanted.chunks(BATCH) {
+        counters.take_out(list, batch).await?;
+    }
+    Ok(())
 }
 
 async fn look(
@@ -142,7 +274,7 @@ impl Counters for Server {
 
     async fn markers(&mut self, counters: &[Arc<CounterKeys>]) -> Result<Vec<Marker>, Arc<str>> {
         let mut markers = Vec::with_capacity(counters.len());
-        for batch in counters.chunks(BATCH) {
+        for batch in counters.chunks(PLAIN_BATCH) {
             for marker in all_done(self.send(&commands::markers(batch)).await?)? {
                 markers.push(Marker::read(&marker).ok_or("an answer that TTL never gives")?);
             }
@@ -154,13 +286,42 @@ impl Counters for Server {
         all_done(self.send(&commands::mark(counters)).await?).map(drop)
     }
 
+    async fn peek(&mut self, counters: &[Arc<CounterKeys>]) -> Result<Vec<Settled>, Arc<str>> {
+        let mut read = Vec::with_capacity(counters.len());
+        for batch in counters.chunks(PLAIN_BATCH) {
+            let answers = self.send(&commands::peek(batch)).await?;
+            read.extend(answers.into_iter().map(|answer| match answer.extract_error() {
+                Ok(number) => {
+                    redis::from_redis_value(number).map_err(|_| Arc::from("the waiting counter is no number"))
+                }
+                Err(error) => Err(reason(&error)),
+            }));
+        }
+        Ok(read)
+    }
+
     async fn put_in(&mut self, counters: &[Arc<CounterKeys>]) -> Result<(), Arc<str>> {
         all_done(self.call(|call| commands::enlist(counters, call)).await?).map(drop)
     }
 
-    async fn take_out(&mut self, list: &str, unwanted: &[Arc<CounterKeys>]) -> Result<Vec<String>, Arc<str>> {
-        let mut answers = self.call(|call| commands::take_out(list, unwanted, call)).await?;
-        let names = answers.pop().unwrap_or(Value::Nil).extract_error().map_err(|error| reason(&error))?;
-        redis::from_redis_value(names).map_err(|error| error.to_string().into())
+    async fn length(&mut self, list: &str) -> Result<usize, Arc<str>> {
+        self.one(&commands::length(list)).await
+    }
+
+    async fn entries(&mut self, list: &str, positions: Range<usize>) -> Result<Vec<Arc<[u8]>>, Arc<str>> {
+        let entries: Vec<Vec<u8>> = self.one(&commands::entries(list, positions)).await?;
+        Ok(entries.into_iter().map(Arc::from).collect())
+    }
+
+    async fn take_out(&mut self, list: &str, unwanted: &[Unwanted]) -> Result<(), Arc<str>> {
+        all_done(self.call(|call| commands::take_out(list, unwanted, call)).await?).map(drop)
+    }
+}
+
+impl Server {
+    /// The one answer.
+    async fn one<T: redis::FromRedisValue>(&mut self, question: &Pipeline) -> Result<T, Arc<str>> {
+        let answer = all_done(self.send(question).await?)?.pop().unwrap_or(Value::Nil);
+        redis::from_redis_value(answer).map_err(|error| error.to_string().into())
     }
 }

@@ -1,0 +1,188 @@
+//! Statistics with a hundred thousand names: nothing that a server is asked grows with their number.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use redis::Connection;
+use redlock_runtime::LockManager;
+use redlock_tests::wait::eventually_async;
+use redlock_tests::{Monitor, RedisServer, Servers};
+
+use crate::acquire::manager;
+use crate::statistics::{LIST, counter, marker};
+
+/// So many names were contended in the last days.
+const MANY: usize = 100_000;
+
+/// So many entries of the list a server looks at in one step, at most.
+const PAGE: usize = 1000;
+
+fn connect(server: &RedisServer) -> Connection {
+    redis::Client::open(server.url()).unwrap().get_connection().unwrap()
+}
+
+fn listed(name: &str) -> String {
+    format!("{:?}", counter(name))
+}
+
+fn name(number: usize) -> String {
+    format!("invoice/{{{number}}}")
+}
+
+/// Lists so many names. One in three is counted, one in three is waited for by nobody, one in three has nothing but its marker.
+fn list_many(server: &RedisServer) {
+    let mut connection = connect(server);
+    for page in (0..MANY).collect::<Vec<_>>().chunks(PAGE) {
+        let mut all = redis::pipe();
+        let (mut entries, mut set) = (redis::cmd("RPUSH"), redis::cmd("MSET"));
+        entries.arg(LIST);
+        for &number in page {
+            let name = name(number);
+            entries.arg(listed(&name));
+            match number % 3 {
+                0 => set.arg(marker(&name)).arg(1),
+                waiting => set.arg(counter(&name)).arg(waiting - 1),
+            };
+        }
+        all.add_command(entries).ignore().add_command(set).ignore();
+        all.exec(&mut connection).unwrap();
+    }
+}
+
+/// The words of a command, as MONITOR tells it.
+fn words(line: &str) -> Vec<&str> {
+    line.split('"').skip(1).step_by(2).collect()
+}
+
+/// No command looks at more entries of the list than a page has.
+fn check_bounds(done: &[String]) {
+    let mut is_read = false;
+    for line in done {
+        let words = words(line);
+        match words[0].to_lowercase().as_str() {
+            "lrange" => {
+                let [from, to] = [words[2], words[3]].map(|position| position.parse::<i64>().unwrap());
+                assert!((0..PAGE as i64).contains(&(to - from)), "{line}");
+                is_read = true;
+            }
+            "lpos" => {
+                let bound = words.windows(2).find(|pair| pair[0].eq_ignore_ascii_case("MAXLEN"));
+                assert!(bound.is_some_and(|bound| bound[1].parse::<usize>().unwrap() <= PAGE), "{line}");
+                is_read = true;
+            }
+            // From the end, where the search begins and ends with what was written just before.
+            "lrem" => assert_eq!(words[2], "-1", "{line}"),
+            _ => assert!(words.len() <= PAGE, "{line}"),
+        }
+    }
+    assert!(is_read, "nobody looked at the list: {done:?}");
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_names_are_counted_page_by_page() {
+    let servers = Servers::start(1);
+    list_many(&servers[0]);
+    // Thousands of answers, every one of them in time.
+    let locks = LockManager::builder().nodes(servers.urls()).node_timeout(Duration::from_secs(5)).build().unwrap();
+    let monitor = Monitor::start(&servers[0]);
+    let statistics = locks.statistics().await.unwrap();
+    check_bounds(&monitor.done_about(LIST));
+    assert_eq!(statistics.iter().count(), MANY);
+    for (number, expect) in [(0, 0), (1, 0), (2, 1), (MANY - 3, 0), (MANY - 2, 1)] {
+        assert_eq!(statistics.get(&name(number)).unwrap().everywhere, expect, "{number}");
+    }
+}
+
+/// Lets somebody wait for each of these until it is listed.
+async fn contend(locks: &LockManager, servers: &Servers, names: &[String]) {
+    let mut held = Vec::new();
+    for name in names {
+        held.push(locks.lock(name).acquire().await.unwrap());
+    }
+    let waiters: Vec<_> = names.iter().map(|name| tokio::spawn(locks.lock(name).acquire())).collect();
+    let probe = servers[0].probe();
+    eventually_async("all are listed", async || names.iter().all(|name| probe.exists(&marker(name)))).await;
+    for waiter in waiters {
+        waiter.abort();
+    }
+    for guard in held {
+        guard.release().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn listing_a_name_takes_no_look_at_the_whole_list() {
+    let servers = Servers::start(1);
+    list_many(&servers[0]);
+    let locks = manager(&servers);
+    let monitor = Monitor::start(&servers[0]);
+    let new = ["plain", "a/b", "{x}", "Läufe 夜"].map(str::to_owned);
+    contend(&locks, &servers, &new).await;
+    locks.shutdown().await;
+    check_bounds(&monitor.done_about(LIST));
+    let probe = servers[0].probe();
+    let listed: BTreeSet<_> = probe.list(LIST).into_iter().skip(MANY).collect();
+    let named =
+        ["plain", "a/b", "{x}", "L\\u00e4ufe \\u591c"].map(|name| format!("\"Waiting.ConfigurableLock.{name}\""));
+    assert_eq!(listed, named.into());
+}
+
+#[tokio::test]
+async fn the_list_is_tidied_by_whoever_waits() {
+    let servers = Servers::start(1);
+    let probe = servers[0].probe();
+    let gone: Vec<_> = (0..40).map(|number| listed(&format!("gone-{number}"))).collect();
+    for (number, entry) in gone.iter().enumerate() {
+        probe.append(LIST, entry);
+        match number {
+            10 => probe.append(LIST, "no JSON"),
+            20 => probe.append(LIST, "\"somebody else's\""),
+            30 => probe.append(LIST, &listed("counted")),
+            35 => probe.append(LIST, &listed("marked")),
+            _ => {}
+        }
+    }
+    probe.set(&counter("counted"), "1");
+    probe.set(&marker("marked"), "1");
+    let locks = manager(&servers);
+    let mut contended = Vec::new();
+    while probe.list(LIST).iter().any(|entry| gone.contains(entry)) {
+        let new: Vec<_> = (0..4).map(|number| format!("new-{}-{number}", contended.len())).collect();
+        contend(&locks, &servers, &new).await;
+        contended.extend(new);
+        assert!(contended.len() < 400, "{:?}", probe.list(LIST));
+    }
+    let left: BTreeSet<_> = probe.list(LIST).into_iter().collect();
+    let kept = ["no JSON".to_owned(), "\"somebody else's\"".to_owned(), listed("counted"), listed("marked")];
+    assert_eq!(left, contended.iter().map(|name| listed(name)).chain(kept).collect());
+}
+
+#[test]
+fn an_entry_goes_only_from_where_it_was_seen() {
+    let server = RedisServer::start();
+    let probe = server.probe();
+    let script = redis::Script::new(include_str!("../../redlock-runtime/src/node/lua/take_out.lua"));
+    let check = |wanted: &[(&str, &str, &str)], expect: &[&str]| {
+        probe.del("list");
+        for entry in ["a", "b", "c", "b", "d"] {
+            probe.append("list", entry);
+        }
+        let mut call = script.prepare_invoke();
+        call.key("list");
+        for (position, entry, same_as) in wanted {
+            call.arg(*position).arg(*entry).arg(*same_as);
+        }
+        let gone: usize = call.invoke(&mut connect(&server)).unwrap();
+        assert_eq!((probe.list("list"), gone), (expect.iter().map(ToString::to_string).collect(), 5 - expect.len()));
+    };
+    let all = ["a", "b", "c", "b", "d"];
+    check(&[("4", "d", "")], &["a", "b", "c", "b"]);
+    check(&[("0", "a", "")], &["d", "b", "c", "b"]);
+    check(&[("4", "d", ""), ("2", "c", ""), ("0", "a", "")], &["b", "b"]);
+    check(&[("1", "b", "3")], &["a", "d", "c", "b"]);
+    // The list has changed.
+    check(&[("1", "a", "")], &all);
+    check(&[("7", "a", "")], &all);
+    check(&[("1", "b", "2")], &all);
+    check(&[("1", "b", "9")], &all);
+}

@@ -1,6 +1,0 @@
-use redlock_runtime::redlock;
-
-#[redlock(name = 5)]
-fn job() {}
-
-fn main() {}

@@ -1,8 +1,0 @@
-use redlock_runtime::redlock;
-
-fn main() {
-    #[redlock(name = "x")]
-    {
-        println!("inside");
-    }
-}
