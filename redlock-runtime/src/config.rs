@@ -15,6 +15,7 @@ use crate::node::replicas::Replicas;
 use crate::node::tls::TlsSettings;
 use crate::node::url::{Credentials, UrlSettings};
 use crate::protocol::{Doubt, LONGEST_TTL, RETENTION};
+use crate::queue::SLOW_POLL;
 use crate::shared::Shared;
 use crate::voters::NodeSettings;
 
@@ -40,6 +41,8 @@ pub struct LockManagerBuilder {
     keys: Keys,
     /// What the owners of locks are called that say nothing else.
     owner_label: Option<Arc<str>>,
+    /// How long after its last attempt a waiter asks again although no node reported a change.
+    slow_poll: Duration,
 }
 
 impl Default for LockManagerBuilder {
@@ -54,6 +57,7 @@ impl Default for LockManagerBuilder {
             max_clock_skew: Some(Duration::from_secs(60)),
             keys: Keys::default(),
             owner_label: None,
+            slow_poll: SLOW_POLL,
         }
     }
 }
@@ -188,6 +192,13 @@ impl LockManagerBuilder {
         Self { owner_label: Some(owner_label.into().into()), ..self }
     }
 
+    /// How long after its last attempt a waiter asks again although no node reported a change, and up to a half longer.
+    /// Default: 1 s. A test that makes it long sees that a waiter was woken, however slow the machine is.
+    #[cfg(feature = "testing")]
+    pub fn slow_poll(self, slow_poll: Duration) -> Self {
+        Self { slow_poll, ..self }
+    }
+
     /// What stands before a lock's name in its key. Default: `redlock:ConfigurableLock.`, which configurable-redlock (Python)
     /// uses, so that both exclude each other.
     pub fn lock_prefix(self, prefix: impl Into<String>) -> Self {
@@ -220,6 +231,7 @@ impl LockManagerBuilder {
             ("node_timeout", self.node_timeout),
             ("connect_timeout", self.connect_timeout),
             ("longest_ttl", self.longest_ttl),
+            ("slow_poll", self.slow_poll),
         ];
         for (setting, value) in times {
             if value.is_zero() || value > LONGEST_TTL {
@@ -248,8 +260,8 @@ impl LockManagerBuilder {
             None => Doubt::Refuse,
         };
         let engine = Engine::new(nodes, quorum, self.node_timeout);
-        let shared =
-            Shared::new(engine, self.keys, self.ttl, longest_ttl, self.fencing.then_some(doubt), self.owner_label);
+        let doubt = self.fencing.then_some(doubt);
+        let shared = Shared::new(engine, self.keys, self.ttl, longest_ttl, doubt, self.owner_label, self.slow_poll);
         shared.check_ttl("ttl", self.ttl)?;
         Ok(shared)
     }

@@ -27,8 +27,8 @@ const HAND_OVERS: u32 = 4;
 /// How long a process stands back then, in round trips.
 const STAND_BACK: u32 = 2;
 
-/// The slow poll: at least this long after the last attempt, and up to a half of it more.
-const POLL: Duration = Duration::from_secs(1);
+/// The slow poll, unless the builder says otherwise: at least this long after the last attempt, and up to a half of it more.
+pub(crate) const SLOW_POLL: Duration = Duration::from_secs(1);
 
 /// Whoever is called and does not come is overtaken after this time.
 const NEGLECTED: Duration = Duration::from_secs(1);
@@ -41,6 +41,8 @@ pub(crate) struct Lines {
     longest_attempt: Duration,
     /// How locks get their fencing tokens if too few nodes have evidence of earlier ones; `None`: they get none.
     doubt: Option<Doubt>,
+    /// How long after its last attempt a waiter asks again although no node reported a change.
+    slow_poll: Duration,
     /// What tells this manager from others who wait.
     process: Arc<str>,
     /// Those names that somebody in this process holds or wants. A std mutex: it is never held across an await. That of a line
@@ -114,10 +116,18 @@ pub(crate) enum Turn {
 }
 
 impl Lines {
-    pub(crate) fn new(quorum: Quorum, node_timeout: Duration, doubt: Option<Doubt>) -> Arc<Self> {
+    pub(crate) fn new(quorum: Quorum, node_timeout: Duration, doubt: Option<Doubt>, slow_poll: Duration) -> Arc<Self> {
         // The round itself, and giving back what was granted.
         let longest_attempt = NEGLECTED + 2 * node_timeout;
-        Arc::new(Self { quorum, longest_attempt, doubt, process: entropy::fresh_owner(), by_key: Mutex::default() })
+        let process = entropy::fresh_owner();
+        Arc::new(Self { quorum, longest_attempt, doubt, slow_poll, process, by_key: Mutex::default() })
+    }
+
+    /// When the next slow poll is, after an attempt now.
+    fn poll_at(&self, now: Instant) -> Instant {
+        // From a half to the whole of it by jitter, after another half.
+        let jittered = Backoff::new(self.slow_poll, self.slow_poll, entropy::seed()).next().unwrap_or(self.slow_poll);
+        now + self.slow_poll / 2 + jittered
     }
 
     fn by_key(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<SharedLine>>> {
@@ -336,7 +346,7 @@ impl Place {
         line.forget_unheard(self.spot.runtime, self.lines.quorum, now);
         let tenant = line.valid_tenant(now);
         if tenant.is_some() && line.beliefs.is_none() {
-            line.beliefs = Some(Box::new(Beliefs::unknown(self.lines.quorum, poll_at(now))));
+            line.beliefs = Some(Box::new(Beliefs::unknown(self.lines.quorum, self.lines.poll_at(now))));
         }
         let step = line.beliefs.as_ref().map_or(Step::Ask(Approach::AllAtOnce), |beliefs| beliefs.next(now));
         match step {
@@ -382,7 +392,7 @@ impl Place {
         }
         let mut beliefs = beliefs.unwrap_or_else(|| Box::new(Beliefs::unknown(self.lines.quorum, now)));
         // Nothing reports a change of what was not watched: ask once more, at once.
-        let poll_at = if is_watched { poll_at(now) } else { now };
+        let poll_at = if is_watched { self.lines.poll_at(now) } else { now };
         beliefs.lost((lost.verdict, approach), lost.seen.iter().copied(), now, poll_at, pause);
         line.changed.iter().for_each(|node| beliefs.changed(node));
         line.beliefs = Some(beliefs);
@@ -476,12 +486,6 @@ impl Drop for Tenure {
     }
 }
 
-fn poll_at(now: Instant) -> Instant {
-    // Half a poll at least, and the whole one at most.
-    let jittered = Backoff::new(POLL, POLL, entropy::seed()).next().unwrap_or(POLL);
-    now + POLL / 2 + jittered
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -505,7 +509,7 @@ mod tests {
 
     #[test]
     fn whoever_leaves_late_does_not_vacate_the_place_of_another() {
-        let lines = Lines::new(Quorum::of(1).unwrap(), Duration::from_secs(1), None);
+        let lines = Lines::new(Quorum::of(1).unwrap(), Duration::from_secs(1), None, SLOW_POLL);
         let key: Arc<str> = "key".into();
         let late = lines.settle(&key, &lease());
         drop(lines.settle(&key, &lease()));
@@ -518,7 +522,7 @@ mod tests {
     #[test]
     fn whoever_follows_in_line_proposes_more_than_the_token_before() {
         let doubt = Doubt::Clocks { max_clock_skew: Duration::from_secs(60) };
-        let lines = Lines::new(Quorum::of(1).unwrap(), Duration::from_secs(1), Some(doubt));
+        let lines = Lines::new(Quorum::of(1).unwrap(), Duration::from_secs(1), Some(doubt), SLOW_POLL);
         let key: Arc<str> = "key".into();
         let (tenure, mut place) = (lines.settle(&key, &lease_with(41)), lines.join(&key));
         drop(tenure);

@@ -51,11 +51,12 @@ impl Shared {
         longest_ttl: Duration,
         doubt: Option<Doubt>,
         owner_label: Option<Arc<str>>,
+        slow_poll: Duration,
     ) -> Self {
         let (renewals, is_shut_down, losses) = (Arc::default(), AtomicBool::new(false), AtomicU64::new(0));
         let statistics = Statistics::new(Arc::clone(&engine), keys.clone());
         let labels = Labels::new(Arc::clone(&engine), owner_label);
-        let lines = Lines::new(engine.quorum(), engine.node_timeout(), doubt);
+        let lines = Lines::new(engine.quorum(), engine.node_timeout(), doubt, slow_poll);
         engine.report_to(&lines);
         Self {
             engine,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use redlock_runtime::{LockManager, Timeout};
 use redlock_tests::clock::{self, timed};
 use redlock_tests::proxy::{Direction, Flow};
-use redlock_tests::wait::eventually_async;
+use redlock_tests::wait::{LIMIT, eventually_async};
 use redlock_tests::{Certificates, Cluster, Proxy, RedisServer, Setup};
 use tokio::runtime::{Builder, Runtime};
 
@@ -113,10 +113,9 @@ async fn a_waiter_gets_a_lock_whose_slot_moved_meanwhile() {
     let migration = cluster.migrate(slot, to);
     migration.move_keys();
     migration.finish();
-    let ((), took) = timed(async { held.release().await.unwrap() }).await;
+    held.release().await.unwrap();
     let guard = waiter.await.unwrap().unwrap();
     guard.release().await.unwrap();
-    assert!(took < Duration::from_secs(5), "{took:?}");
 }
 
 #[tokio::test]
@@ -165,7 +164,7 @@ fn a_lost_attempt_on_a_moving_slot_is_settled_although_its_runtime_stands_still(
     });
     assert!(attempt.is_err(), "{attempt:?}");
     let ((), took) = runtime().block_on(timed(locks.shutdown()));
-    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert!(took < LIMIT, "{took:?}");
     migration.finish();
     drop(standing_still);
 }

@@ -4,16 +4,15 @@ use std::time::Duration;
 
 use redis::cmd;
 use redlock_runtime::{Error, LockGuard, LockManager};
-use redlock_tests::clock::timed;
 use redlock_tests::proxy::Flow;
-use redlock_tests::wait::eventually_async;
+use redlock_tests::wait::{LIMIT, eventually_async};
 use redlock_tests::{Cluster, Proxy, RedisServer, Sentinel, Setup};
 use tokio::task::JoinHandle;
 
-const KEY: &str = "redlock:ConfigurableLock.x";
+use crate::acquire::RARE_POLL;
+use crate::waiting::promptly;
 
-/// Far below the slow poll, and far above what a wake-up takes.
-const PROMPTLY: Duration = Duration::from_millis(400);
+const KEY: &str = "redlock:ConfigurableLock.x";
 
 /// A server of a time before there was tracking.
 fn old_server() -> (RedisServer, String) {
@@ -33,7 +32,7 @@ fn server_without(command: &str) -> (RedisServer, String) {
 }
 
 fn manager(url: &str) -> LockManager {
-    LockManager::builder().nodes([url]).build().unwrap()
+    LockManager::builder().nodes([url]).slow_poll(RARE_POLL).build().unwrap()
 }
 
 async fn until_subscribed(server: &RedisServer) {
@@ -45,12 +44,8 @@ async fn until_subscribed(server: &RedisServer) {
 
 /// Frees the lock, and checks that the waiter has it soon.
 async fn check_woken(what: &str, frees: impl Future<Output = ()>, waiting: JoinHandle<Result<LockGuard, Error>>) {
-    let ((), took) = timed(Box::pin(async {
-        frees.await;
-        waiting.await.unwrap().unwrap().release().await.unwrap();
-    }))
-    .await;
-    assert!(took < PROMPTLY, "{what}: {took:?}");
+    frees.await;
+    promptly(what, waiting).await.release().await.unwrap();
 }
 
 #[tokio::test]
@@ -90,7 +85,8 @@ async fn a_subscription_that_was_cut_is_made_again() {
 async fn a_subscription_that_falls_silent_keeps_nobody_from_the_lock() {
     let (server, _) = server_without("client|tracking");
     let proxy = Proxy::start(&server);
-    let locks = manager(&format!("redis://app:pass@127.0.0.1:{}", proxy.port()));
+    let url = format!("redis://app:pass@127.0.0.1:{}", proxy.port());
+    let locks = LockManager::builder().nodes([url]).build().unwrap();
     server.probe().set_for(KEY, "somebody", Duration::from_secs(60));
     let first = tokio::spawn(locks.lock("x").acquire());
     until_subscribed(&server).await;
@@ -113,7 +109,7 @@ async fn a_subscription_that_falls_silent_keeps_nobody_from_the_lock() {
     drop(guard);
     eventually_async("the waiter was refused", async || asked() > before).await;
     server.probe().del(y);
-    let got = tokio::time::timeout(Duration::from_secs(8), waiting).await;
+    let got = tokio::time::timeout(LIMIT, waiting).await;
     got.expect("the lock is free, and its node answers").unwrap().unwrap().release().await.unwrap();
 }
 

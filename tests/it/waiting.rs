@@ -10,10 +10,10 @@ use redlock_tests::wait::{LIMIT, eventually_async};
 use redlock_tests::{Probe, Program, Servers};
 use tokio::task::JoinHandle;
 
-use crate::acquire::{key, manager};
+use crate::acquire::{RARE_POLL, key, manager};
 
-/// Below half of the shortest slow poll: whoever gets the lock sooner was woken.
-pub(crate) const PROMPT: Duration = Duration::from_millis(350);
+/// Half of the shortest slow poll: whoever gets the lock sooner was woken.
+const PROMPT: Duration = Duration::from_secs(RARE_POLL.as_secs() / 2);
 
 /// Longer than any test: nothing expires but where it shall.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
@@ -61,6 +61,11 @@ pub(crate) fn watched(probe: &Probe) -> u64 {
     counts.of("client|caching").saturating_sub(counts.of("client|tracking"))
 }
 
+/// How many connections a server has that are not of probes, which live for one command.
+fn connections(probe: &Probe) -> usize {
+    probe.client_list().iter().filter(|client| !client.contains(" cmd=client|list ")).count()
+}
+
 /// Starts to wait for "x"; returns when all nodes have refused and will report the next change.
 pub(crate) async fn starts_to_wait(servers: &Servers, locks: &LockManager, how: How) -> Waiter {
     let asked = Asked::so_far(servers);
@@ -75,10 +80,17 @@ pub(crate) async fn starts_to_wait(servers: &Servers, locks: &LockManager, how: 
 
 /// The lock, which the waiter gets as soon as somebody tells him.
 pub(crate) async fn promptly(what: &str, waiter: Waiter) -> LockGuard {
-    let (got, took) = timed(tokio::time::timeout(LIMIT, waiter)).await;
-    let guard = got.unwrap_or_else(|_| panic!("{what}: nothing within {LIMIT:?}")).unwrap().unwrap();
-    assert!(took < PROMPT, "{what}: it took {took:?}");
-    guard
+    had_within(PROMPT, what, waiter).await
+}
+
+/// The lock, which the waiter gets although perhaps nobody tells him.
+pub(crate) async fn eventually_had(what: &str, waiter: Waiter) -> LockGuard {
+    had_within(LIMIT, what, waiter).await
+}
+
+async fn had_within(limit: Duration, what: &str, waiter: Waiter) -> LockGuard {
+    let got = tokio::time::timeout(limit, waiter).await;
+    got.unwrap_or_else(|_| panic!("{what}: nothing within {limit:?}")).unwrap().unwrap()
 }
 
 /// Lets somebody hold "x" on every node, who is none of ours.
@@ -195,11 +207,9 @@ async fn the_lock_of_a_holder_that_crashed_is_had_when_its_key_expires_also_on_a
             holder.kill();
             let left = |server: &redlock_tests::RedisServer| server.probe().pttl(&key("x")).remaining().unwrap();
             let expires = servers.iter().map(left).max().unwrap();
-            let (guard, took) = timed(waiter).await;
-            let late = took.saturating_sub(expires);
-            println!("N = {count}, busy: {is_busy}: {late:?} late");
-            assert!(late < Duration::from_millis(200), "{late:?} late, N = {count}, busy: {is_busy}");
-            guard.unwrap().unwrap().release().await.unwrap();
+            let (guard, took) = timed(promptly("expired", waiter)).await;
+            println!("N = {count}, busy: {is_busy}: {:?} late", took.saturating_sub(expires));
+            guard.release().await.unwrap();
         }
     }
 }
@@ -208,13 +218,11 @@ async fn the_lock_of_a_holder_that_crashed_is_had_when_its_key_expires_also_on_a
 async fn what_no_server_reports_is_found_by_the_slow_poll() {
     for count in [1, 3] {
         let servers = Servers::start(count);
-        let locks = manager(&servers);
+        let locks = LockManager::builder().nodes(servers.urls()).build().unwrap();
         somebody_holds(&servers, LONG);
         let waiter = starts_to_wait(&servers, &locks, How::InATask).await;
         servers.iter().for_each(|server| run(&server.probe(), &["SWAPDB", "0", "1"]));
-        let (guard, took) = timed(waiter).await;
-        assert!(took < Duration::from_millis(1800), "{took:?}");
-        guard.unwrap().unwrap().release().await.unwrap();
+        eventually_had("moved away", waiter).await.release().await.unwrap();
     }
 }
 
@@ -230,9 +238,7 @@ async fn a_key_that_is_made_to_live_shorter_is_noticed() {
         assert!(server.probe().pexpire(&key("x"), Duration::from_millis(600)));
     }
     asked.again().await;
-    let (guard, took) = timed(waiter).await;
-    assert!(took < Duration::from_millis(800), "{took:?}");
-    guard.unwrap().unwrap().release().await.unwrap();
+    promptly("it lives shorter", waiter).await.release().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -246,9 +252,9 @@ async fn a_min_hold_that_still_runs_is_waited_out_by_whoever_waits_in_this_proce
             let guard = locks.lock("x").min_hold(least).acquire().await.unwrap();
             let waiter = tokio::spawn(waits.lock("x").acquire());
             guard.release().await.unwrap();
-            let guard = waiter.await.unwrap().unwrap();
+            let guard = promptly("its time is over", waiter).await;
             let past = Duration::from_nanos(monotonic_nanoseconds() - began);
-            assert!(past >= least && past < least + Duration::from_millis(200), "{past:?}, N = {count}");
+            assert!(past >= least, "{past:?}, N = {count}");
             guard.release().await.unwrap();
         }
     }
@@ -286,7 +292,7 @@ async fn waiters_of_many_names_share_one_connection_to_each_node() {
     for name in 0..50 {
         held.push(others.lock(format!("name-{name}")).ttl(LONG).acquire().await.unwrap());
     }
-    let before: Vec<_> = servers.iter().map(|server| server.probe().client_list().len()).collect();
+    let before: Vec<_> = servers.iter().map(|server| connections(&server.probe())).collect();
     let asked: Vec<_> = servers.iter().map(|server| watched(&server.probe())).collect();
     let wait = |name: usize| tokio::spawn(locks.lock(format!("name-{}", name % 50)).ttl(LONG).acquire());
     let waiters: Vec<_> = (0..100).map(wait).collect();
@@ -295,14 +301,12 @@ async fn waiters_of_many_names_share_one_connection_to_each_node() {
     })
     .await;
     for (server, before) in servers.iter().zip(before) {
-        assert_eq!(server.probe().client_list().len(), before + 1, "one more than before");
+        // Connections of probes that have ended may be listed for a moment.
+        eventually_async("one connection more than before", async || connections(&server.probe()) == before + 1).await;
     }
     for guard in held {
         guard.release().await.unwrap();
     }
-    let (all, took) = timed(futures::future::join_all(waiters.into_iter().map(async |waiter| {
-        waiter.await.unwrap().unwrap().release().await.unwrap();
-    })))
-    .await;
-    assert!(all.len() == 100 && took < PROMPT * 2, "{took:?}");
+    let served = waiters.into_iter().map(async |waiter| promptly("one of many", waiter).await.release().await.unwrap());
+    futures::future::join_all(served).await;
 }

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use redlock_runtime::{Error, LockGuard, LockManager};
 use redlock_tests::clock::timed;
-use redlock_tests::proxy::Flow;
-use redlock_tests::wait::eventually_async;
+use redlock_tests::proxy::{Direction, Flow};
+use redlock_tests::wait::{LIMIT, eventually_async};
 use redlock_tests::{Proxy, Servers};
 use tokio::runtime::Builder;
 
 use crate::acquire::{key, manager};
-use crate::waiting::{Asked, How, LONG, PROMPT, Waiter, promptly, somebody_holds, starts_to_wait, watched};
+use crate::waiting::{Asked, How, LONG, Waiter, eventually_had, promptly, somebody_holds, starts_to_wait, watched};
 
 pub(crate) type Acquire = Pin<Box<dyn Future<Output = Result<LockGuard, Error>> + Send>>;
 
@@ -91,8 +91,9 @@ async fn a_hundred_waiters_cost_redis_no_more_than_one() {
     const COUNTED: u64 = 7;
     let servers = Servers::start(3);
     for is_local in [true, false] {
-        let locks = manager(&servers);
-        let holder = if is_local { locks.clone() } else { manager(&servers) };
+        let polling = || LockManager::builder().nodes(servers.urls()).build().unwrap();
+        let locks = polling();
+        let holder = if is_local { locks.clone() } else { polling() };
         let guard = holder.lock("x").acquire().await.unwrap();
         let mut waiters = if is_local {
             vec![spawn_in_line(&locks)]
@@ -101,24 +102,20 @@ async fn a_hundred_waiters_cost_redis_no_more_than_one() {
         };
         let before: Vec<_> = (0..3).map(|node| attempts_and_scripts(&servers, node)).collect();
         waiters.extend((0..99).map(|_| spawn_in_line(&locks)));
-        tokio::time::sleep(Duration::from_secs(SECONDS)).await;
+        let ((), took) = timed(tokio::time::sleep(Duration::from_secs(SECONDS))).await;
+        // A busy machine may sleep for longer.
+        let seconds = took.as_secs();
         for (node, before) in before.into_iter().enumerate() {
             let (attempts, scripts) = attempts_and_scripts(&servers, node);
             let (attempts, scripts) = (attempts - before.0, scripts - before.1);
-            let what = format!("{attempts} attempts, {scripts} scripts in {SECONDS} s, holder here: {is_local}");
+            let what = format!("{attempts} attempts, {scripts} scripts in {seconds} s, holder here: {is_local}");
             println!("{what}");
-            assert!(attempts <= SECONDS && scripts <= attempts + COUNTED, "{what}");
+            assert!(attempts <= seconds && scripts <= attempts + COUNTED + seconds - SECONDS, "{what}");
         }
-        let (served, took) = timed(async {
-            guard.release().await.unwrap();
-            for waiter in waiters {
-                waiter.await.unwrap().unwrap().release().await.unwrap();
-            }
-        })
-        .await;
-        let () = served;
-        println!("all hundred were served within {took:?}");
-        assert!(took < Duration::from_secs(3), "{took:?}");
+        guard.release().await.unwrap();
+        for waiter in waiters {
+            eventually_had("one of a hundred", waiter).await.release().await.unwrap();
+        }
     }
 }
 
@@ -248,9 +245,9 @@ async fn a_lock_is_handed_on_between_tasks_threads_and_runtimes_of_one_process()
                 if is_dropped { drop(guard) } else { guard.release().await.unwrap() }
             });
             guard.release().await.unwrap();
-            let (_, took) = timed(futures::future::join_all(served)).await;
+            let (all, took) = timed(tokio::time::timeout(LIMIT, futures::future::join_all(served))).await;
             println!("N = {count}, dropped: {is_dropped}: twelve hand-overs in {took:?}");
-            assert!(took < PROMPT * 2, "{took:?}, N = {count}, dropped: {is_dropped}");
+            assert!(all.is_ok(), "N = {count}, dropped: {is_dropped}");
         }
         runtime.shutdown_background();
     }
@@ -264,9 +261,7 @@ async fn whoever_waits_behind_a_holder_that_lost_its_lock_gets_it_when_the_key_e
         let ttl = Duration::from_millis(500);
         let lost = locks.lock("x").ttl(ttl).renew(false).acquire().await.unwrap();
         let waiter = spawn_in_line(&locks);
-        let (next, took) = timed(waiter).await;
-        let next = next.unwrap().unwrap();
-        assert!(took < ttl + Duration::from_millis(200), "{took:?}");
+        let next = promptly("expired", waiter).await;
         assert!(!lost.is_valid() && next.is_valid());
         assert!(matches!(lost.lost().await, Error::Lost { .. }));
         // Whatever the loser does does not touch the winner.
@@ -294,15 +289,11 @@ async fn a_shutdown_lets_everybody_in_line_go_at_once() {
         if !is_local {
             asked.again().await;
         }
-        let ((), took) = timed(async {
-            locks.shutdown().await;
-            for waiter in waiters {
-                let acquired = waiter.await.unwrap();
-                assert!(matches!(acquired, Err(Error::ShutDown)), "{acquired:?}");
-            }
-        })
-        .await;
-        assert!(took < PROMPT, "{took:?}");
+        locks.shutdown().await;
+        for waiter in waiters {
+            let acquired = tokio::time::timeout(LIMIT, waiter).await.expect("it is let go").unwrap();
+            assert!(matches!(acquired, Err(Error::ShutDown)), "{acquired:?}");
+        }
         // The shutdown has released the lock of its own manager.
         assert_eq!(guard.release().await.is_err(), is_local);
     }
@@ -311,25 +302,29 @@ async fn a_shutdown_lets_everybody_in_line_go_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lock_that_is_handed_on_here_costs_one_round_trip() {
-    const ONE_WAY: Duration = Duration::from_millis(40);
     for count in [1, 3] {
         let servers = Servers::start(count);
         let proxies: Vec<_> = servers.iter().map(Proxy::start).collect();
-        let locks = LockManager::builder().nodes(proxies.iter().map(Proxy::url)).build().unwrap();
+        let builder = LockManager::builder().nodes(proxies.iter().map(Proxy::url)).node_timeout(LIMIT);
+        let locks = builder.build().unwrap();
         let guard = locks.lock("x").ttl(LONG).acquire().await.unwrap();
+        eventually_async("all nodes hold it", async || servers.holding(&key("x")) == count).await;
+        let owners = servers.values(&key("x"));
         for proxy in &proxies {
-            proxy.set_both(Flow::Delay(ONE_WAY));
+            proxy.set(Direction::Replies, Flow::Hold);
         }
         let next = spawn_in_line(&locks);
-        let (next, took) = timed(async {
-            let released = tokio::spawn(guard.release());
-            let next = next.await;
-            released.await.unwrap().unwrap();
-            next
+        let released = tokio::spawn(guard.release());
+        // The next one's commands follow the release without an answer to it.
+        eventually_async("the next one has it", async || {
+            let now = servers.values(&key("x"));
+            now.iter().all(Option::is_some) && now.iter().zip(&owners).all(|(now, before)| now != before)
         })
         .await;
-        // Two would take twice that.
-        assert!(took >= 2 * ONE_WAY && took < 3 * ONE_WAY, "{took:?}, N = {count}");
-        next.unwrap().unwrap().release().await.unwrap();
+        for proxy in &proxies {
+            proxy.set(Direction::Replies, Flow::Forward);
+        }
+        released.await.unwrap().unwrap();
+        promptly("handed on", next).await.release().await.unwrap();
     }
 }
