@@ -49,7 +49,7 @@ pub(crate) fn redlock(arguments: TokenStream, item: TokenStream) -> TokenStream 
             let output = Output::new(&item.sig);
             match refuse(&args, &item, &output) {
                 Ok(()) => {
-                    Expansion::new(&args, &output).rewrite(&mut item);
+                    Expansion::new(&args, &output, &item.sig.ident).rewrite(&mut item);
                     item.into_token_stream()
                 }
                 Err(faults) => {
@@ -104,12 +104,14 @@ struct Expansion<'a> {
     args: &'a Args,
     output: &'a Output,
     runtime: TokenStream,
+    /// The annotated function's name.
+    function: String,
 }
 
 impl<'a> Expansion<'a> {
-    fn new(args: &'a Args, output: &'a Output) -> Self {
+    fn new(args: &'a Args, output: &'a Output, function: &Ident) -> Self {
         let runtime = hidden_module(args.runtime.as_ref());
-        Self { args, output, runtime }
+        Self { args, output, runtime, function: function.to_string() }
     }
 
     /// Of two attributes the compiler expands the upper one first. The lower one finds the user's block in what that

@@ -61,10 +61,10 @@ use proc_macro::TokenStream;
 /// | `timeout` | `-1`, `0`, a duration, or an expression of type `Timeout` | `0` | `-1`: one attempt; `0`: wait for ever; else keep trying for up to this long |
 /// | `silent` | nothing | off | without the lock, skip the body and return the *skip value*, not an error; needs an explicit `timeout` |
 /// | `skip_value` | an expression of the return type; may use shared references and `Copy` arguments | `Ok(T::default())` of a `Result`, else `R::default()` | the skip value, evaluated only when needed; implies `silent` |
-/// | `ttl`, `auto_release_time` | a duration | the manager's, 30 s | how long the lock outlives a holder that crashed |
+/// | `ttl`, `auto_release_time` | a duration | the manager's, 30 s | how long the lock outlives a holder that crashed; above the manager's `longest_ttl`, which is 5 minutes unless set, the call is refused as wrongly configured (the lock is renewed, so a body may run for longer) |
 /// | `renew` | `true`, `false` | `true` | keep extending the lock while the body runs |
 /// | `max_hold` | a duration | none | when renewal stops, and the lock counts as lost |
-/// | `min_hold` | a duration | none | the lock stays taken at least this long, however quick the body is |
+/// | `min_hold` | a duration | none | the lock stays taken at least this long, however quick the body is; up to a year |
 /// | `on_lost` | `"cancel"`, `"continue"` | `"cancel"` if async and the loss can be told | whether a running body is dropped at its next await when the lock is lost; a sync body always continues |
 /// | `guard` | a name | none | binds `&LockGuard` under this name in the body |
 /// | `stats_name` | as `name` | `name` | the name under which waiters are counted |

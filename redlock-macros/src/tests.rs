@@ -85,6 +85,7 @@ fn a_silent_sync_function() {
                         &self.locks,
                         my::locks::__private::name(&(format!("a-{}", self.id))),
                     )
+                    .of(::core::concat!(::core::module_path!(), "::", "run"))
                     .timeout(my::locks::__private::Timeout::Skip);
                 let __redlock_plain = my::locks::__private::no_future({
                     use my::locks::__private::{IsFuture as _, IsNoFuture as _};
@@ -139,6 +140,7 @@ fn a_skip_value_and_every_other_argument() {
                 let __redlock_call = ::redlock_runtime::__private::Call::new(
                         ::redlock_runtime::__private::name(&::core::format_args!("x")),
                     )
+                    .of(::core::concat!(::core::module_path!(), "::", "run"))
                     .timeout(limit)
                     .ttl(::core::time::Duration::new(2u64, 500000000u32))
                     .min_hold(::core::time::Duration::new(1u64, 0u32))

@@ -86,6 +86,11 @@ impl Call {
         Self { lock, request, is_one_attempt: false, attempt: Arc::default() }
     }
 
+    /// Which function it is, by its path: nobody else tells of a silent one whose lock cannot be used.
+    pub fn of(self, function: &'static str) -> Self {
+        Self { lock: self.lock.of(function), ..self }
+    }
+
     /// How long to wait for the lock; for ever if not called.
     pub fn timeout(self, timeout: impl IntoTimeout) -> Self {
         let timeout = timeout.into_timeout();
@@ -147,7 +152,9 @@ impl Call {
         } else {
             request
         };
-        (Arc::new(lock), attempt, request)
+        let lock = Arc::new(lock);
+        attempt.lock.get_or_init(|| Arc::clone(&lock));
+        (lock, attempt, request)
     }
 
     fn map(self, set: impl FnOnce(LockRequest) -> LockRequest) -> Self {
@@ -158,6 +165,8 @@ impl Call {
 /// What a call and its body share.
 #[derive(Default)]
 pub(crate) struct Attempt {
+    /// Which lock it is, once it is asked for.
+    lock: OnceLock<Arc<LockId>>,
     /// Whether the lock was acquired, once that is known.
     pub(crate) held: OnceLock<Result<LockGuard, Error>>,
     /// Whether the body asks for the lock itself, at its `require_lock!`.
@@ -233,7 +242,8 @@ impl Access {
     pub fn require_blocking<R>(&self, rules: Rules<R>) -> Result<&LockGuard, Verdict<R>> {
         self.held().map_err(|error| {
             self.0.is_refused.store(true, Ordering::Relaxed);
-            rules.decide(Ending::Refused(error.clone()), None)
+            let Some(lock) = self.0.lock.get() else { unreachable!("the body runs only after the attempt") };
+            rules.decide(Ending::Refused(error.clone()), None, lock.called())
         })
     }
 

@@ -147,8 +147,8 @@ impl LockManagerBuilder {
         Self { nodes, ..self }
     }
 
-    /// How long a key outlives a holder that crashed, from 10 ms to a year, for locks that set no TTL of their own.
-    /// Default: 30 s.
+    /// How long a key outlives a holder that crashed, from 10 ms to [`longest_ttl`](Self::longest_ttl) (5 minutes unless set),
+    /// for locks that set no TTL of their own. Default: 30 s.
     pub fn ttl(self, ttl: Duration) -> Self {
         Self { ttl, ..self }
     }
@@ -164,10 +164,10 @@ impl LockManagerBuilder {
         Self { connect_timeout, ..self }
     }
 
-    /// The longest TTL that any lock on these nodes has, whoever takes it. A node that restarted, and so may have forgotten
+    /// The longest TTL that any lock on these nodes has, whoever takes it; a longer [`ttl`](Self::ttl) is refused, by
+    /// [`build`](Self::build) or when the lock is acquired, also on a single node: what is developed on one runs on three. A node that restarted, and so may have forgotten
     /// what it granted, does not vote before it is older than this while a node can be reached that is a quarter older
-    /// still. Wait for 1.25 times as long between the restarts of two nodes. Default: 5 minutes; without effect on a
-    /// single node.
+    /// still. Wait for 1.25 times as long between the restarts of two nodes. Default: 5 minutes.
     pub fn longest_ttl(self, longest_ttl: Duration) -> Self {
         Self { longest_ttl, ..self }
     }
@@ -244,7 +244,6 @@ impl LockManagerBuilder {
             longest_ttl: self.longest_ttl,
         };
         let (nodes, quorum) = self.nodes.voters(limits, self.fencing)?;
-        let longest_ttl = if quorum.nodes() > 1 { self.longest_ttl } else { LONGEST_TTL };
         if let Some(label) = &self.owner_label {
             labels::check(label)?;
         }
@@ -261,7 +260,8 @@ impl LockManagerBuilder {
         };
         let engine = Engine::new(nodes, quorum, self.node_timeout);
         let doubt = self.fencing.then_some(doubt);
-        let shared = Shared::new(engine, self.keys, self.ttl, longest_ttl, doubt, self.owner_label, self.slow_poll);
+        let shared =
+            Shared::new(engine, self.keys, self.ttl, self.longest_ttl, doubt, self.owner_label, self.slow_poll);
         shared.check_ttl("ttl", self.ttl)?;
         Ok(shared)
     }

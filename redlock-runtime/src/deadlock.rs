@@ -10,6 +10,7 @@ use std::sync::Arc;
 use tokio::task;
 
 use crate::manager::LockManager;
+use crate::outcome::Called;
 
 thread_local! {
     /// The locks of the bodies that run on this thread, the innermost last.
@@ -21,6 +22,8 @@ pub(crate) struct LockId {
     /// None if there is no manager, and so no lock. Not only its address, which could be another's later.
     manager: Option<LockManager>,
     name: String,
+    /// The path of the function that is called, where somebody has to be told of it.
+    function: &'static str,
 }
 
 /// A body that is running, or being polled, at this moment.
@@ -31,7 +34,17 @@ struct Running {
 
 impl LockId {
     pub(crate) fn new(manager: Option<LockManager>, name: String) -> Self {
-        Self { manager, name }
+        Self { manager, name, function: "" }
+    }
+
+    /// Says which function is called.
+    pub(crate) fn of(self, function: &'static str) -> Self {
+        Self { function, ..self }
+    }
+
+    /// Which call it is, for people.
+    pub(crate) fn called(&self) -> Called<'_> {
+        Called { function: self.function, lock: &self.name }
     }
 
     pub(crate) fn name(&self) -> &str {

@@ -19,24 +19,34 @@ type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 #[track_caller]
 pub fn run<R>(call: Call, body: impl FnOnce() -> R, rules: Rules<R>) -> Verdict<R> {
     let (mut body, mut value) = (Some(body), None);
-    let ending = run_once(call, &mut || value = body.take().map(|body| body()));
-    rules.decide(ending, value)
+    let (lock, ending) = run_once(call, &mut || value = body.take().map(|body| body()));
+    rules.decide(ending, value, lock.called())
 }
 
-fn run_once(call: Call, body: &mut dyn FnMut()) -> Ending {
+fn run_once(call: Call, body: &mut dyn FnMut()) -> (Arc<LockId>, Ending) {
     let (lock, attempt, request) = call.into_parts();
+    let ending = run_under(&lock, attempt, request, body);
+    (lock, ending)
+}
+
+fn run_under(
+    lock: &Arc<LockId>,
+    attempt: Arc<Attempt>,
+    request: Result<LockRequest, Error>,
+    body: &mut dyn FnMut(),
+) -> Ending {
     let held = request.and_then(LockRequest::acquire_blocking);
     let _first = attempt.held.set(held);
     if let Some(error) = attempt.refusal() {
         return Ending::Refused(error);
     }
-    attempt.within(&lock, body);
+    attempt.within(lock, body);
     if attempt.is_refused.load(Ordering::Relaxed) {
         return Ending::Decided;
     }
     if let Some(guard) = attempt.into_guard() {
         let was_lost = !guard.is_valid();
-        tell_release(&lock, was_lost, guard.release_blocking());
+        tell_release(lock, was_lost, guard.release_blocking());
     }
     Ending::Finished
 }
@@ -79,7 +89,7 @@ impl<F: Future, K: Keep<F::Output> + Unpin> Future for Drive<'_, F, K> {
             None => keep.take(),
             value => value,
         };
-        Poll::Ready(rules.decide(ending, value))
+        Poll::Ready(rules.decide(ending, value, progress.lock.called()))
     }
 }
 

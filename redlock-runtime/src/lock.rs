@@ -15,7 +15,7 @@ use crate::lease::Lease;
 use crate::name::Name;
 use crate::protocol::{Backoff, Next, SHORTEST_TTL, Verdict, next_step};
 use crate::queue::{Place, Reached, Tenure, Turn, Unreachable};
-use crate::shared::Shared;
+use crate::shared::{Shared, check_length};
 use crate::statistics::Waiting;
 use crate::{Error, Timeout, clock, entropy, labels};
 
@@ -60,7 +60,10 @@ impl LockRequest {
         }
     }
 
-    /// How long the key outlives a holder that crashed, from 10 ms to a year. Default: the manager's, 30 s unless set.
+    /// How long the key outlives a holder that crashed, from 10 ms to the manager's
+    /// [`longest_ttl`](crate::LockManagerBuilder::longest_ttl), which is 5 minutes unless set; a longer one is an
+    /// [`Error::Config`] when the lock is acquired. A lock is renewed, so this is no bound on how long it is held. Default: the
+    /// manager's, 30 s unless set.
     pub fn ttl(self, ttl: Duration) -> Self {
         Self { ttl: Some(ttl), ..self }
     }
@@ -83,7 +86,13 @@ impl LockRequest {
     }
 
     /// The key stays for at least this time after it was acquired, even if the guard is released sooner: one run for each
-    /// fire of a short job on machines whose clocks differ. Default: none.
+    /// fire of a short job on machines whose clocks differ. Up to a year. Default: none.
+    ///
+    /// It may be longer than [`longest_ttl`](crate::LockManagerBuilder::longest_ttl), because nobody is *inside* for it: the
+    /// lock counts as held for `longest_ttl` at most before it has to be renewed, and a node that restarts empty does not vote
+    /// for that long, so two holders are as impossible as without it. What such a node forgets is that the key was to stay.
+    /// While the other nodes of a majority keep it the lock is not acquired again; if more of them restart within `min_hold`,
+    /// or the only one does, it is free before its time.
     pub fn min_hold(self, min_hold: Duration) -> Self {
         Self { min_hold: Some(min_hold), ..self }
     }
@@ -167,7 +176,7 @@ impl LockRequest {
         let ttl = self.ttl.unwrap_or(self.shared.ttl);
         self.shared.check_ttl("ttl", ttl)?;
         if let Some(least) = self.min_hold {
-            self.shared.check_ttl("min_hold", least.max(SHORTEST_TTL))?;
+            check_length("min_hold", least.max(SHORTEST_TTL))?;
         }
         if let Some(most) = self.max_hold.filter(|most| *most < SHORTEST_TTL) {
             let reason = format!("max_hold of {most:?} ends before it begins; use at least {SHORTEST_TTL:?}");
@@ -285,6 +294,8 @@ impl LockRequest {
         tenure: impl FnOnce(&Arc<Lease>) -> Tenure,
     ) -> Result<LockGuard, Error> {
         let Won { mut hold, began, valid_until, fencing_token, .. } = won;
+        // A key may be kept for longer than restarted nodes abstain, but nobody may rely on it for longer than that.
+        let valid_until = valid_until.min(self.shared.longest_valid_until(began));
         if let Some(moment) = self.min_hold.and_then(|least| began.checked_add(least)) {
             hold.keep_until(moment);
         }

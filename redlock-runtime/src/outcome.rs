@@ -20,7 +20,7 @@ use crate::Error;
 pub use self::asked::{BlamesError, BlamesNothing, BlamesPointer, Fails, FailsNot, IsFuture, IsNoFuture};
 pub use self::kept::{HandsOver, Keep, Keeps};
 pub use self::required::{Fail, FailWhenLost, Plain, Skip};
-pub(crate) use self::rules::{Ending, OnLost};
+pub(crate) use self::rules::{Called, Ending, OnLost};
 pub use self::rules::{Rules, Verdict};
 
 /// The return type of an annotated function, to ask questions about.

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::Error;
 use crate::engine::Engine;
 use crate::keys::Keys;
 use crate::labels::Labels;
 use crate::lease::Lease;
-use crate::protocol::{Doubt, LONGEST_TTL, SHORTEST_TTL};
+use crate::protocol::{Doubt, LONGEST_TTL, SHORTEST_TTL, valid_until};
 use crate::queue::Lines;
 use crate::renewal::Renewals;
 use crate::statistics::Statistics;
@@ -87,22 +87,34 @@ impl Shared {
     /// Whether a lock on these nodes can have this TTL; `setting` names it in the error.
     pub(crate) fn check_ttl(&self, setting: &str, ttl: Duration) -> Result<(), Error> {
         let Self { longest_ttl, .. } = self;
-        let reason = if !(SHORTEST_TTL..=LONGEST_TTL).contains(&ttl) {
-            format!(
-                "{setting} of {ttl:?} leaves no useful validity or is too long; use {SHORTEST_TTL:?} to {} days",
-                LONGEST_TTL.as_secs() / (24 * 60 * 60)
-            )
-        } else if ttl > *longest_ttl {
-            format!(
-                "{setting} of {ttl:?} is longer than the longest of these nodes, {longest_ttl:?}, for which a node that \
-                 restarted does not vote; use a shorter one, or set `longest_ttl` of the builder to the longest that any \
-                 lock has"
-            )
-        } else {
+        check_length(setting, ttl)?;
+        if ttl <= *longest_ttl {
             return Ok(());
-        };
+        }
+        let reason = format!(
+            "{setting} of {ttl:?} is longer than `longest_ttl`, the longest that any lock on these nodes has, which is \
+             {longest_ttl:?}; use a shorter one, because locks are renewed, or set `longest_ttl` of the builder in all \
+             processes: a node that restarted does not vote for that long"
+        );
         Err(Error::Config { reason })
     }
+
+    /// Until when a lock that was acquired by an attempt that began then can be valid without being renewed.
+    pub(crate) fn longest_valid_until(&self, began: Instant) -> Instant {
+        valid_until(began, self.longest_ttl)
+    }
+}
+
+/// Whether a key can live for this long; `setting` names it in the error.
+pub(crate) fn check_length(setting: &str, length: Duration) -> Result<(), Error> {
+    if (SHORTEST_TTL..=LONGEST_TTL).contains(&length) {
+        return Ok(());
+    }
+    let reason = format!(
+        "{setting} of {length:?} leaves no useful validity or is too long; use {SHORTEST_TTL:?} to {} days",
+        LONGEST_TTL.as_secs() / (24 * 60 * 60)
+    );
+    Err(Error::Config { reason })
 }
 
 impl Drop for Shared {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use redlock_runtime::{Error, LockGuard, LockManager, Timeout, redlock};
+use redlock_runtime::{Error, LockGuard, LockManager, Timeout, redlock, require_lock};
 use redlock_tests::wait::eventually;
 use tracing::Dispatch;
 
@@ -298,6 +298,39 @@ mod unreachable {
     fn skips_a_silent_function_that_cannot_return_it_but_not_quietly() {
         let text = logged_by(|| assert_eq!(silent_option(&no_nodes()), None));
         assert!(text.lines().any(|line| line.contains("ERROR") && line.contains("`x`")), "{text}");
+    }
+
+    #[redlock(name = "tenant:{id}", timeout = -1, silent, ttl = "10m", manager = locks)]
+    fn misconfigured(locks: &LockManager, id: u8) -> Option<u8> {
+        Some(id)
+    }
+
+    #[redlock(name = "tenant:{id}", timeout = -1, silent, ttl = "10m", manager = locks)]
+    async fn misconfigured_async(locks: &LockManager, id: u8) -> Option<u8> {
+        Some(id)
+    }
+
+    #[redlock(name = "tenant:{id}", timeout = -1, silent, ttl = "10m", manager = locks)]
+    fn misconfigured_midway(locks: &LockManager, id: u8) -> Option<u8> {
+        require_lock!();
+        Some(id)
+    }
+
+    #[test]
+    fn a_silent_function_with_a_configuration_that_cannot_be_used_is_skipped_and_names_itself_its_lock_and_the_cure() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        for (function, call) in [
+            ("misconfigured", (|locks, _| misconfigured(locks, 7)) as fn(&LockManager, &tokio::runtime::Runtime) -> _),
+            ("misconfigured_async", |locks, runtime| runtime.block_on(misconfigured_async(locks, 7))),
+            ("misconfigured_midway", |locks, _| misconfigured_midway(locks, 7)),
+        ] {
+            let text = logged_by(|| assert_eq!(call(&locks(), &runtime), None));
+            let event = text.lines().find(|line| line.contains("ERROR")).expect("it is never quiet");
+            let path = format!("{}::{function}", module_path!());
+            for part in [path.as_str(), "tenant:7", "set `longest_ttl` of the builder"] {
+                assert!(event.contains(part), "{part} is missing in {event}");
+            }
+        }
     }
 
     #[test]

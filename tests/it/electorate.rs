@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use redlock_runtime::testing::MemoryNode;
 use redlock_runtime::{Error, LockManager};
-use redlock_tests::clock::timed;
+use redlock_tests::clock::{now, timed};
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{RedisServer, Servers};
 
@@ -139,9 +139,42 @@ async fn a_replica_does_not_vote_even_if_it_can_be_written_to() {
 
 #[tokio::test]
 async fn a_ttl_beyond_the_longest_is_refused_with_the_cure() {
-    let locks = careful(vec!["memory://".into(), "memory://".into()]);
-    let error = locks.lock("x").ttl(LONGEST * 2).acquire().await.unwrap_err();
-    assert!(matches!(&error, Error::Config { reason } if reason.contains("longest_ttl")), "{error}");
-    let single = careful(vec!["memory://".into()]);
-    single.lock("x").ttl(LONGEST * 2).acquire().await.unwrap().release().await.unwrap();
+    let server = RedisServer::start();
+    // On one node too, or it would be found out in production, where there are three.
+    for nodes in [vec!["memory://".to_owned(); 3], vec!["memory://".to_owned()], vec![server.url()]] {
+        let locks = careful(nodes.clone());
+        let error = locks.lock("x").ttl(LONGEST * 2).acquire().await.unwrap_err();
+        assert!(
+            matches!(&error, Error::Config { reason } if reason.contains("`longest_ttl` of the builder")),
+            "{error}"
+        );
+        let guard = locks.lock("x").acquire().await.unwrap();
+        let error = guard.extend(LONGEST * 2).await.unwrap_err();
+        assert!(matches!(&error, Error::Config { reason } if reason.contains("longest_ttl")), "{error}");
+        guard.release().await.unwrap();
+        let error = LockManager::builder().nodes(nodes).ttl(Duration::from_secs(301)).build().unwrap_err();
+        assert!(matches!(&error, Error::Config { reason } if reason.contains("longest_ttl")), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_min_hold_beyond_the_longest_ttl_keeps_the_key_but_is_no_validity() {
+    let servers = Servers::start(3);
+    let locks = careful(servers.urls());
+    let least = LONGEST * 100;
+    let guard = locks.lock("x").renew(false).min_hold(least).acquire().await.unwrap();
+    assert!(guard.remaining() <= LONGEST, "a node that restarts now votes after that time: {:?}", guard.remaining());
+    for server in &servers {
+        eventually_async("it is kept on all", async || server.probe().exists(&key("x"))).await;
+        assert!(server.probe().pttl(&key("x")).remaining().unwrap() > LONGEST * 50);
+    }
+    guard.release().await.unwrap();
+    assert!(locks.lock("x").try_acquire().await.unwrap().is_none());
+
+    // Renewed, it is held for as long as any.
+    let guard = locks.lock("y").min_hold(least).acquire().await.unwrap();
+    let began = now();
+    eventually_async("it outlives what was granted at first", async || now() - began > LONGEST * 3 / 2).await;
+    assert!(guard.is_valid());
+    guard.release().await.unwrap();
 }

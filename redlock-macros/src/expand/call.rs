@@ -15,6 +15,12 @@ impl Expansion<'_> {
             || quote_spanned!(Span::mixed_site()=> #runtime::Call::new(#name)),
             |manager| quote_spanned!(hidden(manager.span())=> #runtime::Call::with_manager(#manager, #name)),
         );
+        if args.silent.is_some() {
+            let function = &self.function;
+            call.extend(quote_spanned!(Span::mixed_site()=>
+                .of(::core::concat!(::core::module_path!(), "::", #function))
+            ));
+        }
         match &args.timeout {
             Timeout::Absent | Timeout::Forever => {}
             Timeout::Skip(span) => {

@@ -31,7 +31,7 @@ impl Expansion<'_> {
     /// What this function returns in which situation. Bounds on the return type stand where it is written, and
     /// so do the errors about them.
     pub(super) fn rules(&self) -> TokenStream {
-        let Self { args, output, runtime } = self;
+        let Self { args, output, runtime, .. } = self;
         let is_named = output.kind == OutputKind::Named;
         let none = || quote_spanned!(Span::mixed_site()=> ::core::option::Option::None);
         let if_possible = if is_named {
@@ -93,7 +93,7 @@ impl Expansion<'_> {
 
     /// What the verdict comes to, as an expression that stands where the return type does.
     pub(super) fn verdict(&self) -> TokenStream {
-        let Self { args, output, runtime } = self;
+        let Self { args, output, runtime, .. } = self;
         let place = hidden(output.span);
         match &args.skip_value {
             Some(skip_value) => quote_spanned! {place=>

@@ -12,6 +12,15 @@ pub struct Rules<R> {
     on_lost: OnLost,
 }
 
+/// Which call it is, for people.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Called<'a> {
+    /// The path of the annotated function, if that is silent; else empty.
+    pub(crate) function: &'a str,
+    /// The name of its lock.
+    pub(crate) lock: &'a str,
+}
+
 /// What happens to a running body when its lock is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OnLost {
@@ -75,7 +84,7 @@ impl<R> Rules<R> {
 
     /// Applies the rules; `value` is the body's.
     #[track_caller]
-    pub(crate) fn decide(&self, ending: Ending, value: Option<R>) -> Verdict<R> {
+    pub(crate) fn decide(&self, ending: Ending, value: Option<R>, called: Called<'_>) -> Verdict<R> {
         let error = match ending {
             Ending::Decided => None,
             Ending::Finished => match (self.blame, &value) {
@@ -85,7 +94,7 @@ impl<R> Rules<R> {
                 }
                 _ => None,
             },
-            Ending::Refused(error) | Ending::Lost(error) => report(error, self.silent, self.fail.is_some()),
+            Ending::Refused(error) | Ending::Lost(error) => report(error, self.silent, self.fail.is_some(), called),
         };
         match (error, self.fail, value) {
             (Some(error), Some(fail), _) => Verdict::Return(fail(error)),
@@ -103,16 +112,17 @@ fn tell_blame() {
 
 /// The error that a call returns instead of its body's value; `None` if the call is skipped.
 #[track_caller]
-fn report(error: Error, is_silent: bool, is_returnable: bool) -> Option<Error> {
+fn report(error: Error, is_silent: bool, is_returnable: bool, called: Called<'_>) -> Option<Error> {
+    let Called { function, lock } = called;
     match error {
-        Error::NotAcquired { name, .. } if is_silent => {
-            tracing::debug!(lock = name, "skipped: the lock is held elsewhere");
+        Error::NotAcquired { .. } if is_silent => {
+            tracing::debug!(function, lock, "skipped: the lock is held elsewhere");
             None
         }
         error if is_returnable => Some(error),
         error if is_silent => {
             let cause: &(dyn StdError + 'static) = &error;
-            tracing::error!(error = cause, "skipped: the body did not run to its end under its lock");
+            tracing::error!(function, lock, error = cause, "skipped: the body did not run to its end under its lock");
             None
         }
         error => panic!("an annotated function cannot return this error, so it panics: {error}"),
