@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use tokio::time::{Sleep, sleep, sleep_until};
 
 use crate::clock;
+use crate::process::PerProcess;
 
 /// Ends at a moment.
 ///
@@ -63,7 +64,7 @@ struct Alarms {
 }
 
 /// Those of the runtimes that use one. A std lock: it is never held across an await.
-static CLOCKS: RwLock<Vec<Arc<AlarmClock>>> = RwLock::new(Vec::new());
+static CLOCKS: PerProcess<RwLock<Vec<Arc<AlarmClock>>>> = PerProcess::new();
 
 impl Alarm {
     /// Rings after this time.
@@ -115,7 +116,7 @@ impl AlarmClock {
     fn of_this_runtime() -> Arc<Self> {
         let runtime = Handle::current();
         let of_runtime = |clocks: &[Arc<Self>]| clocks.iter().find(|clock| clock.runtime == runtime.id()).cloned();
-        let clocks = CLOCKS.read().unwrap_or_else(PoisonError::into_inner);
+        let clocks = CLOCKS.noted().read().unwrap_or_else(PoisonError::into_inner);
         if let Some(clock) = of_runtime(&clocks) {
             return clock;
         }
@@ -123,7 +124,7 @@ impl AlarmClock {
 
         // Outside the lock: on a runtime without timers this panics, as any use of one does.
         let first = sleep(Duration::ZERO);
-        let mut clocks = CLOCKS.write().unwrap_or_else(PoisonError::into_inner);
+        let mut clocks = CLOCKS.noted().write().unwrap_or_else(PoisonError::into_inner);
         // Another thread may have been first.
         if let Some(clock) = of_runtime(&clocks) {
             return clock;
@@ -143,7 +144,7 @@ impl AlarmClock {
             let clock = Self::of_this_runtime();
             let number = clock.note(at, waker);
             if number.is_none() {
-                let mut clocks = CLOCKS.write().unwrap_or_else(PoisonError::into_inner);
+                let mut clocks = CLOCKS.noted().write().unwrap_or_else(PoisonError::into_inner);
                 clocks.retain(|other| !Arc::ptr_eq(other, &clock));
             }
             number.map(|number| (clock, number))
@@ -348,7 +349,7 @@ mod tests {
 
     #[test]
     fn a_runtime_that_has_ended_is_forgotten() {
-        let known = |runtime| CLOCKS.read().unwrap().iter().any(|clock| clock.runtime == runtime);
+        let known = |runtime| CLOCKS.noted().read().unwrap().iter().any(|clock| clock.runtime == runtime);
         let first = Builder::new_current_thread().enable_all().build().unwrap();
         let id = first.handle().id();
         first.block_on(Alarm::after(Duration::from_millis(1)));

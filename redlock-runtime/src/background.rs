@@ -6,39 +6,173 @@
 //!   may be blocked, shutting down or gone;
 //! - renewals: a body that computes without awaiting starves its own runtime, not this one;
 //! - the connections of blocking calls, whose thread has no runtime, or must not block the one it has.
+//!
+//! A process may have no thread or file descriptor left for it. Whatever could owe something to the nodes later asks for it
+//! first ([`background`]) and fails while nothing is owed; the next call tries again. A child that was forked starts its own.
 
+use std::any::Any;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, LazyLock};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
 use tokio::runtime::{Builder, Handle};
 use tokio::task;
 
-static BACKGROUND: LazyLock<Handle> = LazyLock::new(|| {
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime can be made while the process has file descriptors left");
-    let handle = runtime.handle().clone();
-    thread::Builder::new()
-        .name("redlock".to_owned())
-        .spawn(move || runtime.block_on(std::future::pending::<()>()))
-        .expect("a thread can be started while the process has any left");
-    handle
-});
+use crate::Error;
+use crate::drivers::{self, Place, Uses};
+use crate::process::PerProcess;
 
-/// The background runtime.
-pub(crate) fn background() -> &'static Handle {
-    &BACKGROUND
+/// That of this process.
+static BACKGROUND: PerProcess<Background> = PerProcess::new();
+
+#[derive(Default)]
+struct Background {
+    /// Set when it runs.
+    runtime: OnceLock<Handle>,
+    /// Taken to start it, so that it is started once.
+    starting: Mutex<()>,
+    /// Tasks that came while it could not be started, and begin with it. A std mutex: it is never held across an await.
+    unstarted: Mutex<Vec<Pin<Box<dyn Future<Output = ()> + Send>>>>,
+}
+
+/// The background runtime, started if need be.
+///
+/// # Errors
+///
+/// [`Error::Config`] if the process has no thread or file descriptors left for it. It is tried again by the next call; once it
+/// has succeeded it succeeds always.
+pub(crate) fn background() -> Result<&'static Handle, Error> {
+    let background = BACKGROUND.get();
+    if let Some(runtime) = background.runtime.get() {
+        return Ok(runtime);
+    }
+    background.start().map_err(|error| Error::Config {
+        reason: format!(
+            "the thread that releases and renews locks could not be started: {error}; let the process have one more thread \
+             and some more file descriptors (`ulimit -u`, `ulimit -n`); the next call tries again"
+        ),
+    })
+}
+
+/// Begins a task on the background runtime; never panics. Where that cannot be started, it begins as soon as it can.
+pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) {
+    match background() {
+        Ok(runtime) => drop(runtime.spawn(task)),
+        Err(_) => BACKGROUND.get().keep(Box::pin(task)),
+    }
+}
+
+/// Begins a task on the caller's runtime or, if it has none that can do it, on the background one.
+pub(crate) fn spawn_here(uses: Uses, task: impl Future<Output = ()> + Send + 'static) {
+    match Place::of_caller() {
+        Place::Runtime(runtime) if drivers::is_fit(&runtime, uses) => drop(runtime.spawn(task)),
+        _ => spawn(task),
+    }
+}
+
+impl Background {
+    /// The runtime is made on its own thread: one that cannot be used may be dropped there, but not on a thread that belongs to
+    /// another runtime.
+    fn start(&self) -> io::Result<&Handle> {
+        let _starting = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(runtime) = self.runtime.get() {
+            return Ok(runtime);
+        }
+        let (told, hear) = sync_channel(1);
+        thread::Builder::new().name("redlock".to_owned()).spawn(move || match make() {
+            Ok(runtime) => {
+                // Whoever started it waits for it.
+                let _ = told.send(Ok(runtime.handle().clone()));
+                runtime.block_on(std::future::pending::<()>());
+            }
+            Err(error) => {
+                let _ = told.send(Err(error));
+            }
+        })?;
+        let made = hear.recv().unwrap_or_else(|_| Err(io::Error::other("its thread ended")))?;
+        let runtime = self.runtime.get_or_init(|| made);
+        self.begin_unstarted(runtime);
+        Ok(runtime)
+    }
+
+    fn keep(&self, task: Pin<Box<dyn Future<Output = ()> + Send>>) {
+        self.unstarted.lock().unwrap_or_else(PoisonError::into_inner).push(task);
+        // It may have been started meanwhile.
+        if let Some(runtime) = self.runtime.get() {
+            self.begin_unstarted(runtime);
+        }
+    }
+
+    fn begin_unstarted(&self, runtime: &Handle) {
+        let unstarted = std::mem::take(&mut *self.unstarted.lock().unwrap_or_else(PoisonError::into_inner));
+        for task in unstarted {
+            runtime.spawn(task);
+        }
+    }
+}
+
+fn make() -> io::Result<tokio::runtime::Runtime> {
+    reserve()?;
+    Builder::new_current_thread().enable_all().build()
+}
+
+/// Tells whether there are as many file descriptors as a runtime takes: of those for signals, which it has with tokio's features
+/// `signal` and `process`, tokio takes for granted that there are some left.
+#[cfg(unix)]
+fn reserve() -> io::Result<()> {
+    use std::os::unix::net::UnixStream;
+
+    const PAIRS: usize = 4;
+
+    let pairs: io::Result<Vec<_>> = (0..PAIRS).map(|_| UnixStream::pair()).collect();
+    pairs.map(drop)
+}
+
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "so that callers need not know which system this is")]
+fn reserve() -> io::Result<()> {
+    Ok(())
 }
 
 /// Drives a future on this thread, with timers and sockets of the background runtime.
 ///
 /// Works on a plain thread and inside any tokio runtime, where it blocks the worker like the sync function that
-/// called it does.
-pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+/// called it does. On a thread that is ending, whose thread-locals tokio cannot use any more, another one drives it.
+///
+/// # Errors
+///
+/// Those of the future, and those of [`background`].
+pub(crate) fn block_on<T: Send>(future: impl Future<Output = Result<T, Error>> + Send) -> Result<T, Error> {
+    let runtime = background()?;
+    if !matches!(Place::of_caller(), Place::EndingThread) {
+        return park(runtime, future);
+    }
+    let driven = thread::scope(|scope| {
+        let driver = thread::Builder::new().name("redlock-call".to_owned());
+        driver.spawn_scoped(scope, || park(runtime, future)).map(thread::ScopedJoinHandle::join)
+    });
+    match driven {
+        Ok(Ok(output)) => output,
+        Ok(Err(panic)) => Err(Error::Config { reason: format!("the call panicked: {}", words_of(&*panic)) }),
+        Err(error) => Err(Error::Config {
+            reason: format!(
+                "a call from a thread that is ending needs a thread of its own, which could not be started: {error}"
+            ),
+        }),
+    }
+}
+
+/// In a destructor nothing may unwind any further.
+fn words_of(panic: &(dyn Any + Send)) -> &str {
+    let words = panic.downcast_ref::<&str>().copied();
+    words.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without words")
+}
+
+fn park<F: Future>(runtime: &Handle, future: F) -> F::Output {
     struct Unpark(Thread);
 
     impl Wake for Unpark {
@@ -51,7 +185,7 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     let mut cx = Context::from_waker(&waker);
     // Inside a tokio task the budget of that task would run out and never be renewed: it would spin.
     let mut future = pin!(task::unconstrained(future));
-    let _entered = background().enter();
+    let _entered = runtime.enter();
     loop {
         match future.as_mut().poll(&mut cx) {
             Poll::Ready(output) => return output,
@@ -60,15 +194,55 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// Drives a future on the caller's tokio runtime or, where there is none, with timers and sockets of the background
-/// runtime; so that any executor will do.
+/// Asks for everything that a lock on the caller's runtime takes, before anything is sent: the background runtime, and the
+/// drivers of the caller's.
+///
+/// # Errors
+///
+/// [`Error::Config`], which names what is missing.
+pub(crate) fn prepare(uses: Uses) -> Result<(), Error> {
+    background()?;
+    match Place::of_caller() {
+        Place::Runtime(runtime) => drivers::check(&runtime, uses),
+        Place::Nowhere => Ok(()),
+        Place::EndingThread => Err(no_runtime_any_more()),
+    }
+}
+
+fn no_runtime_any_more() -> Error {
+    Error::Config {
+        reason: "an async call was polled by a destructor of a thread that is ending, where no runtime can be used any more; \
+                 use its blocking twin"
+            .to_owned(),
+    }
+}
+
+/// Drives a future on the caller's tokio runtime or, where there is none or one without drivers, with timers and sockets of the
+/// background runtime; so that any executor will do.
 ///
 /// By reference, because an async function keeps room for an argument beside what becomes of it.
-pub(crate) async fn on_any_executor<F: Future>(mut future: Pin<&mut F>) -> F::Output {
+///
+/// # Errors
+///
+/// Those of the future, and those of [`background`].
+pub(crate) async fn on_any_executor<T, F>(uses: Uses, mut future: Pin<&mut F>) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    let mut task_is_capable = None;
     poll_fn(|cx| {
         // To ask for the task is cheaper than for the runtime, which counts who asks.
-        let has_runtime = task::try_id().is_some() || Handle::try_current().is_ok();
-        let _entered = (!has_runtime).then(|| background().enter());
+        let is_in_task = task::try_id().is_some();
+        let is_capable = match task_is_capable {
+            Some(is_capable) if is_in_task => is_capable,
+            _ => match Place::of_caller() {
+                Place::Runtime(runtime) => drivers::check(&runtime, uses).is_ok(),
+                Place::Nowhere => false,
+                Place::EndingThread => return Poll::Ready(Err(no_runtime_any_more())),
+            },
+        };
+        task_is_capable = is_in_task.then_some(is_capable);
+        let _entered = if is_capable { None } else { Some(background()?.enter()) };
         future.as_mut().poll(cx)
     })
     .await

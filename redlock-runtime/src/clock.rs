@@ -7,10 +7,13 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::drivers::is_on_ending_thread;
+
 /// The present moment.
 #[expect(clippy::disallowed_methods, reason = "everything else takes `now` from here")]
 pub(crate) fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
+    // Tokio looks for its clock where there is nothing any more.
+    if is_on_ending_thread() { Instant::now() } else { tokio::time::Instant::now().into_std() }
 }
 
 /// The time of day, as the time since 1970; see [`Fence`](crate::protocol::Fence).

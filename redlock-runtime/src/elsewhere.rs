@@ -30,7 +30,7 @@ impl LockManager {
     ///
     /// Dropped before it ended, the release goes on in the background.
     pub async fn release(&self, token: &LockToken) -> Result<(), Error> {
-        on_any_executor(pin!(self.release_now(token))).await
+        on_any_executor(self.shared.engine.uses(), pin!(self.release_now(token))).await
     }
 
     /// [`Self::release`] for code that is not async; blocks the thread.
@@ -54,7 +54,7 @@ impl LockManager {
     ///
     /// Dropped before it ended, the lock may or may not have been extended.
     pub async fn extend(&self, token: &LockToken, ttl: Duration) -> Result<(), Error> {
-        on_any_executor(pin!(self.extend_now(token, ttl))).await.map(Extended::leave)
+        on_any_executor(self.shared.engine.uses(), pin!(self.extend_now(token, ttl))).await.map(Extended::leave)
     }
 
     /// [`Self::extend`] for code that is not async; blocks the thread.
@@ -79,7 +79,8 @@ impl LockManager {
     ///
     /// Dropped before it ended, the lock stays as it is; it may have been extended.
     pub async fn adopt(&self, token: LockToken) -> Result<LockGuard, Error> {
-        on_any_executor(pin!(self.adopt_now(token))).await
+        self.shared.engine.prepare()?;
+        on_any_executor(self.shared.engine.uses(), pin!(self.adopt_now(token))).await
     }
 
     /// [`Self::adopt`] for code that is not async; blocks the thread.

@@ -1,13 +1,15 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::mem;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 
-use crate::background::{background, block_on, on_any_executor};
+use crate::background::{self, block_on, on_any_executor};
+use crate::drivers::Place;
 use crate::engine::Hold;
 use crate::error::LostReason;
 use crate::lease::Lease;
@@ -15,7 +17,7 @@ use crate::protocol::Verdict;
 use crate::queue::Tenure;
 use crate::shared::Shared;
 use crate::token::LockToken;
-use crate::{Error, clock};
+use crate::{Error, clock, process};
 
 /// A held lock.
 ///
@@ -75,11 +77,19 @@ impl LockGuard {
     /// It is not renewed any more; `max_hold` and `min_hold` end with the guard.
     #[must_use = "without its token the lock stays until its TTL is over"]
     pub fn detach(self) -> LockToken {
+        if self.check_process().is_err() {
+            // Nothing is done to what is the parent's.
+            return self.token();
+        }
         self.lease.leave_now();
         self.shared.renewals.stop(&self.lease);
         if let Some(hold) = self.lease.take_hold() {
             hold.leave();
         }
+        self.token()
+    }
+
+    fn token(&self) -> LockToken {
         LockToken {
             name: self.lease.name.clone(),
             owner: Arc::clone(&self.lease.owner),
@@ -94,6 +104,9 @@ impl LockGuard {
     /// clocks and timers.
     #[must_use]
     pub fn remaining(&self) -> Duration {
+        if self.check_process().is_err() {
+            return Duration::ZERO;
+        }
         let now = clock::now();
         match self.lease.lost_reason(now) {
             Some(_) => Duration::ZERO,
@@ -104,7 +117,15 @@ impl LockGuard {
     /// Whether the lock is held at this moment. Costs no round trip.
     #[must_use]
     pub fn is_valid(&self) -> bool {
-        self.lease.lost_reason(clock::now()).is_none()
+        self.check_process().is_ok() && self.lease.lost_reason(clock::now()).is_none()
+    }
+
+    /// A child that was forked while this was held has a copy, which holds nothing.
+    fn check_process(&self) -> Result<(), Error> {
+        // It may be the first that is called on a thread that is ending, or in a child.
+        let _place = Place::of_caller();
+        process::id();
+        self.shared.engine.check_process()
     }
 
     /// Waits until the lock is lost, and says why, as an [`Error::Lost`]. Ends before the validity is over, whatever the
@@ -114,8 +135,15 @@ impl LockGuard {
     ///
     /// Cancel safe: a later call sees the same loss.
     pub async fn lost(&self) -> Error {
-        let reason = on_any_executor(pin!(self.lease.until_lost())).await;
-        self.lease.lost_error(reason)
+        let uses = self.shared.engine.uses();
+        let until_lost = async {
+            self.shared.engine.check_process()?;
+            Ok(self.lease.until_lost().await)
+        };
+        match on_any_executor(uses, pin!(until_lost)).await {
+            Ok(reason) => self.lease.lost_error(reason),
+            Err(error) => error,
+        }
     }
 
     /// Lets the key live for at least `ttl` from now on, at most to the end of `max_hold`; never shorter than before. Renewal
@@ -131,16 +159,18 @@ impl LockGuard {
     ///
     /// Dropped before it ended, the extension goes on by itself.
     pub async fn extend(&self, ttl: Duration) -> Result<(), Error> {
+        self.check_process()?;
         self.shared.check_ttl("extension", ttl)?;
         // In a task of its own: the renewal waits for it, and must not depend on whoever polls this future.
         let lease = Arc::clone(&self.lease);
         let extending = async move { lease.extend(ttl).await };
-        let runtime = Handle::try_current().unwrap_or_else(|_| background().clone());
-        match runtime.spawn(extending).await {
-            Ok(extended) => extended,
-            // The runtime is ending.
-            Err(_) => Err(self.lease.lost_error(LostReason::RenewalEnded)),
-        }
+        let (told, extended) = oneshot::channel();
+        background::spawn_here(self.shared.engine.uses(), async move {
+            // Whoever asked may be gone.
+            let _ = told.send(extending.await);
+        });
+        // The runtime is ending otherwise.
+        extended.await.unwrap_or_else(|_| Err(self.lease.lost_error(LostReason::RenewalEnded)))
     }
 
     /// [`Self::extend`] for code that is not async; blocks the thread.
@@ -149,6 +179,7 @@ impl LockGuard {
     ///
     /// Those of [`Self::extend`].
     pub fn extend_blocking(&self, ttl: Duration) -> Result<(), Error> {
+        self.check_process()?;
         self.shared.check_ttl("extension", ttl)?;
         block_on(self.lease.extend(ttl))
     }
@@ -165,7 +196,8 @@ impl LockGuard {
     ///
     /// Dropped before it ended, the release goes on in the background.
     pub async fn release(self) -> Result<(), Error> {
-        on_any_executor(pin!(self.give_back())).await
+        let uses = self.shared.engine.uses();
+        on_any_executor(uses, pin!(self.give_back())).await
     }
 
     /// [`Self::release`] for code that is not async; blocks the thread.
@@ -178,6 +210,7 @@ impl LockGuard {
     }
 
     async fn give_back(self) -> Result<(), Error> {
+        self.check_process()?;
         self.shared.renewals.stop(&self.lease);
         self.lease.end().await;
         // Until here a drop of this future is a drop of the guard.
@@ -205,6 +238,11 @@ impl LockGuard {
 
 impl Drop for LockGuard {
     fn drop(&mut self) {
+        if self.check_process().is_err() {
+            // A copy that a child has of its parent's: what it is made of may be locked by a thread that the child does not have.
+            mem::forget((self.tenure.take(), Arc::clone(&self.lease), Arc::clone(&self.shared)));
+            return;
+        }
         self.lease.end_now();
         self.shared.renewals.stop(&self.lease);
         if let Some(hold) = self.lease.take_hold() {

@@ -134,6 +134,7 @@ impl LockManager {
     ///
     /// Those of [`Self::inspect`].
     pub fn inspect_blocking(&self, name: impl Into<String>) -> Result<LockInfo, Error> {
+        let name = name.into();
         block_on(self.inspect(name))
     }
 
@@ -165,6 +166,7 @@ impl LockManager {
     ///
     /// Those of [`Self::is_locked`].
     pub fn is_locked_blocking(&self, name: impl Into<String>) -> Result<bool, Error> {
+        let name = name.into();
         block_on(self.is_locked(name))
     }
 

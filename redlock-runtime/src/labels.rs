@@ -8,13 +8,13 @@ use std::collections::VecDeque;
 use std::env;
 use std::fs;
 use std::process;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::task::Id;
 use tokio::time::sleep_until;
 
-use crate::background::background;
+use crate::background;
 use crate::engine::Engine;
 use crate::keys::Keys;
 use crate::lease::Lease;
@@ -97,7 +97,7 @@ impl Labels {
         queue.labelled.push_back(labelled);
         if !queue.is_served {
             queue.is_served = true;
-            background().spawn(Arc::clone(self).serve());
+            background::spawn(Arc::clone(self).serve());
         }
     }
 
@@ -183,17 +183,22 @@ fn note(lease: &Lease, label: Arc<str>, now: Instant) -> Note {
 
 /// Host, process and task.
 fn here(task: Option<Id>) -> Arc<str> {
-    static PROCESS: LazyLock<String> = LazyLock::new(|| format!("{} pid {}", host(), process::id()));
+    // Not for ever: a process that has no file descriptor left for it now may have one next time.
+    static HOST: OnceLock<String> = OnceLock::new();
+    let found = HOST.get().map_or_else(host, |host| Some(host.clone()));
+    let host = found.map_or_else(|| "unknown host".to_owned(), |found| HOST.get_or_init(|| found).clone());
+    // A child that was forked is another process.
+    let process = process::id();
     match task {
-        Some(task) => format!("{} task {task}", *PROCESS).into(),
-        None => PROCESS.as_str().into(),
+        Some(task) => format!("{host} pid {process} task {task}").into(),
+        None => format!("{host} pid {process}").into(),
     }
 }
 
-fn host() -> String {
+fn host() -> Option<String> {
     let of_kernel = fs::read_to_string("/proc/sys/kernel/hostname").ok();
     let names =
         of_kernel.into_iter().chain(["HOSTNAME", "COMPUTERNAME"].into_iter().filter_map(|name| env::var(name).ok()));
     let mut names = names.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty() && check(name).is_ok());
-    names.next().unwrap_or_else(|| "unknown host".to_owned())
+    names.next()
 }

@@ -44,7 +44,8 @@
 //! - `protocol`: the decisions, as pure functions. The quorum is counted in `protocol/round.rs`, who may vote is decided
 //!   in `protocol/electorate.rs`, what is owed a release in `protocol/ledger.rs`.
 //! - `error`, `timeout`, `name`, `slot`, `keys`: values. `clock` and `entropy` are the only sources of time and chance.
-//! - `background`: the one runtime of our own, for what must not depend on the caller's.
+//! - `background`: the one runtime of our own, for what must not depend on the caller's; `drivers`, what the caller's can do;
+//!   `process`, whether this is still the process that it was.
 //! - `node`: one voter: `redis`, over `connection` (which keeps one), `dial` and `sentinel` (which make one, wherever the
 //!   master is) and `endpoint`, with `commands`; `cluster`, over several of these; or `memory`;
 //!   or one that you wrote ([`node::Node`]). `url` says which.
@@ -74,6 +75,10 @@ mod token;
 mod slot;
 
 mod keys;
+
+mod process;
+
+mod drivers;
 
 mod alarm;
 mod clock;

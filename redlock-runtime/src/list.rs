@@ -80,7 +80,14 @@ impl LockManager {
     /// [`Self::list`] for code that is not async: each name blocks the thread until it comes.
     pub fn list_blocking(&self) -> impl Iterator<Item = Result<String, Error>> + Send + use<> {
         let mut names = self.list();
-        std::iter::from_fn(move || block_on(names.next()))
+        let mut is_over = false;
+        std::iter::from_fn(move || {
+            let next = (!is_over).then(|| block_on(async { Ok(names.next().await) }))?;
+            next.unwrap_or_else(|error| {
+                is_over = true;
+                Some(Err(error))
+            })
+        })
     }
 }
 

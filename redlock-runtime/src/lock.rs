@@ -120,7 +120,9 @@ impl LockRequest {
     ///
     /// Dropped at any await, nothing stays behind: a key that was or will be set is released in the background.
     pub async fn acquire(self) -> Result<LockGuard, Error> {
-        on_any_executor(pin!(self.wait())).await
+        self.shared.engine.prepare()?;
+        let uses = self.shared.engine.uses();
+        on_any_executor(uses, pin!(self.wait())).await
     }
 
     /// Makes one attempt, whatever the timeout; `Ok(None)` if somebody else holds the lock.
@@ -156,6 +158,7 @@ impl LockRequest {
     }
 
     async fn wait(mut self) -> Result<LockGuard, Error> {
+        self.shared.engine.check_process()?;
         let name = Name::parse(mem::take(&mut self.name))?;
         let ttl = self.check()?;
         let key: Arc<str> = self.shared.keys.lock(&name).into();

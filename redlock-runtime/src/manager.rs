@@ -7,6 +7,7 @@ use crate::background::block_on;
 use crate::config::LockManagerBuilder;
 use crate::environment;
 use crate::lock::LockRequest;
+use crate::process::{self, PerProcess};
 use crate::shared::Shared;
 use crate::statistics::WaitingStatistics;
 
@@ -14,17 +15,35 @@ use crate::statistics::WaitingStatistics;
 ///
 /// Cheap to clone; clones share everything. It may be used from any number of tokio runtimes and threads at once and
 /// outlives each of them: connections are made, and made anew, for each runtime that asks.
+///
+/// What it needs of its process:
+///
+/// - One thread, and a file descriptor for each connection beside about ten for that thread. Where there is none left, a call is
+///   an [`Error::Config`] that says so, and the next one tries again.
+/// - Async calls use the tokio runtime that they are polled on, which must have timers and sockets (`.enable_all()`), or else the
+///   call is an [`Error::Config`]; on other executors and in blocking calls it uses its own. Blocking calls also work in the
+///   destructor of a thread-local, when tokio's own are gone.
+/// - It serves one process. In a child that was forked after the first lock, every call is an [`Error::Config`] at once: the child
+///   has neither the threads nor connections of its own. It builds its own manager, and makes its own tokio runtime for async
+///   calls; a `#[redlock]` function that uses the default manager does the former by itself. What the parent holds stays the
+///   parent's: copies of its guards hold nothing, and release nothing. A `memory://` node is another one in each process.
 #[derive(Clone)]
 pub struct LockManager {
     /// What its requests and guards share with it.
     pub(crate) shared: Arc<Shared>,
 }
 
-/// What `#[redlock]` uses when no manager is named.
-static INSTALLED: OnceLock<LockManager> = OnceLock::new();
+/// What `#[redlock]` uses when no manager is named. A child that was forked uses its parent's, if nobody did before the fork, and
+/// else its own.
+static INSTALLED: PerProcess<Installed> = PerProcess::new();
 
-/// Taken to install, so that the default is built once.
-static INSTALLING: Mutex<()> = Mutex::new(());
+#[derive(Default)]
+struct Installed {
+    /// The manager, and whether it is the default.
+    manager: OnceLock<(LockManager, bool)>,
+    /// Taken to install, so that the default is built once.
+    installing: Mutex<()>,
+}
 
 impl LockManager {
     /// Starts to configure a manager.
@@ -56,8 +75,9 @@ impl LockManager {
     /// [`Error::Config`] if one is installed already, by an earlier call or because an annotated function was called
     /// before and took the default.
     pub fn install(&self) -> Result<(), Error> {
-        let _installing = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
-        INSTALLED.set(self.clone()).map_err(|_| Error::Config {
+        let installed = INSTALLED.get();
+        let _installing = installed.installing.lock().unwrap_or_else(PoisonError::into_inner);
+        installed.manager.set((self.clone(), false)).map_err(|_| Error::Config {
             reason: "a lock manager is installed already; install yours once, before the first call of an annotated \
                      function"
                 .to_owned(),
@@ -71,7 +91,14 @@ impl LockManager {
 
     /// Whether the nodes may be asked.
     pub(crate) fn check_open(&self) -> Result<(), Error> {
+        self.check_process()?;
         if self.shared.is_shut_down() { Err(Error::ShutDown) } else { Ok(()) }
+    }
+
+    /// Whether this is no child of the process that uses it.
+    pub(crate) fn check_process(&self) -> Result<(), Error> {
+        process::id();
+        self.shared.engine.check_process()
     }
 
     /// What tells this manager, and its clones, from others while it lives.
@@ -132,15 +159,25 @@ impl LockManagerBuilder {
 
 /// The installed manager; the default one is made if there is none.
 pub(crate) fn installed() -> Result<LockManager, Error> {
-    if let Some(manager) = INSTALLED.get() {
+    let installed = INSTALLED.get();
+    if let Some((manager, _)) = installed.manager.get() {
         return Ok(manager.clone());
     }
-    let _installing = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(manager) = INSTALLED.get() {
+    let _installing = installed.installing.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((manager, _)) = installed.manager.get() {
         return Ok(manager.clone());
     }
-    let manager = LockManager::from_env()?;
-    Ok(INSTALLED.get_or_init(|| manager).clone())
+    // One that somebody chose is used, or refuses to be: it stands for more than the environment says.
+    let inherited = INSTALLED.inherited(|installed| installed.manager.get());
+    let (manager, is_default) = match inherited {
+        Some((manager, is_default)) if !is_default || manager.check_process().is_ok() => (manager.clone(), *is_default),
+        Some(_) | None => (LockManager::from_env()?, true),
+    };
+    if !is_default {
+        // The child may still install its own.
+        return Ok(manager);
+    }
+    Ok(installed.manager.get_or_init(|| (manager, true)).0.clone())
 }
 
 impl fmt::Debug for LockManager {

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 
-use crate::background::background;
+use crate::background;
 use crate::error::LostReason;
 use crate::lease::Lease;
 use crate::protocol::{Backoff, extended_together, renewal_due};
@@ -76,7 +76,7 @@ impl Renewals {
         let is_earlier = schedule.armed.is_none_or(|armed| moment < armed);
         if !schedule.is_running {
             schedule.is_running = true;
-            background().spawn(run(Arc::clone(self)));
+            background::spawn(run(Arc::clone(self)));
         } else if is_earlier {
             schedule.armed = Some(moment);
             self.earlier.notify_one();

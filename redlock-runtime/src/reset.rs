@@ -44,6 +44,7 @@ impl LockManager {
     ///
     /// Those of [`Self::reset`].
     pub fn reset_blocking(&self, name: impl Into<String>) -> Result<usize, Error> {
+        let name = name.into();
         block_on(self.reset(name))
     }
 
@@ -101,7 +102,10 @@ async fn reset_each(shared: &Arc<Shared>, names: Vec<Name>) -> Vec<Result<usize,
     }
     let shared = Arc::clone(shared);
     // It neither panics nor is aborted.
-    background().spawn(async move { delete_each(&shared, names).await }).await.unwrap_or_default()
+    match background() {
+        Ok(background) => background.spawn(async move { delete_each(&shared, names).await }).await.unwrap_or_default(),
+        Err(error) => names.iter().map(|_| Err(error.clone())).collect(),
+    }
 }
 
 async fn delete_each(shared: &Shared, names: Vec<Name>) -> Vec<Result<usize, Error>> {

@@ -1,5 +1,6 @@
 //! What a manager, its requests and its guards share.
 
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -119,6 +120,11 @@ pub(crate) fn check_length(setting: &str, length: Duration) -> Result<(), Error>
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        if !self.engine.is_of_this_process() {
+            // A copy that a child has of its parent's.
+            mem::forget((Arc::clone(&self.engine), Arc::clone(&self.renewals)));
+            return;
+        }
         self.renewals.end();
     }
 }

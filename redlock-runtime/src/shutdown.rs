@@ -5,9 +5,9 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
-#[cfg(all(feature = "signal", any(unix, windows)))]
-use tokio::task::JoinSet;
 use tokio::time::timeout;
+#[cfg(all(feature = "signal", any(unix, windows)))]
+use tokio::{runtime::Handle, task::JoinSet};
 
 use crate::background::{background, block_on};
 use crate::clock;
@@ -72,6 +72,10 @@ impl LockManager {
     ///
     /// Cancel safe: from the first poll on it goes on by itself, on whatever runtime that was.
     pub async fn shutdown_within(&self, bound: Duration) -> ShutdownReport {
+        if self.check_process().is_err() {
+            // What is held is the parent's.
+            return ShutdownReport { released: 0, unconfirmed: 0 };
+        }
         let held = self.shared.shut_down();
         let now = clock::now();
         // Before anything is released: nobody may believe to hold what another one can have.
@@ -80,7 +84,12 @@ impl LockManager {
             lease.lose(LostReason::ShutDown);
         }
         let released = told.len();
-        let ending = background().spawn(end(Arc::clone(&self.shared), held, bound));
+        let Ok(background) = background() else {
+            // Without it nothing was ever sent, and nothing is held.
+            self.shared.engine.close();
+            return ShutdownReport { released, unconfirmed: 0 };
+        };
+        let ending = background.spawn(end(Arc::clone(&self.shared), held, bound));
         // It is never aborted.
         let unconfirmed = ending.await.unwrap_or_else(|error| resume_unwind(error.into_panic()));
         ShutdownReport { released, unconfirmed }
@@ -88,12 +97,17 @@ impl LockManager {
 
     /// [`Self::shutdown`] for code that is not async: blocks the thread. Works on any thread, inside a tokio runtime too.
     pub fn shutdown_blocking(&self) {
-        block_on(self.shutdown());
+        // What is missing then is what a lock would have taken.
+        let _ = block_on(async {
+            self.shutdown().await;
+            Ok(())
+        });
     }
 
     /// [`Self::shutdown_within`] for code that is not async: blocks the thread.
     pub fn shutdown_within_blocking(&self, bound: Duration) -> ShutdownReport {
-        block_on(self.shutdown_within(bound))
+        block_on(async { Ok(self.shutdown_within(bound).await) })
+            .unwrap_or(ShutdownReport { released: 0, unconfirmed: 0 })
     }
 
     /// Waits for the signal that ends a process (SIGTERM or SIGINT, on Windows ctrl-c), then does what [`Self::shutdown`]
@@ -129,7 +143,8 @@ impl LockManager {
         let locks = self.clone();
         async move {
             // Now, not when a task is polled for the first time: a signal before that ends the process.
-            let signal = signalled().map_err(|error| crate::Error::Config {
+            let background = background()?;
+            let signal = signalled(background).map_err(|error| crate::Error::Config {
                 reason: format!("the signals that end this process cannot be handled: {error}"),
             })?;
             // Where nothing that the program does can block it. Dropping this future drops the set, which ends it.
@@ -138,7 +153,7 @@ impl LockManager {
                 signal.await;
                 locks.shutdown_within(locks.usual_bound()).await
             };
-            listening.spawn_on(ending, background());
+            listening.spawn_on(ending, background);
             let Some(ended) = listening.join_next().await else { unreachable!("a task was spawned") };
             Ok(ended.unwrap_or_else(|error| resume_unwind(error.into_panic())))
         }
@@ -151,10 +166,10 @@ impl LockManager {
 
 /// Listens from now on; what is returned ends when the system asks the process to end.
 #[cfg(all(feature = "signal", unix))]
-fn signalled() -> std::io::Result<impl Future<Output = ()> + Send> {
+fn signalled(background: &Handle) -> std::io::Result<impl Future<Output = ()> + Send> {
     use tokio::signal::unix::{SignalKind, signal};
 
-    let _entered = background().enter();
+    let _entered = background.enter();
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(async move {
         tokio::select! {
@@ -166,8 +181,8 @@ fn signalled() -> std::io::Result<impl Future<Output = ()> + Send> {
 
 /// Listens from now on; what is returned ends when the system asks the process to end.
 #[cfg(all(feature = "signal", windows))]
-fn signalled() -> std::io::Result<impl Future<Output = ()> + Send> {
-    let _entered = background().enter();
+fn signalled(background: &Handle) -> std::io::Result<impl Future<Output = ()> + Send> {
+    let _entered = background.enter();
     let mut interrupt = tokio::signal::windows::ctrl_c()?;
     Ok(async move {
         interrupt.recv().await;

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::time::{sleep_until, timeout};
 
-use crate::background::background;
+use crate::background;
 use crate::engine::Engine;
 use crate::keys::{CounterKeys, Keys};
 use crate::node::counting::{Counted, GONE, Number};
@@ -118,7 +118,7 @@ impl Statistics {
         lines.by_name.entry(Arc::clone(&stats_name)).or_default().waiting += 1;
         if !lines.is_told {
             lines.is_told = true;
-            background().spawn(Arc::clone(self).tell_until_settled());
+            background::spawn(Arc::clone(self).tell_until_settled());
         }
         drop(lines);
         self.changed.notify_one();

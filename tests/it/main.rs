@@ -22,6 +22,7 @@ mod faults;
 mod fencing;
 mod foreign;
 mod gateway;
+mod hardship;
 mod harness;
 mod harness_places;
 mod inspect;

@@ -10,7 +10,7 @@ use super::repair::Repairs;
 use super::settlement::{Cut, Debt, Owner, Settlement};
 use super::{Engine, Fenced, InFlight, Lost, Plan, cut_short, poll_each, poll_in_background};
 use crate::alarm::Alarm;
-use crate::background::background;
+use crate::background;
 use crate::clock;
 use crate::entropy::fresh_owner;
 use crate::node::{Action, Command, Delivery, Reply};
@@ -293,7 +293,7 @@ impl Hold {
     pub(crate) fn release_in_background(mut self, afterwards: impl Send + 'static) {
         let hold = self.take_over();
         // Nothing but a spawn happens here: the thread may be one that is ending, without its thread-locals.
-        background().spawn(async move {
+        background::spawn(async move {
             // Whatever comes of it is seen through by itself.
             let _ = hold.release().await;
             drop(afterwards);
@@ -350,7 +350,12 @@ impl Drop for Hold {
             return;
         }
         let mut hold = self.take_over();
-        background().spawn(async move {
+        if !self.engine.is_of_this_process() {
+            // It is the parent's, which releases it.
+            mem::forget(hold);
+            return;
+        }
+        background::spawn(async move {
             let owed = hold.ledger.over();
             drop(hold.start_release(owed));
         });

@@ -13,10 +13,10 @@ use std::fmt;
 use std::future::{Future, pending, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use tokio::runtime::Handle;
 use tokio::time::{Sleep, sleep};
 
 use self::heard::{Heard, Next, Voters};
@@ -24,11 +24,12 @@ pub(crate) use self::hold::Hold;
 pub(crate) use self::repair::{Extended, Repairs};
 pub(crate) use self::settlement::{Debt, Debts};
 use crate::alarm::Alarm;
-use crate::background::background;
-use crate::clock;
+use crate::background;
+use crate::drivers::Uses;
 use crate::error::NodeFailures;
 use crate::node::{Action, Changes, Command, Known, Listener, PendingReply, Reply, Voter};
 use crate::protocol::{Approach, Ballot, Doubt, LEAD, NodeSet, Quorum, Seen, Verdict, patience, valid_until};
+use crate::{Error, clock, process};
 
 /// The configured nodes.
 pub(crate) struct Engine {
@@ -40,6 +41,8 @@ pub(crate) struct Engine {
     node_timeout: Duration,
     /// Releases that are on their way.
     debts: Debts,
+    /// Which process uses it; zero while none does.
+    process: AtomicU32,
 }
 
 /// A lock that was acquired.
@@ -114,7 +117,51 @@ pub(crate) struct InFlight {
 
 impl Engine {
     pub(crate) fn new(nodes: Vec<Arc<dyn Voter>>, quorum: Quorum, node_timeout: Duration) -> Arc<Self> {
-        Arc::new(Self { nodes: nodes.into(), quorum, node_timeout, debts: Debts::default() })
+        Arc::new(Self {
+            nodes: nodes.into(),
+            quorum,
+            node_timeout,
+            debts: Debts::default(),
+            process: AtomicU32::new(0),
+        })
+    }
+
+    /// Everything that a call needs which may leave something on the nodes, asked for before it does.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] in a child of the process that used it first, which has neither its threads nor connections of its
+    /// own; and where the process, or the runtime that the caller is on, has not what it takes.
+    pub(crate) fn prepare(&self) -> Result<(), Error> {
+        background::prepare(self.uses())?;
+        self.check_process()
+    }
+
+    /// What it takes of a runtime.
+    pub(crate) fn uses(&self) -> Uses {
+        if self.nodes.iter().any(|node| node.uses_sockets()) { Uses::Sockets } else { Uses::Time }
+    }
+
+    /// Whether this is the process that uses it, inside a call that has [noted](process::id) which one this is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] if it is a child of that.
+    pub(crate) fn check_process(&self) -> Result<(), Error> {
+        let this = process::noted();
+        let user = match self.process.load(Ordering::Relaxed) {
+            0 => {
+                self.process.compare_exchange(0, this, Ordering::Relaxed, Ordering::Relaxed).unwrap_or_else(|user| user)
+            }
+            user => user,
+        };
+        if user == 0 || user == this { Ok(()) } else { Err(forked(user)) }
+    }
+
+    /// Whether it is no copy that a child got of its parent's when it was forked.
+    pub(crate) fn is_of_this_process(&self) -> bool {
+        let user = self.process.load(Ordering::Relaxed);
+        user == 0 || user == process::id()
     }
 
     pub(crate) fn nodes(&self) -> &[Arc<dyn Voter>] {
@@ -319,6 +366,15 @@ impl fmt::Debug for Engine {
     }
 }
 
+fn forked(user: u32) -> Error {
+    Error::Config {
+        reason: format!(
+            "this process was forked from process {user}, which uses this lock manager: connections, renewals and locks stay \
+             there; build a manager in this process (and `install` it)"
+        ),
+    }
+}
+
 /// How long to wait for nodes that have this long, and whether that is less because the caller's time ends before.
 fn cut_short(patience: Duration, until: Option<Instant>) -> (Duration, bool) {
     match until.map(|moment| moment.saturating_duration_since(clock::now())) {
@@ -341,10 +397,13 @@ fn poll_each(in_flight: &mut Vec<InFlight>, cx: &mut Context<'_>, mut on_reply: 
 /// Sees replies through that nobody waits for: a request that is dropped may not be sent.
 fn poll_in_background(mut in_flight: Vec<InFlight>) {
     if !in_flight.is_empty() {
-        let runtime = Handle::try_current().unwrap_or_else(|_| background().clone());
-        runtime.spawn(poll_fn(move |cx| {
-            poll_each(&mut in_flight, cx, |_, _| {});
-            if in_flight.is_empty() { Poll::Ready(()) } else { Poll::Pending }
-        }));
+        // Nobody knows here whether sockets are used; what needs them has asked before.
+        background::spawn_here(
+            Uses::Time,
+            poll_fn(move |cx| {
+                poll_each(&mut in_flight, cx, |_, _| {});
+                if in_flight.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+            }),
+        );
     }
 }

@@ -16,7 +16,7 @@ use super::heard::Voters;
 use super::hold::fate;
 use super::{Engine, InFlight, Lost, poll_each};
 use crate::alarm::Alarm;
-use crate::background::background;
+use crate::background;
 use crate::clock;
 use crate::entropy::seed;
 use crate::node::connection::DEAD_AFTER_TIMEOUTS;
@@ -238,6 +238,11 @@ impl Drop for Settlement {
     fn drop(&mut self) {
         let in_flight = mem::take(&mut self.in_flight);
         let mut failed = mem::take(&mut self.failed);
+        if !self.owner.engine.is_of_this_process() {
+            // They are the parent's, which sees them through.
+            mem::forget((in_flight, Arc::clone(&self.owner)));
+            return;
+        }
         if !self.is_reported {
             // The runtime of the requests that are on their way may be blocked, or ending: send them once more, where
             // neither matters. A release that comes twice finds nothing.
@@ -248,14 +253,15 @@ impl Drop for Settlement {
         let in_flight = if self.is_polling { Vec::new() } else { in_flight };
         self.owner.send_again(failed);
         if !in_flight.is_empty() {
+            let engine = Arc::clone(&self.owner.engine);
             let rest = Self::new(Arc::clone(&self.owner), in_flight, self.owed).go_on();
             // A current-thread runtime runs only while somebody blocks on it, which may be never again.
             match Handle::try_current() {
                 Ok(runtime) if self.is_reported && runtime.runtime_flavor() != RuntimeFlavor::CurrentThread => {
-                    runtime.spawn(rest)
+                    background::spawn_here(engine.uses(), rest);
                 }
-                _ => background().spawn(rest),
-            };
+                _ => background::spawn(rest),
+            }
         }
     }
 }
@@ -265,7 +271,9 @@ impl Owner {
     fn send_again(self: &Arc<Self>, failed: Vec<(usize, Option<ConnectionId>)>) {
         for (node, behind) in failed {
             let owner = Arc::clone(self);
-            background().spawn(async move { owner.send_until_confirmed(node, behind).await });
+            background::spawn(async move {
+                owner.send_until_confirmed(node, behind).await;
+            });
         }
     }
 

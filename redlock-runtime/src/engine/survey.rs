@@ -22,9 +22,17 @@ impl Engine {
         T: Send + 'static,
         F: Future<Output = Result<T, Arc<str>>> + Send + 'static,
     {
-        let ask = |node: usize| (node, background().spawn(question(node, Arc::clone(&self.nodes[node]))));
+        let mut failures = NodeFailures::default();
+        let background = match background() {
+            Ok(background) => background,
+            Err(error) => {
+                nodes.into_iter().for_each(|node| failures.push(self.nodes[node].label(), error.to_string()));
+                return (Vec::new(), failures);
+            }
+        };
+        let ask = |node: usize| (node, background.spawn(question(node, Arc::clone(&self.nodes[node]))));
         let asked: Vec<_> = nodes.into_iter().map(ask).collect();
-        let (mut answers, mut failures) = (Vec::with_capacity(asked.len()), NodeFailures::default());
+        let mut answers = Vec::with_capacity(asked.len());
         for (node, answer) in asked {
             match answer.await.unwrap_or_else(|_| Err(Arc::from("the question was not put"))) {
                 Ok(answer) => answers.push((node, answer)),

@@ -27,7 +27,7 @@ use super::endpoint::{Endpoint, address};
 use super::redis::{Put, Redirect, RedisNode};
 use super::replicas::Replicas;
 use super::{Action, Carrier, Changes, Command, Known, Pending, PendingReply, Reply, Voter, commands, lookup};
-use crate::background::background;
+use crate::background::{self, background};
 use crate::clock;
 use crate::keys::Keys;
 use crate::slot::slot_of;
@@ -287,7 +287,9 @@ impl Cluster {
             }
             if redirect == Redirect::TryAgain {
                 // Not a timer of this runtime: whoever waits for the reply in the end may be on another one.
-                let _ = background().spawn(async { sleep(TRY_AGAIN).await }).await;
+                if let Ok(background) = background() {
+                    let _ = background.spawn(async { sleep(TRY_AGAIN).await }).await;
+                }
             }
             if command.is_recalled() {
                 return Reply::not_sent("nobody waits for it any more");
@@ -333,7 +335,7 @@ impl Cluster {
         *looking = Looking { began: Some(clock::now()), is_under_way: true };
         drop(looking);
         let look = Look(Arc::clone(self));
-        background().spawn(async move { look.0.look().await });
+        background::spawn(async move { look.0.look().await });
     }
 
     /// Returns when it was asked anew who has which slots: people shall not be told of a server that has none any more.

@@ -1,7 +1,12 @@
 //! One server: where it is, how to sign in, and the streams to it.
 
 use std::fmt;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use redis::aio::{MultiplexedConnection, PubSub};
 use redis::{
@@ -9,11 +14,11 @@ use redis::{
     RedisConnectionInfo, RedisError,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
 
 use super::corked::Corked;
+use super::lookup_host;
 use super::tls::Tls;
 
 /// How to reach one server.
@@ -82,7 +87,8 @@ impl Endpoint {
         config: AsyncConnectionConfig,
     ) -> Result<MultiplexedConnection, RedisError> {
         let Some(stream) = self.stream().await? else {
-            return self.client(protocol)?.get_multiplexed_async_connection_with_config(&config).await;
+            let client = self.client(protocol)?;
+            return caught(client.get_multiplexed_async_connection_with_config(&config)).await;
         };
         let settings = self.settings(protocol);
         let (connection, driver) =
@@ -95,7 +101,7 @@ impl Endpoint {
     pub(super) async fn subscribe(&self) -> Result<PubSub, RedisError> {
         match self.stream().await? {
             Some(stream) => PubSub::new(&self.settings(ProtocolVersion::RESP2), stream).await,
-            None => self.client(ProtocolVersion::RESP2)?.get_async_pubsub().await,
+            None => caught(self.client(ProtocolVersion::RESP2)?.get_async_pubsub()).await,
         }
     }
 
@@ -112,7 +118,7 @@ impl Endpoint {
     async fn stream(&self) -> Result<Option<Box<dyn Stream>>, RedisError> {
         Ok(match self.info.addr() {
             ConnectionAddr::Tcp(host, port) => {
-                let stream = TcpStream::connect((host.as_str(), *port)).await?;
+                let stream = lookup_host::connect(host, *port).await?;
                 // Not even a command behind another waits: the kernel would keep it until the first was acknowledged.
                 stream.set_nodelay(true)?;
                 Some(match &self.tls {
@@ -141,6 +147,17 @@ impl Endpoint {
             ConnectionInfo::clone(&self.info).set_redis_settings(self.settings(protocol)).set_tcp_settings(transport);
         Client::open(info.into_connection_info()?)
     }
+}
+
+/// What the client's own way to connect comes to: it looks up names on a thread of the runtime, and that panics where the system
+/// has none left.
+async fn caught<T>(connecting: impl Future<Output = Result<T, RedisError>>) -> Result<T, RedisError> {
+    let mut connecting = pin!(connecting);
+    poll_fn(|cx| {
+        catch_unwind(AssertUnwindSafe(|| connecting.as_mut().poll(cx)))
+            .unwrap_or_else(|_| Poll::Ready(Err(io::Error::other("the attempt to connect panicked").into())))
+    })
+    .await
 }
 
 impl fmt::Debug for Endpoint {

@@ -1,7 +1,7 @@
 //! `memory://` nodes: a voter inside this process, for tests and demonstrations.
 
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex as OrderMutex, Notify};
@@ -13,6 +13,7 @@ use super::inspecting::{Cursor, Deleted, Inspecting, Note, Page, SeenNote, Sight
 use super::{Action, Changes, Command, Delivery, Failure, Known, PendingReply, Reply, Voter};
 use crate::clock;
 use crate::keys::{CounterKeys, Keys, LockKeys};
+use crate::process::PerProcess;
 use crate::protocol::{Ballot, Counter, Holder, Papers, RELEASED, RETENTION, Role, confirmation};
 
 /// A node that keeps its keys in this process and behaves like a Redis node.
@@ -96,8 +97,8 @@ struct Entry {
 /// How long a process that was refused counts as waiting.
 const WAITING: Duration = Duration::from_secs(3);
 
-/// The servers that have a name, for as long as somebody uses them.
-static NAMED: LazyLock<Mutex<HashMap<String, Weak<Server>>>> = LazyLock::new(Mutex::default);
+/// The servers that have a name, for as long as somebody uses them. A child that was forked has its own, which are empty.
+static NAMED: PerProcess<Mutex<HashMap<String, Weak<Server>>>> = PerProcess::new();
 
 impl MemoryNode {
     /// The node called `name`, the same for everybody in this process who asks for that name; without a name a node
@@ -129,7 +130,7 @@ impl State {
 
 impl Server {
     pub(crate) fn named(name: &str) -> Arc<Self> {
-        let mut named = NAMED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut named = NAMED.get().lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(server) = named.get(name).and_then(Weak::upgrade) {
             return server;
         }
@@ -351,6 +352,10 @@ impl Voter for MemoryNode {
     }
 
     fn overdue(&self, _: &str) {}
+
+    fn uses_sockets(&self) -> bool {
+        false
+    }
 
     fn report_to(&self, changes: Changes) {
         // It is told once.

@@ -12,6 +12,7 @@ pub(crate) mod foreign;
 mod identity;
 pub(crate) mod inspecting;
 mod lookup;
+mod lookup_host;
 pub(crate) mod memory;
 pub(crate) mod redis;
 pub(crate) mod replicas;
@@ -69,6 +70,11 @@ pub(crate) trait Voter: Counting + Examining + Inspecting + Debug + Send + Sync 
     /// could not for a while (its connection ended, or was made anew, or answers again), reports that any key may have
     /// changed.
     fn report_to(&self, changes: Changes);
+
+    /// Whether it is at the other end of a socket.
+    fn uses_sockets(&self) -> bool {
+        true
+    }
 
     /// Ends all connections for good. Releases are still sent, each on a connection of its own; nothing else is.
     fn close(&self) {}

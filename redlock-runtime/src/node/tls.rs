@@ -108,7 +108,11 @@ impl TlsSettings {
             return Ok(store);
         }
         // What the system has in it that cannot be read is nothing that a server's certificate can rest on.
-        let (_, _) = store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let found = rustls_native_certs::load_native_certs();
+        if let Some(error) = found.errors.iter().find(|error| is_for_now(error)) {
+            return Err(format!("the certificates that this system trusts cannot be read now: {error}; try again"));
+        }
+        let (_, _) = store.add_parsable_certificates(found.certs);
         if store.is_empty() {
             return Err(
                 "this system trusts no certificate authority (on Debian and Alpine these come with the package \
@@ -117,6 +121,20 @@ impl TlsSettings {
             );
         }
         Ok(store)
+    }
+}
+
+/// Whether the process lacks what it takes to read a file, and so would trust less than the system does.
+#[cfg(feature = "tls")]
+fn is_for_now(error: &rustls_native_certs::Error) -> bool {
+    /// `ENFILE`, `EMFILE` and `ENOMEM`, which have these numbers on every Unix.
+    const OUT_OF: [i32; 3] = [23, 24, 12];
+
+    match &error.kind {
+        rustls_native_certs::ErrorKind::Io { inner, .. } => {
+            cfg!(unix) && inner.raw_os_error().is_some_and(|number| OUT_OF.contains(&number))
+        }
+        _ => false,
     }
 }
 
