@@ -3,7 +3,8 @@ mod time;
 
 use proc_macro2::{Span, TokenStream};
 use syn::ext::IdentExt as _;
-use syn::parse::{Parse as _, ParseStream};
+use syn::parse::discouraged::Speculative as _;
+use syn::parse::{Parse, ParseStream};
 use syn::{Expr, Ident, LitBool, LitStr, Path, Token};
 
 pub(crate) use self::name::Name;
@@ -81,6 +82,11 @@ struct Reader {
     manager: Slot<Expr>,
     runtime: Slot<Path>,
     faults: Option<syn::Error>,
+    /// Whether something was left unread that may have been any argument. None counts as missing then: that would be a
+    /// second fault for one mistake.
+    has_unread: bool,
+    /// What a faulty `guard` and a faulty `crate` were meant to be.
+    meant: (Option<Ident>, Option<Path>),
 }
 
 /// One argument.
@@ -147,7 +153,8 @@ impl Reader {
             } else if !input.is_empty() && !input.peek(Token![,]) {
                 self.fault(input.error("expected `,` between two arguments"));
                 // What follows may be an argument of its own whose comma was forgotten.
-                if !input.peek(Ident::peek_any) {
+                if !is_argument(input) {
+                    self.has_unread = true;
                     skip_to_comma(input);
                 }
             }
@@ -162,10 +169,36 @@ impl Reader {
             return Err(syn::Error::new_spanned(&text, format!("write `name = {}`", text.token())));
         }
         if !input.peek(Ident::peek_any) {
+            self.has_unread = true;
             return Err(input.error(format!("expected an argument: {ARGUMENTS}")));
         }
         let key = input.call(Ident::parse_any)?;
-        match key.unraw().to_string().as_str() {
+        let written = key.unraw().to_string();
+        if is_known(&written) {
+            return self.read_known(&written, key, input);
+        }
+        self.has_unread = true;
+        let meant = nearest(&written).filter(|meant| self.is_absent(meant));
+        let cure = meant
+            .map_or_else(|| format!("; the arguments are {ARGUMENTS}"), |meant| format!(": did you mean `{meant}`?"));
+        self.fault(syn::Error::new_spanned(&key, format!("unknown argument `{written}`{cure}")));
+        if let Some(meant) = meant {
+            // Read all the same, so that the body finds its guard.
+            return self.read_known(meant, key, input);
+        }
+        // As one expression where it is one: a comma in it ends no argument.
+        let ahead = input.fork();
+        if ahead.parse::<Token![=]>().is_ok() && ahead.parse::<Expr>().is_ok() {
+            input.advance_to(&ahead);
+        } else {
+            skip_to_comma(input);
+        }
+        Ok(())
+    }
+
+    /// Reads the value of the argument `name`, which stands there as `key`.
+    fn read_known(&mut self, name: &str, key: Ident, input: ParseStream<'_>) -> syn::Result<()> {
+        match name {
             "name" => self.name.read(&key, input, Name::parse),
             "stats_name" => self.stats_name.read(&key, input, Name::parse),
             "timeout" => self.timeout.read(&key, input, Timeout::parse),
@@ -174,15 +207,29 @@ impl Reader {
             "min_hold" => self.min_hold.read(&key, input, Time::parse),
             "skip_value" => self.skip_value.read(&key, input, Expr::parse),
             "manager" => self.manager.read(&key, input, Expr::parse),
-            "guard" => self.guard.read(&key, input, parse_guard),
+            "guard" => self.guard.read(&key, input, |input| parse_guard(input, &mut self.meant.0)),
             "renew" => self.renew.read(&key, input, parse_renew),
             "on_lost" => self.on_lost.read(&key, input, OnLost::parse),
-            "crate" => self.runtime.read(&key, input, parse_runtime),
-            "silent" => self.read_silent(key, input),
-            unknown => Err(syn::Error::new_spanned(
-                &key,
-                format!("unknown argument `{unknown}`; the arguments are {ARGUMENTS}"),
-            )),
+            "crate" => self.runtime.read(&key, input, |input| parse_runtime(input, &mut self.meant.1)),
+            _ => self.read_silent(key, input),
+        }
+    }
+
+    fn is_absent(&self, name: &str) -> bool {
+        match name {
+            "name" => self.name.is_absent(),
+            "stats_name" => self.stats_name.is_absent(),
+            "timeout" => self.timeout.is_absent(),
+            "ttl" | "auto_release_time" => self.ttl.is_absent(),
+            "max_hold" => self.max_hold.is_absent(),
+            "min_hold" => self.min_hold.is_absent(),
+            "skip_value" => self.skip_value.is_absent(),
+            "manager" => self.manager.is_absent(),
+            "guard" => self.guard.is_absent(),
+            "renew" => self.renew.is_absent(),
+            "on_lost" => self.on_lost.is_absent(),
+            "crate" => self.runtime.is_absent(),
+            _ => self.silent.is_absent(),
         }
     }
 
@@ -199,12 +246,12 @@ impl Reader {
     }
 
     fn finish(mut self) -> Result<Args, Faulty> {
-        if self.name.is_absent() {
+        if self.name.is_absent() && !self.has_unread {
             self.fault(syn::Error::new(Span::call_site(), "the lock has no name: write `#[redlock(name = \"…\")]`"));
         }
         self.refuse_clashes();
         let silent = self.silent.value().copied().or_else(|| self.skip_value.key().map(Ident::span));
-        let (guard, runtime) = (self.guard.into_value(), self.runtime.into_value());
+        let (guard, runtime) = (self.guard.into_value().or(self.meant.0), self.runtime.into_value().or(self.meant.1));
         match (self.name.into_value(), self.faults) {
             (Some(name), None) => Ok(Args {
                 name,
@@ -230,7 +277,7 @@ impl Reader {
 
     /// Arguments that are right by themselves but not beside each other.
     fn refuse_clashes(&mut self) {
-        if self.timeout.is_absent() {
+        if self.timeout.is_absent() && !self.has_unread {
             let needs_timeout = self.silent.key().or_else(|| self.skip_value.key()).cloned();
             if let Some(key) = needs_timeout {
                 self.fault(syn::Error::new_spanned(
@@ -277,11 +324,24 @@ impl OnLost {
     }
 }
 
-fn parse_guard(input: ParseStream<'_>) -> syn::Result<Ident> {
+fn parse_guard(input: ParseStream<'_>, meant: &mut Option<Ident>) -> syn::Result<Ident> {
     let span = input.span();
-    input
-        .parse()
-        .map_err(|_| syn::Error::new(span, "`guard` takes the name that the body uses for the guard: `guard = lock`"))
+    let ahead = input.fork();
+    input.parse().map_err(|_| {
+        *meant = in_quotes(&ahead).or_else(|| {
+            ahead.parse::<Token![&]>().ok()?;
+            ahead.parse().ok()
+        });
+        syn::Error::new(span, "`guard` takes the name that the body uses for the guard: `guard = lock`")
+    })
+}
+
+/// What was put in quotes and should not have been.
+fn in_quotes<T: Parse>(input: ParseStream<'_>) -> Option<T> {
+    if !input.peek(LitStr) {
+        return None;
+    }
+    input.parse::<LitStr>().ok()?.parse().ok()
 }
 
 fn parse_renew(input: ParseStream<'_>) -> syn::Result<LitBool> {
@@ -289,11 +349,13 @@ fn parse_renew(input: ParseStream<'_>) -> syn::Result<LitBool> {
     input.parse().map_err(|_| syn::Error::new(span, "`renew` is `true` or `false`"))
 }
 
-fn parse_runtime(input: ParseStream<'_>) -> syn::Result<Path> {
+fn parse_runtime(input: ParseStream<'_>, meant: &mut Option<Path>) -> syn::Result<Path> {
     let span = input.span();
-    input
-        .call(Path::parse_mod_style)
-        .map_err(|_| syn::Error::new(span, "`crate` takes the path of the runtime: `crate = redlock_runtime`"))
+    let ahead = input.fork();
+    input.call(Path::parse_mod_style).map_err(|_| {
+        *meant = in_quotes(&ahead);
+        syn::Error::new(span, "`crate` takes the path of the runtime: `crate = redlock_runtime`")
+    })
 }
 
 /// Reads `= value` behind `key`.
@@ -326,4 +388,64 @@ fn skip_to_comma(input: ParseStream<'_>) {
     while !input.is_empty() && !input.peek(Token![,]) {
         let _: syn::Result<proc_macro2::TokenTree> = input.parse();
     }
+}
+
+/// Whether an argument begins here.
+fn is_argument(input: ParseStream<'_>) -> bool {
+    let ahead = input.fork();
+    let key = ahead.call(Ident::parse_any);
+    key.is_ok_and(|key| is_known(&key.unraw().to_string()) || ahead.peek(Token![=]))
+}
+
+/// Every key that an argument may have.
+const KEYS: [&str; 14] = [
+    "name",
+    "timeout",
+    "silent",
+    "skip_value",
+    "ttl",
+    "auto_release_time",
+    "renew",
+    "max_hold",
+    "min_hold",
+    "on_lost",
+    "guard",
+    "stats_name",
+    "manager",
+    "crate",
+];
+
+fn is_known(key: &str) -> bool {
+    KEYS.contains(&key)
+}
+
+/// The key that was meant, if a third of the letters or fewer have to change.
+fn nearest(written: &str) -> Option<&'static str> {
+    let written = written.to_lowercase();
+    let changes = |key: &&'static str| (changes_between(&written, key), *key);
+    let (changes, key) = KEYS.iter().map(changes).min()?;
+    (changes <= (key.len() / 3).max(1)).then_some(key)
+}
+
+/// How many letters have to be added, dropped, replaced, or swapped with the next one.
+///
+/// Source: the optimal string alignment distance.
+fn changes_between(written: &str, key: &str) -> usize {
+    let (written, key): (Vec<char>, Vec<char>) = (written.chars().collect(), key.chars().collect());
+    let mut rows = vec![vec![0; key.len() + 1]; written.len() + 1];
+    for at in 0..=written.len() {
+        for other in 0..=key.len() {
+            if at == 0 || other == 0 {
+                rows[at][other] = at + other;
+                continue;
+            }
+            let replaced = rows[at - 1][other - 1] + usize::from(written[at - 1] != key[other - 1]);
+            let mut least = replaced.min(rows[at - 1][other] + 1).min(rows[at][other - 1] + 1);
+            if at > 1 && other > 1 && written[at - 1] == key[other - 2] && written[at - 2] == key[other - 1] {
+                least = least.min(rows[at - 2][other - 2] + 1);
+            }
+            rows[at][other] = least;
+        }
+    }
+    rows[written.len()][key.len()]
 }

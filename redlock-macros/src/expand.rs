@@ -11,7 +11,7 @@ use syn::Ident;
 use self::locked::Block;
 use crate::args::{Args, Faulty};
 use crate::body::{Body, is_ident};
-use crate::item::Item;
+use crate::item::{Item, NotLocked, is_expression};
 use crate::output::{Output, Returned};
 use crate::refuse::refuse;
 
@@ -44,12 +44,12 @@ use crate::refuse::refuse;
 /// makes the `Call` when it is called and does the rest in the future that it returns. `require_lock!();` becomes
 /// `let lock: &LockGuard = access.require().await;`, which is where a refused call ends.
 pub(crate) fn redlock(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    match (Args::parse(arguments), syn::parse2::<Item>(item.clone())) {
+    match (Args::parse(arguments), Item::read(item.clone())) {
         (Ok(args), Ok(mut item)) => {
             let output = Output::new(&item.sig);
             match refuse(&args, &item, &output) {
                 Ok(()) => {
-                    Expansion::new(&args, &output, &item.sig.ident).rewrite(&mut item);
+                    Expansion::new(&args, &output, &item).rewrite(&mut item);
                     item.into_token_stream()
                 }
                 Err(faults) => {
@@ -59,15 +59,22 @@ pub(crate) fn redlock(arguments: TokenStream, item: TokenStream) -> TokenStream 
             }
         }
         (Err(faulty), Ok(item)) => leave_alone(&faulty, item),
-        (args, Err(mut fault)) => {
-            if let Err(faulty) = args {
+        (args, Err(NotLocked { mut fault, is_function })) => {
+            if let (Err(faulty), true) = (args, is_function) {
                 fault.combine(faulty.faults);
             }
-            let mut tokens = fault.into_compile_error();
-            tokens.extend(item);
-            tokens
+            beside(&fault, item)
         }
     }
+}
+
+/// What cannot be locked, as it was, beside the fault. Of a closure or a block, which stand where one expression is
+/// expected, the two are made one; else the compiler would find more faults in what is left.
+fn beside(fault: &syn::Error, item: TokenStream) -> TokenStream {
+    let mut tokens = fault.to_compile_error();
+    let is_expression = is_expression(&item);
+    tokens.extend(item);
+    if is_expression { TokenTree::Group(Group::new(Delimiter::Brace, tokens)).into() } else { tokens }
 }
 
 /// The function as it was, beside its faults. The guard and `require_lock!` mean something, so that nothing follows
@@ -76,6 +83,7 @@ fn leave_alone(faulty: &Faulty, mut item: Item) -> TokenStream {
     let runtime = hidden_module(faulty.runtime.as_ref());
     let guard = faulty.guard.as_ref().map(|guard| {
         quote_spanned! {Span::mixed_site()=>
+            #[allow(unused_variables)]
             let #guard = #runtime::Output::<&#runtime::LockGuard>::new().promised();
         }
     });
@@ -103,15 +111,17 @@ fn hidden_module(runtime: Option<&syn::Path>) -> TokenStream {
 struct Expansion<'a> {
     args: &'a Args,
     output: &'a Output,
+    /// The names of the function's arguments.
+    arguments: Vec<String>,
     runtime: TokenStream,
     /// The annotated function's name.
     function: String,
 }
 
 impl<'a> Expansion<'a> {
-    fn new(args: &'a Args, output: &'a Output, function: &Ident) -> Self {
+    fn new(args: &'a Args, output: &'a Output, item: &Item) -> Self {
         let runtime = hidden_module(args.runtime.as_ref());
-        Self { args, output, runtime, function: function.to_string() }
+        Self { args, output, arguments: item.arguments(), runtime, function: item.sig.ident.to_string() }
     }
 
     /// Of two attributes the compiler expands the upper one first. The lower one finds the user's block in what that

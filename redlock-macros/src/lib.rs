@@ -57,7 +57,7 @@ use proc_macro::TokenStream;
 ///
 /// | argument | accepts | default | meaning |
 /// |---|---|---|---|
-/// | `name` | text, in which `{argument}` inserts an argument as `format!` does, or any expression that is `Display` | required | the lock's name |
+/// | `name` | text, in which `{argument}` inserts an argument as `format!` does, also as `concat!` of literals; or any other expression that is `Display`, whose braces are taken as they are | required | the lock's name |
 /// | `timeout` | `-1`, `0`, a duration, or an expression of type `Timeout` | `0` | `-1`: one attempt; `0`: wait for ever; else keep trying for up to this long |
 /// | `silent` | nothing | off | without the lock, skip the body and return the *skip value*, not an error; needs an explicit `timeout` |
 /// | `skip_value` | an expression of the return type; may use shared references and `Copy` arguments | `Ok(T::default())` of a `Result`, else `R::default()` | the skip value, evaluated only when needed; implies `silent` |
@@ -70,6 +70,9 @@ use proc_macro::TokenStream;
 /// | `stats_name` | as `name` | `name` | the name under which waiters are counted |
 /// | `manager` | an expression giving `&LockManager` | the installed one | which lock manager |
 /// | `crate` | a path | `::redlock_runtime` | where the runtime is, if the dependency is renamed |
+///
+/// Text that the attribute cannot see, such as a constant, is no template: when the call finds one of the function's arguments
+/// in its braces, it fails with `Error::InvalidName`, because all calls would share one lock. `format!` is taken at its word.
 ///
 /// # What the function returns
 ///

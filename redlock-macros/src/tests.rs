@@ -270,3 +270,173 @@ fn half_typed_functions_are_kept() {
         assert!(expansion.contains(inside), "{inside} is missing from {expansion}");
     }
 }
+
+/// How many faults the user is told.
+fn faults(arguments: &str, item: &str) -> usize {
+    redlock(tokens(arguments), tokens(item)).to_string().matches("compile_error").count()
+}
+
+#[test]
+fn one_mistake_is_one_fault() {
+    for arguments in [
+        "",
+        "nam = \"x\"",
+        "Name = \"x\"",
+        "lock = \"x\"",
+        "lock = pick::<u8, u8>()",
+        "naem = \"x\", timeout = -1, silent",
+        "name: \"x\"",
+        "name == \"x\"",
+        "name(\"x\")",
+        "name \"x\"",
+        "name = \"x\"; timeout = -1, silent",
+        "name = \"x\" timeout = -1, silent",
+        "\"x\", timeout = -1, silent",
+        "name = \"x\", timout = -1, silent",
+        "name = \"x\", timeout = -1, slient",
+        "name = \"x\", time_out = -1, skip_value = None",
+        "name = \"x\", wait = -1, silent",
+        "name = \"x\", timeout - 1, silent",
+        "name = \"x\", timeout = 5 s",
+        "name = \"x\", timeout = 5 seconds, silent",
+        "name = \"x\", timeout = 5s, silent",
+        "name = \"x\", timeout = , silent",
+        "name = \"x\",, timeout = -1, silent",
+        "name = \"x\", timeout = -1, silent = true",
+        "name = \"x\", silent",
+        "name = \"x\", skip_value = None",
+        "name = \"x\", tll = 5",
+        "name = \"x\", auto_relaese_time = 5",
+        "name = \"x\", max_hlod = 5, min_hold = 3",
+        "name = \"x\", renew = no",
+        "name = \"x\", on_lost = cancel",
+        "name = \"x\", guard = \"lock\"",
+        "name = \"x\", gaurd = lock",
+        "name = \"x\", crate = \"my::locks\"",
+        "name = \"x\", ttl = 5, ttl = 6",
+        "name = \"x{\"",
+    ] {
+        assert_eq!(faults(arguments, "async fn job() -> Option<u8> { None }"), 1, "{arguments}");
+    }
+    assert_eq!(faults("nmae = 5, timeuot = -3, guard = 3", "fn job() {}"), 5, "each of several is told");
+}
+
+#[test]
+fn a_guard_that_was_meant_is_there_for_the_body() {
+    for arguments in ["name = \"x\", gaurd = lock", "name = \"x\", guard = \"lock\"", "name = \"x\", guard = &lock"] {
+        let expansion = redlock(tokens(arguments), tokens("fn job() { lock.name(); }")).to_string();
+        assert!(expansion.contains("let lock ="), "{arguments}: {expansion}");
+    }
+}
+
+#[test]
+fn what_is_no_function_is_one_fault_and_otherwise_untouched() {
+    for expression in [
+        "|| 5",
+        "move |x: u8| { x }",
+        "async move { 5 }",
+        "async || 5",
+        "{ work(); }",
+        "unsafe { work() }",
+        "const { 5 }",
+        "loop { }",
+        "work()",
+        "5",
+        "'outer: loop { }",
+        "#[inline] || 5",
+    ] {
+        let item = tokens(expression).to_string();
+        for arguments in ["name = \"x\"", "", "nam = 5"] {
+            let expansion = redlock(tokens(arguments), tokens(expression));
+            assert_eq!(faults(arguments, expression), 1, "{expression}");
+            assert!(expansion.to_string().contains(&item), "{expression}");
+            assert_eq!(expansion.into_iter().count(), 1, "{expression} stands where one expression is expected");
+        }
+    }
+    for other in [
+        "struct Job;",
+        "pub enum Job {}",
+        "impl Job {}",
+        "unsafe impl Job for u8 {}",
+        "let f = || 5;",
+        "const JOB: u8 = 5;",
+        "static JOB: u8 = 5;",
+        "extern \"C\" { fn job(); }",
+        "extern crate core;",
+        "mod job {}",
+        "macro_rules! job { () => {} }",
+    ] {
+        let expansion = redlock(tokens(""), tokens(other)).to_string();
+        assert_eq!(faults("", other), 1, "{other}");
+        assert!(expansion.ends_with(&tokens(other).to_string()), "{other}");
+    }
+}
+
+#[test]
+fn text_that_can_be_seen_is_a_template() {
+    let job = "async fn job(id: u64) { work(); }";
+    let plain = expand("name = \"invoice:{id}\"", job);
+    for name in [
+        "&\"invoice:{id}\"",
+        "&&\"invoice:{id}\"",
+        "(\"invoice:{id}\")",
+        "{ \"invoice:{id}\" }",
+        "&({ &\"invoice:{id}\" })",
+        "const { \"invoice:{id}\" }",
+        "concat!(\"invoice:\", \"{id}\")",
+        "&concat!(\"invoice\", ':', \"{id}\",)",
+        "std::concat!(\"inv\", concat!(\"oice:{\", \"id\"), '}')",
+    ] {
+        assert_eq!(expand(&format!("name = {name}"), job), plain, "{name}");
+    }
+    assert_eq!(
+        expand("name = concat!(\"v\", 1, -2, 3.5, true)", job),
+        expand("name = \"v1-23.5true\"", job),
+        "what else may stand in `concat!`"
+    );
+    for name in ["{ \"invoice:{}\" }", "&\"invoice:{0}\"", "concat!(\"invoice:\", \"{self.id}\")", "(\"\")"] {
+        assert_eq!(faults(&format!("name = {name}"), job), 1, "{name}");
+    }
+}
+
+#[test]
+fn text_that_cannot_be_seen_is_looked_at_beside_the_arguments() {
+    let job =
+        "async fn job(&self, id: u64, Query(Page { size, .. }): Query<Page>, (mut a, r#type): (u8, u8)) { work(); }";
+    let expected = "name_beside (& (NAME) , & [\"self\" , \"id\" , \"size\" , \"a\" , \"type\"])";
+    let expansion = redlock(tokens("name = NAME, stats_name = NAME"), tokens(job)).to_string();
+    assert_eq!(expansion.matches(expected).count(), 2, "{expansion}");
+    for (arguments, job) in [
+        ("name = format!(\"{{id}}{}\", id)", job),
+        ("name = std::format_args!(\"{{id}}{}\", id)", job),
+        ("name = \"invoice:{id}\"", job),
+        ("name = NAME", "async fn job() { work(); }"),
+    ] {
+        assert!(!redlock(tokens(arguments), tokens(job)).to_string().contains("name_beside"), "{arguments}");
+    }
+}
+
+#[test]
+fn a_name_that_is_no_text_is_refused_with_the_cure() {
+    for (name, cure) in [
+        ("5", "\"5\""),
+        ("(5)", "\"5\""),
+        ("&5", "\"5\""),
+        ("5u64", "\"5u64\""),
+        ("-5", "\"-5\""),
+        ("1.5", "\"1.5\""),
+        ("true", "\"true\""),
+        ("'x'", "\"x\""),
+        ("b'x'", "\"x\""),
+        ("b\"x\"", "\"x\""),
+        ("c\"x\"", "\"x\""),
+        ("{ 5 }", "\"5\""),
+    ] {
+        for key in ["name", "name = \"x\", stats_name"] {
+            let expansion = redlock(tokens(&format!("{key} = {name}")), tokens("fn job() {}")).to_string();
+            assert_eq!(expansion.matches("compile_error").count(), 1, "{name}");
+            let cure = format!("write `{cure}`").escape_default().to_string();
+            assert!(expansion.contains(&cure), "{name}: {expansion}");
+        }
+    }
+}

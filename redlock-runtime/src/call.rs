@@ -8,6 +8,7 @@ use crate::error::HeldElsewhere;
 use crate::guard::LockGuard;
 use crate::lock::LockRequest;
 use crate::manager::{self, LockManager};
+use crate::name::Name;
 use crate::outcome::{Ending, Rules, Verdict};
 use crate::{Error, Timeout};
 
@@ -52,6 +53,22 @@ impl IntoDuration for Duration {
     }
 }
 
+/// The name that a call asks for, as text.
+pub struct CallName {
+    pub(crate) text: String,
+    /// An argument that it holds in braces, which nobody has filled in.
+    pub(crate) unfilled: Option<&'static str>,
+}
+
+impl CallName {
+    fn check(&self) -> Result<(), Error> {
+        match self.unfilled {
+            None => Ok(()),
+            Some(argument) => Err(Name::refuse_unfilled(self.text.clone(), argument)),
+        }
+    }
+}
+
 /// One call of an annotated function: the lock that it asks for.
 #[must_use]
 pub struct Call {
@@ -65,21 +82,21 @@ pub struct Call {
 
 impl Call {
     /// A call that uses the installed manager.
-    pub fn new(name: String) -> Self {
+    pub fn new(name: CallName) -> Self {
         match manager::installed() {
             Ok(manager) => Self::with_lock(manager, name),
-            Err(error) => Self::with_request(LockId::new(None, name), Err(error)),
+            Err(error) => Self::with_request(LockId::new(None, name.text), Err(error)),
         }
     }
 
     /// A call that uses the manager of the attribute's `manager = …`.
-    pub fn with_manager(manager: &LockManager, name: String) -> Self {
+    pub fn with_manager(manager: &LockManager, name: CallName) -> Self {
         Self::with_lock(manager.clone(), name)
     }
 
-    fn with_lock(manager: LockManager, name: String) -> Self {
-        let request = manager.lock(name.as_str());
-        Self::with_request(LockId::new(Some(manager), name), Ok(request))
+    fn with_lock(manager: LockManager, name: CallName) -> Self {
+        let request = name.check().map(|()| manager.lock(name.text.as_str()));
+        Self::with_request(LockId::new(Some(manager), name.text), request)
     }
 
     fn with_request(lock: LockId, request: Result<LockRequest, Error>) -> Self {
@@ -122,8 +139,11 @@ impl Call {
     }
 
     /// The name that the waiting counter uses.
-    pub fn stats_name(self, stats_name: String) -> Self {
-        self.map(|request| request.stats_name(stats_name))
+    pub fn stats_name(self, stats_name: CallName) -> Self {
+        let is_filled = stats_name.check();
+        let Self { request, .. } = self;
+        let request = request.and_then(|request| is_filled.map(|()| request.stats_name(stats_name.text)));
+        Self { request, ..self }
     }
 
     /// A share of the coming attempt for the body. By value: what is borrowed before an await takes room in the

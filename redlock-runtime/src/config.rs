@@ -67,7 +67,7 @@ impl LockManagerBuilder {
     ///
     /// | URL | the node |
     /// |---|---|
-    /// | `redis://[user:password@]host[:6379][/database]` | a server |
+    /// | `redis://[user:password@]host[:6379][/database]`, or `…?db=1` instead of `…/1` | a server |
     /// | `rediss://…` | the same, encrypted (TLS); needs the feature `tls`, which is enabled by default |
     /// | `rediss://…#insecure` | encrypted, and no certificate is checked; needs the feature `insecure-tls` |
     /// | `redis+unix:///path[?db=1&user=…&pass=…]` | a server on this machine |
@@ -76,6 +76,15 @@ impl LockManagerBuilder {
     /// | `memory://`, `memory://NAME` | inside this process |
     ///
     /// In user names and passwords the characters `@ : / ? # %` and `,` are written with %-escapes.
+    ///
+    /// | parameter | of | meaning |
+    /// |---|---|---|
+    /// | `db` | all but `memory://` | the number of the database, as in the path; default 0, and in a Cluster nothing else |
+    /// | `protocol` | all but `memory://` | `resp2` (`2`) or `resp3` (`3`): locks travel in this version of the protocol, and in no other. Default: RESP3, or RESP2 where the server does not know it. Sentinels are asked in RESP2, and so are replicas |
+    /// | `user`, `pass` | `redis+unix://` | who signs in |
+    /// | `sentinel_username`, `sentinel_password`, `sentinel_tls` | `redis+sentinel://` | see there |
+    ///
+    /// Any other parameter is an error, and so is a path that names another database than `db`.
     ///
     /// A failover, of a Sentinel's service or inside a Cluster, can forget a lock that was granted just before: replicas
     /// follow their master a moment later. See [`wait_replicas`](Self::wait_replicas).
@@ -304,6 +313,8 @@ mod tests {
         check(&["http://u:secret@host"], "node 1: it is not a URL");
         check(&[""], "node 1: it is not a URL");
         check(&["memory://u:secret@h"], "use a plain name");
+        check(&["memory://", "memory://a?db=1"], "node 2: it has the parameter `db`, and such a node has none");
+        check(&["memory://a,memory://b"], "node 1: it has a second ://");
         for url in ["redis://u:secret@host:port", "redis://u:secret", "redis://u:se/cret@h", "redis://:secret@"] {
             if let Err(error) = LockManager::builder().nodes([url]).build() {
                 assert!(!error.to_string().contains("secret"), "{error}");
@@ -326,7 +337,7 @@ mod tests {
             ("redis://user:s%40cret@host:1/2", "redis://host:1/2"),
             ("redis://:secret@host", "redis://host:6379"),
             ("redis+unix:///tmp/s?pass=my@secret", "redis+unix:///tmp/s"),
-            ("redis://u:secret@host:1/0?x=a@b", "redis://host:1"),
+            ("redis://u:secret@host:1?db=3", "redis://host:1/3"),
         ] {
             let builder = LockManager::builder().nodes([url]);
             assert!(!format!("{builder:?}").contains("cret"), "{builder:?}");

@@ -111,7 +111,7 @@ impl LockManager {
             || looked.iter().filter_map(|looked| looked.sight.as_ref()).filter(|sight| Some(&*sight.owner) == owner);
         let note = of_owner().find_map(|sight| sight.note.clone());
         let (owner_label, held_for) = note.map(|note| (note.label, note.held_for)).unzip();
-        let counted = looked.iter().map(|looked| looked.waiting).sum::<u64>();
+        let counted = looked.iter().fold(0, |counted: u64, looked| counted.saturating_add(looked.waiting));
         Ok(LockInfo {
             state: census.state,
             owner_label,

@@ -56,6 +56,9 @@ impl Default for Keys {
 }
 
 impl Keys {
+    /// What stands before every fencing counter's key.
+    pub(crate) const FENCES: &str = "redlock-fence:";
+
     /// Ours: the processes that wait for the lock with this key; in the cluster slot of that key.
     pub(crate) fn contention(lock: &str) -> String {
         slot::key_beside("redlock-waiting", lock)

@@ -21,9 +21,39 @@ impl Name {
         Err(Error::InvalidName { name: shortened(name), reason })
     }
 
+    /// The error of an annotated call whose name holds `{argument}`: all its calls would share one lock.
+    pub(crate) fn refuse_unfilled(name: String, argument: &str) -> Error {
+        let reason = format!(
+            "`{{{argument}}}` in it is not filled in, so that calls with different arguments would share one lock; an argument \
+             is inserted into text that stands in the attribute itself, as in `name = \"…:{{{argument}}}\"`, or by `name = \
+             format!(\"…:{{}}\", {argument})`, whose braces are taken as they are"
+        );
+        Error::InvalidName { name: shortened(name), reason }
+    }
+
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// The first of these arguments that `text` holds in braces, as a template does: `{id}`, `{id:>5}`, `{self.id}`.
+pub(crate) fn unfilled(text: &str, arguments: &[&'static str]) -> Option<&'static str> {
+    let mut rest = text;
+    while let Some((_, after)) = rest.split_once('{') {
+        rest = after;
+        let Some((placeholder, _)) = after.split_once('}') else { break };
+        let placeholder = placeholder.trim();
+        let end = placeholder.find([':', '.']).unwrap_or(placeholder.len());
+        let (argument, format) = placeholder.split_at(end);
+        // A value that is shown as `{id: 5}` is no template.
+        if format.contains(char::is_whitespace) {
+            continue;
+        }
+        if let Some(found) = arguments.iter().find(|name| **name == argument) {
+            return Some(found);
+        }
+    }
+    None
 }
 
 /// So that a message does not repeat a megabyte that was passed by mistake.
@@ -50,6 +80,30 @@ mod tests {
         check("nightly\nreport", "'\\n'");
         check("a\u{0}b", "control character");
         check(&"x".repeat(513), "513 bytes; use at most 512");
+    }
+
+    #[test]
+    fn an_argument_in_braces_is_found_however_it_is_formatted() {
+        let arguments = ["self", "id", "kind"];
+        for (text, expect) in [
+            ("invoice:{id}", Some("id")),
+            ("{kind}:{id}", Some("kind")),
+            ("{other}:{id:>5}", Some("id")),
+            ("invoice:{self.id}", Some("self")),
+            ("invoice:{ id }", Some("id")),
+            ("invoice:{{id}}", Some("id")),
+            ("invoice:{ {id}", Some("id")),
+            ("invoice:7", None),
+            ("invoice:{}", None),
+            ("invoice:{0}", None),
+            ("invoice:{", None),
+            ("in{voi}ce:id", None),
+            ("Invoice {id: 5, kind: 2}", None),
+            ("{identity}", None),
+        ] {
+            assert_eq!(unfilled(text, &arguments), expect, "{text}");
+        }
+        assert_eq!(unfilled("{id}", &[]), None);
     }
 
     #[test]

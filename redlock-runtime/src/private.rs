@@ -7,8 +7,9 @@ use std::fmt::Display;
 use std::pin::Pin;
 
 use crate::Error;
+use crate::name::unfilled;
 
-pub use crate::call::{Access, Call, IntoDuration, IntoTimeout};
+pub use crate::call::{Access, Call, CallName, IntoDuration, IntoTimeout};
 pub use crate::drive::{Drive, drive, run};
 pub use crate::guard::LockGuard;
 pub use crate::outcome::{
@@ -18,8 +19,15 @@ pub use crate::outcome::{
 pub use crate::timeout::Timeout;
 
 /// A lock's name as text.
-pub fn name<T: Display + ?Sized>(name: &T) -> String {
-    name.to_string()
+pub fn name<T: Display + ?Sized>(name: &T) -> CallName {
+    CallName { text: name.to_string(), unfilled: None }
+}
+
+/// A lock's name from an expression, beside which the function has these arguments: were they meant to be filled in?
+pub fn name_beside<T: Display + ?Sized>(name: &T, arguments: &[&'static str]) -> CallName {
+    let text = name.to_string();
+    let unfilled = unfilled(&text, arguments);
+    CallName { text, unfilled }
 }
 
 /// What a function that can report it returns when its lock was not acquired.

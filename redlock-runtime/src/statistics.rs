@@ -152,7 +152,8 @@ impl Statistics {
             .await;
         let mut everywhere: HashMap<String, u64> = HashMap::new();
         for Counted { stats_name, waiting } in counts.into_iter().flat_map(|(_, counted)| counted) {
-            *everywhere.entry(stats_name).or_default() += u64::try_from(waiting).unwrap_or(0);
+            let everywhere = everywhere.entry(stats_name).or_default();
+            *everywhere = everywhere.saturating_add(u64::try_from(waiting).unwrap_or(0));
         }
         let nodes = self.engine.nodes().len();
         if failures.len() == nodes {

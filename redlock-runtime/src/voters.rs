@@ -70,7 +70,7 @@ impl NodeSettings {
             ));
         }
         let urls = self.urls.iter().enumerate().map(|(index, url)| self.at(index + 1, url, limits));
-        let clients = self.clients.iter().map(|client| Ok(self.server(Endpoint::of_client(client), limits)));
+        let clients = self.clients.iter().enumerate().map(|(index, client)| self.of_client(index + 1, client, limits));
         let foreign = foreign.into_iter().map(|node| Ok(Arc::new(node) as Arc<dyn Voter>));
         let nodes: Vec<_> = urls.chain(clients).chain(foreign).collect::<Result<_, _>>()?;
         let mut seen = HashSet::new();
@@ -85,12 +85,8 @@ impl NodeSettings {
 
     /// A URL that cannot be read is named by its position: whatever stands in it may be a password.
     fn at(&self, position: usize, url: &str, limits: Limits) -> Result<Arc<dyn Voter>, Error> {
-        if let Some(name) = url.strip_prefix("memory://") {
-            if name.contains(['@', ':', '/', '?']) {
-                return config_error(format!(
-                    "node {position} is memory:// with a name that looks like a server's address; use a plain name"
-                ));
-            }
+        if let Some(rest) = url.strip_prefix("memory://") {
+            let name = url::read_memory(rest).or_else(|reason| config_error(format!("node {position}: {reason}")))?;
             if self.replicas.is_some() {
                 return config_error(format!("node {position} is memory://, which has no replicas to wait for"));
             }
@@ -114,6 +110,19 @@ impl NodeSettings {
             }
             Err(reason) => config_error(format!("node {position}: {reason}")),
         }
+    }
+
+    fn of_client(&self, position: usize, client: &Client, limits: Limits) -> Result<Arc<dyn Voter>, Error> {
+        let endpoint = Endpoint::of_client(client);
+        if endpoint.database() < 0 {
+            return config_error(format!("client {position}: the database of its server is below 0; use 0 or another"));
+        }
+        if endpoint.host_and_port().is_some_and(|(_, port)| port == 0) {
+            return config_error(format!(
+                "client {position}: the port of its server is 0; use the server's, such as 6379"
+            ));
+        }
+        Ok(self.server(endpoint, limits))
     }
 
     fn server(&self, endpoint: Endpoint, limits: Limits) -> Arc<dyn Voter> {

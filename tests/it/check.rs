@@ -70,6 +70,24 @@ async fn three_good_servers_are_healthy_and_nothing_stays_on_them() {
 }
 
 #[tokio::test]
+async fn a_wrong_fencing_counter_is_found_with_its_key_and_its_cure() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    locks.lock("x").acquire().await.unwrap().release().await.unwrap();
+    let counter = "redlock-fence:{redlock:ConfigurableLock.x}";
+    for wrong in ["9223372036854775806", "4503599627370496", "2795889650869739", "x"] {
+        servers[0].probe().set(counter, wrong);
+        let report = locks.check().await.unwrap();
+        let words = [counter, "holds", "set it there to the greatest number that the other nodes have"];
+        found(&report, Some(&servers[0].url()), Severity::Warning, &words);
+        assert!(is_degraded(&report, 3), "it votes on other locks\n{report}");
+    }
+    servers[0].probe().run::<()>(cmd("DEL").arg(counter)).unwrap();
+    let report = locks.check().await.unwrap();
+    assert_eq!(report.verdict(), CheckVerdict::Healthy, "{report}");
+}
+
+#[tokio::test]
 async fn every_command_of_a_lock_is_carried_out_on_a_key_of_its_own() {
     let server = RedisServer::start();
     let before = server.probe().command_counts();

@@ -2,9 +2,11 @@
 
 mod acl;
 mod acquire;
+mod addresses;
 mod attribute;
 mod attribute_budget;
 mod attribute_deadlock;
+mod attribute_names;
 mod attribute_odd;
 mod attribute_shapes;
 mod bad_input;

@@ -47,6 +47,23 @@ fn while_python_holds_a_lock_rust_skips_it_or_waits_and_gets_it_after_its_releas
     }
 }
 
+#[test]
+fn python_and_rust_mean_the_same_database_by_the_same_url() {
+    let Some(python) = python() else { return };
+    let servers = Servers::start(1);
+    for end in ["?db=1", "/1", "/1?db=1"] {
+        let url = format!("{}{end}", servers[0].url());
+        let mut holds = holder(&python, Class::Sync, &servers, &["name=x", "timeout=0", &format!("nodes={url}")]);
+        assert_eq!(holds.line(), "acquired");
+        let locks = LockManager::builder().nodes([url.clone()]).build().unwrap();
+        assert!(locks.lock("x").try_acquire_blocking().unwrap().is_none(), "both are inside: {url}");
+        holds.tell("");
+        assert_eq!(holds.line(), "released");
+        let guard = locks.lock("x").try_acquire_blocking().unwrap().expect("Python released it");
+        guard.release_blocking().unwrap();
+    }
+}
+
 /// The slow poll alone would be there three quarters of a second after the attempt before it, at the earliest.
 const SOON: Duration = Duration::from_millis(400);
 

@@ -1,6 +1,9 @@
+use quote::ToTokens as _;
 use syn::ext::IdentExt as _;
 use syn::parse::{ParseStream, Parser as _};
-use syn::{Expr, Ident, Lit, LitStr};
+use syn::punctuated::Punctuated;
+use syn::spanned::Spanned as _;
+use syn::{Expr, ExprLit, Ident, Lit, LitStr, Path, Stmt, Token, UnOp};
 
 use super::time::ungroup;
 
@@ -11,21 +14,102 @@ const MAX_NAME_BYTES: usize = 512;
 pub(crate) enum Name {
     /// A string literal for `format_args!`, with or without captured arguments.
     Template(LitStr),
-    /// Anything else that is `Display`.
+    /// Anything else that is `Display`. What it holds is only known when the function is called.
     Expression(Expr),
 }
 
 impl Name {
     pub(super) fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
         let expression: Expr = input.parse()?;
-        if let Expr::Lit(literal) = ungroup(&expression)
-            && let Lit::Str(text) = &literal.lit
-        {
-            check_template(text)?;
-            return Ok(Self::Template(text.clone()));
+        if let Some(number) = written_number(&expression) {
+            let message = format!("the lock's name is a text: write `{number:?}`");
+            return Err(syn::Error::new_spanned(&expression, message));
         }
-        Ok(Self::Expression(expression))
+        match written_text(&expression) {
+            Some(text) => {
+                check_template(&text)?;
+                Ok(Self::Template(text))
+            }
+            None => Ok(Self::Expression(expression)),
+        }
     }
+
+    /// Whether `{argument}` in the name's text was meant to be filled in and was not. `format!` fills it in.
+    pub(crate) fn may_hide_template(&self) -> bool {
+        match self {
+            Self::Template(_) => false,
+            Self::Expression(expression) => match inside(expression) {
+                Expr::Macro(call) => !["format", "format_args"].iter().any(|name| is_named(&call.mac.path, name)),
+                _ => true,
+            },
+        }
+    }
+}
+
+/// The expression without what changes nothing about its text: parentheses, `&`, and blocks that hold nothing else.
+fn inside(expression: &Expr) -> &Expr {
+    let block = match ungroup(expression) {
+        Expr::Reference(reference) if reference.mutability.is_none() => return inside(&reference.expr),
+        Expr::Block(block) if block.label.is_none() => &block.block,
+        Expr::Const(block) => &block.block,
+        Expr::Unsafe(block) => &block.block,
+        other => return other,
+    };
+    match block.stmts.as_slice() {
+        [Stmt::Expr(only, None)] => inside(only),
+        _ => ungroup(expression),
+    }
+}
+
+/// The text that an expression is, as one literal: written out, or as the `concat!` of literals.
+///
+/// It stands where the literal does that has the first braces, so that captured arguments are looked for there.
+fn written_text(expression: &Expr) -> Option<LitStr> {
+    match inside(expression) {
+        Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Some(text.clone()),
+        Expr::Macro(call) if is_named(&call.mac.path, "concat") => {
+            let pieces = call.mac.parse_body_with(Punctuated::<Expr, Token![,]>::parse_terminated).ok()?;
+            let texts: Vec<String> = pieces.iter().map(written_piece).collect::<Option<_>>()?;
+            let captures = texts.iter().position(|text| text.contains('{')).unwrap_or(0);
+            Some(LitStr::new(&texts.concat(), pieces.get(captures)?.span()))
+        }
+        _ => None,
+    }
+}
+
+/// What `concat!` makes of one of its arguments.
+fn written_piece(piece: &Expr) -> Option<String> {
+    match ungroup(piece) {
+        Expr::Lit(ExprLit { lit, .. }) => match lit {
+            Lit::Str(text) => Some(text.value()),
+            Lit::Int(number) => Some(number.base10_digits().to_owned()),
+            Lit::Float(number) => Some(number.base10_digits().to_owned()),
+            Lit::Bool(truth) => Some(truth.value.to_string()),
+            Lit::Char(character) => Some(character.value().to_string()),
+            _ => None,
+        },
+        Expr::Unary(unary) if matches!(unary.op, UnOp::Neg(_)) => Some(format!("-{}", written_piece(&unary.expr)?)),
+        nested @ Expr::Macro(_) => written_text(nested).map(|text| text.value()),
+        _ => None,
+    }
+}
+
+/// A literal that is no text: all callers would share a lock of this name, which nobody means.
+fn written_number(expression: &Expr) -> Option<String> {
+    match inside(expression) {
+        Expr::Lit(ExprLit { lit: Lit::Str(_) | Lit::Verbatim(_), .. }) => None,
+        Expr::Lit(ExprLit { lit: Lit::ByteStr(bytes), .. }) => String::from_utf8(bytes.value()).ok(),
+        Expr::Lit(ExprLit { lit: Lit::CStr(text), .. }) => text.value().into_string().ok(),
+        Expr::Lit(ExprLit { lit: Lit::Char(character), .. }) => Some(character.value().to_string()),
+        Expr::Lit(ExprLit { lit: Lit::Byte(byte), .. }) => Some(char::from(byte.value()).to_string()),
+        Expr::Lit(literal) => Some(literal.lit.to_token_stream().to_string()),
+        Expr::Unary(unary) if matches!(unary.op, UnOp::Neg(_)) => Some(format!("-{}", written_number(&unary.expr)?)),
+        _ => None,
+    }
+}
+
+fn is_named(path: &Path, name: &str) -> bool {
+    path.segments.last().is_some_and(|last| last.ident == name)
 }
 
 /// Refuses what `format_args!` would accept or blame in words that do not name the cure.

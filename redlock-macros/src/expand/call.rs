@@ -53,12 +53,19 @@ impl Expansion<'_> {
         call
     }
 
-    /// The name's text; an expression is borrowed, because it may name an argument that the body moves.
+    /// The name's text; an expression is borrowed, because it may name an argument that the body moves. What its text holds
+    /// only the runtime sees: it looks for the function's arguments in braces, which nobody has filled in.
     fn name(&self, name: &Name) -> TokenStream {
         let runtime = &self.runtime;
         match name {
             Name::Template(template) => {
                 quote_spanned!(hidden(template.span())=> #runtime::name(&::core::format_args!(#template)))
+            }
+            Name::Expression(expression) if name.may_hide_template() && !self.arguments.is_empty() => {
+                let arguments = &self.arguments;
+                quote_spanned! {hidden(expression.span())=>
+                    #runtime::name_beside(&(#expression), &[#(#arguments),*])
+                }
             }
             Name::Expression(expression) => {
                 quote_spanned!(hidden(expression.span())=> #runtime::name(&(#expression)))

@@ -143,6 +143,15 @@ fn judge_server(
             note(severity, text);
         }
     }
+    for (key, fault) in &server.counters.wrong {
+        note(Severity::Warning, format!("it does not vote on that lock: {}", fault.about(key)));
+    }
+    if server.counters.has_more {
+        note(
+            Severity::Note,
+            "it has so many keys that not all were looked through for wrong fencing counters".to_owned(),
+        );
+    }
     if standing == Standing::Young {
         let (age, left) = (seconds(server.papers.age(now)), seconds(server.papers.grows_in(now)));
         note(
@@ -375,7 +384,8 @@ fn of_all(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::examining::Memory;
+    use crate::node::examining::{FencingCounters, Memory};
+    use crate::protocol::NoCounter;
 
     const HOUR: Duration = Duration::from_secs(3600);
     const LONGEST_TTL: Duration = Duration::from_secs(300);
@@ -398,6 +408,7 @@ mod tests {
             wakes: Some(Wakes::Tracking),
             failed: Vec::new(),
             forbidden: Vec::new(),
+            counters: FencingCounters::default(),
         }
     }
 
@@ -453,6 +464,14 @@ mod tests {
         let evicts = |limit| Some(Memory { policy: "volatile-ttl".to_owned(), limit });
         check(|a| a.memory = evicts(0), Severity::Note, "volatile-ttl", CheckVerdict::Healthy);
         check(|a| a.memory = evicts(9), Severity::Warning, "given away", degraded(3));
+        let wrong = |a: &mut Examination| a.counters.wrong.push(("redlock-fence:{k}".to_owned(), NoCounter::Text));
+        check(
+            wrong,
+            Severity::Warning,
+            "`redlock-fence:{k}` holds no number, or none that can be raised; set",
+            degraded(3),
+        );
+        check(|a| a.counters.has_more = true, Severity::Note, "not all were looked through", CheckVerdict::Healthy);
     }
 
     #[test]

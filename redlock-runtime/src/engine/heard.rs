@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 use super::{InFlight, Lost};
 use crate::clock;
 use crate::error::NodeFailures;
+use crate::keys::Keys;
 use crate::node::{Known, Reply, Voter};
 use crate::protocol::{
     Ballot, Counter, Electorate, Fence, Fencing, Listening, NodeSet, Quorum, Rivals, Round, Seen, Standing, Verdict,
@@ -61,36 +62,52 @@ impl Heard {
     }
 
     /// Counts a reply.
-    pub(super) fn note(&mut self, node: usize, label: &str, reply: Reply) {
+    pub(super) fn note(&mut self, node: usize, voter: &dyn Voter, reply: Reply) {
+        let told = match reply {
+            Reply::Granted { counter, .. } | Reply::NotOurs { counter, .. } => counter,
+            Reply::Done | Reply::Missing | Reply::Failed(_) => None,
+        };
+        if let Err(reason) = self.merge(node, voter, told) {
+            self.failures.push(voter.label(), reason);
+            self.round.record(node, Ballot::Failed);
+            return;
+        }
         let ballot = match reply {
             Reply::Done => Ballot::Granted,
-            Reply::Granted { counter, is_wanted } => {
+            Reply::Granted { is_wanted, .. } => {
                 self.is_wanted |= is_wanted;
-                self.merge(node, counter);
                 Ballot::Granted
             }
-            Reply::NotOurs { owner, remaining, counter } => {
-                self.merge(node, counter);
+            Reply::NotOurs { owner, remaining, .. } => {
                 if let Some(owner) = owner {
                     self.rivals.note(&owner);
                 }
-                let expires = remaining.map(|remaining| clock::now() + remaining.max(EXPIRY_PRECISION));
+                // A moment that there is not is as good as none.
+                let expires = remaining.and_then(|remaining| clock::now().checked_add(remaining.max(EXPIRY_PRECISION)));
                 self.held.push((node, expires));
                 Ballot::Refused
             }
             Reply::Missing => Ballot::Refused,
             Reply::Failed(failure) => {
-                self.failures.push(label, &*failure.reason);
+                self.failures.push(voter.label(), &*failure.reason);
                 Ballot::Failed
             }
         };
         self.round.record(node, ballot);
     }
 
-    fn merge(&mut self, node: usize, counter: Option<Counter>) {
-        if let (Some(fence), Some(counter)) = (&mut self.fence, counter) {
-            fence.merge(node, counter);
+    /// Takes in the fencing counter that a node told, if it can be one.
+    fn merge(&mut self, node: usize, voter: &dyn Voter, counter: Option<Counter>) -> Result<(), String> {
+        let (Some(fence), Some(counter)) = (&mut self.fence, counter) else { return Ok(()) };
+        if let Some(number) = counter.number() {
+            let node_clock = || match voter.known(&self.key) {
+                Known::Papers(papers) => papers.clock(clock::now()),
+                Known::NotYet | Known::Unreachable => None,
+            };
+            fence.proposal().believe(number, node_clock).map_err(|fault| fault.about(&Keys::fence(&self.key)))?;
         }
+        fence.merge(node, counter);
+        Ok(())
     }
 
     /// How a round that was won gets its fencing token; `None` if it gets none.

@@ -13,9 +13,9 @@ use crate::alarm::Alarm;
 use crate::background;
 use crate::clock;
 use crate::entropy::fresh_owner;
-use crate::node::{Action, Command, Delivery, Reply};
+use crate::node::{Action, Command, Delivery, Known, Reply};
 use crate::protocol::{
-    Approach, Ballot, Doubt, Fate, Fence, Fencing, Ledger, Listening, NodeSet, Proposal, Verdict, patience,
+    Approach, Ballot, Doubt, Fate, Fence, Fencing, Ledger, Listening, NodeSet, Proposal, Verdict, patience, plausible,
 };
 
 /// One owner of one key on all nodes, from before its first command until the last node has confirmed its release.
@@ -120,7 +120,8 @@ impl Hold {
     /// Asks the nodes for the lock, and for its fencing token (zero if it gets none).
     pub(super) async fn ask(&mut self, ttl: Duration, until: Option<Instant>, plan: Plan) -> (Verdict, u64, Heard) {
         let fence = plan.fencing.map(|Fenced { seen, doubt }| {
-            let proposal = Proposal::new(clock::since_1970(), seen, self.engine.quorum(), doubt);
+            let since_1970 = self.engine.time_of_day(&self.key);
+            let proposal = Proposal::new(since_1970, seen, self.engine.quorum(), doubt);
             (proposal, doubt)
         });
         let (verdict, mut heard) = self.ask_for_grants(ttl, until, plan, fence).await;
@@ -228,7 +229,7 @@ impl Hold {
             poll_each(stragglers, cx, |node, reply| {
                 let _ = ledger.ended(node, fate(&reply));
                 cut.note(node, &reply);
-                heard.note(node, engine.nodes[node].label(), reply);
+                heard.note(node, &*engine.nodes[node], reply);
             });
             if stragglers.is_empty() { Poll::Ready(()) } else { Pin::new(&mut late).poll(cx) }
         });
@@ -362,6 +363,18 @@ impl Drop for Hold {
     }
 }
 
+impl Engine {
+    /// The time of day, as the time since 1970, by this machine's clock, as long as it is none that is far from all others.
+    fn time_of_day(&self, key: &str) -> Duration {
+        let now = clock::now();
+        let clocks = self.nodes.iter().filter_map(|node| match node.known(key) {
+            Known::Papers(papers) => papers.clock(now),
+            Known::NotYet | Known::Unreachable => None,
+        });
+        plausible(clock::since_1970(), clocks)
+    }
+}
+
 /// What a reply to an acquire says about the key.
 pub(super) fn fate(reply: &Reply) -> Fate {
     match reply {
@@ -377,11 +390,14 @@ pub(super) fn fate(reply: &Reply) -> Fate {
 #[cfg(test)]
 mod tests {
     use std::future::ready;
+    use std::sync::Mutex;
+
+    use tokio::sync::{oneshot, watch};
 
     use super::*;
     use crate::node::scripted::Scripted;
     use crate::node::{Failure, PendingReply, Voter};
-    use crate::protocol::Quorum;
+    use crate::protocol::{Counter, Quorum};
 
     /// Asks one of three nodes first, of which this one does not vote and the others answer so.
     async fn ask_one_first(faulty: usize, others: Reply) -> Result<(), Lost> {
@@ -396,6 +412,61 @@ mod tests {
         let engine = Engine::new(voters.collect(), Quorum::of(3).unwrap(), Duration::from_secs(5));
         let plan = Plan { approach: Approach::OneFirst, ..Plan::once(None) };
         engine.acquire("key".into(), Duration::from_secs(60), None, plan).await.map(drop)
+    }
+
+    /// A key that renewal has set again on a node whose own acquire is still on its way, and that acquire's end.
+    async fn check_released_behind(end: Reply) {
+        let (answer, answered) = oneshot::channel();
+        let answered = Mutex::new(Some(answered));
+        let (told, mut released) = watch::channel(0);
+        let slow = Scripted::voter(move |command, _| {
+            if let Action::Acquire { .. } = command.action {
+                let answered = answered.lock().unwrap().take().expect("it is acquired once");
+                return PendingReply::new(async { answered.await.expect("the test answers") });
+            }
+            told.send_modify(|releases| *releases += 1);
+            PendingReply::new(ready(Reply::Done))
+        });
+        let well = || -> Arc<dyn Voter> { Scripted::voter(|_, _| PendingReply::new(ready(Reply::Done))) };
+        let engine = Engine::new(vec![slow, well(), well()], Quorum::of(3).unwrap(), Duration::from_secs(5));
+        let won = engine.acquire("key".into(), Duration::from_secs(60), None, Plan::once(None)).await;
+        let mut hold = won.expect("two of three grant").hold;
+        hold.add(Repairs { set: [0].into_iter().collect(), ..Repairs::default() });
+        hold.release().await.expect("a majority confirms");
+        assert_eq!(*released.borrow(), 0, "a release that is sent now could overtake the acquire");
+        answer.send(end).unwrap();
+        let released = released.wait_for(|releases| *releases > 0);
+        let _ = tokio::time::timeout(Duration::from_secs(10), released).await.expect("it is released").unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_key_that_was_set_again_is_released_behind_the_first_acquire_however_that_ends() {
+        check_released_behind(Reply::NOT_OURS).await;
+        check_released_behind(Reply::not_sent("nobody waits for it any more")).await;
+        check_released_behind(Reply::Done).await;
+    }
+
+    #[tokio::test]
+    async fn whatever_numbers_a_node_tells_no_arithmetic_ends_in_a_panic() {
+        let max_clock_skew = Duration::from_secs(60);
+        for seen in [0, u64::MAX] {
+            let answers = |counter| {
+                let counter = Some(Counter::Known(counter));
+                let held = Reply::NotOurs { owner: Some("a".into()), remaining: Some(Duration::MAX), counter };
+                [held, Reply::Granted { counter, is_wanted: true }]
+            };
+            for told in [1 << 52, u64::MAX].map(answers).into_iter().flatten() {
+                let voter = |reply: Reply| -> Arc<dyn Voter> {
+                    Scripted::voter(move |_, _| PendingReply::new(ready(reply.clone())))
+                };
+                let well = || voter(Reply::Granted { counter: Some(Counter::Known(7)), is_wanted: false });
+                let nodes = vec![voter(told), well(), well()];
+                let engine = Engine::new(nodes, Quorum::of(3).unwrap(), Duration::from_secs(5));
+                let fenced = Fenced { seen, doubt: Doubt::Clocks { max_clock_skew } };
+                let won = engine.acquire("key".into(), Duration::from_secs(60), None, Plan::once(Some(fenced))).await;
+                assert_eq!(won.expect("two of three agree").fencing_token, 7, "what the third told is none");
+            }
+        }
     }
 
     #[tokio::test]

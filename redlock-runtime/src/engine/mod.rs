@@ -323,7 +323,7 @@ impl Engine {
             // All of them before the verdict is asked for: a request that was never polled is never sent.
             poll_each(in_flight, cx, |node, reply| {
                 on_reply(node, &reply);
-                heard.note(node, self.nodes[node].label(), reply);
+                heard.note(node, &*self.nodes[node], reply);
             });
             match heard.next(voters, &self.nodes, in_flight) {
                 Next::Decide(verdict) => return Poll::Ready(verdict),

@@ -152,7 +152,8 @@ impl Settlement {
         }
         for InFlight { node, reply } in stragglers {
             owed.insert(node);
-            in_flight.push(InFlight { node, reply: Arc::clone(&owner).release_behind(node, reply) });
+            let is_suspected = suspected.contains(node);
+            in_flight.push(InFlight { node, reply: Arc::clone(&owner).release_behind(node, reply, is_suspected) });
         }
         Self::new(owner, in_flight, owed)
     }
@@ -295,11 +296,15 @@ impl Owner {
     }
 
     /// Waits until an acquire has ended and then releases whatever it left. A release sent earlier could overtake it.
-    fn release_behind(self: Arc<Self>, node: usize, straggler: PendingReply) -> PendingReply {
+    ///
+    /// An acquire that set nothing leaves nothing, unless another of the same owner may have (`is_suspected`): a renewal that
+    /// set the key again, for which this very acquire was then refused.
+    fn release_behind(self: Arc<Self>, node: usize, straggler: PendingReply, is_suspected: bool) -> PendingReply {
         let carrier = straggler.carrier().clone();
         let release = async move {
             let reply = straggler.await;
             match (fate(&reply), connection_of(&reply)) {
+                (Fate::NotSet, _) if is_suspected => self.ask(node, None).await,
                 (Fate::NotSet, _) => Reply::NOT_OURS,
                 // The release must also come behind what that connection may still carry.
                 (Fate::Set | Fate::MaybeSet, Some(_)) => reply,

@@ -462,6 +462,15 @@ fn literally(text: &str) -> String {
     pattern
 }
 
+/// What these keys hold, one answer each.
+pub(super) fn values(keys: &[String]) -> Pipeline {
+    pipeline(keys.iter().map(|key| {
+        let mut cmd = Cmd::new();
+        cmd.arg("GET").arg(key);
+        cmd
+    }))
+}
+
 /// How long the texts are that keys hold, one answer each: zero for no key, an error for what is no text.
 pub(super) fn lengths(keys: &[String]) -> Pipeline {
     pipeline(keys.iter().map(|key| {

@@ -106,7 +106,15 @@ impl Dial {
     ) -> Result<Dialled, Arc<str>> {
         let endpoint = self.origin.locate().await?;
         let dialled = self.introduce(endpoint.clone(), previous, on_end).await;
-        let dialled = dialled.map_err(|error| Arc::<str>::from(endpoint.tell(&error)))?;
+        let dialled = dialled.map_err(|error| {
+            let told = endpoint.tell(&error);
+            if endpoint.protocol() == Some(ProtocolVersion::RESP3) && does_not_know_resp3(&error) {
+                return Arc::<str>::from(format!(
+                    "its URL says protocol=resp3, which it does not know; omit that ({told})"
+                ));
+            }
+            Arc::from(told)
+        })?;
         match self.origin {
             Origin::Sentinel(_) if dialled.papers.role() == Role::Replica => Err(format!(
                 "the Sentinels name {} as the master, which it is not, or not yet",
@@ -123,13 +131,17 @@ impl Dial {
         previous: Option<ConnectionId>,
         on_end: impl Fn() + Clone + Send + Sync + 'static,
     ) -> Result<Dialled, RedisError> {
-        let (mut connection, has_pushes) = match self.open(&endpoint, on_end).await {
+        let opened = match endpoint.protocol() {
+            Some(ProtocolVersion::RESP2) => endpoint.open(ProtocolVersion::RESP2, config()).await.map(|it| (it, false)),
+            _ => self.open(&endpoint, on_end).await.map(|it| (it, true)),
+        };
+        let (mut connection, has_pushes) = match opened {
             // Servers before version 6, and some proxies: nothing tells us there when a connection ends, so the
             // first command that fails does.
-            Err(error) if does_not_know_resp3(&error) => {
+            Err(error) if does_not_know_resp3(&error) && endpoint.protocol().is_none() => {
                 (endpoint.open(ProtocolVersion::RESP2, config()).await?, false)
             }
-            opened => (opened?, true),
+            opened => opened?,
         };
         let handshake = commands::handshake();
         let answers = connection.send_packed_commands(&handshake, 0, handshake.len()).await?;

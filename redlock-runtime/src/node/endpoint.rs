@@ -28,6 +28,8 @@ pub(crate) struct Endpoint {
     info: Arc<ConnectionInfo>,
     /// What encrypts the connection, if the address is a plain one and it is to be encrypted all the same.
     tls: Option<Tls>,
+    /// Which protocol its commands are sent in; `None`: the newest that the server knows.
+    protocol: Option<ProtocolVersion>,
 }
 
 /// What commands travel on.
@@ -37,7 +39,17 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 impl Endpoint {
     pub(crate) fn new(info: ConnectionInfo, tls: Option<Tls>) -> Self {
-        Self { info: Arc::new(info), tls }
+        Self { info: Arc::new(info), tls, protocol: None }
+    }
+
+    /// Sends commands in this protocol and in no other, if it names one.
+    pub(crate) fn speaking(self, protocol: Option<ProtocolVersion>) -> Self {
+        Self { protocol, ..self }
+    }
+
+    /// Which protocol commands are to be sent in, if not the newest that the server knows.
+    pub(super) fn protocol(&self) -> Option<ProtocolVersion> {
+        self.protocol
     }
 
     /// What somebody else's client connects to.
@@ -48,7 +60,7 @@ impl Endpoint {
     /// Another server, with the same credentials.
     pub(crate) fn elsewhere(&self, host: &str, port: u16) -> Self {
         let addr = ConnectionAddr::Tcp(host.to_owned(), port);
-        Self::new(ConnectionInfo::clone(&self.info).set_addr(addr), self.tls.clone())
+        Self::new(ConnectionInfo::clone(&self.info).set_addr(addr), self.tls.clone()).speaking(self.protocol)
     }
 
     /// The address, without credentials.

@@ -9,7 +9,7 @@ use super::counting::Answer;
 use super::{Action, Command, Reply};
 use crate::entropy;
 use crate::keys::{Keys, LockKeys};
-use crate::protocol::{Counter, Papers, Proposal};
+use crate::protocol::{Counter, NoCounter, Papers, Proposal};
 
 /// A node's servers, looked at and tried out.
 pub(crate) trait Examining {
@@ -71,6 +71,17 @@ pub(crate) struct Examination {
     pub(crate) failed: Vec<(Step, Arc<str>)>,
     /// What the user may not do.
     pub(crate) forbidden: Vec<Forbidden>,
+    /// Its fencing counters.
+    pub(crate) counters: FencingCounters,
+}
+
+/// The fencing counters of a server, looked through.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FencingCounters {
+    /// The keys of those that are none, and what is wrong; some, if there are many.
+    pub(crate) wrong: Vec<(String, NoCounter)>,
+    /// Whether there are so many keys that not all were looked at.
+    pub(crate) has_more: bool,
 }
 
 /// Whether a server tells who it is and for how long.

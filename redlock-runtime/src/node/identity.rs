@@ -10,7 +10,9 @@ use crate::protocol::{Papers, Role};
 pub(super) fn read(server: &Value, replication: &Value, now: Instant, longest_ttl: Duration) -> Option<Papers> {
     let (server, role) = (text(server)?, role(replication)?);
     let uptime = Duration::from_secs(field(server, "uptime_in_seconds")?.parse().ok()?);
-    Some(Papers::new(now, uptime, longest_ttl, field(server, "run_id")?.into(), role))
+    // Servers before 6.2 do not tell.
+    let clock = field(server, "server_time_usec").and_then(|clock| clock.parse().ok()).map(Duration::from_micros);
+    Some(Papers::new(now, uptime, longest_ttl, field(server, "run_id")?.into(), role).with_clock(clock))
 }
 
 /// What is taken for granted about a server that does not tell: that it is a master, and has been for long.
@@ -61,9 +63,13 @@ mod tests {
     #[test]
     fn what_info_says_is_read() {
         let now = crate::clock::now();
-        let server = bulk("# Server\r\nrun_id:abc\r\nuptime_in_seconds:3\r\nuptime_in_days:0\r\n");
-        let papers = read(&server, &bulk("# Replication\r\nrole:slave\r\n"), now, LONGEST_TTL).unwrap();
-        assert_eq!(papers, Papers::new(now, Duration::from_secs(3), LONGEST_TTL, "abc".into(), Role::Replica));
+        let server = "# Server\r\nrun_id:abc\r\nuptime_in_seconds:3\r\nuptime_in_days:0\r\n";
+        let read =
+            |server: &str| read(&bulk(server), &bulk("# Replication\r\nrole:slave\r\n"), now, LONGEST_TTL).unwrap();
+        let papers = Papers::new(now, Duration::from_secs(3), LONGEST_TTL, "abc".into(), Role::Replica);
+        assert_eq!(read(server), papers);
+        let clock = Some(Duration::from_micros(1_795_889_650_869_739));
+        assert_eq!(read(&format!("{server}server_time_usec:1795889650869739\r\n")), papers.with_clock(clock));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use tokio::sync::{Mutex as OrderMutex, Notify};
 use tokio::time::sleep;
 
 use super::counting::{Answer, Counted, Counting, LEASE, Number, Settled};
-use super::examining::{Examination, Examining, Tells, Trial, Wakes};
+use super::examining::{Examination, Examining, FencingCounters, Tells, Trial, Wakes};
 use super::inspecting::{Cursor, Deleted, Inspecting, Note, Page, SeenNote, Sight};
 use super::{Action, Changes, Command, Delivery, Failure, Known, PendingReply, Reply, Voter};
 use crate::clock;
@@ -422,6 +422,8 @@ impl Examining for MemoryNode {
                 wakes: Some(Wakes::Tracking),
                 failed: Vec::new(),
                 forbidden: Vec::new(),
+                // Nobody else writes there.
+                counters: FencingCounters::default(),
             };
             vec![examination]
         })

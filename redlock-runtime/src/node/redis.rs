@@ -16,7 +16,8 @@ use super::commands::{self, Preface};
 use super::connection::{Links, Live, Now};
 use super::dial::Dial;
 use crate::clock;
-use crate::protocol::{Ballot, Counter, RETENTION, Role, confirmation};
+use crate::keys::Keys;
+use crate::protocol::{Ballot, Counter, NoCounter, RETENTION, Role, confirmation};
 
 pub(super) use self::errand::Errand;
 use super::{Action, Carrier, Changes, Command, Delivery, Failure, Known, Pending, PendingReply, Reply, Voter};
@@ -184,8 +185,21 @@ async fn send(live: &mut Live, command: &Command, put: Put) -> Result<Reply, Red
         }
         // Whatever this key holds, no lock of ours does.
         Err(error) if error.code() == Some("WRONGTYPE") && !is_acquire(command) => Ok(Reply::NOT_OURS),
+        // Its acquire has set the key; that is seen to as after any error.
+        Err(error) if is_acquire(command) && command.fence.is_some() && is_about_a_counter(&error) => {
+            Ok(answered_with(NoCounter::Text.about(&Keys::fence(&command.key)).into()))
+        }
         Err(error) => Redirect::of(&error).map_or_else(|| Ok(failed(live, &error)), Err),
     }
+}
+
+/// Whether this is what a server says that cannot raise a number: it is none, or the greatest there is.
+// Source: incrDecrCommand, https://github.com/redis/redis/blob/7.0/src/t_string.c
+fn is_about_a_counter(error: &RedisError) -> bool {
+    let text = error.to_string();
+    ["is not an integer or out of range", "increment or decrement would overflow"]
+        .iter()
+        .any(|told| text.contains(told))
 }
 
 fn failed(live: &Live, error: &RedisError) -> Reply {
@@ -252,12 +266,17 @@ fn vote(command: &Command, value: &Value, age: Duration) -> Reply {
             Reply::Granted { counter: counter(stored), is_wanted: *granted < 0 }
         }
         (Action::Acquire { .. }, Value::Array(holder)) => match holder.as_slice() {
-            [owner, Value::Int(milliseconds), stored] => Reply::NotOurs {
-                owner: text(owner),
-                // Negative for a key without an expiry, and for one that ended meanwhile.
-                remaining: u64::try_from(*milliseconds).ok().map(Duration::from_millis),
-                counter: counter(text(stored).and_then(|stored| stored.parse().ok())),
-            },
+            [owner, Value::Int(milliseconds), stored] => {
+                match text(stored).map_or(Ok(None), |stored| Counter::parse(&stored)) {
+                    Ok(stored) => Reply::NotOurs {
+                        owner: text(owner),
+                        // Negative for a key without an expiry, and for one that ended meanwhile.
+                        remaining: u64::try_from(*milliseconds).ok().map(Duration::from_millis),
+                        counter: counter(stored),
+                    },
+                    Err(fault) => answered_with(fault.about(&Keys::fence(&command.key)).into()),
+                }
+            }
             _ => unexpected(value),
         },
         (Action::Commit { token }, Value::Int(_) | Value::Nil) => {

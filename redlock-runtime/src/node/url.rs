@@ -1,6 +1,9 @@
 //! Reads the URLs of Redis nodes.
 //!
-//! Whatever stands in a URL may be a password, so no error repeats any of it.
+//! Whatever stands in a URL may be a password, so no error repeats any of it but the name of a parameter.
+
+mod hosts;
+mod query;
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -8,6 +11,8 @@ use std::collections::HashSet;
 use percent_encoding::percent_decode_str;
 use redis::{ConnectionInfo, IntoConnectionInfo};
 
+use self::hosts::Hosts;
+use self::query::Query;
 use super::endpoint::Endpoint;
 use super::tls::{Tls, TlsSettings};
 
@@ -84,139 +89,153 @@ fn may_have_several_hosts(url: &str) -> bool {
 /// Reads a URL of any scheme but `memory`; `None` for a scheme that is none of ours.
 pub(crate) fn read(url: &str, settings: &UrlSettings) -> Option<Result<Target, String>> {
     let (scheme, rest) = url.split_once("://")?;
-    let (rest, fragment) = rest.split_once('#').map_or((rest, None), |(rest, fragment)| (rest, Some(fragment)));
-    let is_encrypted = scheme.starts_with("rediss");
-    Some(match (scheme, fragment) {
-        ("redis" | "rediss" | "redis+sentinel" | "rediss+sentinel" | "redis+cluster" | "rediss+cluster", _) => {
-            tls(is_encrypted, fragment, settings).and_then(|tls| match scheme {
-                "redis" | "rediss" => {
-                    let info = connection_info(&format!("redis://{rest}"))?;
-                    Ok(Target::Server(Endpoint::new(signed_in(info, settings.credentials.as_ref()), tls)))
-                }
-                "redis+sentinel" | "rediss+sentinel" => read_sentinel(&Parts::of(rest)?, fragment, tls, settings),
-                _ => read_cluster(&Parts::of(rest)?, tls.as_ref(), settings),
-            })
-        }
-        ("redis+unix" | "unix", Some(_)) => Err(format!(
-            "something stands behind its #, which it has no use for; write the URL {ESCAPES}, or in its path"
-        )),
-        ("redis+unix" | "unix", None) => connection_info(url)
-            .map(|info| Target::Server(Endpoint::new(signed_in(info, settings.credentials.as_ref()), None))),
+    let parts = Parts::of(rest);
+    Some(match scheme {
+        "redis" | "rediss" => parts.and_then(|parts| read_server(scheme, &parts, settings)),
+        "redis+sentinel" | "rediss+sentinel" => parts.and_then(|parts| read_sentinel(scheme, &parts, settings)),
+        "redis+cluster" | "rediss+cluster" => parts.and_then(|parts| read_cluster(scheme, &parts, settings)),
+        "redis+unix" | "unix" => parts.and_then(|parts| read_socket(scheme, &parts, settings)),
         _ => return None,
     })
 }
 
-fn tls(is_encrypted: bool, fragment: Option<&str>, settings: &UrlSettings) -> Result<Option<Tls>, String> {
-    match (is_encrypted, fragment) {
-        (true, None | Some("insecure")) => settings.tls.tls(fragment.is_some()).map(Some),
-        (false, None) => Ok(None),
-        (true, Some(_)) => Err(format!("what stands behind its # is not `insecure`; write the URL {ESCAPES}")),
-        (false, Some(_)) => Err(format!(
-            "something stands behind its #, which only rediss:// has a use for (#insecure); write the URL {ESCAPES}"
-        )),
+/// Reads what stands behind `memory://`: a name, or nothing.
+pub(crate) fn read_memory(rest: &str) -> Result<&str, String> {
+    Query::read(Parts::of(rest)?.query, &[])?;
+    if rest.contains(['@', ':', '/', '?']) {
+        return Err("it is memory:// with a name that looks like a server's address; use a plain name".to_owned());
     }
+    Ok(rest)
 }
 
-/// The parts of a URL with several hosts.
-#[derive(Debug)]
+/// The parts of a URL behind its scheme.
+#[derive(Clone, Copy, Debug)]
 struct Parts<'a> {
-    /// User and password with the `@` behind them, if there are any.
-    user_info: &'a str,
-    hosts: Vec<&'a str>,
-    /// Behind the hosts, without slashes around it.
-    path: &'a str,
-    /// Name and value of each parameter.
-    parameters: Vec<(&'a str, Cow<'a, str>)>,
+    /// In front of the ?.
+    address: &'a str,
+    /// Behind the ?.
+    query: &'a str,
+    /// Behind the #.
+    fragment: Option<&'a str>,
 }
 
 impl<'a> Parts<'a> {
     fn of(rest: &'a str) -> Result<Self, String> {
-        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        if rest.contains("://") {
+            return Err(format!(
+                "it has a second ://, as if it were two URLs; give each node a text of its own (in REDLOCK_NODES commas \
+                 separate them), {ESCAPES}"
+            ));
+        }
+        let (rest, fragment) = rest.split_once('#').map_or((rest, None), |(rest, fragment)| (rest, Some(fragment)));
+        let (address, query) = rest.split_once('?').unwrap_or((rest, ""));
+        Ok(Self { address, query, fragment })
+    }
+
+    /// The hosts, and the path without slashes around it.
+    fn hosts_and_path(&self) -> Result<(Hosts<'a>, &'a str), String> {
+        let (authority, path) = self.address.split_once('/').unwrap_or((self.address, ""));
         if path.contains('@') {
             return Err(format!(
                 "an @ stands behind its first /, so what looks like its hosts may be none; write it {ESCAPES}"
             ));
         }
-        let (user_info, hosts) = authority.rfind('@').map_or(("", authority), |at| authority.split_at(at + 1));
-        let hosts: Vec<_> = hosts.split(',').map(str::trim).collect();
-        if hosts.iter().any(|host| host.is_empty()) {
-            return Err(format!(
-                "it names no host, or none between two commas; write scheme://host1:port,host2:port, {ESCAPES}"
-            ));
+        Ok((Hosts::read(authority)?, path.trim_matches('/')))
+    }
+
+    /// What encrypts the connections of this scheme.
+    fn tls(&self, scheme: &str, settings: &UrlSettings) -> Result<Option<Tls>, String> {
+        match (scheme.starts_with("rediss"), self.fragment) {
+            (true, None | Some("insecure")) => settings.tls.tls(self.fragment.is_some()).map(Some),
+            (false, None) => Ok(None),
+            (true, Some(_)) => Err(format!("what stands behind its # is not `insecure`; write the URL {ESCAPES}")),
+            (false, Some(_)) => Err(format!(
+                "something stands behind its #, which only rediss:// has a use for (#insecure); write the URL {ESCAPES}"
+            )),
         }
-        let parameters = query.split('&').filter(|parameter| !parameter.is_empty());
-        let parameters = parameters
-            .map(|parameter| {
-                let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-                Ok((name, decoded(value)?))
-            })
-            .collect::<Result<_, String>>()?;
-        Ok(Self { user_info, hosts, path: path.trim_matches('/'), parameters })
-    }
-
-    /// The servers at these hosts, in this database.
-    fn servers(&self, port: u16, database: &str) -> Result<Vec<ConnectionInfo>, String> {
-        let server = |host: &&str| {
-            // In brackets a colon is part of an address.
-            let has_port = host.rsplit(']').next().is_some_and(|behind| behind.contains(':'));
-            let port = if has_port { String::new() } else { format!(":{port}") };
-            connection_info(&format!("redis://{}{host}{port}/{database}", self.user_info))
-        };
-        self.hosts.iter().map(server).collect()
     }
 }
 
-fn read_cluster(parts: &Parts<'_>, tls: Option<&Tls>, settings: &UrlSettings) -> Result<Target, String> {
-    if !matches!(parts.path, "" | "0") {
-        return Err("a Redis Cluster has no database but 0; leave it away".to_owned());
+fn read_server(scheme: &str, parts: &Parts<'_>, settings: &UrlSettings) -> Result<Target, String> {
+    let tls = parts.tls(scheme, settings)?;
+    let (hosts, path) = parts.hosts_and_path()?;
+    if hosts.count() > 1 {
+        return Err("it names several hosts; give each server a URL of its own, or write redis+sentinel:// or \
+                    redis+cluster:// if that is what they are"
+            .to_owned());
     }
-    if !parts.parameters.is_empty() {
-        return Err(format!("it has parameters behind a ?, which a cluster has no use for; write the URL {ESCAPES}"));
-    }
-    let servers = parts.servers(SERVER_PORT, "")?.into_iter();
-    let seeds =
-        servers.map(|info| Endpoint::new(signed_in(info, settings.credentials.as_ref()), tls.cloned())).collect();
-    Ok(Target::Cluster { seeds })
+    let query = Query::read(parts.query, &[query::DATABASE, query::PROTOCOL])?;
+    let mut servers = hosts.servers(SERVER_PORT, query.database(path)?)?;
+    let info = signed_in(servers.remove(0), settings.credentials.as_ref());
+    Ok(Target::Server(Endpoint::new(info, tls).speaking(query.protocol()?)))
 }
 
-fn read_sentinel(
-    parts: &Parts<'_>,
-    fragment: Option<&str>,
-    tls: Option<Tls>,
-    settings: &UrlSettings,
-) -> Result<Target, String> {
-    let (service, database) = parts.path.split_once('/').unwrap_or((parts.path, ""));
+fn read_socket(scheme: &str, parts: &Parts<'_>, settings: &UrlSettings) -> Result<Target, String> {
+    if parts.fragment.is_some() {
+        return Err(format!(
+            "something stands behind its #, which it has no use for; write the URL {ESCAPES}, or in its path"
+        ));
+    }
+    if !parts.address.starts_with('/') {
+        return Err("its path does not begin with a /; write redis+unix:///path, and user and password behind it as \
+                    ?user=…&pass=…"
+            .to_owned());
+    }
+    // In this scheme a + always stood for a space, as it does in a form.
+    let spaced = parts.query.replace('+', " ");
+    let query = Query::read(&spaced, &[query::DATABASE, query::PROTOCOL, "user", "pass"])?;
+    let info = connection_info(&format!("{scheme}://{}", parts.address))?;
+    let mut redis = info.redis_settings().clone().set_db(query.database("")?);
+    if let Some(user) = query.get("user") {
+        redis = redis.set_username(user);
+    }
+    if let Some(password) = query.get("pass") {
+        redis = redis.set_password(password);
+    }
+    let info = signed_in(info.set_redis_settings(redis), settings.credentials.as_ref());
+    Ok(Target::Server(Endpoint::new(info, None).speaking(query.protocol()?)))
+}
+
+fn read_cluster(scheme: &str, parts: &Parts<'_>, settings: &UrlSettings) -> Result<Target, String> {
+    let tls = parts.tls(scheme, settings)?;
+    let (hosts, path) = parts.hosts_and_path()?;
+    let query = Query::read(parts.query, &[query::DATABASE, query::PROTOCOL])?;
+    if query.database(path)? != 0 {
+        return Err("a Redis Cluster has no database but 0; omit it".to_owned());
+    }
+    let protocol = query.protocol()?;
+    let servers = hosts.servers(SERVER_PORT, 0)?.into_iter();
+    let seed = |info| Endpoint::new(signed_in(info, settings.credentials.as_ref()), tls.clone()).speaking(protocol);
+    Ok(Target::Cluster { seeds: servers.map(seed).collect() })
+}
+
+fn read_sentinel(scheme: &str, parts: &Parts<'_>, settings: &UrlSettings) -> Result<Target, String> {
+    let tls = parts.tls(scheme, settings)?;
+    let (hosts, path) = parts.hosts_and_path()?;
+    let (service, database) = path.split_once('/').unwrap_or((path, ""));
     if service.is_empty() {
         return Err("it names no service; write redis+sentinel://host1,host2/service/database".to_owned());
     }
-    if !database.bytes().all(|digit| digit.is_ascii_digit()) {
-        return Err("what stands behind its service is no number of a database; write …/service/0".to_owned());
-    }
+    let known = [query::DATABASE, query::PROTOCOL, "sentinel_username", "sentinel_password", "sentinel_tls"];
+    let query = Query::read(parts.query, &known)?;
+    let database = query.database(database)?;
     let mut credentials = settings.sentinel_credentials.clone();
     let own = |credentials: Option<Credentials>| {
         credentials.unwrap_or_else(|| Credentials { username: String::new(), password: String::new() })
     };
-    let mut sentinel_tls = tls.clone();
-    for (name, value) in &parts.parameters {
-        match (*name, &**value) {
-            ("sentinel_username", name) => {
-                credentials = Some(Credentials { username: name.to_owned(), ..own(credentials) });
-            }
-            ("sentinel_password", password) => {
-                credentials = Some(Credentials { password: password.to_owned(), ..own(credentials) });
-            }
-            ("sentinel_tls", "true") => sentinel_tls = self::tls(true, fragment, settings)?,
-            ("sentinel_tls", "false") => sentinel_tls = None,
-            _ => {
-                return Err("behind its ? stands something else than sentinel_username=…, sentinel_password=…, \
-                            sentinel_tls=true or sentinel_tls=false"
-                    .to_owned());
-            }
-        }
+    if let Some(name) = query.get("sentinel_username") {
+        credentials = Some(Credentials { username: name.to_owned(), ..own(credentials) });
     }
-    let without_credentials = Parts { user_info: "", hosts: parts.hosts.clone(), path: "", parameters: Vec::new() };
-    let sentinels = without_credentials.servers(SENTINEL_PORT, "")?;
+    if let Some(password) = query.get("sentinel_password") {
+        credentials = Some(Credentials { password: password.to_owned(), ..own(credentials) });
+    }
+    let sentinel_tls = match query.get("sentinel_tls") {
+        None => tls.clone(),
+        Some("true") => Some(settings.tls.tls(parts.fragment.is_some())?),
+        Some("false") => None,
+        Some(_) => return Err("its parameter sentinel_tls is neither true nor false; write one of these".to_owned()),
+    };
+    let sentinels = hosts.without_credentials().servers(SENTINEL_PORT, 0)?;
     let mut addresses = HashSet::new();
     if !sentinels.iter().all(|info| addresses.insert(info.addr().to_string())) {
         return Err("it names a Sentinel twice; a majority of them is asked, so name each once".to_owned());
@@ -224,10 +243,8 @@ fn read_sentinel(
     let sentinels = sentinels.into_iter();
     let sentinels =
         sentinels.map(|info| Endpoint::new(signed_in(info, credentials.as_ref()), sentinel_tls.clone())).collect();
-    let Some(master) = parts.servers(SENTINEL_PORT, database)?.into_iter().next() else {
-        return Err("it names no host".to_owned());
-    };
-    let master = Endpoint::new(signed_in(master, settings.credentials.as_ref()), tls);
+    let master = hosts.servers(SENTINEL_PORT, database)?.remove(0);
+    let master = Endpoint::new(signed_in(master, settings.credentials.as_ref()), tls).speaking(query.protocol()?);
     Ok(Target::Sentinel { sentinels, service: decoded(service)?.into_owned(), master })
 }
 
@@ -256,6 +273,8 @@ fn decoded(text: &str) -> Result<Cow<'_, str>, String> {
 
 #[cfg(test)]
 mod tests {
+    use redis::ProtocolVersion;
+
     use super::*;
 
     fn target(url: &str) -> Target {
@@ -336,8 +355,11 @@ mod tests {
             ("redis+sentinel://u:secret@h", "names no service"),
             ("redis+sentinel://u:secret@/s", "names no host"),
             ("redis+sentinel://a,,b/secret", "none between two commas"),
-            ("redis+sentinel://a/s/secret", "database"),
-            ("redis+sentinel://a/s?secret=secret", "sentinel_tls"),
+            ("redis+sentinel://a/s/secret", "the database in its path is not the number"),
+            (
+                "redis+sentinel://a/s?timeout=secret",
+                "the parameter `timeout`, and known are db, protocol, sentinel_username",
+            ),
             ("redis+sentinel://a/s?sentinel_tls=secret", "sentinel_tls"),
             ("redis+sentinel://u:12/secret@h", "an @ stands behind its first /"),
             ("redis+sentinel://u:12/secret@h/0", "an @ stands behind its first /"),
@@ -345,8 +367,32 @@ mod tests {
             ("redis+unix:///socket?pass=sec#secret", "behind its #"),
             ("redis+unix:///so#cket", "behind its #"),
             ("redis+cluster://u:secret@a/1", "no database but 0"),
-            ("redis+cluster://a?password=secret", "no use for"),
-            ("redis+cluster://u:secret@a:secret", "cannot be read"),
+            ("redis+cluster://a?password=secret", "the parameter `password`, and known are db, protocol;"),
+            ("redis+cluster://u:secret@a:secret", "ports is no number"),
+            ("redis+cluster://a?db=1", "no database but 0"),
+            ("redis+cluster://a/0?db=1", "different databases"),
+            ("redis://h?username=secret", "the parameter `username`"),
+            ("rediss://h/1?db=2#insecure", if cfg!(feature = "insecure-tls") { "different" } else { "insecure-tls" }),
+            ("redis+unix:///s?database=secret", "the parameter `database`, and known are db, protocol, user, pass"),
+            ("redis+unix:///s?db=secret", "its parameter db is not the number"),
+            ("redis+unix://u:secret@/s", "does not begin with a /"),
+            ("redis+sentinel://u:secret@h1,u:secret@h2/s", "stand once, in front of all hosts"),
+            ("redis+sentinel://h1,u:secret@h2/s", "stand once, in front of all hosts"),
+            ("redis+cluster://u:secret@h1,u:secret@h2", "stand once, in front of all hosts"),
+            ("redis://u:secret@h1,u:secret@h2", "stand once, in front of all hosts"),
+            ("redis://h1,h2", "names several hosts"),
+            ("redis://u:secret@h/-1", "the database in its path is not the number"),
+            ("redis://u:secret@h/secret", "the database in its path is not the number"),
+            ("redis+sentinel://h/s/-1", "the database in its path is not the number"),
+            ("redis://u:secret@h:0", "ports is 0"),
+            ("redis+sentinel://h,i:0/s", "ports is 0"),
+            ("redis+cluster://h:00", "ports is 0"),
+            ("redis://u:secret@h:99999", "above 65535"),
+            ("redis+cluster://h,[::1]:65536", "above 65535"),
+            ("redis://secret:1:2", "several colons"),
+            ("redis://u:secret@h1 redis://u:secret@h2", "two urls"),
+            ("redis+cluster://h1;redis+cluster://h2", "two urls"),
+            ("redis://h?db=1,redis://u:secret@h?db=1", "two urls"),
             ("redis://u:pw#secret@h", "behind its #"),
             ("rediss://u:pw#secret@h", "behind its #"),
         ] {
@@ -356,6 +402,43 @@ mod tests {
         }
         assert!(read("http://h", &UrlSettings::default()).is_none());
         assert!(read("h:6379", &UrlSettings::default()).is_none());
+    }
+
+    #[test]
+    fn every_scheme_has_its_database_and_protocol_as_parameters_too() {
+        for (url, expect) in [
+            ("redis://h?db=3&protocol=resp3", (3, Some(ProtocolVersion::RESP3))),
+            ("redis://h/?db=3", (3, None)),
+            ("redis://h/3?db=3&protocol=2", (3, Some(ProtocolVersion::RESP2))),
+            ("unix:///socket?db=3&protocol=3", (3, Some(ProtocolVersion::RESP3))),
+            ("redis+unix:///socket?protocol=resp2", (0, Some(ProtocolVersion::RESP2))),
+            ("redis+sentinel://h/s?db=3&protocol=resp2", (3, Some(ProtocolVersion::RESP2))),
+            ("redis+sentinel://h/s/3?db=3", (3, None)),
+            ("redis+cluster://h?db=0&protocol=resp2", (0, Some(ProtocolVersion::RESP2))),
+        ] {
+            let server = match target(url) {
+                Target::Server(server) => server,
+                Target::Sentinel { master, .. } => master,
+                Target::Cluster { mut seeds } => seeds.remove(0),
+            };
+            assert_eq!((server.database(), server.protocol()), expect, "{url}");
+            assert_eq!(server.elsewhere("i", 1).protocol(), expect.1, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_socket_has_credentials_as_parameters() {
+        let Target::Server(server) = target("unix:///a%20b?user=us%26er&pass=p+w%2B%40&db=7") else { panic!() };
+        assert_eq!(signs_in(&server), some("us&er", "p w+@", 7));
+        assert_eq!(server.address(), "/a b");
+    }
+
+    #[test]
+    fn a_colon_without_a_port_is_the_default_port() {
+        let Target::Server(server) = target("redis://h:") else { panic!() };
+        assert_eq!(server.address(), "h:6379");
+        let Target::Sentinel { sentinels, .. } = target("redis+sentinel://h:,[::1]:/s") else { panic!() };
+        assert_eq!(sentinels.iter().map(Endpoint::address).collect::<Vec<_>>(), ["h:26379", "[::1]:26379"]);
     }
 
     #[cfg(not(feature = "insecure-tls"))]

@@ -63,6 +63,8 @@ pub struct Papers {
     run_id: Arc<str>,
     /// Whether it takes writes of its own.
     role: Role,
+    /// Its clock, as the time since 1970, when it told how long it had been running; if it told.
+    clock: Option<Duration>,
 }
 
 /// What a server is to others.
@@ -104,7 +106,20 @@ impl Papers {
         let votes_from = longest_ttl + UPTIME_ERROR;
         let reaches = |age: Duration| now + age.saturating_sub(uptime);
         let old_at = reaches(votes_from + longest_ttl / HEAD_START);
-        Self { grown_at: reaches(votes_from), old_at, told: (now, uptime), run_id, role }
+        Self { grown_at: reaches(votes_from), old_at, told: (now, uptime), run_id, role, clock: None }
+    }
+
+    /// With what its clock said at the same moment, as the time since 1970.
+    #[must_use]
+    pub fn with_clock(self, clock: Option<Duration>) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// What its clock says now, as the time since 1970, if it told.
+    #[must_use]
+    pub fn clock(&self, now: Instant) -> Option<Duration> {
+        let (told_at, _) = self.told;
+        self.clock.map(|clock| clock.saturating_add(now.saturating_duration_since(told_at)))
     }
 
     /// How long it has been running, at least.

@@ -50,9 +50,18 @@ use super::{Ballot, NodeSet, Quorum};
 ///
 /// Proposals are microseconds since 1970. A counter that is raised by one for each acquisition must not run ahead of the
 /// clocks, or what is proposed after it expired would be smaller. One lock is acquired more than once in a millisecond on a
-/// fast network, but not in a microsecond. Tokens stay below 2^53, where Lua's numbers are exact; proposals, below
-/// 2^53 − 2^50, which will do until the year 2219. A clock that is far ahead spends the time that is left to proposals, but
-/// then tokens still grow one by one.
+/// fast network, but not in a microsecond. Tokens stay below 2^52, far from 2^53, where Lua's numbers cease to be exact;
+/// proposals, below 2^52 − 2^40, which will do until the year 2112.
+///
+/// # Numbers that are no counters
+///
+/// Somebody else may write under the key, and a node may tell anything. What no counting can have come to ([`NoCounter`]) is
+/// no vote of that node: it is not merged, so it is neither committed, nor proposed by the next attempt, and the counters
+/// of the other nodes stay what they are. It is no evidence either, as if the node had not answered; so the argument above
+/// stands as it is.
+///
+/// Only counters of nodes and clocks can tell what is far ahead. So a clock that is itself far ahead of those of all nodes is
+/// not believed ([`plausible`]): what it proposed would be no counter to everybody else.
 ///
 /// This is the only place of the protocol that is told the time of day, because it is the only one where the promise itself
 /// allows for clocks: between machines that have nothing else in common.
@@ -102,6 +111,21 @@ pub struct Proposal {
     unseen: u64,
     /// What a counter begins with whose node may have forgotten a greater one; nothing if other nodes may remember.
     alone: Option<u64>,
+    /// So far a counter may be ahead of a clock.
+    lead: u64,
+    /// This process's clock.
+    clock: u64,
+}
+
+/// What stands under a fencing key, and is no counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NoCounter {
+    /// It is no number, or none that can be raised.
+    Text,
+    /// It is 2^52 or more.
+    TooGreat(u64),
+    /// It is further ahead of all clocks than counters can be.
+    Ahead(u64),
 }
 
 /// What to do if less than a majority has evidence of earlier tokens.
@@ -139,12 +163,13 @@ pub enum Fencing {
     Refused,
 }
 
-/// The greatest number that Lua, and with it a script, tells apart from the next one, is below this.
+/// No counter is as great. Lua, and with it a script, tells numbers apart up to twice as much; what is between is for those
+/// that were raised by mistake, so that they are still told as what they are.
 // Source: the precision of an IEEE 754 double, which Lua 5.1 has for numbers; https://www.lua.org/pil/2.3.html
-const TOO_GREAT: u64 = 1 << 53;
+const TOO_GREAT: u64 = 1 << 52;
 
-/// No clock proposes more; what is above is left to counting one by one.
-const LATEST: u64 = TOO_GREAT - (1 << 50);
+/// No clock proposes more; what is above is left to counting one by one, for twelve days of a token each microsecond.
+const LATEST: u64 = TOO_GREAT - (1 << 40);
 
 /// How long a counter is kept that is not used.
 pub const RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
@@ -161,6 +186,22 @@ const FAR_AHEAD: Duration = Duration::from_secs(600);
 #[must_use]
 pub fn is_refresh_due(remaining: Duration, retention: Duration) -> bool {
     remaining < retention / 4 * 3
+}
+
+/// The time of day by which to propose: this process's (`here`), unless it is far ahead of the clocks of all nodes that told
+/// theirs. All are times since 1970.
+#[must_use]
+pub fn plausible(here: Duration, nodes: impl IntoIterator<Item = Duration>) -> Duration {
+    let mut latest = None;
+    for clock in nodes {
+        // Half of it, so that others, who compare with clocks of their own, have something to spare.
+        let allowed = clock.saturating_add(RETENTION / 2);
+        if here <= allowed {
+            return here;
+        }
+        latest = latest.max(Some(allowed));
+    }
+    latest.unwrap_or(here)
 }
 
 /// The ballot that a node's answer to a commit is.
@@ -182,11 +223,26 @@ impl Counter {
         }
     }
 
+    /// What is stored as text, as a script or somebody else wrote it: `None` where there is none, or none that was ever raised.
+    ///
+    /// # Errors
+    ///
+    /// A text that is no number.
+    pub fn parse(stored: &str) -> Result<Option<u64>, NoCounter> {
+        match stored.parse::<i128>() {
+            Ok(number) if number < 1 => Ok(None),
+            Ok(number) => Ok(Some(u64::try_from(number).unwrap_or(u64::MAX))),
+            // Digits alone: more than there are numbers.
+            Err(_) if !stored.is_empty() && stored.bytes().all(|byte| byte.is_ascii_digit()) => Ok(Some(u64::MAX)),
+            Err(_) => Err(NoCounter::Text),
+        }
+    }
+
     /// The counter after the node granted the lock, which is both what it stores and what it answers. If it is not known
     /// then either, nothing is stored.
     pub fn grant(self, proposal: Proposal) -> Self {
         match self {
-            Self::Known(counter) => Self::Known(proposal.least.max(counter + 1)),
+            Self::Known(counter) => Self::Known(proposal.least.max(counter.saturating_add(1))),
             Self::Unused => Self::Known(proposal.least),
             Self::Forgotten => proposal.alone.map_or(Self::Forgotten, Self::Known),
         }
@@ -220,10 +276,30 @@ impl Proposal {
     #[must_use]
     pub fn new(since_1970: Duration, seen: u64, quorum: Quorum, doubt: Doubt) -> Self {
         let clock = micros(since_1970).clamp(1, LATEST);
-        let unseen = clock.max(seen + 1);
+        let unseen = clock.max(seen.saturating_add(1));
         let least = if unseen > clock + micros(FAR_AHEAD) { clock } else { unseen };
         let alone = (quorum.nodes() == 1).then(|| doubt.beyond(unseen)).flatten();
-        Self { least, unseen, alone }
+        let lead = doubt.beyond(micros(RETENTION)).unwrap_or_else(|| micros(RETENTION));
+        Self { least, unseen, alone, lead, clock }
+    }
+
+    /// Whether a number can be the counter of a node whose clock, as the time since 1970, says this, if it told.
+    ///
+    /// Every clock may be behind another by the skew that is allowed for, and counters are kept for the retention: what is
+    /// further ahead comes from no clock, nor from counting.
+    ///
+    /// # Errors
+    ///
+    /// One that is no counter.
+    pub fn believe(self, number: u64, node_clock: impl FnOnce() -> Option<Duration>) -> Result<(), NoCounter> {
+        let limit = |clock: u64| clock.saturating_add(self.lead);
+        if number >= TOO_GREAT {
+            Err(NoCounter::TooGreat(number))
+        } else if number <= limit(self.clock) || node_clock().is_some_and(|clock| number <= limit(micros(clock))) {
+            Ok(())
+        } else {
+            Err(NoCounter::Ahead(number))
+        }
     }
 
     /// The least number that the counter shall have.
@@ -233,12 +309,31 @@ impl Proposal {
     }
 }
 
+impl NoCounter {
+    /// What is wrong with the fencing counter under this key, and what to do.
+    #[must_use]
+    pub fn about(self, key: &str) -> String {
+        let wrong = match self {
+            Self::Text => "no number, or none that can be raised".to_owned(),
+            Self::TooGreat(number) => format!("{number}, which is 2^52 or more, as no counter is"),
+            Self::Ahead(number) => format!(
+                "{number}, which is ahead of this machine's clock, and of the node's where that is known, by more than the day \
+                 for which counters are kept"
+            ),
+        };
+        format!(
+            "the fencing counter `{key}` holds {wrong}; set it there to the greatest number that the other nodes have under \
+             this key (SET with PX 86400000), or delete it if there are none"
+        )
+    }
+}
+
 impl Doubt {
     /// A number that is greater than any earlier token, if clocks can be relied on; `candidate` is not below this
     /// process's clock.
     fn beyond(self, candidate: u64) -> Option<u64> {
         match self {
-            Self::Clocks { max_clock_skew } => Some(candidate + micros(max_clock_skew.saturating_mul(2))),
+            Self::Clocks { max_clock_skew } => Some(candidate.saturating_add(micros(max_clock_skew.saturating_mul(2)))),
             Self::Refuse => None,
         }
     }
@@ -249,6 +344,12 @@ impl Fence {
     #[must_use]
     pub fn propose(quorum: Quorum, proposal: Proposal, doubt: Doubt) -> Self {
         Self { quorum, proposal, doubt, told: vec![None; quorum.nodes()] }
+    }
+
+    /// What the nodes were asked to raise their counters to.
+    #[must_use]
+    pub fn proposal(&self) -> Proposal {
+        self.proposal
     }
 
     /// Notes the counter that a node told with its grant or its refusal; its first answer stands.
@@ -270,7 +371,7 @@ impl Fence {
         let evident = self.told.iter().flatten().filter(|counter| **counter != Counter::Forgotten).count();
         // Others' counters may be tokens of others.
         let refused = NodeSet::first(self.quorum.nodes()).without(voters);
-        let above = refused.iter().filter_map(|node| Some(self.told[node]?.number()? + 1));
+        let above = refused.iter().filter_map(|node| Some(self.told[node]?.number()?.saturating_add(1)));
         let candidate = granted().chain(above).fold(self.proposal.unseen, u64::max);
         if evident >= self.quorum.needed() {
             return Fencing::Commit(candidate);
@@ -413,5 +514,66 @@ mod tests {
         let proposal = Proposal::new(Duration::from_micros(10), ahead, quorum(1), CLOCKS);
         assert_eq!(Forgotten.grant(proposal), Known(ahead + 101), "a node that forgets does not make it forgotten");
         assert_eq!(Proposal::new(Duration::ZERO, 0, quorum(3), CLOCKS).least(), 1);
+    }
+
+    #[test]
+    fn what_no_counting_can_have_come_to_is_no_counter() {
+        let day = micros(RETENTION);
+        let clock = Duration::from_micros(10);
+        let believe = |number| Proposal::new(clock, 0, quorum(3), CLOCKS).believe(number, || None);
+        // Every clock may be behind another by twice the skew.
+        assert_eq!(believe(10 + day + 100), Ok(()));
+        assert_eq!(believe(10 + day + 101), Err(NoCounter::Ahead(10 + day + 101)));
+        for number in [1 << 52, (1 << 53) + 1, u64::MAX] {
+            assert_eq!(believe(number), Err(NoCounter::TooGreat(number)), "{number}");
+        }
+        let refusing = Proposal::new(clock, 0, quorum(3), Doubt::Refuse);
+        assert_eq!(refusing.believe(11 + day, || None), Err(NoCounter::Ahead(11 + day)));
+        let told = |number, node| Proposal::new(clock, 0, quorum(3), CLOCKS).believe(number, || Some(node));
+        let node = Duration::from_secs(1_000_000);
+        assert_eq!(told(micros(node) + day + 100, node), Ok(()), "this clock may be the one that is wrong");
+        assert!(told(micros(node) + day + 101, node).is_err());
+        assert!(told(1 << 52, Duration::MAX).is_err());
+    }
+
+    #[test]
+    fn what_is_stored_is_read_as_a_number_or_as_none() {
+        for (stored, expect) in [
+            ("17", Ok(Some(17))),
+            ("0", Ok(None)),
+            ("-5", Ok(None)),
+            ("18446744073709551615", Ok(Some(u64::MAX))),
+            ("18446744073709551616", Ok(Some(u64::MAX))),
+            (&"9".repeat(100), Ok(Some(u64::MAX))),
+            ("", Err(NoCounter::Text)),
+            ("x", Err(NoCounter::Text)),
+            ("1e3", Err(NoCounter::Text)),
+        ] {
+            assert_eq!(Counter::parse(stored), expect, "{stored}");
+        }
+    }
+
+    #[test]
+    fn no_number_overflows() {
+        for doubt in [CLOCKS, Doubt::Clocks { max_clock_skew: Duration::MAX }, Doubt::Refuse] {
+            for nodes in [1, 3] {
+                let proposal = Proposal::new(Duration::MAX, u64::MAX, quorum(nodes), doubt);
+                assert_eq!(Known(u64::MAX).grant(proposal), Known(u64::MAX));
+                assert!(proposal.believe(u64::MAX, || Some(Duration::MAX)).is_err());
+                let mut fence = Fence::propose(quorum(nodes), proposal, doubt);
+                fence.merge(0, Known(u64::MAX));
+                let _ = fence.decide(NodeSet::default(), Listening::IsOver);
+            }
+        }
+    }
+
+    #[test]
+    fn a_clock_far_ahead_of_all_nodes_is_not_believed() {
+        let [now, later, far] = [0, 11, 13].map(|hours| Duration::from_secs(1_000_000 + hours * 3600));
+        assert_eq!(plausible(far, []), far, "nobody knows better");
+        assert_eq!(plausible(later, [now]), later);
+        assert_eq!(plausible(far, [now]), now + RETENTION / 2);
+        assert_eq!(plausible(far, [now, later]), far, "one of them agrees");
+        assert_eq!(plausible(now, [far]), now, "behind, it proposes nothing that is wrong for others");
     }
 }

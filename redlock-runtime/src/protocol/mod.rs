@@ -20,7 +20,10 @@ pub use backoff::Backoff;
 pub use beliefs::{Approach, Beliefs, Seen, Step};
 pub use census::{Census, LockState, Sighting};
 pub use electorate::{Electorate, Papers, Role, Standing};
-pub use fence::{Counter, Doubt, Fence, Fencing, Holder, Listening, Proposal, RETENTION, confirmation, is_refresh_due};
+pub use fence::{
+    Counter, Doubt, Fence, Fencing, Holder, Listening, NoCounter, Proposal, RETENTION, confirmation, is_refresh_due,
+    plausible,
+};
 pub use ledger::{Fate, Ledger};
 pub use nodes::NodeSet;
 pub use quorum::Quorum;

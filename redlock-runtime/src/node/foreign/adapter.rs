@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::super::connection::DEAD_AFTER_TIMEOUTS;
 use super::super::counting::{Answer, Counted, Counting, Number, Settled};
 use super::super::dial::Limits;
-use super::super::examining::{CarryOut, Examination, Examining, Step, Tells, Trial, try_out};
+use super::super::examining::{CarryOut, Examination, Examining, FencingCounters, Step, Tells, Trial, try_out};
 use super::super::inspecting::{Cursor, Deleted, Inspecting, Note, Page, Sight};
 use super::super::{Action, Changes, Command, Delivery, Failure, Known, PendingReply, Reply, Voter, identity};
 use super::{Acquire, BoxFuture, Commit, CounterRule, Extend, Held, Keep, Node, NodeError, Outcome, Release, Vote};
@@ -398,6 +398,7 @@ impl Examining for ForeignNode {
                 wakes: None,
                 failed,
                 forbidden: Vec::new(),
+                counters: FencingCounters::default(),
             }])
         })
     }

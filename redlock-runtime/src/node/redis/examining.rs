@@ -8,24 +8,32 @@ use std::time::Duration;
 use redis::Value;
 use tokio::time::timeout;
 
+use super::super::commands as general;
 use super::super::commands::examining::{self as commands, Right};
 use super::super::connection::Live;
 use super::super::counting::Answer;
 use super::super::examining::{
-    CarryOut, Clocks, Examination, Examining, Forbidden, Memory, Persistence, Purpose, Step, Tells, Trial, Wakes,
-    try_out,
+    CarryOut, Clocks, Examination, Examining, FencingCounters, Forbidden, Memory, Persistence, Purpose, Step, Tells,
+    Trial, Wakes, try_out,
 };
 use super::super::identity::{field, text};
-use super::super::inspecting::Note;
+use super::super::inspecting::{Cursor, Note};
 use super::super::subscription::Subscription;
 use super::super::{Command, Reply};
 use super::server::Server;
 use super::{Put, RedisNode, send};
 use crate::clock;
-use crate::keys::LockKeys;
+use crate::keys::{Keys, LockKeys};
+use crate::protocol::{Counter, NoCounter, Proposal};
 
 /// How often the time is asked for.
 const SAMPLES: usize = 5;
+
+/// So many pages of keys are looked through for wrong counters: a hundred thousand keys, in less than a second.
+const PAGES: usize = 100;
+
+/// So many wrong counters are shown.
+const SHOWN: usize = 10;
 
 /// One server has every key, so any name will do.
 const NUMBER: u32 = 0;
@@ -80,6 +88,11 @@ async fn examine(
     };
     let failed = try_out(trial, number, &mut server).await;
     let forbidden = server.forbidden(trial, number, &failed).await.unwrap_or_default();
+    let counters = match trial.fence {
+        // Who may not look is told so.
+        Some(proposal) => server.counters(proposal, clock).await.unwrap_or_default(),
+        None => FencingCounters::default(),
+    };
     let wakes = if reports_changes {
         Wakes::Tracking
     } else if Subscription::is_possible(&endpoint, connect_timeout, &trial.key(number)).await {
@@ -101,6 +114,7 @@ async fn examine(
         wakes,
         failed,
         forbidden,
+        counters,
     })
 }
 
@@ -121,6 +135,35 @@ impl Server {
         }
         round_trips.sort_unstable();
         Ok((round_trips[SAMPLES / 2], fastest))
+    }
+
+    /// Its fencing counters, as far as it has few keys: those that are none to whoever proposes this.
+    async fn counters(&mut self, proposal: Proposal, clock: Option<Clocks>) -> Result<FencingCounters, Arc<str>> {
+        let mut counters = FencingCounters { has_more: true, ..FencingCounters::default() };
+        let mut from = Cursor::default();
+        for _ in 0..PAGES {
+            let (keys, next) = self.keys(Keys::FENCES, from).await?;
+            let stored = self.send(&general::values(&keys)).await?;
+            for (key, stored) in keys.into_iter().zip(&stored) {
+                let number = match stored {
+                    Value::BulkString(bytes) => std::str::from_utf8(bytes).map_or(Err(NoCounter::Text), Counter::parse),
+                    Value::ServerError(error) if error.code() == "WRONGTYPE" => Err(NoCounter::Text),
+                    _ => continue,
+                };
+                let believe = |number| proposal.believe(number, || clock.map(|clock| clock.theirs));
+                let fault = number.and_then(|number| number.map_or(Ok(()), believe)).err();
+                counters.wrong.extend(fault.map(|fault| (key, fault)));
+            }
+            if counters.wrong.len() >= SHOWN {
+                counters.wrong.truncate(SHOWN);
+                return Ok(counters);
+            }
+            match next {
+                Some(next) => from = next,
+                None => return Ok(FencingCounters { has_more: false, ..counters }),
+            }
+        }
+        Ok(counters)
     }
 
     /// What the user may not do: a server does not always name it when it refuses a script.
@@ -177,7 +220,7 @@ fn is_forbidden(answer: &Value) -> bool {
 
 fn time(answer: &Value) -> Option<Duration> {
     let (seconds, microseconds): (u64, u32) = redis::from_redis_value(answer.clone()).ok()?;
-    Some(Duration::new(seconds, microseconds.checked_mul(1000)?))
+    Duration::from_secs(seconds).checked_add(Duration::from_micros(microseconds.into()))
 }
 
 fn memory(about: &[Value]) -> Option<Memory> {

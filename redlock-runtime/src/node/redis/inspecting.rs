@@ -45,15 +45,21 @@ impl Server {
     }
 
     async fn page(&mut self, prefix: &str, from: Cursor) -> Result<Page, Arc<str>> {
-        let answer = all_done(self.send(&commands::page(prefix, from)).await?)?.pop().unwrap_or(Value::Nil);
-        let (next, keys): (u64, Vec<Vec<u8>>) =
-            redis::from_redis_value(answer).map_err(|error| Arc::from(error.to_string()))?;
-        // No lock of ours is called what is no text.
-        let keys: Vec<_> = keys.into_iter().filter_map(|key| String::from_utf8(key).ok()).collect();
+        let (keys, next) = self.keys(prefix, from).await?;
         let lengths = self.send(&commands::lengths(&keys)).await?;
         let locks = keys.into_iter().zip(lengths).filter(|(_, length)| matches!(length, Value::Int(1..)));
         let keys = locks.map(|(key, _)| key).collect();
-        Ok(Page { keys, next: (next != 0).then_some(Cursor { at: next, ..from }) })
+        Ok(Page { keys, next })
+    }
+
+    /// Some of the keys that begin with this, whatever they hold, and where the next ones begin, if there may be more.
+    pub(super) async fn keys(&mut self, prefix: &str, from: Cursor) -> Result<(Vec<String>, Option<Cursor>), Arc<str>> {
+        let answer = all_done(self.send(&commands::page(prefix, from)).await?)?.pop().unwrap_or(Value::Nil);
+        let (next, keys): (u64, Vec<Vec<u8>>) =
+            redis::from_redis_value(answer).map_err(|error| Arc::from(error.to_string()))?;
+        // No key of ours is called what is no text.
+        let keys = keys.into_iter().filter_map(|key| String::from_utf8(key).ok()).collect();
+        Ok((keys, (next != 0).then_some(Cursor { at: next, ..from })))
     }
 
     async fn reset(&mut self, locks: &[Arc<LockKeys>]) -> Result<Vec<Deleted>, Arc<str>> {

@@ -1,0 +1,8 @@
+use redlock_runtime::redlock;
+
+fn main() {
+    #[redlock(name = "x")]
+    {
+        println!("inside");
+    }
+}
