@@ -68,7 +68,7 @@ use proc_macro::TokenStream;
 /// | `on_lost` | `"cancel"`, `"continue"` | `"cancel"` if async and the loss can be told | whether a running body is dropped at its next await when the lock is lost; a sync body always continues |
 /// | `guard` | a name | none | binds `&LockGuard` under this name in the body |
 /// | `stats_name` | as `name` | `name` | the name under which waiters are counted |
-/// | `manager` | an expression giving `&LockManager` | the installed one | which lock manager |
+/// | `manager` | an expression giving `&LockManager` | that of the scope, else the installed one | which lock manager |
 /// | `crate` | a path | `::redlock_runtime` | where the runtime is, if the dependency is renamed |
 ///
 /// Text that the attribute cannot see, such as a constant, is no template: when the call finds one of the function's arguments
@@ -93,8 +93,9 @@ use proc_macro::TokenStream;
 /// return type and names the cures. A function that returns `impl Trait` itself needs `skip_value`, and one that returns `!`
 /// has to wait for ever.
 ///
-/// A call made from inside a body that holds the same lock would wait for itself for ever. It fails at once with
-/// `Error::WouldDeadlock`; with `timeout = -1` it is simply not acquired. Spawned tasks and other threads wait.
+/// A call made from inside a body that holds the same lock, annotated or by hand, would wait for itself for ever. It fails at
+/// once with `Error::WouldDeadlock`; with one attempt it is simply not acquired. Spawned tasks and other threads wait, and so
+/// does a call beside a guard that its caller acquired by hand.
 ///
 /// When the body is over, the lock is released before the call returns. A release that fails never replaces the body's
 /// value; it is logged. A value that is not `Send` is returned as soon as the release is sent, because a future that

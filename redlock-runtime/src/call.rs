@@ -3,13 +3,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use crate::deadlock::{LockId, within};
-use crate::error::HeldElsewhere;
+use crate::deadlock::within;
 use crate::guard::LockGuard;
 use crate::lock::LockRequest;
-use crate::manager::{self, LockManager};
+use crate::manager::LockManager;
 use crate::name::Name;
-use crate::outcome::{Ending, Rules, Verdict};
+use crate::outcome::{Called, Ending, Rules, Verdict};
 use crate::{Error, Timeout};
 
 /// A type that `timeout = …` accepts.
@@ -75,15 +74,13 @@ pub struct Call {
     lock: LockId,
     /// An error when no manager is installed and none could be made.
     request: Result<LockRequest, Error>,
-    /// Whether the call is not acquired, instead of refused, when it would wait for itself.
-    is_one_attempt: bool,
     attempt: Arc<Attempt>,
 }
 
 impl Call {
     /// A call that uses the installed manager.
     pub fn new(name: CallName) -> Self {
-        match manager::installed() {
+        match LockManager::current() {
             Ok(manager) => Self::with_lock(manager, name),
             Err(error) => Self::with_request(LockId::new(None, name.text), Err(error)),
         }
@@ -100,7 +97,7 @@ impl Call {
     }
 
     fn with_request(lock: LockId, request: Result<LockRequest, Error>) -> Self {
-        Self { lock, request, is_one_attempt: false, attempt: Arc::default() }
+        Self { lock, request, attempt: Arc::default() }
     }
 
     /// Which function it is, by its path: nobody else tells of a silent one whose lock cannot be used.
@@ -111,8 +108,7 @@ impl Call {
     /// How long to wait for the lock; for ever if not called.
     pub fn timeout(self, timeout: impl IntoTimeout) -> Self {
         let timeout = timeout.into_timeout();
-        let is_one_attempt = timeout == Timeout::Skip;
-        Self { is_one_attempt, ..self.map(|request| request.timeout(timeout)) }
+        self.map(|request| request.timeout(timeout))
     }
 
     /// How long the key outlives a crashed holder.
@@ -159,19 +155,9 @@ impl Call {
         (self, access)
     }
 
-    /// What there is to do, from where it is done: a call that would wait for itself asks for nothing.
+    /// What there is to do.
     pub(crate) fn into_parts(self) -> (Arc<LockId>, Arc<Attempt>, Result<LockRequest, Error>) {
-        let Self { lock, request, is_one_attempt, attempt } = self;
-        let request = if lock.is_held_by_caller() {
-            let name = lock.name().to_owned();
-            request.and(Err(if is_one_attempt {
-                Error::NotAcquired { name, waited: Duration::ZERO, source: HeldElsewhere }
-            } else {
-                Error::WouldDeadlock { name }
-            }))
-        } else {
-            request
-        };
+        let Self { lock, request, attempt } = self;
         let lock = Arc::new(lock);
         attempt.lock.get_or_init(|| Arc::clone(&lock));
         (lock, attempt, request)
@@ -179,6 +165,42 @@ impl Call {
 
     fn map(self, set: impl FnOnce(LockRequest) -> LockRequest) -> Self {
         Self { request: self.request.map(set), ..self }
+    }
+}
+
+/// A lock of a manager.
+pub(crate) struct LockId {
+    /// None if there is no manager, and so no lock.
+    manager: Option<LockManager>,
+    name: String,
+    /// The path of the function that is called, where somebody has to be told of it.
+    function: &'static str,
+}
+
+impl LockId {
+    fn new(manager: Option<LockManager>, name: String) -> Self {
+        Self { manager, name, function: "" }
+    }
+
+    /// Says which function is called.
+    fn of(self, function: &'static str) -> Self {
+        Self { function, ..self }
+    }
+
+    /// Which call it is, for people.
+    pub(crate) fn called(&self) -> Called<'_> {
+        Called { function: self.function, lock: &self.name }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Notes that it was lost while a body ran.
+    pub(crate) fn count_loss(&self) {
+        if let Some(manager) = &self.manager {
+            manager.count_loss();
+        }
     }
 }
 
@@ -221,9 +243,9 @@ impl Attempt {
     }
 
     /// Runs a part of the body as what it is: inside the lock, if it was acquired.
-    pub(crate) fn within<T>(&self, lock: &Arc<LockId>, body: impl FnOnce() -> T) -> T {
+    pub(crate) fn within<T>(&self, body: impl FnOnce() -> T) -> T {
         match self.held.get() {
-            Some(Ok(_)) => within(lock, body),
+            Some(Ok(guard)) => within(guard.lease(), body),
             Some(Err(_)) | None => body(),
         }
     }

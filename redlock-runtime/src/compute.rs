@@ -1,6 +1,10 @@
 //! One computes, everybody has the value.
 
+use std::future::poll_fn;
+use std::pin::pin;
+
 use crate::Error;
+use crate::deadlock::within;
 use crate::lock::LockRequest;
 
 impl LockRequest {
@@ -71,11 +75,15 @@ impl LockRequest {
         let value = match get().await {
             Ok(Some(value)) => Ok(value),
             // In this order: a loss that is told together with what wakes the computation ends it.
-            Ok(None) => tokio::select! {
-                biased;
-                loss = guard.lost() => Err(loss.into()),
-                value = compute() => value,
-            },
+            Ok(None) => {
+                let mut computing = pin!(compute());
+                let computing = poll_fn(|cx| within(guard.lease(), || computing.as_mut().poll(cx)));
+                tokio::select! {
+                    biased;
+                    loss = guard.lost() => Err(loss.into()),
+                    value = computing => value,
+                }
+            }
             Err(error) => Err(error),
         };
         let name = guard.name().to_owned();
@@ -102,7 +110,7 @@ impl LockRequest {
             Err(error) if may_be_there(&error) => return get()?.ok_or_else(|| error.into()),
             Err(error) => return Err(error.into()),
         };
-        let value = get().and_then(|found| found.map_or_else(compute, Ok));
+        let value = get().and_then(|found| found.map_or_else(|| within(guard.lease(), compute), Ok));
         let name = guard.name().to_owned();
         tell_release(&name, guard.release_blocking());
         value

@@ -323,6 +323,28 @@ mod tests {
     }
 
     #[test]
+    fn managers_on_the_same_nodes_are_told_from_others() {
+        let on = |nodes: &[&str]| LockManager::builder().nodes(nodes.iter().copied()).build().unwrap();
+        let check = |nodes: &[&str], others: &[&str], expect: bool| {
+            let (one, other) = (on(nodes), on(others));
+            assert_eq!(one.shared.engine.is_same_as(&other.shared.engine), expect, "{nodes:?} and {others:?}");
+            assert!(one.shared.engine.is_same_as(&one.clone().shared.engine));
+        };
+        check(&["redis://h:1"], &["redis://h:1"], true);
+        check(&["redis://u:secret@h:1"], &["redis://other:word@h:1"], true);
+        check(&["redis://a", "redis://b", "redis://c"], &["redis://c:6379", "redis://a", "redis://b/0"], true);
+        check(&["redis+sentinel://h/service"], &["redis+sentinel://h:26379/service"], true);
+        check(&["memory://one"], &["memory://one"], true);
+        check(&["redis://h:1"], &["redis://h:1/1"], false);
+        check(&["redis://h:1"], &["redis://h:2"], false);
+        check(&["redis://a", "redis://b", "redis://c"], &["redis://a"], false);
+        check(&["redis://a", "redis://b", "redis://c"], &["redis://a", "redis://b", "redis://d"], false);
+        check(&["redis+sentinel://h/service"], &["redis+sentinel://h/other"], false);
+        check(&["memory://one"], &["memory://other"], false);
+        check(&["memory://"], &["memory://"], false);
+    }
+
+    #[test]
     fn times_out_of_bounds_are_refused() {
         let builder = || LockManager::builder().nodes(["memory://"]);
         for ttl in [Duration::ZERO, Duration::from_millis(2), Duration::MAX] {

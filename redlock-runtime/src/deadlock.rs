@@ -4,77 +4,55 @@
 //! each poll. A call that finds its own lock on the stack was made from inside that body and could never get it.
 //! Futures that are polled beside the body, by one `join!` for instance, find nothing: the body is not on the stack
 //! then. A body that blocks may drive tasks that have nothing to do with it, which is why the task is noted too.
+//!
+//! A guard that was taken by hand is not on the stack: nothing tells whether it was moved to another task, or belongs to
+//! another future of this one, which will release it.
 use std::cell::RefCell;
 use std::sync::Arc;
 
 use tokio::task;
 
-use crate::manager::LockManager;
-use crate::outcome::Called;
+use crate::clock;
+use crate::engine::Engine;
+use crate::lease::Lease;
 
 thread_local! {
     /// The locks of the bodies that run on this thread, the innermost last.
     static RUNNING: RefCell<Vec<Running>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A lock of a manager.
-pub(crate) struct LockId {
-    /// None if there is no manager, and so no lock. Not only its address, which could be another's later.
-    manager: Option<LockManager>,
-    name: String,
-    /// The path of the function that is called, where somebody has to be told of it.
-    function: &'static str,
-}
-
 /// A body that is running, or being polled, at this moment.
 struct Running {
-    lock: Arc<LockId>,
+    lease: Arc<Lease>,
     task: Option<task::Id>,
 }
 
-impl LockId {
-    pub(crate) fn new(manager: Option<LockManager>, name: String) -> Self {
-        Self { manager, name, function: "" }
-    }
-
-    /// Says which function is called.
-    pub(crate) fn of(self, function: &'static str) -> Self {
-        Self { function, ..self }
-    }
-
-    /// Which call it is, for people.
-    pub(crate) fn called(&self) -> Called<'_> {
-        Called { function: self.function, lock: &self.name }
-    }
-
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Notes that it was lost while a body ran.
-    pub(crate) fn count_loss(&self) {
-        if let Some(manager) = &self.manager {
-            manager.count_loss();
-        }
-    }
-
-    fn is_same(&self, other: &Self) -> bool {
-        let address = |lock: &Self| lock.manager.as_ref().map(LockManager::address);
-        self.name == other.name && address(self) == address(other)
-    }
-
-    /// Whether the caller is inside a body that holds this lock.
-    pub(crate) fn is_held_by_caller(&self) -> bool {
-        let task = task::try_id();
-        let is_this = |running: &Running| running.task == task && running.lock.is_same(self);
-        // Without its stack, a thread that is ending runs no body.
-        RUNNING.try_with(|stack| stack.borrow().iter().any(is_this)).unwrap_or(false)
+impl Running {
+    /// Whether its lock is this one, by whatever manager. One that was lost keeps nobody out.
+    fn holds(&self, key: &str, engine: &Engine) -> bool {
+        let Self { lease, .. } = self;
+        *lease.key == *key && lease.is_of(engine) && lease.lost_reason(clock::now()).is_none()
     }
 }
 
+/// Whether the caller is inside a body that holds the lock with this key on these nodes.
+pub(crate) fn is_held_by_caller(key: &str, engine: &Engine) -> bool {
+    // Without its stack, a thread that is ending runs no body.
+    RUNNING.try_with(|stack| is_held(&stack.borrow(), key, engine)).unwrap_or(false)
+}
+
+fn is_held(stack: &[Running], key: &str, engine: &Engine) -> bool {
+    // Most calls are made from no body, and ask for nothing more.
+    if stack.is_empty() {
+        return false;
+    }
+    let task = task::try_id();
+    stack.iter().any(|running| running.task == task && running.holds(key, engine))
+}
+
 /// Runs `body`, or a part of it, as a body that holds the lock.
-pub(crate) fn within<T>(lock: &Arc<LockId>, body: impl FnOnce() -> T) -> T {
-    let running = Running { lock: Arc::clone(lock), task: task::try_id() };
+pub(crate) fn within<T>(lease: &Arc<Lease>, body: impl FnOnce() -> T) -> T {
+    let running = Running { lease: Arc::clone(lease), task: task::try_id() };
     let _leave = RUNNING.try_with(|stack| stack.borrow_mut().push(running)).is_ok().then_some(Leave);
     body()
 }
@@ -84,6 +62,8 @@ struct Leave;
 
 impl Drop for Leave {
     fn drop(&mut self) {
-        let _ended = RUNNING.try_with(|stack| stack.borrow_mut().pop());
+        // The lease may be the last one, and what its end does must find the stack free.
+        let ended = RUNNING.try_with(|stack| stack.borrow_mut().pop());
+        drop(ended);
     }
 }

@@ -8,8 +8,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 use crate::Error;
-use crate::call::{Attempt, Call};
-use crate::deadlock::LockId;
+use crate::call::{Attempt, Call, LockId};
 use crate::lock::LockRequest;
 use crate::outcome::{Ending, Keep, OnLost, Rules, Verdict};
 
@@ -40,7 +39,7 @@ fn run_under(
     if let Some(error) = attempt.refusal() {
         return Ending::Refused(error);
     }
-    attempt.within(lock, body);
+    attempt.within(body);
     if attempt.is_refused.load(Ordering::Relaxed) {
         return Ending::Decided;
     }
@@ -219,7 +218,7 @@ impl Progress {
         {
             return Poll::Ready(Err(Ending::Lost(error)));
         }
-        if let Poll::Ready(value) = attempt.within(&self.lock, || body.poll(context)) {
+        if let Poll::Ready(value) = attempt.within(|| body.poll(context)) {
             return Poll::Ready(Ok(value));
         }
         if let Some(error) = attempt.refusal() {
@@ -259,7 +258,7 @@ impl Progress {
     fn drop_body(&mut self, clear: &mut dyn FnMut()) {
         self.stage = Stage::Running(None);
         if let Some(attempt) = &self.attempt {
-            attempt.within(&self.lock, clear);
+            attempt.within(clear);
         }
     }
 }

@@ -78,6 +78,20 @@ pub enum Error {
     },
 
     /// The call was made from inside the body that holds the same lock, and would wait for itself.
+    ///
+    /// A body is that of an annotated function, and what [`get_or_compute`](crate::LockRequest::get_or_compute) computes.
+    /// Whatever asks for its lock in its own task, or on its own thread, is told at once, before the timeout: annotated
+    /// functions and the `acquire` methods alike, of any manager that has the same nodes, by the same addresses, and the same
+    /// prefix. With one attempt, the lock is simply not acquired.
+    ///
+    /// All else waits for as long as its timeout says, or for ever without one:
+    ///
+    /// - a call beside a [`LockGuard`](crate::LockGuard) that the caller acquired by hand and still has. A guard may be on its
+    ///   way to another task, or belong to another future of this one, which is about to release it; so nothing follows from
+    ///   who acquired it;
+    /// - a task or a thread that the body starts and then waits for;
+    /// - two bodies that each want the other's lock;
+    /// - a manager that knows the same servers by other addresses (`localhost` and `127.0.0.1`), or only some of them.
     #[error("lock `{name}` is held by the caller of this very call, which would wait for itself for ever")]
     WouldDeadlock {
         /// The lock's name.

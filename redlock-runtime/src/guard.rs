@@ -51,6 +51,10 @@ impl LockGuard {
         acquired
     }
 
+    pub(crate) fn lease(&self) -> &Arc<Lease> {
+        &self.lease
+    }
+
     /// The lock's name.
     #[must_use]
     pub fn name(&self) -> &str {

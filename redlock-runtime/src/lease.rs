@@ -138,6 +138,11 @@ impl Lease {
         self.state().valid_until
     }
 
+    /// Whether it is held on these nodes, whichever manager names them.
+    pub(crate) fn is_of(&self, engine: &Engine) -> bool {
+        self.engine.is_same_as(engine)
+    }
+
     /// Why the lock is not held any more; `None` while it is.
     pub(crate) fn lost_reason(&self, now: Instant) -> Option<LostReason> {
         let mut state = self.state();

@@ -54,11 +54,11 @@
 //! - `statistics`: how many wait for what, told to the nodes behind the locks' backs. (Test: `tests/it/statistics.rs`.)
 //! - `lease`, `renewal`, `labels`: a held lock, its extension, and what its owner is called. `queue`: the line of those in
 //!   this process who want one.
-//! - `shared`, `guard`: what all of them share, and who owns a held lock.
-//! - `lock`, `voters`, `config`, `environment`, `manager`, `elsewhere` (by token), `shutdown`, `compute`: what users call.
+//! - `shared`, `guard`, `deadlock`: what all of them share, who owns a held lock, and whether a caller does.
+//! - `lock`, `voters`, `config`, `environment`, `manager`, `scope`, `elsewhere` (by token), `shutdown`, `compute`: what users call.
 //! - `inspect`, `list`, `reset`: locks as people see them, whoever holds them. (Test: `tests/it/inspect.rs`.)
 //! - `check`: whether locks will work on these nodes, and what to do if not. (Test: `tests/it/check.rs`.)
-//! - `outcome`, `deadlock`, `call`, `drive`, `private`: what the attribute's expansion calls.
+//! - `outcome`, `call`, `drive`, `private`: what the attribute's expansion calls.
 
 // Open to simulations; not part of the public interface.
 #[doc(hidden)]
@@ -107,6 +107,8 @@ mod shared;
 
 mod guard;
 
+mod deadlock;
+
 mod lock;
 
 mod voters;
@@ -116,6 +118,8 @@ mod config;
 mod environment;
 
 mod manager;
+
+mod scope;
 
 mod elsewhere;
 
@@ -132,8 +136,6 @@ mod shutdown;
 mod compute;
 
 mod outcome;
-
-mod deadlock;
 
 mod call;
 
@@ -156,6 +158,7 @@ pub use crate::lock::LockRequest;
 pub use crate::manager::LockManager;
 pub use crate::node::examining::{Persistence, Wakes};
 pub use crate::protocol::{LockState, Role};
+pub use crate::scope::{InstallGuard, Scoped};
 pub use crate::shutdown::ShutdownReport;
 pub use crate::statistics::{NameStatistics, WaitingStatistics};
 pub use crate::timeout::Timeout;

@@ -17,7 +17,7 @@ use crate::protocol::{Backoff, Next, SHORTEST_TTL, Verdict, next_step};
 use crate::queue::{Place, Reached, Tenure, Turn, Unreachable};
 use crate::shared::{Shared, check_length};
 use crate::statistics::Waiting;
-use crate::{Error, Timeout, clock, entropy, labels};
+use crate::{Error, Timeout, clock, deadlock, entropy, labels};
 
 /// A lock to be acquired: its name and how.
 ///
@@ -113,7 +113,8 @@ impl LockRequest {
     /// # Errors
     ///
     /// [`Error::NotAcquired`] if somebody else held it until the time was over; [`Error::QuorumUnreachable`] if too few
-    /// nodes could be asked at the last attempt; [`Error::InvalidName`] and [`Error::Config`] for a name or a setting that
+    /// nodes could be asked at the last attempt; [`Error::WouldDeadlock`] at once, inside the body of an annotated function
+    /// that holds this lock; [`Error::InvalidName`] and [`Error::Config`] for a name or a setting that
     /// cannot be used; [`Error::ShutDown`] after the manager was shut down.
     ///
     /// # Cancel safety
@@ -125,7 +126,7 @@ impl LockRequest {
         on_any_executor(uses, pin!(self.wait())).await
     }
 
-    /// Makes one attempt, whatever the timeout; `Ok(None)` if somebody else holds the lock.
+    /// Makes one attempt, whatever the timeout; `Ok(None)` if somebody else holds the lock, or the caller's own body.
     ///
     /// # Errors
     ///
@@ -162,6 +163,13 @@ impl LockRequest {
         let name = Name::parse(mem::take(&mut self.name))?;
         let ttl = self.check()?;
         let key: Arc<str> = self.shared.keys.lock(&name).into();
+        if deadlock::is_held_by_caller(&key, &self.shared.engine) {
+            return Err(if self.timeout.limit() == Some(Duration::ZERO) {
+                not_acquired(&name, Duration::ZERO)
+            } else {
+                Error::WouldDeadlock { name: name.as_str().to_owned() }
+            });
+        }
         match self.timeout.limit() {
             Some(Duration::ZERO) => self.ask_once(name, key, ttl).await,
             limit => self.stand_in_line(name, key, ttl, limit).await,

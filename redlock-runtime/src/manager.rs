@@ -73,13 +73,13 @@ impl LockManager {
     /// # Errors
     ///
     /// [`Error::Config`] if one is installed already, by an earlier call or because an annotated function was called
-    /// before and took the default.
+    /// before and took the default. Tests that want one each use [`install_scoped`](Self::install_scoped).
     pub fn install(&self) -> Result<(), Error> {
         let installed = INSTALLED.get();
         let _installing = installed.installing.lock().unwrap_or_else(PoisonError::into_inner);
         installed.manager.set((self.clone(), false)).map_err(|_| Error::Config {
             reason: "a lock manager is installed already; install yours once, before the first call of an annotated \
-                     function"
+                     function, or a test's own with `install_scoped`"
                 .to_owned(),
         })
     }
@@ -99,11 +99,6 @@ impl LockManager {
     pub(crate) fn check_process(&self) -> Result<(), Error> {
         process::id();
         self.shared.engine.check_process()
-    }
-
-    /// What tells this manager, and its clones, from others while it lives.
-    pub(crate) fn address(&self) -> usize {
-        Arc::as_ptr(&self.shared).addr()
     }
 
     /// How often the body of an annotated function lost its lock, since this manager was built: whether it was cancelled

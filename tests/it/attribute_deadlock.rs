@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use redlock_runtime::{Error, LockManager, redlock};
+use redlock_runtime::{Error, LockManager, Timeout, redlock};
 
 fn memory(name: &str) -> LockManager {
     LockManager::builder().nodes([format!("memory://{name}").as_str()]).build().expect("a memory node needs nothing")
@@ -13,6 +13,9 @@ fn memory(name: &str) -> LockManager {
 
 static LOCKS: LazyLock<LockManager> = LazyLock::new(|| memory("attribute-deadlock"));
 static OTHER_LOCKS: LazyLock<LockManager> = LazyLock::new(|| memory("attribute-deadlock-other"));
+
+/// Another manager on the same node.
+static SAME_NODE: LazyLock<LockManager> = LazyLock::new(|| memory("attribute-deadlock"));
 
 /// Holds `name` while `body` runs.
 #[redlock(name = name, manager = &LOCKS)]
@@ -44,8 +47,9 @@ fn assert_refused<T: std::fmt::Debug>(call: Result<T, Error>) {
 }
 
 /// Fails where a promise to wait for ever would hang the test.
-async fn soon<T>(call: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), call).await.expect("the call ends")
+fn soon<T>(call: impl Future<Output = T>) -> impl Future<Output = T> {
+    let call = Box::pin(call);
+    async { tokio::time::timeout(Duration::from_secs(20), call).await.expect("the call ends") }
 }
 
 mod is_refused {
@@ -166,6 +170,70 @@ mod is_refused {
         assert_refused(soon(receiver).await.unwrap());
     }
 
+    #[tokio::test]
+    async fn a_call_by_hand() {
+        let body = async {
+            tokio::task::yield_now().await;
+            let forever = LOCKS.lock("by-hand").acquire().await;
+            let within = LOCKS.lock("by-hand").timeout(Duration::from_secs(30)).acquire().await;
+            (forever, within, LOCKS.lock("by-hand").acquire_blocking())
+        };
+        let (forever, within, blocking) = soon(holding("by-hand", body)).await.unwrap();
+        assert_refused(forever);
+        assert_refused(within);
+        assert_refused(blocking);
+    }
+
+    #[test]
+    fn a_call_by_hand_in_a_sync_body() {
+        assert_refused(
+            holding_blocking("by-hand-sync", || LOCKS.lock("by-hand-sync").acquire_blocking().map(drop)).unwrap(),
+        );
+    }
+
+    #[redlock(name = name, manager = &SAME_NODE)]
+    async fn needing_by_another_manager(name: &str) -> Result<(), Error> {
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_call_of_another_manager_on_the_same_node() {
+        let body = async {
+            let annotated = needing_by_another_manager("second-manager").await;
+            (annotated, SAME_NODE.lock("second-manager").acquire().await)
+        };
+        let (annotated, by_hand) = soon(holding("second-manager", body)).await.unwrap();
+        assert_refused(annotated);
+        assert_refused(by_hand);
+    }
+
+    #[tokio::test]
+    async fn a_call_of_another_manager_on_the_same_nodes_in_another_order() {
+        let on =
+            |nodes: [&str; 3]| LockManager::builder().nodes(nodes.map(|node| format!("memory://order-{node}"))).build();
+        let (one, other) = (on(["a", "b", "c"]).unwrap(), on(["c", "a", "b"]).unwrap());
+        assert_refused(soon(of(&one, async { other.lock("order").acquire().await })).await.unwrap());
+    }
+
+    #[redlock(name = "order", manager = manager)]
+    async fn of<T, F: Future<Output = T>>(manager: &LockManager, body: F) -> Result<T, Error> {
+        Ok(body.await)
+    }
+
+    #[tokio::test]
+    async fn a_call_in_what_is_computed_for_a_cache() {
+        let nothing = || async { Ok::<Option<()>, Error>(None) };
+        let computed = LOCKS.lock("computed").get_or_compute(nothing, async || {
+            tokio::task::yield_now().await;
+            needing("computed").await
+        });
+        assert_refused(soon(computed).await);
+        let request = LOCKS.lock("computed");
+        let computed =
+            request.get_or_compute_blocking(|| Ok::<Option<()>, Error>(None), || needing_blocking("computed"));
+        assert_refused(computed);
+    }
+
     fn scopeguard<F: FnMut()>(on_drop: F) -> impl Drop {
         struct OnDrop<F: FnMut()>(F);
         impl<F: FnMut()> Drop for OnDrop<F> {
@@ -191,6 +259,18 @@ mod is_simply_not_acquired {
     }
 
     #[tokio::test]
+    async fn by_a_call_by_hand_that_makes_one_attempt() {
+        let body = async {
+            let none = LOCKS.lock("once-by-hand").try_acquire().await.unwrap();
+            let none_blocking = LOCKS.lock("once-by-hand").try_acquire_blocking().unwrap();
+            assert!(none.is_none() && none_blocking.is_none());
+            LOCKS.lock("once-by-hand").timeout(Timeout::Skip).acquire().await
+        };
+        let error = holding("once-by-hand", body).await.unwrap();
+        assert!(matches!(error, Err(Error::NotAcquired { .. })), "{error:?}");
+    }
+
+    #[tokio::test]
     async fn by_a_call_that_makes_one_attempt() {
         let body = async { (one_attempt("once").await, silent("once")) };
         let (error, skipped) = holding("once", body).await.unwrap();
@@ -211,6 +291,46 @@ mod waits {
         first.unwrap();
         second.unwrap();
         third.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_sibling_by_hand_in_one_join() {
+        let by_hand = async {
+            let guard = LOCKS.lock("sibling-by-hand").acquire().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            guard.release().await.unwrap();
+        };
+        let annotated = holding("sibling-by-hand", tokio::time::sleep(Duration::from_millis(5)));
+        let ((), first, second) =
+            soon(async { futures::join!(by_hand, annotated, LOCKS.lock("sibling-by-hand").acquire()) }).await;
+        first.unwrap();
+        drop(second.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_call_beside_a_guard_that_was_moved_to_another_task() {
+        let guard = LOCKS.lock("moved").acquire().await.unwrap();
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let holder = tokio::spawn(async move {
+            let _: () = receiver.await.unwrap();
+            drop(guard);
+        });
+        let calls = async { futures::join!(needing("moved"), LOCKS.lock("moved").acquire()) };
+        let told = async {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            sender.send(()).unwrap();
+        };
+        let ((annotated, by_hand), ()) = soon(async { futures::join!(calls, told) }).await;
+        annotated.unwrap();
+        drop(by_hand.unwrap());
+        holder.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_call_by_hand_in_a_task_spawned_by_the_body() {
+        let body = async { tokio::spawn(LOCKS.lock("spawned-by-hand").acquire()) };
+        let task = holding("spawned-by-hand", body).await.unwrap();
+        drop(soon(task).await.unwrap().unwrap());
     }
 
     #[tokio::test]
@@ -277,6 +397,34 @@ mod is_another_lock {
     #[tokio::test]
     async fn of_the_same_name_by_another_manager() {
         assert_eq!(soon(holding("same", of_another_manager("same"))).await.unwrap().unwrap(), 1);
+    }
+
+    #[redlock(name = name, manager = &LOCKS, on_lost = "continue")]
+    async fn going_on<T, F: Future<Output = T>>(name: &str, body: F) -> Result<T, Error> {
+        Ok(body.await)
+    }
+
+    #[tokio::test]
+    async fn once_the_body_has_lost_its_own() {
+        let body = async {
+            LOCKS.reset("reset").await.unwrap();
+            LOCKS.lock("reset").acquire().await.map(drop)
+        };
+        soon(going_on("reset", body)).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn under_another_prefix_of_the_same_node() {
+        let builder = LockManager::builder().nodes(["memory://attribute-deadlock"]);
+        let prefixed = builder.lock_prefix("another:").build().unwrap();
+        soon(holding("prefix", async { prefixed.lock("prefix").acquire().await.map(drop) })).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn of_a_manager_that_has_only_some_of_the_nodes() {
+        let more =
+            LockManager::builder().nodes(["memory://attribute-deadlock", "memory://d", "memory://e"]).build().unwrap();
+        soon(holding("some", async { more.lock("some").acquire().await.map(drop) })).await.unwrap().unwrap();
     }
 
     #[tokio::test]

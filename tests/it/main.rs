@@ -8,6 +8,7 @@ mod attribute_budget;
 mod attribute_deadlock;
 mod attribute_names;
 mod attribute_odd;
+mod attribute_scopes;
 mod attribute_shapes;
 mod bad_input;
 mod check;

@@ -180,6 +180,12 @@ impl Engine {
         self.nodes.iter().map(|node| node.label())
     }
 
+    /// Whether both ask the same nodes, so that what is held on these cannot be had there.
+    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
+        let has = |node: &Arc<dyn Voter>| other.nodes.iter().any(|one| one.id() == node.id());
+        std::ptr::eq(self, other) || self.nodes.len() == other.nodes.len() && self.nodes.iter().all(has)
+    }
+
     pub(crate) fn debts(&self) -> &Debts {
         &self.debts
     }

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use super::counting::{Answer, Counted, Counting, LEASE, Number, Settled};
 use super::examining::{Examination, Examining, FencingCounters, Tells, Trial, Wakes};
 use super::inspecting::{Cursor, Deleted, Inspecting, Note, Page, SeenNote, Sight};
-use super::{Action, Changes, Command, Delivery, Failure, Known, PendingReply, Reply, Voter};
+use super::{Action, Changes, Command, Delivery, Failure, Known, PendingReply, Reply, Voter, VoterId};
 use crate::clock;
 use crate::keys::{CounterKeys, Keys, LockKeys};
 use crate::process::PerProcess;
@@ -336,6 +336,10 @@ fn answered_with(reason: Arc<str>) -> Reply {
 impl Voter for MemoryNode {
     fn label(&self) -> &str {
         &self.label
+    }
+
+    fn id(&self) -> VoterId<'_> {
+        VoterId::Object(Arc::as_ptr(&self.server).addr())
     }
 
     fn ask(&self, command: Arc<Command>) -> PendingReply {

@@ -49,6 +49,11 @@ pub(crate) trait Voter: Counting + Examining + Inspecting + Debug + Send + Sync 
     /// The node's URL, without credentials.
     fn label(&self) -> &str;
 
+    /// Which node it is, to whichever manager it belongs.
+    fn id(&self) -> VoterId<'_> {
+        VoterId::Address(self.label())
+    }
+
     /// Puts a command to the node.
     ///
     /// The command is handed over when the reply is polled for the first time. From then on the reply must be
@@ -78,6 +83,15 @@ pub(crate) trait Voter: Counting + Examining + Inspecting + Debug + Send + Sync 
 
     /// Ends all connections for good. Releases are still sent, each on a connection of its own; nothing else is.
     fn close(&self) {}
+}
+
+/// What tells one node from another, as far as that is known without asking it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum VoterId<'a> {
+    /// Whoever is configured with this address asks this node.
+    Address(&'a str),
+    /// It is this object of this process.
+    Object(usize),
 }
 
 /// Who wants to know of changes of keys.

@@ -17,7 +17,7 @@ use super::super::counting::{Answer, Counted, Counting, Number, Settled};
 use super::super::dial::Limits;
 use super::super::examining::{CarryOut, Examination, Examining, FencingCounters, Step, Tells, Trial, try_out};
 use super::super::inspecting::{Cursor, Deleted, Inspecting, Note, Page, Sight};
-use super::super::{Action, Changes, Command, Delivery, Failure, Known, PendingReply, Reply, Voter, identity};
+use super::super::{Action, Changes, Command, Delivery, Failure, Known, PendingReply, Reply, Voter, VoterId, identity};
 use super::{Acquire, BoxFuture, Commit, CounterRule, Extend, Held, Keep, Node, NodeError, Outcome, Release, Vote};
 use crate::clock;
 use crate::keys::{CounterKeys, Keys, LockKeys};
@@ -94,6 +94,10 @@ impl fmt::Debug for ForeignNode {
 impl Voter for ForeignNode {
     fn label(&self) -> &str {
         &self.label
+    }
+
+    fn id(&self) -> VoterId<'_> {
+        VoterId::Object(Arc::as_ptr(&self.shared.node).cast::<()>().addr())
     }
 
     fn ask(&self, command: Arc<Command>) -> PendingReply {
