@@ -5,15 +5,15 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::Error;
 use crate::background::{block_on, on_any_executor};
-use crate::engine::{Extended, Hold, Lost};
+use crate::engine::{Extended, Fenced, Hold, Lost, Won};
 use crate::guard::LockGuard;
 use crate::lease::Lease;
 use crate::manager::LockManager;
 use crate::name::Name;
-use crate::protocol::{LEAD, Verdict};
+use crate::protocol::Verdict;
 use crate::token::LockToken;
-use crate::{Error, clock};
 
 impl LockManager {
     /// Releases a lock that was [detached](LockGuard::detach), here or elsewhere, on every node, and waits for a majority
@@ -66,18 +66,33 @@ impl LockManager {
         block_on(async { self.extend_now(token, ttl).await.map(Extended::leave) })
     }
 
-    /// Takes a detached lock over: extends it by its TTL, renews it from now on, and releases it with the guard.
+    /// Takes a detached lock over: it is this guard's from now on, lives for its TTL, is renewed, and released with the guard.
     ///
-    /// A token is to be adopted once: it stands for the same holder wherever it is, so of two guards that it was adopted by
-    /// the first to be released takes the lock from the other.
+    /// The guard is a new holder, with a [fencing token](LockGuard::fencing_token) of its own, which is greater. The token is
+    /// worth nothing any more, for [`adopt`](Self::adopt), [`extend`](Self::extend) and [`release`](Self::release) alike, here
+    /// and everywhere: of several who adopt it (a queue may deliver a message twice) one gets the lock, and the others
+    /// [`Error::NotHeld`]. To pass the lock on again, [detach](LockGuard::detach) the guard, which gives a new token.
+    ///
+    /// # When answers are lost
+    ///
+    /// A node may have given the lock to this call, and its answer is lost. The call then asks the same again, for four
+    /// [`node_timeout`](crate::LockManagerBuilder::node_timeout)s (a second in all), and a node that has done it already counts. If no majority was heard even then, the error is
+    /// [`Error::QuorumUnreachable`], and the lock goes back to the token: on the nodes that can be reached, before the error is
+    /// returned; on the others, in the background, for two minutes. So the token can be adopted again, as soon as a majority
+    /// of the nodes has been told. Whoever tries before that may be told [`Error::NotHeld`] although nobody has adopted it for
+    /// good; so try here again rather than pass the message on, or pass it on with a delay. The lock stays for its TTL if
+    /// this process ends meanwhile.
     ///
     /// # Errors
     ///
-    /// Those of [`Self::extend`].
+    /// [`Error::NotHeld`] if the lock is not the token's any more: it expired, was released, reset, or adopted.
+    /// [`Error::QuorumUnreachable`] if too few nodes answered, or could vote; or if so many adopt it at once that none has a
+    /// majority. [`Error::Config`] for a TTL that no lock can have. [`Error::ShutDown`] after the manager was shut down.
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it ended, the lock stays as it is; it may have been extended.
+    /// Dropped before it ended, the lock is given back to the token in the background, as after a
+    /// [`QuorumUnreachable`](Error::QuorumUnreachable); it may live longer than before.
     pub async fn adopt(&self, token: LockToken) -> Result<LockGuard, Error> {
         self.shared.engine.prepare()?;
         on_any_executor(self.shared.engine.uses(), pin!(self.adopt_now(token))).await
@@ -127,23 +142,25 @@ impl LockManager {
     }
 
     async fn adopt_now(&self, token: LockToken) -> Result<LockGuard, Error> {
-        let began = clock::now();
-        let extended = self.extend_now(&token, token.ttl).await?;
-        let valid_until = extended.valid_until;
-        extended.leave();
-        if clock::now() + LEAD >= valid_until {
-            return Err(not_held(&token));
-        }
-        let LockToken { name, owner, fencing_token, ttl } = token;
-        let (shared, key) = (Arc::clone(&self.shared), self.key_of(&name));
-        let engine = || Arc::clone(&shared.engine);
-        let hold = Hold::adopted(engine(), Arc::clone(&key), Arc::clone(&owner));
+        self.check_open()?;
+        self.shared.check_ttl("adoption", token.ttl)?;
+        let LockToken { name, owner: before, ttl, .. } = &token;
+        let (shared, key) = (Arc::clone(&self.shared), self.key_of(name));
+        // What the token says of fencing was written by whoever had it; the nodes know.
+        let fencing = shared.doubt.map(|doubt| Fenced { seen: 0, doubt });
+        let won = match shared.engine.adopt(&key, before, *ttl, fencing).await {
+            Ok(won) => won,
+            Err(Lost { misconfigured: Some(reason), .. }) => return Err(Error::Config { reason }),
+            Err(Lost { verdict: Verdict::Refused, .. }) => return Err(not_held(&token)),
+            Err(lost) => return Err(lost.into_unreachable(name, &shared.engine)),
+        };
+        let Won { hold, began, valid_until, fencing_token, .. } = won;
         let lease = Arc::new(Lease::new(
-            engine(),
-            name,
+            Arc::clone(&shared.engine),
+            name.clone(),
             Arc::clone(&key),
-            owner,
-            ttl,
+            Arc::clone(hold.owner()),
+            *ttl,
             (began, valid_until, fencing_token),
             None,
         ));

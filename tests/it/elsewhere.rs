@@ -86,7 +86,7 @@ async fn an_adopted_lock_is_renewed_and_released_with_its_guard() {
     let guard = here.lock("x").ttl(ttl).acquire().await.unwrap();
     let fencing_token = guard.fencing_token();
     let adopted = there.adopt(passed_on(&guard.detach())).await.unwrap();
-    assert_eq!(adopted.fencing_token(), fencing_token);
+    assert!(adopted.fencing_token() > fencing_token, "it is another holder");
     tokio::time::sleep(ttl * 3).await;
     assert!(adopted.is_valid());
     assert!(here.lock("x").try_acquire().await.unwrap().is_none());

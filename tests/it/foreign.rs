@@ -281,6 +281,29 @@ async fn its_vote_decides_where_another_node_is_down() {
 }
 
 #[tokio::test]
+async fn a_lock_is_adopted_once_where_foreign_nodes_decide() {
+    let servers = Servers::start(3);
+    let locks = async || {
+        let mut builder = LockManager::builder();
+        for server in &servers {
+            builder = builder.node(Other::to(server).await.0);
+        }
+        builder.build().unwrap()
+    };
+    let (here, there) = (locks().await, locks().await);
+    let token = here.lock("x").acquire().await.unwrap().detach();
+    let guard = there.adopt(token.clone()).await.unwrap();
+    assert!(guard.fencing_token() > token.fencing_token());
+    for locks in [&here, &there] {
+        assert!(matches!(locks.adopt(token.clone()).await, Err(Error::NotHeld { .. })));
+        assert!(matches!(locks.release(&token).await, Err(Error::NotHeld { .. })));
+    }
+    assert!(guard.is_valid() && here.lock("x").try_acquire().await.unwrap().is_none());
+    guard.release().await.unwrap();
+    eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+}
+
+#[tokio::test]
 async fn who_waits_is_woken_by_the_release() {
     let mixed = Mixed::start().await;
     let others = mixed.others().await;

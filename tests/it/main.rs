@@ -3,6 +3,7 @@
 mod acl;
 mod acquire;
 mod addresses;
+mod adoption;
 mod attribute;
 mod attribute_budget;
 mod attribute_deadlock;

@@ -36,6 +36,8 @@ struct Attempt {
     refusing: u8,
     /// The nodes that the commit reaches.
     committing: u8,
+    /// Whether the lock is taken over from its owner: then nodes that grant it raise no counter.
+    takes_over: bool,
 }
 
 /// A node with the counter of one lock.
@@ -99,13 +101,14 @@ impl World {
     fn attempt(&mut self, attempt: &Attempt) -> Option<u64> {
         let now = self.now;
         let proposal = Proposal::new(now + attempt.ahead, 0, self.quorum, self.doubt);
-        let mut fence = Fence::propose(self.quorum, proposal, self.doubt);
+        let begin = if attempt.takes_over { Fence::take_over } else { Fence::propose };
+        let mut fence = begin(self.quorum, proposal, self.doubt);
         let mut voters = NodeSet::default();
         for (place, node) in self.nodes.iter_mut().enumerate().filter(|(place, _)| attempt.reached >> place & 1 == 1) {
             if attempt.refusing >> place & 1 == 1 {
                 fence.merge(place, node.read(now));
             } else {
-                fence.merge(place, node.grant(now, proposal));
+                fence.merge(place, if attempt.takes_over { node.read(now) } else { node.grant(now, proposal) });
                 voters.insert(place);
             }
         }
@@ -153,9 +156,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     ];
     let mostly_all = || prop_oneof![Just(u8::MAX), any::<u8>()];
     let ahead = (0..SKEW.as_secs()).prop_map(Duration::from_secs);
-    let attempt = (ahead, mostly_all(), prop_oneof![Just(0), any::<u8>()], mostly_all());
-    let attempt = attempt.prop_map(|(ahead, reached, refusing, committing)| {
-        Step::Attempt(Attempt { ahead, reached, refusing, committing })
+    let attempt = (ahead, mostly_all(), prop_oneof![Just(0), any::<u8>()], mostly_all(), any::<bool>());
+    let attempt = attempt.prop_map(|(ahead, reached, refusing, committing, takes_over)| {
+        Step::Attempt(Attempt { ahead, reached, refusing, committing, takes_over })
     });
     let step = prop_oneof![4 => attempt, 3 => time.prop_map(Step::Pass), 1 => (0_usize..5).prop_map(Step::Restart)];
     prop::collection::vec(step, 1..40)
@@ -194,7 +197,7 @@ fn nodes_that_can_all_be_reached_agree_whatever_the_clocks_say() {
         for (ahead, passed) in attempts {
             world.now += Duration::from_micros(passed);
             let ahead = Duration::from_secs(ahead);
-            let everybody = Attempt { ahead, reached: u8::MAX, refusing: 0, committing: u8::MAX };
+            let everybody = Attempt { ahead, reached: u8::MAX, refusing: 0, committing: u8::MAX, takes_over: false };
             prop_assert!(world.attempt(&everybody).is_some());
         }
         prop_assert_eq!(world.second_rounds, 0);

@@ -31,6 +31,8 @@ pub(super) struct Heard {
     held: Vec<(usize, Option<Instant>)>,
     /// For whom nodes refused.
     rivals: Rivals,
+    /// How many nodes have no key.
+    missing: usize,
     /// How the lock gets its fencing token, if it gets one.
     pub(super) fence: Option<Fence>,
     /// Whether a node that granted the lock said that another process waits for it.
@@ -54,6 +56,7 @@ impl Heard {
             failures: NodeFailures::default(),
             held: Vec::new(),
             rivals: Rivals::default(),
+            missing: 0,
             fence: None,
             is_wanted: false,
             was_cut_short: false,
@@ -87,7 +90,10 @@ impl Heard {
                 self.held.push((node, expires));
                 Ballot::Refused
             }
-            Reply::Missing => Ballot::Refused,
+            Reply::Missing => {
+                self.missing += 1;
+                Ballot::Refused
+            }
             Reply::Failed(failure) => {
                 self.failures.push(voter.label(), &*failure.reason);
                 Ballot::Failed
@@ -202,6 +208,12 @@ impl Heard {
     /// The verdict on an attempt to acquire: whether a refusal means that somebody holds the lock.
     pub(super) fn told_apart(&self, verdict: Verdict, quorum: Quorum) -> Verdict {
         let is_split = verdict == Verdict::Refused && !self.rivals.has_holder(quorum);
+        if is_split { Verdict::Split } else { verdict }
+    }
+
+    /// The verdict on an attempt to take a lock over: whether a refusal means that its owner does not have it any more.
+    pub(super) fn told_of_owner(&self, verdict: Verdict, quorum: Quorum) -> Verdict {
+        let is_split = verdict == Verdict::Refused && !self.rivals.rule_out(self.missing, quorum);
         if is_split { Verdict::Split } else { verdict }
     }
 

@@ -13,7 +13,7 @@ use crate::alarm::Alarm;
 use crate::background;
 use crate::clock;
 use crate::entropy::fresh_owner;
-use crate::node::{Action, Command, Delivery, Known, Reply};
+use crate::node::{Action, Command, Delivery, Known, Predecessor, Reply};
 use crate::protocol::{
     Approach, Ballot, Doubt, Fate, Fence, Fencing, Ledger, Listening, NodeSet, Proposal, Verdict, patience, plausible,
 };
@@ -42,6 +42,8 @@ pub(crate) struct Hold {
     cut: Cut,
     /// Whether the owner may be noted beside the key.
     is_noted: bool,
+    /// Whose lock it was, if it was adopted, or is about to be.
+    predecessor: Option<Arc<Predecessor>>,
     /// Whoever waits for releases waits for this one; none while the lock is held.
     counted: Option<Debt>,
 }
@@ -60,8 +62,41 @@ impl Hold {
             keep_until: None,
             cut: Cut::default(),
             is_noted: false,
+            predecessor: None,
             counted,
         }
+    }
+
+    /// Answers for a new owner who takes the lock over, and gives it back until he has.
+    pub(super) fn of_successor(engine: Arc<Engine>, key: Arc<str>, before: Predecessor) -> Self {
+        let mut hold = Self::new(engine, key);
+        hold.predecessor = Some(Arc::new(before));
+        hold
+    }
+
+    /// The new owner has the lock. The one before has nothing any more: what may still be his is released with the rest.
+    pub(super) fn succeed(&mut self) {
+        self.predecessor = self.predecessor.take().map(|before| {
+            let owner = Arc::clone(&before.owner);
+            Arc::new(Predecessor { owner, gets_back: None })
+        });
+        self.is_noted = true;
+        for node in 0..self.engine.quorum().nodes() {
+            // It is not over yet, so nothing is owed now.
+            let _ = self.ledger.ended(node, Fate::MaybeSet);
+        }
+        self.see_late_connections_through();
+        self.forget_what_was_asked();
+    }
+
+    /// Requests whose reply is on its way, to be [waited for](Self::wait_for_too) later.
+    pub(super) fn set_aside(&mut self) -> Vec<InFlight> {
+        mem::take(&mut self.stragglers)
+    }
+
+    /// Answers for what these requests do, too.
+    pub(super) fn wait_for_too(&mut self, earlier: Vec<InFlight>) {
+        self.stragglers.extend(earlier);
     }
 
     /// Answers for an owner whose keys may be set on any node.
@@ -119,12 +154,58 @@ impl Hold {
 
     /// Asks the nodes for the lock, and for its fencing token (zero if it gets none).
     pub(super) async fn ask(&mut self, ttl: Duration, until: Option<Instant>, plan: Plan) -> (Verdict, u64, Heard) {
-        let fence = plan.fencing.map(|Fenced { seen, doubt }| {
-            let since_1970 = self.engine.time_of_day(&self.key);
-            let proposal = Proposal::new(since_1970, seen, self.engine.quorum(), doubt);
-            (proposal, doubt)
+        let fence = self.propose(plan.fencing);
+        let (verdict, heard) = self.ask_for_grants(ttl, until, plan, fence).await;
+        self.fence_in(verdict, heard, ttl, until).await
+    }
+
+    /// Asks the nodes to give the lock from its owner to this one, and for its fencing token (zero if it gets none). May be
+    /// repeated, once the requests before were set aside.
+    pub(super) async fn ask_to_adopt(&mut self, ttl: Duration, fencing: Option<Fenced>) -> (Verdict, u64, Heard) {
+        let (engine, quorum) = (Arc::clone(&self.engine), self.engine.quorum());
+        let mut heard = Heard::nothing(quorum, &self.key);
+        let proposal = self.propose(fencing).map(|(proposal, doubt)| {
+            heard.fence = Some(Fence::take_over(quorum, proposal, doubt));
+            proposal
         });
-        let (verdict, mut heard) = self.ask_for_grants(ttl, until, plan, fence).await;
+        let action = Action::Adopt { ttl };
+        let command = Command::of_successor(action, &self.key, &self.owner, self.predecessor.as_ref(), proposal);
+        self.acquire = Some(Arc::clone(&command));
+        self.is_open = true;
+        self.send(0..quorum.nodes(), &command);
+        let patience = patience(engine.node_timeout(), ttl);
+        let Self { ledger, stragglers, cut, .. } = self;
+        let verdict = engine.hear_on(&mut heard, Voters::Electorate, stragglers, patience, None, |node, reply| {
+            // Nothing is released before the round is over, so nothing can be owed yet.
+            let _ = ledger.ended(node, fate(reply));
+            cut.note(node, reply);
+        });
+        let verdict = verdict.await;
+        let adopted = heard.told_of_owner(verdict, quorum);
+        let (verdict, token, heard) = self.fence_in(adopted, heard, ttl, None).await;
+        if verdict != Verdict::Won {
+            command.recall();
+        }
+        // The lock is this owner's, but a counter is greater than was told: to be tried again.
+        let verdict = if adopted == Verdict::Won && verdict == Verdict::Split { Verdict::Unreachable } else { verdict };
+        (verdict, token, heard)
+    }
+
+    fn propose(&self, fencing: Option<Fenced>) -> Option<(Proposal, Doubt)> {
+        fencing.map(|Fenced { seen, doubt }| {
+            let since_1970 = self.engine.time_of_day(&self.key);
+            (Proposal::new(since_1970, seen, self.engine.quorum(), doubt), doubt)
+        })
+    }
+
+    /// Gets the fencing token of a round that was won (zero if it gets none).
+    async fn fence_in(
+        &mut self,
+        verdict: Verdict,
+        mut heard: Heard,
+        ttl: Duration,
+        until: Option<Instant>,
+    ) -> (Verdict, u64, Heard) {
         let (verdict, token) = match (verdict, heard.fencing(Listening::IsOver)) {
             (Verdict::Won, Some(Fencing::Agreed(token))) => (verdict, token),
             (Verdict::Won, Some(Fencing::Commit(token))) => {
@@ -318,6 +399,7 @@ impl Hold {
             keep_until: self.keep_until,
             cut: mem::take(&mut self.cut),
             is_noted: self.is_noted,
+            predecessor: self.predecessor.clone(),
             counted: self.counted.take(),
         }
     }
@@ -338,6 +420,7 @@ impl Hold {
             cut: mem::take(&mut self.cut),
             usual: OnceLock::new(),
             is_noted: self.is_noted,
+            predecessor: self.predecessor.clone(),
             counted: self.counted.take().unwrap_or_else(|| self.engine.count_debt()),
         };
         Settlement::start(Arc::new(owner), nodes.without(behind), self.ledger.suspected(), stragglers)

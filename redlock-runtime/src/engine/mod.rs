@@ -3,6 +3,7 @@
 //!
 //! Returns plain data; knows nothing of guards.
 
+mod adoption;
 mod heard;
 mod hold;
 mod repair;

@@ -125,6 +125,7 @@ impl Engine {
             cut: repairs.cut,
             usual: OnceLock::new(),
             is_noted: repairs.is_noted,
+            predecessor: None,
             counted,
         };
         drop(Settlement::start(Arc::new(owner), repairs.set, repairs.set, repairs.asked));

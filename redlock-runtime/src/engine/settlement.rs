@@ -20,7 +20,7 @@ use crate::background;
 use crate::clock;
 use crate::entropy::seed;
 use crate::node::connection::DEAD_AFTER_TIMEOUTS;
-use crate::node::{Action, Command, ConnectionId, Delivery, Failure, PendingReply, Reply, Voter};
+use crate::node::{Action, Command, ConnectionId, Delivery, Failure, PendingReply, Predecessor, Reply, Voter};
 use crate::protocol::{Backoff, Fate, NodeSet, Verdict};
 
 /// How long a release is sent again to a node that does not confirm it. By then the key has expired on a node that was
@@ -92,6 +92,8 @@ pub(super) struct Owner {
     pub(super) usual: OnceLock<Arc<Command>>,
     /// Whether the owner may be noted beside the key.
     pub(super) is_noted: bool,
+    /// Whose lock it was, if it was adopted.
+    pub(super) predecessor: Option<Arc<Predecessor>>,
     /// Held until every node has confirmed, or is given up.
     #[expect(dead_code, reason = "held for its drop")]
     pub(super) counted: Debt,
@@ -267,6 +269,15 @@ impl Drop for Settlement {
     }
 }
 
+impl Drop for Owner {
+    fn drop(&mut self) {
+        // Every node has confirmed, or is given up.
+        let Some(before) = self.predecessor.take().filter(|before| before.gets_back.is_some()) else { return };
+        let (engine, key, counted) = (Arc::clone(&self.engine), Arc::clone(&self.key), self.engine.count_debt());
+        background().spawn(async move { engine.release_if_ruled_out(key, &before.owner, counted).await });
+    }
+}
+
 impl Owner {
     /// Sends these releases until they are confirmed, in the background.
     fn send_again(self: &Arc<Self>, failed: Vec<(usize, Option<ConnectionId>)>) {
@@ -292,7 +303,8 @@ impl Owner {
     }
 
     fn command(&self, keep: Duration, behind: Option<ConnectionId>) -> Arc<Command> {
-        Command::new(Action::Release { keep, behind, is_noted: self.is_noted }, &self.key, &self.value)
+        let action = Action::Release { keep, behind, is_noted: self.is_noted };
+        Command::of_successor(action, &self.key, &self.value, self.predecessor.as_ref(), None)
     }
 
     /// Waits until an acquire has ended and then releases whatever it left. A release sent earlier could overtake it.
@@ -383,7 +395,8 @@ mod tests {
         let (key, value) = ("key".into(), "owner".into());
         let counted = engine.count_debt();
         let (cut, usual) = (Cut::default(), OnceLock::new());
-        let owner = Owner { engine, key, value, keep_until: None, cut, usual, is_noted: false, counted };
+        let owner =
+            Owner { engine, key, value, keep_until: None, cut, usual, is_noted: false, predecessor: None, counted };
         let sending = owner.send_until_confirmed(0, None);
         assert_eq!(tokio::time::timeout(Duration::from_secs(10), sending).await, Ok(Reply::Done));
     }

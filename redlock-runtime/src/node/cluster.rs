@@ -425,7 +425,9 @@ impl Cluster {
 ///
 /// What is not with them any more does not come back, so there is no hurry.
 async fn has_anything_left(shard: &RedisNode, command: &Command) -> bool {
-    let (Action::Acquire { ttl, .. }, Some(_)) = (command.action, &command.fence) else { return false };
+    let (Action::Acquire { ttl, .. } | Action::Adopt { ttl }, Some(_)) = (command.action, &command.fence) else {
+        return false;
+    };
     let is_left = async |key: &Arc<str>| {
         // The owner has neither yet, so nothing is done to them; and whoever may acquire may ask so.
         let question = Command::new(Action::Extend { ttl, is_noted: false }, key, &command.owner);

@@ -16,6 +16,7 @@ use crate::keys::{CounterKeys, Keys, LockKeys};
 use crate::protocol::{Counter, RETENTION};
 
 static ACQUIRE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/acquire.lua")));
+static ADOPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/adopt.lua")));
 static COMMIT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/commit.lua")));
 static EXTEND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/extend.lua")));
 static RELEASE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/release.lua")));
@@ -44,6 +45,7 @@ impl Script {
     fn of(action: Action) -> &'static Self {
         match action {
             Action::Acquire { .. } => &ACQUIRE,
+            Action::Adopt { .. } => &ADOPT,
             Action::Commit { .. } => &COMMIT,
             Action::Extend { .. } => &EXTEND,
             Action::Release { .. } => &RELEASE,
@@ -193,6 +195,8 @@ pub(super) struct Wording(OnceLock<(Server, Cmd)>);
 pub(super) fn evaluate_known(command: &Command, server: Server) -> Cow<'_, Cmd> {
     let evaluate = || match command.action {
         Action::Acquire { ttl, .. } if is_plain(command, server) => set(command, ttl),
+        // Seldom, and not worth a round trip to learn that the server does not know it.
+        Action::Adopt { .. } => evaluate_unknown(command, server),
         action => evaluate("EVALSHA", &Script::of(action).hash, command, server),
     };
     match command.wording.0.get_or_init(|| (server, evaluate())) {
@@ -259,12 +263,12 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd 
     // A key that is noted where its slot is still on its way to could not be moved there any more.
     let contender = command.contender.as_deref().filter(|_| !server.is_asking);
     let mut cmd = Cmd::with_capacity(12, ROOM_FOR_THE_SCRIPT_AND_USUAL_NAMES);
-    let is_acquire = matches!(command.action, Action::Acquire { .. });
+    let may_lack_counter = matches!(command.action, Action::Acquire { .. } | Action::Adopt { .. });
     let is_fenced = fence.is_some() || matches!(command.action, Action::Commit { .. });
     let beside = is_fenced.then(|| Keys::fence(key));
     let note = command.is_noted().then(|| Keys::note(key));
     // A commit finds both keys, because its acquire was granted.
-    let (named, unnamed) = if server.is_asking && is_acquire { (None, beside) } else { (beside, None) };
+    let (named, unnamed) = if server.is_asking && may_lack_counter { (None, beside) } else { (beside, None) };
     cmd.arg(verb).arg(script).arg(1 + usize::from(named.is_some())).arg(&**key).arg(named);
     cmd.arg(&**owner);
     let retention = whole_milliseconds(*retention);
@@ -288,6 +292,10 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd 
             }
             cmd.arg(unnamed);
         }
+        Action::Adopt { ttl } => {
+            let before = command.predecessor.as_ref().map_or("", |before| &*before.owner);
+            cmd.arg(whole_milliseconds(ttl)).arg(before).arg(unnamed);
+        }
         Action::Commit { token } => {
             cmd.arg(token).arg(retention);
         }
@@ -298,10 +306,17 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd 
             cmd.arg(whole_milliseconds(keep));
             if !server.reports_changes {
                 cmd.arg(format!("{RELEASED}{key}"));
-            } else if note.is_some() {
+            } else if note.is_some() || command.predecessor.is_some() {
                 cmd.arg("");
             }
-            cmd.arg(note);
+            if let Some(before) = &command.predecessor {
+                cmd.arg(note.unwrap_or_default()).arg(&*before.owner);
+                if before.gets_back.is_some() {
+                    cmd.arg("back");
+                }
+            } else {
+                cmd.arg(note);
+            }
         }
     }
     cmd

@@ -152,7 +152,7 @@ pub trait Node: Send + Sync + 'static {
     /// Never creates a key.
     fn extend(&self, extend: Extend) -> BoxFuture<'_, Result<Outcome, NodeError>>;
 
-    /// If the key is the owner's, deletes it, or gives it to nobody for a while ([`Keep`]).
+    /// If the key is the owner's, deletes it, or gives it to another one ([`Keep`]).
     ///
     /// Comes more than once, also where the key was never set, and long after it expired: then there is nothing to do, which is
     /// no error. After an error it is sent again.

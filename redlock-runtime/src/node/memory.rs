@@ -246,6 +246,12 @@ impl Server {
                 });
                 Reply::Granted { counter, is_wanted }
             }
+            (Action::Adopt { ttl }, Some(entry)) if command.is_to_adopt_from(&entry.owner) => {
+                *entry = Entry { owner: Arc::clone(&command.owner), expires: entry.expires.max(now + ttl) };
+                state.tell(&command.key);
+                let counter = command.fence.map(|_| state.fence(&command.key, now));
+                Reply::Granted { counter, is_wanted: false }
+            }
             (Action::Commit { token }, held) => {
                 let is_ours = held.is_some_and(|entry| entry.owner == command.owner);
                 if !is_ours {
@@ -261,8 +267,13 @@ impl Server {
                 state.tell(&command.key);
                 Reply::Done
             }
-            (Action::Release { keep, .. }, Some(entry)) if entry.owner == command.owner => {
-                if keep.is_zero() {
+            (Action::Release { .. }, Some(entry)) if command.gives_back().is_some_and(|to| entry.owner == to.owner) => {
+                Reply::Done
+            }
+            (Action::Release { keep, .. }, Some(entry)) if command.releases(&entry.owner) => {
+                if let Some(to) = command.gives_back() {
+                    entry.owner = Arc::clone(&to.owner);
+                } else if keep.is_zero() {
                     entries.remove(&command.key);
                 } else {
                     *entry = Entry { owner: Arc::from(kept(&command.owner)), expires: now + keep };
@@ -271,8 +282,8 @@ impl Server {
                 Reply::Done
             }
             (Action::Release { .. }, Some(entry)) if *entry.owner == kept(&command.owner) => Reply::Done,
-            (Action::Extend { .. }, None) => Reply::Missing,
-            (Action::Acquire { .. } | Action::Extend { .. } | Action::Release { .. }, held) => {
+            (Action::Adopt { .. } | Action::Extend { .. }, None) => Reply::Missing,
+            (Action::Acquire { .. } | Action::Adopt { .. } | Action::Extend { .. } | Action::Release { .. }, held) => {
                 let remaining = held.as_ref().map(|entry| entry.expires.saturating_duration_since(now));
                 let owner = held.map(|entry| Arc::clone(&entry.owner));
                 if let Some(process) = &command.contender {

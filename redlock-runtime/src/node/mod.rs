@@ -268,6 +268,8 @@ pub(crate) struct Command {
     pub(crate) contender: Option<Arc<str>>,
     /// What the lock's fencing counter is raised to at least, if it has one.
     pub(crate) fence: Option<Proposal>,
+    /// Whose lock it was before this owner adopts it, or did.
+    pub(crate) predecessor: Option<Arc<Predecessor>>,
     /// How long that counter stays when it is not used any more.
     pub(crate) retention: Duration,
     /// Set when nobody wants the command any more: a node that has not sent it yet then does not.
@@ -290,24 +292,54 @@ impl Command {
         contender: Option<Arc<str>>,
         fence: Option<Proposal>,
     ) -> Arc<Self> {
+        Arc::new(Self { contender, fence, ..Self::plain(action, key, owner) })
+    }
+
+    /// A command of an owner who adopts the lock, or did.
+    pub(crate) fn of_successor(
+        action: Action,
+        key: &Arc<str>,
+        owner: &Arc<str>,
+        predecessor: Option<&Arc<Predecessor>>,
+        fence: Option<Proposal>,
+    ) -> Arc<Self> {
+        Arc::new(Self { fence, predecessor: predecessor.cloned(), ..Self::plain(action, key, owner) })
+    }
+
+    fn plain(action: Action, key: &Arc<str>, owner: &Arc<str>) -> Self {
         let (key, owner) = (Arc::clone(key), Arc::clone(owner));
         let (retention, recalled, wording) = (RETENTION, AtomicBool::new(false), Wording::default());
-        Arc::new(Self { action, key, owner, contender, fence, retention, recalled, wording })
+        let (contender, fence, predecessor) = (None, None, None);
+        Self { action, key, owner, contender, fence, predecessor, retention, recalled, wording }
     }
 
     /// A command on a lock that is tried out: whatever it writes is gone soon.
     pub(crate) fn tried_out(action: Action, key: &Arc<str>, owner: &Arc<str>, fence: Option<Proposal>) -> Arc<Self> {
-        let (key, owner) = (Arc::clone(key), Arc::clone(owner));
-        let (retention, recalled, wording) = (Trial::TTL, AtomicBool::new(false), Wording::default());
-        Arc::new(Self { action, key, owner, contender: None, fence, retention, recalled, wording })
+        Arc::new(Self { fence, retention: Trial::TTL, ..Self::plain(action, key, owner) })
     }
 
     /// Whether the owner may be noted beside the key.
     pub(crate) fn is_noted(&self) -> bool {
         match self.action {
-            Action::Acquire { .. } | Action::Commit { .. } => false,
+            Action::Acquire { .. } | Action::Adopt { .. } | Action::Commit { .. } => false,
             Action::Extend { is_noted, .. } | Action::Release { is_noted, .. } => is_noted,
         }
+    }
+
+    /// Whether a key with this value is the owner's from this adoption on.
+    pub(crate) fn is_to_adopt_from(&self, value: &Arc<str>) -> bool {
+        *value == self.owner || self.predecessor.as_ref().is_some_and(|before| before.owner == *value)
+    }
+
+    /// Whose a key is again that this release is about.
+    pub(crate) fn gives_back(&self) -> Option<&Predecessor> {
+        self.predecessor.as_deref().filter(|before| before.gets_back.is_some())
+    }
+
+    /// Whether this release is about a key with this value.
+    pub(crate) fn releases(&self, value: &Arc<str>) -> bool {
+        let releases_both = self.predecessor.as_ref().is_some_and(|before| before.gets_back.is_none());
+        *value == self.owner || releases_both && self.is_to_adopt_from(value)
     }
 
     pub(crate) fn recall(&self) {
@@ -319,6 +351,16 @@ impl Command {
     }
 }
 
+/// Whose a lock was before it was adopted.
+#[derive(Debug)]
+pub(crate) struct Predecessor {
+    /// The value that the key had.
+    pub(crate) owner: Arc<str>,
+    /// Whether a release gives the key back, for so long at least where what is left of it is not known. Else it also releases
+    /// the key where it is the predecessor's still.
+    pub(crate) gets_back: Option<Duration>,
+}
+
 /// What a command does with its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
@@ -328,6 +370,13 @@ pub(crate) enum Action {
         ttl: Duration,
         /// Whether the next change of the key is to be reported if this is refused.
         is_watched: bool,
+    },
+    /// Give the key to the owner if it is the predecessor's ([`Command::predecessor`]), or the owner's already, and let it live
+    /// for the TTL from now, or for as long as it would if that is longer. A grant tells the fencing counter, and does not
+    /// raise it. May be repeated at will.
+    Adopt {
+        /// How long the key lives from now.
+        ttl: Duration,
     },
     /// Raise the lock's fencing counter to this token, if the key has the owner's value.
     Commit {

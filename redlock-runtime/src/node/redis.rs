@@ -71,7 +71,9 @@ impl RedisNode {
     ) -> Pending<T> {
         let now = match command.action {
             Action::Release { .. } => self.links.now_or_alone(),
-            Action::Acquire { .. } | Action::Commit { .. } | Action::Extend { .. } => self.links.now(),
+            Action::Acquire { .. } | Action::Adopt { .. } | Action::Commit { .. } | Action::Extend { .. } => {
+                self.links.now()
+            }
         };
         match now {
             Now::Up(live) => {
@@ -218,7 +220,7 @@ fn failed(live: &Live, error: &RedisError) -> Reply {
 /// Whether somebody relies on it that the server does not forget what it has answered.
 fn is_relied_on(command: &Command, vote: &Reply) -> bool {
     match command.action {
-        Action::Acquire { .. } => matches!(vote, Reply::Granted { .. }),
+        Action::Acquire { .. } | Action::Adopt { .. } => matches!(vote, Reply::Granted { .. }),
         Action::Commit { .. } | Action::Extend { .. } => *vote == Reply::Done,
         // Also that the key is not there: a replica that takes over may have it still, for its TTL.
         Action::Release { .. } => matches!(vote, Reply::Done | Reply::NotOurs { .. }),
@@ -271,6 +273,23 @@ fn vote(command: &Command, value: &Value, age: Duration) -> Reply {
                     Ok(stored) => Reply::NotOurs {
                         owner: text(owner),
                         // Negative for a key without an expiry, and for one that ended meanwhile.
+                        remaining: u64::try_from(*milliseconds).ok().map(Duration::from_millis),
+                        counter: counter(stored),
+                    },
+                    Err(fault) => answered_with(fault.about(&Keys::fence(&command.key)).into()),
+                }
+            }
+            _ => unexpected(value),
+        },
+        (Action::Adopt { .. }, Value::Array(held)) => match held.as_slice() {
+            [Value::Nil, Value::Int(_), _] => Reply::Missing,
+            [owner, Value::Int(milliseconds), stored] => {
+                match text(stored).map_or(Ok(None), |stored| Counter::parse(&stored)) {
+                    Ok(stored) if text(owner).is_some_and(|owner| owner == command.owner) => {
+                        Reply::Granted { counter: counter(stored), is_wanted: false }
+                    }
+                    Ok(stored) => Reply::NotOurs {
+                        owner: text(owner),
                         remaining: u64::try_from(*milliseconds).ok().map(Duration::from_millis),
                         counter: counter(stored),
                     },
@@ -335,6 +354,7 @@ mod tests {
         let ttl = Duration::from_secs(1);
         let actions = [
             Action::Acquire { ttl, is_watched: false },
+            Action::Adopt { ttl },
             Action::Commit { token: 5 },
             Action::Extend { ttl, is_noted: false },
             Action::Release { keep: Duration::ZERO, behind: None, is_noted: false },
@@ -349,7 +369,7 @@ mod tests {
                 assert!(!format!("{:?}", vote(&command, &secret, Duration::MAX)).contains("secret"), "{action:?}");
             }
         }
-        let release = Command::new(actions[3], &key, &owner);
+        let release = Command::new(actions[4], &key, &owner);
         assert!(matches!(vote(&release, &Value::Int(7), Duration::MAX), Reply::Failed(_)));
     }
 }

@@ -39,8 +39,11 @@ use super::{Ballot, NodeSet, Quorum};
 /// leans on the [`Electorate`](super::Electorate), and a node that abstains is sent no commit.
 ///
 /// A key that renewal sets again on a node that lost it says nothing about tokens: it leaves the counter alone, and no
-/// commit of its owner may be on its way then. A hand-over from owner to owner is a grant like any other. An
-/// attempt that is repeated has a new owner, and is another attempt.
+/// commit of its owner may be on its way then. An attempt that is repeated has a new owner, and is another attempt.
+///
+/// A lock that is taken over from its owner ([`Fence::take_over`]) is given to the new one by each node like any other: what
+/// the node tells then is at least every token in which it took part before, and what is committed is greater. Nothing is
+/// raised before, so that it may be asked again without harm.
 ///
 /// If less than a majority has evidence, only clocks are left: what they propose, and twice the skew that is allowed
 /// between them, is committed; or the attempt is given up ([`Doubt`]). That covers one restart within a retention; a node
@@ -77,6 +80,8 @@ pub struct Fence {
     proposal: Proposal,
     /// What to do without evidence.
     doubt: Doubt,
+    /// Whether a node that grants raises its counter.
+    raises: bool,
     /// What each node told, granting or refusing.
     told: Vec<Option<Counter>>,
 }
@@ -343,7 +348,14 @@ impl Fence {
     /// The fence of an attempt that proposes this, of which nothing was heard yet.
     #[must_use]
     pub fn propose(quorum: Quorum, proposal: Proposal, doubt: Doubt) -> Self {
-        Self { quorum, proposal, doubt, told: vec![None; quorum.nodes()] }
+        Self { quorum, proposal, doubt, raises: true, told: vec![None; quorum.nodes()] }
+    }
+
+    /// The fence of an attempt to take a lock over from its owner. The nodes tell their counters and raise none, so the token
+    /// is always committed.
+    #[must_use]
+    pub fn take_over(quorum: Quorum, proposal: Proposal, doubt: Doubt) -> Self {
+        Self { raises: false, ..Self::propose(quorum, proposal, doubt) }
     }
 
     /// What the nodes were asked to raise their counters to.
@@ -359,6 +371,8 @@ impl Fence {
 
     /// What follows from what was heard, once `voters`, a majority that may vote, granted the lock.
     pub fn decide(&self, voters: NodeSet, listening: Listening) -> Fencing {
+        // Counters that were not raised may be tokens of others, whoever told them.
+        let voters = if self.raises { voters } else { NodeSet::default() };
         let granted = || voters.iter().filter_map(|node| self.told[node]?.number());
         let greatest = granted().max();
         let agreeing = granted().filter(|number| Some(*number) == greatest).count();
@@ -451,6 +465,27 @@ mod tests {
             fence.merge(node, Forgotten);
         }
         assert_eq!(fence.decide(NodeSet::first(3), Listening::IsOver), Fencing::Refused);
+    }
+
+    #[test]
+    fn whoever_takes_a_lock_over_commits_more_than_any_node_tells() {
+        for nodes in [1, 3] {
+            let mut fence = Fence::take_over(quorum(nodes), proposal(nodes, CLOCKS), CLOCKS);
+            fence.merge(0, Known(30));
+            let told = fence.decide(NodeSet::first(1), Listening::IsOver);
+            assert_eq!(
+                told,
+                if nodes == 1 { Fencing::Commit(31) } else { Fencing::Commit(131) },
+                "twice the skew besides"
+            );
+        }
+        let mut fence = Fence::take_over(quorum(3), proposal(3, CLOCKS), CLOCKS);
+        (0..3).for_each(|node| fence.merge(node, Known(30)));
+        assert_eq!(
+            fence.decide(NodeSet::first(3), Listening::IsOver),
+            Fencing::Commit(31),
+            "30 is the token of another"
+        );
     }
 
     #[test]

@@ -22,6 +22,16 @@ impl Rivals {
         }
     }
 
+    /// Whether the key of one owner, for whom nobody stands in any more than those who would take his lock over, cannot be on
+    /// a majority of the nodes: another one has that, or so many nodes have no key at all (`missing`).
+    ///
+    /// Where several would take it over at once, each may get some nodes and none a majority; all of them give back what they
+    /// got, and then it is the owner's as before.
+    #[must_use]
+    pub fn rule_out(&self, missing: usize, quorum: Quorum) -> bool {
+        self.has_holder(quorum) || missing > quorum.spare()
+    }
+
     /// Whether one of them was seen on a majority of the nodes.
     #[must_use]
     pub fn has_holder(&self, quorum: Quorum) -> bool {
@@ -51,6 +61,19 @@ mod tests {
         check(&["b", "a", "a", "b", "a"], true);
         check(&["a", "a", "b", "b", "c"], false);
         check(&[], false);
+    }
+
+    #[test]
+    fn an_owner_is_ruled_out_by_one_other_on_a_majority_or_by_keys_that_are_gone() {
+        let check = |owners: &[&str], missing, expect| {
+            let mut rivals = Rivals::default();
+            owners.iter().for_each(|owner| rivals.note(&Arc::from(*owner)));
+            assert_eq!(rivals.rule_out(missing, Quorum::of(5).unwrap()), expect, "{owners:?} and {missing}");
+        };
+        check(&["a", "a", "a"], 0, true);
+        check(&["a", "a", "b", "b"], 0, false);
+        check(&["a", "b"], 2, false);
+        check(&[], 3, true);
     }
 
     #[test]

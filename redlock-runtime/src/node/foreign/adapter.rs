@@ -204,6 +204,7 @@ impl Shared {
                     Some(Held { owner, remaining }) => Reply::NotOurs { owner: Some(owner), remaining, counter },
                 }
             }
+            Action::Adopt { ttl } => self.adopt(command, ttl).await?,
             Action::Commit { token } => {
                 let stored = self.node.commit(Commit { key, owner, token, keep_for }).await?;
                 let is_confirmed = confirmation(token, stored.map(Counter::Known)) == Ballot::Granted;
@@ -215,11 +216,57 @@ impl Shared {
                 Outcome::NoKey => Reply::Missing,
             },
             Action::Release { keep, .. } => {
-                let keep = (!keep.is_zero()).then(|| Keep { owner: format!("{owner}{RELEASED}").into(), ttl: keep });
-                match self.node.release(Release { key, owner, keep }).await? {
+                let before = command.predecessor.as_deref();
+                let keep = match before.and_then(|before| Some((before, before.gets_back?))) {
+                    Some((before, ttl)) => Some(Keep { owner: Arc::clone(&before.owner), ttl }),
+                    None => (!keep.is_zero()).then(|| Keep { owner: format!("{owner}{RELEASED}").into(), ttl: keep }),
+                };
+                let mut released = self.node.release(Release { key: Arc::clone(&key), owner, keep }).await?;
+                if let (Outcome::OtherOwner, Some(before)) = (released, before.filter(|it| it.gets_back.is_none())) {
+                    let owner = Arc::clone(&before.owner);
+                    released = self.node.release(Release { key, owner, keep: None }).await?;
+                }
+                match released {
                     Outcome::Done => Reply::Done,
                     Outcome::OtherOwner | Outcome::NoKey => Reply::NOT_OURS,
                 }
+            }
+        })
+    }
+
+    /// Gives a key to another owner, with what every node can do: a release that leaves the key to somebody compares and sets,
+    /// and does nothing to a key which is that one's already.
+    async fn adopt(&self, command: &Command, ttl: Duration) -> Result<Reply, NodeError> {
+        let (key, owner) = (|| Arc::clone(&command.key), || Arc::clone(&command.owner));
+        let before = command.predecessor.as_ref().map_or_else(owner, |before| Arc::clone(&before.owner));
+        let keep = Some(Keep { owner: owner(), ttl });
+        let is_ours = match self.node.release(Release { key: key(), owner: before, keep }).await? {
+            // One that was adopted before lives from then on, and not from now.
+            Outcome::Done => match self.node.extend(Extend { key: key(), owner: owner(), ttl }).await? {
+                Outcome::Done => true,
+                Outcome::NoKey => return Ok(Reply::Missing),
+                Outcome::OtherOwner => false,
+            },
+            Outcome::NoKey => return Ok(Reply::Missing),
+            Outcome::OtherOwner => false,
+        };
+        let fence = command.fence.as_ref();
+        if is_ours && (fence.is_none() || !self.has_counters) {
+            return Ok(Reply::Granted { counter: fence.map(|_| self.counter(None)), is_wanted: false });
+        }
+        // Only a refusal tells whose the key is, and what the counter is.
+        let rule = CounterRule { least: 1, first: None, keep_for: command.retention };
+        let counter = fence.filter(|_| self.has_counters).map(|_| rule);
+        let ask = Acquire { key: key(), owner: owner(), ttl, is_watched: false, counter };
+        let Vote { held, counter } = self.node.acquire(ask).await?;
+        let counter = fence.map(|_| self.counter(counter));
+        Ok(match held {
+            Some(Held { owner, .. }) if owner == command.owner => Reply::Granted { counter, is_wanted: false },
+            Some(Held { owner, remaining }) => Reply::NotOurs { owner: Some(owner), remaining, counter },
+            // It has ended meanwhile: it was not to be taken anew.
+            None => {
+                let _ = self.node.release(Release { key: key(), owner: owner(), keep: None }).await?;
+                Reply::Missing
             }
         })
     }

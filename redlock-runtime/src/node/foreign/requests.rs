@@ -60,12 +60,13 @@ pub struct Release {
     pub keep: Option<Keep>,
 }
 
-/// What becomes of a key that is released before its `min_hold` is over. A key that this owner has already was released
-/// before: that is [`Outcome::Done`](super::Outcome::Done), and changes nothing.
+/// What becomes of a key that is released before its `min_hold` is over, or adopted. A key that this owner has already was
+/// released before: that is [`Outcome::Done`](super::Outcome::Done), and changes nothing.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Keep {
-    /// The key gets this owner, who extends and releases nothing.
+    /// The key gets this owner. After a `min_hold` that is nobody who extends or releases it; when a
+    /// [token is adopted](crate::LockManager::adopt), it is the next holder.
     pub owner: Arc<str>,
     /// How long it lives from now.
     pub ttl: Duration,

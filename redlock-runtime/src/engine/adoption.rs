@@ -1,0 +1,151 @@
+//! Taking a lock over from the owner who left it.
+//!
+//! Every node that has the owner's key gives it to a new owner, whom nobody knows yet: compare and set. A majority of them is
+//! an acquisition like any other, and the owner before has nothing any more.
+//!
+//! An answer may be lost behind a swap that was carried out. So the same is asked again, for the same new owner: a node on
+//! which the key is his already grants it. What is given up, however it ends, is given back: each node on which the key
+//! is, or may be, the new owner's is asked until it confirms that it is the owner's before. So the lock is always
+//! somebody's, except if this process dies meanwhile: then the keys stay until their TTL is over.
+
+use std::mem;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::settlement::{Cut, Owner, Settlement};
+use super::{Debt, Engine, Fenced, Hold, InFlight, Lost, Won};
+use crate::clock;
+use crate::entropy::seed;
+use crate::keys::Keys;
+use crate::node::{Predecessor, Voter};
+use crate::protocol::{Backoff, LEAD, NodeSet, Rivals, Verdict, patience, valid_until};
+
+/// For so many times as long as a node has to answer it is tried to hear of a majority, or to get one where several try.
+const KEEP_TRYING: u32 = 4;
+
+/// Pauses between two tries: the first, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
+
+/// A new owner on the way to a lock.
+struct Adoption {
+    /// Answers for the key, and gives it back if it is not taken out.
+    hold: Option<Hold>,
+    /// Requests of earlier tries whose reply is on its way. They are no votes on this one, from which on the key must live.
+    earlier: Vec<InFlight>,
+}
+
+impl Engine {
+    /// Takes a lock over from this owner, with a fencing token of its own, for at least the TTL from now.
+    ///
+    /// A lost attempt is given back to the owner before this returns, by the nodes that granted it, as far as there is time;
+    /// by the others behind their answer, in the background.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped at any await, the attempt is given back in the background.
+    pub(crate) async fn adopt(
+        self: &Arc<Self>,
+        key: &Arc<str>,
+        from: &Arc<str>,
+        ttl: Duration,
+        fencing: Option<Fenced>,
+    ) -> Result<Won, Lost> {
+        let mut pauses = Backoff::new(PAUSES.0, PAUSES.1, seed());
+        let mut pause = || sleep(pauses.next().unwrap_or(PAUSES.1));
+        let give_up = clock::now() + patience(self.node_timeout, ttl) * KEEP_TRYING;
+        loop {
+            let before = Predecessor { owner: Arc::clone(from), gets_back: Some(ttl) };
+            let hold = Hold::of_successor(Arc::clone(self), Arc::clone(key), before);
+            let mut adoption = Adoption { hold: Some(hold), earlier: Vec::new() };
+            let lost = loop {
+                match adoption.attempt(ttl, fencing).await {
+                    Ok(won) => return Ok(won),
+                    // Too few were heard; the others may have done it.
+                    Err(lost) if lost.verdict == Verdict::Unreachable && clock::now() < give_up => pause().await,
+                    Err(lost) => break lost,
+                }
+            };
+            if let Some(hold) = adoption.take_out() {
+                hold.give_back(None).await;
+            }
+            // Of several who try, each may have got some nodes; now they are the owner's again.
+            if lost.verdict != Verdict::Split || clock::now() >= give_up {
+                return Err(lost);
+            }
+            pause().await;
+        }
+    }
+}
+
+impl Engine {
+    /// Releases what an owner got back, if he can have no majority any more: another one may have adopted the lock, and released
+    /// it, before a node gave this key back, of which nobody knew then.
+    ///
+    /// Keys that are given back while this looks make no difference. One other owner who is seen on a majority either keeps
+    /// it, or gives it back, and that majority is enough; a key that is gone does not come back. If an adoption is under way
+    /// that has no majority yet, its release will find this key.
+    pub(super) async fn release_if_ruled_out(self: Arc<Self>, key: Arc<str>, owner: &Arc<str>, counted: Debt) {
+        let (keys, patience) = (Arc::new(Keys::around(&key)), self.node_timeout);
+        let look = |_, node: Arc<dyn Voter>| {
+            let keys = Arc::clone(&keys);
+            async move { node.look(keys, patience).await }
+        };
+        let (sights, _) = self.survey_all(look).await;
+        let (mut rivals, mut missing, mut theirs) = (Rivals::default(), 0, NodeSet::default());
+        for (node, sight) in &sights {
+            match sight {
+                None => missing += 1,
+                Some(sight) if sight.owner == *owner => drop(theirs.insert(*node)),
+                Some(sight) => rivals.note(&sight.owner),
+            }
+        }
+        if theirs.is_empty() || !rivals.rule_out(missing, self.quorum) {
+            return;
+        }
+        let value = Arc::clone(owner);
+        let owner = Owner {
+            engine: self,
+            key,
+            value,
+            keep_until: None,
+            cut: Cut::default(),
+            usual: OnceLock::new(),
+            is_noted: true,
+            predecessor: None,
+            counted,
+        };
+        drop(Settlement::start(Arc::new(owner), theirs, theirs, Vec::new()));
+    }
+}
+
+impl Adoption {
+    /// One round, and the commit of its token.
+    async fn attempt(&mut self, ttl: Duration, fencing: Option<Fenced>) -> Result<Won, Lost> {
+        let began = clock::now();
+        let Self { hold: Some(hold), earlier } = self else { unreachable!("it is taken out at the end") };
+        earlier.extend(hold.set_aside());
+        let (verdict, fencing_token, heard) = hold.ask_to_adopt(ttl, fencing).await;
+        let valid_until = valid_until(began, ttl);
+        if verdict == Verdict::Won && heard.misconfigured.is_none() && clock::now() + LEAD < valid_until {
+            let mut hold = self.take_out().expect("it was there a moment ago");
+            hold.succeed();
+            return Ok(Won { hold, began, valid_until, fencing_token, is_wanted: heard.is_wanted });
+        }
+        Err(heard.into_lost(if verdict == Verdict::Won { Verdict::Unreachable } else { verdict }))
+    }
+
+    /// What answers for all that was asked; nothing is left here.
+    fn take_out(&mut self) -> Option<Hold> {
+        let mut hold = self.hold.take()?;
+        hold.wait_for_too(mem::take(&mut self.earlier));
+        Some(hold)
+    }
+}
+
+impl Drop for Adoption {
+    fn drop(&mut self) {
+        drop(self.take_out());
+    }
+}
