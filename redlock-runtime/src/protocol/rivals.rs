@@ -67,7 +67,9 @@ mod tests {
     fn an_owner_is_ruled_out_by_one_other_on_a_majority_or_by_keys_that_are_gone() {
         let check = |owners: &[&str], missing, expect| {
             let mut rivals = Rivals::default();
-            owners.iter().for_each(|owner| rivals.note(&Arc::from(*owner)));
+            for owner in owners {
+                rivals.note(&Arc::from(*owner));
+            }
             assert_eq!(rivals.rule_out(missing, Quorum::of(5).unwrap()), expect, "{owners:?} and {missing}");
         };
         check(&["a", "a", "a"], 0, true);
