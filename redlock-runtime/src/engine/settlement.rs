@@ -274,7 +274,7 @@ impl Drop for Owner {
         // Every node has confirmed, or is given up.
         let Some(before) = self.predecessor.take().filter(|before| before.gets_back.is_some()) else { return };
         let (engine, key, counted) = (Arc::clone(&self.engine), Arc::clone(&self.key), self.engine.count_debt());
-        background().spawn(async move { engine.release_if_ruled_out(key, &before.owner, counted).await });
+        background::spawn(async move { engine.release_if_ruled_out(key, &before.owner, counted).await });
     }
 }
 
