@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::{Handle, Id};
 use tokio::sync::Notify;
-use tokio::time::{Sleep, sleep, sleep_until};
+use tokio::time::{Sleep, sleep};
 
 use crate::clock;
 use crate::process::PerProcess;
@@ -29,9 +29,12 @@ use crate::process::PerProcess;
 pub(crate) struct Alarm {
     /// The moment.
     at: Instant,
-    /// Where it is noted, once it was polled.
-    noted: Option<(Arc<AlarmClock>, u64)>,
+    /// Where it is noted, once it was polled, and as what.
+    noted: Option<(Arc<AlarmClock>, Note)>,
 }
+
+/// A moment as the runtime's timers know it, and a number that keeps equal moments apart.
+type Note = (Instant, u64);
 
 /// So far away that nobody waits for it.
 const FAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -52,7 +55,7 @@ struct AlarmClock {
 #[derive(Default)]
 struct Alarms {
     /// Who is to be woken, in the order of time and, at the same time, by number.
-    by_time: BTreeMap<(Instant, u64), Waker>,
+    by_time: BTreeMap<Note, Waker>,
     /// The number of the last one.
     last: u64,
     /// When the timer ends; `None` if it does not run.
@@ -74,9 +77,9 @@ impl Alarm {
     }
 
     fn forget(&mut self) {
-        if let Some((clock, number)) = self.noted.take() {
+        if let Some((clock, note)) = self.noted.take() {
             // Whoever it would wake is dropped behind the lock: that may be the last of somebody who has alarms himself.
-            let _forgotten = clock.alarms().by_time.remove(&(self.at, number));
+            let _forgotten = clock.alarms().by_time.remove(&note);
         }
     }
 }
@@ -85,9 +88,9 @@ impl Future for Alarm {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some((clock, number)) = &self.noted {
+        if let Some((clock, note)) = &self.noted {
             let mut alarms = clock.alarms();
-            if let Some(waker) = alarms.by_time.get_mut(&(self.at, *number)) {
+            if let Some(waker) = alarms.by_time.get_mut(note) {
                 let former = (!waker.will_wake(cx.waker())).then(|| mem::replace(waker, cx.waker().clone()));
                 drop(alarms);
                 drop(former);
@@ -101,7 +104,7 @@ impl Future for Alarm {
             return Poll::Ready(());
         }
         // If this runtime is ending as well, nothing on it is waited for.
-        self.noted = AlarmClock::note_here(self.at, cx.waker());
+        self.noted = AlarmClock::note_here(clock::on_runtime(self.at).into_std(), cx.waker());
         Poll::Pending
     }
 }
@@ -138,16 +141,16 @@ impl AlarmClock {
     }
 
     /// Notes who is to be woken, and when, on this runtime; nothing if that is ending.
-    fn note_here(at: Instant, waker: &Waker) -> Option<(Arc<Self>, u64)> {
+    fn note_here(at: Instant, waker: &Waker) -> Option<(Arc<Self>, Note)> {
         // One that is over although its runtime is not ended with a panic of somebody whom it woke.
         (0..2).find_map(|_| {
             let clock = Self::of_this_runtime();
-            let number = clock.note(at, waker);
-            if number.is_none() {
+            let note = clock.note(at, waker);
+            if note.is_none() {
                 let mut clocks = CLOCKS.noted().write().unwrap_or_else(PoisonError::into_inner);
                 clocks.retain(|other| !Arc::ptr_eq(other, &clock));
             }
-            number.map(|number| (clock, number))
+            note.map(|note| (clock, note))
         })
     }
 
@@ -155,22 +158,22 @@ impl AlarmClock {
         self.alarms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes who is to be woken, and when; returns the number of the note. None is taken by a runtime that has ended.
-    fn note(&self, at: Instant, waker: &Waker) -> Option<u64> {
+    /// Notes who is to be woken, and when; returns the note. None is taken by a runtime that has ended.
+    fn note(&self, at: Instant, waker: &Waker) -> Option<Note> {
         let mut alarms = self.alarms();
         if alarms.is_over {
             return None;
         }
         alarms.is_used = true;
         alarms.last += 1;
-        let number = alarms.last;
-        alarms.by_time.insert((at, number), waker.clone());
+        let note = (at, alarms.last);
+        alarms.by_time.insert(note, waker.clone());
         if alarms.timer.is_none_or(|end| at < end) {
             alarms.timer = Some(at);
             drop(alarms);
             self.is_early.notify_one();
         }
-        Some(number)
+        Some(note)
     }
 
     /// Wakes everybody whose time has come; returns when to do so again.
@@ -205,11 +208,13 @@ async fn ring(clock: Going, first: Sleep) {
     let clock = &clock.0;
     first.await;
     loop {
-        match clock.wake(clock::now()) {
+        match clock.wake(clock::of_runtime()) {
             None => clock.is_early.notified().await,
             Some(moment) => {
+                #[expect(clippy::disallowed_methods, reason = "it is a moment of this runtime's timers")]
+                let moment = tokio::time::sleep_until(moment.into());
                 tokio::select! {
-                    () = sleep_until(moment.into()) => continue,
+                    () = moment => continue,
                     () = clock.is_early.notified() => {}
                 }
             }

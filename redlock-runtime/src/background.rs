@@ -11,6 +11,7 @@
 //! first ([`background`]) and fails while nothing is owed; the next call tries again. A child that was forked starts its own.
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -22,9 +23,9 @@ use std::thread::{self, Thread};
 use tokio::runtime::{Builder, Handle};
 use tokio::task;
 
-use crate::Error;
 use crate::drivers::{self, Place, Uses};
 use crate::process::PerProcess;
+use crate::{Error, clock};
 
 /// That of this process.
 static BACKGROUND: PerProcess<Background> = PerProcess::new();
@@ -172,7 +173,37 @@ fn words_of(panic: &(dyn Any + Send)) -> &str {
     words.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without words")
 }
 
+thread_local! {
+    /// The runtime on which a blocking call was made that is driven here, if its clock was moved.
+    static CALLER: RefCell<Option<Handle>> = const { RefCell::new(None) };
+}
+
+/// The runtime of this call, if a test has paused or moved its clock.
+pub(crate) fn runtime_of_moved_clock() -> Option<Handle> {
+    let of_blocking_call = CALLER.try_with(|caller| caller.borrow().clone()).ok()?;
+    of_blocking_call.or_else(|| {
+        let runtime = Handle::try_current().ok()?;
+        clock::shift_of_runtime().map(|_| runtime)
+    })
+}
+
+/// Forgets the caller, also when the call panics.
+struct Forget;
+
+impl Drop for Forget {
+    fn drop(&mut self) {
+        let _ending = CALLER.try_with(|caller| caller.replace(None));
+    }
+}
+
 fn park<F: Future>(runtime: &Handle, future: F) -> F::Output {
+    let shift = clock::shift_of_runtime();
+    let caller = shift.and_then(|_| Handle::try_current().ok());
+    let _forget = caller.and_then(|caller| CALLER.try_with(|kept| kept.replace(Some(caller))).ok()).map(|_| Forget);
+    clock::shifted(shift, || park_by_this_clock(runtime, future))
+}
+
+fn park_by_this_clock<F: Future>(runtime: &Handle, future: F) -> F::Output {
     struct Unpark(Thread);
 
     impl Wake for Unpark {

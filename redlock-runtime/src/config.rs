@@ -86,6 +86,13 @@ impl LockManagerBuilder {
     ///
     /// Any other parameter is an error, and so is a path that names another database than `db`.
     ///
+    /// With `memory://` nodes alone a lock lives by the clock of the tokio runtime that acquires it, also where a test has paused
+    /// it (`start_paused = true`): renewal, expiry, waiting, `timeout` and `min_hold` happen in its time, and a body may sleep for
+    /// hours of it. Pause it before the lock is acquired. A blocking call there begins with that time and then waits by the machine's,
+    /// because the runtime, and its time, stand still meanwhile. Each runtime reads its own clock, so runtimes whose clocks differ
+    /// need nodes of their own: `memory://` without a name, or a name for each test. With real nodes a paused clock is of no use:
+    /// their keys live by theirs, and a lock is lost when the test's clock says so.
+    ///
     /// A failover, of a Sentinel's service or inside a Cluster, can forget a lock that was granted just before: replicas
     /// follow their master a moment later. See [`wait_replicas`](Self::wait_replicas).
     pub fn nodes<I>(self, nodes: I) -> Self

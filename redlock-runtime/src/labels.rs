@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::task::Id;
-use tokio::time::sleep_until;
 
 use crate::background;
 use crate::engine::Engine;
@@ -93,6 +92,15 @@ impl Labels {
             None => Label::Here(tokio::task::try_id()),
         };
         let labelled = Labelled { due: clock::now() + HELD_FOR, lease: Arc::downgrade(lease), label };
+        if let Some(home) = self.engine.home() {
+            // Its clock is not that of others who stand in the queue.
+            let labels = Arc::clone(self);
+            home.spawn(async move {
+                clock::sleep_until(labelled.due + INTERVAL).await;
+                labels.note_all(vec![labelled], clock::now()).await;
+            });
+            return;
+        }
         let mut queue = self.queue();
         queue.labelled.push_back(labelled);
         if !queue.is_served {
@@ -109,7 +117,7 @@ impl Labels {
         loop {
             let next = self.queue().next_due();
             let Some(due) = next else { return };
-            sleep_until((due + INTERVAL).into()).await;
+            clock::sleep_until(due + INTERVAL).await;
             self.note_due().await;
         }
     }
@@ -117,6 +125,10 @@ impl Labels {
     async fn note_due(&self) {
         let now = clock::now();
         let due = self.queue().take_due(now);
+        self.note_all(due, now).await;
+    }
+
+    async fn note_all(&self, due: Vec<Labelled>, now: Instant) {
         let notes: Vec<_> = due
             .into_iter()
             .filter_map(|labelled| {

@@ -4,8 +4,9 @@ use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tokio::sync::{Mutex as TurnMutex, Notify};
-use tokio::time::{sleep_until, timeout};
+use tokio::time::timeout;
 
 use crate::engine::{Debt, Engine, Extended, Hold, Lost, Repairs};
 use crate::error::{LostReason, NodeFailures};
@@ -164,7 +165,7 @@ impl Lease {
             }
             tokio::select! {
                 () = lost => {}
-                () = sleep_until(self.valid_until().into()) => {}
+                () = clock::sleep_until(self.valid_until()) => {}
             }
         }
     }
@@ -219,6 +220,11 @@ impl Lease {
     pub(crate) fn leave_now(&self) {
         self.state().is_left = true;
         self.end_now();
+    }
+
+    /// The runtime that renews it, if that is the caller's: see [`Engine::home`].
+    pub(crate) fn home(&self) -> Option<Handle> {
+        self.engine.home()
     }
 
     /// Whether renewing it still makes sense.

@@ -31,6 +31,11 @@
 //! the attempt began, less 1 % of the TTL and 2 ms for clocks that run apart. It is renewed while its guard lives.
 //! Source: [the Redlock algorithm](https://redis.io/docs/latest/develop/use/patterns/distributed-locks/).
 //!
+//! Time is that of the machine's monotonic clock. On Linux it goes on while the machine is suspended (`CLOCK_BOOTTIME`), so a
+//! lock that expired meanwhile is not valid when it wakes up; a renewed lock's loss is told within a second then, that of one with
+//! `renew(false)` when its timer ends, which stood still. Elsewhere a validity may last longer by the time of the suspension
+//! than the key does, unless the system's monotonic clock counts it.
+//!
 //! It keeps two callers apart while clocks run at about the same speed and no node forgets a key before its time. A node
 //! that restarted, and so may have forgotten, does not vote before it is older than
 //! [`longest_ttl`](LockManagerBuilder::longest_ttl) while one can be reached that is a quarter older still. That does not

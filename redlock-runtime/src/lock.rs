@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::time::{sleep, sleep_until};
+use tokio::time::sleep;
 
 use crate::background::{block_on, on_any_executor};
 use crate::engine::{Lost, Plan, Won};
@@ -355,7 +355,7 @@ async fn wait_for_news(place: &Place, until: Option<Instant>, tenant: Option<&Le
     };
     let over = async {
         match until {
-            Some(moment) => sleep_until(moment.into()).await,
+            Some(moment) => clock::sleep_until(moment).await,
             None => pending().await,
         }
     };

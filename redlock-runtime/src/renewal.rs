@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::timeout;
 
 use crate::background;
 use crate::error::LostReason;
@@ -42,6 +42,10 @@ struct Schedule {
     is_over: bool,
 }
 
+/// The task looks at the clock this often at least: timers stand still while the machine is suspended, and then the loss of what
+/// expired meanwhile is told this long after it wakes up, at most.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// So many locks are extended together.
 const BATCH: usize = 64;
 
@@ -68,6 +72,10 @@ impl Renewals {
     }
 
     fn add(self: &Arc<Self>, moment: Instant, lease: Arc<Lease>) {
+        if let Some(home) = lease.home() {
+            home.spawn(extend_at(moment, Renewal { renewals: Arc::clone(self), lease: Some(lease) }));
+            return;
+        }
         let mut schedule = self.schedule();
         let ticket = (moment, schedule.next);
         schedule.next += 1;
@@ -131,10 +139,19 @@ async fn run(renewals: Arc<Renewals>) {
         match next {
             None => renewals.earlier.notified().await,
             Some(moment) => tokio::select! {
-                () = sleep_until(moment.into()) => {}
+                () = clock::sleep_until(moment.min(clock::now() + LOOK)) => {}
                 () = renewals.earlier.notified() => {}
             },
         }
+    }
+}
+
+/// The renewal of a lock by a runtime with a clock of its own, which the others' timer does not know.
+async fn extend_at(moment: Instant, mut renewal: Renewal) {
+    let Some(lease) = renewal.lease.clone() else { return };
+    tokio::select! {
+        () = clock::sleep_until(moment) => renewal.run().await,
+        () = lease.until_over() => renewal.lease = None,
     }
 }
 
@@ -175,7 +192,7 @@ impl Renewal {
                 Err(Error::QuorumUnreachable { source, .. }) => {
                     tracing::debug!(lock = lease.name.as_str(), %source, "extension failed, trying again");
                     let pause = pauses.next().unwrap_or(longest).max(Duration::from_millis(1));
-                    sleep_until((clock::now() + pause).into()).await;
+                    clock::sleep_until(clock::now() + pause).await;
                 }
                 Err(_) => break,
             }

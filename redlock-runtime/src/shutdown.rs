@@ -84,12 +84,12 @@ impl LockManager {
             lease.lose(LostReason::ShutDown);
         }
         let released = told.len();
-        let Ok(background) = background() else {
+        let Ok(runtime) = self.shared.engine.awaited_runtime() else {
             // Without it nothing was ever sent, and nothing is held.
             self.shared.engine.close();
             return ShutdownReport { released, unconfirmed: 0 };
         };
-        let ending = background.spawn(end(Arc::clone(&self.shared), held, bound));
+        let ending = runtime.spawn(end(Arc::clone(&self.shared), held, bound));
         // It is never aborted.
         let unconfirmed = ending.await.unwrap_or_else(|error| resume_unwind(error.into_panic()));
         ShutdownReport { released, unconfirmed }

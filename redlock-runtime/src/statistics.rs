@@ -7,14 +7,14 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::timeout;
 
-use crate::background;
 use crate::engine::Engine;
 use crate::keys::{CounterKeys, Keys};
 use crate::node::counting::{Counted, GONE, Number};
@@ -97,6 +97,28 @@ struct News {
     counting: Vec<usize>,
 }
 
+/// The task that tells. When its runtime ends before it, the next waiter begins another.
+struct Telling {
+    statistics: Arc<Statistics>,
+    /// Whether it ended because there was nothing to tell.
+    is_over: bool,
+}
+
+impl Telling {
+    async fn run(mut self) {
+        self.statistics.tell_until_settled().await;
+        self.is_over = true;
+    }
+}
+
+impl Drop for Telling {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.statistics.lines().is_told = false;
+        }
+    }
+}
+
 impl Statistics {
     pub(crate) fn new(engine: Arc<Engine>, keys: Keys) -> Arc<Self> {
         Arc::new(Self {
@@ -116,11 +138,12 @@ impl Statistics {
         let stats_name: Arc<str> = stats_name.into();
         let mut lines = self.lines();
         lines.by_name.entry(Arc::clone(&stats_name)).or_default().waiting += 1;
-        if !lines.is_told {
-            lines.is_told = true;
-            background::spawn(Arc::clone(self).tell_until_settled());
-        }
+        let is_told = mem::replace(&mut lines.is_told, true);
+        // A runtime that is ending drops the task at once.
         drop(lines);
+        if !is_told {
+            self.engine.spawn(Telling { statistics: Arc::clone(self), is_over: false }.run());
+        }
         self.changed.notify_one();
         Waiting { statistics: Arc::clone(self), stats_name }
     }
@@ -188,12 +211,12 @@ impl Statistics {
         waiting.map(|(name, line)| (Arc::clone(name), u64::try_from(line.waiting).unwrap_or(u64::MAX))).collect()
     }
 
-    async fn tell_until_settled(self: Arc<Self>) {
+    async fn tell_until_settled(&self) {
         loop {
             let again = self.lines().next_refresh();
             tokio::select! {
                 () = self.changed.notified() => self.pause().await,
-                () = sleep_until(again.into()) => {}
+                () = clock::sleep_until(again) => {}
             }
             self.tell().await;
             let mut lines = self.lines();
@@ -202,6 +225,7 @@ impl Statistics {
                 self.settled.notify_waiters();
             }
             if lines.by_name.is_empty() {
+                // With the names under the same lock: nobody comes between.
                 lines.is_told = false;
                 return;
             }

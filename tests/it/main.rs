@@ -45,6 +45,7 @@ mod split_votes;
 mod statistics;
 mod statistics_many;
 mod subscription;
+mod virtual_time;
 mod waiting;
 mod waiting_crowd;
 mod waiting_deadline;

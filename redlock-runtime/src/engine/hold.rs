@@ -375,7 +375,8 @@ impl Hold {
     pub(crate) fn release_in_background(mut self, afterwards: impl Send + 'static) {
         let hold = self.take_over();
         // Nothing but a spawn happens here: the thread may be one that is ending, without its thread-locals.
-        background::spawn(async move {
+        let engine = Arc::clone(&self.engine);
+        engine.see_through(async move {
             // Whatever comes of it is seen through by itself.
             let _ = hold.release().await;
             drop(afterwards);
@@ -438,6 +439,11 @@ impl Drop for Hold {
             // It is the parent's, which releases it.
             mem::forget(hold);
             return;
+        }
+        if self.engine.home().is_some() {
+            return self.engine.see_through(async move {
+                let _ = hold.release().await;
+            });
         }
         background::spawn(async move {
             let owed = hold.ledger.over();

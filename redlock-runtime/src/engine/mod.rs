@@ -15,9 +15,10 @@ use std::future::{Future, pending, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tokio::time::{Sleep, sleep};
 
 use self::heard::{Heard, Next, Voters};
@@ -44,6 +45,8 @@ pub(crate) struct Engine {
     debts: Debts,
     /// Which process uses it; zero while none does.
     process: AtomicU32,
+    /// Whether all nodes are in this process's memory.
+    is_in_memory: bool,
 }
 
 /// A lock that was acquired.
@@ -118,7 +121,9 @@ pub(crate) struct InFlight {
 
 impl Engine {
     pub(crate) fn new(nodes: Vec<Arc<dyn Voter>>, quorum: Quorum, node_timeout: Duration) -> Arc<Self> {
+        let is_in_memory = nodes.iter().all(|node| node.is_in_memory());
         Arc::new(Self {
+            is_in_memory,
             nodes: nodes.into(),
             quorum,
             node_timeout,
@@ -136,6 +141,40 @@ impl Engine {
     pub(crate) fn prepare(&self) -> Result<(), Error> {
         background::prepare(self.uses())?;
         self.check_process()
+    }
+
+    /// The runtime of the caller, if all nodes are in memory and a test has paused or moved its clock: then everything about a lock
+    /// happens there, by that clock. Renewals must not be awaited on it in a blocking call, which stands in its way.
+    pub(crate) fn home(&self) -> Option<Handle> {
+        if self.is_in_memory { background::runtime_of_moved_clock() } else { None }
+    }
+
+    /// Begins a task on the background runtime, or [at home](Self::home).
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        match self.home() {
+            Some(home) => drop(home.spawn(task)),
+            None => background::spawn(task),
+        }
+    }
+
+    /// The background runtime, or [home](Self::home), for a task that the caller waits for.
+    pub(crate) fn awaited_runtime(&self) -> Result<Handle, Error> {
+        match Handle::try_current() {
+            Ok(runtime) if self.is_in_memory && clock::shift_of_runtime().is_some() => Ok(runtime),
+            _ => background::background().cloned(),
+        }
+    }
+
+    /// Sees a release through in the background or, [at home](Self::home), at once: time there goes on as soon as nobody has
+    /// anything to do.
+    fn see_through(&self, release: impl Future<Output = ()> + Send + 'static) {
+        if self.home().is_none() {
+            return background::spawn(release);
+        }
+        let mut release = Box::pin(release);
+        if release.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            background::spawn(release);
+        }
     }
 
     /// What it takes of a runtime.

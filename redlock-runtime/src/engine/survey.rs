@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use super::Engine;
-use crate::background::background;
+use crate::clock;
 use crate::error::NodeFailures;
 use crate::node::Voter;
 
@@ -23,14 +23,14 @@ impl Engine {
         F: Future<Output = Result<T, Arc<str>>> + Send + 'static,
     {
         let mut failures = NodeFailures::default();
-        let background = match background() {
-            Ok(background) => background,
+        let runtime = match self.awaited_runtime() {
+            Ok(runtime) => runtime,
             Err(error) => {
                 nodes.into_iter().for_each(|node| failures.push(self.nodes[node].label(), error.to_string()));
                 return (Vec::new(), failures);
             }
         };
-        let ask = |node: usize| (node, background.spawn(question(node, Arc::clone(&self.nodes[node]))));
+        let ask = |node: usize| (node, runtime.spawn(clock::carried(question(node, Arc::clone(&self.nodes[node])))));
         let asked: Vec<_> = nodes.into_iter().map(ask).collect();
         let mut answers = Vec::with_capacity(asked.len());
         for (node, answer) in asked {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use tokio::runtime::{Handle, Id};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{sleep, sleep_until, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::dial::{Dial, Dialled, Origin};
 use super::endpoint::Endpoint;
@@ -409,7 +409,7 @@ async fn pause(pause: Duration, received: &mut mpsc::UnboundedReceiver<Event>) -
     let mut until = began + pause;
     loop {
         tokio::select! {
-            () = sleep_until(until.into()) => return true,
+            () = clock::sleep_until(until) => return true,
             event = received.recv() => match event {
                 None => return false,
                 Some(Event::Wanted) => until = until.min(began + WANTED),

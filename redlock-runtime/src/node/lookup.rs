@@ -31,7 +31,7 @@ pub(super) async fn ask(
     for server in servers {
         let (server, question) = (server.clone(), Arc::clone(question));
         asked.spawn(async move {
-            let answer = timeout_at(until.into(), put(&server, &question)).await;
+            let answer = timeout_at(clock::on_runtime(until), put(&server, &question)).await;
             (server, answer.unwrap_or_else(|_| Err(format!("no answer within {limit:?}"))))
         });
     }

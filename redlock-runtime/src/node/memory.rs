@@ -372,6 +372,10 @@ impl Voter for MemoryNode {
         false
     }
 
+    fn is_in_memory(&self) -> bool {
+        true
+    }
+
     fn report_to(&self, changes: Changes) {
         // It is told once.
         let _ = self.changes.set(changes);

@@ -81,6 +81,11 @@ pub(crate) trait Voter: Counting + Examining + Inspecting + Debug + Send + Sync 
         true
     }
 
+    /// Whether it is in this process's memory, and so can live by the clock of whoever asks.
+    fn is_in_memory(&self) -> bool {
+        false
+    }
+
     /// Ends all connections for good. Releases are still sent, each on a connection of its own; nothing else is.
     fn close(&self) {}
 }
