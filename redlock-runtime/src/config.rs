@@ -145,6 +145,8 @@ impl LockManagerBuilder {
     /// that too few replicas have is sent again in the background, because a replica that takes over would keep the lock
     /// for its TTL. Default: no replica is waited for.
     ///
+    /// It takes servers that know `WAIT` and tell their `run_id` in `INFO`; others have no vote then, and the error says why.
+    ///
     /// For nodes that fail over to a replica, of Sentinels or in a Cluster. What one or more replicas have can be lost only
     /// if one that does *not* have it is promoted; with as many as there are replicas, a failover forgets no lock
     /// that was granted while all of them were there. It costs a round trip between the master and its replicas

@@ -31,6 +31,7 @@ mod harness;
 mod harness_places;
 mod inspect;
 mod nothing_left;
+mod other_servers;
 mod places;
 mod processes;
 mod python;

@@ -123,6 +123,8 @@ struct State {
     asked: Vec<String>,
     /// How many connections were made.
     accepted: usize,
+    /// How many bytes of endless replies one connection took at most.
+    flooded: usize,
     /// Both sockets of every connection.
     sockets: Vec<TcpStream>,
     ended: bool,
@@ -182,6 +184,12 @@ impl Gateway {
     #[must_use]
     pub fn accepted(&self) -> usize {
         self.shared.state().accepted
+    }
+
+    /// How many bytes of an endless reply have been taken up to now by whichever connection took most.
+    #[must_use]
+    pub fn flooded(&self) -> usize {
+        self.shared.state().flooded
     }
 
     /// Closes every connection; new ones are taken.
@@ -277,12 +285,13 @@ impl Shared {
         let [mut from_client, to_client] = [client.try_clone()?, client.try_clone()?].map(BufReader::new);
         let (to_server, mut from_server) = (server.try_clone()?, BufReader::new(server));
         let (shared, asked) = (Arc::clone(self), Arc::clone(&replies));
+        let replying = Arc::clone(self);
         thread::spawn(move || {
             let _ = shared.carry_requests(&mut from_client, &to_server, &asked);
             let _ = to_server.shutdown(Shutdown::Both);
         });
         thread::spawn(move || {
-            let _ = carry_replies(&mut from_server, &replies);
+            let _ = replying.carry_replies(&mut from_server, &replies);
             let _ = to_client.get_ref().shutdown(Shutdown::Both);
         });
         Ok(())
@@ -301,8 +310,49 @@ impl Shared {
             if let Some(request) = passed {
                 to.write_all(&packed(&request))?;
             }
-            replies.send_own()?;
+            self.send_own(&mut replies)?;
         }
+    }
+
+    fn carry_replies(&self, from: &mut impl BufRead, replies: &Mutex<Replies>) -> Result<()> {
+        loop {
+            let mut reply = Vec::new();
+            read_value(from, &mut reply)?;
+            let mut replies = replies.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_counted = reply.first() != Some(&b'>') && !replies.is_subscribed;
+            match is_counted.then(|| replies.expected.pop_front()).flatten() {
+                Some(Expected::Edited(edit)) => reply = edited(reply, &*edit),
+                // An error is the server's own.
+                Some(Expected::Replaced(other)) if reply.first() != Some(&b'-') => reply = other,
+                _ => {}
+            }
+            replies.client.write_all(&reply)?;
+            self.send_own(&mut replies)?;
+        }
+    }
+
+    /// Sends the gateway's own replies that are due.
+    fn send_own(&self, replies: &mut Replies) -> Result<()> {
+        while let Some(Expected::Own(_)) = replies.expected.front() {
+            let Some(Expected::Own(answer)) = replies.expected.pop_front() else { break };
+            match answer {
+                Answer::Raw(reply) => replies.client.write_all(&reply)?,
+                Answer::Endless(begin, again) => {
+                    replies.client.write_all(&begin)?;
+                    for flooded in (again.len()..).step_by(again.len()) {
+                        replies.client.write_all(&again)?;
+                        let most = &mut self.state().flooded;
+                        *most = flooded.max(*most);
+                    }
+                }
+                Answer::Close => {
+                    replies.client.shutdown(Shutdown::Both)?;
+                    return Err(ErrorKind::ConnectionAborted.into());
+                }
+                Answer::Silence | Answer::Edited(_) | Answer::Passed => {}
+            }
+        }
+        Ok(())
     }
 
     /// What is passed on, and what is then the reply.
@@ -343,47 +393,6 @@ impl Shared {
             _ => {}
         }
         (Some(request), Expected::Theirs)
-    }
-}
-
-impl Replies {
-    /// Sends the gateway's own replies that are due.
-    fn send_own(&mut self) -> Result<()> {
-        while let Some(Expected::Own(_)) = self.expected.front() {
-            let Some(Expected::Own(answer)) = self.expected.pop_front() else { break };
-            match answer {
-                Answer::Raw(reply) => self.client.write_all(&reply)?,
-                Answer::Endless(begin, again) => {
-                    self.client.write_all(&begin)?;
-                    loop {
-                        self.client.write_all(&again)?;
-                    }
-                }
-                Answer::Close => {
-                    self.client.shutdown(Shutdown::Both)?;
-                    return Err(ErrorKind::ConnectionAborted.into());
-                }
-                Answer::Silence | Answer::Edited(_) | Answer::Passed => {}
-            }
-        }
-        Ok(())
-    }
-}
-
-fn carry_replies(from: &mut impl BufRead, replies: &Mutex<Replies>) -> Result<()> {
-    loop {
-        let mut reply = Vec::new();
-        read_value(from, &mut reply)?;
-        let mut replies = replies.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_counted = reply.first() != Some(&b'>') && !replies.is_subscribed;
-        match is_counted.then(|| replies.expected.pop_front()).flatten() {
-            Some(Expected::Edited(edit)) => reply = edited(reply, &*edit),
-            // An error is the server's own.
-            Some(Expected::Replaced(other)) if reply.first() != Some(&b'-') => reply = other,
-            _ => {}
-        }
-        replies.client.write_all(&reply)?;
-        replies.send_own()?;
     }
 }
 

@@ -95,7 +95,7 @@ fn papers(node: &Examined, now: Instant) -> Option<Arc<Papers>> {
 fn twins(examined: &[Examined]) -> Option<(&str, &str)> {
     let of_node = |node: usize| {
         let servers = examined[node].servers.as_ref().map(Vec::as_slice).unwrap_or_default();
-        servers.iter().map(|server| server.papers.run_id())
+        servers.iter().map(|server| server.papers.identity())
     };
     let pairs = (0..examined.len()).flat_map(|one| (one + 1..examined.len()).map(move |other| (one, other)));
     let is_twin = |(one, other): &(usize, usize)| of_node(*one).any(|id| of_node(*other).any(|others| id == others));
@@ -128,16 +128,11 @@ fn judge_server(
     findings: &mut Vec<Finding>,
 ) {
     let mut note = |severity, text: String| findings.push(of(&server.address, severity, text));
-    if server.tells == Tells::Nothing {
-        note(
-            Severity::Warning,
-            "it does not tell who it is and since when (INFO), so that a restart, a replica or a server that is named twice \
-             is not noticed; allow the user: ACL SETUSER <user> +info"
-                .to_owned(),
-        );
+    for text in untold(&server.tells) {
+        note(Severity::Warning, text.to_owned());
     }
     if server.papers.role() == Role::Replica {
-        note(Severity::Error, "it is a replica, which does not vote; name its master".to_owned());
+        note(Severity::Error, no_master(&server.tells));
     } else {
         for (severity, text) in of_trial(server) {
             note(severity, text);
@@ -185,18 +180,72 @@ fn judge_server(
     }
     match server.wakes {
         None | Some(Wakes::Tracking) => {}
-        Some(Wakes::Subscription) => note(
-            Severity::Note,
-            "it does not track keys for its clients (CLIENT TRACKING, Redis 6): those who wait are woken by what Rust \
-             processes publish and, with `notify-keyspace-events Kg`, by other releases"
-                .to_owned(),
-        ),
-        Some(Wakes::SlowPoll) => note(
-            Severity::Warning,
-            "it neither tracks keys for its clients nor lets them subscribe: those who wait ask now and then instead of \
-             being woken; allow the user: ACL SETUSER <user> +client|tracking +client|caching"
-                .to_owned(),
-        ),
+        Some(Wakes::Subscription) => {
+            let why = server.refused_hello.as_deref().map_or_else(
+                || "it does not track keys for its clients (CLIENT TRACKING, Redis 6)".to_owned(),
+                |reason| format!("it, or a proxy before it, speaks the older protocol alone (HELLO 3: {reason})"),
+            );
+            note(
+                Severity::Note,
+                format!(
+                    "{why}: those who wait are woken by what Rust processes publish and, with `notify-keyspace-events Kg`, by \
+                     other releases"
+                ),
+            );
+        }
+        Some(Wakes::SlowPoll) => {
+            let (why, cure) = server.refused_hello.as_deref().map_or_else(
+                || {
+                    let cure = "allow the user: ACL SETUSER <user> +client|tracking +client|caching";
+                    ("it neither tracks keys for its clients nor lets them subscribe".to_owned(), cure)
+                },
+                |reason| {
+                    let cure = "let the user subscribe, or name the server behind the proxy";
+                    (
+                        format!(
+                            "it, or a proxy before it, neither speaks RESP3 (HELLO 3: {reason}) nor lets them subscribe"
+                        ),
+                        cure,
+                    )
+                },
+            );
+            note(Severity::Warning, format!("{why}: those who wait ask now and then instead of being woken; {cure}"));
+        }
+    }
+}
+
+/// What a server does not tell of itself, what follows, and what to do.
+fn untold(tells: &Tells) -> Vec<&'static str> {
+    const NOTHING: &str = "it does not tell who it is and since when (INFO), so that a restart, a replica or a server that is \
+                           named twice is not noticed; let it, if that is what is missing: ACL SETUSER <user> +info";
+    const AGE: &str = "it does not tell for how long it has been running (`uptime_in_seconds` in INFO), so that a restart is \
+                       not noticed, after which it may give away a lock that is held; restart it only while none is";
+    const IDENTITY: &str = "it does not tell who it is (neither `run_id` nor `master_replid` in INFO), so that it is not \
+                            noticed if it is named twice; make sure that every node is a server of its own";
+    const ROLE: &str = "it does not tell whether it is a master (`role` in INFO), and is taken for one; make sure that it \
+                        follows no other server";
+    let Tells::Partly(told) = tells else { return Vec::new() };
+    if !told.has_age() && !told.has_identity() && told.role().is_none() {
+        return vec![NOTHING];
+    }
+    let each = [(told.has_age(), AGE), (told.has_identity(), IDENTITY), (told.role().is_some(), ROLE)];
+    each.into_iter().filter(|(is_told, _)| !is_told).map(|(_, text)| text).collect()
+}
+
+/// What a server is that is no master.
+fn no_master(tells: &Tells) -> String {
+    let role = if let Tells::Partly(told) = tells { told.role() } else { None };
+    match role {
+        Some(role) if role.eq_ignore_ascii_case("active-replica") => {
+            "it is an active replica, which does not vote: it and another server write over each other's keys; set \
+             `active-replica no`, or name a server that is a master alone"
+                .to_owned()
+        }
+        Some("slave" | "replica") | None => "it is a replica, which does not vote; name its master".to_owned(),
+        Some(role) => {
+            let role: String = role.chars().filter(char::is_ascii_graphic).take(40).collect();
+            format!("it says that it is no master (role:{role}), so it does not vote; name its master")
+        }
     }
 }
 
@@ -212,6 +261,14 @@ fn of_trial(server: &Examination) -> Vec<(Severity, String)> {
         let is_news = purpose == Purpose::Locks || missing.iter().any(|right| !is_vital(right.command));
         (is_news && !missing.is_empty()).then(|| lacking(&missing))
     };
+    if let Some(reason) = &server.refused_scripts {
+        let text = format!(
+            "it does not carry out scripts ({}), without which no lock is extended or released; switch scripting on, or use a \
+             server, or a plan, that has it",
+            told(reason)
+        );
+        return vec![(Severity::Error, text)];
+    }
     let vital = lacks(Purpose::Locks);
     let is_vital = |(step, _): &&(Step, Arc<str>)| step.purpose() == Purpose::Locks;
     match (server.failed.iter().find(is_vital), &vital) {
@@ -239,6 +296,10 @@ fn of_trial(server: &Examination) -> Vec<(Severity, String)> {
     ];
     let others = others.into_iter().filter_map(|(missing, what)| Some(format!("{what}: {}", missing?)));
     found.extend(others.map(|text| (Severity::Note, text)));
+    // Without the right to do it, that has been said.
+    if let (Some(reason), None) = (&server.keeps_cut, lacks(Purpose::CutConnections)) {
+        found.push((Severity::Note, format!("what a cut connection still carries stays for up to its TTL: {reason}")));
+    }
     found
 }
 
@@ -255,7 +316,11 @@ fn says(reason: &str) -> impl Fn(&[&str]) -> bool {
 
 fn cure(reason: &str) -> &'static str {
     let says = says(reason);
-    if says(&["oom "]) {
+    if says(&["`wait_replicas` needs"]) {
+        "leave `wait_replicas` out, or use a server that has what it needs"
+    } else if says(&["the key of a name", "the key is gone"]) {
+        "see whether another node is the same server"
+    } else if says(&["oom "]) {
         "its memory is full: give it more, or remove what is not needed"
     } else if says(&["misconf"]) {
         "it cannot save what it has: see its log"
@@ -288,10 +353,20 @@ fn lacking(missing: &[&Forbidden]) -> String {
 }
 
 fn of_memory(server: &Examination) -> Option<(Severity, String)> {
-    let memory = server.memory.as_ref().filter(|memory| memory.policy != "noeviction")?;
-    let policy = &memory.policy;
+    let memory = server.memory.as_ref()?;
+    let Some(policy) = &memory.policy else {
+        return Some((
+            Severity::Warning,
+            "it does not tell whether it evicts keys when it is full (`maxmemory_policy` in INFO, or CONFIG GET): a lock that is \
+             evicted can be given away while it is held; make sure that its policy is noeviction"
+                .to_owned(),
+        ));
+    };
+    if policy == "noeviction" {
+        return None;
+    }
     Some(match memory.limit {
-        0 => (
+        Some(0) => (
             Severity::Note,
             format!(
                 "with `maxmemory-policy {policy}` it would evict locks, if `maxmemory` set a limit; it sets none. Set the \
@@ -301,9 +376,10 @@ fn of_memory(server: &Examination) -> Option<(Severity, String)> {
         limit => (
             Severity::Warning,
             format!(
-                "it evicts keys when it is full (`maxmemory-policy {policy}`, `maxmemory` {limit} bytes), locks too, which all \
+                "it evicts keys when it is full (`maxmemory-policy {policy}`, `maxmemory` {}), locks too, which all \
                  expire: one that is evicted can be given away while it is held. Set the policy to noeviction, or use a server \
-                 for locks alone"
+                 for locks alone",
+                limit.map_or_else(|| "unknown".to_owned(), |limit| format!("{limit} bytes"))
             ),
         ),
     })
@@ -314,6 +390,7 @@ fn alone_behind_a_restart(persistence: Persistence) -> Option<String> {
     let has = match persistence {
         Persistence::Everything => return None,
         Persistence::Log => "without its last second (`appendfsync` is not always)",
+        Persistence::SomeLog => "perhaps without its last second (it does not tell `appendfsync`)",
         Persistence::Snapshots => "with what it saved last, which is older (it saves snapshots and has no log)",
         Persistence::Nothing => "empty (it saves nothing)",
         Persistence::NoLog => "empty or with older data (it has no log)",
@@ -368,14 +445,23 @@ fn of_all(
             ));
         }
         let servers = examined.iter().filter_map(|node| node.servers.as_ref().ok()).flatten();
-        let forgets = |server: &&Examination| server.persistence.is_some_and(|has| has != Persistence::Everything);
-        let forgetful: Vec<_> = servers.filter(forgets).map(|server| &*server.address).collect();
-        if !forgetful.is_empty() {
-            texts.push(format!(
-                "behind a restart these have not all that they granted: {}. They do not vote then before they are older than \
-                 `longest_ttl`; wait 1.25 times as long between the restarts of two nodes",
-                forgetful.join(", ")
-            ));
+        let keeps = |keeps: &dyn Fn(Persistence) -> bool| -> String {
+            let keep = servers.clone().filter(|server| server.persistence.is_some_and(keeps));
+            keep.map(|server| &*server.address).collect::<Vec<_>>().join(", ")
+        };
+        let is_untold = |has| matches!(has, Persistence::Unknown | Persistence::NoLog | Persistence::SomeLog);
+        let untold = keeps(&is_untold);
+        let forgetful = keeps(&|has| has != Persistence::Everything && !is_untold(has));
+        for (these, what) in [
+            (forgetful, "have not all that they granted"),
+            (untold, "may not have all that they granted, as far as they tell"),
+        ] {
+            if !these.is_empty() {
+                texts.push(format!(
+                    "behind a restart these {what}: {these}. They do not vote then before they are older than `longest_ttl`; \
+                     wait 1.25 times as long between the restarts of two nodes"
+                ));
+            }
         }
     }
     texts.into_iter().map(|text| Finding { severity: Severity::Note, node: None, text }).collect()
@@ -401,7 +487,10 @@ mod tests {
             papers: papers_of(name, HOUR, Role::Master),
             tells: Tells::Itself,
             version: Some("7.2.4".to_owned()),
-            memory: Some(Memory { policy: "noeviction".to_owned(), limit: 0 }),
+            refused_hello: None,
+            refused_scripts: None,
+            keeps_cut: None,
+            memory: Some(Memory { policy: Some("noeviction".to_owned()), limit: Some(0) }),
             persistence: Some(Persistence::Everything),
             clock: None,
             round_trip: Duration::from_millis(1),
@@ -456,14 +545,20 @@ mod tests {
         check(|a| a.papers = young, Severity::Warning, "does not vote before", degraded(2));
         let replica = papers_of("a", HOUR, Role::Replica);
         check(|a| a.papers = replica, Severity::Error, "name its master", degraded(2));
-        check(|a| a.tells = Tells::Nothing, Severity::Warning, "+info", degraded(3));
+        check(|a| a.tells = Tells::Partly(Arc::default()), Severity::Warning, "+info", degraded(3));
         check(|a| a.round_trip = Duration::from_millis(90), Severity::Warning, "answers in 90ms", degraded(3));
         check(|a| a.wakes = Some(Wakes::SlowPoll), Severity::Warning, "now and then", degraded(3));
         check(|a| a.wakes = Some(Wakes::Subscription), Severity::Note, "notify-keyspace", CheckVerdict::Healthy);
         check(|a| a.persistence = Some(Persistence::Snapshots), Severity::Note, "1.25 times", CheckVerdict::Healthy);
-        let evicts = |limit| Some(Memory { policy: "volatile-ttl".to_owned(), limit });
-        check(|a| a.memory = evicts(0), Severity::Note, "volatile-ttl", CheckVerdict::Healthy);
-        check(|a| a.memory = evicts(9), Severity::Warning, "given away", degraded(3));
+        let evicts = |limit| Some(Memory { policy: Some("volatile-ttl".to_owned()), limit });
+        check(|a| a.memory = evicts(Some(0)), Severity::Note, "volatile-ttl", CheckVerdict::Healthy);
+        check(|a| a.memory = evicts(Some(9)), Severity::Warning, "given away", degraded(3));
+        check(|a| a.memory = evicts(None), Severity::Warning, "`maxmemory` unknown", degraded(3));
+        let untold = Some(Memory { policy: None, limit: Some(0) });
+        check(|a| a.memory = untold, Severity::Warning, "does not tell whether it evicts", degraded(3));
+        for untold in [Persistence::Unknown, Persistence::NoLog, Persistence::SomeLog] {
+            check(|a| a.persistence = Some(untold), Severity::Note, "as far as they tell", CheckVerdict::Healthy);
+        }
         let wrong = |a: &mut Examination| a.counters.wrong.push(("redlock-fence:{k}".to_owned(), NoCounter::Text));
         check(
             wrong,

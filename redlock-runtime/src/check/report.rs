@@ -142,18 +142,22 @@ impl CheckReport {
 
 impl NodeCheck {
     fn of(label: &str, server: &Examination, now: Instant) -> Self {
-        let tells = server.tells == Tells::Itself;
+        let (tells_role, tells_age) = match &server.tells {
+            Tells::Itself => (true, true),
+            Tells::Partly(told) => (told.role().is_some(), told.has_age()),
+            Tells::NoneNeeded => (false, false),
+        };
         Self {
             node: label.to_owned(),
             address: server.address.to_string(),
             unreachable: None,
             can_lock: can_lock(server),
-            role: tells.then(|| server.papers.role()),
+            role: tells_role.then(|| server.papers.role()),
             version: server.version.clone(),
-            age: tells.then(|| server.papers.age(now)).filter(|age| *age < IMMEMORIAL),
+            age: tells_age.then(|| server.papers.age(now)).filter(|age| *age < IMMEMORIAL),
             round_trip: Some(server.round_trip),
             clock: server.clock.map(offset),
-            eviction: server.memory.as_ref().map(|memory| memory.policy.clone()),
+            eviction: server.memory.as_ref().and_then(|memory| memory.policy.clone()),
             persistence: server.persistence,
             wakes: server.wakes,
         }
@@ -189,7 +193,8 @@ impl NodeCheck {
             cell(self.age, seconds),
             cell(self.round_trip, short),
             cell(self.clock, |clock| clock.to_string()),
-            cell(self.eviction.clone(), |policy| policy),
+            // What keeps nothing over a restart that could be asked for evicts nothing either.
+            cell(self.eviction.clone().or_else(|| self.persistence.map(|_| "unknown".to_owned())), |policy| policy),
             cell(self.persistence, |persistence| persistence.to_string()),
             cell(self.wakes, |wakes| wakes.to_string()),
         ]

@@ -10,6 +10,8 @@ use std::time::Duration;
 use redis::{Cmd, Pipeline, Value};
 
 use super::counting::{GONE, LEASE, LISTED, Number, OTHERS, Unwanted};
+use super::endpoint::Endpoint;
+use super::identity::text;
 use super::inspecting::{Cursor, Note};
 use super::{Action, Command, ConnectionId};
 use crate::keys::{CounterKeys, Keys, LockKeys};
@@ -66,6 +68,7 @@ pub(super) fn handshake() -> Pipeline {
     for script in [&ACQUIRE, &COMMIT, &EXTEND, &RELEASE] {
         handshake.cmd("SCRIPT").arg("LOAD").arg(script.code);
     }
+    handshake.cmd("CLIENT").arg("INFO");
     handshake
 }
 
@@ -73,10 +76,14 @@ pub(super) fn handshake() -> Pipeline {
 pub(super) struct Introduction<'a> {
     /// By which number the server knows the connection, if it told.
     pub(super) number: Option<i64>,
+    /// What it calls our end of it, if it told; an empty name for an answer about another connection.
+    pub(super) peer: Option<&'a str>,
     /// `INFO server` and `INFO replication`.
     pub(super) info: Option<(&'a Value, &'a Value)>,
     /// Whether it reports changes.
     pub(super) reports_changes: bool,
+    /// Whether it took any of the scripts.
+    pub(super) takes_scripts: bool,
 }
 
 pub(super) fn read_handshake(answers: &[Value]) -> Introduction<'_> {
@@ -90,13 +97,21 @@ pub(super) fn read_handshake(answers: &[Value]) -> Introduction<'_> {
     };
     // Who may not ask for a key of his own is told of none.
     let reports_changes = matches!(answers, [_, _, _, Value::Okay, Value::Okay, ..]);
-    Introduction { number, info, reports_changes }
+    let loaded = answers.get(5..9).unwrap_or_default();
+    let takes_scripts = !loaded.iter().all(|answer| matches!(answer, Value::ServerError(_)));
+    let client = answers.get(9).and_then(text).unwrap_or_default();
+    let of_client =
+        |name: &str| client.split_whitespace().find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
+    let is_same = of_client("id").and_then(|id| id.parse().ok()) == number;
+    let peer = of_client("addr").map(|address| if is_same { address } else { "" });
+    Introduction { number, peer, info, reports_changes, takes_scripts }
 }
 
-/// Ends another connection at the server.
-pub(super) fn kill(connection: ConnectionId) -> Cmd {
+/// Ends another connection at the server, if that is really ours.
+pub(super) fn kill(connection: ConnectionId, endpoint: &Endpoint) -> Cmd {
     let mut kill = Cmd::new();
     kill.arg("CLIENT").arg("KILL").arg("ID").arg(connection.number);
+    kill.arg("ADDR").arg(endpoint.write_peer(connection.peer));
     kill
 }
 

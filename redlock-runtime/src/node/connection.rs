@@ -13,8 +13,10 @@ use tokio::runtime::{Handle, Id};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
+use super::bounded::Bound;
 use super::dial::{Dial, Dialled, Origin};
 use super::endpoint::Endpoint;
+use super::identity::Told;
 use super::replicas::Acknowledgements;
 use super::subscription::Subscription;
 use super::{Changes, ConnectionId, Known};
@@ -45,12 +47,22 @@ pub(crate) struct Live {
 pub(crate) struct About {
     /// Where the server is.
     pub(super) endpoint: Endpoint,
-    /// By which number the server knows it, if it told.
+    /// What it takes in as one reply.
+    pub(super) bound: Arc<Bound>,
+    /// Why it speaks the older protocol, if it does.
+    pub(super) refused_hello: Option<Arc<str>>,
+    /// By which number the server knows it, if it told, and which server that is.
     pub(crate) id: Option<ConnectionId>,
+    /// Why it is not ended there once it was cut, if that is known.
+    pub(super) keeps_cut: Option<Arc<str>>,
+    /// What the server said about itself.
+    pub(super) told: Arc<Told>,
     /// Which server it is, read on this very connection, so that no vote can come from another one.
     pub(crate) papers: Arc<Papers>,
     /// Whether the server reports changes of the keys it is asked to.
     pub(crate) reports_changes: bool,
+    /// Whether the server took scripts; it may do so with their first use even if not.
+    pub(super) takes_scripts: bool,
     /// Whether a SET that does nothing, because there is a value, tells the value.
     pub(super) set_tells: bool,
     /// What reports them, if the server does not.
@@ -346,7 +358,7 @@ async fn keep_connected(
                     tracing::info!(node = %dial.label, server = %endpoint.address(), "connected again");
                 }
                 previous = live.id;
-                pauses = reconnect_pauses();
+                let bound = Arc::clone(&live.bound);
                 state.send_replace(State::Up(live.clone()));
                 if generation > 0 {
                     dial.tell_of_gap();
@@ -358,6 +370,10 @@ async fn keep_connected(
                 let Some(reason) = ended else {
                     return;
                 };
+                // Who floods one connection would flood the next.
+                if bound.exceeded().is_none() {
+                    pauses = reconnect_pauses();
+                }
                 tracing::warn!(node = %dial.label, %reason, "connection lost");
                 state.send_replace(State::Down(reason));
                 // Nobody shall wait for what this node has to say.
@@ -381,14 +397,31 @@ fn introduced(
     dial: &Dial,
     events: &mpsc::WeakUnboundedSender<Event>,
 ) -> (MultiplexedConnection, About) {
-    let Dialled { endpoint, connection, id, papers, reports_changes, set_tells } = dialled;
+    let Dialled {
+        endpoint,
+        connection,
+        bound,
+        refused_hello,
+        id,
+        keeps_cut,
+        told,
+        papers,
+        reports_changes,
+        takes_scripts,
+        set_tells,
+    } = dialled;
     let acknowledgements =
-        dial.replicas.map(|replicas| Acknowledgements::start(replicas, endpoint.clone(), papers.run_id(), dial.limits));
+        dial.replicas.map(|replicas| Acknowledgements::start(replicas, endpoint.clone(), told.run_id(), dial.limits));
     let about = About {
         endpoint,
+        bound,
+        refused_hello,
         id,
+        keeps_cut,
+        told,
         papers: Arc::new(papers),
         reports_changes,
+        takes_scripts,
         set_tells,
         subscription: None,
         acknowledgements,
@@ -433,12 +466,15 @@ async fn attend(dial: &Dial, mut live: Live, received: &mut mpsc::UnboundedRecei
     loop {
         match received.recv().await? {
             Event::Broken(generation) if generation == live.generation => {
-                return Some(Arc::from("the connection was closed"));
+                let reason = live.bound.exceeded();
+                return Some(reason.map_or_else(|| Arc::from("the connection was closed"), Arc::clone));
             }
             Event::Changed(generation) if generation == live.generation => {
                 // A replica that lets itself be written to is no master for that.
                 let role = timeout(patience, live.connection.send_packed_command(&commands::ask_role())).await;
-                if role.ok().and_then(Result::ok).as_ref().and_then(identity::role) != Some(live.papers.role()) {
+                let role = role.ok().and_then(Result::ok).as_ref().and_then(identity::role);
+                // One that never told cannot tell that it is another by now.
+                if live.told.role().is_some() && role != Some(live.papers.role()) {
                     return Some(Arc::from(
                         "the server is not any more the master, or the replica, that it said it was",
                     ));
@@ -452,7 +488,7 @@ async fn attend(dial: &Dial, mut live: Live, received: &mut mpsc::UnboundedRecei
                 tokio::select! {
                     answer = live.connection.send_packed_command(&ping) => {
                         if let Err(error) = answer {
-                            return Some(error.to_string().into());
+                            return Some(live.bound.reason(&error));
                         }
                     }
                     () = sleep(patience) => {

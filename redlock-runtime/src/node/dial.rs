@@ -2,14 +2,17 @@
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, ErrorKind, ProtocolVersion, PushKind, RedisError, Value};
 
+use super::bounded::Bound;
 use super::commands::Introduction;
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, Opened};
+use super::identity::Told;
 use super::replicas::Replicas;
 use super::sentinel::Sentinel;
 use super::{Changes, ConnectionId, commands, identity};
@@ -58,12 +61,22 @@ pub(super) struct Dialled {
     /// To which server.
     pub(super) endpoint: Endpoint,
     pub(super) connection: MultiplexedConnection,
-    /// By which number the server knows it, if it told.
+    /// What it takes in as one reply.
+    pub(super) bound: Arc<Bound>,
+    /// Why it speaks the older protocol, if it does.
+    pub(super) refused_hello: Option<Arc<str>>,
+    /// By which number the server knows it, if it told, and which server that is.
     pub(super) id: Option<ConnectionId>,
+    /// Why it is not ended there once it was cut, if that is known.
+    pub(super) keeps_cut: Option<Arc<str>>,
+    /// What the server said about itself.
+    pub(super) told: Arc<Told>,
     /// Which server it is.
     pub(super) papers: Papers,
     /// Whether the server reports changes of the keys it is asked to.
     pub(super) reports_changes: bool,
+    /// Whether it takes scripts; not all that do let everybody load them.
+    pub(super) takes_scripts: bool,
     /// Whether a SET that does nothing, because there is a value, tells the value.
     pub(super) set_tells: bool,
 }
@@ -108,7 +121,7 @@ impl Dial {
         let dialled = self.introduce(endpoint.clone(), previous, on_end).await;
         let dialled = dialled.map_err(|error| {
             let told = endpoint.tell(&error);
-            if endpoint.protocol() == Some(ProtocolVersion::RESP3) && does_not_know_resp3(&error) {
+            if endpoint.protocol() == Some(ProtocolVersion::RESP3) && may_refuse_hello(&error) && !error.is_io_error() {
                 return Arc::<str>::from(format!(
                     "its URL says protocol=resp3, which it does not know; omit that ({told})"
                 ));
@@ -131,47 +144,80 @@ impl Dial {
         previous: Option<ConnectionId>,
         on_end: impl Fn() + Clone + Send + Sync + 'static,
     ) -> Result<Dialled, RedisError> {
-        let opened = match endpoint.protocol() {
-            Some(ProtocolVersion::RESP2) => endpoint.open(ProtocolVersion::RESP2, config()).await.map(|it| (it, false)),
-            _ => self.open(&endpoint, on_end).await.map(|it| (it, true)),
-        };
-        let (mut connection, has_pushes) = match opened {
-            // Servers before version 6, and some proxies: nothing tells us there when a connection ends, so the
-            // first command that fails does.
-            Err(error) if does_not_know_resp3(&error) && endpoint.protocol().is_none() => {
-                (endpoint.open(ProtocolVersion::RESP2, config()).await?, false)
-            }
-            opened => opened?,
-        };
+        let (Opened { mut connection, bound, ours }, refused_hello) = self.greet(&endpoint, on_end).await?;
         let handshake = commands::handshake();
-        let answers = connection.send_packed_commands(&handshake, 0, handshake.len()).await?;
+        let answers = connection.send_packed_commands(&handshake, 0, handshake.len()).await;
+        let answers = answers.map_err(|error| bound.exceeded().map_or(error, |reason| closed(reason)))?;
         let now = clock::now();
         // Where the server's rules forbid one of these, locks work all the same: a script that is not loaded is
         // sent with its first use, and what an old connection carries ends with its TTL.
-        let Introduction { number, info, reports_changes } = commands::read_handshake(&answers);
+        let Introduction { number, peer, info, reports_changes, takes_scripts } = commands::read_handshake(&answers);
         let set_tells = info.is_some_and(|(server, _)| identity::set_tells(server));
-        let longest_ttl = self.limits.longest_ttl;
-        let papers = info.and_then(|(server, replication)| identity::read(server, replication, now, longest_ttl));
-        let papers = papers.unwrap_or_else(|| {
+        let told = info.map(|(server, replication)| Told::read(server, replication)).unwrap_or_default();
+        if !told.has_age() {
             tracing::warn!(node = %self.label, "the server does not tell its age (INFO), so a restart is not noticed");
-            identity::unknown(now, longest_ttl)
-        });
-        let server = hash_of(papers.run_id());
-        let id = number.map(|number| ConnectionId { number, server });
-        // What the previous connection still carries must not be carried out any more.
-        if let Some(previous) = previous.filter(|previous| previous.server == server) {
-            let _ = connection.send_packed_command(&commands::kill(previous)).await;
         }
+        let papers = told.papers(now, self.limits.longest_ttl);
         // A server that knows tracking takes the command from anybody, also where it cannot push.
-        let reports_changes = reports_changes && has_pushes;
-        Ok(Dialled { endpoint, connection, id, papers, reports_changes, set_tells })
+        let reports_changes = reports_changes && refused_hello.is_none();
+        let peer = peer.map(|told| (told, endpoint.read_peer(told)));
+        // Whoever reports changes keeps clients apart, so this connection is nobody else's however it gets there. Else it may
+        // be one that a proxy lets many use, and to kill it would cut them off: then the server has no client of our name.
+        let told_peer = peer.and_then(|(_, peer)| peer).filter(|_| reports_changes);
+        let keeps_cut = match (number, told.run_id(), peer) {
+            (_, None, _) => Some("it does not tell which process it is (`run_id` in INFO)".into()),
+            (None, _, _) => Some("it does not number its connections (CLIENT ID)".into()),
+            (_, _, Some((told, peer))) if told_peer.is_none() && peer != ours => Some(proxied(told)),
+            _ => None,
+        };
+        let id = number.zip(told_peer.or(ours)).zip(told.run_id());
+        let id = id.map(|((number, peer), run_id)| ConnectionId { number, peer, server: hash_of(run_id) });
+        // What the previous connection still carries must not be carried out any more.
+        if let Some(previous) = previous.filter(|previous| id.is_some_and(|id| id.server == previous.server)) {
+            let _ = connection.send_packed_command(&commands::kill(previous, &endpoint)).await;
+        }
+        let told = Arc::new(told);
+        Ok(Dialled {
+            endpoint,
+            connection,
+            bound,
+            refused_hello,
+            id,
+            keeps_cut,
+            told,
+            papers,
+            reports_changes,
+            takes_scripts,
+            set_tells,
+        })
     }
 
-    async fn open(
+    /// Connects and signs in, if need be with the older protocol; then, it says why.
+    async fn greet(
         &self,
         endpoint: &Endpoint,
         on_end: impl Fn() + Send + Sync + 'static,
-    ) -> Result<MultiplexedConnection, RedisError> {
+    ) -> Result<(Opened, Option<Arc<str>>), RedisError> {
+        if endpoint.protocol() == Some(ProtocolVersion::RESP2) {
+            let opened = endpoint.open(ProtocolVersion::RESP2, config()).await?;
+            return Ok((opened, Some("its URL asks for the older one".into())));
+        }
+        let refused = match self.open(endpoint, on_end).await {
+            Ok(opened) => return Ok((opened, None)),
+            Err(error) if may_refuse_hello(&error) && endpoint.protocol().is_none() => error,
+            Err(error) => return Err(error),
+        };
+        // Servers before version 6, other makes, and proxies: nothing tells us there when a connection ends, so the
+        // first command that fails does.
+        match endpoint.open(ProtocolVersion::RESP2, config()).await {
+            Ok(opened) => Ok((opened, Some(endpoint.tell(&refused).into()))),
+            // It was not about the protocol, and was said only once.
+            Err(error) if error.is_io_error() => Err(refused),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn open(&self, endpoint: &Endpoint, on_end: impl Fn() + Send + Sync + 'static) -> Result<Opened, RedisError> {
         let changes = self.changes.clone();
         let config = config().set_push_sender(move |push: redis::PushInfo| {
             match (push.kind, &changes) {
@@ -189,10 +235,28 @@ fn config() -> AsyncConnectionConfig {
     AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None).set_pipeline_buffer_size(QUEUE)
 }
 
-/// The client tells it from one wording of the server's error; there are others.
-fn does_not_know_resp3(error: &RedisError) -> bool {
-    let is_unknown_command = || error.detail().is_some_and(|detail| detail.starts_with("unknown command"));
-    error.kind() == ErrorKind::RESP3NotSupported || is_unknown_command()
+/// Whether this may be the answer to the first command of the newer protocol, HELLO, from a server or a proxy that does not
+/// know it. Each has words of its own for that, or none, and closes the connection. But whoever is not let in with these
+/// credentials would not be let in by the older protocol either, or only so far as to be refused each command.
+fn may_refuse_hello(error: &RedisError) -> bool {
+    match (error.kind(), error.code()) {
+        (ErrorKind::AuthenticationFailed, _) | (_, Some("WRONGPASS" | "NOAUTH")) => false,
+        (ErrorKind::Io, _) => error.is_connection_dropped() && !error.is_connection_refusal(),
+        _ => true,
+    }
+}
+
+/// What the server calls the connection says that it is another's.
+fn proxied(told: &str) -> Arc<str> {
+    let told: String = told.chars().filter(char::is_ascii_graphic).take(60).collect();
+    let known_as = if told.is_empty() { "another than it answers on".to_owned() } else { told };
+    format!("a proxy is in between (the server knows this connection as {known_as}), and others may use the same one")
+        .into()
+}
+
+/// The connection was closed at our end.
+fn closed(reason: &str) -> RedisError {
+    io::Error::new(io::ErrorKind::ConnectionAborted, reason).into()
 }
 
 /// Passes on which keys a server says have changed; it says none if all have.

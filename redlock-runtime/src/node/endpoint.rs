@@ -3,7 +3,9 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -17,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 #[cfg(unix)]
 use tokio::net::UnixStream;
 
+use super::bounded::{Bound, Bounded};
 use super::corked::Corked;
 use super::lookup_host;
 use super::tls::Tls;
@@ -36,6 +39,33 @@ pub(crate) struct Endpoint {
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+type BoundedStream = Bounded<Box<dyn Stream>>;
+
+/// A connection that was made.
+pub(super) struct Opened {
+    pub(super) connection: MultiplexedConnection,
+    /// What it takes in as one reply; unknown to somebody else's client.
+    pub(super) bound: Arc<Bound>,
+    /// What our end of it is called, for the server at the other end if nobody is in between.
+    pub(super) ours: Option<PeerAddress>,
+}
+
+/// What a server calls a client's end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PeerAddress {
+    /// Where it comes from.
+    Internet(SocketAddr),
+    /// By the path at which the server listens.
+    Path,
+}
+
+impl PeerAddress {
+    /// Without what only this machine knows.
+    fn of(address: SocketAddr) -> Self {
+        Self::Internet(SocketAddr::new(address.ip(), address.port()))
+    }
+}
 
 impl Endpoint {
     pub(crate) fn new(info: ConnectionInfo, tls: Option<Tls>) -> Self {
@@ -88,6 +118,22 @@ impl Endpoint {
         self.tls.is_some() || matches!(self.info.addr(), ConnectionAddr::TcpTls { .. })
     }
 
+    /// Reads what the server calls one of its clients.
+    pub(super) fn read_peer(&self, told: &str) -> Option<PeerAddress> {
+        let is_path = || matches!(self.info.addr(), ConnectionAddr::Unix(path) if told == path_peer(path));
+        told.parse().ok().map(PeerAddress::of).or_else(|| is_path().then_some(PeerAddress::Path))
+    }
+
+    /// Writes what the server calls one of its clients.
+    pub(super) fn write_peer(&self, peer: PeerAddress) -> String {
+        match (peer, self.info.addr()) {
+            (PeerAddress::Internet(address), _) => address.to_string(),
+            (PeerAddress::Path, ConnectionAddr::Unix(path)) => path_peer(path),
+            // It was another server, which is not asked.
+            (PeerAddress::Path, _) => String::new(),
+        }
+    }
+
     pub(crate) fn is_at_a_path(&self) -> bool {
         matches!(self.info.addr(), ConnectionAddr::Unix(_))
     }
@@ -97,22 +143,24 @@ impl Endpoint {
         &self,
         protocol: ProtocolVersion,
         config: AsyncConnectionConfig,
-    ) -> Result<MultiplexedConnection, RedisError> {
-        let Some(stream) = self.stream().await? else {
+    ) -> Result<Opened, RedisError> {
+        let bound = Arc::new(Bound::default());
+        let Some((stream, ours)) = self.stream(&bound).await? else {
             let client = self.client(protocol)?;
-            return caught(client.get_multiplexed_async_connection_with_config(&config)).await;
+            let connection = caught(client.get_multiplexed_async_connection_with_config(&config)).await?;
+            return Ok(Opened { connection, bound, ours: None });
         };
         let settings = self.settings(protocol);
         let (connection, driver) =
             MultiplexedConnection::new_with_config(&settings, Corked::new(stream), config).await?;
         tokio::spawn(driver);
-        Ok(connection)
+        Ok(Opened { connection, bound, ours })
     }
 
     /// Connects for nothing but messages.
     pub(super) async fn subscribe(&self) -> Result<PubSub, RedisError> {
-        match self.stream().await? {
-            Some(stream) => PubSub::new(&self.settings(ProtocolVersion::RESP2), stream).await,
+        match self.stream(&Arc::default()).await? {
+            Some((stream, _)) => PubSub::new(&self.settings(ProtocolVersion::RESP2), stream).await,
             None => caught(self.client(ProtocolVersion::RESP2)?.get_async_pubsub()).await,
         }
     }
@@ -126,22 +174,24 @@ impl Endpoint {
         }
     }
 
-    /// `None` if somebody else's client knows how to make one, and we do not.
-    async fn stream(&self) -> Result<Option<Box<dyn Stream>>, RedisError> {
-        Ok(match self.info.addr() {
+    /// A stream, and what it is called at our end; `None` if somebody else's client knows how to make one, and we do not.
+    async fn stream(&self, bound: &Arc<Bound>) -> Result<Option<(BoundedStream, Option<PeerAddress>)>, RedisError> {
+        let (stream, ours): (Box<dyn Stream>, _) = match self.info.addr() {
             ConnectionAddr::Tcp(host, port) => {
                 let stream = lookup_host::connect(host, *port).await?;
                 // Not even a command behind another waits: the kernel would keep it until the first was acknowledged.
                 stream.set_nodelay(true)?;
-                Some(match &self.tls {
-                    Some(tls) => Box::new(tls.encrypt(host, stream).await?),
-                    None => Box::new(stream),
-                })
+                let ours = stream.local_addr().ok().map(PeerAddress::of);
+                match &self.tls {
+                    Some(tls) => (Box::new(tls.encrypt(host, stream).await?), ours),
+                    None => (Box::new(stream), ours),
+                }
             }
             #[cfg(unix)]
-            ConnectionAddr::Unix(path) => Some(Box::new(UnixStream::connect(path).await?)),
-            _ => None,
-        })
+            ConnectionAddr::Unix(path) => (Box::new(UnixStream::connect(path).await?), Some(PeerAddress::Path)),
+            _ => return Ok(None),
+        };
+        Ok(Some((Bounded::new(stream, Arc::clone(bound)), ours)))
     }
 
     #[cfg(test)]
@@ -177,6 +227,11 @@ impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.address())
     }
+}
+
+// Source: `anetFormatPeer` of a client without a port, https://github.com/redis/redis/blob/7.0/src/networking.c
+fn path_peer(path: &Path) -> String {
+    format!("{}:0", path.display())
 }
 
 /// A host and a port as they are written.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::counting::Answer;
+use super::identity::Told;
 use super::{Action, Command, Reply};
 use crate::entropy;
 use crate::keys::{Keys, LockKeys};
@@ -53,11 +54,17 @@ pub(crate) struct Examination {
     pub(crate) address: Arc<str>,
     /// What it said about itself.
     pub(crate) papers: Arc<Papers>,
-    /// Whether it did; else its papers are what is taken for granted.
+    /// Whether it did; what it does not tell is taken for granted in its papers.
     pub(crate) tells: Tells,
+    /// Why it speaks the older protocol, if it does.
+    pub(crate) refused_hello: Option<Arc<str>>,
+    /// Why it does not carry out scripts, if it does not.
+    pub(crate) refused_scripts: Option<Arc<str>>,
+    /// Why a connection that was cut is not ended at the server, if that is known beforehand.
+    pub(crate) keeps_cut: Option<Arc<str>>,
     /// Its version.
     pub(crate) version: Option<String>,
-    /// What it does when its memory is full.
+    /// What it does when its memory is full; `None` where that is no question.
     pub(crate) memory: Option<Memory>,
     /// What it has behind a restart; `None` where that is no question.
     pub(crate) persistence: Option<Persistence>,
@@ -85,12 +92,12 @@ pub(crate) struct FencingCounters {
 }
 
 /// Whether a server tells who it is and for how long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Tells {
     /// It does.
     Itself,
-    /// It does not, and is taken for an old master.
-    Nothing,
+    /// So much of it; the rest is taken for granted.
+    Partly(Arc<Told>),
     /// It does not because it need not: whoever wrote it says that it forgets nothing.
     NoneNeeded,
 }
@@ -98,10 +105,10 @@ pub(crate) enum Tells {
 /// What a server does when its memory is full.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Memory {
-    /// `maxmemory_policy`.
-    pub(crate) policy: String,
-    /// `maxmemory` in bytes; zero: as much as there is.
-    pub(crate) limit: u64,
+    /// `maxmemory_policy`, if it tells.
+    pub(crate) policy: Option<String>,
+    /// `maxmemory` in bytes, if it tells; zero: as much as there is.
+    pub(crate) limit: Option<u64>,
 }
 
 /// What a server has behind a restart.
@@ -112,6 +119,8 @@ pub enum Persistence {
     Everything,
     /// All but the last moments: a log of its writes (`appendonly yes`).
     Log,
+    /// All, or all but the last moments: a log of its writes (`appendonly yes`); how soon it is written out it does not tell.
+    SomeLog,
     /// What it had when it saved last (`save`).
     Snapshots,
     /// Nothing.
@@ -127,6 +136,7 @@ impl fmt::Display for Persistence {
         f.write_str(match self {
             Self::Everything => "every write",
             Self::Log => "log",
+            Self::SomeLog => "log, appendfsync unknown",
             Self::Snapshots => "snapshots",
             Self::Nothing => "none",
             Self::NoLog => "no log",

@@ -7,7 +7,7 @@ use redis::{AsyncConnectionConfig, Pipeline, ProtocolVersion, Value};
 use tokio::task::JoinSet;
 use tokio::time::timeout_at;
 
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, Opened};
 use crate::clock;
 
 /// What the servers said.
@@ -52,9 +52,12 @@ pub(super) async fn ask(
 async fn put(server: &Endpoint, question: &Pipeline) -> Result<Vec<Value>, String> {
     let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
     // Nothing comes but answers, so the oldest protocol does.
-    let mut connection = server.open(ProtocolVersion::RESP2, config).await.map_err(|error| server.tell(&error))?;
+    let opened = server.open(ProtocolVersion::RESP2, config).await.map_err(|error| server.tell(&error))?;
+    let Opened { mut connection, bound, .. } = opened;
+    // A big cluster has much to tell.
+    bound.ask_for_page();
     let answers = connection.send_packed_commands(question, 0, question.len()).await;
     let answers: Result<Vec<_>, _> =
         answers.and_then(|answers| answers.into_iter().map(Value::extract_error).collect());
-    answers.map_err(|error| error.to_string())
+    answers.map_err(|error| bound.reason(&error).to_string())
 }

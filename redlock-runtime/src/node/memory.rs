@@ -432,6 +432,9 @@ impl Examining for MemoryNode {
                 address: label,
                 papers: Arc::new(papers),
                 tells: Tells::Itself,
+                refused_hello: None,
+                refused_scripts: None,
+                keeps_cut: None,
                 version: None,
                 memory: None,
                 // It ends with this process, and with it all that hold its locks.

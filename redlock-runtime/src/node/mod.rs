@@ -1,5 +1,6 @@
 //! One voter; and what somebody else implements to bring one of their own: [`Node`].
 
+mod bounded;
 pub(crate) mod cluster;
 mod commands;
 pub(crate) mod connection;
@@ -39,6 +40,7 @@ pub use self::foreign::{
 
 use self::commands::Wording;
 use self::counting::Counting;
+use self::endpoint::PeerAddress;
 use self::examining::{Examining, Trial};
 use self::inspecting::Inspecting;
 use self::redis::{Errand, Redirect};
@@ -410,8 +412,10 @@ pub(crate) enum Action {
 /// Which connection to which server: a server that restarts counts its connections from the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ConnectionId {
-    /// By which number the server knows it.
+    /// By which number the server knows it; behind a proxy, that may be the number of a connection that others use as well.
     pub(crate) number: i64,
+    /// What the server calls our end of it, unless a proxy is in between.
+    pub(crate) peer: PeerAddress,
     /// A hash of the server's `run_id`.
     pub(crate) server: u64,
 }

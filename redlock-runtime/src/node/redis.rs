@@ -151,8 +151,9 @@ async fn send(live: &mut Live, command: &Command, put: Put) -> Result<Reply, Red
     if let Action::Release { behind: Some(connection), .. } = command.action
         && live.is_to(connection)
     {
+        let endpoint = live.endpoint.clone();
         // Without the right to kill, what the old connection still carries ends with its TTL.
-        let _ = Box::pin(live.connection.send_packed_command(&commands::kill(connection))).await;
+        let _ = Box::pin(live.connection.send_packed_command(&commands::kill(connection, &endpoint))).await;
     }
     let age = live.papers.age(clock::now());
     let is_asking = put == Put::Asking;
@@ -214,7 +215,21 @@ fn failed(live: &Live, error: &RedisError) -> Reply {
     if error.kind() == redis::ErrorKind::Server(ServerErrorKind::ReadOnly) && live.papers.role() == Role::Master {
         live.note_changed_role();
     }
-    Reply::Failed(Failure { reason: error.to_string().into(), delivery })
+    let reason = live.bound.reason(error);
+    let reason = if !live.takes_scripts && is_refused_script(error) {
+        format!("the server does not carry out scripts, which locks need: {reason}").into()
+    } else {
+        reason
+    };
+    Reply::Failed(Failure { reason, delivery })
+}
+
+/// Whether a server that takes no scripts may have refused to carry one out, in whatever words. What goes wrong in a script
+/// names that script.
+fn is_refused_script(error: &RedisError) -> bool {
+    let is_about_something_else = |code: &str| code != "ERR" && code.bytes().all(|byte| byte.is_ascii_uppercase());
+    !error.code().is_none_or(is_about_something_else)
+        && error.detail().is_none_or(|detail| !detail.contains("script: "))
 }
 
 /// Whether somebody relies on it that the server does not forget what it has answered.

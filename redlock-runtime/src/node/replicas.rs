@@ -12,9 +12,10 @@ use redis::{AsyncConnectionConfig, Pipeline, ProtocolVersion, RedisError, Value}
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::commands;
 use super::dial::Limits;
-use super::endpoint::Endpoint;
-use super::{commands, identity};
+use super::endpoint::{Endpoint, Opened};
+use super::identity::Told;
 use crate::keys::Keys;
 
 /// So many keys in other slots are tried where the slot of a lock is being moved; a server with very few slots has none of them.
@@ -39,10 +40,10 @@ pub(super) struct Acknowledgements {
 type Asked = (Arc<str>, oneshot::Sender<Result<(), Arc<str>>>);
 
 impl Acknowledgements {
-    /// Connects in the background. `run_id` is of the server whose answers count.
-    pub(super) fn start(replicas: Replicas, endpoint: Endpoint, run_id: &str, limits: Limits) -> Self {
+    /// Connects in the background. `run_id` is of the server whose answers count, if it tells.
+    pub(super) fn start(replicas: Replicas, endpoint: Endpoint, run_id: Option<&Arc<str>>, limits: Limits) -> Self {
         let (asked, received) = mpsc::unbounded_channel();
-        let waiting = Waiting { replicas, endpoint, run_id: Arc::from(run_id), limits, connection: None };
+        let waiting = Waiting { replicas, endpoint, run_id: run_id.cloned(), limits, connection: None };
         tokio::spawn(waiting.run(received));
         Self { asked }
     }
@@ -60,7 +61,7 @@ impl Acknowledgements {
 struct Waiting {
     replicas: Replicas,
     endpoint: Endpoint,
-    run_id: Arc<str>,
+    run_id: Option<Arc<str>>,
     limits: Limits,
     connection: Option<MultiplexedConnection>,
 }
@@ -131,7 +132,10 @@ impl Waiting {
         }
         match (counted, refused.filter(|_| !is_any_written)) {
             (_, Some(error)) if error.redirect_node().is_some() => Ok(Marked::Elsewhere(reason(&error))),
-            (Some(Err(error)), _) | (_, Some(error)) => Err(reason(&error)),
+            (Some(Err(error)), None) => {
+                Err(format!("`wait_replicas` needs WAIT, which the server refuses: {error}").into())
+            }
+            (_, Some(error)) => Err(reason(&error)),
             (Some(Ok(Value::Int(have))), None) => Ok(Marked::Counted(usize::try_from(have).unwrap_or(0))),
             _ => Err(Arc::from("an answer that WAIT never gives")),
         }
@@ -152,17 +156,20 @@ impl Waiting {
     async fn connect(&self) -> Result<MultiplexedConnection, Arc<str>> {
         let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
         let connect = async {
-            let mut connection = self
+            let Opened { mut connection, bound, .. } = self
                 .endpoint
                 .open(ProtocolVersion::RESP2, config)
                 .await
                 .map_err(|error| Arc::from(self.endpoint.tell(&error)))?;
-            let server = connection.send_packed_command(&commands::identify()).await.map_err(|error| reason(&error))?;
+            let server = connection.send_packed_command(&commands::identify()).await;
+            let told = Told::read(&server.map_err(|error| bound.reason(&error))?, &Value::Nil);
             // Another server at the same address knows nothing of what this one granted.
-            match identity::run_id(&server) {
-                Some(run_id) if *run_id == *self.run_id => Ok(connection),
-                Some(_) => Err(Arc::from("another server is at its address now")),
-                None => Err(Arc::from("the server does not tell who it is (INFO), so its replicas cannot be counted")),
+            match (told.run_id(), &self.run_id) {
+                (Some(run_id), Some(expected)) if run_id == expected => Ok(connection),
+                (Some(_), Some(_)) => Err(Arc::from("another server is at its address now")),
+                (None, _) | (_, None) => Err(Arc::from(
+                    "`wait_replicas` needs a server that tells who it is (run_id in INFO), so that its replicas can be counted",
+                )),
             }
         };
         let limit = self.limits.connect_timeout;

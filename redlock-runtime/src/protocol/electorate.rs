@@ -59,8 +59,8 @@ pub struct Papers {
     old_at: Instant,
     /// When it told how long it had been running, and how long that was.
     told: (Instant, Duration),
-    /// Which process it is: a new one after each restart, the same at every address.
-    run_id: Arc<str>,
+    /// Which server it is, the same at every address; one of its own for a server that does not tell.
+    identity: Arc<str>,
     /// Whether it takes writes of its own.
     role: Role,
     /// Its clock, as the time since 1970, when it told how long it had been running; if it told.
@@ -102,11 +102,11 @@ const HEAD_START: u32 = 4;
 impl Papers {
     /// Notes what a server said about itself; `now` is after its answer came in, `uptime` in its whole seconds.
     #[must_use]
-    pub fn new(now: Instant, uptime: Duration, longest_ttl: Duration, run_id: Arc<str>, role: Role) -> Self {
+    pub fn new(now: Instant, uptime: Duration, longest_ttl: Duration, identity: Arc<str>, role: Role) -> Self {
         let votes_from = longest_ttl + UPTIME_ERROR;
         let reaches = |age: Duration| now + age.saturating_sub(uptime);
         let old_at = reaches(votes_from + longest_ttl / HEAD_START);
-        Self { grown_at: reaches(votes_from), old_at, told: (now, uptime), run_id, role, clock: None }
+        Self { grown_at: reaches(votes_from), old_at, told: (now, uptime), identity, role, clock: None }
     }
 
     /// With what its clock said at the same moment, as the time since 1970.
@@ -139,10 +139,10 @@ impl Papers {
         now >= self.old_at
     }
 
-    /// Which process it is.
+    /// Which server it is.
     #[must_use]
-    pub fn run_id(&self) -> &str {
-        &self.run_id
+    pub fn identity(&self) -> &str {
+        &self.identity
     }
 
     /// Whether it takes writes of its own.
@@ -169,7 +169,9 @@ impl Electorate {
         let young = if is_anybody_old && count > 1 { not_grown } else { NodeSet::default() };
         let replicas = among(&|_, papers| papers.role == Role::Replica);
         let twin = |node: usize, papers: &Papers| {
-            connected().find(|(other, others)| *other != node && others.run_id == papers.run_id).map(|(other, _)| other)
+            connected()
+                .find(|(other, others)| *other != node && others.identity == papers.identity)
+                .map(|(other, _)| other)
         };
         let shared = among(&|node, papers| twin(node, papers).is_some());
         let same_server = connected().find_map(|(node, papers)| Some((node, twin(node, papers)?)));

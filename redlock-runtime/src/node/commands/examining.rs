@@ -11,10 +11,17 @@ pub(in crate::node) fn about() -> Pipeline {
     for section in ["server", "memory", "persistence"] {
         about.cmd("INFO").arg(section);
     }
-    for setting in ["save", "appendfsync"] {
+    for setting in ["save", "appendfsync", "maxmemory-policy", "maxmemory"] {
         about.cmd("CONFIG").arg("GET").arg(setting);
     }
     about
+}
+
+/// The smallest script.
+pub(in crate::node) fn script() -> Pipeline {
+    let mut script = Pipeline::with_capacity(1);
+    script.cmd("EVAL").arg("return 1").arg(0);
+    script
 }
 
 /// Asks for the time.

@@ -76,15 +76,18 @@ async fn examine(
 ) -> Result<Examination, Arc<str>> {
     let endpoint = live.endpoint.clone();
     let papers = Arc::clone(&live.papers);
+    let keeps_cut = live.keeps_cut.clone();
+    let (tells, refused_hello) = (Tells::Partly(Arc::clone(&live.told)), live.refused_hello.clone());
     let reports_changes = live.reports_changes;
     let mut server = Server { live, patience };
     let (round_trip, clock) = server.measure().await?;
     let about = server.send(&commands::about()).await?;
-    let (tells, version) = match about.first().and_then(text) {
-        Some(info) if field(info, "run_id").is_some() => {
-            (Tells::Itself, field(info, "redis_version").map(str::to_owned))
-        }
-        _ => (Tells::Nothing, None),
+    let version = about.first().and_then(text).and_then(|info| field(info, "redis_version")).map(str::to_owned);
+    let refused_scripts = if server.live.takes_scripts {
+        None
+    } else {
+        // Maybe it was only refused to load them.
+        server.send(&commands::script()).await?.first().filter(|answer| is_refused(answer)).map(told)
     };
     let failed = try_out(trial, number, &mut server).await;
     let forbidden = server.forbidden(trial, number, &failed).await.unwrap_or_default();
@@ -100,12 +103,15 @@ async fn examine(
     } else {
         Wakes::SlowPoll
     };
-    let (memory, persistence) = (memory(&about), Some(persistence(&about)));
+    let (memory, persistence) = (Some(memory(&about)), Some(persistence(&about)));
     let wakes = Some(wakes);
     Ok(Examination {
         address,
         papers,
         tells,
+        refused_hello,
+        refused_scripts,
+        keeps_cut,
         version,
         memory,
         persistence,
@@ -223,21 +229,37 @@ fn time(answer: &Value) -> Option<Duration> {
     Duration::from_secs(seconds).checked_add(Duration::from_micros(microseconds.into()))
 }
 
-fn memory(about: &[Value]) -> Option<Memory> {
-    let info = about.get(1).and_then(text)?;
-    let policy = field(info, "maxmemory_policy")?.to_owned();
-    Some(Memory { policy, limit: field(info, "maxmemory")?.parse().ok()? })
+/// What an error says.
+fn told(answer: &Value) -> Arc<str> {
+    answer.clone().extract_error().map_or_else(|error| error.to_string(), |_| String::new()).into()
+}
+
+/// In whatever words, but not because the user may not.
+fn is_refused(answer: &Value) -> bool {
+    matches!(answer, Value::ServerError(_)) && !is_forbidden(answer)
+}
+
+/// What a server answered to being asked for one setting.
+fn setting(about: &[Value], answer: usize) -> Option<String> {
+    let settings: HashMap<String, String> = redis::from_redis_value(about.get(answer)?.clone()).ok()?;
+    settings.into_values().next()
+}
+
+fn memory(about: &[Value]) -> Memory {
+    let info = about.get(1).and_then(text);
+    let find = |name, answer| {
+        let told = info.and_then(|info| field(info, name)).map(str::to_owned).filter(|told| !told.is_empty());
+        told.or_else(|| setting(about, answer))
+    };
+    Memory { policy: find("maxmemory_policy", 5), limit: find("maxmemory", 6).and_then(|limit| limit.parse().ok()) }
 }
 
 fn persistence(about: &[Value]) -> Persistence {
     let has_log = about.get(2).and_then(text).and_then(|info| field(info, "aof_enabled"));
-    let setting = |answer: usize| -> Option<String> {
-        let settings: HashMap<String, String> = redis::from_redis_value(about.get(answer)?.clone()).ok()?;
-        settings.into_values().next()
-    };
-    match (has_log, setting(3).as_deref(), setting(4).as_deref()) {
+    match (has_log, setting(about, 3).as_deref(), setting(about, 4).as_deref()) {
         (Some("1"), _, Some("always")) => Persistence::Everything,
-        (Some("1"), _, _) => Persistence::Log,
+        (Some("1"), _, Some(_)) => Persistence::Log,
+        (Some("1"), _, None) => Persistence::SomeLog,
         (Some(_), Some(""), _) => Persistence::Nothing,
         (Some(_), Some(_), _) => Persistence::Snapshots,
         (Some(_), None, _) => Persistence::NoLog,

@@ -69,16 +69,19 @@ impl Server {
             return Ok(Vec::new());
         }
         let Self { live, patience } = self;
+        let bound = Arc::clone(&live.bound);
+        bound.ask_for_page();
         let answers = timeout(*patience, live.connection.send_packed_commands(pipeline, 0, pipeline.len())).await;
         let Ok(answers) = answers else {
             live.note_overdue();
             return Err(format!("no answer within {patience:?}").into());
         };
+        bound.answered();
         answers.map_err(|error| {
             if error.is_unrecoverable_error() || error.is_io_error() {
                 live.note_broken();
             }
-            reason(&error)
+            bound.reason(&error)
         })
     }
 }
