@@ -9,7 +9,7 @@ use tokio::time::timeout;
 #[cfg(all(feature = "signal", any(unix, windows)))]
 use tokio::{runtime::Handle, task::JoinSet};
 
-use crate::background::{background, block_on};
+use crate::background::block_on;
 use crate::clock;
 use crate::error::LostReason;
 use crate::lease::Lease;
@@ -143,7 +143,7 @@ impl LockManager {
         let locks = self.clone();
         async move {
             // Now, not when a task is polled for the first time: a signal before that ends the process.
-            let background = background()?;
+            let background = crate::background::background()?;
             let signal = signalled(background).map_err(|error| crate::Error::Config {
                 reason: format!("the signals that end this process cannot be handled: {error}"),
             })?;
