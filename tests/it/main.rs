@@ -37,6 +37,7 @@ mod processes;
 mod python;
 mod renewal;
 mod replicas;
+mod scripts;
 mod sentinel;
 mod sentinel_traps;
 mod shutdown;

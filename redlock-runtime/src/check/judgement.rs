@@ -283,14 +283,16 @@ fn of_trial(server: &Examination) -> Vec<(Severity, String)> {
         (None, None) => {}
     }
     let labels = lacks(Purpose::Labels);
-    let other_step = server.failed.iter().find(|(step, _)| step.purpose() == Purpose::Labels);
-    if let (Some((step, reason)), None, None) = (other_step, &labels, &vital) {
+    let fails = |purpose| server.failed.iter().find(|(step, _)| step.purpose() == purpose).filter(|_| vital.is_none());
+    if let (Some((step, reason)), None) = (fails(Purpose::Labels), &labels) {
         found.push((Severity::Warning, format!("a lock cannot be {step}: {}", told(reason))));
     }
+    // Tried out, unless a right is known to be missing.
+    let lacks_or_fails = |purpose| lacks(purpose).or_else(|| Some(told(&fails(purpose)?.1).to_owned()));
     let others = [
         (labels, "owners of locks are not shown"),
-        (lacks(Purpose::Turns), "processes do not take turns"),
-        (lacks(Purpose::Statistics), "those who wait are not counted here"),
+        (lacks_or_fails(Purpose::Turns), "processes do not take turns"),
+        (lacks_or_fails(Purpose::Statistics), "those who wait are not counted here"),
         (lacks(Purpose::Listing), "locks cannot be listed and reset"),
         (lacks(Purpose::CutConnections), "what a cut connection still carries stays for up to its TTL"),
     ];
@@ -595,6 +597,18 @@ mod tests {
             a.forbidden = vec![Forbidden { command: "SCAN", key: None, purpose: Purpose::Listing }];
         };
         check(scan, Severity::Note, "listed and reset: the user may not run SCAN; allow", CheckVerdict::Healthy);
+    }
+
+    #[test]
+    fn what_is_not_vital_is_told_of_when_it_fails_and_once() {
+        for (step, words) in [(Step::TakeTurns, "do not take turns: why"), (Step::Count, "not counted here: why")] {
+            check(|a| a.failed = vec![(step, "why".into())], Severity::Note, words, CheckVerdict::Healthy);
+        }
+        let explained = |a: &mut Examination| {
+            a.failed = vec![(Step::TakeTurns, "why".into())];
+            a.forbidden = vec![forbidden("ZADD", "redlock-waiting:*", Purpose::Turns)];
+        };
+        check(explained, Severity::Note, "do not take turns: the user may not run ZADD", CheckVerdict::Healthy);
     }
 
     #[test]

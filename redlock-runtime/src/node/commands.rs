@@ -30,6 +30,7 @@ static NOTE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/n
 static LOOK: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/look.lua")));
 static RESET: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/reset.lua")));
 static TAKE_OUT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/take_out.lua")));
+static TOUCH: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/touch.lua")));
 
 /// A Lua script and the hash under which a server knows it.
 struct Script {
@@ -56,7 +57,7 @@ impl Script {
 }
 
 /// What a new connection asks first: its number, the server's age and role; that the server reports changes of the keys
-/// it is asked to, and knows the scripts.
+/// it is asked to, and knows the scripts; and how these may touch keys beside a lock's.
 pub(super) fn handshake() -> Pipeline {
     let mut handshake = Pipeline::new();
     handshake.cmd("CLIENT").arg("ID");
@@ -69,6 +70,13 @@ pub(super) fn handshake() -> Pipeline {
         handshake.cmd("SCRIPT").arg("LOAD").arg(script.code);
     }
     handshake.cmd("CLIENT").arg("INFO");
+    // Nobody has a lock without a name.
+    for key in [Keys::contention(""), Keys::note("")] {
+        let declared = script(&TOUCH, Call::Unknown, &[&*key]);
+        let mut undeclared = script(&TOUCH, Call::Unknown, &[]);
+        undeclared.arg(key);
+        handshake.add_command(undeclared).add_command(declared);
+    }
     handshake
 }
 
@@ -84,6 +92,8 @@ pub(super) struct Introduction<'a> {
     pub(super) reports_changes: bool,
     /// Whether it took any of the scripts.
     pub(super) takes_scripts: bool,
+    /// How scripts name keys beside a lock's.
+    pub(super) beside: Beside,
 }
 
 pub(super) fn read_handshake(answers: &[Value]) -> Introduction<'_> {
@@ -104,7 +114,14 @@ pub(super) fn read_handshake(answers: &[Value]) -> Introduction<'_> {
         |name: &str| client.split_whitespace().find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
     let is_same = of_client("id").and_then(|id| id.parse().ok()) == number;
     let peer = of_client("addr").map(|address| if is_same { address } else { "" });
-    Introduction { number, peer, info, reports_changes, takes_scripts }
+    let beside = match answers {
+        [.., contenders, contenders_declared, notes, notes_declared] => Beside {
+            contenders: Mention::read(contenders, contenders_declared),
+            notes: Mention::read(notes, notes_declared),
+        },
+        _ => Beside::default(),
+    };
+    Introduction { number, peer, info, reports_changes, takes_scripts, beside }
 }
 
 /// Ends another connection at the server, if that is really ours.
@@ -169,6 +186,60 @@ pub(super) fn ping() -> Cmd {
     ping
 }
 
+/// How scripts that acquire, extend and release a lock name the keys beside it, without which they go on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Beside {
+    /// The key of those who wait for the lock.
+    pub(super) contenders: Mention,
+    /// The key of what is noted about the owner.
+    pub(super) notes: Mention,
+}
+
+/// How a script names a key without which it goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Mention {
+    /// As an argument: Redis lets scripts touch keys that are not declared, and refuses the whole script to a user who may not
+    /// touch one that is.
+    #[default]
+    Argument,
+    /// As one of its keys: the server refuses others, and the user may touch it.
+    Key,
+    /// Not at all: the server refuses those that are not declared, and the user may not touch it.
+    Nowhere,
+}
+
+impl Mention {
+    /// Reads what came of touching a key of this kind undeclared and declared.
+    fn read(undeclared: &Value, declared: &Value) -> Self {
+        let Some(refusal) = refusal(undeclared) else { return Self::Argument };
+        // A server of a cluster may not have the key at all; some say why they refuse, and tell that the user may by sending on.
+        let is_strict = refusal.contains("declar");
+        match self::refusal(declared) {
+            None => Self::Key,
+            Some(other) if is_strict && ["moved", "ask", "clusterdown"].iter().any(|code| other.starts_with(code)) => {
+                Self::Key
+            }
+            Some(_) if is_strict => Self::Nowhere,
+            Some(_) => Self::Argument,
+        }
+    }
+
+    /// The key where it is one of the script's arguments, and where it is one of its keys.
+    fn of(self, key: Option<String>) -> (Option<String>, Option<String>) {
+        match self {
+            Self::Argument => (key, None),
+            Self::Key => (key.clone(), key),
+            Self::Nowhere => (None, None),
+        }
+    }
+}
+
+/// The words of an error, in lower case.
+fn refusal(answer: &Value) -> Option<String> {
+    let Value::ServerError(error) = answer else { return None };
+    Some(format!("{} {}", error.code(), error.details().unwrap_or_default()).to_lowercase())
+}
+
 /// What a command depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Server {
@@ -181,11 +252,28 @@ pub(super) struct Server {
     is_asking: bool,
     /// Whether a SET that does nothing, because there is a value, tells the value.
     set_tells: bool,
+    /// How scripts name keys beside the lock's.
+    beside: Beside,
 }
 
 impl Server {
-    pub(super) fn new(reports_changes: bool, age: Duration, is_asking: bool, set_tells: bool) -> Self {
-        Self { reports_changes, missing_counter: Counter::read(None, age, RETENTION), is_asking, set_tells }
+    pub(super) fn new(reports_changes: bool, age: Duration, is_asking: bool, set_tells: bool, beside: Beside) -> Self {
+        let missing_counter = Counter::read(None, age, RETENTION);
+        Self {
+            reports_changes,
+            missing_counter,
+            is_asking,
+            set_tells,
+            beside: if is_asking { beside.of_one_key() } else { beside },
+        }
+    }
+}
+
+impl Beside {
+    /// The same where a second key is not to be declared.
+    fn of_one_key(self) -> Self {
+        let without = |mention| if mention == Mention::Key { Mention::Nowhere } else { mention };
+        Self { contenders: without(self.contenders), notes: without(self.notes) }
     }
 }
 
@@ -277,14 +365,18 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd 
     let Command { key, owner, fence, retention, .. } = command;
     // A key that is noted where its slot is still on its way to could not be moved there any more.
     let contender = command.contender.as_deref().filter(|_| !server.is_asking);
+    let (contention, declared) = server.beside.contenders.of(contender.map(|_| Keys::contention(key)));
+    let contender = contender.zip(contention);
+    let (note, note_declared) = server.beside.notes.of(command.is_noted().then(|| Keys::note(key)));
+    let declared = declared.or(note_declared);
     let mut cmd = Cmd::with_capacity(12, ROOM_FOR_THE_SCRIPT_AND_USUAL_NAMES);
     let may_lack_counter = matches!(command.action, Action::Acquire { .. } | Action::Adopt { .. });
     let is_fenced = fence.is_some() || matches!(command.action, Action::Commit { .. });
     let beside = is_fenced.then(|| Keys::fence(key));
-    let note = command.is_noted().then(|| Keys::note(key));
     // A commit finds both keys, because its acquire was granted.
     let (named, unnamed) = if server.is_asking && may_lack_counter { (None, beside) } else { (beside, None) };
-    cmd.arg(verb).arg(script).arg(1 + usize::from(named.is_some())).arg(&**key).arg(named);
+    let keys = 1 + usize::from(named.is_some()) + usize::from(declared.is_some());
+    cmd.arg(verb).arg(script).arg(keys).arg(&**key).arg(named).arg(declared);
     cmd.arg(&**owner);
     let retention = whole_milliseconds(*retention);
     match command.action {
@@ -300,8 +392,8 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd 
             } else if contender.is_some() {
                 cmd.arg("").arg("").arg("");
             }
-            if let Some(process) = contender {
-                cmd.arg(process).arg(Keys::contention(key));
+            if let Some((process, contention)) = contender {
+                cmd.arg(process).arg(contention);
             } else if unnamed.is_some() {
                 cmd.arg("").arg("");
             }
@@ -346,14 +438,15 @@ pub(super) enum Call {
     Unknown,
 }
 
-/// Settles the numbers of a process, one answer each.
-pub(super) fn settle(process: &str, numbers: &[Number], call: Call) -> Pipeline {
+/// Settles the numbers of a process, one answer each. `moment` is now by our clock, since 1970, as in the next ones.
+pub(super) fn settle(process: &str, numbers: &[Number], moment: Duration, call: Call) -> Pipeline {
     each(numbers, call, |call, number| {
         let keys = &number.keys;
         let waiting = number.waiting.map(|waiting| waiting.to_string()).unwrap_or_default();
         let mut cmd = script(&SETTLE, call, &[&*keys.counter, &*keys.leases, &*keys.counts]);
         cmd.arg(process).arg(waiting).arg(whole_milliseconds(LEASE));
         cmd.arg(whole_milliseconds(GONE)).arg(whole_milliseconds(OTHERS));
+        cmd.arg(whole_milliseconds(moment));
         cmd
     })
 }
@@ -446,17 +539,22 @@ pub(super) fn mark(counters: &[Arc<CounterKeys>]) -> Pipeline {
 }
 
 /// Notes who the owners of locks are, one answer each.
-pub(super) fn note(notes: &[Note], call: Call) -> Pipeline {
+pub(super) fn note(notes: &[Note], moment: Duration, call: Call) -> Pipeline {
     each(notes, call, |call, Note { keys, owner, label, held_for, fencing_token }| {
         let mut cmd = around(&NOTE, call, keys);
         cmd.arg(&**owner).arg(&**label).arg(whole_milliseconds(*held_for)).arg(*fencing_token);
+        cmd.arg(whole_milliseconds(moment));
         cmd
     })
 }
 
 /// Looks at a lock; one answer.
-pub(super) fn look(keys: &LockKeys, call: Call) -> Pipeline {
-    each(&[()], call, |call, ()| around(&LOOK, call, keys))
+pub(super) fn look(keys: &LockKeys, moment: Duration, call: Call) -> Pipeline {
+    each(&[()], call, |call, ()| {
+        let mut cmd = around(&LOOK, call, keys);
+        cmd.arg(whole_milliseconds(moment));
+        cmd
+    })
 }
 
 /// Deletes locks, one answer each, and publishes it if the server does not report changes.
@@ -557,12 +655,44 @@ mod tests {
         let release = Action::Release { keep: Duration::ZERO, behind: None, is_noted: false };
         for (action, fence) in [(acquire, Some(proposal)), (release, None)] {
             let command = Command::acquire(action, &"key".into(), &"owner".into(), None, fence);
-            let asked =
-                |reports, age| evaluate_known(&command, Server::new(reports, age, false, false)).get_packed_command();
+            let asked = |reports, age| {
+                evaluate_known(&command, Server::new(reports, age, false, false, Beside::default()))
+                    .get_packed_command()
+            };
             let [usual, other] = [asked(true, RETENTION), asked(false, Duration::ZERO)];
             assert_ne!(usual, other, "{action:?}");
             assert_eq!(usual, asked(true, 2 * RETENTION), "{action:?}");
         }
+    }
+
+    #[test]
+    fn keys_beside_a_lock_are_declared_where_they_must_and_may_be() {
+        let error = |text: &str| {
+            let (code, details) = text.split_once(' ').unwrap_or((text, ""));
+            let error = redis::parse_redis_value(format!("-{code} {details}\r\n").as_bytes()).unwrap();
+            assert!(matches!(error, Value::ServerError(_)), "{error:?}");
+            error
+        };
+        let undeclared = error("ERR script tried accessing undeclared key, key: redlock-waiting:{}");
+        let other_slot = error("ERR Script attempted to access a non local key in a cluster node");
+        let forbidden = error("NOPERM this user has no permissions to access one of the keys used as arguments");
+        let moved = error("MOVED 7 127.0.0.1:7001");
+        for (touched, declared, expect) in [
+            (&Value::Nil, &Value::Nil, Mention::Argument),
+            (&Value::Nil, &forbidden, Mention::Argument),
+            (&forbidden, &forbidden, Mention::Argument),
+            (&other_slot, &moved, Mention::Argument),
+            (&undeclared, &Value::Nil, Mention::Key),
+            (&error("ERR no"), &Value::Nil, Mention::Key),
+            (&undeclared, &moved, Mention::Key),
+            (&undeclared, &forbidden, Mention::Nowhere),
+        ] {
+            assert_eq!(Mention::read(touched, declared), expect, "{touched:?}, {declared:?}");
+        }
+        let answers = [Value::Okay, undeclared, Value::Nil, Value::Nil, Value::Nil];
+        let beside = read_handshake(&answers).beside;
+        assert_eq!(beside, Beside { contenders: Mention::Key, notes: Mention::Argument });
+        assert_eq!(beside.of_one_key().contenders, Mention::Nowhere);
     }
 
     #[test]

@@ -65,6 +65,8 @@ pub(crate) struct About {
     pub(super) takes_scripts: bool,
     /// Whether a SET that does nothing, because there is a value, tells the value.
     pub(super) set_tells: bool,
+    /// How scripts name keys beside a lock's.
+    pub(super) beside: commands::Beside,
     /// What reports them, if the server does not.
     pub(crate) subscription: Option<Subscription>,
     /// Who counts the replicas that have what the server grants, if they count.
@@ -409,6 +411,7 @@ fn introduced(
         reports_changes,
         takes_scripts,
         set_tells,
+        beside,
     } = dialled;
     let acknowledgements =
         dial.replicas.map(|replicas| Acknowledgements::start(replicas, endpoint.clone(), told.run_id(), dial.limits));
@@ -423,6 +426,7 @@ fn introduced(
         reports_changes,
         takes_scripts,
         set_tells,
+        beside,
         subscription: None,
         acknowledgements,
         is_late: AtomicBool::new(false),

@@ -79,6 +79,8 @@ pub(super) struct Dialled {
     pub(super) takes_scripts: bool,
     /// Whether a SET that does nothing, because there is a value, tells the value.
     pub(super) set_tells: bool,
+    /// How scripts name keys beside a lock's.
+    pub(super) beside: commands::Beside,
 }
 
 impl Origin {
@@ -151,7 +153,8 @@ impl Dial {
         let now = clock::now();
         // Where the server's rules forbid one of these, locks work all the same: a script that is not loaded is
         // sent with its first use, and what an old connection carries ends with its TTL.
-        let Introduction { number, peer, info, reports_changes, takes_scripts } = commands::read_handshake(&answers);
+        let Introduction { number, peer, info, reports_changes, takes_scripts, beside } =
+            commands::read_handshake(&answers);
         let set_tells = info.is_some_and(|(server, _)| identity::set_tells(server));
         let told = info.map(|(server, replication)| Told::read(server, replication)).unwrap_or_default();
         if !told.has_age() {
@@ -189,6 +192,7 @@ impl Dial {
             reports_changes,
             takes_scripts,
             set_tells,
+            beside,
         })
     }
 

@@ -9,7 +9,7 @@ use super::counting::Answer;
 use super::identity::Told;
 use super::{Action, Command, Reply};
 use crate::entropy;
-use crate::keys::{Keys, LockKeys};
+use crate::keys::{CounterKeys, Keys, LockKeys};
 use crate::protocol::{Counter, NoCounter, Papers, Proposal};
 
 /// A node's servers, looked at and tried out.
@@ -186,6 +186,8 @@ pub(crate) enum Step {
     Commit,
     Note,
     Look,
+    TakeTurns,
+    Count,
     Release,
 }
 
@@ -195,6 +197,8 @@ impl Step {
         match self {
             Self::Acquire | Self::Extend | Self::Commit | Self::Release => Purpose::Locks,
             Self::Note | Self::Look => Purpose::Labels,
+            Self::TakeTurns => Purpose::Turns,
+            Self::Count => Purpose::Statistics,
         }
     }
 }
@@ -207,6 +211,8 @@ impl fmt::Display for Step {
             Self::Commit => "given a fencing token",
             Self::Note => "labelled",
             Self::Look => "looked at",
+            Self::TakeTurns => "passed on in turns",
+            Self::Count => "waited for and counted",
             Self::Release => "released",
         })
     }
@@ -246,8 +252,12 @@ pub(crate) trait CarryOut: Send {
     fn carry_out(&mut self, command: Arc<Command>) -> impl Future<Output = Result<Reply, Arc<str>>> + Send;
 
     /// What is done with a lock that is no vote, while this owner holds it; what failed of that.
-    fn look_at(&mut self, keys: &Arc<LockKeys>, owner: &Arc<str>)
-    -> impl Future<Output = Vec<(Step, Arc<str>)>> + Send;
+    fn look_at(
+        &mut self,
+        keys: &Arc<LockKeys>,
+        owner: &Arc<str>,
+        waited_for: &Arc<CounterKeys>,
+    ) -> impl Future<Output = Vec<(Step, Arc<str>)>> + Send;
 }
 
 /// Takes a lock, and does with it all that is ever done with one; what failed of that.
@@ -270,7 +280,8 @@ pub(crate) async fn try_out(trial: &Trial, number: u32, server: &mut impl CarryO
             for (step, action) in [(Step::Extend, Action::Extend { ttl, is_noted: true })].into_iter().chain(commit) {
                 failed.extend(done(server, command(action)).await.err().map(|reason| (step, reason)));
             }
-            failed.extend(server.look_at(&Arc::new(Keys::around(&key)), &owner).await);
+            let waited_for = Arc::new(trial.keys.counter(&trial.name(number)));
+            failed.extend(server.look_at(&Arc::new(Keys::around(&key)), &owner, &waited_for).await);
         }
         Err(reason) => failed.push((Step::Acquire, Arc::clone(reason))),
     }

@@ -157,7 +157,7 @@ async fn send(live: &mut Live, command: &Command, put: Put) -> Result<Reply, Red
     }
     let age = live.papers.age(clock::now());
     let is_asking = put == Put::Asking;
-    let server = commands::Server::new(live.reports_changes, age, is_asking, live.set_tells);
+    let server = commands::Server::new(live.reports_changes, age, is_asking, live.set_tells, live.beside);
     let is_watched = matches!(command.action, Action::Acquire { is_watched: true, .. });
     let preface = Preface {
         // Both would hold for the next command alone, whatever that is; the slow poll notices what is not reported.

@@ -3,7 +3,7 @@
 use redis::{Cmd, Pipeline};
 
 use super::super::examining::{Purpose, Trial};
-use crate::keys::Keys;
+use crate::keys::{CounterKeys, Keys};
 
 /// What the server says about itself; the answers are in the order of [`About`].
 pub(in crate::node) fn about() -> Pipeline {
@@ -117,6 +117,29 @@ pub(in crate::node) fn rights(trial: &Trial, number: u32) -> Vec<Right> {
 /// Tries all of them out, one answer each.
 pub(in crate::node) fn try_out(rights: &[Right]) -> Pipeline {
     super::pipeline(rights.iter().map(|right| right.cmd.clone()))
+}
+
+/// Asks who has been noted to wait for a lock; one answer, empty if nobody.
+pub(in crate::node) fn contenders(lock: &str) -> Pipeline {
+    let mut question = Pipeline::with_capacity(1);
+    question.cmd("ZRANGE").arg(Keys::contention(lock)).arg(0).arg(0);
+    question
+}
+
+/// Asks for the time within a script.
+pub(in crate::node) fn time_within_a_script() -> Pipeline {
+    let mut question = Pipeline::with_capacity(1);
+    question.cmd("EVAL").arg("return redis.pcall('TIME')").arg(0);
+    question
+}
+
+/// Takes away what trying out how waiters are noted and counted leaves.
+pub(in crate::node) fn tidy(lock: &str, counter: &CounterKeys) -> Pipeline {
+    let mut tidy = Pipeline::new();
+    for key in [&*Keys::contention(lock), &*counter.counter, &*counter.leases, &*counter.counts] {
+        tidy.cmd("DEL").arg(key);
+    }
+    tidy
 }
 
 /// The one command that cannot be tried out without doing it, on a fencing counter that is deleted behind it; the first

@@ -480,7 +480,7 @@ impl CarryOut for Asked {
         }
     }
 
-    async fn look_at(&mut self, _: &Arc<LockKeys>, _: &Arc<str>) -> Vec<(Step, Arc<str>)> {
+    async fn look_at(&mut self, _: &Arc<LockKeys>, _: &Arc<str>, _: &Arc<CounterKeys>) -> Vec<(Step, Arc<str>)> {
         Vec::new()
     }
 }

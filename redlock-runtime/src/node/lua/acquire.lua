@@ -50,8 +50,8 @@ if counter then
 end
 if is_waiter then
     -- Whoever waits asks at least every two seconds.
-    local time = redis.pcall('TIME')
-    local now = time[1] and time[1] * 1000 + math.floor(time[2] / 1000)
+    local is_told, time = pcall(redis.call, 'TIME')
+    local now = is_told and time[1] * 1000 + math.floor(time[2] / 1000)
     if now and type(redis.pcall('ZADD', ARGV[7], now + 3000, ARGV[6])) == 'number' then
         redis.pcall('PEXPIRE', ARGV[7], 3000)
         redis.pcall('ZREMRANGEBYSCORE', ARGV[7], '-inf', now)

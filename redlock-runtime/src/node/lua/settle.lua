@@ -1,9 +1,10 @@
 -- KEYS[1] the waiting counter; KEYS[2] until when each process answers for its waiters; KEYS[3] how many each process has
 -- ARGV[1] the process, ARGV[2] how many waiters it has now (empty: only look), ARGV[3] how long its lease is,
 -- ARGV[4] how long the counter lives on when ours alone are counted in it, ARGV[5] when others are; all times in milliseconds
+-- ARGV[6] the moment by the asker's clock, in milliseconds since 1970, for servers that do not tell their own within scripts
 -- the counter, or false if there is none; may be repeated at will, unlike INCR and DECR
-local now = redis.call('TIME')
-now = now[1] * 1000 + math.floor(now[2] / 1000)
+local is_told, time = pcall(redis.call, 'TIME')
+local now = is_told and time[1] * 1000 + math.floor(time[2] / 1000) or tonumber(ARGV[6])
 local change = 0
 local counter = redis.call('GET', KEYS[1])
 if counter and not (string.find(counter, '^-?%d+$') and #counter < 16) then

@@ -261,7 +261,7 @@ impl Counters for Server {
     async fn settle(&mut self, process: &str, numbers: &[Number]) -> Result<Vec<Settled>, Arc<str>> {
         let mut settled = Vec::with_capacity(numbers.len());
         for batch in numbers.chunks(BATCH) {
-            let answers = self.call(|call| commands::settle(process, batch, call)).await?;
+            let answers = self.call(|call| commands::settle(process, batch, clock::since_1970(), call)).await?;
             settled.extend(answers.into_iter().map(|answer| match answer.extract_error() {
                 Ok(Value::Int(counter)) => Ok(Some(counter)),
                 Ok(Value::Nil) => Ok(None),

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::super::commands as general;
 use super::super::commands::examining::{self as commands, Right};
 use super::super::connection::Live;
-use super::super::counting::Answer;
+use super::super::counting::{Answer, Number};
 use super::super::examining::{
     CarryOut, Clocks, Examination, Examining, FencingCounters, Forbidden, Memory, Persistence, Purpose, Step, Tells,
     Trial, Wakes, try_out,
@@ -19,12 +19,12 @@ use super::super::examining::{
 use super::super::identity::{field, text};
 use super::super::inspecting::{Cursor, Note};
 use super::super::subscription::Subscription;
-use super::super::{Command, Reply};
-use super::server::Server;
+use super::super::{Action, Command, Reply};
+use super::server::{Server, reason};
 use super::{Put, RedisNode, send};
-use crate::clock;
-use crate::keys::{Keys, LockKeys};
+use crate::keys::{CounterKeys, Keys, LockKeys};
 use crate::protocol::{Counter, NoCounter, Proposal};
+use crate::{clock, entropy};
 
 /// How often the time is asked for.
 const SAMPLES: usize = 5;
@@ -211,12 +211,74 @@ impl CarryOut for Server {
         }
     }
 
-    async fn look_at(&mut self, keys: &Arc<LockKeys>, owner: &Arc<str>) -> Vec<(Step, Arc<str>)> {
-        let (owner, label) = (Arc::clone(owner), Arc::from("redlock check"));
-        let note = Note { keys: Arc::clone(keys), owner, label, held_for: Duration::ZERO, fencing_token: 0 };
-        let noted = self.note(&[note]).await.err().map(|reason| (Step::Note, reason));
-        let looked = self.look(keys).await.err().map(|reason| (Step::Look, reason));
-        noted.into_iter().chain(looked).collect()
+    async fn look_at(
+        &mut self,
+        keys: &Arc<LockKeys>,
+        owner: &Arc<str>,
+        waited_for: &Arc<CounterKeys>,
+    ) -> Vec<(Step, Arc<str>)> {
+        let label = Arc::from("redlock check");
+        let note = Note {
+            keys: Arc::clone(keys),
+            owner: Arc::clone(owner),
+            label,
+            held_for: Duration::ZERO,
+            fencing_token: 0,
+        };
+        let noted = self.note(&[note]).await;
+        let looked = self.look(keys).await.and_then(|sight| match sight.and_then(|sight| sight.note) {
+            None if noted.is_ok() => Err("what was noted about its owner is not there, a moment later".into()),
+            _ => Ok(()),
+        });
+        let taken = self.take_turns(keys).await;
+        let counted = self.count_one(waited_for).await;
+        // What is left is gone in some seconds.
+        let _ = self.send(&commands::tidy(&keys.lock, waited_for)).await;
+        let steps = [(Step::Note, noted), (Step::Look, looked), (Step::TakeTurns, taken), (Step::Count, counted)];
+        steps.into_iter().filter_map(|(step, done)| Some((step, done.err()?))).collect()
+    }
+}
+
+impl Server {
+    /// Whether one who waits for this lock, which is held, is noted beside it.
+    async fn take_turns(&mut self, keys: &LockKeys) -> Result<(), Arc<str>> {
+        let acquire = Action::Acquire { ttl: Trial::TTL, is_watched: false };
+        let (owner, process) = (entropy::fresh_owner(), entropy::fresh_owner());
+        self.carry_out(Command::acquire(acquire, &keys.lock, &owner, Some(process), None)).await?;
+        let contenders = self.send(&commands::contenders(&keys.lock)).await?;
+        let is_noted = match contenders.first() {
+            Some(Value::Array(noted)) => !noted.is_empty(),
+            // Who may not ask may not note either, and is told of that.
+            _ => true,
+        };
+        if is_noted {
+            return Ok(());
+        }
+        let time = self.send(&commands::time_within_a_script()).await?;
+        Err(Arc::from(match time.first() {
+            Some(Value::ServerError(_)) => {
+                "its scripts may not call TIME; labels and statistics go by the clocks of the machines that ask"
+            }
+            _ => {
+                "its scripts may not touch the key of those who wait, redlock-waiting:*; let the user touch it, or the \
+                  scripts keys that they do not declare"
+            }
+        }))
+    }
+
+    /// Whether one who waits is counted, where the server has the counter.
+    async fn count_one(&mut self, keys: &Arc<CounterKeys>) -> Result<(), Arc<str>> {
+        for waiting in [1, 0] {
+            let number = Number { keys: Arc::clone(keys), waiting: Some(waiting) };
+            let call = |call| general::settle("check", std::slice::from_ref(&number), clock::since_1970(), call);
+            match self.call(call).await?.pop().unwrap_or(Value::Nil).extract_error() {
+                Ok(Value::Int(counted)) if usize::try_from(counted) == Ok(waiting) => {}
+                Ok(_) => return Err(Arc::from("a counter that was set says something else, a moment later")),
+                Err(error) if error.redirect_node().is_some() => {}
+                Err(error) => return Err(reason(&error)),
+            }
+        }
+        Ok(())
     }
 }
 

@@ -10,6 +10,7 @@ use super::super::counting::Answer;
 use super::super::inspecting::{Cursor, Deleted, Inspecting, Note, Page, SeenNote, Sight};
 use super::server::{BATCH, Server, all_done, reason};
 use super::{RedisNode, never_given, text};
+use crate::clock;
 use crate::keys::LockKeys;
 
 impl Inspecting for RedisNode {
@@ -33,13 +34,13 @@ impl Inspecting for RedisNode {
 impl Server {
     pub(super) async fn note(&mut self, notes: &[Note]) -> Result<(), Arc<str>> {
         for batch in notes.chunks(BATCH) {
-            all_done(self.call(|call| commands::note(batch, call)).await?)?;
+            all_done(self.call(|call| commands::note(batch, clock::since_1970(), call)).await?)?;
         }
         Ok(())
     }
 
     pub(super) async fn look(&mut self, keys: &LockKeys) -> Result<Option<Sight>, Arc<str>> {
-        let mut answers = self.call(|call| commands::look(keys, call)).await?;
+        let mut answers = self.call(|call| commands::look(keys, clock::since_1970(), call)).await?;
         let answer = answers.pop().unwrap_or(Value::Nil).extract_error().map_err(|error| reason(&error))?;
         sight(&answer)
     }
