@@ -1,6 +1,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::shown::shown;
+
 /// What can go wrong with a lock.
 ///
 /// Text never holds a password: nodes are named by their URL without credentials.
@@ -8,7 +10,7 @@ use std::time::Duration;
 #[non_exhaustive]
 pub enum Error {
     /// Somebody else held the lock until the timeout was over.
-    #[error("lock `{name}` was not acquired within {waited:?}: it is held elsewhere")]
+    #[error("lock `{lock}` was not acquired within {waited:?}: it is held elsewhere", lock = shown(name))]
     NotAcquired {
         /// The lock's name.
         name: String,
@@ -20,7 +22,8 @@ pub enum Error {
 
     /// So many nodes did not vote that no majority was possible, however the others voted.
     #[error(
-        "lock `{name}`: {answered} of {nodes} nodes answered, {granted} granted it and {needed} are needed",
+        "lock `{lock}`: {answered} of {nodes} nodes answered, {granted} granted it and {needed} are needed",
+        lock = shown(name),
         answered = nodes - source.len()
     )]
     QuorumUnreachable {
@@ -62,7 +65,7 @@ pub enum Error {
     },
 
     /// The lock was held and is not any more.
-    #[error("lock `{name}` was lost: {reason}")]
+    #[error("lock `{lock}` was lost: {reason}", lock = shown(name))]
     Lost {
         /// The lock's name.
         name: String,
@@ -71,7 +74,7 @@ pub enum Error {
     },
 
     /// The lock to be extended or released is not held by this owner.
-    #[error("lock `{name}` is not held by this owner: it expired, was reset, or belongs to somebody else")]
+    #[error("lock `{lock}` is not held by this owner: it expired, was reset, or belongs to somebody else", lock = shown(name))]
     NotHeld {
         /// The lock's name.
         name: String,
@@ -92,7 +95,7 @@ pub enum Error {
     /// - a task or a thread that the body starts and then waits for;
     /// - two bodies that each want the other's lock;
     /// - a manager that knows the same servers by other addresses (`localhost` and `127.0.0.1`), or only some of them.
-    #[error("lock `{name}` is held by the caller of this very call, which would wait for itself for ever")]
+    #[error("lock `{lock}` is held by the caller of this very call, which would wait for itself for ever", lock = shown(name))]
     WouldDeadlock {
         /// The lock's name.
         name: String,
@@ -211,7 +214,7 @@ impl fmt::Display for NodeFailures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (position, failure) in self.0.iter().enumerate() {
             let separator = if position == 0 { "" } else { "; " };
-            write!(f, "{separator}{}: {}", failure.node, failure.reason)?;
+            write!(f, "{separator}{}: {}", shown(&failure.node), shown(&failure.reason))?;
         }
         Ok(())
     }

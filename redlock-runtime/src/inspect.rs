@@ -10,6 +10,7 @@ use crate::manager::LockManager;
 use crate::name::Name;
 use crate::node::inspecting::Sight;
 use crate::protocol::{Census, LockState, Quorum, Sighting};
+use crate::shown::shown;
 
 /// A lock as the nodes have it.
 ///
@@ -46,6 +47,12 @@ pub struct LockInfo {
 }
 
 impl LockInfo {
+    /// Whether it is taken: held, or kept from others until its `min_hold` is over. Whoever wants it does not get it.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        matches!(self.state, LockState::Held | LockState::Kept)
+    }
+
     /// Whether somebody holds the lock, as far as the nodes that answered know.
     #[must_use]
     pub fn is_held(&self) -> bool {
@@ -54,12 +61,12 @@ impl LockInfo {
 }
 
 impl fmt::Display for LockInfo {
-    /// One line.
+    /// One line; control and bidirectional characters, which anybody can write into a name or a label, are escaped.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, state, votes, nodes, waiting, .. } = self;
-        write!(f, "{name}: {state}")?;
+        write!(f, "{}: {state}", shown(name))?;
         if let Some(label) = &self.owner_label {
-            write!(f, " by {label}")?;
+            write!(f, " by {}", shown(label))?;
         }
         if let Some(held_for) = self.held_for {
             write!(f, ", for {held_for:?}")?;
@@ -138,7 +145,8 @@ impl LockManager {
         block_on(self.inspect(name))
     }
 
-    /// Whether a majority of the nodes has the key of one owner, whoever that is. It may be different when this returns: to
+    /// Whether the lock is taken: a majority of the nodes has the key of one owner, whoever that is, or keeps it from others
+    /// until its `min_hold` is over. [`inspect`](Self::inspect) tells which. It may be different when this returns: to
     /// do something only if nobody else does, acquire the lock.
     ///
     /// # Errors
@@ -157,7 +165,7 @@ impl LockManager {
         if looked.len() < quorum.needed() || census.may_be_held {
             return Err(self.shared.engine.unreachable(&name, census.votes, failures));
         }
-        Ok(census.state == LockState::Held)
+        Ok(matches!(census.state, LockState::Held | LockState::Kept))
     }
 
     /// [`Self::is_locked`] for code that is not async: blocks the thread.

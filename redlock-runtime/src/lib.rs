@@ -75,6 +75,8 @@ mod timeout;
 
 mod name;
 
+mod shown;
+
 mod token;
 
 mod slot;

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use crate::engine::Engine;
 use crate::keys::{CounterKeys, Keys};
 use crate::node::counting::{Counted, GONE, Number};
+use crate::shown::shown;
 use crate::{Error, clock, entropy};
 
 /// A number is told at most this often: waits that are shorter are not worth a write.
@@ -438,7 +439,7 @@ impl fmt::Display for WaitingStatistics {
     /// A line for each name.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for NameStatistics { name, here, everywhere } in self.iter() {
-            writeln!(f, "{name}: {everywhere} waiting, {here} of them here")?;
+            writeln!(f, "{}: {everywhere} waiting, {here} of them here", shown(name))?;
         }
         Ok(())
     }

@@ -245,9 +245,31 @@ async fn check_kept(locks: &LockManager) {
     let info = locks.inspect("x").await.unwrap();
     assert_eq!((info.state, info.owner_label.as_deref()), (LockState::Kept, None), "{info}");
     assert!(info.remaining.is_some_and(|left| left > LONG / 2), "{info}");
-    assert!(!info.is_held() && !locks.is_locked("x").await.unwrap());
+    // Nobody can acquire it, so everything says that it is taken.
+    assert!(locks.lock("x").try_acquire().await.unwrap().is_none());
+    assert!(!info.is_held() && info.is_locked() && locks.is_locked("x").await.unwrap());
+    assert_eq!(locks.list().next().await.unwrap().unwrap(), "x");
     assert!(locks.reset("x").await.unwrap() >= 1);
     assert_eq!(locks.inspect("x").await.unwrap().state, LockState::Free);
+}
+
+#[tokio::test]
+async fn what_another_client_wrote_directs_no_terminal() {
+    let servers = Servers::start(1);
+    let locks = manager(&servers);
+    let name = "in\u{202e}voice";
+    let probe = servers[0].probe();
+    let (lock, note) = (key(name), format!("redlock-holder:{{{}}}", key(name)));
+    probe.set_for(&lock, "somebody", LONG);
+    let fields = ["owner", "somebody", "label", "\u{1b}[2Jme\u{2066}", "since", "1", "token", "7"];
+    probe.run::<()>(cmd("HSET").arg(&note).arg(&fields)).unwrap();
+    let info = locks.inspect(name).await.unwrap();
+    let line = info.to_string();
+    assert!(line.contains(r"in\u{202e}voice: held by \u{1b}[2Jme\u{2066}"), "{line}");
+    assert_eq!(info.owner_label.as_deref(), Some("\u{1b}[2Jme\u{2066}"), "as it was written");
+    let error = locks.lock(name).timeout(Duration::ZERO).acquire().await.unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains(r"`in\u{202e}voice`") && !text.contains('\u{202e}'), "{text}");
 }
 
 #[tokio::test]

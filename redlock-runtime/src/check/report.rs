@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 use super::judgement::{Examined, can_lock, offset};
 use crate::node::examining::{Examination, Persistence, Tells, Wakes};
 use crate::protocol::Role;
+use crate::shown::shown;
 
 /// What an examination of all nodes found.
 ///
@@ -254,7 +255,7 @@ impl fmt::Display for Finding {
         if let Some(node) = &self.node {
             write!(f, "{node}: ")?;
         }
-        f.write_str(&self.text)
+        write!(f, "{}", shown(&self.text))
     }
 }
 

@@ -22,6 +22,7 @@ use crate::entropy::seed;
 use crate::node::connection::DEAD_AFTER_TIMEOUTS;
 use crate::node::{Action, Command, ConnectionId, Delivery, Failure, PendingReply, Predecessor, Reply, Voter};
 use crate::protocol::{Backoff, Fate, NodeSet, Verdict};
+use crate::shown::shown;
 
 /// How long a release is sent again to a node that does not confirm it. By then the key has expired on a node that was
 /// down; on one that was frozen for longer than this it lives for its TTL after the node wakes up.
@@ -337,7 +338,7 @@ impl Owner {
                 return reply;
             };
             if clock::now() >= give_up {
-                tracing::warn!(node = voter.label(), key = %self.key, reason = %failure.reason, "gave up a release");
+                tracing::warn!(node = voter.label(), key = %shown(&self.key), reason = %shown(&failure.reason), "gave up a release");
                 return reply;
             }
             sleep(pauses.next().unwrap_or(PAUSES.1)).await;

@@ -1,7 +1,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{Quorum, RELEASED};
+use super::Quorum;
+use super::rivals::holder;
 
 /// What the keys of a lock say, all nodes together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,11 +59,14 @@ impl<'a> Census<'a> {
     /// Counts what the nodes have that answered; `None` is a node without the key.
     #[must_use]
     pub fn of(quorum: Quorum, answers: &[Option<Sighting<'a>>]) -> Self {
-        let votes_of = |owner: &str| answers.iter().flatten().filter(|sighting| sighting.owner == owner).count();
-        let owner = answers.iter().flatten().map(|sighting| sighting.owner).max_by_key(|owner| votes_of(owner));
+        // Whose release is under way, or keeps the key, is refused for as one: whoever asks sees it like that too.
+        let votes_of =
+            |owner: &str| answers.iter().flatten().filter(|sighting| holder(sighting.owner) == owner).count();
+        let owner = answers.iter().flatten().map(|sighting| holder(sighting.owner)).max_by_key(|owner| votes_of(owner));
         let votes = owner.map_or(0, votes_of);
         let free = answers.iter().filter(|answer| answer.is_none()).count();
-        let is_kept = owner.is_some_and(|owner| owner.ends_with(RELEASED));
+        let unreleased = answers.iter().flatten().filter(|sighting| Some(sighting.owner) == owner).count();
+        let is_kept = unreleased < quorum.needed();
         let state = if votes >= quorum.needed() {
             if is_kept { LockState::Kept } else { LockState::Held }
         } else if free >= quorum.needed() {
@@ -71,12 +75,12 @@ impl<'a> Census<'a> {
             LockState::Unsettled
         };
         // The majority ends with the key that is the last which it needs.
-        let of_owner = answers.iter().flatten().filter(|sighting| Some(sighting.owner) == owner);
+        let of_owner = answers.iter().flatten().filter(|sighting| Some(holder(sighting.owner)) == owner);
         let mut lives: Vec<_> = of_owner.map(|sighting| sighting.remaining).collect();
         lives.sort_unstable_by_key(|remaining| std::cmp::Reverse(remaining.unwrap_or(Duration::MAX)));
         let remaining = lives.get(quorum.needed() - 1).copied().flatten();
         let silent = quorum.nodes().saturating_sub(answers.len());
-        let may_be_held = state == LockState::Unsettled && !is_kept && votes + silent >= quorum.needed();
+        let may_be_held = state == LockState::Unsettled && votes + silent >= quorum.needed();
         Self { state, owner, votes, remaining, may_be_held }
     }
 }
@@ -86,9 +90,9 @@ mod tests {
     use super::*;
 
     /// A letter is an owner, with a key that lives a second longer on each node; `-` is a node without the key, `?` one that
-    /// did not answer, and `k` a key that is kept.
+    /// did not answer, and `k` a key of `x` that is kept.
     fn check(nodes: &str, expect: (LockState, usize, Option<u64>, bool)) {
-        let names = ["a", "b", "c"];
+        let names = ["a", "b", "c", "x"];
         let answers = nodes.chars().zip(1..).filter(|(node, _)| *node != '?').map(|(node, seconds)| {
             let owner = match node {
                 'k' => Some("x:released"),
@@ -114,7 +118,10 @@ mod tests {
         check("abc", (LockState::Unsettled, 1, None, false));
         check("ab-", (LockState::Unsettled, 1, None, false));
         check("a-?", (LockState::Unsettled, 1, None, true));
-        check("k-?", (LockState::Unsettled, 1, None, false));
+        check("k-?", (LockState::Unsettled, 1, None, true));
+        check("xkk", (LockState::Kept, 3, Some(2), false));
+        check("xkx", (LockState::Held, 3, Some(2), false));
+        check("xk-", (LockState::Kept, 2, Some(1), false));
         check("aabb?", (LockState::Unsettled, 2, None, true));
         check("abc--", (LockState::Unsettled, 1, None, false));
         check("a", (LockState::Held, 1, Some(1), false));

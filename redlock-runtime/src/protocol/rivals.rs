@@ -39,7 +39,7 @@ impl Rivals {
     }
 }
 
-fn holder(owner: &str) -> &str {
+pub(super) fn holder(owner: &str) -> &str {
     owner.strip_suffix(RELEASED).unwrap_or(owner)
 }
 
