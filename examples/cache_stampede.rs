@@ -1,12 +1,13 @@
 //! Fifty callers want a value at once that is not in the cache, and one of them computes it; with the same Redis nodes in
-//! `REDLOCK_NODES` one of all processes. The cache is on the first of these nodes; without the variable it is in this process.
+//! `REDLOCK_NODES`, and the same cache, one of all processes. The cache is the Redis server that `CACHE_URL` names; without the
+//! variable it is in this process.
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use redis::{AsyncCommands, aio::MultiplexedConnection};
 use redlock_runtime::LockManager;
+use redlock_runtime::redis::{self, AsyncCommands, aio::MultiplexedConnection};
 use tokio::task::JoinSet;
 
 static COMPUTED: AtomicU32 = AtomicU32::new(0);
@@ -40,11 +41,14 @@ impl Cache {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let nodes = std::env::var("REDLOCK_NODES").unwrap_or_else(|_| "memory://a,memory://b,memory://c".to_owned());
-    let locks = LockManager::builder().nodes(nodes.split(',')).build()?;
-    let cache = match nodes.split(',').next().filter(|node| node.starts_with("redis")) {
-        Some(node) => Cache::Redis(redis::Client::open(node)?.get_multiplexed_async_connection().await?),
-        None => Cache::Here(Arc::default()),
+    let locks = if std::env::var_os("REDLOCK_NODES").is_some() {
+        LockManager::from_env()?
+    } else {
+        LockManager::builder().nodes(["memory://a", "memory://b", "memory://c"]).build()?
+    };
+    let cache = match std::env::var("CACHE_URL") {
+        Ok(url) => Cache::Redis(redis::Client::open(url)?.get_multiplexed_async_connection().await?),
+        Err(_) => Cache::Here(Arc::default()),
     };
     let mut callers = JoinSet::new();
     for _ in 0..50 {

@@ -9,12 +9,13 @@ use redlock_runtime::{CheckVerdict, LockManager};
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
     tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).init();
-    let nodes = std::env::var("REDLOCK_NODES").unwrap_or_else(|_| {
+    let builder = if std::env::var_os("REDLOCK_NODES").is_some() {
+        LockManager::builder_from_env()?
+    } else {
         println!("REDLOCK_NODES is not set: examining three memory:// nodes, which only this process sees\n");
-        "memory://a,memory://b,memory://c".to_owned()
-    });
-    let locks = LockManager::builder()
-        .nodes(nodes.split(',').map(str::trim))
+        LockManager::builder().nodes(["memory://a", "memory://b", "memory://c"])
+    };
+    let locks = builder
         // What you set for your program, set here too: answers and clocks are measured against it.
         .node_timeout(Duration::from_millis(250))
         .build()?;

@@ -25,8 +25,11 @@ impl Store {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let nodes = std::env::var("REDLOCK_NODES").unwrap_or_else(|_| "memory://a,memory://b,memory://c".to_owned());
-    let locks = LockManager::builder().nodes(nodes.split(',')).build()?;
+    let locks = if std::env::var_os("REDLOCK_NODES").is_some() {
+        LockManager::from_env()?
+    } else {
+        LockManager::builder().nodes(["memory://a", "memory://b", "memory://c"]).build()?
+    };
     let store = Store::default();
 
     // Nothing renews this lock, as if its process were stopped: a long garbage collection, a suspended machine.

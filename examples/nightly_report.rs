@@ -32,11 +32,13 @@ async fn fire(number: u32, work: Duration) {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt::init();
-    let nodes = std::env::var("REDLOCK_NODES").unwrap_or_else(|_| {
+    let builder = if std::env::var_os("REDLOCK_NODES").is_some() {
+        LockManager::builder_from_env()?
+    } else {
         println!("REDLOCK_NODES is not set: using three memory:// nodes, which only this process sees");
-        "memory://a,memory://b,memory://c".to_owned()
-    });
-    let locks = LockManager::builder().nodes(nodes.split(',')).build()?;
+        LockManager::builder().nodes(["memory://a", "memory://b", "memory://c"])
+    };
+    let locks = builder.build()?;
     locks.install()?;
 
     let seconds = std::env::args().nth(1).map_or(Ok(2), |argument| argument.parse())?;

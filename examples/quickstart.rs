@@ -26,12 +26,14 @@ async fn pay(who: &str, locks: &LockManager, patience: Duration) -> Result<(), E
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt::init();
-    let nodes = std::env::var("REDLOCK_NODES").unwrap_or_else(|_| {
+    let builder = if std::env::var_os("REDLOCK_NODES").is_some() {
+        LockManager::builder_from_env()?
+    } else {
         println!("REDLOCK_NODES is not set: using three memory:// nodes, which only this process sees");
-        "memory://a,memory://b,memory://c".to_owned()
-    });
+        LockManager::builder().nodes(["memory://a", "memory://b", "memory://c"])
+    };
     // Checks the settings; connects when the first lock is acquired.
-    let locks = LockManager::builder().nodes(nodes.split(',')).ttl(Duration::from_secs(20)).build()?;
+    let locks = builder.ttl(Duration::from_secs(20)).build()?;
 
     let latecomers = async {
         sleep(Duration::from_millis(200)).await;

@@ -40,8 +40,11 @@ fn show(statistics: &WaitingStatistics, is_first: bool) {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let nodes = std::env::var("REDLOCK_NODES").unwrap_or_else(|_| "memory://a,memory://b,memory://c".to_owned());
-    let locks = LockManager::builder().nodes(nodes.split(',')).build()?;
+    let locks = if std::env::var_os("REDLOCK_NODES").is_some() {
+        LockManager::from_env()?
+    } else {
+        LockManager::builder().nodes(["memory://a", "memory://b", "memory://c"]).build()?
+    };
     let mut clients: JoinSet<_> = (0..12).map(|client| visit(locks.clone(), client)).collect();
     let mut look = interval(Duration::from_millis(250));
     let mut is_first = true;

@@ -57,7 +57,7 @@ use proc_macro::TokenStream;
 ///
 /// | argument | accepts | default | meaning |
 /// |---|---|---|---|
-/// | `name` | text, in which `{argument}` inserts an argument as `format!` does, also as `concat!` of literals; or any other expression that is `Display`, whose braces are taken as they are | required | the lock's name |
+/// | `name` | text, in which `{argument}` inserts an argument as `format!` does, also as `concat!` of literals; or any other expression that is `Display`, whose braces are taken as they are | required | the lock's name; see [below](#names-of-several-values) if it is made of several values |
 /// | `timeout` | `-1`, `0`, a duration, or an expression of type `Timeout` | `0` | `-1`: one attempt; `0`: wait for ever; else keep trying for up to this long |
 /// | `silent` | nothing | off | without the lock, skip the body and return the *skip value*, not an error; needs an explicit `timeout` |
 /// | `skip_value` | an expression of the return type; may use shared references and `Copy` arguments | `Ok(T::default())` of a `Result`, else `R::default()` | the skip value, evaluated only when needed; implies `silent` |
@@ -73,6 +73,12 @@ use proc_macro::TokenStream;
 ///
 /// Text that the attribute cannot see, such as a constant, is no template: when the call finds one of the function's arguments
 /// in its braces, it fails with `Error::InvalidName`, because all calls would share one lock. `format!` is taken at its word.
+///
+/// # Names of several values
+///
+/// A template puts values side by side and escapes nothing: `"t:{tenant}:{doc}"` of ("acme:x", "y") and of ("acme", "x:y") is one
+/// lock. Where an argument may contain what separates it from the next one (text that users type, a path), let
+/// `name = name_of!("t", tenant, doc)` escape it, which is in `redlock_runtime`; numbers and UUIDs need nothing of the kind.
 ///
 /// # What the function returns
 ///

@@ -9,48 +9,7 @@ use crate::lock::LockRequest;
 use crate::manager::LockManager;
 use crate::name::Name;
 use crate::outcome::{Called, Ending, Rules, Verdict};
-use crate::{Error, Timeout};
-
-/// A type that `timeout = …` accepts.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a timeout",
-    label = "expected a `Timeout` or a `Duration`",
-    note = "seconds known only at run time are written `Duration::from_secs(…)` (up to that long), or \
-            `Timeout::try_from(…)` (with the meaning of -1 and 0)"
-)]
-pub trait IntoTimeout {
-    /// The value as a timeout.
-    fn into_timeout(self) -> Timeout;
-}
-
-impl IntoTimeout for Timeout {
-    fn into_timeout(self) -> Timeout {
-        self
-    }
-}
-
-impl IntoTimeout for Duration {
-    fn into_timeout(self) -> Timeout {
-        self.into()
-    }
-}
-
-/// A type that `ttl`, `max_hold` and `min_hold` accept.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a duration",
-    label = "expected a `Duration`",
-    note = "seconds known only at run time are written `Duration::from_secs(…)`"
-)]
-pub trait IntoDuration {
-    /// The value as a duration.
-    fn into_duration(self) -> Duration;
-}
-
-impl IntoDuration for Duration {
-    fn into_duration(self) -> Duration {
-        self
-    }
-}
+use crate::{Error, IntoDuration, IntoTimeout, Timeout};
 
 /// The name that a call asks for, as text.
 pub struct CallName {

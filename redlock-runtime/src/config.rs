@@ -1,10 +1,12 @@
+#[cfg(feature = "serde")]
+mod written;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use redis::Client;
 
-use crate::Error;
 use crate::engine::Engine;
 use crate::keys::Keys;
 use crate::labels;
@@ -18,8 +20,36 @@ use crate::protocol::{Doubt, LONGEST_TTL, RETENTION};
 use crate::queue::SLOW_POLL;
 use crate::shared::Shared;
 use crate::voters::NodeSettings;
+use crate::{Error, IntoDuration};
 
 /// The settings of a [`LockManager`](crate::LockManager).
+///
+/// Begin with [`LockManager::builder`](crate::LockManager::builder), with what the environment says
+/// ([`LockManager::builder_from_env`](crate::LockManager::builder_from_env)), or, with the feature `serde`, with what your
+/// program's configuration says, in whatever format: each setting has the name of its method, and one that is none is
+/// refused. Lengths of time are numbers of seconds or text such as `"250ms"` and `"1h 30m"`; `nodes` is a list of URLs, or one
+/// text with commas; `max_clock_skew` may be `"none"`; certificates are text in PEM. Clients and nodes of your own are added
+/// by hand.
+#[cfg_attr(
+    feature = "serde",
+    doc = r##"
+```
+use redlock_runtime::LockManagerBuilder;
+
+let settings = r#"{
+    "nodes": ["redis://10.0.0.1", "redis://10.0.0.2", "redis://10.0.0.3"],
+    "credentials": { "username": "app", "password": "…" },
+    "tls_client_certificate": { "certificate": "-----BEGIN …", "key": "-----BEGIN …" },
+    "ttl": "20s",
+    "node_timeout": 0.25,
+    "wait_replicas": { "replicas": 1, "within": "100ms" }
+}"#;
+let builder: LockManagerBuilder = serde_json::from_str(settings).unwrap();
+let locks = builder.owner_label("worker 3").build()?;
+# Ok::<(), redlock_runtime::Error>(())
+```
+"##
+)]
 #[derive(Clone)]
 #[must_use = "a builder does nothing until `build()`"]
 pub struct LockManagerBuilder {
@@ -100,12 +130,21 @@ impl LockManagerBuilder {
         I: IntoIterator,
         I::Item: Into<String>,
     {
-        Self { nodes: NodeSettings { urls: nodes.into_iter().map(Into::into).collect(), ..self.nodes }, ..self }
+        let urls = nodes.into_iter().map(Into::into).collect();
+        Self { nodes: NodeSettings { urls, urls_are_from: None, ..self.nodes }, ..self }
+    }
+
+    /// The nodes, as URLs that stand somewhere people have to be told of.
+    pub(crate) fn nodes_from(self, place: &'static str, urls: Vec<String>) -> Self {
+        Self { nodes: NodeSettings { urls, urls_are_from: Some(place), ..self.nodes }, ..self }
     }
 
     /// Nodes that are reached as these clients would reach them, behind those that [`nodes`](Self::nodes) names. Their
     /// address, credentials and certificates count; connections are made and kept by the lock manager. Each must lead
-    /// to one server, which is a master of its own.
+    /// to one server, which is a master of its own. Version 1 of the crate `redis`, which is [`redlock_runtime::redis`](crate::redis).
+    ///
+    /// A connection that you have already, such as a `redis::aio::ConnectionManager` or one from a pool, is a
+    /// [`node`](Self::node) of yours; how is shown [there](Node#over-a-connection-that-you-have).
     pub fn clients(self, clients: impl IntoIterator<Item = Client>) -> Self {
         Self { nodes: NodeSettings { clients: clients.into_iter().collect(), ..self.nodes }, ..self }
     }
@@ -167,27 +206,27 @@ impl LockManagerBuilder {
 
     /// How long a key outlives a holder that crashed, from 10 ms to [`longest_ttl`](Self::longest_ttl) (5 minutes unless set),
     /// for locks that set no TTL of their own. Default: 30 s.
-    pub fn ttl(self, ttl: Duration) -> Self {
-        Self { ttl, ..self }
+    pub fn ttl(self, ttl: impl IntoDuration) -> Self {
+        Self { ttl: ttl.into_duration(), ..self }
     }
 
     /// How long one node's answer may take before it counts as no vote. A fifth of a lock's TTL where that is less.
     /// Default: 250 ms.
-    pub fn node_timeout(self, node_timeout: Duration) -> Self {
-        Self { node_timeout, ..self }
+    pub fn node_timeout(self, node_timeout: impl IntoDuration) -> Self {
+        Self { node_timeout: node_timeout.into_duration(), ..self }
     }
 
     /// How long it may take to connect to a node, authentication included. Default: 1 s.
-    pub fn connect_timeout(self, connect_timeout: Duration) -> Self {
-        Self { connect_timeout, ..self }
+    pub fn connect_timeout(self, connect_timeout: impl IntoDuration) -> Self {
+        Self { connect_timeout: connect_timeout.into_duration(), ..self }
     }
 
     /// The longest TTL that any lock on these nodes has, whoever takes it; a longer [`ttl`](Self::ttl) is refused, by
     /// [`build`](Self::build) or when the lock is acquired, also on a single node: what is developed on one runs on three. A node that restarted, and so may have forgotten
     /// what it granted, does not vote before it is older than this while a node can be reached that is a quarter older
     /// still. Wait for 1.25 times as long between the restarts of two nodes. Default: 5 minutes.
-    pub fn longest_ttl(self, longest_ttl: Duration) -> Self {
-        Self { longest_ttl, ..self }
+    pub fn longest_ttl(self, longest_ttl: impl IntoDuration) -> Self {
+        Self { longest_ttl: longest_ttl.into_duration(), ..self }
     }
 
     /// Whether every acquisition carries a [fencing token](crate::LockGuard::fencing_token). Default: yes.
@@ -213,8 +252,8 @@ impl LockManagerBuilder {
     /// How long after its last attempt a waiter asks again although no node reported a change, and up to a half longer.
     /// Default: 1 s. A test that makes it long sees that a waiter was woken, however slow the machine is.
     #[cfg(feature = "testing")]
-    pub fn slow_poll(self, slow_poll: Duration) -> Self {
-        Self { slow_poll, ..self }
+    pub fn slow_poll(self, slow_poll: impl IntoDuration) -> Self {
+        Self { slow_poll: slow_poll.into_duration(), ..self }
     }
 
     /// What stands before a lock's name in its key. Default: `redlock:ConfigurableLock.`, which configurable-redlock (Python)

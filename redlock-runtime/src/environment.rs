@@ -22,7 +22,7 @@ pub(crate) fn builder() -> Result<LockManagerBuilder, Error> {
             "{NODES} is set but names no node; set it to URLs separated by commas, such as {DEFAULT_NODE}, or unset it"
         ));
     }
-    let mut builder = LockManagerBuilder::default().nodes(nodes);
+    let mut builder = LockManagerBuilder::default().nodes_from(NODES, nodes);
     if let Some((username, password)) = credentials("REDLOCK_USERNAME", "REDLOCK_PASSWORD")? {
         builder = builder.credentials(username, password);
     }

@@ -10,11 +10,12 @@ use crate::shown::shown;
 #[non_exhaustive]
 pub enum Error {
     /// Somebody else held the lock until the timeout was over.
-    #[error("lock `{lock}` was not acquired within {waited:?}: it is held elsewhere", lock = shown(name))]
+    #[error("lock `{lock}` was not acquired {}: it is held elsewhere", while_trying(*waited), lock = shown(name))]
     NotAcquired {
         /// The lock's name.
         name: String,
-        /// How long this call tried.
+        /// How long this call waited for it; zero if it made one attempt, as with [`Timeout::Skip`](crate::Timeout::Skip), which
+        /// waits for nobody.
         waited: Duration,
         /// Found again by walking `source()`, also through wrappers that hide this enum.
         source: HeldElsewhere,
@@ -120,6 +121,10 @@ pub enum Error {
     /// The lock manager was shut down.
     #[error("the lock manager was shut down and acquires no more locks")]
     ShutDown,
+}
+
+fn while_trying(waited: Duration) -> String {
+    if waited.is_zero() { "at the only attempt, without waiting".to_owned() } else { format!("within {waited:?}") }
 }
 
 /// The marker at the end of the chain of sources of [`Error::NotAcquired`].

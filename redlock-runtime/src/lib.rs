@@ -163,12 +163,16 @@ pub use crate::inspect::LockInfo;
 pub use crate::list::LockNames;
 pub use crate::lock::LockRequest;
 pub use crate::manager::LockManager;
+pub use crate::name::name_from_parts;
 pub use crate::node::examining::{Persistence, Wakes};
 pub use crate::protocol::{LockState, Role};
 pub use crate::scope::{InstallGuard, Scoped};
 pub use crate::shutdown::ShutdownReport;
 pub use crate::statistics::{NameStatistics, WaitingStatistics};
-pub use crate::timeout::Timeout;
+pub use crate::timeout::{IntoDuration, IntoTimeout, Timeout};
 pub use crate::token::LockToken;
+/// The crate whose [`Client`](redis::Client) the builder [takes](LockManagerBuilder::clients), in the version (1.x) that it
+/// takes.
+pub use ::redis;
 #[cfg(feature = "macros")]
 pub use redlock_macros::redlock;

@@ -17,7 +17,7 @@ use crate::protocol::{Backoff, Next, SHORTEST_TTL, Verdict, next_step};
 use crate::queue::{Place, Reached, Tenure, Turn, Unreachable};
 use crate::shared::{Shared, check_length};
 use crate::statistics::Waiting;
-use crate::{Error, Timeout, clock, deadlock, entropy, labels};
+use crate::{Error, IntoDuration, IntoTimeout, Timeout, clock, deadlock, entropy, labels};
 
 /// A lock to be acquired: its name and how.
 ///
@@ -64,13 +64,14 @@ impl LockRequest {
     /// [`longest_ttl`](crate::LockManagerBuilder::longest_ttl), which is 5 minutes unless set; a longer one is an
     /// [`Error::Config`] when the lock is acquired. A lock is renewed, so this is no bound on how long it is held. Default: the
     /// manager's, 30 s unless set.
-    pub fn ttl(self, ttl: Duration) -> Self {
-        Self { ttl: Some(ttl), ..self }
+    pub fn ttl(self, ttl: impl IntoDuration) -> Self {
+        Self { ttl: Some(ttl.into_duration()), ..self }
     }
 
-    /// How long to wait for the lock. Default: [`Timeout::Forever`].
-    pub fn timeout(self, timeout: impl Into<Timeout>) -> Self {
-        Self { timeout: timeout.into(), ..self }
+    /// How long to wait for the lock: a [`Timeout`], or a [`Duration`], which means up to that long. Default:
+    /// [`Timeout::Forever`].
+    pub fn timeout(self, timeout: impl IntoTimeout) -> Self {
+        Self { timeout: timeout.into_timeout(), ..self }
     }
 
     /// Whether the lock is extended, a third of its TTL after each success, for as long as the guard lives. Default:
@@ -81,8 +82,8 @@ impl LockRequest {
 
     /// The lock is not extended beyond this time after it was acquired; reaching it counts as losing the lock. Default:
     /// none.
-    pub fn max_hold(self, max_hold: Duration) -> Self {
-        Self { max_hold: Some(max_hold), ..self }
+    pub fn max_hold(self, max_hold: impl IntoDuration) -> Self {
+        Self { max_hold: Some(max_hold.into_duration()), ..self }
     }
 
     /// The key stays for at least this time after it was acquired, even if the guard is released sooner: one run for each
@@ -93,8 +94,8 @@ impl LockRequest {
     /// for that long, so two holders are as impossible as without it. What such a node forgets is that the key was to stay.
     /// While the other nodes of a majority keep it the lock is not acquired again; if more of them restart within `min_hold`,
     /// or the only one does, it is free before its time.
-    pub fn min_hold(self, min_hold: Duration) -> Self {
-        Self { min_hold: Some(min_hold), ..self }
+    pub fn min_hold(self, min_hold: impl IntoDuration) -> Self {
+        Self { min_hold: Some(min_hold.into_duration()), ..self }
     }
 
     /// The name under which waiters are counted. Default: the lock's name.
@@ -127,6 +128,9 @@ impl LockRequest {
     }
 
     /// Makes one attempt, whatever the timeout; `Ok(None)` if somebody else holds the lock, or the caller's own body.
+    ///
+    /// Keep the guard: `request.try_acquire().await?;` as a statement gives the lock back at once, and an [`Option`] that is
+    /// not used is nothing that the compiler warns of.
     ///
     /// # Errors
     ///
@@ -217,7 +221,8 @@ impl LockRequest {
                         Next::GiveUp if lost.verdict == Verdict::Unreachable => {
                             return Err(lost.into_unreachable(&name, engine));
                         }
-                        Next::GiveUp => return Err(not_acquired(&name, waited)),
+                        // However long the answers took: nobody waited for the holder.
+                        Next::GiveUp => return Err(not_acquired(&name, Duration::ZERO)),
                     }
                 }
             }

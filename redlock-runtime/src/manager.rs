@@ -65,7 +65,26 @@ impl LockManager {
     ///
     /// [`Error::Config`] for an empty variable, a URL that cannot be used, or a file that cannot be read.
     pub fn from_env() -> Result<Self, Error> {
-        environment::builder()?.build()
+        Self::builder_from_env()?.build()
+    }
+
+    /// Starts with what the [environment](Self::from_env) says, for the rest to be set in the program; what is set here
+    /// replaces what was set there.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use redlock_runtime::LockManager;
+    ///
+    /// let locks = LockManager::builder_from_env()?.ttl(Duration::from_secs(20)).node_timeout(Duration::from_millis(100)).build()?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] for an empty variable, or a file that cannot be read; URLs are read by
+    /// [`build`](LockManagerBuilder::build).
+    pub fn builder_from_env() -> Result<LockManagerBuilder, Error> {
+        environment::builder()
     }
 
     /// Makes this the manager of every `#[redlock]` function that names none.
@@ -84,7 +103,8 @@ impl LockManager {
         })
     }
 
-    /// A lock to be acquired. The name is any UTF-8 without control characters, up to 512 bytes.
+    /// A lock to be acquired. The name is any UTF-8 without control characters, up to 512 bytes. Other values may make the same
+    /// name, when they contain what stands between them: [`name_of!`](crate::name_of) makes one that is theirs alone.
     pub fn lock(&self, name: impl Into<String>) -> LockRequest {
         LockRequest::new(Arc::clone(&self.shared), name.into())
     }

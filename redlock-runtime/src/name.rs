@@ -1,3 +1,5 @@
+use std::fmt::{Display, Write as _};
+
 use crate::Error;
 
 /// The name of a lock: UTF-8, not empty, at most 512 bytes, no control characters.
@@ -56,6 +58,60 @@ pub(crate) fn unfilled(text: &str, arguments: &[&'static str]) -> Option<&'stati
     None
 }
 
+/// The name of a lock that is made of several values, as only these values make it.
+///
+/// The parts are joined by colons, and a colon or a percent sign *within* one is escaped (`%3A`, `%25`), as is a control
+/// character, of which names have none. So ("acme:x", "y") and ("acme", "x:y") are two locks, which
+/// `format!("{tenant}:{document}")` makes one. Parts that have none of these characters are joined as they are: `["invoice", "7"]`
+/// is the lock `invoice:7`. [`name_of!`](crate::name_of) takes parts of different types.
+///
+/// ```
+/// use redlock_runtime::name_from_parts;
+///
+/// assert_eq!(name_from_parts(["invoice", "7"]), "invoice:7");
+/// assert_ne!(name_from_parts(["acme:x", "y"]), name_from_parts(["acme", "x:y"]));
+/// ```
+#[must_use]
+pub fn name_from_parts<P: Display>(parts: impl IntoIterator<Item = P>) -> String {
+    let mut name = String::new();
+    for (position, part) in parts.into_iter().enumerate() {
+        if position > 0 {
+            name.push(':');
+        }
+        for character in part.to_string().chars() {
+            if matches!(character, ':' | '%') || character.is_control() {
+                for byte in character.encode_utf8(&mut [0; 4]).bytes() {
+                    // Text takes whatever is written to it.
+                    let _ = write!(name, "%{byte:02X}");
+                }
+            } else {
+                name.push(character);
+            }
+        }
+    }
+    name
+}
+
+/// The name of a lock that is made of several values of whatever types, as only these values make it: see
+/// [`name_from_parts`].
+///
+/// ```
+/// use redlock_runtime::{name_of, redlock};
+///
+/// #[redlock(name = name_of!("document", tenant, number), timeout = -1, silent)]
+/// async fn index(tenant: &str, number: u64) -> bool {
+///     true
+/// }
+///
+/// assert_eq!(name_of!("document", "acme:x", 7), "document:acme%3Ax:7");
+/// ```
+#[macro_export]
+macro_rules! name_of {
+    ($($part:expr),+ $(,)?) => {
+        $crate::name_from_parts([$(&$part as &dyn ::core::fmt::Display),+])
+    };
+}
+
 /// So that a message does not repeat a megabyte that was passed by mistake.
 fn shortened(name: String) -> String {
     const SHOWN: usize = 64;
@@ -104,6 +160,30 @@ mod tests {
             assert_eq!(unfilled(text, &arguments), expect, "{text}");
         }
         assert_eq!(unfilled("{id}", &[]), None);
+    }
+
+    #[test]
+    fn other_parts_make_another_name() {
+        let all: [&[&str]; 13] = [
+            &["t", "acme:x", "y"],
+            &["t", "acme", "x:y"],
+            &["t", "acme%3Ax", "y"],
+            &["t:acme", "x", "y"],
+            &["t", "acme", "x", "y"],
+            &["t", "acme", "x", "y", ""],
+            &["t", "", "acme"],
+            &["t", "acme", ""],
+            &["%"],
+            &["%25"],
+            &["%2525"],
+            &["a\nb"],
+            &["a%0Ab"],
+        ];
+        let names: std::collections::HashSet<_> = all.iter().map(|parts| name_from_parts(*parts)).collect();
+        assert_eq!(names.len(), all.len(), "{names:?}");
+        assert!(names.iter().all(|name| Name::parse(name.clone()).is_ok()), "{names:?}");
+        assert_eq!(name_of!("invoice", 7, "für Müller"), "invoice:7:für Müller");
+        assert_eq!(name_from_parts(["a\u{85}"]), "a%C2%85");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use crate::Error;
 use crate::name::unfilled;
 
-pub use crate::call::{Access, Call, CallName, IntoDuration, IntoTimeout};
+pub use crate::call::{Access, Call, CallName};
 pub use crate::drive::{Drive, drive, run};
 pub use crate::guard::LockGuard;
 pub use crate::outcome::{

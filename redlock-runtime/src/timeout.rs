@@ -46,6 +46,42 @@ impl From<Duration> for Timeout {
     }
 }
 
+/// What says how long to wait: a [`Timeout`], a [`Duration`], and whatever else is `Into<Timeout>`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a timeout",
+    label = "expected a `Timeout` or a `Duration`",
+    note = "a number of seconds is written `Duration::from_secs(…)` (up to that long), or `Timeout::try_from(…)` (with the \
+            meaning of -1 and 0)"
+)]
+pub trait IntoTimeout {
+    /// The value as a timeout.
+    fn into_timeout(self) -> Timeout;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Into<Timeout>> IntoTimeout for T {
+    fn into_timeout(self) -> Timeout {
+        self.into()
+    }
+}
+
+/// What is a length of time: a [`Duration`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a duration",
+    label = "expected a `Duration`",
+    note = "a number of seconds is written `Duration::from_secs(…)`"
+)]
+pub trait IntoDuration {
+    /// The value as a duration.
+    fn into_duration(self) -> Duration;
+}
+
+impl IntoDuration for Duration {
+    fn into_duration(self) -> Duration {
+        self
+    }
+}
+
 impl TryFrom<f64> for Timeout {
     type Error = Error;
 

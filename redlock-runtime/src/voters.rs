@@ -23,6 +23,8 @@ use crate::protocol::{NodeSet, Quorum};
 pub(crate) struct NodeSettings {
     /// URLs, in the order in which they were given.
     pub(crate) urls: Vec<String>,
+    /// Where they stand, if not in the program.
+    pub(crate) urls_are_from: Option<&'static str>,
     /// Ready-made, behind those.
     pub(crate) clients: Vec<Client>,
     /// Those that somebody else wrote, behind all these.
@@ -86,7 +88,7 @@ impl NodeSettings {
     /// A URL that cannot be read is named by its position: whatever stands in it may be a password.
     fn at(&self, position: usize, url: &str, limits: Limits) -> Result<Arc<dyn Voter>, Error> {
         if let Some(rest) = url.strip_prefix("memory://") {
-            let name = url::read_memory(rest).or_else(|reason| config_error(format!("node {position}: {reason}")))?;
+            let name = url::read_memory(rest).or_else(|reason| self.refused(position, &reason))?;
             if self.replicas.is_some() {
                 return config_error(format!("node {position} is memory://, which has no replicas to wait for"));
             }
@@ -108,8 +110,13 @@ impl NodeSettings {
                 let label = label("cluster", &seeds, "");
                 Ok(Arc::new(ClusterNode::new(seeds, &label, limits, self.replicas)))
             }
-            Err(reason) => config_error(format!("node {position}: {reason}")),
+            Err(reason) => self.refused(position, &reason),
         }
+    }
+
+    fn refused<T>(&self, position: usize, reason: &str) -> Result<T, Error> {
+        let place = self.urls_are_from.map(|place| format!(" in {place}")).unwrap_or_default();
+        config_error(format!("node {position}{place}: {reason}"))
     }
 
     fn of_client(&self, position: usize, client: &Client, limits: Limits) -> Result<Arc<dyn Voter>, Error> {

@@ -40,6 +40,7 @@ mod replicas;
 mod scripts;
 mod sentinel;
 mod sentinel_traps;
+mod settings;
 mod shutdown;
 mod slots;
 mod slow_nodes;

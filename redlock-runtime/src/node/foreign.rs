@@ -139,6 +139,22 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// # })?;
 /// # Ok::<(), redlock_runtime::Error>(())
 /// ```
+///
+/// # Over a connection that you have
+///
+/// A `ConnectionManager` of the crate `redis` (its feature `connection-manager`), or a connection of a pool, as a node.
+/// [`LockManagerBuilder::clients`](crate::LockManagerBuilder::clients) needs nothing of this and does more (it wakes waiters,
+/// has fencing tokens, notices restarts), so this is for a server that may have no more connections than there are.
+///
+/// ```no_run
+#[doc = include_str!("../../doc/connection_manager_node.rs")]
+///
+/// # async fn with(connection: ConnectionManager) -> Result<(), redlock_runtime::Error> {
+/// let node = Managed { label: "redis://10.0.0.1".to_owned(), connection };
+/// let locks = redlock_runtime::LockManager::builder().node(node).fencing(false).build()?;
+/// # Ok(())
+/// # }
+/// ```
 pub trait Node: Send + Sync + 'static {
     /// What it is called in errors, reports and logs, without credentials; unlike every other node. Asked once.
     fn label(&self) -> &str;

@@ -1,0 +1,31 @@
+//! The examples take their nodes from the environment as every program does, whatever stands there.
+
+use std::process::Command;
+
+use redlock_tests::Sentinel;
+
+const EXAMPLES: [&str; 7] =
+    ["quickstart", "nightly_report", "http_handler", "waiting_room", "cache_stampede", "fenced_writes", "doctor"];
+
+#[test]
+fn every_example_runs_with_the_nodes_of_the_environment_whatever_their_urls_have_commas_for() {
+    let service = Sentinel::start();
+    assert!(service.hosts().contains(','), "several hosts in one URL");
+    let nodes = format!("{}, memory://other, memory://another", service.url());
+    let test = std::env::current_exe().unwrap();
+    let built = test.parent().and_then(|dependencies| dependencies.parent()).unwrap().join("examples");
+    let running = EXAMPLES.map(|example| {
+        let program = built.join(example);
+        assert!(program.exists(), "{example} is not built; run `cargo build -p redlock-examples --examples`");
+        let mut command = Command::new(program);
+        command.env("REDLOCK_NODES", &nodes).env_remove("CACHE_URL").stdout(std::process::Stdio::piped());
+        (example, command.stderr(std::process::Stdio::piped()).spawn().unwrap())
+    });
+    for (example, program) in running {
+        let output = program.wait_with_output().unwrap();
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{example}: {out}{err}");
+        assert!(!out.contains("REDLOCK_NODES is not set"), "{example}: {out}");
+    }
+    assert!(service.master().probe().command_counts().of("evalsha") > 0, "the service had a vote");
+}

@@ -1,0 +1,117 @@
+//! Settings: from the environment, from what people have, and the words for those that cannot be.
+
+use std::process::Command;
+use std::time::Duration;
+
+use redis::Client;
+use redis::aio::ConnectionManager;
+use redlock_runtime::{Error, LockManager, Timeout};
+use redlock_tests::wait::eventually_async;
+use redlock_tests::{RedisServer, Servers};
+
+use crate::acquire::key;
+
+/// The example of the documentation.
+#[allow(unreachable_pub, reason = "it is as its readers have it")]
+#[path = "../../redlock-runtime/doc/connection_manager_node.rs"]
+mod connection_manager_node;
+
+use self::connection_manager_node::Managed;
+
+/// What a program says whose nodes come from the environment.
+fn said_with(nodes: &str) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_holder")).arg("name=x").env("REDLOCK_NODES", nodes).output().unwrap();
+    assert!(!output.status.success(), "{nodes}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn nodes_in_the_environment_that_cannot_be_read_are_told_with_their_place_and_their_cure() {
+    for (nodes, place, expect) in [
+        ("redis://a,redis://u:secret@b:99999", "node 2 in REDLOCK_NODES", "above 65535"),
+        ("redis://u:secret@a/abc", "node 1 in REDLOCK_NODES", "the database in its path is not the number"),
+        ("redis://u:secret@a redis://b", "node 1 in REDLOCK_NODES", "two URLs"),
+        ("redis://u:secret@a;redis://b", "node 1 in REDLOCK_NODES", "two URLs"),
+        ("redis://a?db=x", "node 1 in REDLOCK_NODES", "db"),
+        ("memory://a?b=c", "node 1 in REDLOCK_NODES", "`b`"),
+        (" , ", "REDLOCK_NODES is set but names no node", ""),
+    ] {
+        let said = said_with(nodes);
+        assert!(said.contains(place) && said.contains(expect), "{nodes}: {said}");
+        assert!(!said.contains("secret"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn the_environment_is_where_a_program_may_begin() {
+    let locks =
+        LockManager::builder_from_env().unwrap().nodes(["memory://"]).ttl(Duration::from_secs(7)).build().unwrap();
+    let guard = locks.lock("x").acquire().await.unwrap();
+    assert!(guard.remaining() <= Duration::from_secs(7));
+    // Nodes that are given by hand stand nowhere else.
+    let error = LockManager::builder_from_env().unwrap().nodes(["redis://h:0"]).build().unwrap_err().to_string();
+    assert!(error.starts_with("node 1: "), "{error}");
+}
+
+/// A program's own setting.
+struct Patience(u64);
+
+impl From<Patience> for Timeout {
+    fn from(Patience(seconds): Patience) -> Self {
+        Self::After(Duration::from_secs(seconds))
+    }
+}
+
+#[tokio::test]
+async fn whatever_becomes_a_timeout_is_one() {
+    let locks = LockManager::builder().nodes(["memory://"]).build().unwrap();
+    for request in [
+        locks.lock("x").timeout(Timeout::Forever),
+        locks.lock("x").timeout(Duration::from_secs(5)),
+        locks.lock("x").timeout(Patience(5)),
+    ] {
+        request.acquire().await.unwrap().release().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn whoever_makes_one_attempt_is_told_that_it_did_not_wait() {
+    let server = RedisServer::start();
+    let locks = LockManager::builder().nodes([server.url()]).build().unwrap();
+    let _held = locks.lock("x").acquire().await.unwrap();
+    for one_attempt in [Timeout::Skip, Timeout::After(Duration::ZERO)] {
+        let error = locks.lock("x").timeout(one_attempt).acquire().await.unwrap_err();
+        assert!(matches!(error, Error::NotAcquired { waited: Duration::ZERO, .. }), "{error:?}");
+        let said = error.to_string();
+        assert!(said.contains("without waiting") && !said.contains("within"), "{said}");
+    }
+    let said = locks.lock("x").timeout(Duration::from_millis(20)).acquire().await.unwrap_err().to_string();
+    assert!(said.contains("within") && !said.contains("without"), "{said}");
+}
+
+#[tokio::test]
+async fn a_connection_manager_is_a_node() {
+    let servers = Servers::start(3);
+    let mut builder = LockManager::builder().fencing(false);
+    for server in &servers {
+        let connection = ConnectionManager::new(Client::open(server.url()).unwrap()).await.unwrap();
+        builder = builder.node(Managed { label: server.url(), connection });
+    }
+    let locks = builder.build().unwrap();
+    let others = LockManager::builder().nodes(servers.urls()).build().unwrap();
+
+    let guard = locks.lock("x").acquire().await.unwrap();
+    assert!(others.lock("x").try_acquire().await.unwrap().is_none());
+    assert!(locks.lock("x").try_acquire().await.unwrap().is_none());
+    guard.extend(Duration::from_secs(60)).await.unwrap();
+    guard.release().await.unwrap();
+    eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+
+    locks.lock("x").min_hold(Duration::from_secs(20)).acquire().await.unwrap().release().await.unwrap();
+    assert!(others.lock("x").try_acquire().await.unwrap().is_none(), "it is kept");
+
+    let guard = others.lock("y").acquire().await.unwrap();
+    assert!(locks.lock("y").try_acquire().await.unwrap().is_none());
+    guard.release().await.unwrap();
+    locks.lock("y").timeout(Duration::from_secs(20)).acquire().await.unwrap().release().await.unwrap();
+}
