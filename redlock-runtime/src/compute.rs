@@ -1,7 +1,10 @@
 //! One computes, everybody has the value.
 
 use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
+use std::task::Poll;
+use std::thread;
 
 use crate::Error;
 use crate::deadlock::within;
@@ -72,23 +75,27 @@ impl LockRequest {
             Err(error) if may_be_there(&error) => return get().await?.ok_or_else(|| error.into()),
             Err(error) => return Err(error.into()),
         };
-        let value = match get().await {
-            Ok(Some(value)) => Ok(value),
-            // In this order: a loss that is told together with what wakes the computation ends it.
-            Ok(None) => {
-                let mut computing = pin!(compute());
-                let computing = poll_fn(|cx| within(guard.lease(), || computing.as_mut().poll(cx)));
-                tokio::select! {
-                    biased;
-                    loss = guard.lost() => Err(loss.into()),
-                    value = computing => value,
+        let computing = async {
+            match get().await {
+                Ok(Some(value)) => Ok(value),
+                // In this order: a loss that is told together with what wakes the computation ends it.
+                Ok(None) => {
+                    let mut computing = pin!(compute());
+                    let computing = poll_fn(|cx| within(guard.lease(), || computing.as_mut().poll(cx)));
+                    tokio::select! {
+                        biased;
+                        loss = guard.lost() => Err(loss.into()),
+                        value = computing => value,
+                    }
                 }
+                Err(error) => Err(error),
             }
-            Err(error) => Err(error),
         };
+        let value = caught(computing).await;
         let name = guard.name().to_owned();
         tell_release(&name, guard.release().await);
-        value
+        // Behind the release: whoever catches a panic may try again at once.
+        value.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
     /// [`Self::get_or_compute`] for code that is not async: blocks the thread. What computes is not stopped by the loss of the
@@ -110,11 +117,22 @@ impl LockRequest {
             Err(error) if may_be_there(&error) => return get()?.ok_or_else(|| error.into()),
             Err(error) => return Err(error.into()),
         };
-        let value = get().and_then(|found| found.map_or_else(|| within(guard.lease(), compute), Ok));
+        let computing = || get().and_then(|found| found.map_or_else(|| within(guard.lease(), compute), Ok));
+        let value = catch_unwind(AssertUnwindSafe(computing));
         let name = guard.name().to_owned();
         tell_release(&name, guard.release_blocking());
-        value
+        value.unwrap_or_else(|panic| resume_unwind(panic))
     }
+}
+
+/// What a future comes to, or what it panicked with.
+async fn caught<F: Future>(future: F) -> thread::Result<F::Output> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        Ok(polled) => polled.map(Ok),
+        Err(panic) => Poll::Ready(Err(panic)),
+    })
+    .await
 }
 
 /// Whether somebody may have computed while this caller tried to get the lock.

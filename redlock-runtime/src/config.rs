@@ -19,6 +19,7 @@ use crate::node::url::{Credentials, UrlSettings};
 use crate::protocol::{Doubt, LONGEST_TTL, RETENTION};
 use crate::queue::SLOW_POLL;
 use crate::shared::Shared;
+use crate::shutdown::OnShutdown;
 use crate::voters::NodeSettings;
 use crate::{Error, IntoDuration};
 
@@ -73,6 +74,8 @@ pub struct LockManagerBuilder {
     owner_label: Option<Arc<str>>,
     /// How long after its last attempt a waiter asks again although no node reported a change.
     slow_poll: Duration,
+    /// What a shutdown does to those who hold a lock.
+    on_shutdown: OnShutdown,
 }
 
 impl Default for LockManagerBuilder {
@@ -88,6 +91,7 @@ impl Default for LockManagerBuilder {
             keys: Keys::default(),
             owner_label: None,
             slow_poll: SLOW_POLL,
+            on_shutdown: OnShutdown::default(),
         }
     }
 }
@@ -283,6 +287,12 @@ impl LockManagerBuilder {
         Self { nodes: NodeSettings { all_urls: change(self.nodes.all_urls), ..self.nodes }, ..self }
     }
 
+    /// Whether a [shutdown](crate::LockManager::shutdown_within) lets async bodies finish within its time, or cancels them at
+    /// once. Default: [`OnShutdown::Drain`].
+    pub fn on_shutdown(self, on_shutdown: OnShutdown) -> Self {
+        Self { on_shutdown, ..self }
+    }
+
     pub(crate) fn check(self) -> Result<Shared, Error> {
         let times = [
             ("node_timeout", self.node_timeout),
@@ -317,8 +327,8 @@ impl LockManagerBuilder {
         };
         let engine = Engine::new(nodes, quorum, self.node_timeout);
         let doubt = self.fencing.then_some(doubt);
-        let shared =
-            Shared::new(engine, self.keys, self.ttl, self.longest_ttl, doubt, self.owner_label, self.slow_poll);
+        let times = (self.slow_poll, self.on_shutdown);
+        let shared = Shared::new(engine, self.keys, self.ttl, self.longest_ttl, doubt, self.owner_label, times);
         shared.check_ttl("ttl", self.ttl)?;
         Ok(shared)
     }

@@ -2,23 +2,36 @@
 //!
 //! What depends on the body is kept small, because it is compiled again for each annotated function: the body's side
 //! of a call, as [`Body`], and its value. All else is in [`Progress`].
-use std::pin::Pin;
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
 use crate::Error;
+use crate::background::{block_on, on_any_executor};
 use crate::call::{Attempt, Call, LockId};
 use crate::lock::LockRequest;
 use crate::outcome::{Ending, Keep, OnLost, Rules, Verdict};
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
+/// What a body panicked with.
+type Panic = Box<dyn Any + Send>;
+
 /// Runs the body of a sync function.
 #[track_caller]
 pub fn run<R>(call: Call, body: impl FnOnce() -> R, rules: Rules<R>) -> Verdict<R> {
     let (mut body, mut value) = (Some(body), None);
     let (lock, ending) = run_once(call, &mut || value = body.take().map(|body| body()));
+    if rules.has_no_answer(&ending) {
+        tell_end(&lock);
+        wait_for_the_end();
+    }
     rules.decide(ending, value, lock.called())
 }
 
@@ -39,12 +52,16 @@ fn run_under(
     if let Some(error) = attempt.refusal() {
         return Ending::Refused(error);
     }
-    attempt.within(body);
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| attempt.within(body))) {
+        // Before whoever catches it, who may try again at once.
+        let _ended = block_on(release_in_time(Arc::clone(lock), Some(attempt)));
+        resume_unwind(panic);
+    }
     if attempt.is_refused.load(Ordering::Relaxed) {
         return Ending::Decided;
     }
     if let Some(guard) = attempt.into_guard() {
-        let was_lost = !guard.is_valid();
+        let was_lost = guard.was_lost();
         tell_release(lock, was_lost, guard.release_blocking());
     }
     Ending::Finished
@@ -84,6 +101,12 @@ impl<F: Future, K: Keep<F::Output> + Unpin> Future for Drive<'_, F, K> {
         let Self { progress, body, rules, keep } = self.get_mut();
         let mut side = BodySide { body: body.as_mut(), keep, handed_over: None };
         let ending = ready!(progress.poll(&mut side, context));
+        if rules.has_no_answer(&ending) {
+            // The process is ending, and drops this future with its runtime.
+            tell_end(&progress.lock);
+            progress.stage = Stage::Releasing(Box::pin(std::future::pending()));
+            return Poll::Pending;
+        }
         let value = match side.handed_over {
             None => keep.take(),
             value => value,
@@ -153,6 +176,8 @@ enum Stage {
     /// The body, or the signal that cancels it, which is only made when the body waits.
     Running(Option<BoxFuture<Error>>),
     Releasing(BoxFuture<()>),
+    /// The release of a body that panicked, which its panic waits for.
+    Unwinding(BoxFuture<()>, Option<Panic>),
 }
 
 impl Progress {
@@ -175,16 +200,35 @@ impl Progress {
                 Stage::Entering(entering) => {
                     ready!(entering.as_mut().poll(context));
                     self.stage = Stage::Running(None);
+                    if self.on_lost == OnLost::Skip
+                        && let Some(Ok(guard)) = self.attempt.as_ref().and_then(|attempt| attempt.held.get())
+                    {
+                        guard.leave_telling_to_call();
+                    }
                 }
                 Stage::Running(_) => {
-                    let ended = ready!(self.poll_body(body, context));
-                    self.drop_body(&mut || body.clear());
+                    let ended = catch_unwind(AssertUnwindSafe(|| {
+                        let ended = ready!(self.poll_body(body, context));
+                        self.drop_body(&mut || body.clear());
+                        Poll::Ready(ended)
+                    }));
+                    let ended = match ended {
+                        Ok(ended) => ready!(ended),
+                        Err(panic) => {
+                            self.unwind(body, panic);
+                            continue;
+                        }
+                    };
                     let attempt = self.attempt.take();
                     let value = match ended {
                         Ok(value) => value,
                         Err(ending) => {
                             if matches!(ending, Ending::Lost(_)) {
                                 self.lock.count_loss();
+                                // By what the call is skipped with, if it is.
+                                if let Some(Ok(guard)) = attempt.as_ref().and_then(|attempt| attempt.held.get()) {
+                                    guard.loss_is_told();
+                                }
                             }
                             return Poll::Ready(ending);
                         }
@@ -202,8 +246,23 @@ impl Progress {
                     ready!(releasing.as_mut().poll(context));
                     return Poll::Ready(Ending::Finished);
                 }
+                Stage::Unwinding(releasing, panic) => {
+                    ready!(releasing.as_mut().poll(context));
+                    let Some(panic) = panic.take() else { polled_too_often() };
+                    resume_unwind(panic);
+                }
             }
         }
+    }
+
+    /// Drops a body that panicked, and lets its panic wait for the release: whoever catches it may try again at once.
+    fn unwind(&mut self, body: &mut dyn Body, panic: Panic) {
+        // Of two panics the first counts, as it does outside of us.
+        let _second = catch_unwind(AssertUnwindSafe(|| self.drop_body(&mut || body.clear())));
+        let releasing = release_in_time(Arc::clone(&self.lock), self.attempt.take());
+        // Where there is nothing to drive it, the guard is dropped, which releases the lock in the background.
+        let releasing = async move { drop(releasing.await) };
+        self.stage = Stage::Unwinding(Box::pin(releasing), Some(panic));
     }
 
     /// What became of the body.
@@ -265,8 +324,56 @@ impl Progress {
 
 async fn release(lock: Arc<LockId>, attempt: Option<Arc<Attempt>>) {
     if let Some(guard) = attempt.and_then(Attempt::into_guard) {
-        let was_lost = !guard.is_valid();
+        let was_lost = guard.was_lost();
         tell_release(&lock, was_lost, guard.release().await);
+    }
+}
+
+/// Releases the lock of a body that panicked: waits for a majority to confirm, but no longer than one node's answer may
+/// take. Then the release goes on in the background.
+async fn release_in_time(lock: Arc<LockId>, attempt: Option<Arc<Attempt>>) -> Result<(), Error> {
+    if let Some(guard) = attempt.and_then(Attempt::into_guard) {
+        let (patience, uses) = (guard.node_timeout(), guard.uses());
+        let was_lost = guard.was_lost();
+        let releasing = async { Ok(timeout(patience, guard.release()).await) };
+        match on_any_executor(uses, pin!(releasing)).await? {
+            Ok(released) => tell_release(&lock, was_lost, released),
+            Err(_) => {
+                tracing::debug!(lock = lock.name(), "the release of a body that panicked goes on in the background");
+            }
+        }
+    }
+    Ok(())
+}
+
+fn tell_end(lock: &LockId) {
+    let lock = lock.name();
+    tracing::info!(
+        lock,
+        "the lock manager was shut down: a call that can return no error waits for the process to end"
+    );
+}
+
+/// Blocks the thread of a sync call that can neither return nor fail, because its lock manager was shut down: the process is
+/// ending.
+///
+/// A tokio runtime waits for its blocking tasks when it ends, and so would the process: there the thread is let go when the
+/// runtime is shut down, by unwinding without a message, of which nobody takes notice any more.
+fn wait_for_the_end() -> ! {
+    if let Ok(runtime) = Handle::try_current()
+        && cfg!(panic = "unwind")
+    {
+        // Dropped with the runtime's other tasks, also if it is shut down already.
+        let (ending, ended) = std::sync::mpsc::channel::<()>();
+        runtime.spawn(async move {
+            let _ending = ending;
+            std::future::pending::<()>().await;
+        });
+        let _ended = ended.recv();
+        resume_unwind(Box::new(Error::ShutDown));
+    }
+    loop {
+        std::thread::park();
     }
 }
 
@@ -274,10 +381,8 @@ async fn release(lock: Arc<LockId>, attempt: Option<Arc<Attempt>>) {
 fn tell_release(lock: &LockId, was_lost: bool, released: Result<(), Error>) {
     let name = lock.name();
     match released {
-        _ if was_lost => {
-            lock.count_loss();
-            tracing::warn!(lock = name, "the lock was lost while the body ran");
-        }
+        // It was told when it happened.
+        _ if was_lost => lock.count_loss(),
         Err(error) => {
             let cause: &(dyn std::error::Error + 'static) = &error;
             tracing::warn!(lock = name, error = cause, "the lock was not released behind the body");

@@ -157,7 +157,7 @@ pub enum LostReason {
     /// It was reset by this process, with [`LockManager::reset`](crate::LockManager::reset). Other processes see a reset as
     /// [`Self::Taken`].
     Reset,
-    /// The lock manager was shut down, which releases all that is held.
+    /// The lock manager was shut down, and the time that it gave to those who hold a lock is over.
     ShutDown,
 }
 
@@ -169,7 +169,7 @@ impl fmt::Display for LostReason {
             Self::MaxHold => "it was held for as long as `max_hold` allows",
             Self::RenewalEnded => "the task that renews it ended",
             Self::Reset => "it was reset",
-            Self::ShutDown => "the lock manager was shut down and released it",
+            Self::ShutDown => "the lock manager was shut down",
         })
     }
 }

@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::background::{self, block_on, on_any_executor};
-use crate::drivers::Place;
+use crate::drivers::{Place, Uses};
 use crate::engine::Hold;
 use crate::error::LostReason;
-use crate::lease::Lease;
+use crate::lease::{Lease, ToldBy};
 use crate::protocol::Verdict;
 use crate::queue::Tenure;
 use crate::shared::Shared;
@@ -112,16 +112,19 @@ impl LockGuard {
             return Duration::ZERO;
         }
         let now = clock::now();
-        match self.lease.lost_reason(now) {
+        match self.lease.told_reason(now) {
             Some(_) => Duration::ZERO,
             None => self.lease.valid_until().saturating_duration_since(now),
         }
     }
 
     /// Whether the lock is held at this moment. Costs no round trip.
+    ///
+    /// Also false once a [shutdown](crate::LockManager::shutdown_within) has asked its holder to let go, although the key is
+    /// kept for it until the shutdown's time is over.
     #[must_use]
     pub fn is_valid(&self) -> bool {
-        self.check_process().is_ok() && self.lease.lost_reason(clock::now()).is_none()
+        self.check_process().is_ok() && self.lease.told_reason(clock::now()).is_none()
     }
 
     /// A child that was forked while this was held has a copy, which holds nothing.
@@ -130,6 +133,31 @@ impl LockGuard {
         let _place = Place::of_caller();
         process::id();
         self.shared.engine.check_process()
+    }
+
+    /// Whether it was lost, and not only asked for by a shutdown, which keeps it for its holder.
+    pub(crate) fn was_lost(&self) -> bool {
+        self.check_process().is_err() || self.lease.lost_reason(clock::now()).is_some()
+    }
+
+    /// What its release uses of a runtime.
+    pub(crate) fn uses(&self) -> Uses {
+        self.shared.engine.uses()
+    }
+
+    /// How long one node's answer may take.
+    pub(crate) fn node_timeout(&self) -> Duration {
+        self.shared.engine.node_timeout()
+    }
+
+    /// Leaves it to the call that holds the lock to tell of its loss, so that it is told once.
+    pub(crate) fn leave_telling_to_call(&self) {
+        self.lease.set_told_by(ToldBy::Call);
+    }
+
+    /// The call has told of the loss.
+    pub(crate) fn loss_is_told(&self) {
+        self.lease.set_told_by(ToldBy::Lease);
     }
 
     /// Waits until the lock is lost, and says why, as an [`Error::Lost`]. Ends before the validity is over, whatever the
@@ -194,7 +222,6 @@ impl LockGuard {
     ///
     /// [`Error::NotHeld`] if a majority says that the key was not (or no longer) this owner's.
     /// [`Error::QuorumUnreachable`] if too few nodes confirmed; the release is sent to them again for two minutes.
-    /// [`Error::Lost`] if the manager was shut down meanwhile and released it.
     ///
     /// # Cancel safety
     ///
@@ -218,10 +245,7 @@ impl LockGuard {
         self.shared.renewals.stop(&self.lease);
         self.lease.end().await;
         // Until here a drop of this future is a drop of the guard.
-        let Some(hold) = self.lease.take_hold() else {
-            let reason = self.lease.lost_reason(clock::now()).unwrap_or(LostReason::ShutDown);
-            return Err(self.lease.lost_error(reason));
-        };
+        let Some(hold) = self.lease.take_hold() else { unreachable!("only the guard takes it out, at its end") };
         let mut releasing = pin!(hold.release());
         // Polled once, it is on its way; what the next in line sends comes behind it.
         let is_done = poll_fn(|cx| Poll::Ready(releasing.as_mut().poll(cx))).await;

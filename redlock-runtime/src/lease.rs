@@ -47,13 +47,26 @@ pub(crate) struct Lease {
     over: Notify,
 }
 
+/// Who tells of a loss, so that it is told once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ToldBy {
+    /// The lease, when it happens; or nobody any more.
+    Lease,
+    /// The call that holds the lock, when it is skipped for that.
+    Call,
+}
+
 struct State {
     /// The lock counts as held until this moment.
     valid_until: Instant,
     /// Why it does not any more.
     lost: Option<LostReason>,
+    /// Why its holder was asked to let go: the lock is still held and renewed, but its holder takes it for lost.
+    recalled: Option<LostReason>,
     /// Whether the guard is gone: nothing more is sent for the key but its release.
     is_over: bool,
+    /// Who tells of its loss.
+    told_by: ToldBy,
     /// Whether its keys are somebody else's to release.
     is_left: bool,
     /// Where it stands in the schedule of renewals.
@@ -79,7 +92,9 @@ impl Lease {
         let state = Mutex::new(State {
             valid_until,
             lost: None,
+            recalled: None,
             is_over: false,
+            told_by: ToldBy::Lease,
             is_left: false,
             ticket: None,
             repairs: None,
@@ -144,6 +159,13 @@ impl Lease {
         self.engine.is_same_as(engine)
     }
 
+    /// Why the lock is not held any more, as far as its holder is concerned: a shutdown tells it so while the key is still
+    /// kept for it. `None` while it is held.
+    pub(crate) fn told_reason(&self, now: Instant) -> Option<LostReason> {
+        let lost = self.lost_reason(now);
+        lost.or_else(|| self.state().recalled)
+    }
+
     /// Why the lock is not held any more; `None` while it is.
     pub(crate) fn lost_reason(&self, now: Instant) -> Option<LostReason> {
         let mut state = self.state();
@@ -154,13 +176,13 @@ impl Lease {
         state.lost
     }
 
-    /// Ends when the lock is lost, at the latest when its validity is over.
+    /// Ends when the lock is lost, or its holder is asked to let go; at the latest when its validity is over.
     ///
     /// It has a timer of its own, so it does not depend on whatever renews the lock.
     pub(crate) async fn until_lost(&self) -> LostReason {
         loop {
             let lost = self.lost.notified();
-            if let Some(reason) = self.lost_reason(clock::now()) {
+            if let Some(reason) = self.told_reason(clock::now()) {
                 return reason;
             }
             tokio::select! {
@@ -185,11 +207,48 @@ impl Lease {
         self.lost.notify_waiters();
     }
 
+    /// Asks the holder to let go: to it the lock is lost from now on, but the key is kept for it, and renewed.
+    pub(crate) fn recall(&self) {
+        self.state().recalled = Some(LostReason::ShutDown);
+        self.lost.notify_waiters();
+    }
+
+    /// Whether a shutdown has to do with it: it is held, or was until a shutdown gave it up under its holder.
+    pub(crate) fn is_of_a_shutdown(&self, now: Instant) -> bool {
+        let lost = self.lost_reason(now);
+        matches!(lost, None | Some(LostReason::ShutDown)) && !self.is_over()
+    }
+
+    /// Whether the guard is gone.
+    pub(crate) fn is_over(&self) -> bool {
+        self.state().is_over
+    }
+
+    /// Ends when the guard is gone, or the lock is lost and no shutdown can keep it.
+    pub(crate) async fn until_let_go(&self) {
+        loop {
+            let (over, lost) = (self.over.notified(), self.lost.notified());
+            if self.lost_reason(clock::now()).is_some() || self.is_over() {
+                return;
+            }
+            tokio::select! {
+                () = over => {}
+                () = lost => {}
+                () = sleep_until(self.valid_until().into()) => {}
+            }
+        }
+    }
+
     /// A majority of the nodes has granted the lock to somebody else.
     pub(crate) fn lose_to_another(&self) {
         if self.lost_reason(clock::now()).is_none() {
             self.lose(LostReason::Taken);
         }
+    }
+
+    /// Who tells of a loss from now on. What the call has not told when the guard goes is told then.
+    pub(crate) fn set_told_by(&self, told_by: ToldBy) {
+        self.state().told_by = told_by;
     }
 
     /// Notes where it stands in the schedule of renewals; returns where it stood.
@@ -211,7 +270,14 @@ impl Lease {
     pub(crate) fn end_now(&self) {
         // From now on its release is waited for.
         self.hold().iter_mut().for_each(Hold::wake);
-        self.state().is_over = true;
+        let mut state = self.state();
+        state.is_over = true;
+        let told_by = mem::replace(&mut state.told_by, ToldBy::Lease);
+        let lost = state.lost;
+        drop(state);
+        if let (ToldBy::Call, Some(reason)) = (told_by, lost) {
+            tell_loss(&self.name, reason);
+        }
         self.over.notify_waiters();
     }
 
@@ -235,6 +301,9 @@ impl Lease {
     /// Lets the lock live for `ttl` from now, at most to its `max_hold`.
     pub(crate) async fn extend(&self, ttl: Duration) -> Result<(), Error> {
         let _turn = self.turn.lock().await;
+        if let Some(reason) = self.told_reason(clock::now()) {
+            return Err(self.lost_error(reason));
+        }
         self.extend_once(ttl).await.map(Extended::leave)
     }
 
@@ -334,10 +403,18 @@ impl State {
     fn lose(&mut self, name: &Name, reason: LostReason) {
         if self.lost.is_none() {
             self.lost = Some(reason);
-            if !self.is_over {
-                tracing::warn!(lock = name.as_str(), %reason, "lock lost");
+            if !self.is_over && self.told_by == ToldBy::Lease {
+                tell_loss(name, reason);
             }
         }
+    }
+}
+
+/// The one event that tells of a loss, unless the call that is skipped for it does.
+fn tell_loss(name: &Name, reason: LostReason) {
+    // A shutdown tells of all that it gave up, at once.
+    if reason != LostReason::ShutDown {
+        tracing::warn!(lock = name.as_str(), %reason, "lock lost");
     }
 }
 

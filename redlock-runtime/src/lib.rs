@@ -167,7 +167,7 @@ pub use crate::name::name_from_parts;
 pub use crate::node::examining::{Persistence, Wakes};
 pub use crate::protocol::{LockState, Role};
 pub use crate::scope::{InstallGuard, Scoped};
-pub use crate::shutdown::ShutdownReport;
+pub use crate::shutdown::{OnShutdown, ShutdownReport};
 pub use crate::statistics::{NameStatistics, WaitingStatistics};
 pub use crate::timeout::{IntoDuration, IntoTimeout, Timeout};
 pub use crate::token::LockToken;

@@ -179,7 +179,7 @@ impl Lines {
         self.by_key().get(key)?.lock().tenant.as_ref().map(|(_, lease)| Arc::clone(lease))
     }
 
-    /// Calls everybody who waits, and returns whatever is held: the manager is shut down.
+    /// Calls everybody who waits, and returns whatever is held: the manager is being shut down.
     pub(crate) fn call_all(&self) -> Vec<Arc<Lease>> {
         let mut held = Vec::new();
         for line in self.by_key().values() {

@@ -13,6 +13,7 @@ use crate::lease::Lease;
 use crate::protocol::{Doubt, LONGEST_TTL, SHORTEST_TTL, valid_until};
 use crate::queue::Lines;
 use crate::renewal::Renewals;
+use crate::shutdown::OnShutdown;
 use crate::statistics::Statistics;
 use crate::unconfirmed::Unconfirmed;
 
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) statistics: Arc<Statistics>,
     /// Releases by token that may be repeated.
     pub(crate) unconfirmed: Unconfirmed,
+    /// What a shutdown does to those who hold a lock.
+    pub(crate) on_shutdown: OnShutdown,
     /// Whether no more locks are acquired.
     is_shut_down: AtomicBool,
     /// How often the body of an annotated function lost its lock.
@@ -52,7 +55,7 @@ impl Shared {
         longest_ttl: Duration,
         doubt: Option<Doubt>,
         owner_label: Option<Arc<str>>,
-        slow_poll: Duration,
+        (slow_poll, on_shutdown): (Duration, OnShutdown),
     ) -> Self {
         let (renewals, is_shut_down, losses) = (Arc::default(), AtomicBool::new(false), AtomicU64::new(0));
         let statistics = Statistics::new(Arc::clone(&engine), keys.clone());
@@ -70,6 +73,7 @@ impl Shared {
             labels,
             statistics,
             unconfirmed: Unconfirmed::default(),
+            on_shutdown,
             is_shut_down,
             losses,
         }

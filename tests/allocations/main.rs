@@ -96,6 +96,6 @@ fn a_lock_that_is_held_takes_less_than_a_kibibyte() {
     // What was asked is forgotten a moment later.
     wait::eventually("a held lock takes less than a kibibyte", || each() < 1024);
     println!("{} bytes each", each());
-    runtime.block_on(locks.shutdown());
     drop(held);
+    runtime.block_on(locks.shutdown());
 }

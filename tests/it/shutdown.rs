@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use redlock_runtime::{Error, LockManager, LostReason, redlock};
+use redlock_runtime::{Error, LockManager, LostReason, OnShutdown, redlock};
 use redlock_tests::clock::timed;
 use redlock_tests::wait::{eventually, eventually_async};
 use redlock_tests::{Program, Servers};
@@ -30,28 +30,42 @@ fn locked(servers: &Servers) -> usize {
     servers.iter().map(|server| server.probe().keys_like("redlock:*").len()).sum()
 }
 
+/// A manager that does not wait for async bodies.
+fn hasty(servers: &Servers) -> LockManager {
+    LockManager::builder().nodes(servers.urls()).on_shutdown(OnShutdown::Cancel).build().unwrap()
+}
+
 fn is_shut_down(error: &Error) -> bool {
     matches!(error, Error::Lost { reason: LostReason::ShutDown, .. })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn held_locks_are_told_to_be_lost_and_released_and_the_connections_closed() {
+async fn those_who_hold_are_told_and_their_locks_released_when_they_let_go_and_the_connections_closed() {
     let servers = Servers::start(3);
-    let (locks, others) = (manager(&servers), manager(&servers));
-    let guards = [locks.lock("a").ttl(LONG), locks.lock("b").ttl(LONG).renew(false)]
+    let (locks, others) = (hasty(&servers), manager(&servers));
+    let guards = [locks.lock("a").ttl(LONG), locks.lock("b").ttl(LONG).renew(false), locks.lock("d").ttl(LONG)]
         .map(async |request| request.acquire().await.unwrap());
-    let [a, b] = futures::future::join_all(guards).await.try_into().unwrap();
+    let [a, b, d] = futures::future::join_all(guards).await.try_into().unwrap();
     // The background's connections, too.
     drop(locks.lock("c").acquire().await.unwrap());
 
-    let report = locks.shutdown_within(LONG).await;
-    assert_eq!((report.released, report.unconfirmed), (2, 0), "{report}");
-    assert!(!a.is_valid() && is_shut_down(&a.lost().await));
-    assert_eq!(locked(&servers), 0);
+    let ending = {
+        let locks = locks.clone();
+        tokio::spawn(async move { locks.shutdown_within(LONG).await })
+    };
+    assert!(is_shut_down(&a.lost().await) && is_shut_down(&b.lost().await));
+    assert!(!a.is_valid() && a.remaining() == Duration::ZERO && is_shut_down(&a.extend(LONG).await.unwrap_err()));
+    assert!(servers.holding(&key("a")) >= 2 && servers.holding(&key("b")) >= 2, "they are kept for their holders");
+    a.release().await.unwrap();
+    drop(b);
+    let _token = d.detach();
+    let report = ending.await.unwrap();
+    assert_eq!((report.released, report.unconfirmed), (3, 0), "{report}");
+    assert_eq!(report.still_held, [""; 0]);
+    assert_eq!(servers.holding(&key("a")) + servers.holding(&key("b")), 0);
     eventually_async("no connection is left", async || connected(&servers) == 0).await;
 
     // Whatever is asked for now says so, and makes no connection.
-    assert!(is_shut_down(&a.extend(LONG).await.unwrap_err()));
     assert!(matches!(locks.lock("a").acquire().await, Err(Error::ShutDown)));
     assert!(matches!(locks.lock("a").try_acquire().await, Err(Error::ShutDown)));
     assert!(matches!(locks.clone().statistics().await, Err(Error::ShutDown)));
@@ -61,12 +75,7 @@ async fn held_locks_are_told_to_be_lost_and_released_and_the_connections_closed(
     assert!(matches!(locks.reset_all().await, Err(Error::ShutDown)));
     assert_eq!(connected(&servers), 0);
 
-    // The guards do no harm to who comes next.
-    let next = others.lock("a").acquire().await.unwrap();
-    assert!(is_shut_down(&a.release().await.unwrap_err()));
-    drop(b);
-    assert!(next.is_valid() && servers.holding(&key("a")) >= 2);
-    next.release().await.unwrap();
+    others.lock("a").acquire().await.unwrap().release().await.unwrap();
     others.shutdown().await;
     eventually_async("no connection is left", async || connected(&servers) == 0).await;
 }
@@ -90,7 +99,7 @@ async fn body(locks: &LockManager, began: &Notify, ends: Ends) -> Result<(), Err
 #[tokio::test]
 async fn an_async_body_is_dropped_before_its_lock_is_released() {
     let servers = Servers::start(3);
-    let (locks, others) = (manager(&servers), manager(&servers));
+    let (locks, others) = (hasty(&servers), manager(&servers));
     let (began, is_over) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
     let running = {
         let (locks, began, ends) = (locks.clone(), Arc::clone(&began), Ends(Arc::clone(&is_over)));
@@ -111,24 +120,6 @@ async fn an_async_body_is_dropped_before_its_lock_is_released() {
     next.await.unwrap();
 }
 
-#[redlock(name = "sync", manager = locks, ttl = 60)]
-fn sync_body(locks: &LockManager, inside: impl FnOnce()) {
-    inside();
-}
-
-#[test]
-fn a_sync_body_goes_on_and_its_lock_is_released_under_it() {
-    let servers = Servers::start(3);
-    let locks = manager(&servers);
-    let mut was_released = false;
-    sync_body(&locks, || {
-        locks.shutdown_blocking();
-        was_released = servers.holding(&key("sync")) == 0;
-    });
-    assert!(was_released);
-    assert_eq!(locks.losses(), 1);
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hung_node_does_not_keep_a_shutdown_beyond_its_bound_and_gets_its_releases_later() {
     let servers = Servers::start(3);
@@ -136,12 +127,12 @@ async fn a_hung_node_does_not_keep_a_shutdown_beyond_its_bound_and_gets_its_rele
     let guard = locks.lock("x").ttl(LONG).acquire().await.unwrap();
     eventually_async("all nodes have the key", async || servers.holding(&key("x")) == 3).await;
     servers[1].hang();
+    drop(guard);
     let bound = Duration::from_millis(500);
     let (report, took) = timed(locks.shutdown_within(bound)).await;
-    assert_eq!((report.released, report.unconfirmed), (1, 1));
+    assert_eq!((report.released, report.unconfirmed), (0, 1));
     assert!(took >= bound && took < bound + PROMPT, "{took:?}");
     assert_eq!([0, 2].map(|node| servers[node].probe().exists(&key("x"))), [false; 2]);
-    drop(guard);
     servers[1].resume();
     eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
     eventually_async("no connection is left", async || connected(&servers) == 0).await;
@@ -153,8 +144,9 @@ async fn with_no_time_at_all_everything_is_still_on_its_way() {
     let locks = manager(&servers);
     let guard = locks.lock("x").ttl(LONG).acquire().await.unwrap();
     let report = locks.shutdown_within(Duration::ZERO).await;
-    assert_eq!(report.released, 1);
+    assert_eq!((report.released, report.still_held), (0, vec!["x".to_owned()]));
     assert!(!guard.is_valid());
+    drop(guard);
     eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
     eventually_async("no connection is left", async || connected(&servers) == 0).await;
 }
@@ -162,10 +154,14 @@ async fn with_no_time_at_all_everything_is_still_on_its_way() {
 #[tokio::test]
 async fn shutdowns_at_the_same_time_and_one_behind_the_other_agree() {
     let servers = Servers::start(3);
-    let locks = manager(&servers);
-    let _guard = locks.lock("x").ttl(LONG).acquire().await.unwrap();
-    let both = tokio::join!(locks.shutdown_within(LONG), locks.shutdown_within(LONG));
-    assert_eq!(both.0.released + both.1.released, 1);
+    let locks = hasty(&servers);
+    let guard = locks.lock("x").ttl(LONG).acquire().await.unwrap();
+    let let_go = async {
+        guard.lost().await;
+        guard.release().await.unwrap();
+    };
+    let both = tokio::join!(locks.shutdown_within(LONG), locks.shutdown_within(LONG), let_go);
+    assert_eq!((both.0.released, both.1.released), (1, 1));
     assert_eq!((both.0.unconfirmed, both.1.unconfirmed), (0, 0));
     assert_eq!(servers.holding(&key("x")), 0);
     let (report, took) = timed(locks.shutdown_within(LONG)).await;
@@ -179,29 +175,30 @@ fn a_shutdown_works_where_nothing_else_runs() {
     let runtime = || Builder::new_current_thread().enable_all().build().unwrap();
     // On a plain thread, with a guard of a runtime that has ended.
     let locks = manager(&servers);
-    let _guard = runtime().block_on(locks.lock("x").ttl(LONG).acquire()).unwrap();
+    drop(runtime().block_on(locks.lock("x").ttl(LONG).acquire()).unwrap());
     locks.shutdown_blocking();
     assert_eq!(servers.holding(&key("x")), 0);
 
     // Inside a runtime that is blocked by it.
     let locks = manager(&servers);
     runtime().block_on(async {
-        let _guard = locks.lock("x").ttl(LONG).acquire().await.unwrap();
+        drop(locks.lock("x").ttl(LONG).acquire().await.unwrap());
         let report = locks.shutdown_within_blocking(LONG);
-        assert_eq!((report.released, report.unconfirmed), (1, 0));
+        assert_eq!((report.still_held.len(), report.unconfirmed), (0, 0));
         assert_eq!(servers.holding(&key("x")), 0);
     });
 
     // Polled once on a runtime that ends.
-    let locks = manager(&servers);
+    let locks = hasty(&servers);
     let guard = runtime().block_on(async {
         let guard = locks.lock("x").ttl(LONG).acquire().await.unwrap();
-        let mut shutdown = Box::pin(locks.shutdown());
+        let mut shutdown = Box::pin(locks.shutdown_within(LONG));
         assert!(futures::poll!(&mut shutdown).is_pending());
         guard
     });
-    eventually("nothing is left", || servers.holding(&key("x")) == 0);
+    eventually("its holder is told", || !guard.is_valid());
     drop(guard);
+    eventually("nothing is left", || servers.holding(&key("x")) == 0);
     eventually("no connection is left", || connected(&servers) == 0);
 }
 
@@ -213,15 +210,19 @@ async fn whoever_acquires_while_a_shutdown_begins_leaves_nothing() {
         let acquiring: Vec<_> =
             (0..8).map(|name| tokio::spawn(locks.lock(format!("{name}")).ttl(LONG).acquire())).collect();
         tokio::time::sleep(Duration::from_micros(400 * round)).await;
-        let report = locks.shutdown_within(LONG).await;
-        assert_eq!(report.unconfirmed, 0);
-        assert_eq!(locked(&servers), 0, "round {round}");
+        let ending = {
+            let locks = locks.clone();
+            tokio::spawn(async move { locks.shutdown_within(LONG).await })
+        };
         for acquired in acquiring {
             match acquired.await.unwrap() {
-                Ok(guard) => assert!(!guard.is_valid()),
+                Ok(guard) => guard.release().await.unwrap(),
                 Err(error) => assert!(matches!(error, Error::ShutDown), "{error}"),
             }
         }
+        let report = ending.await.unwrap();
+        assert_eq!((report.still_held.len(), report.unconfirmed), (0, 0));
+        assert_eq!(locked(&servers), 0, "round {round}");
     }
 }
 
@@ -229,9 +230,9 @@ async fn whoever_acquires_while_a_shutdown_begins_leaves_nothing() {
 async fn a_lock_with_a_min_hold_is_kept_over_a_shutdown() {
     let servers = Servers::start(3);
     let locks = manager(&servers);
-    let _guard = locks.lock("x").min_hold(Duration::from_secs(20)).acquire().await.unwrap();
+    drop(locks.lock("x").min_hold(Duration::from_secs(20)).acquire().await.unwrap());
     let report = locks.shutdown_within(LONG).await;
-    assert_eq!((report.released, report.unconfirmed), (1, 0));
+    assert_eq!((report.still_held.len(), report.unconfirmed), (0, 0));
     assert!(manager(&servers).lock("x").try_acquire().await.unwrap().is_none());
 }
 
@@ -241,7 +242,11 @@ fn a_process_that_is_asked_to_end_frees_its_locks_at_once_and_ends_by_itself() {
     let servers = Servers::start(3);
     for signal in [Program::terminate, Program::interrupt] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_holder"));
-        let holder = Program::start(command.env("REDLOCK_NODES", servers.nodes()).args(["name=x", "on_signal=true"]));
+        let holder = Program::start(command.env("REDLOCK_NODES", servers.nodes()).args([
+            "name=x",
+            "on_signal=true",
+            "drain=false",
+        ]));
         assert_eq!(holder.line(), "acquired");
         eventually("all nodes have the key", || servers.holding(&key("x")) == 3);
         let locks = manager(&servers);
@@ -250,7 +255,7 @@ fn a_process_that_is_asked_to_end_frees_its_locks_at_once_and_ends_by_itself() {
         acquired.expect("the lock is free long before its key expires").release_blocking().unwrap();
         let ended = holder.wait();
         assert!(ended.status.success(), "{ended:?}");
-        let lost = "lost: lock `x` was lost: the lock manager was shut down and released it";
+        let lost = "lost: lock `x` was lost: the lock manager was shut down";
         assert_eq!(ended.lines, [lost, "released", "shut down: 1 held locks released, 0 releases not confirmed"]);
         eventually("nothing is left", || servers.holding(&key("x")) == 0);
     }

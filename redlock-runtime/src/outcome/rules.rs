@@ -2,6 +2,7 @@ use std::error::Error as StdError;
 
 use super::{Blame, Convert, Output};
 use crate::Error;
+use crate::error::LostReason;
 
 /// What one annotated function returns in which situation; its type is tied to that of the body.
 #[derive(Debug)]
@@ -24,7 +25,11 @@ pub(crate) struct Called<'a> {
 /// What happens to a running body when its lock is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OnLost {
+    /// The body is dropped, and the call returns the loss.
     Cancel,
+    /// The body is dropped, and the call is skipped with an event that tells of the loss.
+    Skip,
+    /// Nothing.
     Continue,
 }
 
@@ -79,7 +84,16 @@ impl<R> Rules<R> {
     }
 
     pub(crate) const fn on_lost(&self) -> OnLost {
-        self.on_lost
+        match self.on_lost {
+            OnLost::Cancel if self.silent && self.fail.is_none() => OnLost::Skip,
+            on_lost => on_lost,
+        }
+    }
+
+    /// Whether a call that ended so can neither return something nor is to panic: its manager was shut down, which happens to
+    /// every process. It waits for the process to end.
+    pub(crate) const fn has_no_answer(&self, ending: &Ending) -> bool {
+        !self.silent && self.fail.is_none() && matches!(ending, Ending::Refused(Error::ShutDown))
     }
 
     /// Applies the rules; `value` is the body's.
@@ -110,6 +124,11 @@ fn tell_blame() {
     tracing::debug!("skipped: the body failed because a lock is held elsewhere");
 }
 
+/// Whether nothing is wrong but that the process is ending.
+fn is_shutdown(error: &Error) -> bool {
+    matches!(error, Error::ShutDown | Error::Lost { reason: LostReason::ShutDown, .. })
+}
+
 /// The error that a call returns instead of its body's value; `None` if the call is skipped.
 #[track_caller]
 fn report(error: Error, is_silent: bool, is_returnable: bool, called: Called<'_>) -> Option<Error> {
@@ -120,6 +139,11 @@ fn report(error: Error, is_silent: bool, is_returnable: bool, called: Called<'_>
             None
         }
         error if is_returnable => Some(error),
+        error if is_silent && is_shutdown(&error) => {
+            let cause: &(dyn StdError + 'static) = &error;
+            tracing::info!(reason = cause, "skipped: the lock manager was shut down");
+            None
+        }
         error if is_silent => {
             let cause: &(dyn StdError + 'static) = &error;
             tracing::error!(function, lock, error = cause, "skipped: the body did not run to its end under its lock");

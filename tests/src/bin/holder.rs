@@ -3,8 +3,13 @@
 //! `holder name=job ttl_ms=1000 timeout=-1 hold_ms=500`, with the nodes in `REDLOCK_NODES`. Only `name` is
 //! needed; without `hold_ms` the lock is held until a line, or the end, comes on stdin. `renew=false` and
 //! `release=false` (just end, as a program that forgets) change what its names say; with `on_signal=true` it goes on until
-//! a signal asks it to end, and says `shut down: …`. It prints one line per event:
-//! `acquired`, `skipped` (somebody else holds it), `error: …`, `lost: …`, `released`.
+//! a signal asks it to end, drains for as long as `bound_ms` says, or cancels at once with `drain=false`, and says
+//! `shut down: …`. It prints one line per event: `acquired`, `skipped` (somebody else holds it), `error: …`, `lost: …`,
+//! `released`.
+//!
+//! With `body=…` the lock is that of an annotated function: `sync`, `async`, `silent` or `continue`, whose body lasts until a
+//! line comes on stdin, or `migrate` and `migrate_async`, which wait for as long as it takes and return nothing. It prints
+//! `ended: …` with what the function returned.
 
 use std::env;
 use std::io::{self, BufRead};
@@ -12,7 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use redlock_runtime::{Error, LockGuard, LockManager, LockRequest, Timeout};
+use redlock_runtime::{Error, LockGuard, LockManager, LockRequest, OnShutdown, ShutdownReport, Timeout, redlock};
 use tokio::sync::oneshot;
 
 /// What the arguments say.
@@ -26,19 +31,40 @@ struct Arguments {
     renew: bool,
     release: bool,
     on_signal: bool,
+    /// The manager's own if not given.
+    bound: Option<Duration>,
+    on_shutdown: OnShutdown,
+    /// Which annotated function; by hand if not given.
+    body: Option<String>,
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_writer(io::stderr).init();
     let arguments = Arguments::parse(env::args().skip(1))?;
-    let locks = LockManager::from_env()?;
+    let locks = if arguments.on_shutdown == OnShutdown::Drain {
+        LockManager::from_env()?
+    } else {
+        let nodes = env::var("REDLOCK_NODES")?;
+        LockManager::builder().nodes(nodes.split(',')).on_shutdown(OnShutdown::Cancel).build()?
+    };
+    locks.install()?;
     let mut request = locks.lock(&arguments.name).timeout(arguments.timeout).renew(arguments.renew);
     if let Some(ttl) = arguments.ttl {
         request = request.ttl(ttl);
     }
+    if let Some(body) = arguments.body.clone() {
+        let (name, ttl) = (arguments.name.clone(), arguments.ttl.unwrap_or(Duration::from_secs(30)));
+        let called = tokio::spawn(call(body, name, ttl));
+        if arguments.on_signal {
+            println!("shut down: {}", shutdown_on_signal(&locks, &arguments).await?);
+        } else {
+            called.await?;
+        }
+        return Ok(());
+    }
     if arguments.on_signal {
-        let (ended, ()) = tokio::join!(locks.shutdown_on_signal(), take(request, &arguments));
+        let (ended, ()) = tokio::join!(shutdown_on_signal(&locks, &arguments), take(request, &arguments));
         println!("shut down: {}", ended?);
         return Ok(());
     }
@@ -47,6 +73,64 @@ async fn main() -> anyhow::Result<()> {
         locks.shutdown().await;
     }
     Ok(())
+}
+
+async fn shutdown_on_signal(locks: &LockManager, arguments: &Arguments) -> Result<ShutdownReport, Error> {
+    match arguments.bound {
+        Some(bound) => locks.shutdown_on_signal_within(bound).await,
+        None => locks.shutdown_on_signal().await,
+    }
+}
+
+async fn call(body: String, name: String, ttl: Duration) {
+    let ended = match &*body {
+        "sync" => tokio::task::spawn_blocking(move || format!("{:?}", sync(&name, ttl))).await.expect("no panic"),
+        "async" => format!("{:?}", waits(&name, ttl).await),
+        "silent" => format!("{:?}", silent(&name, ttl).await),
+        "continue" => format!("{:?}", continues(&name, ttl).await),
+        "migrate" => format!("{:?}", tokio::task::spawn_blocking(move || migrate(&name)).await),
+        "migrate_async" => format!("{:?}", tokio::spawn(async move { migrate_async(&name).await }).await),
+        _ => format!("there is no body {body:?}"),
+    };
+    println!("ended: {ended}");
+}
+
+#[redlock(name = name, timeout = -1, ttl = ttl)]
+fn sync(name: &str, ttl: Duration) -> Result<u8, Error> {
+    println!("acquired");
+    let _ = io::stdin().lock().read_line(&mut String::new());
+    Ok(1)
+}
+
+#[redlock(name = name, timeout = -1, ttl = ttl)]
+async fn waits(name: &str, ttl: Duration) -> Result<u8, Error> {
+    println!("acquired");
+    until_told(None).await;
+    Ok(1)
+}
+
+#[redlock(name = name, timeout = -1, ttl = ttl, silent)]
+async fn silent(name: &str, ttl: Duration) -> Option<u8> {
+    println!("acquired");
+    until_told(None).await;
+    Some(1)
+}
+
+#[redlock(name = name, timeout = -1, ttl = ttl, on_lost = "continue")]
+async fn continues(name: &str, ttl: Duration) -> Result<u8, Error> {
+    println!("acquired");
+    until_told(None).await;
+    Ok(1)
+}
+
+#[redlock(name = name)]
+fn migrate(name: &str) {
+    println!("acquired");
+}
+
+#[redlock(name = name)]
+async fn migrate_async(name: &str) {
+    println!("acquired");
 }
 
 async fn take(request: LockRequest, arguments: &Arguments) {
@@ -90,6 +174,7 @@ impl Arguments {
     fn parse(given: impl Iterator<Item = String>) -> anyhow::Result<Self> {
         let (mut name, mut ttl, mut hold) = (None, None, None);
         let (mut timeout, mut renew, mut release, mut on_signal) = (Timeout::Forever, true, true, false);
+        let (mut bound, mut on_shutdown, mut body) = (None, OnShutdown::Drain, None);
         for argument in given {
             let (key, value) = argument.split_once('=').with_context(|| format!("{argument:?} is not `name=value`"))?;
             let milliseconds = || anyhow::Ok(Duration::from_millis(value.parse()?));
@@ -101,10 +186,13 @@ impl Arguments {
                 "renew" => renew = value.parse()?,
                 "release" => release = value.parse()?,
                 "on_signal" => on_signal = value.parse()?,
+                "bound_ms" => bound = Some(milliseconds()?),
+                "drain" if value == "false" => on_shutdown = OnShutdown::Cancel,
+                "body" => body = Some(value.to_owned()),
                 _ => bail!("there is no argument {key:?}"),
             }
         }
         let name = name.context("`name=…` is missing")?;
-        Ok(Self { name, ttl, timeout, hold, renew, release, on_signal })
+        Ok(Self { name, ttl, timeout, hold, renew, release, on_signal, bound, on_shutdown, body })
     }
 }

@@ -1,0 +1,141 @@
+//! A body that panics has released its lock when the panic is caught: who tries again at once gets it.
+
+use std::future::ready;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use redlock_runtime::{Error, LockManager, redlock};
+use redlock_tests::Servers;
+use redlock_tests::clock::timed;
+use redlock_tests::wait::{LIMIT, eventually_async};
+use tokio::runtime::Builder;
+
+use crate::acquire::{key, manager};
+
+const TIMES: usize = 40;
+
+/// What the body leaves behind panics, too, if that is asked for.
+struct Leaves(bool);
+
+impl Drop for Leaves {
+    fn drop(&mut self) {
+        assert!(!self.0, "on purpose, at its end");
+    }
+}
+
+#[redlock(name = "x", manager = locks, ttl = 60)]
+async fn panics(locks: &LockManager, at_its_end: bool) -> Result<(), Error> {
+    let _leaves = Leaves(at_its_end);
+    tokio::task::yield_now().await;
+    assert!(at_its_end, "on purpose");
+    Ok(())
+}
+
+#[redlock(name = "x", manager = locks, ttl = 60)]
+fn panics_blocking(locks: &LockManager, at_its_end: bool) -> Result<(), Error> {
+    let _leaves = Leaves(at_its_end);
+    assert!(at_its_end, "on purpose");
+    Ok(())
+}
+
+/// The panic's own words.
+fn words(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic.downcast_ref::<&str>().copied().expect("it is the body's own")
+}
+
+async fn check_retries() {
+    let servers = Servers::start(3);
+    let (locks, others) = (manager(&servers), manager(&servers));
+    for time in 0..TIMES {
+        let panic = AssertUnwindSafe(panics(&locks, time % 2 == 0)).catch_unwind().await.unwrap_err();
+        assert!(words(&*panic).starts_with("on purpose"));
+        let retry = if time % 4 < 2 { &locks } else { &others };
+        let guard = retry.lock("x").try_acquire().await.unwrap();
+        guard.unwrap_or_else(|| panic!("refused the {time}th time")).release().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_retry_right_after_a_panic_gets_the_lock() {
+    check_retries().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_retry_right_after_a_panic_gets_the_lock_on_many_threads() {
+    tokio::spawn(check_retries()).await.unwrap();
+}
+
+#[test]
+fn a_retry_right_after_a_panic_of_a_sync_body_gets_the_lock() {
+    let servers = Servers::start(3);
+    let (locks, others) = (manager(&servers), manager(&servers));
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    for time in 0..TIMES {
+        let panic = catch_unwind(AssertUnwindSafe(|| panics_blocking(&locks, time % 2 == 0))).unwrap_err();
+        assert!(words(&*panic).starts_with("on purpose"));
+        let retry = async {
+            let guard = others.lock("x").try_acquire().await.unwrap();
+            guard.unwrap_or_else(|| panic!("refused the {time}th time")).release().await.unwrap();
+        };
+        // On connections of its own: behind the release on the same one, it would not show.
+        runtime.block_on(retry);
+    }
+}
+
+#[tokio::test]
+async fn a_retry_right_after_a_computation_that_panicked_gets_the_lock() {
+    let servers = Servers::start(3);
+    let (locks, others) = (manager(&servers), manager(&servers));
+    for time in 0..TIMES {
+        let get = || ready(Ok::<Option<u8>, Error>(None));
+        let computing = locks.lock("x").get_or_compute(get, async || panic!("on purpose"));
+        assert!(AssertUnwindSafe(computing).catch_unwind().await.is_err());
+        let guard = others.lock("x").try_acquire().await.unwrap();
+        guard.unwrap_or_else(|| panic!("refused the {time}th time")).release().await.unwrap();
+
+        let computing =
+            || locks.lock("x").get_or_compute_blocking(|| Ok::<Option<u8>, Error>(None), || panic!("on purpose"));
+        assert!(catch_unwind(AssertUnwindSafe(computing)).is_err());
+        let guard = others.lock("x").try_acquire_blocking().unwrap();
+        guard.unwrap_or_else(|| panic!("refused the {time}th time")).release_blocking().unwrap();
+    }
+}
+
+#[redlock(name = "x", manager = locks, ttl = 60)]
+async fn hangs_the_nodes_and_panics(locks: &LockManager, servers: &Servers) -> Result<(), Error> {
+    servers[0].hang();
+    servers[1].hang();
+    tokio::task::yield_now().await;
+    panic!("on purpose")
+}
+
+/// The nodes are given up after ten times as long, and the release after two minutes.
+#[tokio::test]
+async fn a_panic_waits_for_nodes_that_hang_no_longer_than_a_node_may_take() {
+    let servers = Servers::start(3);
+    let node_timeout = Duration::from_secs(1);
+    let locks = LockManager::builder().nodes(servers.urls()).node_timeout(node_timeout).build().unwrap();
+    for is_dropped in [false, true] {
+        let mut call = Box::pin(AssertUnwindSafe(hangs_the_nodes_and_panics(&locks, &servers)).catch_unwind());
+        let (ended, took) = timed(async {
+            if is_dropped {
+                // The body has panicked when the release is on its way to the node that answers.
+                tokio::select! {
+                    biased;
+                    ended = &mut call => Some(ended),
+                    () = eventually_async("it is on its way", async || !servers[2].probe().exists(&key("x"))) => None,
+                }
+            } else {
+                Some(call.as_mut().await)
+            }
+        })
+        .await;
+        assert!(ended.is_none_or(|ended| ended.is_err()));
+        assert!(took < LIMIT / 2, "{took:?}");
+        drop(call);
+        servers[0].resume();
+        servers[1].resume();
+        eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+    }
+}
