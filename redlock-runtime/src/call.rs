@@ -1,7 +1,6 @@
 //! One call of an annotated function: which lock it asks for, how, and what came of it.
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use crate::deadlock::within;
 use crate::guard::LockGuard;
@@ -9,7 +8,7 @@ use crate::lock::LockRequest;
 use crate::manager::LockManager;
 use crate::name::Name;
 use crate::outcome::{Called, Ending, Rules, Verdict};
-use crate::{Error, IntoDuration, IntoTimeout, Timeout};
+use crate::{Error, IntoDuration, IntoTimeout};
 
 /// The name that a call asks for, as text.
 pub struct CallName {

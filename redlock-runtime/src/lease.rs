@@ -234,7 +234,7 @@ impl Lease {
             tokio::select! {
                 () = over => {}
                 () = lost => {}
-                () = sleep_until(self.valid_until().into()) => {}
+                () = clock::sleep_until(self.valid_until()) => {}
             }
         }
     }
