@@ -14,7 +14,7 @@ use crate::guard::LockGuard;
 use crate::lease::Lease;
 use crate::name::Name;
 use crate::protocol::{Backoff, Next, SHORTEST_TTL, Verdict, next_step};
-use crate::queue::{Place, Reached, Tenure, Turn, Unreachable};
+use crate::queue::{Place, Tenure, Turn, Unreachable};
 use crate::shared::{Shared, check_length};
 use crate::statistics::Waiting;
 use crate::{Error, IntoDuration, IntoTimeout, Timeout, clock, deadlock, entropy, labels};
@@ -255,7 +255,9 @@ impl LockRequest {
             let now = clock::now();
             if has_tried && until.is_some_and(|until| now >= until) {
                 return Err(match place.unreachable() {
-                    Some(Unreachable { granted, failures }) => self.shared.engine.unreachable(&name, granted, failures),
+                    Some(Unreachable { granted, failures, .. }) => {
+                        self.shared.engine.unreachable(&name, granted, failures)
+                    }
                     None => not_acquired(&name, now.saturating_duration_since(began)),
                 });
             }
@@ -268,8 +270,7 @@ impl LockRequest {
                     // The caller's time was over before the nodes' time was: that says nothing about the nodes.
                     Err(lost) if has_tried && lost.was_cut_short => {}
                     Err(lost) => {
-                        let before = place.lost(&lost, clock::now(), pauses.behind(lost.verdict));
-                        note_change(&name, before, &lost);
+                        place.lost(name.as_str(), &lost, clock::now(), pauses.behind(lost.verdict));
                         count();
                     }
                 },
@@ -378,20 +379,6 @@ fn not_acquired(name: &Name, waited: Duration) -> Error {
 impl fmt::Debug for LockRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LockRequest").field("name", &self.name).field("timeout", &self.timeout).finish_non_exhaustive()
-    }
-}
-
-/// One line in the log for each change, however often is asked.
-fn note_change(name: &Name, before: Reached, lost: &Lost) {
-    let lock = name.as_str();
-    match (before, lost.verdict) {
-        (Reached::Enough, Verdict::Unreachable) => {
-            tracing::warn!(lock, nodes = %lost.failures, "too few nodes can be reached; trying again");
-        }
-        (Reached::TooFew, Verdict::Refused | Verdict::Split) => {
-            tracing::info!(lock, "enough nodes can be reached again");
-        }
-        (Reached::Enough | Reached::TooFew, _) => {}
     }
 }
 

@@ -86,6 +86,8 @@ struct Line {
 /// An attempt that too few nodes answered.
 #[derive(Clone, Debug)]
 pub(crate) struct Unreachable {
+    /// The lock.
+    name: Arc<str>,
     /// How many nodes granted.
     pub(crate) granted: usize,
     /// What the others said.
@@ -165,7 +167,8 @@ impl Lines {
 
     /// Notes who holds a lock in this process.
     pub(crate) fn settle(self: &Arc<Self>, key: &Arc<str>, lease: &Arc<Lease>) -> Tenure {
-        let (line, number) = self.enter(key, |line| line.settle(lease));
+        let (line, (number, before)) = self.enter(key, |line| line.settle(lease));
+        note_end(before);
         Tenure { lines: Arc::clone(self), key: Arc::clone(key), line, number }
     }
 
@@ -208,7 +211,8 @@ impl SharedLine {
 }
 
 impl Line {
-    fn settle(&mut self, lease: &Arc<Lease>) -> u64 {
+    /// Returns what is over now, too: that too few nodes could be reached.
+    fn settle(&mut self, lease: &Arc<Lease>) -> (u64, Option<Unreachable>) {
         let number = next_number();
         if let Some((_, previous)) = self.tenant.replace((number, Arc::clone(lease))) {
             // The nodes have just granted the lock to somebody else.
@@ -217,8 +221,7 @@ impl Line {
         // A node that missed this grant is to give the same number to the next one as the others.
         self.counter = self.counter.max(lease.fencing_token);
         self.beliefs = None;
-        self.unreachable = None;
-        number
+        (number, self.unreachable.take())
     }
 
     /// Gives up a place; says whether it was the first.
@@ -253,8 +256,11 @@ impl Line {
     fn changed(&mut self, node: usize) {
         self.changed.insert(node);
         if let Some(beliefs) = &mut self.beliefs {
+            let now = clock::now();
+            let before = beliefs.next(now);
             beliefs.changed(node);
-            if !matches!(beliefs.next(clock::now()), Step::WaitUntil(_)) {
+            // It may be to ask at once, or earlier than it thought.
+            if beliefs.next(now) != before {
                 self.call();
             }
         }
@@ -381,14 +387,13 @@ impl Place {
         self.line.lock().unreachable.clone()
     }
 
-    /// The attempt was not won; returns whether the one before it could reach enough nodes. `pause` is waited where asking again
-    /// at once would only repeat the same.
-    pub(crate) fn lost(&mut self, lost: &Lost, now: Instant, pause: Duration) -> Reached {
-        let Some((approach, is_watched, beliefs)) = self.asked.take() else { return Reached::Enough };
+    /// The attempt was not won. `pause` is waited where asking again at once would only repeat the same.
+    pub(crate) fn lost(&mut self, name: &str, lost: &Lost, now: Instant, pause: Duration) {
+        let Some((approach, is_watched, beliefs)) = self.asked.take() else { return };
         let mut line = self.line.lock();
         if line.asking.take_if(|(number, _)| *number == self.number).is_none() {
             // It was overtaken: whoever asks now knows more.
-            return Reached::Enough;
+            return;
         }
         let mut beliefs = beliefs.unwrap_or_else(|| Box::new(Beliefs::unknown(self.lines.quorum, now)));
         // Nothing reports a change of what was not watched: ask once more, at once.
@@ -399,18 +404,25 @@ impl Place {
         line.counter = line.counter.max(lost.counter);
         line.reports_to = self.spot.runtime;
         line.hand_overs = 0;
-        let unreachable = (lost.verdict == Verdict::Unreachable)
-            .then(|| Unreachable { granted: lost.granted, failures: lost.failures.clone() });
-        match std::mem::replace(&mut line.unreachable, unreachable) {
-            Some(_) => Reached::TooFew,
-            None => Reached::Enough,
+        let unreachable = (lost.verdict == Verdict::Unreachable).then(|| Unreachable {
+            name: Arc::from(name),
+            granted: lost.granted,
+            failures: lost.failures.clone(),
+        });
+        let is_unreachable = unreachable.is_some();
+        let before = std::mem::replace(&mut line.unreachable, unreachable);
+        drop(line);
+        if !is_unreachable {
+            note_end(before);
+        } else if before.is_none() {
+            tracing::warn!(lock = name, nodes = %lost.failures, "too few nodes can be reached; trying again");
         }
     }
 
     /// The attempt was won, and took this long.
     pub(crate) fn won(mut self, lease: &Arc<Lease>, is_wanted_elsewhere: bool, round_trip: Duration) -> Tenure {
         let mut line = self.line.lock();
-        let number = line.settle(lease);
+        let (number, before) = line.settle(lease);
         line.round_trip = round_trip;
         line.is_wanted_elsewhere |= is_wanted_elsewhere;
         self.has_left = true;
@@ -419,6 +431,7 @@ impl Place {
             line.call();
         }
         drop(line);
+        note_end(before);
         Tenure { lines: Arc::clone(&self.lines), key: Arc::clone(&self.key), line: Arc::clone(&self.line), number }
     }
 }
@@ -434,18 +447,23 @@ impl Drop for Place {
             line.call();
         }
         let is_deserted = line.is_deserted();
+        let given_up = if line.places.is_empty() { line.unreachable.take() } else { None };
         drop(line);
+        if let Some(Unreachable { name, .. }) = given_up {
+            tracing::info!(lock = &*name, "too few nodes could be reached; nobody tries any more");
+        }
         if is_deserted {
             self.lines.close(&self.key, &self.line);
         }
     }
 }
 
-/// Whether the attempt before could reach enough nodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reached {
-    Enough,
-    TooFew,
+/// Tells, once, that enough nodes can be reached again, if they could not before. Not under a lock: whoever takes in events may do
+/// anything.
+fn note_end(before: Option<Unreachable>) {
+    if let Some(Unreachable { name, .. }) = before {
+        tracing::info!(lock = &*name, "enough nodes can be reached again");
+    }
 }
 
 /// Holding a lock in this process; dropping it calls the next in line.

@@ -1,5 +1,6 @@
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{InFlight, Lost};
 use crate::clock;
@@ -7,7 +8,8 @@ use crate::error::NodeFailures;
 use crate::keys::Keys;
 use crate::node::{Known, Reply, Voter};
 use crate::protocol::{
-    Ballot, Counter, Electorate, Fence, Fencing, Listening, NodeSet, Quorum, Rivals, Round, Seen, Standing, Verdict,
+    Ballot, Counter, Electorate, Fence, Fencing, Listening, NodeSet, OthersKey, Quorum, Rivals, Round, Seen, Standing,
+    Verdict,
 };
 
 /// Whose votes count in a round.
@@ -27,8 +29,8 @@ pub(super) struct Heard {
     pub(super) round: Round,
     /// What the nodes that did not vote said.
     pub(super) failures: NodeFailures,
-    /// Until when another owner's key lives, where a node refused for it.
-    held: Vec<(usize, Option<Instant>)>,
+    /// Another owner's key, where a node refused for it.
+    held: Vec<(usize, OthersKey)>,
     /// For whom nodes refused.
     rivals: Rivals,
     /// How many nodes have no key.
@@ -82,12 +84,12 @@ impl Heard {
                 Ballot::Granted
             }
             Reply::NotOurs { owner, remaining, .. } => {
-                if let Some(owner) = owner {
-                    self.rivals.note(&owner);
+                if let Some(owner) = &owner {
+                    self.rivals.note(owner);
                 }
                 // A moment that there is not is as good as none.
                 let expires = remaining.and_then(|remaining| clock::now().checked_add(remaining.max(EXPIRY_PRECISION)));
-                self.held.push((node, expires));
+                self.held.push((node, OthersKey { owner: owner.as_deref().map(hash_of), expires }));
                 Ballot::Refused
             }
             Reply::Missing => {
@@ -229,10 +231,17 @@ impl Heard {
         let counter = fence.map_or(0, |fence| fence.seen());
         let given_back = round.granted().iter().map(|node| (node, Seen::GivenBack));
         let silent = round.failed().iter().map(|node| (node, Seen::Unknown));
-        let held = held.into_iter().map(|(node, expires)| (node, Seen::Held(expires)));
+        let held = held.into_iter().map(|(node, sighting)| (node, Seen::Held(sighting)));
         let seen = given_back.chain(silent).chain(held).collect();
         Lost { verdict, granted: round.granted().len(), failures, was_cut_short, seen, counter, misconfigured }
     }
+}
+
+/// Tells one owner's value from another's.
+fn hash_of(owner: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    owner.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// What to do with what was heard.

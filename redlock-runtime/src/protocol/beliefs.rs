@@ -22,13 +22,22 @@ pub enum Step {
     WaitUntil(Instant),
 }
 
+/// Somebody else's key, as a node told of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OthersKey {
+    /// A hash of the owner's value, if the node told that.
+    pub owner: Option<u64>,
+    /// When the key expires, if the node told that.
+    pub expires: Option<Instant>,
+}
+
 /// What an attempt that was not won tells about one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
     /// It was granted there, and given back.
     GivenBack,
-    /// Somebody else's key is there, until this moment if the node said so.
-    Held(Option<Instant>),
+    /// Somebody else's key is there.
+    Held(OthersKey),
     /// It did not say.
     Unknown,
 }
@@ -48,7 +57,7 @@ pub struct Beliefs {
     quorum: Quorum,
     /// Where the key is believed to be gone.
     free: NodeSet,
-    /// When it expires, on nodes that said so.
+    /// When it expires, on nodes that said so; or when it is believed to be gone, on nodes that have said so in vain.
     expiries: Vec<(usize, Instant)>,
     /// Whether an attempt was lost although a majority was believed to be free.
     has_lost_race: bool,
@@ -58,6 +67,72 @@ pub struct Beliefs {
     not_before: Option<Instant>,
     /// All are asked at this moment, whatever is believed.
     poll_at: Instant,
+    /// How far each node's reports can be relied on, of those that told of a key.
+    witnesses: Vec<Witness>,
+}
+
+/// A node that tells of changes, also of some that were none.
+///
+/// A server forgets which keys it watches for whom when they are too many (`tracking-table-max-keys`), and reports a change of each
+/// that it forgets. Where more names are waited for than it can watch, each question about one has it forget another: believed at
+/// once, such reports have all ask again for ever. So each that turns out to be in vain is believed later than the one before.
+#[derive(Clone, Copy, Debug)]
+struct Witness {
+    node: usize,
+    /// The key that it told of last.
+    sighting: OthersKey,
+    /// When it told.
+    asked: Instant,
+    /// Whether it has reported a change since.
+    has_reported: bool,
+    /// How many reports in a row were in vain.
+    in_vain: u32,
+}
+
+impl Witness {
+    /// What was reported in vain once is believed this long after the node was asked last; twice as long each further time.
+    const PAUSE: Duration = Duration::from_millis(10);
+
+    /// Above the longest slow poll, which then is all that is left.
+    const MOST: u32 = 9;
+
+    /// The key may be another one's by now.
+    fn report(&mut self) {
+        self.has_reported = true;
+    }
+
+    /// From when on a report that comes now is believed; `None`: at once.
+    fn believed_at(&self) -> Option<Instant> {
+        let pauses = self.in_vain.checked_sub(1)?;
+        let moment = self.asked + Self::PAUSE * 2_u32.pow(pauses);
+        Some(self.sighting.expires.map_or(moment, |expires| expires.min(moment)))
+    }
+
+    /// Takes in what the node tells now. A key that was renewed has changed, but its owner has not: that says nothing.
+    fn see(&mut self, sighting: OthersKey, now: Instant) {
+        let is_same_owner = sighting.owner.is_some() && sighting.owner == self.sighting.owner;
+        if !is_same_owner {
+            self.in_vain = 0;
+        } else if !self.has_reported {
+            self.in_vain = self.in_vain.saturating_sub(1);
+        } else if !is_renewed(self.sighting.expires, sighting.expires, now) {
+            self.in_vain = (self.in_vain + 1).min(Self::MOST);
+        }
+        *self = Self { sighting, asked: now, has_reported: false, ..*self };
+    }
+}
+
+/// Whether a key lives longer than was told before. What is left is told in milliseconds, and the answer takes a while.
+fn is_renewed(before: Option<Instant>, after: Option<Instant>, now: Instant) -> bool {
+    match (before, after) {
+        (Some(before), Some(after)) => {
+            // Much less than a third of the TTL, by which a renewal puts it off.
+            let tolerance = (after.saturating_duration_since(now) / 8).min(Duration::from_millis(50));
+            after > before + tolerance
+        }
+        (None, Some(_)) | (Some(_), None) => true,
+        (None, None) => false,
+    }
 }
 
 impl Beliefs {
@@ -72,6 +147,7 @@ impl Beliefs {
             waits_for: None,
             not_before: None,
             poll_at,
+            witnesses: Vec::new(),
         }
     }
 
@@ -84,7 +160,17 @@ impl Beliefs {
     /// The node reported a change of the key, or cannot have reported one for a while.
     pub fn changed(&mut self, node: usize) {
         self.forget(node);
-        self.free.insert(node);
+        let witness = self.witnesses.iter_mut().find(|witness| witness.node == node);
+        let believed_at = witness.and_then(|witness| {
+            witness.report();
+            witness.believed_at()
+        });
+        match believed_at {
+            Some(moment) => self.expiries.push((node, moment)),
+            None => {
+                self.free.insert(node);
+            }
+        }
     }
 
     /// An attempt that began when this was believed was not won.
@@ -105,10 +191,12 @@ impl Beliefs {
             self.forget(node);
             match seen {
                 Seen::GivenBack => {
+                    self.witnesses.retain(|witness| witness.node != node);
                     self.free.insert(node);
                 }
-                Seen::Held(expires) => {
-                    self.expiries.extend(expires.map(|moment| (node, moment)));
+                Seen::Held(sighting) => {
+                    self.see(node, sighting, now);
+                    self.expiries.extend(sighting.expires.map(|moment| (node, moment)));
                     if approach == Approach::OneFirst && self.waits_for.is_none() {
                         self.waits_for = Some(node);
                     }
@@ -153,6 +241,13 @@ impl Beliefs {
         Some(majority.max(first))
     }
 
+    fn see(&mut self, node: usize, sighting: OthersKey, now: Instant) {
+        match self.witnesses.iter_mut().find(|witness| witness.node == node) {
+            Some(witness) => witness.see(sighting, now),
+            None => self.witnesses.push(Witness { node, sighting, asked: now, has_reported: false, in_vain: 0 }),
+        }
+    }
+
     fn forget(&mut self, node: usize) {
         self.free.remove(node);
         self.expiries.retain(|&(known, _)| known != node);
@@ -167,7 +262,68 @@ mod tests {
     const PAUSE: Duration = Duration::from_millis(5);
 
     fn held(milliseconds: u64, now: Instant) -> Seen {
-        Seen::Held(Some(now + Duration::from_millis(milliseconds)))
+        held_by(1, Some(now + Duration::from_millis(milliseconds)))
+    }
+
+    fn held_by(owner: u64, expires: Option<Instant>) -> Seen {
+        Seen::Held(OthersKey { owner: Some(owner), expires })
+    }
+
+    /// How often it asks in the last of so many seconds in which each answer is followed by reports of all nodes.
+    fn asks_per_second(seconds: u64, tell: impl Fn(Instant, u64) -> Seen) -> u64 {
+        let began = crate::clock::now();
+        let end = began + Duration::from_secs(seconds);
+        let (mut beliefs, mut now, mut asks, mut number) = (refused(began), began, 0, 0);
+        while now < end {
+            (0..3).for_each(|node| beliefs.changed(node));
+            match beliefs.next(now) {
+                Step::WaitUntil(moment) => now = moment,
+                Step::Ask(approach) => {
+                    now += Duration::from_millis(1);
+                    number += 1;
+                    asks += u64::from(now + Duration::from_secs(1) > end);
+                    let asked = if approach == Approach::OneFirst { 1 } else { 3 };
+                    let seen = (0..asked).map(|node| (node, tell(now, number)));
+                    beliefs.lost((Verdict::Refused, approach), seen, now, now + POLL, PAUSE);
+                }
+            }
+        }
+        asks
+    }
+
+    #[test]
+    fn reports_in_vain_are_believed_less_and_less_until_the_slow_poll_is_left() {
+        let began = crate::clock::now();
+        let expires = began + Duration::from_secs(600);
+        assert!(asks_per_second(5, |_, _| held_by(1, Some(expires))) <= 2);
+        // What is left is told in milliseconds, after a while.
+        let jittered = |_: Instant, number: u64| held_by(1, Some(expires + Duration::from_millis(number % 7)));
+        assert!(asks_per_second(5, jittered) <= 2);
+        assert!(asks_per_second(5, |_, _| held_by(1, None)) <= 2, "a key that never expires");
+    }
+
+    #[test]
+    fn reports_of_what_has_changed_are_believed_at_once_however_many() {
+        let renewed = |now: Instant, number: u64| held_by(1, Some(now + Duration::from_secs(30 + number)));
+        assert!(asks_per_second(5, renewed) >= 900, "renewed each time");
+        assert!(asks_per_second(5, |now, number| held_by(number, Some(now + POLL))) >= 900, "another owner each time");
+    }
+
+    #[test]
+    fn a_change_that_comes_true_ends_the_distrust() {
+        let now = crate::clock::now();
+        let mut beliefs = refused(now);
+        let lose = |beliefs: &mut Beliefs, owner| {
+            (0..3).for_each(|node| beliefs.changed(node));
+            let seen = (0..3).map(|node| (node, held_by(owner, None)));
+            beliefs.lost((Verdict::Refused, Approach::AllAtOnce), seen, now, now + POLL, PAUSE);
+        };
+        (0..6).for_each(|_| lose(&mut beliefs, 1));
+        (0..3).for_each(|node| beliefs.changed(node));
+        assert!(matches!(beliefs.next(now), Step::WaitUntil(moment) if moment > now + Duration::from_millis(100)));
+        lose(&mut beliefs, 2);
+        (0..3).for_each(|node| beliefs.changed(node));
+        assert!(matches!(beliefs.next(now), Step::Ask(_)));
     }
 
     /// Beliefs of somebody who has just been refused by all of three nodes.
@@ -194,7 +350,7 @@ mod tests {
     fn it_asks_when_the_key_has_expired_on_a_majority() {
         let now = crate::clock::now();
         let mut beliefs = refused(now);
-        let seen = [(0, held(300, now)), (1, held(100, now)), (2, Seen::Held(None))];
+        let seen = [(0, held(300, now)), (1, held(100, now)), (2, held_by(1, None))];
         beliefs.lost((Verdict::Refused, Approach::AllAtOnce), seen, now, now + POLL, PAUSE);
         let later = now + Duration::from_millis(300);
         assert_eq!(beliefs.next(now), Step::WaitUntil(later));
@@ -210,13 +366,14 @@ mod tests {
     #[test]
     fn behind_a_lost_race_it_asks_one_node_first_and_waits_for_that_one() {
         let now = crate::clock::now();
+        let later = now + Duration::from_secs(30);
         let mut beliefs = refused(now);
         (0..3).for_each(|node| beliefs.changed(node));
-        let seen = (0..3).map(|node| (node, held(30_000, now)));
+        let seen = (0..3).map(|node| (node, held_by(2, Some(later))));
         beliefs.lost((Verdict::Refused, Approach::AllAtOnce), seen, now, now + POLL, PAUSE);
         (0..3).for_each(|node| beliefs.changed(node));
         assert_eq!(beliefs.next(now), Step::Ask(Approach::OneFirst));
-        beliefs.lost((Verdict::Refused, Approach::OneFirst), [(1, held(30_000, now))], now, now + POLL, PAUSE);
+        beliefs.lost((Verdict::Refused, Approach::OneFirst), [(1, held_by(3, Some(later)))], now, now + POLL, PAUSE);
         assert_eq!(beliefs.next(now), Step::WaitUntil(now + POLL), "the others' changes are old news");
         beliefs.changed(0);
         assert_eq!(beliefs.next(now), Step::WaitUntil(now + POLL));

@@ -17,7 +17,7 @@ mod round;
 mod validity;
 
 pub use backoff::Backoff;
-pub use beliefs::{Approach, Beliefs, Seen, Step};
+pub use beliefs::{Approach, Beliefs, OthersKey, Seen, Step};
 pub use census::{Census, LockState, Sighting};
 pub use electorate::{Electorate, Papers, Role, Standing};
 pub use fence::{

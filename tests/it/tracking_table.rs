@@ -1,0 +1,47 @@
+//! Servers that can watch fewer keys than are waited for.
+
+use std::time::Duration;
+
+use redlock_tests::wait::{eventually, eventually_async};
+use redlock_tests::{RedisServer, Servers, clock};
+
+use crate::acquire::manager;
+
+/// Names that are held by somebody else, each with a waiter.
+const NAMES: usize = 40;
+
+#[tokio::test]
+async fn idle_waiters_fall_back_to_the_slow_poll_where_the_server_forgets_what_it_watches() {
+    let servers = Servers::start_with(1, &["--tracking-table-max-keys", "1"]);
+    let (holder, waiter) = (manager(&servers), manager(&servers));
+    let names: Vec<_> = (0..NAMES).map(|number| format!("name-{number}")).collect();
+    let mut held = Vec::new();
+    for name in &names {
+        held.push(holder.lock(name.as_str()).ttl(Duration::from_secs(120)).acquire().await.unwrap());
+    }
+    let waiting: Vec<_> = names.iter().map(|name| tokio::spawn(waiter.lock(name.as_str()).acquire())).collect();
+    let has_asked = async || attempts(&servers[0]) >= 2 * NAMES as u64;
+    eventually_async("all have asked", has_asked).await;
+
+    // Each asks about once a second, every half a second at most.
+    let most_per_second = 2.2 * NAMES as f64;
+    let mut rates = Vec::new();
+    let quiet = (0..6).find(|doubled| {
+        let (began, before) = (clock::now(), attempts(&servers[0]));
+        std::thread::sleep(Duration::from_millis(500 << doubled));
+        let rate = (attempts(&servers[0]) - before) as f64 / began.elapsed().as_secs_f64();
+        rates.push(rate);
+        rate <= most_per_second
+    });
+    assert!(quiet.is_some(), "attempts per second: {rates:?}; {most_per_second} are enough");
+
+    drop(held);
+    for guard in waiting {
+        guard.await.unwrap().unwrap().release().await.unwrap();
+    }
+    eventually("all are released", || servers[0].probe().keys_like("redlock:*").is_empty());
+}
+
+fn attempts(server: &RedisServer) -> u64 {
+    server.probe().command_counts().of("evalsha")
+}
