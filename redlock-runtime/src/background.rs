@@ -59,6 +59,12 @@ pub(crate) fn background() -> Result<&'static Handle, Error> {
     })
 }
 
+/// Whether this is a task of the background runtime.
+pub(crate) fn is_current() -> bool {
+    let runtime = BACKGROUND.get().runtime.get();
+    runtime.is_some_and(|background| Handle::try_current().is_ok_and(|current| current.id() == background.id()))
+}
+
 /// Begins a task on the background runtime; never panics. Where that cannot be started, it begins as soon as it can.
 pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) {
     match background() {

@@ -137,6 +137,8 @@ pub(super) struct Settlement {
     owed: NodeSet,
     /// Nodes whose release is to be sent again, and the connection that may still carry something there.
     failed: Vec<(usize, Option<ConnectionId>)>,
+    /// Nodes whose reply comes on a connection of another runtime than the background one, which may be blocked, or ending.
+    elsewhere: NodeSet,
     /// Whether the caller has been told how it ended; before that, a drop means that the caller was cancelled, or that
     /// the runtime is ending.
     is_reported: bool,
@@ -150,19 +152,22 @@ impl Settlement {
     pub(super) fn start(owner: Arc<Owner>, nodes: NodeSet, suspected: NodeSet, stragglers: Vec<InFlight>) -> Self {
         let mut owed = suspected;
         let mut in_flight = Vec::with_capacity(nodes.len() + stragglers.len());
+        let is_in_background = background::is_current();
+        let mut elsewhere = if is_in_background { NodeSet::default() } else { nodes };
         for node in nodes.iter() {
             in_flight.push(InFlight { node, reply: owner.ask(node, None) });
         }
         for InFlight { node, reply } in stragglers {
             owed.insert(node);
+            elsewhere.insert(node);
             let is_suspected = suspected.contains(node);
             in_flight.push(InFlight { node, reply: Arc::clone(&owner).release_behind(node, reply, is_suspected) });
         }
-        Self::new(owner, in_flight, owed)
+        Self::new(owner, in_flight, owed, elsewhere)
     }
 
-    fn new(owner: Arc<Owner>, in_flight: Vec<InFlight>, owed: NodeSet) -> Self {
-        Self { owner, in_flight, owed, failed: Vec::new(), is_reported: false, is_polling: false }
+    fn new(owner: Arc<Owner>, in_flight: Vec<InFlight>, owed: NodeSet, elsewhere: NodeSet) -> Self {
+        Self { owner, in_flight, owed, failed: Vec::new(), elsewhere, is_reported: false, is_polling: false }
     }
 
     /// Waits for a majority to confirm.
@@ -200,6 +205,11 @@ impl Settlement {
         for asked in &self.in_flight {
             self.owner.engine.nodes[asked.node].overdue(&self.owner.key);
         }
+        // The runtime of these may be blocked: send them once more, where that does not matter. A release that comes twice finds
+        // nothing.
+        let (owed, elsewhere) = (self.owed, self.elsewhere);
+        let late = self.in_flight.iter().filter(|asked| owed.contains(asked.node) && elsewhere.contains(asked.node));
+        self.failed.extend(late.map(|asked| (asked.node, None)));
         self.arrive(node_timeout * (DEAD_AFTER_TIMEOUTS - 1)).await;
         self.give_up_dead_connections();
         self.arrive(KEEP_TRYING).await;
@@ -241,24 +251,19 @@ impl Settlement {
 impl Drop for Settlement {
     fn drop(&mut self) {
         let in_flight = mem::take(&mut self.in_flight);
-        let mut failed = mem::take(&mut self.failed);
+        let failed = mem::take(&mut self.failed);
         if !self.owner.engine.is_of_this_process() {
             // They are the parent's, which sees them through.
             mem::forget((in_flight, Arc::clone(&self.owner)));
             return;
-        }
-        if !self.is_reported {
-            // The runtime of the requests that are on their way may be blocked, or ending: send them once more, where
-            // neither matters. A release that comes twice finds nothing.
-            let unconfirmed = in_flight.iter().filter(|asked| self.owed.contains(asked.node));
-            failed.extend(unconfirmed.map(|asked| (asked.node, None)));
         }
         // A future that has panicked must not be polled again.
         let in_flight = if self.is_polling { Vec::new() } else { in_flight };
         self.owner.send_again(failed);
         if !in_flight.is_empty() {
             let engine = Arc::clone(&self.owner.engine);
-            let rest = Self::new(Arc::clone(&self.owner), in_flight, self.owed).go_on();
+            let elsewhere = if self.is_reported { NodeSet::default() } else { self.elsewhere };
+            let rest = Self::new(Arc::clone(&self.owner), in_flight, self.owed, elsewhere).go_on();
             // A current-thread runtime runs only while somebody blocks on it, which may be never again.
             match Handle::try_current() {
                 Ok(runtime) if self.is_reported && runtime.runtime_flavor() != RuntimeFlavor::CurrentThread => {

@@ -24,7 +24,7 @@ use tokio::time::{sleep, timeout};
 use self::slots::{Slots, Told};
 use super::dial::{Dial, Limits, Origin};
 use super::endpoint::{Endpoint, address};
-use super::redis::{Put, Redirect, RedisNode};
+use super::redis::{Put, Redirect, RedisNode, recalled};
 use super::replicas::Replicas;
 use super::{Action, Carrier, Changes, Command, Known, Pending, PendingReply, Reply, Voter, commands, lookup};
 use crate::background::{self, background};
@@ -143,7 +143,7 @@ impl Voter for ClusterNode {
             };
             shard.tried().await;
             if command.is_recalled() {
-                return Reply::not_sent("nobody waits for it any more");
+                return recalled();
             }
             let put = shard.put(Arc::clone(&command), Put::Plainly, std::convert::identity);
             carrier.get_or_init(|| put.carrier().id());
@@ -292,7 +292,7 @@ impl Cluster {
                 }
             }
             if command.is_recalled() {
-                return Reply::not_sent("nobody waits for it any more");
+                return recalled();
             }
             let (next, how) = match redirect {
                 Redirect::Moved(address) => (self.moved(&command.key, &address), Put::Plainly),

@@ -4,21 +4,24 @@
 //! is one), so every runtime gets a connection of its own, and nothing hops between threads on the way to a lock.
 
 use std::ops::Deref;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use tokio::runtime::{Handle, Id};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::bounded::Bound;
-use super::dial::{Dial, Dialled, Origin};
+use super::dial::{Dial, Dialled, Limits, Origin};
 use super::endpoint::Endpoint;
+use super::health::Trouble;
 use super::identity::Told;
 use super::replicas::Acknowledgements;
 use super::subscription::Subscription;
+use super::traffic::Traffic;
 use super::{Changes, ConnectionId, Known};
 use super::{commands, identity};
 use crate::clock;
@@ -51,6 +54,8 @@ pub(crate) struct About {
     pub(super) bound: Arc<Bound>,
     /// Why it speaks the older protocol, if it does.
     pub(super) refused_hello: Option<Arc<str>>,
+    /// What is on its way into its stream.
+    pub(super) traffic: Arc<Traffic>,
     /// By which number the server knows it, if it told, and which server that is.
     pub(crate) id: Option<ConnectionId>,
     /// Why it is not ended there once it was cut, if that is known.
@@ -106,7 +111,7 @@ pub(crate) enum Now {
     Up(Live),
     /// No connection, and why.
     Down(Arc<str>),
-    /// The first attempt to connect is under way.
+    /// The first attempt to connect is under way, or the first one since the connection was idle for too long.
     Connecting(Arc<Link>),
 }
 
@@ -129,12 +134,27 @@ enum State {
     Up(Live),
     /// Not connected, and why; being tried again.
     Down(Arc<str>),
+    /// Not connected, because nobody had anything to say for so long that the server, or something in between, hung up. That says
+    /// nothing about the server; whoever wants it next has the connection made.
+    Resting,
+}
+
+impl State {
+    /// Whether it is known if the server can be reached.
+    fn is_known(&self) -> bool {
+        match self {
+            Self::Connecting | Self::Resting => false,
+            Self::Up(live) => !live.traffic.is_closed(),
+            Self::Down(_) => true,
+        }
+    }
 }
 
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Connecting => f.write_str("Connecting"),
+            Self::Resting => f.write_str("Resting"),
             Self::Up(_) => f.write_str("Up"),
             Self::Down(reason) => write!(f, "Down({reason})"),
         }
@@ -206,10 +226,21 @@ impl Links {
             State::Up(live) if live.is_late.load(Ordering::Acquire) => {
                 Now::Down(Arc::from("it has not answered an earlier command in time"))
             }
+            // What would be sent would be lost. The task that keeps it is about to notice, and says what becomes of it.
+            State::Up(live) if live.traffic.is_closed() => {
+                let _ = link.events.send(Event::Wanted);
+                drop(state);
+                Now::Connecting(link)
+            }
             State::Up(live) => Now::Up(live.clone()),
             State::Down(reason) => {
                 let _ = link.events.send(Event::Wanted);
                 Now::Down(Arc::clone(reason))
+            }
+            State::Resting => {
+                let _ = link.events.send(Event::Wanted);
+                drop(state);
+                Now::Connecting(link)
             }
             State::Connecting => {
                 drop(state);
@@ -222,7 +253,7 @@ impl Links {
     pub(crate) fn known(&self) -> Known {
         let Some(link) = self.link() else { return Known::Unreachable };
         match &*link.state.borrow() {
-            State::Connecting => Known::NotYet,
+            State::Connecting | State::Resting => Known::NotYet,
             State::Up(live) => Known::Papers(Arc::clone(&live.papers)),
             State::Down(_) => Known::Unreachable,
         }
@@ -284,15 +315,22 @@ impl Link {
     /// The connection, once the first attempt to make it has ended.
     pub(crate) async fn connected(&self) -> Result<Live, Arc<str>> {
         let mut state = self.state.clone();
-        match state.wait_for(|state| !matches!(state, State::Connecting)).await.as_deref() {
+        match state.wait_for(State::is_known).await.as_deref() {
             Ok(State::Up(live)) => Ok(live.clone()),
             Ok(State::Down(reason)) => Err(Arc::clone(reason)),
-            Ok(State::Connecting) | Err(_) => Err(Arc::from("the task that keeps the connection has ended")),
+            Ok(State::Connecting | State::Resting) | Err(_) => {
+                Err(Arc::from("the task that keeps the connection has ended"))
+            }
         }
     }
 }
 
 impl Live {
+    /// What is known about it, for whoever uses it meanwhile.
+    pub(super) fn about(&self) -> Arc<About> {
+        Arc::clone(&self.about)
+    }
+
     /// Whether the server is the one that this connection leads to.
     pub(crate) fn is_to(&self, connection: ConnectionId) -> bool {
         self.id.is_some_and(|id| id.server == connection.server)
@@ -337,7 +375,7 @@ async fn keep_connected(
     let mut subscription: Option<(String, Subscription)> = None;
     let connect_timeout = dial.limits.connect_timeout;
     for generation in 0.. {
-        let is_first = matches!(*state.borrow(), State::Connecting);
+        let began = clock::now();
         let told = events.clone();
         let on_end = move || {
             if let Some(events) = told.upgrade() {
@@ -356,9 +394,9 @@ async fn keep_connected(
                     about.subscription = Some(kept.clone());
                 }
                 let live = Live { connection, about: Arc::new(about) };
-                if !is_first {
-                    tracing::info!(node = %dial.label, server = %endpoint.address(), "connected again");
-                }
+                dial.health.note_answer();
+                tracing::debug!(node = %dial.label, server = %endpoint.address(), "connected");
+                let made = clock::now();
                 previous = live.id;
                 let bound = Arc::clone(&live.bound);
                 state.send_replace(State::Up(live.clone()));
@@ -366,24 +404,37 @@ async fn keep_connected(
                     dial.tell_of_gap();
                 }
                 let ended = tokio::select! {
-                    reason = attend(&dial, live, &mut received) => reason,
-                    () = dial.origin.moved(&endpoint) => Some(Arc::from("another server is the master now")),
-                };
-                let Some(reason) = ended else {
-                    return;
+                    end = attend(&dial, live, made, &mut received) => end,
+                    () = dial.origin.moved(&endpoint) => End::Lost(Arc::from("another server is the master now")),
                 };
                 // Who floods one connection would flood the next.
                 if bound.exceeded().is_none() {
                     pauses = reconnect_pauses();
                 }
-                tracing::warn!(node = %dial.label, %reason, "connection lost");
-                state.send_replace(State::Down(reason));
-                // Nobody shall wait for what this node has to say.
-                dial.tell_of_gap();
+                match ended {
+                    End::Unneeded => return,
+                    End::Idle { is_wanted } => {
+                        tracing::debug!(node = %dial.label, "the connection was idle, and was closed");
+                        state.send_replace(State::Resting);
+                        // Whoever relies on what this node reports asks again, and so has it made anew.
+                        dial.tell_of_gap();
+                        if !is_wanted && !wanted(&mut received).await {
+                            return;
+                        }
+                        state.send_replace(State::Connecting);
+                        continue;
+                    }
+                    End::Lost(reason) => {
+                        dial.health.note_trouble(Trouble::Lost, &reason, made);
+                        state.send_replace(State::Down(reason));
+                        // Nobody shall wait for what this node has to say.
+                        dial.tell_of_gap();
+                    }
+                }
             }
-            Ok(Err(reason)) => note_unreachable(&dial, &state, reason),
+            Ok(Err(reason)) => note_unreachable(&dial, &state, reason, began),
             Err(_) => {
-                note_unreachable(&dial, &state, format!("no connection within {connect_timeout:?}").into());
+                note_unreachable(&dial, &state, format!("no connection within {connect_timeout:?}").into(), began);
             }
         }
         if !pause(pauses.next().unwrap_or(RECONNECT.1), &mut received).await {
@@ -404,6 +455,7 @@ fn introduced(
         connection,
         bound,
         refused_hello,
+        traffic,
         id,
         keeps_cut,
         told,
@@ -419,6 +471,7 @@ fn introduced(
         endpoint,
         bound,
         refused_hello,
+        traffic,
         id,
         keeps_cut,
         told,
@@ -456,53 +509,89 @@ async fn pause(pause: Duration, received: &mut mpsc::UnboundedReceiver<Event>) -
     }
 }
 
-fn note_unreachable(dial: &Dial, state: &watch::Sender<State>, reason: Arc<str>) {
-    let is_news = !matches!(&*state.borrow(), State::Down(_));
-    if is_news {
-        tracing::warn!(node = %dial.label, %reason, "node cannot be reached");
+/// Waits until somebody wants the connection; says whether anybody still can.
+async fn wanted(received: &mut mpsc::UnboundedReceiver<Event>) -> bool {
+    loop {
+        match received.recv().await {
+            None => return false,
+            Some(Event::Wanted) => return true,
+            Some(Event::Broken(_) | Event::Changed(_) | Event::Overdue) => {}
+        }
     }
+}
+
+fn note_unreachable(dial: &Dial, state: &watch::Sender<State>, reason: Arc<str>, began: Instant) {
+    dial.health.note_trouble(Trouble::Unreachable, &reason, began);
     state.send_replace(State::Down(reason));
 }
 
-/// Watches an open connection; returns why it ended, or `None` when nobody needs it any more.
-async fn attend(dial: &Dial, mut live: Live, received: &mut mpsc::UnboundedReceiver<Event>) -> Option<Arc<str>> {
-    let patience = dial.limits.node_timeout * DEAD_AFTER_TIMEOUTS;
+/// How a connection ended.
+enum End {
+    /// Nobody needs it any more.
+    Unneeded,
+    /// It was closed because nobody had anything to say; perhaps somebody has by now.
+    Idle { is_wanted: bool },
+    /// It is of no use any more, and why.
+    Lost(Arc<str>),
+}
+
+/// Watches an open connection, which was made at this moment, to its end.
+async fn attend(dial: &Dial, mut live: Live, made: Instant, received: &mut mpsc::UnboundedReceiver<Event>) -> End {
+    let Limits { node_timeout, .. } = dial.limits;
+    let patience = node_timeout * DEAD_AFTER_TIMEOUTS;
     loop {
-        match received.recv().await? {
-            Event::Broken(generation) if generation == live.generation => {
-                let reason = live.bound.exceeded();
-                return Some(reason.map_or_else(|| Arc::from("the connection was closed"), Arc::clone));
-            }
-            Event::Changed(generation) if generation == live.generation => {
+        let event = tokio::select! {
+            biased;
+            event = received.recv() => event,
+            // Not every protocol tells it on the connection.
+            () = live.traffic.ended() => Some(Event::Broken(live.generation)),
+        };
+        match event {
+            None => return End::Unneeded,
+            Some(Event::Broken(generation)) if generation == live.generation => return closed(&live, false),
+            Some(Event::Wanted) if live.traffic.is_closed() => return closed(&live, true),
+            Some(Event::Changed(generation)) if generation == live.generation => {
                 // A replica that lets itself be written to is no master for that.
                 let role = timeout(patience, live.connection.send_packed_command(&commands::ask_role())).await;
                 let role = role.ok().and_then(Result::ok).as_ref().and_then(identity::role);
                 // One that never told cannot tell that it is another by now.
                 if live.told.role().is_some() && role != Some(live.papers.role()) {
-                    return Some(Arc::from(
-                        "the server is not any more the master, or the replica, that it said it was",
-                    ));
+                    let reason = "the server is not any more the master, or the replica, that it said it was";
+                    return End::Lost(Arc::from(reason));
                 }
             }
-            Event::Broken(_) | Event::Changed(_) | Event::Wanted => {}
-            Event::Overdue => {
+            Some(Event::Broken(_) | Event::Changed(_) | Event::Wanted) => {}
+            Some(Event::Overdue) => {
                 // Replies come in the order of the commands, so the answer to this one says that all of those
                 // before it have been answered.
                 let ping = commands::ping();
-                tokio::select! {
-                    answer = live.connection.send_packed_command(&ping) => {
-                        if let Err(error) = answer {
-                            return Some(live.bound.reason(&error));
-                        }
-                    }
-                    () = sleep(patience) => {
-                        return Some(format!("no answer for {patience:?}").into());
-                    }
+                let mut connection = live.connection.clone();
+                let mut answer = pin!(connection.send_packed_command(&ping));
+                let mut answered = timeout(node_timeout, &mut answer).await;
+                // Else it was late once, or this process was.
+                if answered.is_err() {
+                    let reason = format!("no answer within {node_timeout:?}, twice");
+                    dial.health.note_trouble(Trouble::Silent, &reason, made);
+                    answered = timeout(patience.saturating_sub(node_timeout), answer).await;
+                }
+                match answered {
+                    Ok(Ok(_)) => dial.health.note_answer(),
+                    Ok(Err(error)) => return End::Lost(live.bound.reason(&error)),
+                    Err(_) => return End::Lost(format!("no answer for {patience:?}").into()),
                 }
                 live.is_late.store(false, Ordering::Release);
                 // What was not sent meanwhile is not watched.
                 dial.tell_of_gap();
             }
         }
+    }
+}
+
+/// What it says about the server that it closed the connection, or something in between did.
+fn closed(live: &Live, is_wanted: bool) -> End {
+    match live.bound.exceeded() {
+        Some(reason) => End::Lost(Arc::clone(reason)),
+        None if live.traffic.is_idle() && !live.is_late.load(Ordering::Acquire) => End::Idle { is_wanted },
+        None => End::Lost(Arc::from("the connection was closed")),
     }
 }

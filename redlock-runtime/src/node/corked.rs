@@ -1,8 +1,11 @@
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::traffic::Traffic;
 
 /// A stream that writes at once what nothing else is on its way with, and lets other tasks add to it first what comes
 /// while answers are outstanding.
@@ -12,21 +15,37 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 #[derive(Debug)]
 pub(super) struct Corked<S> {
     stream: S,
+    /// Told what is written, and when nothing is any more.
+    traffic: Arc<Traffic>,
     /// Whether something was written since something was read.
     awaits_answer: bool,
     /// Whether the others have had their turn.
     has_yielded: bool,
+    /// Why nothing can be written any more, until the reader has had what the peer said before.
+    refusal: Option<io::Error>,
 }
 
 impl<S> Corked<S> {
-    pub(super) fn new(stream: S) -> Self {
-        Self { stream, awaits_answer: false, has_yielded: false }
+    pub(super) fn new(stream: S, traffic: &Arc<Traffic>) -> Self {
+        traffic.count();
+        Self { stream, traffic: Arc::clone(traffic), awaits_answer: false, has_yielded: false, refusal: None }
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Corked<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer));
+        let filled = buffer.filled().len();
+        let read = match Pin::new(&mut self.stream).poll_read(cx, buffer) {
+            Poll::Ready(Ok(())) if buffer.filled().len() > filled => {
+                self.traffic.read(&buffer.filled()[filled..]);
+                Ok(())
+            }
+            // A peer that takes nothing any more has said all that it has to say.
+            read => match self.refusal.take() {
+                Some(refusal) => Err(refusal),
+                None => ready!(read),
+            },
+        };
         self.awaits_answer = false;
         Poll::Ready(read)
     }
@@ -39,8 +58,20 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Corked<S> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes));
+        let written = match ready!(Pin::new(&mut self.stream).poll_write(cx, bytes)) {
+            // A server that wants no more clients says so and closes the connection, before it has read anything. Its words
+            // are worth more than that.
+            Err(error) if self.refusal.is_none() && is_closed_by_peer(&error) => {
+                self.refusal = Some(error);
+                cx.waker().wake_by_ref();
+                Ok(bytes.len())
+            }
+            written => written,
+        };
         self.awaits_answer = true;
+        if let Ok(written) = written {
+            self.traffic.wrote(written);
+        }
         Poll::Ready(written)
     }
 
@@ -54,9 +85,21 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Corked<S> {
     }
 }
 
+fn is_closed_by_peer(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted
+    )
+}
+
+impl<S> Drop for Corked<S> {
+    fn drop(&mut self) {
+        self.traffic.close();
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
 
@@ -68,10 +111,15 @@ mod tests {
         room: usize,
         written: Vec<u8>,
         is_broken: bool,
+        has_said_its_last: bool,
     }
 
     impl AsyncRead for Peer {
-        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            if self.is_broken && self.has_said_its_last {
+                return Poll::Pending;
+            }
+            self.has_said_its_last = self.is_broken;
             buffer.put_slice(b"+");
             Poll::Ready(Ok(()))
         }
@@ -113,7 +161,7 @@ mod tests {
 
     impl Driver {
         fn to(room: usize) -> Self {
-            Self { corked: Corked::new(Peer { room, ..Peer::default() }), woken: Arc::default() }
+            Self { corked: Corked::new(Peer { room, ..Peer::default() }, &Arc::default()), woken: Arc::default() }
         }
 
         /// Writes all of it and flushes; returns how often it had to be polled, each time because it was woken.
@@ -136,9 +184,16 @@ mod tests {
         }
 
         fn hear(&mut self) {
+            self.read().unwrap();
+        }
+
+        fn read(&mut self) -> io::Result<()> {
             let (waker, mut room) = (Arc::clone(&self.woken).into(), [0; 1]);
             let mut buffer = ReadBuf::new(&mut room);
-            assert!(Pin::new(&mut self.corked).poll_read(&mut Context::from_waker(&waker), &mut buffer).is_ready());
+            match Pin::new(&mut self.corked).poll_read(&mut Context::from_waker(&waker), &mut buffer) {
+                Poll::Ready(read) => read,
+                Poll::Pending => panic!("there is nothing to read"),
+            }
         }
     }
 
@@ -163,10 +218,17 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_breaks_while_an_answer_is_outstanding_says_so() {
+    fn a_connection_that_breaks_says_so_once_the_last_words_of_the_peer_were_read() {
         let mut driver = Driver::to(100);
         driver.send(b"a").unwrap();
         driver.corked.stream.is_broken = true;
-        assert_eq!(driver.send(b"b").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        driver.send(b"b").unwrap();
+        driver.hear();
+        assert_eq!(driver.read().unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+
+        let mut driver = Driver::to(100);
+        driver.corked.stream.is_broken = true;
+        driver.send(b"a").unwrap();
+        assert_eq!(driver.send(b"b").unwrap_err().kind(), io::ErrorKind::BrokenPipe, "it is not believed twice");
     }
 }

@@ -11,10 +11,13 @@ use redis::{AsyncConnectionConfig, ErrorKind, ProtocolVersion, PushKind, RedisEr
 
 use super::bounded::Bound;
 use super::commands::Introduction;
+use super::connection::DEAD_AFTER_TIMEOUTS;
 use super::endpoint::{Endpoint, Opened};
+use super::health::Health;
 use super::identity::Told;
 use super::replicas::Replicas;
 use super::sentinel::Sentinel;
+use super::traffic::Traffic;
 use super::{Changes, ConnectionId, commands, identity};
 use crate::clock;
 use crate::protocol::{Papers, Role};
@@ -45,6 +48,8 @@ pub(crate) struct Dial {
     pub(super) replicas: Option<Replicas>,
     /// Who is told of changes of keys.
     pub(super) changes: Option<Changes>,
+    /// Tells whether the node answers, for all connections to it.
+    pub(super) health: Arc<Health>,
 }
 
 /// Where a server is.
@@ -65,6 +70,8 @@ pub(super) struct Dialled {
     pub(super) bound: Arc<Bound>,
     /// Why it speaks the older protocol, if it does.
     pub(super) refused_hello: Option<Arc<str>>,
+    /// What is on its way into its stream.
+    pub(super) traffic: Arc<Traffic>,
     /// By which number the server knows it, if it told, and which server that is.
     pub(super) id: Option<ConnectionId>,
     /// Why it is not ended there once it was cut, if that is known.
@@ -102,7 +109,9 @@ impl Origin {
 
 impl Dial {
     pub(crate) fn new(origin: Origin, label: &str, limits: Limits, replicas: Option<Replicas>) -> Self {
-        Self { origin, label: Arc::from(label), limits, replicas, changes: None }
+        let label = Arc::from(label);
+        let health = Arc::new(Health::new(&label, limits.node_timeout * DEAD_AFTER_TIMEOUTS));
+        Self { origin, label, limits, replicas, changes: None, health }
     }
 
     /// Changes may have gone unreported, or may from now on.
@@ -146,10 +155,11 @@ impl Dial {
         previous: Option<ConnectionId>,
         on_end: impl Fn() + Clone + Send + Sync + 'static,
     ) -> Result<Dialled, RedisError> {
-        let (Opened { mut connection, bound, ours }, refused_hello) = self.greet(&endpoint, on_end).await?;
+        let (Opened { mut connection, bound, ours, traffic }, refused_hello) = self.greet(&endpoint, on_end).await?;
         let handshake = commands::handshake();
         let answers = connection.send_packed_commands(&handshake, 0, handshake.len()).await;
-        let answers = answers.map_err(|error| bound.exceeded().map_or(error, |reason| closed(reason)))?;
+        let answers = answers
+            .map_err(|error| bound.exceeded().map_or_else(|| traffic.explain(error), |reason| closed(reason)))?;
         let now = clock::now();
         // Where the server's rules forbid one of these, locks work all the same: a script that is not loaded is
         // sent with its first use, and what an old connection carries ends with its TTL.
@@ -185,6 +195,7 @@ impl Dial {
             connection,
             bound,
             refused_hello,
+            traffic,
             id,
             keeps_cut,
             told,

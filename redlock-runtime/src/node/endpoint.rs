@@ -23,6 +23,7 @@ use super::bounded::{Bound, Bounded};
 use super::corked::Corked;
 use super::lookup_host;
 use super::tls::Tls;
+use super::traffic::Traffic;
 
 /// How to reach one server.
 #[derive(Clone)]
@@ -49,6 +50,8 @@ pub(super) struct Opened {
     pub(super) bound: Arc<Bound>,
     /// What our end of it is called, for the server at the other end if nobody is in between.
     pub(super) ours: Option<PeerAddress>,
+    /// What is on its way into its stream, which somebody else's client does not tell.
+    pub(super) traffic: Arc<Traffic>,
 }
 
 /// What a server calls a client's end of a connection.
@@ -144,17 +147,17 @@ impl Endpoint {
         protocol: ProtocolVersion,
         config: AsyncConnectionConfig,
     ) -> Result<Opened, RedisError> {
-        let bound = Arc::new(Bound::default());
+        let (bound, traffic) = (Arc::new(Bound::default()), Arc::<Traffic>::default());
         let Some((stream, ours)) = self.stream(&bound).await? else {
             let client = self.client(protocol)?;
             let connection = caught(client.get_multiplexed_async_connection_with_config(&config)).await?;
-            return Ok(Opened { connection, bound, ours: None });
+            return Ok(Opened { connection, bound, ours: None, traffic });
         };
         let settings = self.settings(protocol);
-        let (connection, driver) =
-            MultiplexedConnection::new_with_config(&settings, Corked::new(stream), config).await?;
+        let made = MultiplexedConnection::new_with_config(&settings, Corked::new(stream, &traffic), config).await;
+        let (connection, driver) = made.map_err(|error| traffic.explain(error))?;
         tokio::spawn(driver);
-        Ok(Opened { connection, bound, ours })
+        Ok(Opened { connection, bound, ours, traffic })
     }
 
     /// Connects for nothing but messages.

@@ -182,6 +182,9 @@ impl Server {
     /// What a connection to a server would do: carries commands out in their order, however long the node takes.
     async fn carry_out(&self, command: &Command, changes: Option<Changes>) -> Reply {
         let _turn = self.order.lock().await;
+        if command.is_recalled() {
+            return Reply::not_sent("nobody waits for it any more");
+        }
         loop {
             let recovered = self.changed.notified();
             let condition = self.state().condition.clone();

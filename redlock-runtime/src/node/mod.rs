@@ -10,6 +10,7 @@ pub(crate) mod dial;
 pub(crate) mod endpoint;
 pub(crate) mod examining;
 pub(crate) mod foreign;
+mod health;
 mod identity;
 pub(crate) mod inspecting;
 mod lookup;
@@ -22,6 +23,7 @@ pub(crate) mod scripted;
 pub(crate) mod sentinel;
 mod subscription;
 pub(crate) mod tls;
+mod traffic;
 pub(crate) mod url;
 
 use std::fmt::Debug;

@@ -15,6 +15,7 @@ pub(super) use self::server::Server;
 use super::commands::{self, Preface};
 use super::connection::{Links, Live, Now};
 use super::dial::Dial;
+use super::traffic::NotHandedOver;
 use crate::clock;
 use crate::keys::Keys;
 use crate::protocol::{Ballot, Counter, NoCounter, RETENTION, Role, confirmation};
@@ -86,7 +87,7 @@ impl RedisNode {
                 let known_later = Carrier::Later(Arc::clone(&carrier));
                 let reply = async move {
                     finish(match link.connected().await {
-                        _ if command.is_recalled() => Ok(Reply::not_sent("nobody waits for it any more")),
+                        _ if command.is_recalled() => Ok(recalled()),
                         Ok(mut live) => {
                             carrier.get_or_init(|| live.id);
                             send(&mut live, &command, put).await
@@ -148,6 +149,9 @@ fn not_a_single_server() -> Reply {
 ///
 /// There is one such future for each command and node that is under way. What is seldom is boxed, so that it is small.
 async fn send(live: &mut Live, command: &Command, put: Put) -> Result<Reply, Redirect> {
+    if command.is_recalled() {
+        return Ok(recalled());
+    }
     if let Action::Release { behind: Some(connection), .. } = command.action
         && live.is_to(connection)
     {
@@ -168,15 +172,29 @@ async fn send(live: &mut Live, command: &Command, put: Put) -> Result<Reply, Red
         // Before the attempt: a change behind it must not be missed.
         Box::pin(subscription.cover(&command.key)).await;
         if command.is_recalled() {
-            return Ok(Reply::not_sent("nobody waits for it any more"));
+            return Ok(recalled());
         }
     }
+    // What was asked for already is waited for by its release, or by nobody: an acquire behind it makes room for both.
+    if is_acquire(command)
+        && !live.traffic.has_room()
+        && let Err(reason) = Box::pin(live.traffic.room(command)).await
+    {
+        return Ok(not_handed_over(live, reason));
+    }
+    let about = live.about();
+    let cmd = commands::evaluate_known(command, server);
+    let handed_over = about.traffic.hand_over(&cmd);
     let mut answer = if preface.is_empty() {
-        live.connection.send_packed_command(&commands::evaluate_known(command, server)).await
+        live.connection.send_packed_command(&cmd).await
     } else {
-        Box::pin(behind(preface, live, &commands::evaluate_known(command, server))).await
+        Box::pin(behind(preface, live, &cmd)).await
     };
+    handed_over.was_answered();
     if is_unknown_script(&answer) {
+        if command.is_recalled() {
+            return Ok(recalled());
+        }
         // This is the reload and the retry in one round trip.
         answer = Box::pin(behind(preface, live, &commands::evaluate_unknown(command, server))).await;
     }
@@ -203,6 +221,21 @@ fn is_about_a_counter(error: &RedisError) -> bool {
     ["is not an integer or out of range", "increment or decrement would overflow"]
         .iter()
         .any(|told| text.contains(told))
+}
+
+/// It was not sent, because nobody wants it any more: there is nothing to undo.
+pub(super) fn recalled() -> Reply {
+    Reply::not_sent("nobody waits for it any more")
+}
+
+fn not_handed_over(live: &Live, reason: NotHandedOver) -> Reply {
+    match reason {
+        NotHandedOver::Recalled => recalled(),
+        NotHandedOver::Closed => {
+            live.note_broken();
+            Reply::not_sent("the connection was closed")
+        }
+    }
 }
 
 fn failed(live: &Live, error: &RedisError) -> Reply {

@@ -79,6 +79,11 @@ impl Subscriber {
     async fn run(mut self, endpoint: Endpoint) {
         let mut pauses = Backoff::new(RECONNECT.0, RECONNECT.1, entropy::seed());
         loop {
+            // Nobody waits, or all who do ask again and say so: till then, no server has a connection of ours to close.
+            while self.keys.is_empty() {
+                let Some((key, _)) = self.received.recv().await else { return };
+                self.keys.push_back(key);
+            }
             let Some(connected) = self.meanwhile(timeout(self.connect_timeout, endpoint.subscribe())).await else {
                 return;
             };
@@ -91,6 +96,8 @@ impl Subscriber {
                     if self.attend(&mut sink, &mut messages).await.is_none() {
                         return;
                     }
+                    self.keys.clear();
+                    self.changes.any();
                 }
             }
             if self.meanwhile(sleep(pauses.next().unwrap_or(RECONNECT.1))).await.is_none() {

@@ -1,0 +1,84 @@
+//! Servers that close connections: those that nobody uses, and those that are too many.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use redlock_runtime::{LockManager, Timeout};
+use redlock_tests::wait::eventually_async;
+use redlock_tests::{Proxy, RedisServer, Servers};
+use tracing::Level;
+
+use crate::told::Events;
+
+/// Has the servers hang up on clients that say nothing for a second, and locks after that.
+async fn check_idle(nodes: usize, parameters: &str) {
+    let events = Events::of_all();
+    let servers = Servers::start_with(nodes, &["--timeout", "1"]);
+    let proxies: Vec<_> = servers.iter().map(Proxy::start).collect();
+    let urls = proxies.iter().map(|proxy| format!("{}{parameters}", proxy.url()));
+    let locks = LockManager::builder().nodes(urls).build().unwrap();
+    let ports: Vec<_> = proxies.iter().map(|proxy| format!("127.0.0.1:{}", proxy.port())).collect();
+    for times in 1..=2 {
+        locks.lock("x").timeout(Timeout::Skip).acquire().await.unwrap().release().await.unwrap();
+        let closed = |port: &String| events.count(Level::DEBUG, &[port, "was idle, and was closed"]) >= times;
+        eventually_async("all connections are closed", async || ports.iter().all(closed)).await;
+        let is_alone = async || proxies.iter().all(|proxy| proxy.open() == 0);
+        eventually_async("nothing is connected", is_alone).await;
+        for (proxy, port) in proxies.iter().zip(&ports) {
+            // One of the background too, where a release followed an acquire that was late.
+            assert!(proxy.accepted() <= 2 * times, "nobody wants another connection");
+            assert_eq!(events.count(Level::WARN, &[port]) + events.count(Level::INFO, &[port]), 0, "nothing is wrong");
+        }
+    }
+    locks.lock("x").timeout(Timeout::Skip).acquire().await.unwrap().release().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_idle_connection_that_was_closed_is_made_anew_for_the_next_lock_and_not_before() {
+    check_idle(1, "").await;
+}
+
+#[tokio::test]
+async fn so_are_those_of_three_nodes() {
+    check_idle(3, "").await;
+}
+
+#[tokio::test]
+async fn so_is_one_of_the_older_protocol_which_has_no_word_for_the_end() {
+    check_idle(1, "?protocol=resp2").await;
+}
+
+#[tokio::test]
+async fn a_server_that_takes_no_more_clients_is_quoted() {
+    let server = RedisServer::start();
+    server.probe().config_set("maxclients", "1");
+    // The only one.
+    let mut only = eventually_connected(&server).await;
+    for _ in 0..20 {
+        let locks = LockManager::builder().nodes([server.url()]).build().unwrap();
+        let error = locks.lock("x").timeout(Timeout::Skip).acquire().await.expect_err("there is no room");
+        let told = format!("{error:?}");
+        assert!(told.contains("max number of clients reached"), "{told}");
+    }
+    only.write_all(b"CONFIG SET maxclients 100\r\n").unwrap();
+    only.read_exact(&mut [0; 5]).unwrap();
+    let locks = LockManager::builder().nodes([server.url()]).build().unwrap();
+    locks.lock("x").acquire().await.unwrap().release().await.unwrap();
+}
+
+/// A client that is let in once the others are gone.
+async fn eventually_connected(server: &RedisServer) -> TcpStream {
+    let mut connected = None;
+    let is_in = async || {
+        let mut client = TcpStream::connect(server.address()).unwrap();
+        let mut answer = [0; 5];
+        let is_in = client.write_all(b"PING\r\n").and_then(|()| client.read_exact(&mut answer)).is_ok();
+        let is_in = is_in && answer == *b"+PONG";
+        connected = is_in.then_some(client);
+        is_in
+    };
+    eventually_async("there is room for one", is_in).await;
+    let mut client = connected.unwrap();
+    client.read_exact(&mut [0; 2]).unwrap();
+    client
+}
