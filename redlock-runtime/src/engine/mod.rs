@@ -149,10 +149,10 @@ impl Engine {
         if self.is_in_memory { background::runtime_of_moved_clock() } else { None }
     }
 
-    /// Begins a task on the background runtime, or [at home](Self::home).
+    /// Begins a task on the background runtime, or [at home](Self::home) if that has not ended.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         match self.home() {
-            Some(home) => drop(home.spawn(task)),
+            Some(home) => drop(home.spawn(AtHome { task: Box::pin(task), is_begun: false })),
             None => background::spawn(task),
         }
     }
@@ -165,15 +165,15 @@ impl Engine {
         }
     }
 
-    /// Sees a release through in the background or, [at home](Self::home), at once: time there goes on as soon as nobody has
-    /// anything to do.
+    /// Sees a release through in the background or, [at home](Self::home), at once and there: time there goes on as soon as nobody
+    /// there has anything to do.
     fn see_through(&self, release: impl Future<Output = ()> + Send + 'static) {
         if self.home().is_none() {
             return background::spawn(release);
         }
         let mut release = Box::pin(release);
         if release.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
-            background::spawn(release);
+            self.spawn(release);
         }
     }
 
@@ -409,6 +409,30 @@ impl Engine {
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.labels()).finish()
+    }
+}
+
+/// A task that begins in the background where the runtime that it was for has ended: such a runtime drops it at once.
+struct AtHome {
+    task: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// Whether it was polled; its timers are of the runtime then, and what it owns takes care of itself when it is dropped.
+    is_begun: bool,
+}
+
+impl Future for AtHome {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.is_begun = true;
+        self.task.as_mut().poll(cx)
+    }
+}
+
+impl Drop for AtHome {
+    fn drop(&mut self) {
+        if !self.is_begun {
+            background::spawn(std::mem::replace(&mut self.task, Box::pin(std::future::ready(()))));
+        }
     }
 }
 

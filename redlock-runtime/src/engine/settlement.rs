@@ -269,7 +269,7 @@ impl Drop for Settlement {
                 Ok(runtime) if self.is_reported && runtime.runtime_flavor() != RuntimeFlavor::CurrentThread => {
                     background::spawn_here(engine.uses(), rest);
                 }
-                _ => background::spawn(rest),
+                _ => engine.spawn(rest),
             }
         }
     }
@@ -280,7 +280,7 @@ impl Drop for Owner {
         // Every node has confirmed, or is given up.
         let Some(before) = self.predecessor.take().filter(|before| before.gets_back.is_some()) else { return };
         let (engine, key, counted) = (Arc::clone(&self.engine), Arc::clone(&self.key), self.engine.count_debt());
-        background::spawn(async move { engine.release_if_ruled_out(key, &before.owner, counted).await });
+        Arc::clone(&engine).spawn(async move { engine.release_if_ruled_out(key, &before.owner, counted).await });
     }
 }
 
@@ -289,7 +289,7 @@ impl Owner {
     fn send_again(self: &Arc<Self>, failed: Vec<(usize, Option<ConnectionId>)>) {
         for (node, behind) in failed {
             let owner = Arc::clone(self);
-            background::spawn(async move {
+            self.engine.spawn(async move {
                 owner.send_until_confirmed(node, behind).await;
             });
         }
