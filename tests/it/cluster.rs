@@ -221,12 +221,16 @@ async fn a_lock_that_replicas_must_have_is_kept_while_its_slot_moves() {
 async fn a_counter_that_has_not_moved_yet_is_not_begun_anew() {
     let cluster = Cluster::start();
     let locks = manager(&cluster);
-    locks.lock("x").acquire().await.unwrap().release().await.unwrap();
+    let first = locks.lock("x").acquire().await.unwrap();
+    let token = first.fencing_token();
+    first.release().await.unwrap();
     let slot = cluster.slot_of(&key("x"));
     let from = cluster.owner(slot).probe();
     let to = cluster.masters().into_iter().find(|master| master.port() != cluster.owner(slot).port()).unwrap();
-    // As by a clock that is years ahead.
-    let (counter, ahead) = (from.keys_like("redlock-fence:*").pop().unwrap(), 4_000_000_000_000_000);
+    // As by a clock that is half a day ahead.
+    let half_a_day = Duration::from_secs(12 * 3600);
+    let ahead = token + u64::try_from(half_a_day.as_micros()).unwrap();
+    let counter = from.keys_like("redlock-fence:*").pop().unwrap();
     from.set_for(&counter, &ahead.to_string(), Duration::from_secs(80_000));
     let migration = cluster.migrate(slot, to);
     let request = locks.lock("x").timeout(Timeout::Skip);
