@@ -58,7 +58,7 @@ fn check_cycle(nodes: impl IntoIterator<Item = String>, most: usize) {
 #[test]
 fn a_lock_in_memory_is_acquired_and_released_within_its_budget() {
     let _alone = alone();
-    for (nodes, most) in [(1, 17), (3, 31), (5, 41)] {
+    for (nodes, most) in [(1, 19), (3, 33), (5, 43)] {
         check_cycle((0..nodes).map(|_| "memory://".to_owned()), most);
     }
 }
