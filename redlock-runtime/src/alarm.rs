@@ -311,7 +311,7 @@ mod tests {
 
     #[tokio::test]
     async fn alarms_ring_although_somebody_panicked_whom_one_woke() {
-        let mut alarm = Alarm::after(Duration::from_millis(1));
+        let mut alarm = Alarm::after(Duration::from_millis(300));
         let waker = Waker::from(Arc::new(Panics));
         assert!(Pin::new(&mut alarm).poll(&mut Context::from_waker(&waker)).is_pending());
         let former = AlarmClock::of_this_runtime();

@@ -51,14 +51,15 @@ fn check_cycle(nodes: impl IntoIterator<Item = String>, most: usize) {
     runtime.block_on(cycles());
     let taken = counted.change();
     println!("{} allocations and {} reallocations in {CYCLES} cycles", taken.allocations, taken.reallocations);
-    let most = most * CYCLES;
+    // A table or a queue may grow once meanwhile.
+    let most = most * CYCLES + CYCLES / 10;
     assert!(taken.allocations <= most, "{} allocations in {CYCLES} cycles; the budget is {most}", taken.allocations);
 }
 
 #[test]
 fn a_lock_in_memory_is_acquired_and_released_within_its_budget() {
     let _alone = alone();
-    for (nodes, most) in [(1, 19), (3, 33), (5, 43)] {
+    for (nodes, most) in [(1, 17), (3, 31), (5, 41)] {
         check_cycle((0..nodes).map(|_| "memory://".to_owned()), most);
     }
 }

@@ -23,6 +23,8 @@ pub(crate) struct MemoryNode {
     label: String,
     /// What a Redis server would be; shared by all nodes of the same name.
     server: Arc<Server>,
+    /// Which server that is: a name stands for one, and no name for one that nobody else has.
+    run_id: Arc<str>,
     /// The age below which it does not vote after a restart.
     longest_ttl: Duration,
     /// Who is told of changes of keys.
@@ -105,15 +107,14 @@ impl MemoryNode {
     /// that nobody else has.
     pub(crate) fn new(name: &str, longest_ttl: Duration) -> Self {
         let server = if name.is_empty() { Arc::default() } else { Server::named(name) };
-        Self { label: format!("memory://{name}"), server, longest_ttl, changes: OnceLock::new() }
+        let run_id = Arc::from(format!("{:p}", Arc::as_ptr(&server)));
+        Self { label: format!("memory://{name}"), server, run_id, longest_ttl, changes: OnceLock::new() }
     }
 
     fn papers(&self) -> Papers {
         let now = clock::now();
         let age = self.server.state().age(now);
-        // A name stands for one server, and no name for one that nobody else has.
-        let run_id = Arc::from(format!("{:p}", Arc::as_ptr(&self.server)));
-        Papers::new(now, age, self.longest_ttl, run_id, Role::Master)
+        Papers::new(now, age, self.longest_ttl, Arc::clone(&self.run_id), Role::Master)
     }
 }
 
