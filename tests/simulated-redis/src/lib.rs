@@ -1,0 +1,38 @@
+//! A Redis server for simulations: bytes in, bytes out, time handed in.
+//!
+//! A [`Server`] has no sockets, threads, clock or randomness, so a test that drives it sees the same each time. It speaks
+//! the commands that redlock sends, in both protocols, and runs redlock's Lua scripts as they are shipped. Whatever it does
+//! not know it refuses as Redis does, and lists in [`Server::unknown`], so that a simulation notices.
+//!
+//! # Layout
+//!
+//! - [`server`]: [`Server`], its connections and what goes wrong with it
+//! - `connection`: what the server knows about one connection
+//! - `parser`: commands out of bytes
+//! - `reply`: replies into bytes
+//! - `commands`: what each command does
+//! - `script`: Lua
+//! - `keyspace`: the keys, and what changed
+//! - `value`: what a key holds
+//! - `number`: numbers as Redis reads and writes them
+
+pub mod server;
+
+mod connection;
+
+mod parser;
+
+mod reply;
+
+mod commands;
+
+mod script;
+
+mod keyspace;
+
+mod value;
+
+mod number;
+
+pub use keyspace::{Event, Key};
+pub use server::{ConnectionId, Effect, Held, Refusal, Role, Server, Settings};
