@@ -1,1 +1,10 @@
-//! empty
+//! The simulated server against a real one: what both are sent, and what they answer.
+
+mod commands;
+mod faults;
+mod pair;
+mod random;
+mod scripts;
+mod session;
+mod watching;
+mod wire;

@@ -94,6 +94,16 @@ impl Server {
 
     // Source: `clientKillCommand`, https://github.com/redis/redis/blob/7.0/src/networking.c
     fn kill(&mut self, from: ConnectionId, filter: &[&[u8]], output: &mut Output) -> Reply {
+        if let [address] = filter {
+            let mut meant = self.connections.iter().filter(|(_, client)| client.peer.to_string() == text(address));
+            return match meant.next() {
+                Some((&connection, _)) => {
+                    self.end(connection, from, &Reply::OK, output);
+                    Reply::OK
+                }
+                None => Reply::error("ERR No such client"),
+            };
+        }
         let (mut number, mut address, mut skips_own) = (None, None, true);
         for pair in filter.chunks(2) {
             match *pair {
@@ -119,14 +129,17 @@ impl Server {
         let meant: Vec<_> = self.connections.iter().filter(is_meant).map(|(&id, _)| id).collect();
         let killed = Reply::count(meant.len());
         for connection in meant {
-            if connection == from {
-                // It still gets the reply.
-                let protocol = self.connections[&from].protocol;
-                killed.write(protocol, output.to(from));
-            }
-            self.forget(connection);
-            output.close(connection);
+            self.end(connection, from, &killed, output);
         }
         killed
+    }
+
+    /// Closes a connection; if it is the one that asked for that, it still gets the reply.
+    fn end(&mut self, connection: ConnectionId, from: ConnectionId, reply: &Reply, output: &mut Output) {
+        if let Some(client) = self.connections.get(&connection).filter(|_| connection == from) {
+            reply.write(client.protocol, output.to(from));
+        }
+        self.forget(connection);
+        output.close(connection);
     }
 }
