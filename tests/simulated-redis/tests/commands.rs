@@ -61,7 +61,7 @@ fn expiries() {
         ),
         ("in the past", "SET k v\nPEXPIRE k 0\nEXISTS k\nSET k v\nPEXPIRE k -5\nEXISTS k"),
         ("as nobody does", "SET k v\nPEXPIRE k x\nPEXPIRE k 9223372036854775807\nEXPIRE k 9223372036854775807"),
-        ("that are over", "SET k v PX 20\nGET k\nafter 21\nGET k\nPTTL k\nEXISTS k\nSET k w XX\nINCR k\nGET k"),
+        ("that are over", "SET k v PX 300\nGET k\nafter 301\nGET k\nPTTL k\nEXISTS k\nSET k w XX\nINCR k\nGET k"),
         ("of a hash that are over", "HSET k a b\nPEXPIRE k 5\nafter 6\nHGET k a\nHSET k c d\nHGETALL k\nPTTL k"),
     ]);
 }

@@ -9,13 +9,14 @@ use crate::pair::Pair;
 
 fn step() -> impl Strategy<Value = String> {
     let (lock, owner, ttl) = (0..2, 0..3, prop_oneof![Just(30_000), Just(60_000), Just(0)]);
-    (0..12, lock, owner, 0..3, ttl, 1..9_000).prop_map(|(kind, lock, owner, other, ttl, token)| {
+    (0..12, lock, owner, 0..3, ttl, 1..900).prop_map(|(kind, lock, owner, other, ttl, token)| {
         let life = ttl.max(20_000);
         match kind {
             0 => format!("@acquire 1 k{lock} o{owner} {life}"),
             1 => format!("@acquire 2 k{lock} f{lock} o{owner} {life} {token} {token} 90000"),
             2 => format!("@acquire 2 k{lock} f{lock} o{owner} {life} {token} '' 90000"),
-            3 => format!("@acquire 1 k{lock} o{owner} {life} '' '' '' p{other} w{lock}"),
+            // Waiters are ordered by the time, and the servers' clocks are not quite the same.
+            3 => format!("@acquire 1 k{lock} o{owner} {life} '' '' '' p{other} w{lock}\nafter 2"),
             4 => format!("@commit 2 k{lock} f{lock} o{owner} {token} 60000"),
             5 => format!("@extend 1 k{lock} o{owner} {life} n{lock}"),
             6 => format!("@release 1 k{lock} o{owner} {ttl} '' n{lock}"),
@@ -43,10 +44,5 @@ fn both_answer_random_sequences_alike() {
         }
         pair.borrow_mut().check("a random sequence", &lines.join("\n"));
     });
-    let pair = pair.into_inner();
-    prop_assert_unknown(&pair);
-}
-
-fn prop_assert_unknown(pair: &Pair) {
-    assert_eq!(pair.simulated.unknown(), <[String; 0]>::default());
+    assert_eq!(pair.borrow().simulated.unknown(), <[String; 0]>::default());
 }

@@ -26,8 +26,8 @@ fn those_who_read_a_key_are_told_of_its_next_change() {
         ("longer", "SET k v\nCLIENT CACHING YES\nGET k\n1: PEXPIRE k 60000"),
         ("only the next command", "CLIENT CACHING YES\nGET k\nGET x\n1: SET x v"),
         ("its own change", "CLIENT CACHING YES\nGET k\nSET k v"),
-        ("expired", "SET k v PX 20\nCLIENT CACHING YES\nGET k\nafter 21\nexpire"),
-        ("expired, as somebody notices", "SET k v PX 20\nCLIENT CACHING YES\nGET k\nafter 21\n1: GET k"),
+        ("expired", "SET k v PX 300\nCLIENT CACHING YES\nGET k\nafter 301\nexpire"),
+        ("expired, as somebody notices", "SET k v PX 300\nCLIENT CACHING YES\nGET k\nafter 301\n1: GET k"),
         ("flushed", "CLIENT CACHING YES\nGET k\n1: FLUSHALL"),
         ("flushed by itself", "CLIENT CACHING YES\nGET k\nFLUSHALL"),
         ("a hash", "CLIENT CACHING YES\nHGET h a\n1: HSET h a b"),
@@ -35,6 +35,10 @@ fn those_who_read_a_key_are_told_of_its_next_change() {
         (
             "refused, fenced",
             "SET k x PX 60000\nCLIENT CACHING YES\n@acquire 2 k f a 60000 1 1 90000\n1: SET f 2\n1: DEL k",
+        ),
+        (
+            "a key that a script declares and does not read",
+            "CLIENT CACHING YES\n@look 2 k n 1\n1: HSET n a b\n1: SET k v",
         ),
         ("granted", "CLIENT CACHING YES\n@acquire 1 k a 60000\n1: DEL k"),
         (
@@ -105,7 +109,7 @@ fn changes_of_keys_are_published_where_that_is_configured() {
                 "load\n1: SUBSCRIBE __keyspace@0__:k\n@acquire 1 k a 60000\n@extend 1 k a 90000\n@release 1 k a 0",
             ),
             ("kept", "load\n1: SUBSCRIBE __keyspace@0__:k\nSET k a\n@release 1 k a 5000"),
-            ("expired", "1: SUBSCRIBE __keyspace@0__:k\nSET k a PX 20\nafter 21\nexpire"),
+            ("expired", "1: SUBSCRIBE __keyspace@0__:k\nSET k a PX 300\nafter 301\nexpire"),
             ("events", "1: SUBSCRIBE __keyevent@0__:del __keyevent@0__:expired\nSET k a\nDEL k"),
             (
                 "values",
