@@ -109,6 +109,11 @@ pub(crate) fn find(name: &[u8], version: Version) -> Option<Spec> {
     }
 }
 
+/// Whether a server of a later version knows a command, so that it is no wonder if somebody asks an older one for it.
+pub(crate) fn is_known_later(name: &[u8]) -> bool {
+    find(name, (u32::MAX, 0, 0)).is_some()
+}
+
 impl Spec {
     pub(crate) fn has_arity(&self, arguments: usize) -> bool {
         fits(self.arity, arguments)

@@ -181,7 +181,9 @@ fn carry_out(lua: &Lua, lent: &RefCell<Keyspace>, arguments: &MultiValue) -> mlu
     };
     let keyspace = &mut *lent.borrow_mut();
     let Some(spec) = find(Name::new(name).as_bytes(), keyspace.version) else {
-        keyspace.unknown.push(format!("{} within a script", commands::text(name)));
+        if !commands::is_known_later(Name::new(name).as_bytes()) {
+            keyspace.unknown.push(format!("{} within a script", commands::text(name)));
+        }
         return Ok(Err("ERR Unknown Redis command called from script".to_owned()));
     };
     if !spec.has_arity(words.len()) {

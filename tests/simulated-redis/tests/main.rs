@@ -1,5 +1,6 @@
 //! The simulated server against a real one: what both are sent, and what they answer.
 
+mod clients;
 mod commands;
 mod faults;
 mod pair;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{ConnectionId, Refusal, Role, Server, wrong_number};
-use crate::commands::{fits, is_word, text};
+use crate::commands::{Name, fits, is_known_later, is_word, text};
 use crate::number::parse_integer;
 use crate::reply::{Protocol, Reply};
 
@@ -60,7 +60,9 @@ impl Server {
     }
 
     fn refuse_unknown(&mut self, arguments: &[&[u8]]) -> Reply {
-        self.keyspace.unknown.push(text(&arguments.join(&b' ')));
+        if !is_known_later(Name::new(arguments[0]).as_bytes()) {
+            self.keyspace.unknown.push(text(&arguments.join(&b' ')));
+        }
         unknown_command(arguments)
     }
 
