@@ -130,13 +130,7 @@ impl Engine {
     }
 
     fn call(&self, script: &Function, keys: &[&[u8]], arguments: &[&[u8]]) -> mlua::Result<(bool, Value)> {
-        let table = |words: &[&[u8]]| {
-            let table = self.lua.create_table_with_capacity(words.len(), 0)?;
-            for word in words {
-                table.raw_push(self.lua.create_string(word)?)?;
-            }
-            mlua::Result::Ok(table)
-        };
+        let table = |words: &[&[u8]]| self.lua.create_sequence_from(words.iter().map(LuaString::wrap));
         self.globals.raw_set("KEYS", table(keys)?)?;
         self.globals.raw_set("ARGV", table(arguments)?)?;
         self.run.call(script)

@@ -32,7 +32,7 @@ impl Listening {
             run_id: format!("{number:040x}"),
             version: version.to_owned(),
             // Old enough to vote at once.
-            started: now() - Duration::from_secs(24 * 60 * 60),
+            started: now().saturating_sub(Duration::from_secs(24 * 60 * 60)),
             ..Settings::default()
         };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

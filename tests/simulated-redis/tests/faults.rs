@@ -9,6 +9,7 @@ use crate::wire::{pack, words};
 
 const NOW: Duration = Duration::from_secs(1_795_900_726);
 const CLIENT: ConnectionId = ConnectionId(0);
+const OTHER: ConnectionId = ConnectionId(1);
 
 fn server() -> Server {
     let mut server = Server::new(Settings { started: NOW, ..Settings::default() });
@@ -145,6 +146,54 @@ fn an_old_server_knows_less() {
     for line in ["HELLO 3", "CLIENT TRACKING ON OPTIN", "SET k v NX GET", "LPOS k a"] {
         assert!(send(&mut server, line, NOW).starts_with("-ERR "), "{line}");
     }
+}
+
+#[test]
+fn scripts_track_the_keys_that_they_declare_and_since_7_2_those_that_they_read() {
+    for (version, expect) in [("7.0.15", true), ("7.2.0", false)] {
+        let mut server = Server::new(Settings { version: version.to_owned(), ..Settings::default() });
+        server.open(CLIENT);
+        server.open(OTHER);
+        server.receive(CLIENT, &pack(&[b"SCRIPT".to_vec(), b"LOAD".to_vec(), script("look").into()]), NOW);
+        let look = format!("EVALSHA {} 2 k n 1", hash(script("look")));
+        for line in ["HELLO 3", "CLIENT TRACKING ON OPTIN", "CLIENT CACHING YES", &look] {
+            send(&mut server, line, NOW);
+        }
+        // It reads what is noted about an owner only if there is one.
+        let mut is_told_by = |line| !server.receive(OTHER, &pack(&words(line)), NOW)[1..].is_empty();
+        assert_eq!(is_told_by("HSET n a b"), expect, "{version}");
+        assert!(is_told_by("SET k v"), "{version}");
+    }
+}
+
+#[test]
+fn a_clone_goes_its_own_way() {
+    let mut server = server();
+    send(&mut server, "SET k v", NOW);
+    let mut clone = server.clone();
+    send(&mut server, "DEL k", NOW);
+    assert_eq!(send(&mut clone, "GET k", NOW), "$1\r\nv\r\n");
+    assert_eq!(send(&mut server, "GET k", NOW), "$-1\r\n");
+}
+
+#[test]
+fn the_same_commands_have_the_same_effects() {
+    let run = || {
+        let mut server = server();
+        server.receive(CLIENT, &pack(&[b"SCRIPT".to_vec(), b"LOAD".to_vec(), script("acquire").into()]), NOW);
+        let acquire = hash(script("acquire"));
+        let mut sent = String::new();
+        for number in 0..200 {
+            let now = NOW + Duration::from_millis(37 * number);
+            let (lock, owner) = (number % 5, number % 7);
+            let line =
+                format!("EVALSHA {acquire} 2 k{lock} f{lock} o{owner} 500 {number} {number} 90000 p{owner} w{lock}");
+            sent += &send(&mut server, &line, now);
+            sent += &send(&mut server, "SCAN 0 COUNT 3", now);
+        }
+        (sent, server.take_events())
+    };
+    assert_eq!(run(), run());
 }
 
 #[test]
