@@ -8,7 +8,11 @@ mod evaluation;
 
 mod output;
 
+mod settings;
+
 mod subscriptions;
+
+mod tracking;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
@@ -17,9 +21,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::output::Output;
+pub(crate) use self::settings::Version;
+use self::settings::read_version;
+pub use self::settings::{Refusal, Role, Settings};
 use crate::commands::{self, Name, find, is_word};
 use crate::connection::Connection;
-use crate::keyspace::{Event, Key, Keyspace, Signal};
+use crate::keyspace::{Event, Key, Keyspace};
 use crate::parser::ProtocolError;
 use crate::reply::{Protocol, Reply};
 use crate::script;
@@ -41,69 +48,6 @@ pub enum Effect {
     },
     /// It closes a connection, and knows it no more.
     Close(ConnectionId),
-}
-
-/// Who a server is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// Which process it is: 40 hexadecimal digits, others after each restart.
-    pub run_id: String,
-    /// The version that it is and behaves as, such as `7.2.0`.
-    pub version: String,
-    /// When it was started, by its own clock.
-    pub started: Duration,
-    /// Whether it publishes changes of keys (`notify-keyspace-events KEA`).
-    pub notifies: bool,
-}
-
-impl Default for Settings {
-    /// A Redis 7.2 that was started when its clock stood at zero.
-    fn default() -> Self {
-        let (run_id, version) = ("0123456789abcdef0123456789abcdef01234567".to_owned(), "7.2.0".to_owned());
-        Self { run_id, version, started: Duration::ZERO, notifies: false }
-    }
-}
-
-/// Major, minor and patch.
-pub(crate) type Version = (u32, u32, u32);
-
-/// Which commands a server refuses, and in which words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// Those that write: it follows another server.
-    ReadOnly,
-    /// Nearly all: it loads its data.
-    Loading,
-    /// Those that write: it cannot save them.
-    Misconfigured,
-    /// Those that need memory: it has none left.
-    OutOfMemory,
-}
-
-impl Refusal {
-    // Source: `createSharedObjects`, https://github.com/redis/redis/blob/7.0/src/server.c
-    pub(crate) fn text(self) -> &'static str {
-        match self {
-            Self::ReadOnly => "READONLY You can't write against a read only replica.",
-            Self::Loading => "LOADING Redis is loading the dataset in memory",
-            Self::Misconfigured => {
-                "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. \
-                 Commands that may modify the data set are disabled, because this instance is configured to report errors \
-                 during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). \
-                 Please check the Redis logs for details about the RDB error."
-            }
-            Self::OutOfMemory => "OOM command not allowed when used memory > 'maxmemory'.",
-        }
-    }
-}
-
-/// What a server says that it is to others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Others follow it.
-    Master,
-    /// It follows another.
-    Replica,
 }
 
 /// What a key holds, for those who check.
@@ -384,90 +328,8 @@ impl Server {
             _ => alone(self.administer(from, name, arguments)),
         }
     }
-
-    /// Tells others what happened, in order; returns of which keys the client itself is to be told, `None` for all.
-    fn pass_on(&mut self, from: ConnectionId, declared: &[&[u8]], output: &mut Output) -> Vec<Option<Key>> {
-        let mut pending = Vec::new();
-        for signal in self.keyspace.take_signals() {
-            match signal {
-                Signal::Read(keys) => {
-                    // Until 7.2, those that the caller of a script declares instead of those that the script reads.
-                    // Source: https://github.com/redis/redis/pull/11770
-                    let keys = if declared.is_empty() || self.keyspace.version >= (7, 2, 0) {
-                        keys
-                    } else {
-                        declared.iter().map(|&key| key.into()).collect()
-                    };
-                    for key in keys {
-                        self.tracked.entry(key).or_default().insert(from);
-                    }
-                }
-                other => self.tell(&other, Some(from), &mut pending, output),
-            }
-        }
-        pending
-    }
-
-    fn effects_of_signals(&mut self) -> Vec<Effect> {
-        let mut output = Output::default();
-        for signal in self.keyspace.take_signals() {
-            self.tell(&signal, None, &mut Vec::new(), &mut output);
-        }
-        output.into_effects()
-    }
-
-    /// Tells those whom it concerns what happened, except for the client whose command it was, about whom it is `pending`.
-    fn tell(
-        &mut self,
-        signal: &Signal,
-        from: Option<ConnectionId>,
-        pending: &mut Vec<Option<Key>>,
-        output: &mut Output,
-    ) {
-        match signal {
-            Signal::Read(_) => {}
-            Signal::Modified(key) => {
-                for watcher in self.tracked.remove(key).unwrap_or_default() {
-                    if Some(watcher) == from {
-                        pending.push(Some(Arc::clone(key)));
-                    } else {
-                        self.invalidate(watcher, Some(key), output);
-                    }
-                }
-            }
-            Signal::Flushed => {
-                self.tracked.clear();
-                for watcher in self.connections.keys().copied().collect::<Vec<_>>() {
-                    if Some(watcher) == from {
-                        pending.push(None);
-                    } else {
-                        self.invalidate(watcher, None, output);
-                    }
-                }
-            }
-            Signal::Notified(key, event) => self.notify(key, event, output),
-            Signal::Published(channel, message) => self.publish(channel, message, output),
-        }
-    }
-
-    /// Tells a client that a key is not what it read, or that none is.
-    fn invalidate(&self, watcher: ConnectionId, key: Option<&Key>, output: &mut Output) {
-        let Some(client) = self.connections.get(&watcher) else { return };
-        if client.tracking.is_on && client.protocol == Protocol::Resp3 {
-            let keys = key.map_or(Reply::Nil, |key| Reply::Array(vec![Reply::Bulk(Arc::clone(key))]));
-            Reply::Push(vec![Reply::bulk("invalidate"), keys]).write(Protocol::Resp3, output.to(watcher));
-        }
-    }
 }
 
 fn wrong_number(name: &[u8]) -> Reply {
     Reply::error(format!("ERR wrong number of arguments for '{}' command", commands::text(name).to_lowercase()))
-}
-
-fn read_version(version: &str) -> Version {
-    let mut numbers = version
-        .split('.')
-        .map(|number| number.parse().unwrap_or_else(|_| panic!("{version:?} is no version: write it as in \"7.2.0\"")));
-    let mut next = || numbers.next().unwrap_or(0);
-    (next(), next(), next())
 }
