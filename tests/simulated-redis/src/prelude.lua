@@ -42,6 +42,9 @@ for _, name in ipairs {'print', 'dofile', 'loadfile', 'collectgarbage', 'newprox
 end
 math.random, math.randomseed = nil, nil
 
+-- Those that are there may be set.
+KEYS, ARGV = {}, {}
+
 setmetatable(redis, {
     __index = function(_, name)
         note_unknown('redis.' .. tostring(name) .. ' within a script')
@@ -67,6 +70,7 @@ local function handler(raised)
     return {err = text, line = line()}
 end
 
-return function(script)
+return function(script, keys, arguments)
+    KEYS, ARGV = keys, arguments
     return xpcall(script, handler)
 end

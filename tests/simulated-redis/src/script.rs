@@ -29,8 +29,7 @@ thread_local! {
 /// The Lua state of a thread.
 struct Engine {
     lua: Lua,
-    globals: Table,
-    /// Calls a script, and writes what it raises as a table.
+    /// Calls a script with KEYS and ARGV, and writes what it raises as a table.
     run: Function,
     /// The scripts that were compiled, whichever servers know them.
     compiled: RefCell<HashMap<Hash, Function>>,
@@ -110,8 +109,7 @@ impl Engine {
             })?
         };
         let run = prelude.call((call, protected_call, sha1hex, describe, line, note_unknown))?;
-        let globals = lua.globals();
-        Ok(Self { lua, globals, run, compiled: RefCell::default(), lent })
+        Ok(Self { lua, run, compiled: RefCell::default(), lent })
     }
 
     fn function(&self, hash: &Hash, source: &[u8]) -> Result<Function, Reply> {
@@ -131,9 +129,7 @@ impl Engine {
 
     fn call(&self, script: &Function, keys: &[&[u8]], arguments: &[&[u8]]) -> mlua::Result<(bool, Value)> {
         let table = |words: &[&[u8]]| self.lua.create_sequence_from(words.iter().map(LuaString::wrap));
-        self.globals.raw_set("KEYS", table(keys)?)?;
-        self.globals.raw_set("ARGV", table(arguments)?)?;
-        self.run.call(script)
+        self.run.call((script, table(keys)?, table(arguments)?))
     }
 }
 

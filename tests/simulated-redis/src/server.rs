@@ -265,6 +265,11 @@ impl Server {
         for channel in client.channels {
             self.keyspace.unsubscribed(&channel);
         }
+        // Another connection may get the same number from the simulation.
+        self.tracked.retain(|_, watchers| {
+            watchers.remove(&connection);
+            !watchers.is_empty()
+        });
         true
     }
 

@@ -167,6 +167,24 @@ fn scripts_track_the_keys_that_they_declare_and_since_7_2_those_that_they_read()
 }
 
 #[test]
+fn a_connection_with_the_number_of_an_earlier_one_knows_nothing_of_it() {
+    let mut server = server();
+    server.open(OTHER);
+    for line in ["HELLO 3", "CLIENT TRACKING ON", "GET k", "SUBSCRIBE c"] {
+        send(&mut server, line, NOW);
+    }
+    server.close(CLIENT);
+    server.open(CLIENT);
+    for line in ["HELLO 3", "CLIENT TRACKING ON"] {
+        send(&mut server, line, NOW);
+    }
+    for (line, reply) in [("SET k v", "+OK\r\n"), ("PUBLISH c x", ":0\r\n")] {
+        let effects = server.receive(OTHER, &pack(&words(line)), NOW);
+        assert_eq!(effects, [Effect::Send { to: OTHER, bytes: reply.into() }]);
+    }
+}
+
+#[test]
 fn a_clone_goes_its_own_way() {
     let mut server = server();
     send(&mut server, "SET k v", NOW);
