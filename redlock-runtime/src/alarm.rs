@@ -13,12 +13,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use tokio::runtime::{Handle, Id};
 use tokio::sync::Notify;
 use tokio::time::{Sleep, sleep};
 
 use crate::clock;
 use crate::process::PerProcess;
+use crate::tasks::{Handle, Id};
 
 /// Ends at a moment.
 ///
@@ -214,6 +214,7 @@ async fn ring(clock: Going, first: Sleep) {
                 #[expect(clippy::disallowed_methods, reason = "it is a moment of this runtime's timers")]
                 let moment = tokio::time::sleep_until(moment.into());
                 tokio::select! {
+                    biased;
                     () = moment => continue,
                     () = clock.is_early.notified() => {}
                 }

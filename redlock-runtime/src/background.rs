@@ -20,11 +20,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::Builder;
+
 use tokio::task;
 
 use crate::drivers::{self, Place, Uses};
 use crate::process::PerProcess;
+use crate::tasks::{Handle, handle_of};
 use crate::{Error, clock};
 
 /// That of this process.
@@ -47,6 +49,10 @@ struct Background {
 /// [`Error::Config`] if the process has no thread or file descriptors left for it. It is tried again by the next call; once it
 /// has succeeded it succeeds always.
 pub(crate) fn background() -> Result<&'static Handle, Error> {
+    #[cfg(redlock_simulated)]
+    if let Some(simulated) = crate::simulation::tasks::background() {
+        return Ok(simulated);
+    }
     let background = BACKGROUND.get();
     if let Some(runtime) = background.runtime.get() {
         return Ok(runtime);
@@ -61,6 +67,10 @@ pub(crate) fn background() -> Result<&'static Handle, Error> {
 
 /// Whether this is a task of the background runtime.
 pub(crate) fn is_current() -> bool {
+    #[cfg(redlock_simulated)]
+    if let Some(place) = crate::simulation::here() {
+        return place.runtime == crate::simulation::Place::BACKGROUND;
+    }
     let runtime = BACKGROUND.get().runtime.get();
     runtime.is_some_and(|background| Handle::try_current().is_ok_and(|current| current.id() == background.id()))
 }
@@ -93,7 +103,7 @@ impl Background {
         thread::Builder::new().name("redlock".to_owned()).spawn(move || match make() {
             Ok(runtime) => {
                 // Whoever started it waits for it.
-                let _ = told.send(Ok(runtime.handle().clone()));
+                let _ = told.send(Ok(handle_of(&runtime)));
                 runtime.block_on(std::future::pending::<()>());
             }
             Err(error) => {

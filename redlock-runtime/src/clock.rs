@@ -33,6 +33,10 @@ thread_local! {
 
 /// The present moment.
 pub(crate) fn now() -> Instant {
+    #[cfg(redlock_simulated)]
+    if crate::simulation::is_on() {
+        return crate::simulation::local(of_runtime());
+    }
     let running = of_runtime();
     let now = running + suspension::until(running);
     match SHIFT.get() {
@@ -44,6 +48,10 @@ pub(crate) fn now() -> Instant {
 
 /// A moment as the timers of the current runtime know it.
 pub(crate) fn on_runtime(moment: Instant) -> tokio::time::Instant {
+    #[cfg(redlock_simulated)]
+    if crate::simulation::is_on() {
+        return crate::simulation::truth(moment).into();
+    }
     let moment = moment.checked_sub(suspension::known()).unwrap_or(moment);
     match SHIFT.get() {
         None => moment,
@@ -69,6 +77,10 @@ pub(crate) fn of_runtime() -> Instant {
 /// By how much the clock of the current runtime was moved, by a test; `None` if it is the machine's.
 #[expect(clippy::disallowed_methods, reason = "everything else takes `now` from here")]
 pub(crate) fn shift_of_runtime() -> Option<Shift> {
+    #[cfg(redlock_simulated)]
+    if crate::simulation::is_on() {
+        return None;
+    }
     let before = Instant::now();
     let told = of_runtime();
     if told < before {
@@ -106,6 +118,10 @@ pub(crate) fn carried<F: Future>(future: F) -> impl Future<Output = F::Output> {
 /// The time of day, as the time since 1970; see [`Fence`](crate::protocol::Fence).
 #[expect(clippy::disallowed_methods, reason = "only fencing tokens are told the time of day")]
 pub(crate) fn since_1970() -> Duration {
+    #[cfg(redlock_simulated)]
+    if let Some(time) = crate::simulation::since_1970() {
+        return time;
+    }
     // A clock before 1970 is wrong; tokens then grow one by one.
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }

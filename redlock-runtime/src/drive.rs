@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
-use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use crate::Error;
@@ -17,6 +16,7 @@ use crate::background::{block_on, on_any_executor};
 use crate::call::{Attempt, Call, LockId};
 use crate::lock::LockRequest;
 use crate::outcome::{Ending, Keep, OnLost, Rules, Verdict};
+use crate::tasks::Handle;
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 

@@ -4,7 +4,6 @@ use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::runtime::Handle;
 use tokio::sync::{Mutex as TurnMutex, Notify};
 use tokio::time::timeout;
 
@@ -13,6 +12,8 @@ use crate::error::{LostReason, NodeFailures};
 use crate::name::Name;
 use crate::protocol::{LEAD, SHORTEST_TTL, Verdict, drift};
 use crate::renewal::Ticket;
+use crate::rules::{Rule, holds};
+use crate::tasks::Handle;
 use crate::{Error, clock};
 
 /// A held lock.
@@ -185,7 +186,12 @@ impl Lease {
             if let Some(reason) = self.told_reason(clock::now()) {
                 return reason;
             }
+            if !holds(Rule::LossNotice) {
+                lost.await;
+                continue;
+            }
             tokio::select! {
+                biased;
                 () = lost => {}
                 () = clock::sleep_until(self.valid_until()) => {}
             }
@@ -232,6 +238,7 @@ impl Lease {
                 return;
             }
             tokio::select! {
+                biased;
                 () = over => {}
                 () = lost => {}
                 () = clock::sleep_until(self.valid_until()) => {}
@@ -310,7 +317,10 @@ impl Lease {
     /// Lets the lock live for its own TTL from now, and repairs nodes that lost the key.
     pub(crate) async fn renew(&self) -> Result<(), Error> {
         let _turn = self.turn.lock().await;
-        let extended = self.extend_once(self.ttl).await?;
+        let extended = match self.extend_once(self.ttl).await {
+            Err(_) if !holds(Rule::RepairAfterMajority) => self.engine.assumed_extended(self.valid_until()),
+            extended => extended?,
+        };
         let repairs = self.engine.repair(&self.key, &self.owner, self.ttl, extended, self.until_over()).await;
         let mut state = self.state();
         if state.is_left {

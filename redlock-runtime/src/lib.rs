@@ -92,6 +92,14 @@ mod clock;
 
 mod entropy;
 
+mod rules;
+
+mod tasks;
+
+#[cfg(redlock_simulated)]
+#[doc(hidden)]
+pub mod simulation;
+
 mod background;
 
 pub mod node;

@@ -366,6 +366,7 @@ async fn wait_for_news(place: &Place, until: Option<Instant>, tenant: Option<&Le
         }
     };
     tokio::select! {
+        biased;
         () = place.called() => {}
         () = lost => {}
         () = over => {}

@@ -6,12 +6,13 @@
 //! A future that has a place and is not polled, although it was called, would keep those behind it from a free lock: it
 //! is overtaken after a while.
 
-use std::collections::{HashMap, VecDeque};
+#[cfg(not(redlock_simulated))]
+use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::runtime::{Handle, Id};
 use tokio::sync::Notify;
 
 use crate::engine::{Fenced, Lost, Plan};
@@ -19,6 +20,10 @@ use crate::error::NodeFailures;
 use crate::lease::Lease;
 use crate::node::Listener;
 use crate::protocol::{Approach, Backoff, Beliefs, Doubt, NodeSet, Quorum, Step, Verdict};
+use crate::rules::{Rule, holds};
+#[cfg(redlock_simulated)]
+use crate::simulation::HashMap;
+use crate::tasks::{Handle, Id};
 use crate::{clock, entropy};
 
 /// A lock passes from hand to hand within a process this often before another process gets its turn.
@@ -159,7 +164,12 @@ impl Lines {
         let spot = Arc::new(Spot { call: Notify::new(), runtime });
         let (line, number) = self.enter(key, |line| {
             let number = next_number();
-            line.places.push_back((number, Arc::clone(&spot)));
+            let place = (number, Arc::clone(&spot));
+            if holds(Rule::FirstComeFirstServed) {
+                line.places.push_back(place);
+            } else {
+                line.places.insert(line.places.len().min(1), place);
+            }
             number
         });
         Place { lines: Arc::clone(self), key: Arc::clone(key), line, number, spot, asked: None, has_left: false }
@@ -276,13 +286,15 @@ impl Line {
             return;
         }
         self.hand_overs += 1;
-        if self.hand_overs > HAND_OVERS && self.is_wanted_elsewhere {
+        if self.hand_overs > HAND_OVERS && self.is_wanted_elsewhere && holds(Rule::StandBack) {
             self.hand_overs = 0;
             self.is_wanted_elsewhere = false;
             let moment = clock::now() + STAND_BACK * self.round_trip;
             self.beliefs = Some(Box::new(Beliefs::stand_back(quorum, moment)));
         }
-        self.call();
+        if holds(Rule::ReleaseCalls) {
+            self.call();
+        }
     }
 
     fn is_deserted(&self) -> bool {
@@ -397,7 +409,7 @@ impl Place {
         }
         let mut beliefs = beliefs.unwrap_or_else(|| Box::new(Beliefs::unknown(self.lines.quorum, now)));
         // Nothing reports a change of what was not watched: ask once more, at once.
-        let poll_at = if is_watched { self.lines.poll_at(now) } else { now };
+        let poll_at = if is_watched || !holds(Rule::WatchBeforeAttempt) { self.lines.poll_at(now) } else { now };
         beliefs.lost((lost.verdict, approach), lost.seen.iter().copied(), now, poll_at, pause);
         line.changed.iter().for_each(|node| beliefs.changed(node));
         line.beliefs = Some(beliefs);
@@ -442,7 +454,7 @@ impl Drop for Place {
             return;
         }
         let mut line = self.line.lock();
-        if line.leave(self.number) {
+        if line.leave(self.number) && holds(Rule::NextIsCalled) {
             line.called = None;
             line.call();
         }

@@ -8,13 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::background;
 use crate::error::LostReason;
 use crate::lease::Lease;
 use crate::protocol::{Backoff, extended_together, renewal_due};
+use crate::tasks::JoinSet;
 use crate::{Error, clock, entropy};
 
 /// When which lock is to be extended.
@@ -139,6 +139,7 @@ async fn run(renewals: Arc<Renewals>) {
         match next {
             None => renewals.earlier.notified().await,
             Some(moment) => tokio::select! {
+                biased;
                 () = clock::sleep_until(moment.min(clock::now() + LOOK)) => {}
                 () = renewals.earlier.notified() => {}
             },
@@ -150,6 +151,7 @@ async fn run(renewals: Arc<Renewals>) {
 async fn extend_at(moment: Instant, mut renewal: Renewal) {
     let Some(lease) = renewal.lease.clone() else { return };
     tokio::select! {
+        biased;
         () = clock::sleep_until(moment) => renewal.run().await,
         () = lease.until_over() => renewal.lease = None,
     }

@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
-#[cfg(all(feature = "signal", any(unix, windows)))]
-use tokio::{runtime::Handle, task::JoinSet};
 
 use crate::background::block_on;
 use crate::clock;
@@ -16,6 +14,8 @@ use crate::lease::Lease;
 use crate::manager::LockManager;
 use crate::node::connection::DEAD_AFTER_TIMEOUTS;
 use crate::shared::Shared;
+#[cfg(all(feature = "signal", any(unix, windows)))]
+use crate::tasks::{Handle, JoinSet};
 
 /// How long [`LockManager::shutdown`] takes at the most: less than the ten seconds after which a container that does not end
 /// is killed (`docker stop`), so that the program has as long again for the rest.

@@ -5,7 +5,7 @@
 //! so that it may be told twice; and it is told again and again while somebody waits, because a number that is not is taken
 //! away when its lease is over.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,7 +51,7 @@ pub(crate) struct Statistics {
 #[derive(Default)]
 struct Lines {
     /// Those under whose name somebody waits, or of which the nodes may believe so.
-    by_name: HashMap<Arc<str>, Line>,
+    by_name: BTreeMap<Arc<str>, Line>,
     /// Whether a task tells the nodes; it ends when there is nothing to tell.
     is_told: bool,
 }
@@ -216,6 +216,7 @@ impl Statistics {
         loop {
             let again = self.lines().next_refresh();
             tokio::select! {
+                biased;
                 () = self.changed.notified() => self.pause().await,
                 () = clock::sleep_until(again) => {}
             }
@@ -245,7 +246,7 @@ impl Statistics {
     /// should not.
     async fn tell(&self) {
         let news = self.lines().news(clock::now(), &self.keys);
-        let mut told_by: HashMap<usize, Vec<&News>> = HashMap::new();
+        let mut told_by: BTreeMap<usize, Vec<&News>> = BTreeMap::new();
         let mut untold: Vec<_> = news.iter().collect();
         for node in 0..self.engine.nodes().len() {
             let is_told = self.tell_node(node, untold.iter().map(|news| (*news, news.waiting))).await;

@@ -11,6 +11,7 @@ use crate::protocol::{
     Ballot, Counter, Electorate, Fence, Fencing, Listening, NodeSet, OthersKey, Quorum, Rivals, Round, Seen, Standing,
     Verdict,
 };
+use crate::rules::{Rule, holds};
 
 /// Whose votes count in a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,7 +164,7 @@ impl Heard {
             Known::NotYet | Known::Unreachable => None,
         });
         let electorate = Electorate::of(now, papers.clone());
-        if let Some((one, other)) = electorate.same_server() {
+        if let Some((one, other)) = electorate.same_server().filter(|_| holds(Rule::OneVoteAServer)) {
             self.misconfigured = Some(format!(
                 "{} and {} are one and the same server; a majority counts independent nodes, so name each once",
                 nodes[one].label(),
@@ -176,7 +177,10 @@ impl Heard {
         for (node, voter) in nodes.iter().enumerate() {
             let has_granted = self.round.granted().contains(node);
             let has_refused = self.round.refused().contains(node);
-            let reason = match electorate.standing(node) {
+            let standing = electorate.standing(node);
+            let reason = match standing {
+                Standing::Young | Standing::Unknown if !holds(Rule::Abstention) => continue,
+                Standing::SameServer if !holds(Rule::OneVoteAServer) => continue,
                 Standing::Replica if has_granted || has_refused => "it is a replica; name its master".to_owned(),
                 Standing::SameServer if has_granted || has_refused => "it stands at two positions".to_owned(),
                 Standing::Young if has_granted => {

@@ -17,6 +17,7 @@ use crate::node::{Action, Command, Delivery, Known, Predecessor, Reply};
 use crate::protocol::{
     Approach, Ballot, Doubt, Fate, Fence, Fencing, Ledger, Listening, NodeSet, Proposal, Verdict, patience, plausible,
 };
+use crate::rules::{Rule, holds};
 
 /// One owner of one key on all nodes, from before its first command until the last node has confirmed its release.
 ///
@@ -208,6 +209,7 @@ impl Hold {
     ) -> (Verdict, u64, Heard) {
         let (verdict, token) = match (verdict, heard.fencing(Listening::IsOver)) {
             (Verdict::Won, Some(Fencing::Agreed(token))) => (verdict, token),
+            (Verdict::Won, Some(Fencing::Commit(token))) if !holds(Rule::Commit) => (verdict, token),
             (Verdict::Won, Some(Fencing::Commit(token))) => {
                 let patience = patience(self.engine.node_timeout(), ttl);
                 let (verdict, committing) = self.commit(token, heard.round.granted(), (patience, until)).await;
@@ -434,6 +436,9 @@ impl Drop for Hold {
         if !self.is_open {
             return;
         }
+        if !holds(Rule::DropReleases) {
+            return;
+        }
         let mut hold = self.take_over();
         if !self.engine.is_of_this_process() {
             // It is the parent's, which releases it.
@@ -471,6 +476,7 @@ pub(super) fn fate(reply: &Reply) -> Fate {
         Reply::NotOurs { .. } | Reply::Missing => Fate::NotSet,
         Reply::Failed(failure) => match failure.delivery {
             Delivery::NotSent => Fate::NotSet,
+            _ if !holds(Rule::MaybeSetIsReleased) => Fate::NotSet,
             Delivery::Answered | Delivery::Unknown(_) => Fate::MaybeSet,
         },
     }

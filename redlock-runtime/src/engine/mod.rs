@@ -18,7 +18,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
-use tokio::runtime::Handle;
 use tokio::time::{Sleep, sleep};
 
 use self::heard::{Heard, Next, Voters};
@@ -31,6 +30,8 @@ use crate::drivers::Uses;
 use crate::error::NodeFailures;
 use crate::node::{Action, Changes, Command, Known, Listener, PendingReply, Reply, Voter};
 use crate::protocol::{Approach, Ballot, Doubt, LEAD, NodeSet, Quorum, Seen, Verdict, patience, valid_until};
+use crate::rules::{Rule, holds};
+use crate::tasks::Handle;
 use crate::{Error, clock, process};
 
 /// The configured nodes.
@@ -255,7 +256,8 @@ impl Engine {
         // From here on the hold answers for whatever the nodes do: it exists before the first command.
         let mut hold = Hold::new(Arc::clone(self), key);
         let (verdict, fencing_token, heard) = hold.ask(ttl, until, plan).await;
-        let valid_until = valid_until(began, ttl);
+        let counted_from = if holds(Rule::ValidityOfTheAttempt) { began } else { clock::now() };
+        let valid_until = valid_until(counted_from, ttl);
         // A grant that arrives with no validity left is not a grant.
         if verdict == Verdict::Won && heard.misconfigured.is_none() && clock::now() + LEAD < valid_until {
             hold.see_late_connections_through();

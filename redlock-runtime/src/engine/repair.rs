@@ -16,6 +16,7 @@ use crate::alarm::Alarm;
 use crate::clock;
 use crate::node::{Action, Command, Reply};
 use crate::protocol::{Fate, NodeSet, patience};
+use crate::rules::{Rule, holds};
 
 /// An extension that a majority confirmed.
 pub(crate) struct Extended {
@@ -73,6 +74,12 @@ impl Repairs {
 }
 
 impl Engine {
+    /// An extension of which no majority told, with the key missing everywhere: what is taken for granted where
+    /// [`Rule::RepairAfterMajority`](crate::rules::Rule) does not hold.
+    pub(crate) fn assumed_extended(&self, valid_until: Instant) -> Extended {
+        Extended { valid_until, missing: NodeSet::first(self.quorum.nodes()), rest: Vec::new() }
+    }
+
     /// Sets the key again on nodes that lost it: only behind an extension by a majority, and while that is valid. Ends
     /// early, asking nobody any more, when `over` does.
     pub(crate) async fn repair(
@@ -93,7 +100,8 @@ impl Engine {
         });
         let is_over = listened.await;
         poll_in_background(rest);
-        if is_over || missing.is_empty() || clock::now() >= valid_until {
+        let is_held = clock::now() < valid_until || !holds(Rule::RepairAfterMajority);
+        if is_over || missing.is_empty() || !is_held {
             return Repairs::default();
         }
 

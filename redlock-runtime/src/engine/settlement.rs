@@ -8,13 +8,14 @@ use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::runtime::RuntimeFlavor;
+
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use super::heard::Voters;
 use super::hold::fate;
-use super::{Engine, InFlight, Lost, poll_each};
+use super::{Engine, InFlight, Lost, poll_each, poll_in_background};
 use crate::alarm::Alarm;
 use crate::background;
 use crate::clock;
@@ -22,7 +23,9 @@ use crate::entropy::seed;
 use crate::node::connection::DEAD_AFTER_TIMEOUTS;
 use crate::node::{Action, Command, ConnectionId, Delivery, Failure, PendingReply, Predecessor, Reply, Voter};
 use crate::protocol::{Backoff, Fate, NodeSet, Verdict};
+use crate::rules::{Rule, holds};
 use crate::shown::shown;
+use crate::tasks::Handle;
 
 /// How long a release is sent again to a node that does not confirm it. By then the key has expired on a node that was
 /// down; on one that was frozen for longer than this it lives for its TTL after the node wakes up.
@@ -160,7 +163,12 @@ impl Settlement {
         for InFlight { node, reply } in stragglers {
             owed.insert(node);
             elsewhere.insert(node);
-            let is_suspected = suspected.contains(node);
+            let is_suspected = suspected.contains(node) && holds(Rule::RepairsAreReleased);
+            if !holds(Rule::ReleaseAfterAcquire) {
+                poll_in_background(vec![InFlight { node, reply }]);
+                in_flight.push(InFlight { node, reply: owner.ask(node, None) });
+                continue;
+            }
             in_flight.push(InFlight { node, reply: Arc::clone(&owner).release_behind(node, reply, is_suspected) });
         }
         Self::new(owner, in_flight, owed, elsewhere)
@@ -287,6 +295,9 @@ impl Drop for Owner {
 impl Owner {
     /// Sends these releases until they are confirmed, in the background.
     fn send_again(self: &Arc<Self>, failed: Vec<(usize, Option<ConnectionId>)>) {
+        if !holds(Rule::ReleaseAgain) {
+            return;
+        }
         for (node, behind) in failed {
             let owner = Arc::clone(self);
             self.engine.spawn(async move {
@@ -355,10 +366,12 @@ impl Owner {
 /// another one does no harm even if both arrive.
 async fn within_reason(voter: &dyn Voter, key: &str, node_timeout: Duration, mut reply: PendingReply) -> Reply {
     tokio::select! {
+        biased;
         reply = &mut reply => return reply,
         () = sleep(node_timeout) => voter.overdue(key),
     }
     tokio::select! {
+        biased;
         reply = &mut reply => return reply,
         () = sleep(node_timeout * (DEAD_AFTER_TIMEOUTS - 1)) => {}
     }

@@ -10,7 +10,6 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
-use tokio::runtime::{Handle, Id};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
@@ -26,6 +25,7 @@ use super::{Changes, ConnectionId, Known};
 use super::{commands, identity};
 use crate::clock;
 use crate::protocol::{Backoff, Papers};
+use crate::tasks::{Handle, Id};
 
 /// Pauses between attempts to connect: the first, and the longest.
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
@@ -404,6 +404,7 @@ async fn keep_connected(
                     dial.tell_of_gap();
                 }
                 let ended = tokio::select! {
+                    biased;
                     end = attend(&dial, live, made, &mut received) => end,
                     () = dial.origin.moved(&endpoint) => End::Lost(Arc::from("another server is the master now")),
                 };
@@ -499,6 +500,7 @@ async fn pause(pause: Duration, received: &mut mpsc::UnboundedReceiver<Event>) -
     let mut until = began + pause;
     loop {
         tokio::select! {
+            biased;
             () = clock::sleep_until(until) => return true,
             event = received.recv() => match event {
                 None => return false,

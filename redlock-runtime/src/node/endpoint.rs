@@ -24,6 +24,7 @@ use super::corked::Corked;
 use super::lookup_host;
 use super::tls::Tls;
 use super::traffic::Traffic;
+use crate::tasks;
 
 /// How to reach one server.
 #[derive(Clone)]
@@ -156,7 +157,7 @@ impl Endpoint {
         let settings = self.settings(protocol);
         let made = MultiplexedConnection::new_with_config(&settings, Corked::new(stream, &traffic), config).await;
         let (connection, driver) = made.map_err(|error| traffic.explain(error))?;
-        tokio::spawn(driver);
+        tasks::spawn(driver);
         Ok(Opened { connection, bound, ours, traffic })
     }
 
@@ -180,6 +181,10 @@ impl Endpoint {
     /// A stream, and what it is called at our end; `None` if somebody else's client knows how to make one, and we do not.
     async fn stream(&self, bound: &Arc<Bound>) -> Result<Option<(BoundedStream, Option<PeerAddress>)>, RedisError> {
         let (stream, ours): (Box<dyn Stream>, _) = match self.info.addr() {
+            #[cfg(redlock_simulated)]
+            ConnectionAddr::Tcp(host, port) if crate::simulation::is_on() => {
+                (Box::new(crate::simulation::connect(host, *port).await?), None)
+            }
             ConnectionAddr::Tcp(host, port) => {
                 let stream = lookup_host::connect(host, *port).await?;
                 // Not even a command behind another waits: the kernel would keep it until the first was acknowledged.

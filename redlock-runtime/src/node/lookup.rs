@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::{AsyncConnectionConfig, Pipeline, ProtocolVersion, Value};
-use tokio::task::JoinSet;
 use tokio::time::timeout_at;
 
 use super::endpoint::{Endpoint, Opened};
 use crate::clock;
+use crate::tasks::JoinSet;
 
 /// What the servers said.
 #[derive(Debug, Default)]

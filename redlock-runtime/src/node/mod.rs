@@ -47,6 +47,7 @@ use self::examining::{Examining, Trial};
 use self::inspecting::Inspecting;
 use self::redis::{Errand, Redirect};
 use crate::protocol::{Counter, Papers, Proposal, RETENTION};
+use crate::tasks;
 
 /// One independent master that votes on who holds a lock.
 pub(crate) trait Voter: Counting + Examining + Inspecting + Debug + Send + Sync {
@@ -241,7 +242,7 @@ impl PendingReply {
         let Carrier::Later(id) = &self.carrier else { return self };
         let (carrier, id) = (self.carrier.clone(), Arc::clone(id));
         let (told, reply) = oneshot::channel();
-        tokio::spawn(async move { told.send(self.await) });
+        tasks::spawn(async move { told.send(self.await) });
         let reply = async move {
             reply.await.unwrap_or_else(|_| {
                 let reason = Arc::from("its tokio runtime has ended");

@@ -17,6 +17,7 @@ use super::dial::Limits;
 use super::endpoint::{Endpoint, Opened};
 use super::identity::Told;
 use crate::keys::Keys;
+use crate::tasks;
 
 /// So many keys in other slots are tried where the slot of a lock is being moved; a server with very few slots has none of them.
 const OTHERS: u32 = 64;
@@ -44,7 +45,7 @@ impl Acknowledgements {
     pub(super) fn start(replicas: Replicas, endpoint: Endpoint, run_id: Option<&Arc<str>>, limits: Limits) -> Self {
         let (asked, received) = mpsc::unbounded_channel();
         let waiting = Waiting { replicas, endpoint, run_id: run_id.cloned(), limits, connection: None };
-        tokio::spawn(waiting.run(received));
+        tasks::spawn(waiting.run(received));
         Self { asked }
     }
 

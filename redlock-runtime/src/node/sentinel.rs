@@ -13,13 +13,13 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use redis::aio::{PubSubSink, PubSubStream};
 use redis::{RedisError, Value};
-use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::endpoint::Endpoint;
 use super::{commands, lookup};
 use crate::entropy;
 use crate::protocol::Backoff;
+use crate::tasks::JoinSet;
 
 /// Pauses between attempts to listen to a Sentinel: the first, and the longest.
 const LISTEN_AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));

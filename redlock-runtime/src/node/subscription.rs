@@ -13,7 +13,6 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use redis::RedisResult;
 use redis::aio::{PubSubSink, PubSubStream};
-use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
@@ -21,6 +20,7 @@ use super::endpoint::Endpoint;
 use super::{Changes, commands};
 use crate::entropy;
 use crate::protocol::Backoff;
+use crate::tasks::Handle;
 
 /// How many keys are subscribed to at a time; the one that was wanted longest ago is given up for another.
 const KEYS: usize = 1024;
@@ -124,6 +124,15 @@ impl Subscriber {
     async fn attend(&mut self, sink: &mut PubSubSink, messages: &mut PubSubStream) -> Option<()> {
         loop {
             tokio::select! {
+                // Before the messages, of which there may always be one.
+                biased;
+                wanted = self.received.recv() => {
+                    let (key, told) = wanted?;
+                    if self.want(sink, key).await.is_none() {
+                        return Some(());
+                    }
+                    let _ = told.send(());
+                }
                 message = messages.next() => match message {
                     Some(message) => {
                         if let Some(key) = commands::key_of(message.get_channel_name()) {
@@ -132,13 +141,6 @@ impl Subscriber {
                     }
                     None => return Some(()),
                 },
-                wanted = self.received.recv() => {
-                    let (key, told) = wanted?;
-                    if self.want(sink, key).await.is_none() {
-                        return Some(());
-                    }
-                    let _ = told.send(());
-                }
             }
         }
     }
@@ -165,6 +167,7 @@ impl Subscriber {
         let mut over = pin!(over);
         loop {
             tokio::select! {
+                biased;
                 done = &mut over => return Some(done),
                 wanted = self.received.recv() => {
                     // Subscribed to with the next connection; whoever wants it is told by dropping the sender.

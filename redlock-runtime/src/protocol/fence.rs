@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::{Ballot, NodeSet, Quorum};
+use crate::rules::{Rule, holds};
 
 /// The fencing token of one attempt to acquire: what was proposed, what the nodes answered, and what follows.
 ///
@@ -215,7 +216,8 @@ pub fn plausible(here: Duration, nodes: impl IntoIterator<Item = Duration>) -> D
 /// earlier token may be as great.
 #[must_use]
 pub fn confirmation(token: u64, answer: Option<Counter>) -> Ballot {
-    if answer == Some(Counter::Known(token)) { Ballot::Granted } else { Ballot::Refused }
+    let is_as_great = !holds(Rule::ConfirmationIsEqual) && answer.and_then(Counter::number) >= Some(token);
+    if answer == Some(Counter::Known(token)) || is_as_great { Ballot::Granted } else { Ballot::Refused }
 }
 
 impl Counter {
@@ -387,7 +389,7 @@ impl Fence {
         let refused = NodeSet::first(self.quorum.nodes()).without(voters);
         let above = refused.iter().filter_map(|node| Some(self.told[node]?.number()?.saturating_add(1)));
         let candidate = granted().chain(above).fold(self.proposal.unseen, u64::max);
-        if evident >= self.quorum.needed() {
+        if evident >= self.quorum.needed() || !holds(Rule::Evidence) {
             return Fencing::Commit(candidate);
         }
         match listening {

@@ -1,4 +1,5 @@
 use super::{NodeSet, Quorum};
+use crate::rules::{Rule, holds};
 
 /// What one node contributed to a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +78,8 @@ impl Round {
         let needed = self.quorum.needed();
         let outstanding = self.quorum.nodes() - granted - refused - failed;
 
-        if granted >= needed {
+        let is_half_of_answers = outstanding == 0 && granted > refused;
+        if granted >= needed || !holds(Rule::MajorityOfAll) && is_half_of_answers {
             Some(Verdict::Won)
         } else if failed > self.quorum.spare() {
             Some(Verdict::Unreachable)

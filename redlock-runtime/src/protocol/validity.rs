@@ -1,5 +1,7 @@
 use std::time::{Duration, Instant};
 
+use crate::rules::{Rule, holds};
+
 /// How far the clocks of this process and of a node may run apart while a key of this TTL lives.
 // Source: clock drift of the Redlock algorithm, 1 % of the TTL, plus 2 ms because Redis expires with a precision
 // of 1 ms; https://redis.io/docs/latest/develop/use/patterns/distributed-locks/
@@ -14,7 +16,8 @@ pub fn drift(ttl: Duration) -> Duration {
 /// A key set at the earliest possible moment, `began`, is the first to expire, so this bound holds for all nodes.
 #[must_use]
 pub fn valid_until(began: Instant, ttl: Duration) -> Instant {
-    began + ttl.saturating_sub(drift(ttl))
+    let drift = if holds(Rule::Drift) { drift(ttl) } else { Duration::ZERO };
+    began + ttl.saturating_sub(drift)
 }
 
 /// The loss is told this long before the validity is over; a timer is up to a millisecond late.

@@ -19,9 +19,9 @@ use super::super::examining::{CarryOut, Examination, Examining, FencingCounters,
 use super::super::inspecting::{Cursor, Deleted, Inspecting, Note, Page, Sight};
 use super::super::{Action, Changes, Command, Delivery, Failure, Known, PendingReply, Reply, Voter, VoterId, identity};
 use super::{Acquire, BoxFuture, Commit, CounterRule, Extend, Held, Keep, Node, NodeError, Outcome, Release, Vote};
-use crate::clock;
 use crate::keys::{CounterKeys, Keys, LockKeys};
 use crate::protocol::{Ballot, Counter, Papers, RELEASED, RETENTION, confirmation};
+use crate::{clock, tasks};
 
 /// Somebody else's node as a voter.
 pub(crate) struct ForeignNode {
@@ -149,7 +149,7 @@ impl Shared {
             // All of this at the first poll: from then on it does not depend on whoever polls.
             let turn = self.turns.take(&command.key);
             let request = OnItsWay::new(Arc::clone(&self));
-            let carried_out = tokio::spawn(async move {
+            let carried_out = tasks::spawn(async move {
                 let _request = request;
                 self.carry_out(turn, &command).await
             });

@@ -1,0 +1,74 @@
+//! The rules of the algorithm, which the simulation switches off one at a time, to see that its schedules find what each prevents.
+//!
+//! In what ships each of them holds, and asking costs nothing.
+
+/// A rule that can be switched off in the simulation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+#[cfg_attr(not(redlock_simulated), expect(unreachable_pub, reason = "public in the simulation"))]
+pub enum Rule {
+    /// A majority is more than half of all configured nodes, not of those that answered.
+    MajorityOfAll,
+    /// A lock counts as held for less than its TTL, by as much as clocks may drift apart.
+    Drift,
+    /// The validity counts from the beginning of the very attempt that was won.
+    ValidityOfTheAttempt,
+    /// A node's release is sent after its acquire has ended.
+    ReleaseAfterAcquire,
+    /// A key that an acquire without an answer may have set is released.
+    MaybeSetIsReleased,
+    /// A release that failed is sent again.
+    ReleaseAgain,
+    /// A key that renewal set again is released, also where the first acquire did not set it.
+    RepairsAreReleased,
+    /// A guard or an acquisition that is dropped is released.
+    DropReleases,
+    /// A key is set again only after a majority has extended it.
+    RepairAfterMajority,
+    /// A node that restarted lately does not vote.
+    Abstention,
+    /// A server that is configured twice has one vote.
+    OneVoteAServer,
+    /// A commit compares the owner.
+    #[cfg(redlock_simulated)]
+    CommitComparesOwner,
+    /// An extension compares the owner.
+    #[cfg(redlock_simulated)]
+    ExtensionComparesOwner,
+    /// A release compares the owner.
+    #[cfg(redlock_simulated)]
+    ReleaseComparesOwner,
+    /// An extension never makes a key live shorter.
+    #[cfg(redlock_simulated)]
+    ExtensionOnlyLengthens,
+    /// A token that no majority told is committed.
+    Commit,
+    /// A token has to be greater than the evidence of a majority.
+    Evidence,
+    /// A confirmation is equal to the token.
+    ConfirmationIsEqual,
+    /// Somebody who holds a lock is told of its loss before the keys expire.
+    LossNotice,
+    /// A waiter has the nodes report changes before its attempt can be refused.
+    WatchBeforeAttempt,
+    /// When the first in line leaves, the next one is called.
+    NextIsCalled,
+    /// When the holder in this process lets go, the first in line is called.
+    ReleaseCalls,
+    /// A process that handed a lock on in itself several times stands back for others.
+    StandBack,
+    /// Waiters of a process get the lock in the order in which they came.
+    FirstComeFirstServed,
+}
+
+/// Whether a rule holds.
+#[cfg(not(redlock_simulated))]
+pub(crate) const fn holds(_: Rule) -> bool {
+    true
+}
+
+/// Whether a rule holds.
+#[cfg(redlock_simulated)]
+pub(crate) fn holds(rule: Rule) -> bool {
+    !crate::simulation::is_off(rule)
+}
