@@ -61,6 +61,37 @@ pub enum Rule {
     FirstComeFirstServed,
 }
 
+#[cfg(redlock_simulated)]
+impl Rule {
+    /// All of them.
+    pub const ALL: &[Self] = &[
+        Self::MajorityOfAll,
+        Self::Drift,
+        Self::ValidityOfTheAttempt,
+        Self::ReleaseAfterAcquire,
+        Self::MaybeSetIsReleased,
+        Self::ReleaseAgain,
+        Self::RepairsAreReleased,
+        Self::DropReleases,
+        Self::RepairAfterMajority,
+        Self::Abstention,
+        Self::OneVoteAServer,
+        Self::CommitComparesOwner,
+        Self::ExtensionComparesOwner,
+        Self::ReleaseComparesOwner,
+        Self::ExtensionOnlyLengthens,
+        Self::Commit,
+        Self::Evidence,
+        Self::ConfirmationIsEqual,
+        Self::LossNotice,
+        Self::WatchBeforeAttempt,
+        Self::NextIsCalled,
+        Self::ReleaseCalls,
+        Self::StandBack,
+        Self::FirstComeFirstServed,
+    ];
+}
+
 /// Whether a rule holds.
 #[cfg(not(redlock_simulated))]
 pub(crate) const fn holds(_: Rule) -> bool {

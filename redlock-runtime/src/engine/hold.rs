@@ -51,11 +51,13 @@ pub(crate) struct Hold {
 
 impl Hold {
     pub(super) fn new(engine: Arc<Engine>, key: Arc<str>) -> Self {
+        let owner_ = fresh_owner();
+        tracing::trace!("HOLD {owner_}");
         let counted = Some(engine.count_debt());
         Self {
             engine,
             key,
-            owner: fresh_owner(),
+            owner: owner_,
             ledger: Ledger::default(),
             stragglers: Vec::new(),
             is_open: false,

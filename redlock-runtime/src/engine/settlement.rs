@@ -66,7 +66,8 @@ pub(crate) struct Debt(Arc<Engine>);
 
 impl Engine {
     pub(crate) fn count_debt(self: &Arc<Self>) -> Debt {
-        self.debts.open.fetch_add(1, Ordering::AcqRel);
+        let n = self.debts.open.fetch_add(1, Ordering::AcqRel);
+        tracing::trace!("DEBT opened: {}", n + 1);
         Debt(Arc::clone(self))
     }
 }
@@ -74,6 +75,7 @@ impl Engine {
 impl Drop for Debt {
     fn drop(&mut self) {
         let debts = &self.0.debts;
+        tracing::trace!("DEBT closed: {}", debts.open() - 1);
         if debts.open.fetch_sub(1, Ordering::AcqRel) == 1 {
             debts.settled.notify_waiters();
         }
@@ -154,6 +156,7 @@ impl Settlement {
     /// `suspected`, and on those of the stragglers.
     pub(super) fn start(owner: Arc<Owner>, nodes: NodeSet, suspected: NodeSet, stragglers: Vec<InFlight>) -> Self {
         let mut owed = suspected;
+        tracing::trace!("SETTLE {} nodes {nodes:?} suspected {suspected:?} stragglers {:?}", owner.value, stragglers.iter().map(|a| a.node).collect::<Vec<_>>());
         let mut in_flight = Vec::with_capacity(nodes.len() + stragglers.len());
         let is_in_background = background::is_current();
         let mut elsewhere = if is_in_background { NodeSet::default() } else { nodes };
@@ -209,7 +212,9 @@ impl Settlement {
     /// Sees every reply through: tells the nodes that are late, and gives up on connections that are dead.
     async fn go_on(mut self) {
         let node_timeout = self.owner.engine.node_timeout;
+        tracing::trace!("GO ON {} {node_timeout:?}", self.owner.value);
         self.arrive(node_timeout).await;
+        tracing::trace!("GO ON 2 {}", self.owner.value);
         for asked in &self.in_flight {
             self.owner.engine.nodes[asked.node].overdue(&self.owner.key);
         }
@@ -219,7 +224,9 @@ impl Settlement {
         let late = self.in_flight.iter().filter(|asked| owed.contains(asked.node) && elsewhere.contains(asked.node));
         self.failed.extend(late.map(|asked| (asked.node, None)));
         self.arrive(node_timeout * (DEAD_AFTER_TIMEOUTS - 1)).await;
+        tracing::trace!("GO ON 3 {}", self.owner.value);
         self.give_up_dead_connections();
+        tracing::trace!("GO ON 4 {} {}", self.owner.value, self.in_flight.len());
         self.arrive(KEEP_TRYING).await;
     }
 
@@ -229,7 +236,7 @@ impl Settlement {
         let mut over = Alarm::after(bound);
         poll_fn(|cx| {
             *is_polling = true;
-            poll_each(in_flight, cx, |node, reply| note(failed, *owed, node, &reply));
+            poll_each(in_flight, cx, |node, reply| { tracing::trace!("ARRIVED {} n{node} {reply:?}", owner.value); note(failed, *owed, node, &reply)});
             *is_polling = false;
             owner.send_again(mem::take(failed));
             if in_flight.is_empty() { Poll::Ready(()) } else { Pin::new(&mut over).poll(cx) }
@@ -349,7 +356,9 @@ impl Owner {
         let give_up = clock::now() + KEEP_TRYING;
         let mut pauses = Backoff::new(PAUSES.0, PAUSES.1, seed());
         loop {
+            tracing::trace!("AGAIN {} n{node} behind {behind:?}", self.value);
             let reply = within_reason(voter, &self.key, self.engine.node_timeout, self.ask(node, behind)).await;
+            tracing::trace!("AGAIN {} n{node} -> {reply:?}", self.value);
             let Reply::Failed(failure) = &reply else {
                 return reply;
             };

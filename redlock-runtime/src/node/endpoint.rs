@@ -183,7 +183,8 @@ impl Endpoint {
         let (stream, ours): (Box<dyn Stream>, _) = match self.info.addr() {
             #[cfg(redlock_simulated)]
             ConnectionAddr::Tcp(host, port) if crate::simulation::is_on() => {
-                (Box::new(crate::simulation::connect(host, *port).await?), None)
+                let (stream, ours) = crate::simulation::connect(host, *port).await?;
+                (Box::new(stream), ours.map(PeerAddress::of))
             }
             ConnectionAddr::Tcp(host, port) => {
                 let stream = lookup_host::connect(host, *port).await?;

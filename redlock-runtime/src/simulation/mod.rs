@@ -6,12 +6,14 @@
 
 #![allow(missing_docs, clippy::missing_errors_doc, reason = "for the simulation alone")]
 
+mod held;
 pub(crate) mod tasks;
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +23,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::AbortHandle;
 
+pub use self::held::{Held, open_releases};
 pub use self::tasks::Placed;
 pub use crate::rules::Rule;
 
@@ -42,8 +45,11 @@ pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
+/// A connection, and from where it comes as the server sees it, if nobody is in between.
+pub type Connected = (Box<dyn Stream>, Option<SocketAddr>);
+
 /// A connection that is being made.
-pub type Connecting = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send>>;
+pub type Connecting = Pin<Box<dyn Future<Output = io::Result<Connected>> + Send>>;
 
 /// std's, in an order that is the same in each run.
 pub(crate) type HashMap<K, V> = std::collections::HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
@@ -175,7 +181,7 @@ pub(crate) fn random() -> Option<[u8; 16]> {
 }
 
 /// Connects to a simulated server.
-pub(crate) async fn connect(host: &str, port: u16) -> io::Result<Box<dyn Stream>> {
+pub(crate) async fn connect(host: &str, port: u16) -> io::Result<Connected> {
     let connecting = match (world(), here()) {
         (Some(world), Some(here)) => world.connect(here, host, port),
         _ => return Err(io::Error::other("no simulated process runs")),

@@ -1,1 +1,106 @@
-fn main() {}
+//! The lock that ships, on simulated machines: one seed, one schedule.
+//!
+//! ```text
+//! schedules run [--from SEED] [--count N]     runs schedules, tells those that break a promise, and how fast it went
+//! schedules replay SEED [--without RULE]      runs one, and tells everything that can be seen of it
+//! schedules rules [--count N]                 without each rule in turn: which seed finds what it prevents
+//! ```
+
+mod checker;
+mod events;
+mod faults;
+mod life;
+mod network;
+mod node;
+mod plan;
+mod random;
+mod run;
+mod world;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use redlock_simulated::simulation::Rule;
+
+use self::checker::Met;
+use self::run::{plan_of, run};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let option = |name: &str| {
+        let position = arguments.iter().position(|argument| argument == name)?;
+        arguments.get(position + 1).cloned()
+    };
+    let number = |name: &str, or: u64| option(name).map_or(Some(or), |number| number.parse().ok());
+    let (Some(from), Some(count)) = (number("--from", 0), number("--count", 1_000)) else { return usage() };
+    match arguments.first().map(String::as_str) {
+        Some("run") => run_all(from, count),
+        Some("replay") => {
+            let Some(seed) = arguments.get(1).and_then(|seed| seed.parse().ok()) else { return usage() };
+            let off = option("--without");
+            let Some(off) = off.map_or(Some(None), |off| rule(&off).map(Some)) else { return usage() };
+            replay(seed, off)
+        }
+        Some("rules") => rules(from, count),
+        _ => usage(),
+    }
+}
+
+fn usage() -> ExitCode {
+    eprintln!("usage: schedules run [--from SEED] [--count N] | replay SEED [--without RULE] | rules [--count N]");
+    ExitCode::from(2)
+}
+
+fn rule(name: &str) -> Option<Rule> {
+    Rule::ALL.iter().copied().find(|rule| format!("{rule:?}") == name)
+}
+
+#[expect(clippy::disallowed_methods, reason = "how long it takes")]
+fn run_all(from: u64, count: u64) -> ExitCode {
+    let began = Instant::now();
+    let (mut met, mut broken) = (Met::default(), 0_u64);
+    for seed in from..from + count {
+        let outcome = run(seed, None, false);
+        met.add(&outcome.met);
+        if !outcome.violations.is_empty() {
+            broken += 1;
+            println!("seed {seed}: {:?}", outcome.violations);
+        }
+    }
+    let took = began.elapsed();
+    println!(
+        "{count} schedules in {took:.1?}, {:.0} a second; {broken} broke a promise",
+        count as f64 / took.as_secs_f64()
+    );
+    println!("met: {:?}", met.0);
+    if broken == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn replay(seed: u64, off: Option<Rule>) -> ExitCode {
+    println!("{:#?}", plan_of(seed));
+    let outcome = run(seed, off, true);
+    outcome.log.iter().for_each(|line| println!("{line}"));
+    println!("trace {:016x}", outcome.trace);
+    println!("violations: {:#?}", outcome.violations);
+    if outcome.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[expect(clippy::disallowed_methods, reason = "how long it takes")]
+fn rules(from: u64, count: u64) -> ExitCode {
+    let mut is_complete = true;
+    for off in Rule::ALL {
+        let began = Instant::now();
+        let found = (from..from + count).find_map(|seed| {
+            let violation = run(seed, Some(*off), false).violations.into_iter().next()?;
+            Some((seed, violation))
+        });
+        match found {
+            Some((seed, violation)) => println!("{off:?}: seed {seed} in {:.1?}: {violation}", began.elapsed()),
+            None => {
+                is_complete = false;
+                println!("{off:?}: NOT FOUND in {count} schedules");
+            }
+        }
+    }
+    if is_complete { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,50 @@
+//! What a checker asks of locks and managers.
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use crate::lease::Lease;
+use crate::{LockGuard, LockManager, clock};
+
+/// A lock that somebody holds, for those who look on.
+#[derive(Clone)]
+pub struct Held {
+    lease: Weak<Lease>,
+    pub key: Arc<str>,
+    pub owner: Arc<str>,
+    pub token: u64,
+    /// When the attempt that won it began, by its holder's clock.
+    pub began: Instant,
+}
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Held").field("key", &self.key).field("owner", &self.owner).finish_non_exhaustive()
+    }
+}
+
+impl Held {
+    #[must_use]
+    pub fn of(guard: &LockGuard) -> Self {
+        let lease = guard.lease();
+        let (key, owner) = (Arc::clone(&lease.key), Arc::clone(&lease.owner));
+        Self { lease: Arc::downgrade(lease), key, owner, token: lease.fencing_token, began: lease.began }
+    }
+
+    /// For how long it counts as held by the clock of the process that asks, which is its holder's.
+    #[must_use]
+    pub fn remaining(&self) -> Duration {
+        let Some(lease) = self.lease.upgrade().filter(|lease| !lease.is_over()) else { return Duration::ZERO };
+        let now = clock::now();
+        match lease.lost_reason(now) {
+            None => lease.valid_until().saturating_duration_since(now),
+            Some(_) => Duration::ZERO,
+        }
+    }
+}
+
+/// How many attempts and releases are on their way.
+#[must_use]
+pub fn open_releases(locks: &LockManager) -> usize {
+    locks.shared.engine.debts().open()
+}

@@ -1,0 +1,395 @@
+//! What must hold, whatever happens. It knows nothing of how the lock works: it sees who holds what, by whose clock and for how
+//! long, and what is on the nodes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use redlock_simulated::LockGuard;
+use redlock_simulated::simulation::{Held, Place, within};
+use tokio::time::Instant;
+
+use crate::plan::{Plan, Weather};
+use crate::world::{Life, Universe, locked, now};
+
+/// How long a lock may be free beside somebody who waits, if nothing goes wrong.
+const HAND_OVER: Duration = Duration::from_millis(400);
+
+/// How often in a row one process may get a lock for which another waits, if nothing goes wrong.
+const ROW: usize = 12;
+
+/// How much later than its time an acquisition may end: two timers, each up to a millisecond late, and a moment to give back.
+const LATE: Duration = Duration::from_millis(5);
+
+/// How often something was met, to see that the schedules try it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Met(pub(crate) BTreeMap<&'static str, u64>);
+
+impl Met {
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (what, count) in &other.0 {
+            *self.0.entry(what).or_default() += count;
+        }
+    }
+}
+
+/// Somebody who waits, by number.
+pub(crate) type Waiter = u64;
+
+struct Waiting {
+    waiter: Waiter,
+    place: Place,
+    since: Instant,
+}
+
+struct Record {
+    number: u64,
+    process: usize,
+    held: Held,
+    is_told: bool,
+}
+
+/// What is known about one lock.
+#[derive(Default)]
+struct Lock {
+    held: Vec<Record>,
+    /// The tokens that were given, and when, in true time.
+    tokens: Vec<(u64, Instant)>,
+    waiting: Vec<Waiting>,
+    free_since: Option<Instant>,
+    /// Who had it last, and how often in a row.
+    row: (usize, usize),
+}
+
+pub(crate) struct Checker {
+    state: Mutex<State>,
+    is_fine: bool,
+    is_calm: bool,
+    is_crowded: bool,
+    /// Whether nodes may have forgotten tokens before the run began.
+    is_young: bool,
+    majority: usize,
+}
+
+#[derive(Default)]
+struct State {
+    violations: Vec<String>,
+    locks: [Lock; 2],
+    next: u64,
+    met: Met,
+    restarts: usize,
+    shut_down: BTreeSet<usize>,
+    /// Which process wrote an owner's value first.
+    owners: BTreeMap<String, usize>,
+    /// Owners whose locks were given out of hand.
+    detached: BTreeSet<String>,
+}
+
+/// How long an owner's value is.
+const OWNER: usize = 36;
+
+impl Checker {
+    pub(crate) fn new(plan: &Plan) -> Self {
+        let configured = plan.nodes.len() + usize::from(plan.twin.is_some());
+        Self {
+            state: Mutex::default(),
+            is_fine: plan.is_fine(),
+            is_calm: plan.weather == Weather::Calm,
+            is_crowded: plan.weather == Weather::Crowded,
+            is_young: plan.nodes.iter().any(|node| node.age < Duration::from_secs(24 * 60 * 60)),
+            majority: configured / 2 + 1,
+        }
+    }
+
+    pub(crate) fn add(&self, violation: String) {
+        locked(&self.state).violations.push(violation);
+    }
+
+    pub(crate) fn take_violations(&self) -> Vec<String> {
+        std::mem::take(&mut locked(&self.state).violations)
+    }
+
+    pub(crate) fn meet(&self, what: &'static str) {
+        *locked(&self.state).met.0.entry(what).or_default() += 1;
+    }
+
+    pub(crate) fn met(&self) -> Met {
+        locked(&self.state).met.clone()
+    }
+
+    pub(crate) fn shut_down(&self, process: usize) {
+        locked(&self.state).shut_down.insert(process);
+    }
+
+    pub(crate) fn is_shut_down(&self, process: usize) -> bool {
+        locked(&self.state).shut_down.contains(&process)
+    }
+
+    pub(crate) fn restarted(&self) {
+        locked(&self.state).restarts += 1;
+    }
+
+    /// A process wrote this under a key.
+    pub(crate) fn wrote(&self, value: &str, process: Option<usize>) {
+        if let Some(process) = process.filter(|_| value.len() == OWNER) {
+            locked(&self.state).owners.entry(value.to_owned()).or_insert(process);
+        }
+    }
+
+    /// Nobody answers for the keys of this owner, until somebody has adopted them.
+    pub(crate) fn detached(&self, owner: &str) {
+        locked(&self.state).detached.insert(owner.to_owned());
+    }
+
+    /// Somebody has.
+    pub(crate) fn adopted(&self, owner: &str) {
+        locked(&self.state).detached.remove(owner);
+    }
+
+    /// Those of a process, or of one of its runtimes, do not wait any more.
+    pub(crate) fn forget(&self, process: usize) {
+        let mut state = locked(&self.state);
+        state.locks.iter_mut().for_each(|lock| lock.waiting.retain(|waiting| waiting.place.process != process));
+    }
+
+    pub(crate) fn joined(&self, name: usize, place: Place) -> Waiter {
+        let mut state = locked(&self.state);
+        state.next += 1;
+        let waiter = state.next;
+        state.locks[name].waiting.push(Waiting { waiter, place, since: now() });
+        waiter
+    }
+
+    pub(crate) fn left(&self, waiter: Waiter) {
+        let mut state = locked(&self.state);
+        state.locks.iter_mut().for_each(|lock| lock.waiting.retain(|waiting| waiting.waiter != waiter));
+    }
+}
+
+impl Universe {
+    /// For how long, in true time, a lock counts as held by its holder.
+    fn remaining(&self, process: usize, held: &Held) -> Duration {
+        let place = Place { process, runtime: Place::BACKGROUND };
+        if self.is_dead(process) {
+            Duration::ZERO
+        } else {
+            self.true_length(process, within(place, || held.remaining()))
+        }
+    }
+
+    /// Somebody got the lock, after standing in the line or not; returns the number under which it is held.
+    pub(crate) fn acquired(&self, name: usize, place: Place, waiter: Option<Waiter>, guard: &LockGuard) -> u64 {
+        let (process, held) = (place.process, Held::of(guard));
+        let remaining = self.remaining(process, &held);
+        self.note(|| format!("p{process}: {} holds {name}, token {}, for {remaining:?}", &held.owner[..8], held.token));
+        self.checker.meet("acquired");
+        if !remaining.is_zero() {
+            self.check_alone(name, process, &held);
+        }
+        self.check_validity(process, &held);
+        self.check_token(name, process, &held);
+        let mut state = locked(&self.checker.state);
+        let mut violations = Vec::new();
+        let lock = &mut state.locks[name];
+        if self.checker.is_fine {
+            let older =
+                |waiting: &&Waiting| waiter.is_some_and(|waiter| waiting.waiter < waiter) && waiting.place == place;
+            if let Some(older) = lock.waiting.iter().find(older).filter(|_| self.checker.is_calm) {
+                violations.push(format!("overtaken: p{process}'s waiter {} by {waiter:?}", older.waiter));
+            }
+            let longest = lock.waiting.iter().map(|waiting| waiting.since).min();
+            if let (Some(free), Some(since)) = (lock.free_since, longest) {
+                let unused = now().saturating_duration_since(free.max(since));
+                if unused > HAND_OVER {
+                    violations.push(format!("late: lock {name} was free for {unused:?} beside somebody who waits"));
+                }
+            }
+        }
+        let others_wait = lock.waiting.iter().any(|waiting| waiting.place.process != process);
+        lock.row = match lock.row {
+            (last, count) if last == process && others_wait => (process, count + 1),
+            _ => (process, 1),
+        };
+        if self.checker.is_crowded && lock.row.1 > ROW {
+            violations.push(format!("unfair: p{process} got lock {name} {} times in a row", lock.row.1));
+        }
+        lock.free_since = None;
+        state.next += 1;
+        let number = state.next;
+        state.locks[name].held.push(Record { number, process, held, is_told: false });
+        drop(state);
+        violations.into_iter().for_each(|violation| self.violated(violation));
+        if let Some(waiter) = waiter {
+            self.checker.left(waiter);
+        }
+        number
+    }
+
+    /// No other lock of this name counts as held.
+    fn check_alone(&self, name: usize, process: usize, held: &Held) {
+        let others: Vec<_> = {
+            let state = locked(&self.checker.state);
+            let others = state.locks[name].held.iter().filter(|other| other.held.owner != held.owner);
+            others.map(|other| (other.process, other.held.clone())).collect()
+        };
+        for (other, theirs) in others {
+            let remaining = self.remaining(other, &theirs);
+            if !remaining.is_zero() {
+                let (one, two) = (&theirs.owner[..8], &held.owner[..8]);
+                self.violated(format!(
+                    "two holders: {one} of p{other} for {remaining:?} more, and {two} of p{process}"
+                ));
+            }
+        }
+    }
+
+    /// A majority keeps the key for longer than it counts as held.
+    pub(crate) fn check_validity(&self, process: usize, held: &Held) {
+        let remaining = self.remaining(process, held);
+        if remaining.is_zero() || locked(&self.checker.state).restarts > 0 {
+            return;
+        }
+        let end = self.elapsed() + remaining;
+        let keep: Vec<_> = {
+            let nodes = locked(&self.nodes);
+            self.configured().map(|node| nodes[node].keeps(&held.key, &held.owner)).collect()
+        };
+        let keeping = keep.iter().filter(|until| **until >= Some(end)).count();
+        if keeping < self.checker.majority {
+            self.violated(format!(
+                "overstated: {} counts until {end:?}, nodes keep it until {keep:?}",
+                &held.owner[..8]
+            ));
+        }
+    }
+
+    /// Tokens grow, as long as at most one node has restarted.
+    fn check_token(&self, name: usize, process: usize, held: &Held) {
+        let began = self.true_moment(process, held.began);
+        let mut state = locked(&self.checker.state);
+        let is_promised = state.restarts == 0 || state.restarts == 1 && !self.checker.is_young;
+        if held.token == 0 {
+            return;
+        }
+        let earlier = std::mem::take(&mut state.locks[name].tokens);
+        let is_wrong = |(token, given): &&(u64, Instant)| *token == held.token || *given < began && *token > held.token;
+        let wrong = earlier.iter().find(is_wrong).filter(|_| is_promised).copied();
+        state.locks[name].tokens = earlier;
+        state.locks[name].tokens.push((held.token, now()));
+        drop(state);
+        if let Some((token, _)) = wrong {
+            self.violated(format!("token {} of p{process} after {token}", held.token));
+        }
+    }
+
+    /// The holder extended it by hand.
+    pub(crate) fn extended(&self, name: usize, number: u64) {
+        let record = {
+            let state = locked(&self.checker.state);
+            let found = state.locks[name].held.iter().find(|record| record.number == number);
+            found.map(|record| (record.process, record.held.clone()))
+        };
+        if let Some((process, held)) = record {
+            self.check_validity(process, &held);
+            if !self.remaining(process, &held).is_zero() {
+                self.check_alone(name, process, &held);
+            }
+        }
+    }
+
+    /// The holder was told that it is lost.
+    pub(crate) fn told(&self, name: usize, number: u64) {
+        self.checker.meet("lost");
+        let mut state = locked(&self.checker.state);
+        state.locks[name]
+            .held
+            .iter_mut()
+            .filter(|record| record.number == number)
+            .for_each(|record| record.is_told = true);
+    }
+
+    /// The holder lets go.
+    pub(crate) fn over(&self, name: usize, number: u64) {
+        let record = {
+            let mut state = locked(&self.checker.state);
+            let held = &mut state.locks[name].held;
+            held.iter().position(|record| record.number == number).map(|position| held.remove(position))
+        };
+        let Some(record) = record else { return };
+        let is_lost = self.remaining(record.process, &record.held).is_zero();
+        self.note(|| format!("p{}: {} lets {name} go", record.process, &record.held.owner[..8]));
+        if !is_lost {
+            locked(&self.checker.state).locks[name].free_since = Some(now());
+        }
+    }
+
+    /// A key's time was over on a node. Whoever held it was told before a majority had it no more.
+    pub(crate) fn expired(&self, node: usize, key: &str, owner: &str) {
+        let found = {
+            let state = locked(&self.checker.state);
+            let records = state.locks.iter().flat_map(|lock| &lock.held);
+            let found = records.into_iter().find(|record| &*record.held.owner == owner && &*record.held.key == key);
+            found.filter(|record| !record.is_told).map(|record| record.process)
+        };
+        let Some(process) = found else { return };
+        let elapsed = self.elapsed();
+        let keeping = {
+            let nodes = locked(&self.nodes);
+            self.configured().filter(|node| nodes[*node].keeps(key, owner) > Some(elapsed)).count()
+        };
+        // Who was stopped could not be told.
+        if keeping < self.checker.majority && self.has_run_for(process, Duration::from_millis(10)) {
+            self.violated(format!("not told: {} of p{process}, with n{node} gone {keeping} keep it", &owner[..8]));
+        }
+    }
+
+    /// An acquisition that began then, and may last so long, ended without the lock.
+    pub(crate) fn gave_up(&self, process: usize, began: Instant, limit: Option<Duration>) {
+        let Some(limit) = limit.filter(|limit| !limit.is_zero()) else { return };
+        let took = now() - began;
+        // A deadline is one by the process's own clock.
+        let allowed = limit + limit / 100 + LATE;
+        if took > allowed && self.has_run_for(process, took) {
+            self.violated(format!("late: p{process} gave up after {took:?} instead of {limit:?}"));
+        }
+    }
+
+    /// At the end: whoever is not dead has left nothing.
+    pub(crate) fn check_nothing_left(&self) {
+        let elapsed = self.elapsed();
+        let left: Vec<_> = {
+            let nodes = locked(&self.nodes);
+            let up = nodes.iter().enumerate().filter(|(_, node)| node.is_up());
+            up.flat_map(|(number, node)| node.keys(elapsed).into_iter().map(move |key| (number, key))).collect()
+        };
+        for (node, (key, owner)) in left {
+            let process = {
+                let state = locked(&self.checker.state);
+                state.owners.get(&owner).copied().filter(|_| !state.detached.contains(&owner))
+            };
+            if let Some(process) = process.filter(|process| !self.is_dead(*process)) {
+                self.violated(format!("left: n{node} has {key} of {} of p{process}", &owner[..8]));
+            }
+        }
+    }
+
+    /// Whether a node has a key of somebody of this process, which nobody else answers for.
+    pub(crate) fn left_by(&self, process: usize) -> Vec<String> {
+        let elapsed = self.elapsed();
+        let nodes = locked(&self.nodes);
+        let state = locked(&self.checker.state);
+        let is_of = |owner: &String| state.owners.get(owner) == Some(&process) && !state.detached.contains(owner);
+        let up = nodes.iter().enumerate().filter(|(_, node)| node.is_up());
+        let keys = up.flat_map(|(number, node)| node.keys(elapsed).into_iter().map(move |key| (number, key)));
+        keys.filter(|(_, (_, owner))| is_of(owner)).map(|(number, (_, owner))| format!("n{number} {owner}")).collect()
+    }
+
+    /// The positions in the configuration, as nodes.
+    pub(crate) fn configured(&self) -> impl Iterator<Item = usize> + use<> {
+        (0..self.plan.nodes.len()).chain(self.plan.twin)
+    }
+
+    pub(crate) fn is_running(&self, process: usize) -> bool {
+        matches!(locked(&self.processes)[process].life, Life::Runs { .. })
+    }
+}

@@ -1,0 +1,350 @@
+//! What is drawn from a seed: nodes, processes, what their tasks want, and what goes wrong when.
+
+use std::time::Duration;
+
+use crate::random::Random;
+
+/// What kind of trouble a run is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Weather {
+    /// Nothing goes wrong: nobody may wait for long, and those of a process come one after the other.
+    Calm,
+    /// Two processes, of which one wants the lock over and over.
+    Crowded,
+    /// Anything may go wrong.
+    Rough,
+    /// Rounds take as long as a TTL, and nodes restart in between.
+    Slow,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) weather: Weather,
+    /// Whether TTLs outlive the run, so that whatever is left stays to be seen.
+    pub(crate) is_long: bool,
+    pub(crate) nodes: Vec<NodePlan>,
+    /// A node that is configured twice.
+    pub(crate) twin: Option<usize>,
+    pub(crate) processes: Vec<ProcessPlan>,
+    pub(crate) fencing: bool,
+    pub(crate) node_timeout: Duration,
+    pub(crate) longest_ttl: Duration,
+    /// How many percent of the commands that wrote are answered with an error all the same.
+    pub(crate) errors: u64,
+    /// How many percent of the reports of changes are lost, and come twice.
+    pub(crate) reports: (u64, u64),
+    pub(crate) faults: Vec<(Duration, Fault)>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct NodePlan {
+    /// How much faster than true time its clock runs, in parts per million.
+    pub(crate) rate: i64,
+    pub(crate) age: Duration,
+    pub(crate) version: u32,
+    /// Whether the newer protocol is used.
+    pub(crate) speaks_resp3: bool,
+    /// Whether what is in between hides from where a connection comes, so that the node cannot be asked to close it.
+    pub(crate) is_behind_proxy: bool,
+    /// How long after its time a key that nobody asks for is deleted.
+    pub(crate) expiry_lag: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct ProcessPlan {
+    /// How much faster than true time its clock runs, in parts per million.
+    pub(crate) rate: i64,
+    /// How far its time of day is ahead.
+    pub(crate) skew: Duration,
+    /// Whether its callers' runtime has several threads.
+    pub(crate) is_multi_thread: bool,
+    /// By task, one after the other.
+    pub(crate) tasks: Vec<Vec<Wish>>,
+}
+
+/// What a task wants once.
+#[derive(Clone, Debug)]
+pub(crate) struct Wish {
+    pub(crate) name: usize,
+    /// How long it does something else before.
+    pub(crate) after: Duration,
+    pub(crate) ttl: Duration,
+    pub(crate) limit: Option<Duration>,
+    pub(crate) body: Duration,
+    pub(crate) is_renewed: bool,
+    pub(crate) min_hold: Option<Duration>,
+    pub(crate) max_hold: Option<Duration>,
+    /// When the holder extends the lock itself, and for how long.
+    pub(crate) extension: Option<(Duration, Duration)>,
+    /// The acquisition is dropped at this poll.
+    pub(crate) cancel: Option<u32>,
+    /// Or after this time.
+    pub(crate) give_up: Option<Duration>,
+    pub(crate) how: How,
+    /// Whether the body goes on after it was told that the lock is lost.
+    pub(crate) is_stubborn: bool,
+    pub(crate) ending: Ending,
+}
+
+/// By what a lock is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    Guard,
+    /// An annotated function.
+    Attribute,
+    /// A thread that blocks.
+    Blocking,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    Release,
+    Drop,
+    /// The release is dropped at this poll.
+    Cancel(u32),
+    Panic,
+    /// Its token goes to another process, which adopts the lock after this time.
+    Detach(Duration),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Fault {
+    /// A node ends, and comes back empty.
+    Crash {
+        node: usize,
+        down: Duration,
+    },
+    Hang {
+        node: usize,
+        lasting: Duration,
+    },
+    /// A node refuses what would change something.
+    Refuse {
+        node: usize,
+        lasting: Duration,
+    },
+    /// A node says that it is a replica.
+    Depose {
+        node: usize,
+        lasting: Duration,
+    },
+    /// A node forgets its scripts.
+    ForgetScripts {
+        node: usize,
+    },
+    /// Connections of a runtime to a node are cut, now or with the next thing that is sent; what is on its way is lost or comes later.
+    Cut {
+        process: usize,
+        node: usize,
+        runtime: usize,
+        is_next: bool,
+        freight: Option<Duration>,
+    },
+    /// Nothing arrives for a while.
+    Stall {
+        process: usize,
+        node: usize,
+        runtime: usize,
+        lasting: Duration,
+    },
+    /// Nothing gets through, and nobody is told: connections stay half open, and none is made.
+    Partition {
+        process: usize,
+        node: usize,
+        lasting: Duration,
+    },
+    Pause {
+        process: usize,
+        lasting: Duration,
+    },
+    Kill {
+        process: usize,
+    },
+    /// The callers' runtime ends, and another begins.
+    EndRuntime {
+        process: usize,
+    },
+    Shutdown {
+        process: usize,
+        bound: Duration,
+    },
+}
+
+/// When faults end.
+pub(crate) const HEALED: Duration = Duration::from_millis(1_500);
+
+/// More than the retention of fencing counters.
+const OLD: Duration = Duration::from_secs(2 * 24 * 60 * 60);
+
+impl Plan {
+    pub(crate) fn draw(random: &mut Random) -> Self {
+        let weather = match random.index(100) {
+            0..20 => Weather::Calm,
+            20..28 => Weather::Crowded,
+            28..40 => Weather::Slow,
+            _ => Weather::Rough,
+        };
+        let is_fine = matches!(weather, Weather::Calm | Weather::Crowded);
+        let node_count = match weather {
+            Weather::Slow => 3,
+            _ => random.pick(&[1, 2, 3, 3, 3, 3, 4, 5, 5]),
+        };
+        let process_count = if weather == Weather::Crowded { 2 } else { random.pick(&[2, 2, 3]) };
+        let names = random.pick(&[1, 1, 2]);
+        let is_fresh = weather != Weather::Slow && random.percent(10);
+        let is_long = weather != Weather::Slow && (is_fresh || random.percent(50));
+        let node_timeout = match weather {
+            Weather::Slow => random.millis(150, 400),
+            _ => random.pick(&[20, 30, 50].map(Duration::from_millis)),
+        };
+        let nodes: Vec<_> = (0..node_count).map(|_| NodePlan::draw(random, is_fresh)).collect();
+        let mut faults: Vec<_> = (0..if is_fine { 0 } else { random.index(12) })
+            .map(|_| (random.millis(0, 1_200), Fault::draw(random, weather, nodes.len(), process_count, is_long)))
+            .collect();
+        faults.sort_by_key(|(moment, _)| *moment);
+        let twin = (!is_fine && nodes.len() >= 2 && random.percent(4)).then(|| random.index(nodes.len()));
+        Self {
+            weather,
+            is_long,
+            twin,
+            processes: (0..process_count)
+                .map(|process| ProcessPlan::draw(random, weather, process, names, is_long))
+                .collect(),
+            fencing: random.percent(75),
+            node_timeout,
+            longest_ttl: Duration::from_millis(if is_long { 300_000 } else { 1_500 }),
+            errors: if is_fine { 0 } else { random.pick(&[0, 0, 0, 5]) },
+            reports: if is_fine { (0, 0) } else { random.pick(&[(0, 0), (0, 0), (20, 20)]) },
+            nodes,
+            faults,
+        }
+    }
+
+    pub(crate) fn is_fine(&self) -> bool {
+        matches!(self.weather, Weather::Calm | Weather::Crowded)
+    }
+}
+
+/// A clock that runs apart from true time by less than the 1 % that the protocol allows for between any two: half of it.
+fn rate(random: &mut Random) -> i64 {
+    const MOST: u64 = 4_950;
+    match random.index(3) {
+        0 => MOST as i64,
+        1 => -(MOST as i64),
+        _ => random.between(0, 2 * MOST) as i64 - MOST as i64,
+    }
+}
+
+impl NodePlan {
+    fn draw(random: &mut Random, is_fresh: bool) -> Self {
+        Self {
+            rate: rate(random),
+            // Ages are told in whole seconds.
+            age: if is_fresh { random.millis(0, 1_000) } else { OLD + random.millis(0, 2_000) },
+            version: random.pick(&[6, 7]),
+            speaks_resp3: random.percent(85),
+            is_behind_proxy: random.percent(5),
+            expiry_lag: random.pick(&[0, 1, 100].map(Duration::from_millis)),
+        }
+    }
+}
+
+impl ProcessPlan {
+    fn draw(random: &mut Random, weather: Weather, process: usize, names: usize, is_long: bool) -> Self {
+        let tasks = match (weather, process) {
+            (Weather::Crowded, 0) => 3,
+            (Weather::Crowded, _) => 1,
+            _ => random.pick(&[1, 1, 2, 3]),
+        };
+        Self {
+            rate: rate(random),
+            skew: random.millis(0, 50_000),
+            is_multi_thread: random.percent(50),
+            tasks: (0..tasks).map(|_| Wish::draw_all(random, weather, process, names, is_long)).collect(),
+        }
+    }
+}
+
+impl Wish {
+    fn draw_all(random: &mut Random, weather: Weather, process: usize, names: usize, is_long: bool) -> Vec<Self> {
+        let count = match (weather, process) {
+            (Weather::Crowded, 0) => 12,
+            (Weather::Crowded, _) => 2,
+            _ => random.pick(&[1, 1, 2, 3]),
+        };
+        (0..count).map(|_| Self::draw(random, weather, names, is_long)).collect()
+    }
+
+    fn draw(random: &mut Random, weather: Weather, names: usize, is_long: bool) -> Self {
+        let is_fine = matches!(weather, Weather::Calm | Weather::Crowded);
+        let is_crowded = weather == Weather::Crowded;
+        let longest_pause = random.pick(&[2, 2, 300, 300]);
+        let body = if is_crowded { random.between(0, 8) } else { random.between(0, 400) * random.pick(&[1, 1, 3]) };
+        let (least, most) = match (is_long, weather) {
+            (true, _) => (60_000, 300_000),
+            (false, Weather::Slow) => (300, 1_000),
+            (false, _) => (200, 1_500),
+        };
+        let extension = (random.millis(0, body.max(1)), random.millis(least / 2, most));
+        let is_blocking = random.percent(8);
+        Self {
+            name: if is_crowded { 0 } else { random.index(names) },
+            after: if is_crowded { Duration::ZERO } else { random.millis(0, longest_pause) },
+            ttl: random.millis(least, most),
+            limit: if is_crowded { None } else { random.pick(&[None, None, None, Some(0), Some(200)]) }
+                .map(Duration::from_millis),
+            body: Duration::from_millis(body),
+            is_renewed: is_fine || random.percent(70),
+            min_hold: (!is_fine && random.percent(20)).then(|| random.millis(0, 500)),
+            max_hold: (!is_fine && random.percent(10)).then(|| random.millis(50, 500)),
+            extension: (!is_crowded && random.percent(25)).then_some(extension),
+            cancel: (!is_crowded && random.percent(20)).then(|| random.between(1, 12) as u32),
+            give_up: (!is_crowded && random.percent(10)).then(|| random.millis(0, 300)),
+            how: match random.index(100) {
+                _ if is_crowded => How::Guard,
+                0..15 => How::Attribute,
+                _ if is_blocking => How::Blocking,
+                _ => How::Guard,
+            },
+            is_stubborn: !is_fine && random.percent(15),
+            ending: match random.index(20) {
+                _ if is_crowded => Ending::Release,
+                0..11 => Ending::Release,
+                11..14 => Ending::Drop,
+                14..17 => Ending::Cancel(random.between(0, 4) as u32),
+                17 if !is_fine => Ending::Panic,
+                18 if !is_fine => Ending::Detach(random.millis(0, 100)),
+                _ => Ending::Release,
+            },
+        }
+    }
+}
+
+impl Fault {
+    fn draw(random: &mut Random, weather: Weather, nodes: usize, processes: usize, is_long: bool) -> Self {
+        let (process, node, runtime) = (random.index(processes), random.index(nodes), random.index(2));
+        let lasting = random.millis(1, 300);
+        let crash = Self::Crash { node, down: random.millis(1, 50) };
+        if weather == Weather::Slow && random.percent(50) {
+            return crash;
+        }
+        match random.index(20) {
+            0..=2 => crash,
+            3..=4 => Self::Hang { node, lasting },
+            5..=7 => {
+                let freight = random.percent(50).then_some(lasting / 15);
+                Self::Cut { process, node, runtime, is_next: random.percent(70), freight }
+            }
+            8 => Self::Stall { process, node, runtime, lasting },
+            9..=10 => Self::Partition { process, node, lasting },
+            11..=12 => Self::Pause { process, lasting: random.millis(1, if is_long { 200 } else { 2_000 }) },
+            13 => Self::Refuse { node, lasting },
+            14 => Self::Depose { node, lasting },
+            15 => Self::ForgetScripts { node },
+            16 => Self::EndRuntime { process },
+            17 => Self::Shutdown { process, bound: random.millis(50, 3_000) },
+            _ if !is_long => Self::Kill { process },
+            _ => Self::Pause { process, lasting: random.millis(1, 200) },
+        }
+    }
+}

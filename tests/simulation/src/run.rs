@@ -1,0 +1,217 @@
+//! One run: from a seed to what was seen.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use redlock_simulated::LockManager;
+use redlock_simulated::simulation::{self, Placed, Rule, open_releases, within};
+use tokio::runtime::Builder;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use crate::checker::Met;
+use crate::events::Events;
+use crate::faults;
+use crate::life::{Parcel, Task};
+use crate::plan::{HEALED, Plan};
+use crate::random::Random;
+use crate::world::{Universe, locked};
+
+/// What a run came to.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// A hash over all that could be seen.
+    pub(crate) trace: u64,
+    pub(crate) log: Vec<String>,
+    pub(crate) violations: Vec<String>,
+    pub(crate) met: Met,
+}
+
+/// A run that is under way.
+pub(crate) struct Run {
+    pub(crate) universe: Arc<Universe>,
+    pub(crate) managers: Vec<LockManager>,
+    parcels: mpsc::UnboundedSender<Parcel>,
+    /// The tasks that have to come to their end, and whose they are.
+    tasks: Mutex<Vec<(usize, JoinHandle<()>)>>,
+}
+
+/// How long after the last fault everybody has got what he wants.
+const PATIENCE: Duration = Duration::from_secs(32);
+
+/// How long releases are sent to nodes that cannot be asked to close a connection.
+const KEEP_TRYING: Duration = Duration::from_secs(130);
+
+/// What was drawn for a seed.
+pub(crate) fn plan_of(seed: u64) -> Plan {
+    Plan::draw(&mut Random::new(seed))
+}
+
+/// Runs a seed, without one rule or with all.
+pub(crate) fn run(seed: u64, off: Option<Rule>, is_logged: bool) -> Outcome {
+    let mut random = Random::new(seed);
+    let plan = Plan::draw(&mut random);
+    run_plan(plan, random, off, is_logged)
+}
+
+/// Runs a plan that was drawn, or made.
+pub(crate) fn run_plan(plan: Plan, random: Random, off: Option<Rule>, is_logged: bool) -> Outcome {
+    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
+    let (universe, installed) = runtime.block_on(async {
+        let universe = Universe::new(plan, random, off, is_logged);
+        let installed = simulation::install(Arc::clone(&universe) as Arc<dyn simulation::World>);
+        let _logging = is_logged.then(|| tracing::subscriber::set_default(Events(Arc::clone(&universe))));
+        simulate(&universe).await;
+        simulation::finish();
+        (universe, installed)
+    });
+    // What is left is dropped where it ran.
+    drop(runtime);
+    drop(installed);
+    let (trace, log) = universe.trace();
+    Outcome { trace, log, violations: universe.checker.take_violations(), met: universe.checker.met() }
+}
+
+async fn simulate(universe: &Arc<Universe>) {
+    let (parcels, mut received) = mpsc::unbounded_channel();
+    let managers = (0..universe.plan.processes.len()).map(|process| manager(universe, process)).collect();
+    let run = Run { universe: Arc::clone(universe), managers, parcels, tasks: Mutex::default() };
+    for process in 0..run.managers.len() {
+        run.begin(process);
+    }
+    {
+        let carry = async {
+            while let Some(parcel) = received.recv().await {
+                run.deliver(parcel);
+            }
+        };
+        let healed = async {
+            faults::strike_all(&run).await;
+            sleep(HEALED.saturating_sub(universe.elapsed())).await;
+            universe.heal();
+            run.end().await;
+        };
+        tokio::select! {
+            biased;
+            () = healed => {}
+            () = carry => {}
+        }
+    }
+    let is_slow = universe.plan.nodes.iter().any(|node| node.is_behind_proxy);
+    sleep(if is_slow { KEEP_TRYING } else { Duration::from_secs(10) }).await;
+    run.check_end().await;
+    for (process, locks) in run.managers.into_iter().enumerate() {
+        within(universe.callers(process), || drop(locks));
+    }
+}
+
+fn manager(universe: &Universe, process: usize) -> LockManager {
+    let plan = &universe.plan;
+    let nodes = universe.configured().enumerate().map(|(position, node)| {
+        let protocol = if plan.nodes[node].speaks_resp3 { "" } else { "?protocol=resp2" };
+        // One server under two names.
+        let alias = if position < plan.nodes.len() { "node" } else { "alias" };
+        format!("redis://{alias}{node}:6379{protocol}")
+    });
+    within(universe.callers(process), || {
+        let builder = LockManager::builder()
+            .nodes(nodes)
+            .node_timeout(plan.node_timeout)
+            .connect_timeout(plan.node_timeout * 6)
+            .longest_ttl(plan.longest_ttl)
+            .ttl(Duration::from_millis(1_000))
+            .fencing(plan.fencing)
+            .owner_label("");
+        builder.build().expect("a configuration")
+    })
+}
+
+impl Run {
+    /// Begins the tasks of a process.
+    fn begin(&self, process: usize) {
+        for wishes in self.universe.plan.processes[process].tasks.clone() {
+            self.spawn(process, |task| task.run(wishes));
+        }
+    }
+
+    /// Begins its tasks once more, after its runtime ended with them.
+    pub(crate) fn begin_again(&self, process: usize) {
+        self.universe.checker.meet("runtime ended");
+        self.begin(process);
+    }
+
+    fn spawn<F>(&self, process: usize, life: impl FnOnce(Task) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let place = self.universe.callers(process);
+        let task = Task {
+            universe: Arc::clone(&self.universe),
+            locks: self.managers[process].clone(),
+            parcels: self.parcels.clone(),
+        };
+        let task = tokio::spawn(Placed::new(place, life(task)));
+        simulation::World::began(&*self.universe, place, task.abort_handle());
+        locked(&self.tasks).push((process, task));
+    }
+
+    /// A detached lock reaches the process after the one that held it.
+    fn deliver(&self, parcel: Parcel) {
+        let process = self.universe.random().index(self.managers.len());
+        if !self.universe.checker.is_shut_down(process) {
+            self.spawn(process, |task| task.adopt(parcel));
+        }
+    }
+
+    /// Waits for all tasks.
+    async fn end(&self) {
+        let universe = &*self.universe;
+        let over = tokio::time::Instant::from(universe.start.into_std() + HEALED + PATIENCE);
+        loop {
+            let Some((process, task)) = locked(&self.tasks).pop() else { return };
+            if universe.is_dead(process) {
+                continue;
+            }
+            match timeout(over.saturating_duration_since(crate::world::now()), task).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) if error.is_cancelled() => {}
+                Ok(Err(error)) => universe.violated(format!("p{process} panicked: {error}")),
+                Err(_) if universe.plan.twin.is_some() => {}
+                Err(_) => universe.violated(format!("starved: p{process} still waits")),
+            }
+        }
+    }
+
+    /// What must hold when everybody is through.
+    async fn check_end(&self) {
+        let universe = &*self.universe;
+        universe.check_nothing_left();
+        let unknown: Vec<_> = locked(&universe.nodes).iter().flat_map(|node| node.unknown().to_vec()).collect();
+        for command in unknown {
+            universe.violated(format!("a command that no simulated server knows: {command}"));
+        }
+        for (process, locks) in self.managers.iter().enumerate().filter(|(process, _)| !universe.is_dead(*process)) {
+            let open = open_releases(locks);
+            if open > 0 {
+                universe.violated(format!("p{process} still has {open} attempts or releases on their way"));
+            }
+        }
+        let asked = (0..self.managers.len()).find(|process| {
+            !universe.is_dead(*process) && !universe.checker.is_shut_down(*process) && universe.is_running(*process)
+        });
+        if let Some(process) = asked.filter(|_| universe.plan.twin.is_none()) {
+            let (place, locks) = (universe.callers(process), self.managers[process].clone());
+            let counted = tokio::spawn(Placed::new(place, async move { locks.statistics().await }));
+            match timeout(Duration::from_secs(10), counted).await {
+                Ok(Ok(Err(error))) if universe.configured().count() == 1 => universe.note(|| format!("not counted: {error}")),
+                Ok(Ok(Ok(counted))) => {
+                    for name in counted.iter().filter(|name| name.everywhere > 0) {
+                        universe.violated(format!("{} are counted who wait for {}", name.everywhere, name.name));
+                    }
+                }
+                other => universe.violated(format!("waiters cannot be counted: {other:?}")),
+            }
+        }
+    }
+}
