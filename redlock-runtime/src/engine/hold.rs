@@ -51,13 +51,11 @@ pub(crate) struct Hold {
 
 impl Hold {
     pub(super) fn new(engine: Arc<Engine>, key: Arc<str>) -> Self {
-        let owner_ = fresh_owner();
-        tracing::trace!("HOLD {owner_}");
         let counted = Some(engine.count_debt());
         Self {
             engine,
             key,
-            owner: owner_,
+            owner: fresh_owner(),
             ledger: Ledger::default(),
             stragglers: Vec::new(),
             is_open: false,

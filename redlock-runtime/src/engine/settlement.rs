@@ -66,8 +66,7 @@ pub(crate) struct Debt(Arc<Engine>);
 
 impl Engine {
     pub(crate) fn count_debt(self: &Arc<Self>) -> Debt {
-        let n = self.debts.open.fetch_add(1, Ordering::AcqRel);
-        tracing::trace!("DEBT opened: {}", n + 1);
+        self.debts.open.fetch_add(1, Ordering::AcqRel);
         Debt(Arc::clone(self))
     }
 }
@@ -75,7 +74,6 @@ impl Engine {
 impl Drop for Debt {
     fn drop(&mut self) {
         let debts = &self.0.debts;
-        tracing::trace!("DEBT closed: {}", debts.open() - 1);
         if debts.open.fetch_sub(1, Ordering::AcqRel) == 1 {
             debts.settled.notify_waiters();
         }
@@ -156,7 +154,6 @@ impl Settlement {
     /// `suspected`, and on those of the stragglers.
     pub(super) fn start(owner: Arc<Owner>, nodes: NodeSet, suspected: NodeSet, stragglers: Vec<InFlight>) -> Self {
         let mut owed = suspected;
-        tracing::trace!("SETTLE {} nodes {nodes:?} suspected {suspected:?} stragglers {:?}", owner.value, stragglers.iter().map(|a| a.node).collect::<Vec<_>>());
         let mut in_flight = Vec::with_capacity(nodes.len() + stragglers.len());
         let is_in_background = background::is_current();
         let mut elsewhere = if is_in_background { NodeSet::default() } else { nodes };
@@ -209,12 +206,10 @@ impl Settlement {
         *is_reported = true;
     }
 
-    /// Sees every reply through: tells the nodes that are late, and gives up on connections that are dead.
+    /// Sees every reply through: tells the nodes that are late, and gives up on connections that are dead; ends within a bound.
     async fn go_on(mut self) {
         let node_timeout = self.owner.engine.node_timeout;
-        tracing::trace!("GO ON {} {node_timeout:?}", self.owner.value);
         self.arrive(node_timeout).await;
-        tracing::trace!("GO ON 2 {}", self.owner.value);
         for asked in &self.in_flight {
             self.owner.engine.nodes[asked.node].overdue(&self.owner.key);
         }
@@ -224,10 +219,12 @@ impl Settlement {
         let late = self.in_flight.iter().filter(|asked| owed.contains(asked.node) && elsewhere.contains(asked.node));
         self.failed.extend(late.map(|asked| (asked.node, None)));
         self.arrive(node_timeout * (DEAD_AFTER_TIMEOUTS - 1)).await;
-        tracing::trace!("GO ON 3 {}", self.owner.value);
         self.give_up_dead_connections();
-        tracing::trace!("GO ON 4 {} {}", self.owner.value, self.in_flight.len());
         self.arrive(KEEP_TRYING).await;
+        for InFlight { node, .. } in self.in_flight.drain(..) {
+            let voter = &self.owner.engine.nodes[node];
+            tracing::warn!(node = voter.label(), key = %shown(&self.owner.key), "gave up a release that was never answered");
+        }
     }
 
     /// Ends when all replies have arrived, or after `bound`. What failed is sent again at once, whatever else is awaited.
@@ -236,7 +233,7 @@ impl Settlement {
         let mut over = Alarm::after(bound);
         poll_fn(|cx| {
             *is_polling = true;
-            poll_each(in_flight, cx, |node, reply| { tracing::trace!("ARRIVED {} n{node} {reply:?}", owner.value); note(failed, *owed, node, &reply)});
+            poll_each(in_flight, cx, |node, reply| note(failed, *owed, node, &reply));
             *is_polling = false;
             owner.send_again(mem::take(failed));
             if in_flight.is_empty() { Poll::Ready(()) } else { Pin::new(&mut over).poll(cx) }
@@ -356,9 +353,7 @@ impl Owner {
         let give_up = clock::now() + KEEP_TRYING;
         let mut pauses = Backoff::new(PAUSES.0, PAUSES.1, seed());
         loop {
-            tracing::trace!("AGAIN {} n{node} behind {behind:?}", self.value);
             let reply = within_reason(voter, &self.key, self.engine.node_timeout, self.ask(node, behind)).await;
-            tracing::trace!("AGAIN {} n{node} -> {reply:?}", self.value);
             let Reply::Failed(failure) = &reply else {
                 return reply;
             };
@@ -408,6 +403,7 @@ fn connection_of(reply: &Reply) -> Option<ConnectionId> {
 #[cfg(test)]
 mod tests {
     use std::future::{pending, ready};
+    use std::sync::atomic::AtomicUsize;
 
     use super::*;
     use crate::node::scripted::Scripted;
@@ -427,5 +423,34 @@ mod tests {
             Owner { engine, key, value, keep_until: None, cut, usual, is_noted: false, predecessor: None, counted };
         let sending = owner.send_until_confirmed(0, None);
         assert_eq!(tokio::time::timeout(Duration::from_secs(10), sending).await, Ok(Reply::Done));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_release_that_is_never_answered_is_given_up_at_last_where_its_connection_cannot_be_ended() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let never = Scripted::new(move |_, _| {
+            count.fetch_add(1, Ordering::Relaxed);
+            PendingReply::new(pending())
+        });
+        let engine = Engine::new(vec![never], Quorum::of(1).unwrap(), Duration::from_millis(20));
+        let (key, value): (Arc<str>, Arc<str>) = ("key".into(), "owner".into());
+        let counted = engine.count_debt();
+        let (cut, usual) = (Cut::default(), OnceLock::new());
+        let owner = Owner {
+            engine: Arc::clone(&engine),
+            key,
+            value,
+            keep_until: None,
+            cut,
+            usual,
+            is_noted: false,
+            predecessor: None,
+            counted,
+        };
+        let all = NodeSet::first(1);
+        Settlement::start(Arc::new(owner), all, NodeSet::default(), Vec::new()).go_on().await;
+        tokio::time::timeout(10 * KEEP_TRYING, engine.debts().settled()).await.expect("it is given up");
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
     }
 }

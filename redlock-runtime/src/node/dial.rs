@@ -185,7 +185,6 @@ impl Dial {
         };
         let id = number.zip(told_peer.or(ours)).zip(told.run_id());
         let id = id.map(|((number, peer), run_id)| ConnectionId { number, peer, server: hash_of(run_id) });
-        tracing::trace!("INTRODUCED {number:?} {told_peer:?} {ours:?} {:?} {id:?} {keeps_cut:?}", told.run_id());
         // What the previous connection still carries must not be carried out any more.
         if let Some(previous) = previous.filter(|previous| id.is_some_and(|id| id.server == previous.server)) {
             let _ = connection.send_packed_command(&commands::kill(previous, &endpoint)).await;

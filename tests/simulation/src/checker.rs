@@ -16,7 +16,7 @@ use crate::world::{Life, Universe, locked, now};
 const HAND_OVER: Duration = Duration::from_millis(400);
 
 /// How often in a row one process may get a lock for which another waits, if nothing goes wrong.
-const ROW: usize = 12;
+const ROW: usize = 48;
 
 /// How much later than its time an acquisition may end: two timers, each up to a millisecond late, and a moment to give back.
 const LATE: Duration = Duration::from_millis(5);
@@ -139,6 +139,10 @@ impl Checker {
     /// Nobody answers for the keys of this owner, until somebody has adopted them.
     pub(crate) fn detached(&self, owner: &str) {
         locked(&self.state).detached.insert(owner.to_owned());
+    }
+
+    pub(crate) fn has_detached(&self) -> bool {
+        !locked(&self.state).detached.is_empty()
     }
 
     /// Somebody has.
@@ -378,7 +382,12 @@ impl Universe {
         let elapsed = self.elapsed();
         let nodes = locked(&self.nodes);
         let state = locked(&self.checker.state);
-        let is_of = |owner: &String| state.owners.get(owner) == Some(&process) && !state.detached.contains(owner);
+        // A lock that was lost and has not been let go of goes with its guard.
+        let is_held =
+            |owner: &String| state.locks.iter().flat_map(|lock| &lock.held).any(|record| *record.held.owner == **owner);
+        let is_of = |owner: &String| {
+            state.owners.get(owner) == Some(&process) && !state.detached.contains(owner) && !is_held(owner)
+        };
         let up = nodes.iter().enumerate().filter(|(_, node)| node.is_up());
         let keys = up.flat_map(|(number, node)| node.keys(elapsed).into_iter().map(move |key| (number, key)));
         keys.filter(|(_, (_, owner))| is_of(owner)).map(|(number, (_, owner))| format!("n{number} {owner}")).collect()

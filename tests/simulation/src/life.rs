@@ -194,15 +194,23 @@ impl Task {
     async fn hold(&self, wish: &Wish, number: u64, guard: &LockGuard) {
         let universe = &*self.universe;
         let until = now() + wish.body;
-        if let Some((after, ttl)) = wish.extension {
-            sleep(after.min(wish.body)).await;
-            let extended = guard.extend(ttl).await;
-            universe.note(|| format!("extended: {extended:?}"));
-            if extended.is_ok() {
-                universe.extended(wish.name, number);
+        let works = async {
+            if let Some((after, ttl)) = wish.extension {
+                sleep(after.min(wish.body)).await;
+                let extended = guard.extend(ttl).await;
+                universe.note(|| format!("extended: {extended:?}"));
+                if extended.is_ok() {
+                    universe.extended(wish.name, number);
+                }
             }
-        }
-        if timeout(until.saturating_duration_since(now()), guard.lost()).await.is_ok() {
+            sleep(until.saturating_duration_since(now())).await;
+        };
+        let is_lost = tokio::select! {
+            biased;
+            _ = guard.lost() => true,
+            () = works => false,
+        };
+        if is_lost {
             universe.told(wish.name, number);
             if wish.is_stubborn {
                 sleep(until.saturating_duration_since(now())).await;

@@ -149,13 +149,15 @@ impl Node {
 }
 
 fn server(number: usize, plan: &NodePlan, life: u32, started: Duration, off: Option<Rule>) -> Server {
-    let server = Server::new(Settings {
+    let mut server = Server::new(Settings {
         run_id: format!("a{number:019}b{life:019}"),
         version: format!("{}.2.0", plan.version),
         started,
         notifies: false,
     });
-    let _ = off.and_then(patch);
+    if let Some((before, after)) = off.and_then(patch) {
+        server.patch_scripts(before, after);
+    }
     server
 }
 

@@ -268,7 +268,7 @@ impl ProcessPlan {
 impl Wish {
     fn draw_all(random: &mut Random, weather: Weather, process: usize, names: usize, is_long: bool) -> Vec<Self> {
         let count = match (weather, process) {
-            (Weather::Crowded, 0) => 12,
+            (Weather::Crowded, 0) => 40,
             (Weather::Crowded, _) => 2,
             _ => random.pick(&[1, 1, 2, 3]),
         };

@@ -177,7 +177,8 @@ impl Run {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) if error.is_cancelled() => {}
                 Ok(Err(error)) => universe.violated(format!("p{process} panicked: {error}")),
-                Err(_) if universe.plan.twin.is_some() => {}
+                // Or a detached lock that nobody has adopted is in his way, as long as its TTL.
+                Err(_) if universe.plan.twin.is_some() || universe.checker.has_detached() => {}
                 Err(_) => universe.violated(format!("starved: p{process} still waits")),
             }
         }
@@ -200,11 +201,13 @@ impl Run {
         let asked = (0..self.managers.len()).find(|process| {
             !universe.is_dead(*process) && !universe.checker.is_shut_down(*process) && universe.is_running(*process)
         });
-        if let Some(process) = asked.filter(|_| universe.plan.twin.is_none()) {
+        if let Some(process) = asked.filter(|_| universe.plan.twin.is_none() && !universe.checker.has_detached()) {
             let (place, locks) = (universe.callers(process), self.managers[process].clone());
             let counted = tokio::spawn(Placed::new(place, async move { locks.statistics().await }));
             match timeout(Duration::from_secs(10), counted).await {
-                Ok(Ok(Err(error))) if universe.configured().count() == 1 => universe.note(|| format!("not counted: {error}")),
+                Ok(Ok(Err(error))) if universe.configured().count() == 1 => {
+                    universe.note(|| format!("not counted: {error}"))
+                }
                 Ok(Ok(Ok(counted))) => {
                     for name in counted.iter().filter(|name| name.everywhere > 0) {
                         universe.violated(format!("{} are counted who wait for {}", name.everywhere, name.name));

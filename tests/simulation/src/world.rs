@@ -145,6 +145,8 @@ impl Universe {
         let micros = match (random.index(100), self.plan.weather) {
             (0, Weather::Rough) => random.between(1_000, 400_000),
             (1..=5, Weather::Rough) => random.between(1_000, 40_000),
+            // Fairness is about turns, not about who is nearer.
+            (_, Weather::Crowded) => random.between(0, 1) * 1_000,
             (0..=30, Weather::Slow) => random.between(10_000, 300_000),
             (6..=30, _) => random.between(500, 5_000),
             _ => random.between(0, 1_000),
@@ -307,9 +309,7 @@ impl World for Universe {
     }
 
     fn since_1970(&self, process: usize) -> Duration {
-        crate::node::TIME_OF_DAY
-            + locked(&self.processes)[process].skew
-            + self.elapsed()
+        crate::node::TIME_OF_DAY + locked(&self.processes)[process].skew + self.elapsed()
     }
 
     fn random(&self) -> [u8; 16] {
