@@ -15,6 +15,13 @@ pub enum Rule {
     ValidityOfTheAttempt,
     /// A node's release is sent after its acquire has ended.
     ReleaseAfterAcquire,
+    /// A release has the server end the connection on which its acquire was cut off, which may still carry that.
+    KillCutConnection,
+    /// A key that a release keeps is nobody's any more, so that no late extension lengthens its life.
+    #[cfg(redlock_simulated)]
+    KeptKeyIsNobodys,
+    /// A counter that a node lacks is no evidence if the node restarted lately.
+    RestartIsNoEvidence,
     /// A key that an acquire without an answer may have set is released.
     MaybeSetIsReleased,
     /// A release that failed is sent again.
@@ -69,6 +76,9 @@ impl Rule {
         Self::Drift,
         Self::ValidityOfTheAttempt,
         Self::ReleaseAfterAcquire,
+        Self::KillCutConnection,
+        Self::KeptKeyIsNobodys,
+        Self::RestartIsNoEvidence,
         Self::MaybeSetIsReleased,
         Self::ReleaseAgain,
         Self::RepairsAreReleased,

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::bounded::Bound;
@@ -18,6 +18,7 @@ use super::dial::{Dial, Dialled, Limits, Origin};
 use super::endpoint::Endpoint;
 use super::health::Trouble;
 use super::identity::Told;
+use super::published::{Published, Publisher, publish};
 use super::replicas::Acknowledgements;
 use super::subscription::Subscription;
 use super::traffic::Traffic;
@@ -121,7 +122,7 @@ pub(crate) struct Link {
     /// Which runtime that is.
     runtime: Id,
     /// Written by the task that keeps the connection.
-    state: watch::Receiver<State>,
+    state: Published<State>,
     /// Read by that task, which ends when this is dropped.
     events: mpsc::UnboundedSender<Event>,
 }
@@ -221,7 +222,7 @@ impl Links {
     }
 
     fn state_of(link: Arc<Link>) -> Now {
-        let state = link.state.borrow();
+        let state = link.state.read();
         match &*state {
             State::Up(live) if live.is_late.load(Ordering::Acquire) => {
                 Now::Down(Arc::from("it has not answered an earlier command in time"))
@@ -252,7 +253,7 @@ impl Links {
     /// What is known about the server that the current runtime is connected to.
     pub(crate) fn known(&self) -> Known {
         let Some(link) = self.link() else { return Known::Unreachable };
-        match &*link.state.borrow() {
+        match &*link.state.read() {
             State::Connecting | State::Resting => Known::NotYet,
             State::Up(live) => Known::Papers(Arc::clone(&live.papers)),
             State::Down(_) => Known::Unreachable,
@@ -267,7 +268,7 @@ impl Links {
     /// Stops sending on the current runtime's connection until it answers again.
     pub(crate) fn overdue(&self) {
         if let Some(link) = self.link()
-            && let State::Up(live) = &*link.state.borrow()
+            && let State::Up(live) = &*link.state.read()
         {
             live.note_overdue();
         }
@@ -307,18 +308,17 @@ fn of_runtime(links: &[Arc<Link>], runtime: Id) -> Option<&Arc<Link>> {
 impl Link {
     fn start(dial: Dial, runtime: &Handle) -> Self {
         let (events, received) = mpsc::unbounded_channel();
-        let (written, state) = watch::channel(State::Connecting);
+        let (written, state) = publish(State::Connecting);
         runtime.spawn(keep_connected(dial, events.downgrade(), received, written));
         Self { runtime: runtime.id(), state, events }
     }
 
     /// The connection, once the first attempt to make it has ended.
     pub(crate) async fn connected(&self) -> Result<Live, Arc<str>> {
-        let mut state = self.state.clone();
-        match state.wait_for(State::is_known).await.as_deref() {
-            Ok(State::Up(live)) => Ok(live.clone()),
-            Ok(State::Down(reason)) => Err(Arc::clone(reason)),
-            Ok(State::Connecting | State::Resting) | Err(_) => {
+        match self.state.wait_for(State::is_known).await {
+            Some(State::Up(live)) => Ok(live),
+            Some(State::Down(reason)) => Err(reason),
+            Some(State::Connecting | State::Resting) | None => {
                 Err(Arc::from("the task that keeps the connection has ended"))
             }
         }
@@ -368,7 +368,7 @@ async fn keep_connected(
     dial: Dial,
     events: mpsc::WeakUnboundedSender<Event>,
     mut received: mpsc::UnboundedReceiver<Event>,
-    state: watch::Sender<State>,
+    state: Publisher<State>,
 ) {
     let mut previous = None;
     let mut pauses = reconnect_pauses();
@@ -399,7 +399,7 @@ async fn keep_connected(
                 let made = clock::now();
                 previous = live.id;
                 let bound = Arc::clone(&live.bound);
-                state.send_replace(State::Up(live.clone()));
+                state.set(State::Up(live.clone()));
                 if generation > 0 {
                     dial.tell_of_gap();
                 }
@@ -416,18 +416,18 @@ async fn keep_connected(
                     End::Unneeded => return,
                     End::Idle { is_wanted } => {
                         tracing::debug!(node = %dial.label, "the connection was idle, and was closed");
-                        state.send_replace(State::Resting);
+                        state.set(State::Resting);
                         // Whoever relies on what this node reports asks again, and so has it made anew.
                         dial.tell_of_gap();
                         if !is_wanted && !wanted(&mut received).await {
                             return;
                         }
-                        state.send_replace(State::Connecting);
+                        state.set(State::Connecting);
                         continue;
                     }
                     End::Lost(reason) => {
                         dial.health.note_trouble(Trouble::Lost, &reason, made);
-                        state.send_replace(State::Down(reason));
+                        state.set(State::Down(reason));
                         // Nobody shall wait for what this node has to say.
                         dial.tell_of_gap();
                     }
@@ -522,9 +522,9 @@ async fn wanted(received: &mut mpsc::UnboundedReceiver<Event>) -> bool {
     }
 }
 
-fn note_unreachable(dial: &Dial, state: &watch::Sender<State>, reason: Arc<str>, began: Instant) {
+fn note_unreachable(dial: &Dial, state: &Publisher<State>, reason: Arc<str>, began: Instant) {
     dial.health.note_trouble(Trouble::Unreachable, &reason, began);
-    state.send_replace(State::Down(reason));
+    state.set(State::Down(reason));
 }
 
 /// How a connection ended.

@@ -21,6 +21,7 @@ use super::traffic::Traffic;
 use super::{Changes, ConnectionId, commands, identity};
 use crate::clock;
 use crate::protocol::{Papers, Role};
+use crate::rules::{Rule, holds};
 
 /// How many commands wait for one connection before a sender does; far above the waiters of one process.
 const QUEUE: usize = 1024;
@@ -186,7 +187,9 @@ impl Dial {
         let id = number.zip(told_peer.or(ours)).zip(told.run_id());
         let id = id.map(|((number, peer), run_id)| ConnectionId { number, peer, server: hash_of(run_id) });
         // What the previous connection still carries must not be carried out any more.
-        if let Some(previous) = previous.filter(|previous| id.is_some_and(|id| id.server == previous.server)) {
+        if let Some(previous) = previous
+            .filter(|previous| id.is_some_and(|id| id.server == previous.server) && holds(Rule::KillCutConnection))
+        {
             let _ = connection.send_packed_command(&commands::kill(previous, &endpoint)).await;
         }
         let told = Arc::new(told);

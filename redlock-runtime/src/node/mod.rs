@@ -16,6 +16,7 @@ pub(crate) mod inspecting;
 mod lookup;
 mod lookup_host;
 pub(crate) mod memory;
+mod published;
 pub(crate) mod redis;
 pub(crate) mod replicas;
 #[cfg(test)]

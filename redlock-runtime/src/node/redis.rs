@@ -19,6 +19,7 @@ use super::traffic::NotHandedOver;
 use crate::clock;
 use crate::keys::Keys;
 use crate::protocol::{Ballot, Counter, NoCounter, RETENTION, Role, confirmation};
+use crate::rules::{Rule, holds};
 
 pub(super) use self::errand::Errand;
 use super::{Action, Carrier, Changes, Command, Delivery, Failure, Known, Pending, PendingReply, Reply, Voter};
@@ -154,6 +155,7 @@ async fn send(live: &mut Live, command: &Command, put: Put) -> Result<Reply, Red
     }
     if let Action::Release { behind: Some(connection), .. } = command.action
         && live.is_to(connection)
+        && holds(Rule::KillCutConnection)
     {
         let endpoint = live.endpoint.clone();
         // Without the right to kill, what the old connection still carries ends with its TTL.

@@ -225,7 +225,7 @@ impl Counter {
     pub fn read(stored: Option<u64>, age: Duration, retention: Duration) -> Self {
         match stored {
             Some(counter) => Self::Known(counter),
-            None if age >= retention => Self::Unused,
+            None if age >= retention || !holds(Rule::RestartIsNoEvidence) => Self::Unused,
             None => Self::Forgotten,
         }
     }

@@ -81,6 +81,8 @@ struct State {
     shut_down: BTreeSet<usize>,
     /// Which process wrote an owner's value first.
     owners: BTreeMap<String, usize>,
+    /// When holders let go.
+    let_go: BTreeMap<String, Instant>,
     /// Owners whose locks were given out of hand.
     detached: BTreeSet<String>,
 }
@@ -90,14 +92,13 @@ const OWNER: usize = 36;
 
 impl Checker {
     pub(crate) fn new(plan: &Plan) -> Self {
-        let configured = plan.nodes.len() + usize::from(plan.twin.is_some());
         Self {
             state: Mutex::default(),
             is_fine: plan.is_fine(),
             is_calm: plan.weather == Weather::Calm,
             is_crowded: plan.weather == Weather::Crowded,
             is_young: plan.nodes.iter().any(|node| node.age < Duration::from_secs(24 * 60 * 60)),
-            majority: configured / 2 + 1,
+            majority: plan.nodes.len() / 2 + 1,
         }
     }
 
@@ -123,6 +124,10 @@ impl Checker {
 
     pub(crate) fn is_shut_down(&self, process: usize) -> bool {
         locked(&self.state).shut_down.contains(&process)
+    }
+
+    pub(crate) fn has_restarts(&self) -> bool {
+        locked(&self.state).restarts > 0
     }
 
     pub(crate) fn restarted(&self) {
@@ -256,7 +261,7 @@ impl Universe {
         let end = self.elapsed() + remaining;
         let keep: Vec<_> = {
             let nodes = locked(&self.nodes);
-            self.configured().map(|node| nodes[node].keeps(&held.key, &held.owner)).collect()
+            nodes.iter().map(|node| node.keeps(&held.key, &held.owner)).collect()
         };
         let keeping = keep.iter().filter(|until| **until >= Some(end)).count();
         if keeping < self.checker.majority {
@@ -320,6 +325,7 @@ impl Universe {
             held.iter().position(|record| record.number == number).map(|position| held.remove(position))
         };
         let Some(record) = record else { return };
+        locked(&self.checker.state).let_go.insert(record.held.owner.to_string(), now());
         let is_lost = self.remaining(record.process, &record.held).is_zero();
         self.note(|| format!("p{}: {} lets {name} go", record.process, &record.held.owner[..8]));
         if !is_lost {
@@ -335,15 +341,33 @@ impl Universe {
             let found = records.into_iter().find(|record| &*record.held.owner == owner && &*record.held.key == key);
             found.filter(|record| !record.is_told).map(|record| record.process)
         };
+        self.check_released(node, owner);
         let Some(process) = found else { return };
         let elapsed = self.elapsed();
         let keeping = {
             let nodes = locked(&self.nodes);
-            self.configured().filter(|node| nodes[*node].keeps(key, owner) > Some(elapsed)).count()
+            nodes.iter().filter(|node| node.keeps(key, owner) > Some(elapsed)).count()
         };
         // Who was stopped could not be told.
         if keeping < self.checker.majority && self.has_run_for(process, Duration::from_millis(10)) {
             self.violated(format!("not told: {} of p{process}, with n{node} gone {keeping} keep it", &owner[..8]));
+        }
+    }
+
+    /// A key whose holder let go does not stay until its time is over, once nothing goes wrong any more.
+    fn check_released(&self, node: usize, owner: &str) {
+        let let_go = {
+            let state = locked(&self.checker.state);
+            let process = state.owners.get(owner).copied().filter(|_| !state.detached.contains(owner));
+            process.and_then(|process| Some((process, *state.let_go.get(owner)?)))
+        };
+        let Some((process, let_go)) = let_go else { return };
+        // What was sent on a connection that is dead is released when that is known.
+        let allowed = self.plan.node_timeout * 12 + Duration::from_millis(100);
+        let is_slow = self.plan.nodes[node].is_behind_proxy;
+        let late = self.elapsed().saturating_sub(self.plan.healed().max(let_go - self.start));
+        if late > allowed && !is_slow && !self.is_dead(process) {
+            self.violated(format!("left until it expired: n{node} had the key of {} for {late:?}", &owner[..8]));
         }
     }
 

@@ -7,7 +7,7 @@ use redlock_simulated::simulation::{Placed, within};
 use redlock_simulated_redis::{Refusal, Role};
 use tokio::time::sleep;
 
-use crate::plan::Fault;
+use crate::plan::{Fault, Weather};
 use crate::run::Run;
 use crate::world::{Life, Universe, locked, now};
 
@@ -105,7 +105,7 @@ impl Run {
     }
 }
 
-/// Fewer than a majority of the nodes are young at a time: more is not promised.
+/// Fewer than a majority of the nodes are young at a time: more is not promised. Where tokens are compared, one restarts.
 fn crash(universe: &Arc<Universe>, node: usize, down: Duration) {
     let elapsed = universe.elapsed();
     let grown = grown(universe.plan.longest_ttl);
@@ -114,7 +114,9 @@ fn crash(universe: &Arc<Universe>, node: usize, down: Duration) {
         let mut nodes = locked(&universe.nodes);
         let is_young = |node: usize| !nodes[node].is_up() || nodes[node].age(elapsed) < grown;
         let young = positions.iter().filter(|other| **other != node && is_young(**other)).count();
-        if young >= (positions.len() - 1) / 2 || !nodes[node].is_up() || universe.plan.twin.is_some() {
+        let spare = (positions.len() - 1) / 2;
+        let is_enough = universe.plan.weather == Weather::Fenced && universe.checker.has_restarts();
+        if young >= spare || !nodes[node].is_up() || universe.plan.twin.is_some() || is_enough {
             return;
         }
         nodes[node].crash();

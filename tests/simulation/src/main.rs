@@ -42,6 +42,13 @@ fn main() -> ExitCode {
             replay(seed, off)
         }
         Some("rules") => rules(from, count),
+        Some("same") => {
+            let differ: Vec<_> = (from..from + count)
+                .filter(|seed| run(*seed, None, false).trace != run(*seed, None, false).trace)
+                .collect();
+            println!("differ: {differ:?}");
+            ExitCode::SUCCESS
+        }
         _ => usage(),
     }
 }

@@ -174,6 +174,10 @@ fn patch(off: Rule) -> Option<(&'static str, &'static str)> {
             ("if not owner or owner ~= ARGV[1] and owner ~= ARGV[5] then", "if not owner then")
         }
         Rule::ExtensionOnlyLengthens => ("if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[2]) then", "if true then"),
+        Rule::KeptKeyIsNobodys => (
+            "redis.call('SET', KEYS[1], kept, 'XX', 'PX', ARGV[2])",
+            "redis.call('SET', KEYS[1], ARGV[1], 'XX', 'PX', ARGV[2])",
+        ),
         _ => return None,
     })
 }
@@ -182,6 +186,7 @@ impl Universe {
     /// The node takes bytes in.
     pub(crate) fn receive(&self, node: usize, (process, from): (usize, ConnectionId), bytes: &[u8]) {
         let elapsed = self.elapsed();
+        self.tell_log_with(|| format!("n{node} <- p{process} {}: {}", from.0, short(bytes)));
         let is_followed_by_error = self.plan.errors > 0 && self.random().percent(self.plan.errors);
         let (effects, events) = {
             let mut nodes = locked(&self.nodes);
@@ -287,6 +292,12 @@ impl Universe {
             }
         }
     }
+}
+
+/// The beginning of what was sent, on one line.
+fn short(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(400)]).replace("\r\n", " ");
+    text.chars().take(300).collect()
 }
 
 fn words(event: &Event) -> String {

@@ -15,13 +15,13 @@ pub(crate) enum Weather {
     Rough,
     /// Rounds take as long as a TTL, and nodes restart in between.
     Slow,
+    /// Nodes restart and vote again, so that tokens have to grow across it, by clocks that are far apart.
+    Fenced,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) weather: Weather,
-    /// Whether TTLs outlive the run, so that whatever is left stays to be seen.
-    pub(crate) is_long: bool,
     pub(crate) nodes: Vec<NodePlan>,
     /// A node that is configured twice.
     pub(crate) twin: Option<usize>,
@@ -171,7 +171,9 @@ pub(crate) enum Fault {
 }
 
 /// When faults end.
-pub(crate) const HEALED: Duration = Duration::from_millis(1_500);
+fn healed(weather: Weather) -> Duration {
+    Duration::from_millis(if weather == Weather::Fenced { 4_000 } else { 1_500 })
+}
 
 /// More than the retention of fencing counters.
 const OLD: Duration = Duration::from_secs(2 * 24 * 60 * 60);
@@ -182,42 +184,61 @@ impl Plan {
             0..20 => Weather::Calm,
             20..28 => Weather::Crowded,
             28..40 => Weather::Slow,
+            40..55 => Weather::Fenced,
             _ => Weather::Rough,
         };
         let is_fine = matches!(weather, Weather::Calm | Weather::Crowded);
         let node_count = match weather {
-            Weather::Slow => 3,
+            Weather::Slow | Weather::Fenced => 3,
             _ => random.pick(&[1, 2, 3, 3, 3, 3, 4, 5, 5]),
         };
         let process_count = if weather == Weather::Crowded { 2 } else { random.pick(&[2, 2, 3]) };
         let names = random.pick(&[1, 1, 2]);
-        let is_fresh = weather != Weather::Slow && random.percent(10);
-        let is_long = weather != Weather::Slow && (is_fresh || random.percent(50));
+        let has_short_ttl = matches!(weather, Weather::Slow | Weather::Fenced);
+        let is_fresh = !has_short_ttl && random.percent(10);
+        let is_long = !has_short_ttl && (is_fresh || random.percent(50));
         let node_timeout = match weather {
-            Weather::Slow => random.millis(150, 400),
+            Weather::Slow => random.pick(&[20, 60, 200].map(Duration::from_millis)),
             _ => random.pick(&[20, 30, 50].map(Duration::from_millis)),
         };
         let nodes: Vec<_> = (0..node_count).map(|_| NodePlan::draw(random, is_fresh)).collect();
-        let mut faults: Vec<_> = (0..if is_fine { 0 } else { random.index(12) })
-            .map(|_| (random.millis(0, 1_200), Fault::draw(random, weather, nodes.len(), process_count, is_long)))
-            .collect();
+        let mut faults: Vec<_> =
+            (0..if is_fine { 0 } else { random.index(if weather == Weather::Fenced { 30 } else { 12 }) })
+                .map(|_| {
+                    let latest = healed(weather).as_millis() as u64 - 300;
+                    (random.millis(0, latest), Fault::draw(random, weather, nodes.len(), process_count, is_long))
+                })
+                .collect();
+        if weather == Weather::Fenced {
+            let node = random.index(nodes.len());
+            faults.push((random.millis(50, 600), Fault::Crash { node, down: random.millis(1, 50) }));
+        }
         faults.sort_by_key(|(moment, _)| *moment);
         let twin = (!is_fine && nodes.len() >= 2 && random.percent(4)).then(|| random.index(nodes.len()));
         Self {
             weather,
-            is_long,
+
             twin,
             processes: (0..process_count)
                 .map(|process| ProcessPlan::draw(random, weather, process, names, is_long))
                 .collect(),
-            fencing: random.percent(75),
+            fencing: weather == Weather::Fenced || random.percent(75),
             node_timeout,
-            longest_ttl: Duration::from_millis(if is_long { 300_000 } else { 1_500 }),
+            longest_ttl: Duration::from_millis(match weather {
+                Weather::Fenced => 250,
+                _ if is_long => 300_000,
+                _ => 1_500,
+            }),
             errors: if is_fine { 0 } else { random.pick(&[0, 0, 0, 5]) },
             reports: if is_fine { (0, 0) } else { random.pick(&[(0, 0), (0, 0), (20, 20)]) },
             nodes,
             faults,
         }
+    }
+
+    /// When faults end.
+    pub(crate) fn healed(&self) -> Duration {
+        healed(self.weather)
     }
 
     pub(crate) fn is_fine(&self) -> bool {
@@ -270,6 +291,7 @@ impl Wish {
         let count = match (weather, process) {
             (Weather::Crowded, 0) => 40,
             (Weather::Crowded, _) => 2,
+            (Weather::Fenced, _) => random.between(5, 12) as usize,
             _ => random.pick(&[1, 1, 2, 3]),
         };
         (0..count).map(|_| Self::draw(random, weather, names, is_long)).collect()
@@ -279,10 +301,16 @@ impl Wish {
         let is_fine = matches!(weather, Weather::Calm | Weather::Crowded);
         let is_crowded = weather == Weather::Crowded;
         let longest_pause = random.pick(&[2, 2, 300, 300]);
-        let body = if is_crowded { random.between(0, 8) } else { random.between(0, 400) * random.pick(&[1, 1, 3]) };
+        let is_quick = weather == Weather::Fenced && random.percent(60);
+        let body = if is_crowded || is_quick {
+            random.between(0, 8)
+        } else {
+            random.between(0, 400) * random.pick(&[1, 1, 3])
+        };
         let (least, most) = match (is_long, weather) {
             (true, _) => (60_000, 300_000),
             (false, Weather::Slow) => (300, 1_000),
+            (false, Weather::Fenced) => (50, 250),
             (false, _) => (200, 1_500),
         };
         let extension = (random.millis(0, body.max(1)), random.millis(least / 2, most));
@@ -328,6 +356,14 @@ impl Fault {
         if weather == Weather::Slow && random.percent(50) {
             return crash;
         }
+        if weather == Weather::Fenced && random.percent(70) {
+            // Which nodes vote changes all the time.
+            return match random.index(3) {
+                0 => Self::Hang { node, lasting },
+                1 => Self::Partition { process, node, lasting },
+                _ => Self::Stall { process, node, runtime: 1, lasting },
+            };
+        }
         match random.index(20) {
             0..=2 => crash,
             3..=4 => Self::Hang { node, lasting },
@@ -343,7 +379,8 @@ impl Fault {
             15 => Self::ForgetScripts { node },
             16 => Self::EndRuntime { process },
             17 => Self::Shutdown { process, bound: random.millis(50, 3_000) },
-            _ if !is_long => Self::Kill { process },
+            // Whoever is killed does not make more tokens.
+            _ if !is_long && weather != Weather::Fenced => Self::Kill { process },
             _ => Self::Pause { process, lasting: random.millis(1, 200) },
         }
     }

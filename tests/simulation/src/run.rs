@@ -14,7 +14,7 @@ use crate::checker::Met;
 use crate::events::Events;
 use crate::faults;
 use crate::life::{Parcel, Task};
-use crate::plan::{HEALED, Plan};
+use crate::plan::Plan;
 use crate::random::Random;
 use crate::world::{Universe, locked};
 
@@ -88,7 +88,7 @@ async fn simulate(universe: &Arc<Universe>) {
         };
         let healed = async {
             faults::strike_all(&run).await;
-            sleep(HEALED.saturating_sub(universe.elapsed())).await;
+            sleep(universe.plan.healed().saturating_sub(universe.elapsed())).await;
             universe.heal();
             run.end().await;
         };
@@ -120,7 +120,7 @@ fn manager(universe: &Universe, process: usize) -> LockManager {
             .node_timeout(plan.node_timeout)
             .connect_timeout(plan.node_timeout * 6)
             .longest_ttl(plan.longest_ttl)
-            .ttl(Duration::from_millis(1_000))
+            .ttl(plan.longest_ttl.min(Duration::from_secs(1)))
             .fencing(plan.fencing)
             .owner_label("");
         builder.build().expect("a configuration")
@@ -167,7 +167,7 @@ impl Run {
     /// Waits for all tasks.
     async fn end(&self) {
         let universe = &*self.universe;
-        let over = tokio::time::Instant::from(universe.start.into_std() + HEALED + PATIENCE);
+        let over = tokio::time::Instant::from(universe.start.into_std() + universe.plan.healed() + PATIENCE);
         loop {
             let Some((process, task)) = locked(&self.tasks).pop() else { return };
             if universe.is_dead(process) {

@@ -174,6 +174,13 @@ impl Universe {
         }
     }
 
+    /// [`Self::tell_log`], if anybody reads it.
+    pub(crate) fn tell_log_with(&self, text: impl FnOnce() -> String) {
+        if locked(&self.trace).lines.is_some() {
+            self.tell_log(text());
+        }
+    }
+
     pub(crate) fn trace(&self) -> (u64, Vec<String>) {
         let mut trace = locked(&self.trace);
         (trace.hash, trace.lines.take().unwrap_or_default())
