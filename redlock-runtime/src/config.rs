@@ -325,7 +325,7 @@ impl LockManagerBuilder {
             Some(max_clock_skew) => Doubt::Clocks { max_clock_skew },
             None => Doubt::Refuse,
         };
-        let engine = Engine::new(nodes, quorum, self.node_timeout);
+        let engine = Engine::new(nodes, quorum, self.node_timeout, self.longest_ttl);
         let doubt = self.fencing.then_some(doubt);
         let times = (self.slow_poll, self.on_shutdown);
         let shared = Shared::new(engine, self.keys, self.ttl, self.longest_ttl, doubt, self.owner_label, times);

@@ -463,7 +463,7 @@ mod tests {
     use crate::labels::Labels;
     use crate::node::scripted::Scripted;
     use crate::node::{Action, Command, PendingReply, Reply};
-    use crate::protocol::{Quorum, valid_until};
+    use crate::protocol::{LONGEST_TTL, Quorum, valid_until};
 
     /// What came to a node that lost the key and takes its time to set it again.
     #[derive(Default)]
@@ -504,7 +504,7 @@ mod tests {
         });
         let well = || Scripted::new(|_, _| PendingReply::new(ready(Reply::Done)));
         let quorum = Quorum::of(3).unwrap();
-        let engine = Engine::new(vec![lost_the_key, well(), well()], quorum, Duration::from_secs(5));
+        let engine = Engine::new(vec![lost_the_key, well(), well()], quorum, Duration::from_secs(5), LONGEST_TTL);
         let (began, ttl) = (clock::now(), Duration::from_secs(60));
         let name = Name::parse("x".to_owned()).unwrap();
         let held = (began, valid_until(began, ttl), 0);
@@ -539,7 +539,8 @@ mod tests {
             }
             _ => PendingReply::new(ready(Reply::Done)),
         });
-        let engine = Engine::new(vec![well(), well(), slow], Quorum::of(3).unwrap(), Duration::from_secs(5));
+        let engine =
+            Engine::new(vec![well(), well(), slow], Quorum::of(3).unwrap(), Duration::from_secs(5), LONGEST_TTL);
         let ttl = Duration::from_secs(60);
         let won = engine.acquire("key".into(), ttl, None, Plan::once(None)).await.expect("two of three grant");
         let (name, owner) = (Name::parse("x".to_owned()).unwrap(), Arc::clone(won.hold.owner()));

@@ -523,6 +523,7 @@ mod tests {
     use crate::name::Name;
     use crate::node::PendingReply;
     use crate::node::scripted::Scripted;
+    use crate::protocol::LONGEST_TTL;
 
     fn lease() -> Arc<Lease> {
         lease_with(0)
@@ -531,7 +532,7 @@ mod tests {
     /// Of this fencing token.
     fn lease_with(token: u64) -> Arc<Lease> {
         let node = Scripted::new(|_, _| PendingReply::new(std::future::pending()));
-        let engine = Engine::new(vec![node], Quorum::of(1).unwrap(), Duration::from_secs(1));
+        let engine = Engine::new(vec![node], Quorum::of(1).unwrap(), Duration::from_secs(1), LONGEST_TTL);
         let (began, ttl) = (clock::now(), Duration::from_secs(60));
         let name = Name::parse("x".to_owned()).unwrap();
         Arc::new(Lease::new(engine, name, "key".into(), "owner".into(), ttl, (began, began + ttl, token), None))

@@ -229,7 +229,7 @@ mod tests {
     use crate::protocol::{Quorum, valid_until};
 
     fn engine(answer: impl Fn() -> PendingReply + Send + Sync + 'static) -> Arc<Engine> {
-        Engine::new(vec![Scripted::new(move |_, _| answer())], Quorum::of(1).unwrap(), Duration::from_millis(250))
+        Engine::new(vec![Scripted::new(move |_, _| answer())], Quorum::of(1).unwrap(), Duration::from_millis(250), LONGEST_TTL)
     }
 
     /// A lock that is held for a minute.

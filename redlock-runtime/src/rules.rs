@@ -34,6 +34,10 @@ pub enum Rule {
     RepairAfterMajority,
     /// A node that restarted lately does not vote.
     Abstention,
+    /// A node that restarted a moment ago does not count in an extension.
+    YoungCountInNoExtension,
+    /// An attempt that takes longer than a round may is not won.
+    RoundsAreShort,
     /// A server that is configured twice has one vote.
     OneVoteAServer,
     /// A commit compares the owner.
@@ -85,6 +89,8 @@ impl Rule {
         Self::DropReleases,
         Self::RepairAfterMajority,
         Self::Abstention,
+        Self::YoungCountInNoExtension,
+        Self::RoundsAreShort,
         Self::OneVoteAServer,
         Self::CommitComparesOwner,
         Self::ExtensionComparesOwner,

@@ -20,7 +20,7 @@ use crate::clock;
 use crate::entropy::seed;
 use crate::keys::Keys;
 use crate::node::{Predecessor, Voter};
-use crate::protocol::{Backoff, LEAD, NodeSet, Rivals, Verdict, patience, valid_until};
+use crate::protocol::{Backoff, NodeSet, Rivals, Verdict, patience, valid_until};
 
 /// For so many times as long as a node has to answer it is tried to hear of a majority, or to get one where several try.
 const KEEP_TRYING: u32 = 4;
@@ -128,7 +128,7 @@ impl Adoption {
         earlier.extend(hold.set_aside());
         let (verdict, fencing_token, heard) = hold.ask_to_adopt(ttl, fencing).await;
         let valid_until = valid_until(began, ttl);
-        if verdict == Verdict::Won && heard.misconfigured.is_none() && clock::now() + LEAD < valid_until {
+        if verdict == Verdict::Won && heard.misconfigured.is_none() && hold.is_in_time(began, valid_until) {
             let mut hold = self.take_out().expect("it was there a moment ago");
             hold.succeed();
             return Ok(Won { hold, began, valid_until, fencing_token, is_wanted: heard.is_wanted });

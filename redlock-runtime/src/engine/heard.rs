@@ -8,8 +8,8 @@ use crate::error::NodeFailures;
 use crate::keys::Keys;
 use crate::node::{Known, Reply, Voter};
 use crate::protocol::{
-    Ballot, Counter, Electorate, Fence, Fencing, Listening, NodeSet, OthersKey, Quorum, Rivals, Round, Seen, Standing,
-    Verdict,
+    Ballot, Counter, Electorate, Fence, Fencing, Listening, NodeSet, OthersKey, Papers, Quorum, Rivals, Round, Seen,
+    Standing, Verdict,
 };
 use crate::rules::{Rule, holds};
 
@@ -20,6 +20,8 @@ pub(super) enum Voters {
     All,
     /// Those of the [`Electorate`]: a node that restarted may have forgotten to whom it granted the lock.
     Electorate,
+    /// Those of the [electorate of an extension](Electorate::of_extension): somebody may have heard another server in its place.
+    Extension,
 }
 
 /// What was heard in a round.
@@ -127,9 +129,9 @@ impl Heard {
     /// What to do with what was heard.
     pub(super) fn next(&mut self, voters: Voters, nodes: &[Arc<dyn Voter>], in_flight: &[InFlight]) -> Next {
         let verdict = self.round.verdict();
-        let is_unsettled = voters == Voters::Electorate
+        let is_unsettled = voters != Voters::All
             && matches!(verdict, Some(Verdict::Won | Verdict::Refused))
-            && self.check_voters(nodes) == Age::Unsettled;
+            && self.check_voters(voters, nodes) == Age::Unsettled;
         match self.round.verdict() {
             Some(verdict) if in_flight.is_empty() => Next::Decide(verdict),
             Some(verdict) if is_unsettled => Next::DecideSoon(verdict),
@@ -142,7 +144,7 @@ impl Heard {
 
     /// The time is over: whoever has not been reached by now cannot be, unless the caller's own time was short.
     pub(super) fn close(&mut self, voters: Voters, nodes: &[Arc<dyn Voter>], is_cut_short: bool) {
-        if voters == Voters::Electorate && self.check_voters(nodes) == Age::Unsettled && is_cut_short {
+        if voters != Voters::All && self.check_voters(voters, nodes) == Age::Unsettled && is_cut_short {
             for node in self.round.granted().iter() {
                 self.round.strike(node);
                 self.failures.push(nodes[node].label(), "it is young, and there was no time to look for older nodes");
@@ -151,7 +153,11 @@ impl Heard {
     }
 
     /// Takes back the votes of nodes that may not vote.
-    fn check_voters(&mut self, nodes: &[Arc<dyn Voter>]) -> Age {
+    fn check_voters(&mut self, voters: Voters, nodes: &[Arc<dyn Voter>]) -> Age {
+        let is_extension = voters == Voters::Extension;
+        if is_extension && !holds(Rule::YoungCountInNoExtension) {
+            return Age::Settled;
+        }
         // There is nobody who could know better.
         if nodes.len() == 1 {
             return Age::Settled;
@@ -163,7 +169,12 @@ impl Heard {
             Known::Papers(papers) => Some(&**papers),
             Known::NotYet | Known::Unreachable => None,
         });
-        let electorate = Electorate::of(now, papers.clone());
+        let electorate = if is_extension {
+            Electorate::of_extension(now, papers.clone())
+        } else {
+            Electorate::of(now, papers.clone())
+        };
+        let time_left = |papers: &Papers| if is_extension { papers.counts_in(now) } else { papers.grows_in(now) };
         if let Some((one, other)) = electorate.same_server().filter(|_| holds(Rule::OneVoteAServer)) {
             self.misconfigured = Some(format!(
                 "{} and {} are one and the same server; a majority counts independent nodes, so name each once",
@@ -184,7 +195,7 @@ impl Heard {
                 Standing::Replica if has_granted || has_refused => "it is a replica; name its master".to_owned(),
                 Standing::SameServer if has_granted || has_refused => "it stands at two positions".to_owned(),
                 Standing::Young if has_granted => {
-                    let votes_in = papers.clone().nth(node).flatten().map(|papers| papers.grows_in(now));
+                    let votes_in = papers.clone().nth(node).flatten().map(time_left);
                     let votes_in = votes_in.unwrap_or_default();
                     format!("it restarted and may have forgotten locks; it votes again in {votes_in:?}")
                 }
@@ -205,7 +216,7 @@ impl Heard {
             .map(|(node, _)| node)
             .collect();
         let has_young_voter = papers.enumerate().any(|(node, papers)| {
-            let is_young = papers.is_some_and(|papers| !papers.grows_in(now).is_zero());
+            let is_young = papers.is_some_and(|papers| !time_left(papers).is_zero());
             is_young && self.round.granted().contains(node)
         });
         if has_young_voter && !not_yet.is_empty() { Age::Unsettled } else { Age::Settled }

@@ -129,6 +129,11 @@ impl Hold {
         self.counted.get_or_insert_with(|| engine.count_debt());
     }
 
+    /// Whether an attempt that is won now is won in time.
+    pub(super) fn is_in_time(&self, began: Instant, valid_until: Instant) -> bool {
+        self.engine.is_in_time(began, valid_until)
+    }
+
     pub(crate) fn key(&self) -> &Arc<str> {
         &self.key
     }
@@ -492,7 +497,7 @@ mod tests {
     use super::*;
     use crate::node::scripted::Scripted;
     use crate::node::{Failure, PendingReply, Voter};
-    use crate::protocol::{Counter, Quorum};
+    use crate::protocol::{Counter, LONGEST_TTL, Quorum};
 
     /// Asks one of three nodes first, of which this one does not vote and the others answer so.
     async fn ask_one_first(faulty: usize, others: Reply) -> Result<(), Lost> {
@@ -504,7 +509,7 @@ mod tests {
                 _ => PendingReply::new(ready(Reply::Done)),
             })
         });
-        let engine = Engine::new(voters.collect(), Quorum::of(3).unwrap(), Duration::from_secs(5));
+        let engine = Engine::new(voters.collect(), Quorum::of(3).unwrap(), Duration::from_secs(5), LONGEST_TTL);
         let plan = Plan { approach: Approach::OneFirst, ..Plan::once(None) };
         engine.acquire("key".into(), Duration::from_secs(60), None, plan).await.map(drop)
     }
@@ -523,7 +528,8 @@ mod tests {
             PendingReply::new(ready(Reply::Done))
         });
         let well = || -> Arc<dyn Voter> { Scripted::voter(|_, _| PendingReply::new(ready(Reply::Done))) };
-        let engine = Engine::new(vec![slow, well(), well()], Quorum::of(3).unwrap(), Duration::from_secs(5));
+        let engine =
+            Engine::new(vec![slow, well(), well()], Quorum::of(3).unwrap(), Duration::from_secs(5), LONGEST_TTL);
         let won = engine.acquire("key".into(), Duration::from_secs(60), None, Plan::once(None)).await;
         let mut hold = won.expect("two of three grant").hold;
         hold.add(Repairs { set: [0].into_iter().collect(), ..Repairs::default() });
@@ -556,7 +562,7 @@ mod tests {
                 };
                 let well = || voter(Reply::Granted { counter: Some(Counter::Known(7)), is_wanted: false });
                 let nodes = vec![voter(told), well(), well()];
-                let engine = Engine::new(nodes, Quorum::of(3).unwrap(), Duration::from_secs(5));
+                let engine = Engine::new(nodes, Quorum::of(3).unwrap(), Duration::from_secs(5), LONGEST_TTL);
                 let fenced = Fenced { seen, doubt: Doubt::Clocks { max_clock_skew } };
                 let won = engine.acquire("key".into(), Duration::from_secs(60), None, Plan::once(Some(fenced))).await;
                 assert_eq!(won.expect("two of three agree").fencing_token, 7, "what the third told is none");

@@ -29,7 +29,9 @@ use crate::background;
 use crate::drivers::Uses;
 use crate::error::NodeFailures;
 use crate::node::{Action, Changes, Command, Known, Listener, PendingReply, Reply, Voter};
-use crate::protocol::{Approach, Ballot, Doubt, LEAD, NodeSet, Quorum, Seen, Verdict, patience, valid_until};
+use crate::protocol::{
+    Approach, Ballot, Doubt, LEAD, NodeSet, Quorum, Seen, Verdict, longest_round, patience, valid_until,
+};
 use crate::rules::{Rule, holds};
 use crate::tasks::Handle;
 use crate::{Error, clock, process};
@@ -42,6 +44,8 @@ pub(crate) struct Engine {
     quorum: Quorum,
     /// How long one node's reply may take.
     node_timeout: Duration,
+    /// An attempt that takes longer is not won.
+    longest_round: Duration,
     /// Releases that are on their way.
     debts: Debts,
     /// Which process uses it; zero while none does.
@@ -121,13 +125,19 @@ pub(crate) struct InFlight {
 }
 
 impl Engine {
-    pub(crate) fn new(nodes: Vec<Arc<dyn Voter>>, quorum: Quorum, node_timeout: Duration) -> Arc<Self> {
+    pub(crate) fn new(
+        nodes: Vec<Arc<dyn Voter>>,
+        quorum: Quorum,
+        node_timeout: Duration,
+        longest_ttl: Duration,
+    ) -> Arc<Self> {
         let is_in_memory = nodes.iter().all(|node| node.is_in_memory());
         Arc::new(Self {
             is_in_memory,
             nodes: nodes.into(),
             quorum,
             node_timeout,
+            longest_round: longest_round(longest_ttl),
             debts: Debts::default(),
             process: AtomicU32::new(0),
         })
@@ -258,8 +268,7 @@ impl Engine {
         let (verdict, fencing_token, heard) = hold.ask(ttl, until, plan).await;
         let counted_from = if holds(Rule::ValidityOfTheAttempt) { began } else { clock::now() };
         let valid_until = valid_until(counted_from, ttl);
-        // A grant that arrives with no validity left is not a grant.
-        if verdict == Verdict::Won && heard.misconfigured.is_none() && clock::now() + LEAD < valid_until {
+        if verdict == Verdict::Won && heard.misconfigured.is_none() && self.is_in_time(began, valid_until) {
             hold.see_late_connections_through();
             hold.forget_what_was_asked();
             return Ok(Won { hold, began, valid_until, fencing_token, is_wanted: heard.is_wanted });
@@ -270,6 +279,14 @@ impl Engine {
             lost => lost,
         };
         Err(heard.into_lost(verdict))
+    }
+
+    /// Whether an attempt that is won now is won in time: a grant that arrives with no validity left is not a grant, and the node
+    /// that gave one a [long time](longest_round) ago may be another by now.
+    fn is_in_time(&self, began: Instant, valid_until: Instant) -> bool {
+        let now = clock::now();
+        let is_short = now.saturating_duration_since(began) <= self.longest_round || !holds(Rule::RoundsAreShort);
+        now + LEAD < valid_until && is_short
     }
 
     /// One attempt to extend; what may be noted about the owner lives on with the key. What was not sent when `over` ends is not sent any more.
@@ -290,7 +307,7 @@ impl Engine {
         let mut in_flight = self.ask_each(&command);
         let mut missing = NodeSet::default();
         let listen =
-            self.hear(key, Voters::All, &mut in_flight, patience(self.node_timeout, ttl), None, |node, reply| {
+            self.hear(key, Voters::Extension, &mut in_flight, patience(self.node_timeout, ttl), None, |node, reply| {
                 if *reply == Reply::Missing {
                     missing.insert(node);
                 }

@@ -407,7 +407,7 @@ mod tests {
 
     use super::*;
     use crate::node::scripted::Scripted;
-    use crate::protocol::Quorum;
+    use crate::protocol::{LONGEST_TTL, Quorum};
 
     #[tokio::test]
     async fn a_release_that_is_never_answered_is_sent_again() {
@@ -415,7 +415,12 @@ mod tests {
             0 => PendingReply::new(pending()),
             _ => PendingReply::new(ready(Reply::Done)),
         };
-        let engine = Engine::new(vec![Scripted::new(every_second)], Quorum::of(1).unwrap(), Duration::from_millis(2));
+        let engine = Engine::new(
+            vec![Scripted::new(every_second)],
+            Quorum::of(1).unwrap(),
+            Duration::from_millis(2),
+            LONGEST_TTL,
+        );
         let (key, value) = ("key".into(), "owner".into());
         let counted = engine.count_debt();
         let (cut, usual) = (Cut::default(), OnceLock::new());
@@ -433,7 +438,7 @@ mod tests {
             count.fetch_add(1, Ordering::Relaxed);
             PendingReply::new(pending())
         });
-        let engine = Engine::new(vec![never], Quorum::of(1).unwrap(), Duration::from_millis(20));
+        let engine = Engine::new(vec![never], Quorum::of(1).unwrap(), Duration::from_millis(20), LONGEST_TTL);
         let (key, value): (Arc<str>, Arc<str>) = ("key".into(), "owner".into());
         let counted = engine.count_debt();
         let (cut, usual) = (Cut::default(), OnceLock::new());

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use super::NodeSet;
 
-/// Which nodes may vote on who *acquires* a lock.
+/// Which nodes may vote on who *acquires* a lock, and which count when it is *extended*.
 ///
 /// A node that restarted empty has forgotten what it granted. If it voted at once, it could make a second majority
 /// beside one that it was part of: A holds nodes 1 and 2, node 2 restarts, B gets 2 and 3. So a node that is younger
@@ -30,8 +30,17 @@ use super::NodeSet;
 /// `longest_ttl` of each other, all but one are old at any moment; a majority of more than one node then has an
 /// old one in it, which was reached, so the young one abstained.
 ///
-/// Extending and releasing compare the owner, and ask every node, however young: a key that is there with our value was
-/// set after the restart, and a key that is not there is refused by the node itself.
+/// # Extensions
+///
+/// An extension compares the owner, so a node that confirms one has not forgotten this owner's key. It may have forgotten
+/// another's vote. A was granted the lock by node 3, which B's key had not reached, and waits for a second vote; node 3
+/// restarts, and gets B's key: from B's renewal, which sets it again, or from B's own acquire, which was late. B extends its lock
+/// on nodes 2 and 3, its key on node 1 expires, and A gets that: two owners after one restart. So a node that
+/// restarted does not count in an extension either, but for a much shorter time: until every attempt that may have heard it
+/// before is over. An attempt that takes longer than a [round may](longest_round) is not won. As above, a node silences younger
+/// ones when it is a quarter older than that, and where there is none, young nodes count.
+///
+/// A release asks every node, however young.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a node that is asked although it may not vote can make a second majority"]
 pub struct Electorate {
@@ -57,6 +66,10 @@ pub struct Papers {
     grown_at: Instant,
     /// From this moment on it is so old that younger ones abstain.
     old_at: Instant,
+    /// From this moment on no attempt is under way that heard another server in its place.
+    heard_from: Instant,
+    /// From this moment on younger ones do not count in an extension.
+    heard_long_from: Instant,
     /// When it told how long it had been running, and how long that was.
     told: (Instant, Duration),
     /// Which server it is, the same at every address; one of its own for a server that does not tell.
@@ -96,6 +109,16 @@ pub enum Standing {
 // Source: `uptime_in_seconds` in genRedisInfoString, https://github.com/redis/redis/blob/7.0/src/server.c
 const UPTIME_ERROR: Duration = Duration::from_secs(1);
 
+/// No attempt to acquire or to adopt a lock that takes longer than this is won, on nodes whose locks have at most this TTL: a
+/// quarter of it, and no more than ten seconds. It is more than what all nodes together may take to answer, which is a fifth
+/// of the TTL, unless connections are made first.
+#[must_use]
+pub fn longest_round(longest_ttl: Duration) -> Duration {
+    const LONGEST: Duration = Duration::from_secs(10);
+
+    (longest_ttl / 4).min(LONGEST)
+}
+
 /// The part of `longest_ttl` within which servers that were started together all come to vote; see [`Electorate`].
 const HEAD_START: u32 = 4;
 
@@ -106,7 +129,11 @@ impl Papers {
         let votes_from = longest_ttl + UPTIME_ERROR;
         let reaches = |age: Duration| now + age.saturating_sub(uptime);
         let old_at = reaches(votes_from + longest_ttl / HEAD_START);
-        Self { grown_at: reaches(votes_from), old_at, told: (now, uptime), identity, role, clock: None }
+        let round = longest_round(longest_ttl);
+        let heard_from = reaches(round + UPTIME_ERROR);
+        let heard_long_from = reaches(round + UPTIME_ERROR + round / HEAD_START);
+        let grown_at = reaches(votes_from);
+        Self { grown_at, old_at, heard_from, heard_long_from, told: (now, uptime), identity, role, clock: None }
     }
 
     /// With what its clock said at the same moment, as the time since 1970.
@@ -135,8 +162,18 @@ impl Papers {
         self.grown_at.saturating_duration_since(now)
     }
 
+    /// How long until it counts in an extension although others are older; zero if it does.
+    #[must_use]
+    pub fn counts_in(&self, now: Instant) -> Duration {
+        self.heard_from.saturating_duration_since(now)
+    }
+
     fn is_old(&self, now: Instant) -> bool {
         now >= self.old_at
+    }
+
+    fn is_heard_for_long(&self, now: Instant) -> bool {
+        now >= self.heard_long_from
     }
 
     /// Which server it is.
@@ -153,8 +190,25 @@ impl Papers {
 }
 
 impl Electorate {
-    /// Decides for all configured nodes, in the order of the configuration; `None` for one that is not connected.
+    /// Decides who votes on an acquisition, for all configured nodes in the order of the configuration; `None` for one that is not
+    /// connected.
     pub fn of<'a>(now: Instant, nodes: impl IntoIterator<Item = Option<&'a Papers>, IntoIter: Clone>) -> Self {
+        Self::by_age(nodes, |papers| !papers.grows_in(now).is_zero(), |papers| papers.is_old(now))
+    }
+
+    /// Decides who counts in an extension, as [`Self::of`].
+    pub fn of_extension<'a>(
+        now: Instant,
+        nodes: impl IntoIterator<Item = Option<&'a Papers>, IntoIter: Clone>,
+    ) -> Self {
+        Self::by_age(nodes, |papers| !papers.counts_in(now).is_zero(), |papers| papers.is_heard_for_long(now))
+    }
+
+    fn by_age<'a>(
+        nodes: impl IntoIterator<Item = Option<&'a Papers>, IntoIter: Clone>,
+        is_young: impl Fn(&Papers) -> bool,
+        is_old: impl Fn(&Papers) -> bool,
+    ) -> Self {
         let nodes = nodes.into_iter();
         let connected = || nodes.clone().enumerate().filter_map(|(node, papers)| Some((node, papers?)));
         let among = |is_in: &dyn Fn(usize, &Papers) -> bool| -> NodeSet {
@@ -164,8 +218,8 @@ impl Electorate {
         let count = nodes.clone().count();
         let all = NodeSet::first(count);
         let reachable = among(&|_, _| true);
-        let not_grown = among(&|_, papers| !papers.grows_in(now).is_zero());
-        let is_anybody_old = !among(&|_, papers| papers.is_old(now)).is_empty();
+        let not_grown = among(&|_, papers| is_young(papers));
+        let is_anybody_old = !among(&|_, papers| is_old(papers)).is_empty();
         let young = if is_anybody_old && count > 1 { not_grown } else { NodeSet::default() };
         let replicas = among(&|_, papers| papers.role == Role::Replica);
         let twin = |node: usize, papers: &Papers| {
@@ -273,6 +327,31 @@ mod tests {
         check(&[Some(375), Some(5), Some(9)], &[0, 1, 2]);
         check(&[Some(376), Some(5), Some(9)], &[0]);
         check(&[Some(376), Some(301), Some(9)], &[0, 1]);
+    }
+
+    #[test]
+    fn a_node_counts_in_an_extension_as_soon_as_no_attempt_can_have_heard_another_in_its_place() {
+        let now = crate::clock::now();
+        let check = |ages: &[Option<u64>], expect: &[usize]| {
+            let nodes = nodes(now, ages);
+            let voters = Electorate::of_extension(now, nodes.iter().map(Option::as_ref)).voters();
+            assert_eq!(voters.iter().collect::<Vec<_>>(), expect, "{ages:?}");
+        };
+        check(&[Some(9999), Some(10), Some(9999)], &[0, 2]);
+        check(&[Some(9999), Some(11), Some(9999)], &[0, 1, 2]);
+        check(&[Some(9999), Some(5), Some(5)], &[0]);
+        // One that was created a little earlier than the others silences none.
+        check(&[Some(13), Some(9), Some(0)], &[0, 1, 2]);
+        check(&[Some(14), Some(11), Some(10)], &[0, 1]);
+        check(&[Some(0), None, Some(2)], &[0, 2]);
+    }
+
+    #[test]
+    fn a_round_is_longer_than_what_nodes_may_take_to_answer() {
+        for ttl in [10, 1_000, 30_000].map(Duration::from_millis) {
+            assert!(longest_round(ttl) > crate::protocol::patience(Duration::MAX, ttl), "{ttl:?}");
+        }
+        assert_eq!(longest_round(Duration::from_secs(300)), Duration::from_secs(10));
     }
 
     #[test]

@@ -19,7 +19,7 @@ mod validity;
 pub use backoff::Backoff;
 pub use beliefs::{Approach, Beliefs, OthersKey, Seen, Step};
 pub use census::{Census, LockState, Sighting};
-pub use electorate::{Electorate, Papers, Role, Standing};
+pub use electorate::{Electorate, Papers, Role, Standing, longest_round};
 pub use fence::{
     Counter, Doubt, Fence, Fencing, Holder, Listening, NoCounter, Proposal, RETENTION, confirmation, is_refresh_due,
     plausible,

@@ -85,6 +85,8 @@ struct State {
     let_go: BTreeMap<String, Instant>,
     /// Owners whose locks were given out of hand.
     detached: BTreeSet<String>,
+    /// All that ever were.
+    given_away: BTreeSet<String>,
 }
 
 /// How long an owner's value is.
@@ -143,7 +145,9 @@ impl Checker {
 
     /// Nobody answers for the keys of this owner, until somebody has adopted them.
     pub(crate) fn detached(&self, owner: &str) {
-        locked(&self.state).detached.insert(owner.to_owned());
+        let mut state = locked(&self.state);
+        state.detached.insert(owner.to_owned());
+        state.given_away.insert(owner.to_owned());
     }
 
     pub(crate) fn has_detached(&self) -> bool {
@@ -349,7 +353,8 @@ impl Universe {
             nodes.iter().filter(|node| node.keeps(key, owner) > Some(elapsed)).count()
         };
         // Who was stopped could not be told.
-        if keeping < self.checker.majority && self.has_run_for(process, Duration::from_millis(10)) {
+        let has_forgotten = locked(&self.checker.state).restarts > 0;
+        if keeping < self.checker.majority && !has_forgotten && self.has_run_for(process, Duration::from_millis(10)) {
             self.violated(format!("not told: {} of p{process}, with n{node} gone {keeping} keep it", &owner[..8]));
         }
     }
@@ -410,7 +415,7 @@ impl Universe {
         let is_held =
             |owner: &String| state.locks.iter().flat_map(|lock| &lock.held).any(|record| *record.held.owner == **owner);
         let is_of = |owner: &String| {
-            state.owners.get(owner) == Some(&process) && !state.detached.contains(owner) && !is_held(owner)
+            state.owners.get(owner) == Some(&process) && !state.given_away.contains(owner) && !is_held(owner)
         };
         let up = nodes.iter().enumerate().filter(|(_, node)| node.is_up());
         let keys = up.flat_map(|(number, node)| node.keys(elapsed).into_iter().map(move |key| (number, key)));

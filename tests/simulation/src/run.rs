@@ -63,6 +63,7 @@ pub(crate) fn run_plan(plan: Plan, random: Random, off: Option<Rule>, is_logged:
         let installed = simulation::install(Arc::clone(&universe) as Arc<dyn simulation::World>);
         let _logging = is_logged.then(|| tracing::subscriber::set_default(Events(Arc::clone(&universe))));
         simulate(&universe).await;
+        universe.finish();
         simulation::finish();
         (universe, installed)
     });
@@ -203,7 +204,16 @@ impl Run {
         });
         if let Some(process) = asked.filter(|_| universe.plan.twin.is_none() && !universe.checker.has_detached()) {
             let (place, locks) = (universe.callers(process), self.managers[process].clone());
-            let counted = tokio::spawn(Placed::new(place, async move { locks.statistics().await }));
+            let counted = tokio::spawn(Placed::new(place, async move {
+                // A connection that fell silent long ago is noticed by its next use.
+                for _ in 0..20 {
+                    if locks.statistics().await.is_ok() {
+                        break;
+                    }
+                    sleep(Duration::from_millis(200)).await;
+                }
+                locks.statistics().await
+            }));
             match timeout(Duration::from_secs(10), counted).await {
                 Ok(Ok(Err(error))) if universe.configured().count() == 1 => {
                     universe.note(|| format!("not counted: {error}"))

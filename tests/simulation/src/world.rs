@@ -63,6 +63,8 @@ pub(crate) struct Universe {
     pub(crate) checker: Checker,
     trace: Mutex<Trace>,
     is_healed: AtomicBool,
+    /// What is dropped from now on is dropped in any order.
+    is_over: AtomicBool,
 }
 
 /// What can be seen from outside, as a hash and, if wanted, in words.
@@ -101,6 +103,7 @@ impl Universe {
             nodes: Mutex::new(nodes),
             pipes: Mutex::default(),
             is_healed: AtomicBool::new(false),
+            is_over: AtomicBool::new(false),
             checker: Checker::new(&plan),
             trace: Mutex::new(Trace { hash: 0xcbf2_9ce4_8422_2325, lines: is_logged.then(Vec::new) }),
             plan,
@@ -136,6 +139,11 @@ impl Universe {
         self.is_healed.store(true, Ordering::Relaxed);
     }
 
+    /// Nothing that happens from now on counts.
+    pub(crate) fn finish(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
+    }
+
     /// How long something is on its way.
     pub(crate) fn delay(&self) -> Duration {
         let mut random = self.random();
@@ -156,6 +164,9 @@ impl Universe {
 
     /// Something that can be seen from outside: part of the trace.
     pub(crate) fn note(&self, text: impl FnOnce() -> String) {
+        if self.is_over.load(Ordering::Relaxed) {
+            return;
+        }
         let (micros, text) = (self.elapsed().as_micros(), text());
         let mut trace = locked(&self.trace);
         for byte in micros.to_le_bytes().iter().chain(text.as_bytes()) {
