@@ -226,10 +226,16 @@ mod tests {
     use crate::name::Name;
     use crate::node::scripted::Scripted;
     use crate::node::{PendingReply, Reply};
+    use crate::protocol::LONGEST_TTL;
     use crate::protocol::{Quorum, valid_until};
 
     fn engine(answer: impl Fn() -> PendingReply + Send + Sync + 'static) -> Arc<Engine> {
-        Engine::new(vec![Scripted::new(move |_, _| answer())], Quorum::of(1).unwrap(), Duration::from_millis(250), LONGEST_TTL)
+        Engine::new(
+            vec![Scripted::new(move |_, _| answer())],
+            Quorum::of(1).unwrap(),
+            Duration::from_millis(250),
+            LONGEST_TTL,
+        )
     }
 
     /// A lock that is held for a minute.

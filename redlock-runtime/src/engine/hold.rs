@@ -83,8 +83,7 @@ impl Hold {
         });
         self.is_noted = true;
         for node in 0..self.engine.quorum().nodes() {
-            // It is not over yet, so nothing is owed now.
-            let _ = self.ledger.ended(node, Fate::MaybeSet);
+            self.ledger.ended(node, Fate::MaybeSet);
         }
         self.see_late_connections_through();
         self.forget_what_was_asked();
@@ -107,8 +106,7 @@ impl Hold {
         hold.is_open = true;
         hold.is_noted = true;
         for node in 0..hold.engine.quorum().nodes() {
-            // It is not over yet, so nothing is owed now.
-            let _ = hold.ledger.ended(node, Fate::MaybeSet);
+            hold.ledger.ended(node, Fate::MaybeSet);
         }
         hold
     }
@@ -145,8 +143,7 @@ impl Hold {
     /// Answers from now on for keys that were set again, and for what stands beside them, too.
     pub(crate) fn add(&mut self, repairs: Repairs) {
         for node in repairs.set.iter() {
-            // It is not over yet, so nothing is owed now.
-            let _ = self.ledger.ended(node, Fate::Set);
+            self.ledger.ended(node, Fate::Set);
         }
         self.stragglers.extend(repairs.asked);
         self.cut.add(repairs.cut);
@@ -182,8 +179,7 @@ impl Hold {
         let patience = patience(engine.node_timeout(), ttl);
         let Self { ledger, stragglers, cut, .. } = self;
         let verdict = engine.hear_on(&mut heard, Voters::Electorate, stragglers, patience, None, |node, reply| {
-            // Nothing is released before the round is over, so nothing can be owed yet.
-            let _ = ledger.ended(node, fate(reply));
+            ledger.ended(node, fate(reply));
             cut.note(node, reply);
         });
         let verdict = verdict.await;
@@ -294,8 +290,7 @@ impl Hold {
         self.send((0..engine.quorum().nodes()).filter(|node| Some(*node) != first), &command);
         let Self { ledger, stragglers, cut, .. } = self;
         let verdict = engine.hear_on(&mut heard, Voters::Electorate, stragglers, patience, until, |node, reply| {
-            // Nothing is released before the round is over, so nothing can be owed yet.
-            let _ = ledger.ended(node, fate(reply));
+            ledger.ended(node, fate(reply));
             cut.note(node, reply);
         });
         let verdict = verdict.await;
@@ -315,7 +310,7 @@ impl Hold {
         let mut late = Alarm::after(patience);
         let listen = poll_fn(|cx| {
             poll_each(stragglers, cx, |node, reply| {
-                let _ = ledger.ended(node, fate(&reply));
+                ledger.ended(node, fate(&reply));
                 cut.note(node, &reply);
                 heard.note(node, &*engine.nodes[node], reply);
             });
@@ -343,8 +338,7 @@ impl Hold {
     pub(crate) fn settle_down(&mut self) {
         let Self { ledger, stragglers, cut, .. } = self;
         poll_each(stragglers, &mut Context::from_waker(Waker::noop()), |node, reply| {
-            // It is not over yet, so nothing is owed now.
-            let _ = ledger.ended(node, fate(&reply));
+            ledger.ended(node, fate(&reply));
             cut.note(node, &reply);
         });
         self.forget_what_was_asked();
@@ -361,7 +355,7 @@ impl Hold {
     /// Gives a lost attempt back: returns when the nodes that granted it have confirmed, or their time is over, or the
     /// caller's (`until`).
     pub(super) async fn give_back(mut self, until: Option<Instant>) {
-        let owed = self.ledger.over();
+        let owed = self.ledger.suspected();
         let (patience, _) = cut_short(self.engine.node_timeout(), until);
         self.start_release(owed).settle(owed, patience).await;
     }
@@ -372,7 +366,6 @@ impl Hold {
     ///
     /// Dropped at any await, the release goes on in the background.
     pub(crate) async fn release(mut self) -> Result<(), Lost> {
-        let _ = self.ledger.over();
         let all = NodeSet::first(self.engine.quorum().nodes());
         self.start_release(all).confirm().await
     }
@@ -456,7 +449,7 @@ impl Drop for Hold {
             });
         }
         background::spawn(async move {
-            let owed = hold.ledger.over();
+            let owed = hold.ledger.suspected();
             drop(hold.start_release(owed));
         });
     }

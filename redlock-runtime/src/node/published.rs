@@ -80,22 +80,22 @@ mod tests {
 
     #[tokio::test]
     async fn those_who_wait_go_on_in_the_order_in_which_they_came() {
-        let (publisher, published) = publish(0);
-        let (published, order) = (Arc::new(published), Arc::new(Mutex::new(Vec::new())));
+        let (writer, value) = publish(0);
+        let (value, order) = (Arc::new(value), Arc::new(Mutex::new(Vec::new())));
         let waiting: Vec<_> = (0..50)
             .map(|number| {
-                let (published, order) = (Arc::clone(&published), Arc::clone(&order));
+                let (value, order) = (Arc::clone(&value), Arc::clone(&order));
                 tokio::spawn(async move {
-                    let value = published.wait_for(|value| *value == 2).await;
+                    let read = value.wait_for(|value| *value == 2).await;
                     order.lock().unwrap().push(number);
-                    value
+                    read
                 })
             })
             .collect();
         tokio::task::yield_now().await;
-        publisher.set(1);
+        writer.set(1);
         tokio::task::yield_now().await;
-        publisher.set(2);
+        writer.set(2);
         for waiter in waiting {
             assert_eq!(waiter.await.unwrap(), Some(2));
         }
@@ -104,9 +104,9 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_waits_for_what_nobody_writes_any_more() {
-        let (publisher, published) = publish("first");
-        drop(publisher);
-        assert_eq!(published.wait_for(|value| *value == "second").await, None);
-        assert_eq!(published.wait_for(|value| *value == "first").await, Some("first"));
+        let (writer, value) = publish("first");
+        drop(writer);
+        assert_eq!(value.wait_for(|value| *value == "second").await, None);
+        assert_eq!(value.wait_for(|value| *value == "first").await, Some("first"));
     }
 }

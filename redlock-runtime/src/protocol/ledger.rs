@@ -11,7 +11,7 @@ pub enum Fate {
     MaybeSet,
 }
 
-/// Where one owner value may have left its key, and which releases are owed for it.
+/// Where one owner value may have left its key, so that it has to be released.
 ///
 /// Two rules, both learnt from keys that stayed for a full TTL:
 ///
@@ -24,8 +24,6 @@ pub struct Ledger {
     in_flight: NodeSet,
     /// Nodes on which the key is, or may be, set.
     suspected: NodeSet,
-    /// Whether this owner gave up, or gave back, the lock.
-    is_over: bool,
 }
 
 impl Ledger {
@@ -34,29 +32,19 @@ impl Ledger {
         self.in_flight.insert(node);
     }
 
-    /// Notes how a node's acquire ended; says whether a release is owed to that node *now*.
-    #[must_use = "a release that is owed and not sent leaves a key for its TTL"]
-    pub fn ended(&mut self, node: usize, fate: Fate) -> bool {
+    /// Notes how a node's acquire ended.
+    pub fn ended(&mut self, node: usize, fate: Fate) {
         self.in_flight.remove(node);
         match fate {
-            Fate::NotSet => false,
+            Fate::NotSet => {}
             Fate::Set | Fate::MaybeSet => {
                 self.suspected.insert(node);
-                self.is_over
             }
         }
     }
 
-    /// Notes that the owner is done; returns the nodes to which a release is owed now. The nodes whose acquire is
-    /// in flight follow when it ends.
+    /// The nodes on which the key is, or may be, set. Those whose acquire has not ended follow when it does.
     #[must_use = "a release that is owed and not sent leaves a key for its TTL"]
-    pub fn over(&mut self) -> NodeSet {
-        self.is_over = true;
-        self.suspected
-    }
-
-    /// The nodes on which the key is, or may be, set.
-    #[must_use]
     pub fn suspected(&self) -> NodeSet {
         self.suspected
     }
@@ -66,17 +54,6 @@ impl Ledger {
     pub fn in_flight(&self) -> NodeSet {
         self.in_flight
     }
-
-    /// Notes that a node confirmed the release.
-    pub fn released(&mut self, node: usize) {
-        self.suspected.remove(node);
-    }
-
-    /// Whether nothing of this owner can be left on any node.
-    #[must_use]
-    pub fn is_settled(&self) -> bool {
-        self.in_flight.is_empty() && self.suspected.is_empty()
-    }
 }
 
 #[cfg(test)]
@@ -84,18 +61,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_straggler_that_may_have_set_the_key_is_released_when_it_ends_and_not_before() {
+    fn a_key_that_may_be_set_is_released_when_its_acquire_has_ended_and_not_before() {
         for fate in [Fate::Set, Fate::MaybeSet] {
             let mut ledger = Ledger::default();
             ledger.asked(0);
             ledger.asked(1);
-            assert!(!ledger.ended(0, Fate::Set));
-            assert_eq!(ledger.over().iter().collect::<Vec<_>>(), [0]);
-            assert!(ledger.ended(1, fate));
-            ledger.released(0);
-            assert!(!ledger.is_settled());
-            ledger.released(1);
-            assert!(ledger.is_settled());
+            ledger.ended(0, Fate::Set);
+            assert_eq!(ledger.suspected().iter().collect::<Vec<_>>(), [0]);
+            ledger.ended(1, fate);
+            assert_eq!(ledger.suspected().iter().collect::<Vec<_>>(), [0, 1]);
+            assert!(ledger.in_flight().is_empty());
         }
     }
 
@@ -103,8 +78,7 @@ mod tests {
     fn a_node_that_is_held_by_another_owes_nothing() {
         let mut ledger = Ledger::default();
         ledger.asked(0);
-        assert!(!ledger.ended(0, Fate::NotSet));
-        assert!(ledger.over().is_empty());
-        assert!(ledger.is_settled());
+        ledger.ended(0, Fate::NotSet);
+        assert!(ledger.suspected().is_empty());
     }
 }

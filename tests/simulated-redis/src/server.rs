@@ -83,6 +83,8 @@ pub struct Server {
     tracked: BTreeMap<Key, BTreeSet<ConnectionId>>,
     /// How many scripts that are called by their hash are answered with this error once they have run.
     failing: Option<(usize, String)>,
+    /// What every script has in the place of what.
+    patch: Option<(&'static str, &'static str)>,
 }
 
 impl Server {
@@ -108,6 +110,7 @@ impl Server {
             opened: 0,
             tracked: BTreeMap::new(),
             failing: None,
+            patch: None,
         }
     }
 
@@ -246,6 +249,11 @@ impl Server {
     /// do; one that the server does not know does not count.
     pub fn fail_after_scripts(&mut self, count: usize, error: impl Into<String>) {
         self.failing = Some((count, error.into())).filter(|_| count > 0);
+    }
+
+    /// Has the server run scripts in which `before` is, with `after` instead: to see what a line of one is good for.
+    pub fn patch_scripts(&mut self, before: &'static str, after: &'static str) {
+        self.patch = Some((before, after));
     }
 
     /// Has the server forget its scripts.

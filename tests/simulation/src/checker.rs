@@ -85,7 +85,7 @@ struct State {
     let_go: BTreeMap<String, Instant>,
     /// Owners whose locks were given out of hand.
     detached: BTreeSet<String>,
-    /// All that ever were.
+    /// All that ever were, and those that were lost before their holders let go: what a shutdown does not answer for.
     given_away: BTreeSet<String>,
 }
 
@@ -231,7 +231,9 @@ impl Universe {
         let number = state.next;
         state.locks[name].held.push(Record { number, process, held, is_told: false });
         drop(state);
-        violations.into_iter().for_each(|violation| self.violated(violation));
+        for violation in violations {
+            self.violated(violation);
+        }
         if let Some(waiter) = waiter {
             self.checker.left(waiter);
         }
@@ -329,8 +331,15 @@ impl Universe {
             held.iter().position(|record| record.number == number).map(|position| held.remove(position))
         };
         let Some(record) = record else { return };
-        locked(&self.checker.state).let_go.insert(record.held.owner.to_string(), now());
         let is_lost = self.remaining(record.process, &record.held).is_zero();
+        {
+            let mut state = locked(&self.checker.state);
+            let owner = record.held.owner.to_string();
+            state.let_go.insert(owner.clone(), now());
+            if is_lost {
+                state.given_away.insert(owner);
+            }
+        }
         self.note(|| format!("p{}: {} lets {name} go", record.process, &record.held.owner[..8]));
         if !is_lost {
             locked(&self.checker.state).locks[name].free_since = Some(now());
@@ -363,7 +372,7 @@ impl Universe {
     fn check_released(&self, node: usize, owner: &str) {
         let let_go = {
             let state = locked(&self.checker.state);
-            let process = state.owners.get(owner).copied().filter(|_| !state.detached.contains(owner));
+            let process = state.owners.get(owner).copied().filter(|_| !state.given_away.contains(owner));
             process.and_then(|process| Some((process, *state.let_go.get(owner)?)))
         };
         let Some((process, let_go)) = let_go else { return };

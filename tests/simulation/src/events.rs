@@ -42,7 +42,7 @@ impl Subscriber for Events {
         let mut words = Words::default();
         event.record(&mut words);
         let place = here().map_or_else(String::new, |place| format!("p{}.{}: ", place.process, place.runtime));
-        self.0.tell_log(format!("{place}{} {}", event.metadata().level(), words.0));
+        self.0.tell_log(&format!("{place}{} {}", event.metadata().level(), words.0));
     }
 
     fn enter(&self, _: &Id) {}

@@ -73,11 +73,12 @@ async fn until_poll<F: Future>(polls: Option<u32>, future: F) -> Option<F::Outpu
     .await
 }
 
-impl Task {
-    fn place(&self) -> Place {
-        here().expect("it runs in a process")
-    }
+/// Where the task runs.
+fn place() -> Place {
+    here().expect("it runs in a process")
+}
 
+impl Task {
     pub(crate) async fn run(self, wishes: Vec<Wish>) {
         for wish in wishes {
             sleep(wish.after).await;
@@ -98,7 +99,7 @@ impl Task {
     /// Says whether it goes on.
     async fn by_guard(&self, wish: &Wish) -> bool {
         let universe = &*self.universe;
-        let (place, began) = (self.place(), now());
+        let (place, began) = (place(), now());
         let waiter = (wish.limit != Some(Duration::ZERO)).then(|| universe.checker.joined(wish.name, place));
         let waits = Waits(universe, waiter);
         let acquiring = until_poll(wish.cancel, self.request(wish).acquire());
@@ -157,7 +158,7 @@ impl Task {
     }
 
     async fn by_attribute(&self, wish: &Wish) -> bool {
-        let (place, began) = (self.place(), now());
+        let (place, began) = (place(), now());
         let waiter = (wish.limit != Some(Duration::ZERO)).then(|| self.universe.checker.joined(wish.name, place));
         let waits = Waits(&self.universe, waiter);
         let called = until_poll(wish.cancel.map(|polls| polls * 2), annotated(self, wish, waits.1));
@@ -223,7 +224,7 @@ impl Task {
         let Parcel { name, owner, token, after } = parcel;
         sleep(after).await;
         let universe = &*self.universe;
-        let place = self.place();
+        let place = place();
         match self.locks.adopt(token).await {
             Ok(guard) => {
                 universe.checker.meet("adopted");
@@ -260,7 +261,7 @@ fn limit(wish: &Wish) -> Timeout {
 )]
 async fn annotated(task: &Task, wish: &Wish, waiter: Option<Waiter>) -> Result<(), Error> {
     let universe = &*task.universe;
-    let number = universe.acquired(wish.name, task.place(), waiter, guard);
+    let number = universe.acquired(wish.name, place(), waiter, guard);
     let _holds = Holds(universe, wish.name, number);
     // The call itself ends the body when the lock is lost.
     universe.told(wish.name, number);

@@ -13,9 +13,9 @@ use std::time::Duration;
 use redlock_simulated::simulation::{Connecting, Place, Stream};
 use redlock_simulated_redis::ConnectionId;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep};
 
-use crate::world::{Universe, now};
+use crate::world::{Universe, now, until};
 
 /// A direction of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -231,7 +231,7 @@ impl AsyncRead for End {
             };
             let at = (*at).max(stalled_until);
             if now() < at {
-                let arrival = self.arrival.get_or_insert_with(|| Box::pin(sleep_until(at)));
+                let arrival = self.arrival.get_or_insert_with(|| Box::pin(until(at)));
                 if arrival.deadline() != at {
                     arrival.as_mut().reset(at);
                 }

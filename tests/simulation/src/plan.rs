@@ -337,7 +337,6 @@ impl Wish {
             is_stubborn: !is_fine && random.percent(15),
             ending: match random.index(20) {
                 _ if is_crowded => Ending::Release,
-                0..11 => Ending::Release,
                 11..14 => Ending::Drop,
                 14..17 => Ending::Cancel(random.between(0, 4) as u32),
                 17 if !is_fine => Ending::Panic,

@@ -23,6 +23,12 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
+/// Waits until that.
+#[expect(clippy::disallowed_methods, reason = "true time is that of the simulation's runtime")]
+pub(crate) fn until(moment: Instant) -> tokio::time::Sleep {
+    tokio::time::sleep_until(moment)
+}
+
 /// Whether a process runs.
 pub(crate) enum Life {
     Runs {
@@ -178,7 +184,7 @@ impl Universe {
     }
 
     /// Something for people, which is no part of the trace.
-    pub(crate) fn tell_log(&self, text: String) {
+    pub(crate) fn tell_log(&self, text: &str) {
         let micros = self.elapsed().as_micros();
         if let Some(lines) = &mut locked(&self.trace).lines {
             lines.push(format!("{:>12.3} ms      {text}", micros as f64 / 1000.0));
@@ -188,7 +194,7 @@ impl Universe {
     /// [`Self::tell_log`], if anybody reads it.
     pub(crate) fn tell_log_with(&self, text: impl FnOnce() -> String) {
         if locked(&self.trace).lines.is_some() {
-            self.tell_log(text());
+            self.tell_log(&text());
         }
     }
 
@@ -251,7 +257,7 @@ impl Universe {
         loop {
             let arrival = std::future::poll_fn(|cx| pipe.poll_arrival(cx)).await;
             let Arrival::At(moment) = arrival else { break };
-            tokio::time::sleep_until(moment).await;
+            until(moment).await;
             std::future::poll_fn(|cx| locked(&self.nodes)[node].poll_awake(cx)).await;
             if locked(&self.nodes)[node].life != life {
                 return;

@@ -23,7 +23,7 @@ impl Server {
         let Some(source) = self.scripts.get(&hash).map(Arc::clone) else {
             return (Reply::error(NO_SCRIPT), Vec::new());
         };
-        let reply = script::run(&mut self.keyspace, &hash, &source, keys, words);
+        let reply = self.run(&hash, &source, keys, words);
         (self.unless_failing(reply), keys.to_vec())
     }
 
@@ -39,7 +39,7 @@ impl Server {
             Ok(hash) => hash,
             Err(refusal) => return (refusal, Vec::new()),
         };
-        (script::run(&mut self.keyspace, &hash, arguments[1], keys, words), keys.to_vec())
+        (self.run(&hash, arguments[1], keys, words), keys.to_vec())
     }
 
     pub(super) fn script(&mut self, arguments: &[&[u8]]) -> Reply {
@@ -62,6 +62,18 @@ impl Server {
             }
             _ => wrong_number(b"script"),
         }
+    }
+
+    /// Runs a script, as it reads with what was [patched](Server::patch_scripts).
+    fn run(&mut self, hash: &Hash, source: &[u8], keys: &[&[u8]], words: &[&[u8]]) -> Reply {
+        if let Some((before, after)) = self.patch
+            && let Ok(source) = str::from_utf8(source)
+            && source.contains(before)
+        {
+            let source = source.replace(before, after);
+            return script::run(&mut self.keyspace, &script::hash(source.as_bytes()), source.as_bytes(), keys, words);
+        }
+        script::run(&mut self.keyspace, hash, source, keys, words)
     }
 
     fn load(&mut self, source: &[u8]) -> Result<Hash, Reply> {

@@ -1,0 +1,92 @@
+//! What the gate runs.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use redlock_simulated::simulation::Rule;
+
+use crate::run::run;
+
+/// So many schedules are the same in each run of the tests, and so many are new.
+const FIXED: u64 = 4_000;
+const NEW: u64 = 6_000;
+
+/// Runs these seeds on all processors; returns what was broken.
+fn broken(seeds: std::ops::Range<u64>) -> Vec<(u64, Vec<String>)> {
+    let next = AtomicU64::new(seeds.start);
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    let work = || {
+        let mut broken = Vec::new();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                return broken;
+            }
+            let violations = run(seed, None, false).violations;
+            if !violations.is_empty() {
+                broken.push((seed, violations));
+            }
+        }
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().expect("no schedule panics")).collect()
+    })
+}
+
+#[test]
+fn no_schedule_breaks_a_promise() {
+    // A seed is replayed by `cargo run -p redlock-simulation -- replay SEED`.
+    let base = RandomState::new().hash_one("base") >> 16;
+    println!("new schedules: the {NEW} from seed {base}");
+    let mut broken = broken(0..FIXED);
+    broken.extend(self::broken(base..base + NEW));
+    assert!(broken.is_empty(), "base seed {base}: {broken:#?}");
+}
+
+#[test]
+fn the_same_seed_is_the_same_schedule() {
+    for seed in 0..150 {
+        let [one, other] = [(); 2].map(|()| run(seed, None, false).trace);
+        assert_eq!(one, other, "seed {seed}");
+    }
+}
+
+/// Each rule, and a seed that finds what it prevents; another one if the code has changed since.
+const FOUND: &[(Rule, u64)] = &[
+    (Rule::MajorityOfAll, 0),
+    (Rule::Drift, 0),
+    (Rule::ValidityOfTheAttempt, 4),
+    (Rule::ReleaseAfterAcquire, 42),
+    (Rule::KillCutConnection, 33),
+    (Rule::KeptKeyIsNobodys, 339),
+    (Rule::MaybeSetIsReleased, 28),
+    (Rule::ReleaseAgain, 0),
+    (Rule::DropReleases, 10),
+    (Rule::Abstention, 15),
+    (Rule::ExtensionComparesOwner, 345),
+    (Rule::ReleaseComparesOwner, 4),
+    (Rule::ExtensionOnlyLengthens, 5),
+    (Rule::Commit, 5),
+    (Rule::LossNotice, 17),
+    (Rule::WatchBeforeAttempt, 8),
+    (Rule::NextIsCalled, 81),
+    (Rule::ReleaseCalls, 8),
+    (Rule::StandBack, 13),
+    (Rule::FirstComeFirstServed, 25),
+];
+
+#[test]
+fn schedules_find_what_each_rule_prevents() {
+    for (rule, seed) in FOUND {
+        let mut seeds = std::iter::once(*seed).chain(0..2_000);
+        let found = seeds.find_map(|seed| {
+            let violation = run(seed, Some(*rule), false).violations.into_iter().next()?;
+            Some((seed, violation))
+        });
+        let (seed, violation) = found.unwrap_or_else(|| panic!("nothing misses {rule:?}"));
+        println!("{rule:?}: seed {seed}: {violation}");
+        assert_eq!(run(seed, None, false).violations, Vec::<String>::new(), "{rule:?}");
+    }
+}
