@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //!
-//! - `args`: the attribute's arguments; `item`, `body`, `output`: the annotated function
+//! - `args`: the attribute's arguments, which `args/table.rs` declares; `item`, `body`, `output`: the annotated function
 //! - `refuse`: what does not go together
 //! - `expand`: the function that runs under its lock; the only place that names the runtime's hidden module.
 //!   `expand/locked.rs` is what makes the upper of two attributes the outer one
@@ -18,6 +18,9 @@ mod expand;
 mod tests;
 
 use proc_macro::TokenStream;
+
+use self::args::documentation::documentation;
+use self::args::table::arguments;
 
 /// Makes the body of a function run under a distributed lock: only one caller in the whole fleet is inside at a time.
 ///
@@ -57,19 +60,7 @@ use proc_macro::TokenStream;
 ///
 /// | argument | accepts | default | meaning |
 /// |---|---|---|---|
-/// | `name` | text, in which `{argument}` inserts an argument as `format!` does, also as `concat!` of literals; or any other expression that is `Display`, whose braces are taken as they are | required | the lock's name; see [below](#names-of-several-values) if it is made of several values |
-/// | `timeout` | `-1`, `0`, a duration, or an expression of type `Timeout` | `0` | `-1`: one attempt; `0`: wait for ever; else keep trying for up to this long |
-/// | `silent` | nothing | off | without the lock, skip the body and return the *skip value*, not an error; needs an explicit `timeout` |
-/// | `skip_value` | an expression of the return type; may use shared references and `Copy` arguments | `Ok(T::default())` of a `Result`, else `R::default()` | the skip value, evaluated only when needed; implies `silent` |
-/// | `ttl`, `auto_release_time` | a duration | the manager's, 30 s | how long the lock outlives a holder that crashed; above the manager's `longest_ttl`, which is 5 minutes unless set, the call is refused as wrongly configured (the lock is renewed, so a body may run for longer) |
-/// | `renew` | `true`, `false` | `true` | keep extending the lock while the body runs |
-/// | `max_hold` | a duration | none | when renewal stops, and the lock counts as lost |
-/// | `min_hold` | a duration | none | the lock stays taken at least this long, however quick the body is; up to a year |
-/// | `on_lost` | `"cancel"`, `"continue"` | `"cancel"` if async and the loss can be told | whether a running body is dropped at its next await when the lock is lost; a sync body always continues |
-/// | `guard` | a name | none | binds `&LockGuard` under this name in the body |
-/// | `stats_name` | as `name` | `name` | the name under which waiters are counted |
-/// | `manager` | an expression giving `&LockManager` | that of the scope, else the installed one | which lock manager |
-/// | `crate` | a path | `::redlock_runtime` | where the runtime is, if the dependency is renamed |
+#[doc = arguments!(documentation)]
 ///
 /// Text that the attribute cannot see, such as a constant, is no template: when the call finds one of the function's arguments
 /// in its braces, it fails with `Error::InvalidName`, because all calls would share one lock. `format!` is taken at its word.

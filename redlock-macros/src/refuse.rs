@@ -35,16 +35,16 @@ pub(crate) fn refuse(args: &Args, item: &Item, output: &Output) -> syn::Result<(
             faults.push(Error::new_spanned(guard, message));
         }
     } else if let Some(split) = &split
-        && let Timeout::Absent | Timeout::Forever = args.timeout
+        && let None | Some(Timeout::Forever) = args.timeout
     {
         let message = "`require_lock!` is where a call ends that has not got its lock, and this one waits for ever: \
                        give it a `timeout` other than `0`";
         faults.push(Error::new_spanned(&split.path, message));
     }
-    if args.timeout.can_run_out() && output.kind == OutputKind::Never {
+    if args.can_run_out() && output.kind == OutputKind::Never {
         let message = "a function that never returns has to get its lock: wait for ever with `timeout = 0`";
         faults.push(Error::new(output.span, message));
-    } else if args.timeout.can_run_out() && output.kind == OutputKind::ImplTrait && args.skip_value.is_none() {
+    } else if args.can_run_out() && output.kind == OutputKind::ImplTrait && args.skip_value.is_none() {
         let message = "`impl Trait` does not tell what to return without the lock: \
                        add `skip_value = …`, or wait for ever with `timeout = 0`";
         faults.push(Error::new(output.span, message));

@@ -7,8 +7,6 @@ use syn::{Expr, Lit, LitStr, UnOp};
 
 /// How long a call waits for its lock.
 pub(crate) enum Timeout {
-    /// Not given: for ever, and the only way to say so that also a function that cannot report it may use.
-    Absent,
     /// The literal `0`.
     Forever,
     /// The literal `-1`.
@@ -47,11 +45,6 @@ impl Timeout {
             Written::Words(limit) => Ok(Self::After(limit, span)),
             Written::Other => Ok(Self::Expression(expression)),
         }
-    }
-
-    /// Whether the lock may fail to be acquired, as far as the tokens tell.
-    pub(crate) fn can_run_out(&self) -> bool {
-        !matches!(self, Self::Absent | Self::Forever)
     }
 }
 

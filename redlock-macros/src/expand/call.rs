@@ -15,22 +15,22 @@ impl Expansion<'_> {
             || quote_spanned!(Span::mixed_site()=> #runtime::Call::new(#name)),
             |manager| quote_spanned!(hidden(manager.span())=> #runtime::Call::with_manager(#manager, #name)),
         );
-        if args.silent.is_some() {
+        if args.is_silent() {
             let function = &self.function;
             call.extend(quote_spanned!(Span::mixed_site()=>
                 .of(::core::concat!(::core::module_path!(), "::", #function))
             ));
         }
         match &args.timeout {
-            Timeout::Absent | Timeout::Forever => {}
-            Timeout::Skip(span) => {
+            None | Some(Timeout::Forever) => {}
+            Some(Timeout::Skip(span)) => {
                 call.extend(quote_spanned!(hidden(*span)=> .timeout(#runtime::Timeout::Skip)));
             }
-            Timeout::After(limit, span) => {
+            Some(Timeout::After(limit, span)) => {
                 let limit = duration(*limit, *span);
                 call.extend(quote_spanned!(hidden(*span)=> .timeout(#limit)));
             }
-            Timeout::Expression(expression) => {
+            Some(Timeout::Expression(expression)) => {
                 call.extend(quote_spanned!(hidden(expression.span())=> .timeout(#expression)));
             }
         }

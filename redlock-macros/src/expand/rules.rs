@@ -60,11 +60,11 @@ impl Expansion<'_> {
             };
             quote_spanned!(Span::mixed_site()=> ::core::option::Option::Some(#path))
         };
-        let rules = if args.silent.is_some() {
+        let rules = if args.is_silent() {
             quote_spanned!(Span::mixed_site()=> silent(__redlock_output, #if_possible, #blame))
         } else {
             let fail = match args.on_lost {
-                _ if args.timeout.can_run_out() => required("fail"),
+                _ if args.can_run_out() => required("fail"),
                 Some(OnLost::Cancel(_)) => required("fail_lost"),
                 Some(OnLost::Continue) | None => if_possible,
             };
@@ -88,7 +88,7 @@ impl Expansion<'_> {
     }
 
     fn may_skip_hidden_future(&self) -> bool {
-        self.output.may_hide_future && self.args.silent.is_some() && self.args.skip_value.is_none()
+        self.output.may_hide_future && self.args.is_silent() && self.args.skip_value.is_none()
     }
 
     /// What the verdict comes to, as an expression that stands where the return type does.
@@ -105,7 +105,7 @@ impl Expansion<'_> {
             None if self.may_skip_hidden_future() => {
                 quote_spanned!(place=> __redlock_verdict.returned_or(__redlock_skip))
             }
-            None if args.silent.is_some() => {
+            None if args.is_silent() => {
                 let skip = output.spread(quote_spanned!(place=> #runtime::skip));
                 quote_spanned!(place=> __redlock_verdict.returned_or(#skip))
             }

@@ -1,0 +1,44 @@
+use syn::{Error, LitBool};
+
+use super::fields::Slots;
+use super::time::Time;
+
+impl Slots {
+    /// Faults of arguments that are right by themselves but not beside each other.
+    ///
+    /// With `is_complete`, an argument that is absent was not written at all.
+    pub(super) fn clashes(&self, is_complete: bool) -> impl Iterator<Item = Error> {
+        let missing_timeout = if is_complete { self.silent_without_timeout() } else { None };
+        [missing_timeout, self.max_hold_without_renewal(), self.min_hold_above_max_hold()].into_iter().flatten()
+    }
+
+    fn silent_without_timeout(&self) -> Option<Error> {
+        if !self.timeout.is_absent() {
+            return None;
+        }
+        let key = self.silent.key().or_else(|| self.skip_value.key())?;
+        let message = format!(
+            "`{key}` says what happens when the lock is not acquired, so it needs a `timeout`: \
+             `-1` skips at once, `0` waits for ever, N gives up after N seconds"
+        );
+        Some(Error::new_spanned(key, message))
+    }
+
+    fn max_hold_without_renewal(&self) -> Option<Error> {
+        let (Some(LitBool { value: false, .. }), Some(key)) = (self.renew.get(), self.max_hold.key()) else {
+            return None;
+        };
+        let message = "`max_hold` says when renewal stops, and `renew = false` never starts it: \
+                       leave one of them out";
+        Some(Error::new_spanned(key, message))
+    }
+
+    fn min_hold_above_max_hold(&self) -> Option<Error> {
+        match (self.min_hold.get(), self.max_hold.get()) {
+            (Some(Time::Literal(min, span)), Some(Time::Literal(max, _))) if min > max => {
+                Some(Error::new(*span, "`min_hold` is longer than `max_hold`"))
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,64 @@
+use proc_macro2::Span;
+use syn::parse::{Parse, ParseStream};
+use syn::{Ident, LitBool, LitStr, Path, Token};
+
+/// What happens to a running body when the lock is lost.
+#[derive(Clone, Copy)]
+pub(crate) enum OnLost {
+    Cancel(Span),
+    Continue,
+}
+
+impl OnLost {
+    pub(super) fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let refuse = |span| syn::Error::new(span, "`on_lost` is \"cancel\" or \"continue\"");
+        let value: LitStr = input.parse().map_err(|_| refuse(input.span()))?;
+        match value.value().as_str() {
+            "cancel" => Ok(Self::Cancel(value.span())),
+            "continue" => Ok(Self::Continue),
+            _ => Err(refuse(value.span())),
+        }
+    }
+}
+
+/// Refuses a value of `silent`, which takes none.
+pub(super) fn parse_silent(input: ParseStream<'_>) -> syn::Result<()> {
+    if input.peek(Token![=]) {
+        return Err(input.error("`silent` takes no value: write `silent`, or leave it out"));
+    }
+    Ok(())
+}
+
+pub(super) fn parse_renew(input: ParseStream<'_>) -> syn::Result<LitBool> {
+    let span = input.span();
+    input.parse().map_err(|_| syn::Error::new(span, "`renew` is `true` or `false`"))
+}
+
+pub(super) fn parse_guard(input: ParseStream<'_>, meant: &mut Option<Ident>) -> syn::Result<Ident> {
+    let span = input.span();
+    let ahead = input.fork();
+    input.parse().map_err(|_| {
+        *meant = in_quotes(&ahead).or_else(|| {
+            ahead.parse::<Token![&]>().ok()?;
+            ahead.parse().ok()
+        });
+        syn::Error::new(span, "`guard` takes the name that the body uses for the guard: `guard = lock`")
+    })
+}
+
+pub(super) fn parse_runtime(input: ParseStream<'_>, meant: &mut Option<Path>) -> syn::Result<Path> {
+    let span = input.span();
+    let ahead = input.fork();
+    input.call(Path::parse_mod_style).map_err(|_| {
+        *meant = in_quotes(&ahead);
+        syn::Error::new(span, "`crate` takes the path of the runtime: `crate = redlock_runtime`")
+    })
+}
+
+/// What was put in quotes and should not have been.
+fn in_quotes<T: Parse>(input: ParseStream<'_>) -> Option<T> {
+    if !input.peek(LitStr) {
+        return None;
+    }
+    input.parse::<LitStr>().ok()?.parse().ok()
+}
