@@ -8,26 +8,27 @@ use redlock_tests::wait::eventually_async;
 use redlock_tests::{Proxy, RedisServer, Servers};
 use tracing::Level;
 
-use crate::told::Events;
+use crate::told::{Events, NO_BUSY_MACHINE, node_at};
 
 /// Has the servers hang up on clients that say nothing for a second, and locks after that.
 async fn check_idle(nodes: usize, parameters: &str) {
-    let events = Events::of_all();
+    let events = Events::from_now();
     let servers = Servers::start_with(nodes, &["--timeout", "1"]);
     let proxies: Vec<_> = servers.iter().map(Proxy::start).collect();
-    let urls = proxies.iter().map(|proxy| format!("{}{parameters}", proxy.url()));
-    let locks = LockManager::builder().nodes(urls).build().unwrap();
-    let ports: Vec<_> = proxies.iter().map(|proxy| format!("127.0.0.1:{}", proxy.port())).collect();
+    let (urls, names): (Vec<_>, Vec<_>) = proxies.iter().map(|proxy| node_at(proxy.port())).unzip();
+    let urls = urls.into_iter().map(|url| url + parameters);
+    let locks = LockManager::builder().nodes(urls).node_timeout(NO_BUSY_MACHINE).build().unwrap();
     for times in 1..=2 {
         locks.lock("x").timeout(Timeout::Skip).acquire().await.unwrap().release().await.unwrap();
-        let closed = |port: &String| events.count(Level::DEBUG, &[port, "was idle, and was closed"]) >= times;
-        eventually_async("all connections are closed", async || ports.iter().all(closed)).await;
+        let closed = |node: &String| events.count(Level::DEBUG, &[node, "was idle, and was closed"]) >= times;
+        eventually_async("all connections are closed", async || names.iter().all(closed)).await;
         let is_alone = async || proxies.iter().all(|proxy| proxy.open() == 0);
         eventually_async("nothing is connected", is_alone).await;
-        for (proxy, port) in proxies.iter().zip(&ports) {
+        for (proxy, node) in proxies.iter().zip(&names) {
             // One of the background too, where a release followed an acquire that was late.
             assert!(proxy.accepted() <= 2 * times, "nobody wants another connection");
-            assert_eq!(events.count(Level::WARN, &[port]) + events.count(Level::INFO, &[port]), 0, "nothing is wrong");
+            let told = [Level::WARN, Level::INFO].map(|level| events.find(level, &[node]));
+            assert_eq!(told, [const { Vec::<String>::new() }; 2], "nothing is wrong");
         }
     }
     locks.lock("x").timeout(Timeout::Skip).acquire().await.unwrap().release().await.unwrap();

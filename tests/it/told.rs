@@ -1,7 +1,7 @@
 //! What is told as events: each node's end and return once, however many connections it has, and in pairs.
 
 use std::io::Write;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use redlock_runtime::{Error, LockManager, Timeout};
@@ -9,39 +9,73 @@ use redlock_tests::wait::eventually_async;
 use redlock_tests::{Proxy, RedisServer, Servers};
 use tracing::Level;
 
+/// The database of these tests' nodes. It is part of a node's name in events: other tests' nodes had, or will have, the same ports,
+/// and their managers may still try to reach them.
+const DATABASE: u8 = 9;
+
+/// A node timeout that no busy machine exceeds: a node that is late is told as well, and that it answers.
+pub(crate) const NO_BUSY_MACHINE: Duration = Duration::from_secs(10);
+
 /// What is told in this process, on whatever thread.
 #[derive(Clone, Default)]
-pub(crate) struct Events(Arc<Mutex<Vec<u8>>>);
+struct Told(Arc<Mutex<Vec<u8>>>);
+
+/// The events of all tests from a moment on.
+pub(crate) struct Events {
+    told: Told,
+    /// So much had been told before.
+    from: usize,
+}
 
 impl Events {
-    /// Those of all tests, from the first call on.
-    pub(crate) fn of_all() -> &'static Self {
-        static EVENTS: OnceLock<Events> = OnceLock::new();
-        EVENTS.get_or_init(|| {
-            let events = Self::default();
-            let told = Self(Arc::clone(&events.0));
+    /// Those from now on.
+    pub(crate) fn from_now() -> Self {
+        static TOLD: OnceLock<Told> = OnceLock::new();
+        let told = TOLD.get_or_init(|| {
+            let told = Told::default();
+            let writer = told.clone();
             let subscriber = tracing_subscriber::fmt()
-                .with_writer(move || told.clone())
+                .with_writer(move || writer.clone())
                 .with_max_level(Level::DEBUG)
                 .with_ansi(false)
                 .finish();
             tracing::subscriber::set_global_default(subscriber).expect("no other test hears all threads");
-            events
-        })
+            told
+        });
+        Self { told: told.clone(), from: told.bytes().len() }
     }
 
     /// How many events of this level have all of this in them.
     pub(crate) fn count(&self, level: Level, parts: &[&str]) -> usize {
-        let events = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let text = String::from_utf8_lossy(&events);
+        self.find(level, parts).len()
+    }
+
+    /// The events of this level that have all of this in them.
+    pub(crate) fn find(&self, level: Level, parts: &[&str]) -> Vec<String> {
+        let bytes = self.told.bytes();
+        let text = String::from_utf8_lossy(&bytes[self.from..]);
         let level = format!(" {level} ");
-        text.lines().filter(|line| line.contains(&level) && parts.iter().all(|part| line.contains(part))).count()
+        let is_meant = |line: &&str| line.contains(&level) && parts.iter().all(|part| line.contains(part));
+        text.lines().filter(is_meant).map(str::to_owned).collect()
+    }
+
+    /// Expects one such event.
+    #[track_caller]
+    fn assert_one(&self, level: Level, parts: &[&str]) {
+        let found = self.find(level, parts);
+        assert_eq!(found.len(), 1, "{level} {parts:?}: {found:#?}");
     }
 }
 
-impl Write for Events {
+impl Told {
+    fn bytes(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Write for Told {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
+        self.bytes().write(bytes)
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
@@ -49,48 +83,62 @@ impl Write for Events {
     }
 }
 
+/// A node at this place, and the end of its name.
+pub(crate) fn node_at(port: u16) -> (String, String) {
+    let node = format!("127.0.0.1:{port}/{DATABASE}");
+    (format!("redis://{node}"), node)
+}
+
+/// Whether no lock is left on a server.
+fn is_released(server: &RedisServer) -> bool {
+    let keys = format!("redis.call('SELECT', {DATABASE}); return redis.call('KEYS', 'redlock:*')");
+    server.probe().run::<Vec<String>>(redis::cmd("EVAL").arg(keys).arg(0)).unwrap().is_empty()
+}
+
 /// A connection of this runtime and one of the background runtime to each node.
 async fn connect_twice(locks: &LockManager, servers: &[RedisServer]) {
     drop(locks.lock("twice").acquire().await.unwrap());
-    let is_released = async || servers.iter().all(|server| server.probe().keys_like("redlock:*").is_empty());
-    eventually_async("the background has connections too", is_released).await;
+    let are_released = async || servers.iter().all(is_released);
+    eventually_async("the background has connections too", are_released).await;
 }
 
 #[tokio::test]
 async fn a_hung_node_is_told_once_and_so_is_that_it_answers_again() {
-    let events = Events::of_all();
     let servers = Servers::start(3);
+    let nodes: Vec<_> = servers.iter().map(|server| node_at(server.port())).collect();
     let locks = LockManager::builder()
-        .nodes(servers.urls())
-        .node_timeout(Duration::from_millis(100))
+        .nodes(nodes.iter().map(|(url, _)| url.clone()))
+        .node_timeout(Duration::from_millis(200))
         .connect_timeout(Duration::from_millis(300))
         .build()
         .unwrap();
     connect_twice(&locks, &servers).await;
-    let node = servers[0].address();
+    let node = &nodes[0].1;
+    // On a busy machine one may have been late up to now.
+    let events = Events::from_now();
     servers[0].hang();
     let is_given_up = async || {
         drop(locks.lock("x").timeout(Timeout::Skip).acquire().await);
         // Both connections, and attempts to make others.
-        events.count(Level::DEBUG, &[&node, "on another connection"]) >= 4
+        events.count(Level::DEBUG, &[node, "on another connection"]) >= 4
     };
     eventually_async("the node is given up on both connections", is_given_up).await;
     servers[0].resume();
-    let answers = async || events.count(Level::INFO, &[&node, "node answers again"]) > 0;
+    let answers = async || events.count(Level::INFO, &[node, "node answers again"]) > 0;
     eventually_async("it is told that it answers again", answers).await;
-    assert_eq!(events.count(Level::WARN, &[&node]), 1);
-    assert_eq!(events.count(Level::WARN, &[&node, "node does not answer"]), 1);
-    assert_eq!(events.count(Level::INFO, &[&node]), 1);
+    events.assert_one(Level::WARN, &[node]);
+    events.assert_one(Level::WARN, &[node, "node does not answer"]);
+    events.assert_one(Level::INFO, &[node]);
 }
 
 #[tokio::test]
 async fn a_lost_node_is_told_once_though_it_has_two_connections() {
-    let events = Events::of_all();
+    let events = Events::from_now();
     let server = RedisServer::start();
     let proxy = Proxy::start(&server);
-    let locks = LockManager::builder().nodes([proxy.url()]).build().unwrap();
+    let (url, node) = node_at(proxy.port());
+    let locks = LockManager::builder().nodes([url]).node_timeout(NO_BUSY_MACHINE).build().unwrap();
     connect_twice(&locks, std::slice::from_ref(&server)).await;
-    let node = format!("127.0.0.1:{}", proxy.port());
     let guard = locks.lock("x").acquire().await.unwrap();
     proxy.refuse();
     // Its release is tried by the other connection.
@@ -101,19 +149,18 @@ async fn a_lost_node_is_told_once_though_it_has_two_connections() {
         events.count(Level::DEBUG, &[&node, "on another connection"]) >= 2
     };
     eventually_async("both connections are lost", is_lost).await;
-    assert_eq!(events.count(Level::WARN, &[&node, "redis://"]), 1);
+    events.assert_one(Level::WARN, &[&node, "redis://"]);
     proxy.take();
     let answers = async || locks.lock("y").timeout(Timeout::Skip).acquire().await.is_ok();
     eventually_async("it can be locked again", answers).await;
-    let is_released = async || server.probe().keys_like("redlock:*").is_empty();
-    eventually_async("both connections are there again", is_released).await;
-    assert_eq!(events.count(Level::WARN, &[&node, "node="]), 1);
-    assert_eq!(events.count(Level::INFO, &[&node, "node="]), 1);
+    eventually_async("both connections are there again", async || is_released(&server)).await;
+    events.assert_one(Level::WARN, &[&node, "node="]);
+    events.assert_one(Level::INFO, &[&node, "node="]);
 }
 
 #[tokio::test]
 async fn that_an_acquisition_keeps_trying_is_told_in_pairs_also_when_it_is_granted_at_last() {
-    let events = Events::of_all();
+    let events = Events::from_now();
     let server = RedisServer::start();
     let proxy = Proxy::start(&server);
     let locks = LockManager::builder().nodes([proxy.url()]).build().unwrap();

@@ -102,6 +102,8 @@ enum Event {
     Changed(u64),
     /// A reply did not come in time.
     Overdue,
+    /// The node may have answered before it was found not to, so it is asked again.
+    Doubted,
     /// Somebody wants a connection that is not there.
     Wanted,
 }
@@ -394,9 +396,12 @@ async fn keep_connected(
                     about.subscription = Some(kept.clone());
                 }
                 let live = Live { connection, about: Arc::new(about) };
-                dial.health.note_answer();
                 tracing::debug!(node = %dial.label, server = %endpoint.address(), "connected");
-                let made = clock::now();
+                let heard = dial.health.note_answer(began);
+                if let (None, Some(events)) = (heard, events.upgrade()) {
+                    let _ = events.send(Event::Doubted);
+                }
+                let since = heard.unwrap_or(began);
                 previous = live.id;
                 let bound = Arc::clone(&live.bound);
                 state.set(State::Up(live.clone()));
@@ -405,7 +410,7 @@ async fn keep_connected(
                 }
                 let ended = tokio::select! {
                     biased;
-                    end = attend(&dial, live, made, &mut received) => end,
+                    end = attend(&dial, live, since, &mut received) => end,
                     () = dial.origin.moved(&endpoint) => End::Lost(Arc::from("another server is the master now")),
                 };
                 // Who floods one connection would flood the next.
@@ -426,7 +431,7 @@ async fn keep_connected(
                         continue;
                     }
                     End::Lost(reason) => {
-                        dial.health.note_trouble(Trouble::Lost, &reason, made);
+                        dial.health.note_trouble(Trouble::Lost, &reason, since);
                         state.set(State::Down(reason));
                         // Nobody shall wait for what this node has to say.
                         dial.tell_of_gap();
@@ -505,7 +510,7 @@ async fn pause(pause: Duration, received: &mut mpsc::UnboundedReceiver<Event>) -
             event = received.recv() => match event {
                 None => return false,
                 Some(Event::Wanted) => until = until.min(began + WANTED),
-                Some(Event::Broken(_) | Event::Changed(_) | Event::Overdue) => {}
+                Some(Event::Broken(_) | Event::Changed(_) | Event::Overdue | Event::Doubted) => {}
             },
         }
     }
@@ -517,7 +522,7 @@ async fn wanted(received: &mut mpsc::UnboundedReceiver<Event>) -> bool {
         match received.recv().await {
             None => return false,
             Some(Event::Wanted) => return true,
-            Some(Event::Broken(_) | Event::Changed(_) | Event::Overdue) => {}
+            Some(Event::Broken(_) | Event::Changed(_) | Event::Overdue | Event::Doubted) => {}
         }
     }
 }
@@ -537,8 +542,8 @@ enum End {
     Lost(Arc<str>),
 }
 
-/// Watches an open connection, which was made at this moment, to its end.
-async fn attend(dial: &Dial, mut live: Live, made: Instant, received: &mut mpsc::UnboundedReceiver<Event>) -> End {
+/// Watches an open connection, which speaks for the node since this moment, to its end.
+async fn attend(dial: &Dial, mut live: Live, since: Instant, received: &mut mpsc::UnboundedReceiver<Event>) -> End {
     let Limits { node_timeout, .. } = dial.limits;
     let patience = node_timeout * DEAD_AFTER_TIMEOUTS;
     loop {
@@ -563,21 +568,25 @@ async fn attend(dial: &Dial, mut live: Live, made: Instant, received: &mut mpsc:
                 }
             }
             Some(Event::Broken(_) | Event::Changed(_) | Event::Wanted) => {}
-            Some(Event::Overdue) => {
+            Some(Event::Overdue | Event::Doubted) => {
                 // Replies come in the order of the commands, so the answer to this one says that all of those
                 // before it have been answered.
                 let ping = commands::ping();
+                let mut asked = clock::now();
                 let mut connection = live.connection.clone();
                 let mut answer = pin!(connection.send_packed_command(&ping));
                 let mut answered = timeout(node_timeout, &mut answer).await;
                 // Else it was late once, or this process was.
                 if answered.is_err() {
                     let reason = format!("no answer within {node_timeout:?}, twice");
-                    dial.health.note_trouble(Trouble::Silent, &reason, made);
+                    dial.health.note_trouble(Trouble::Silent, &reason, since);
+                    // What comes now comes after that.
+                    asked = clock::now();
                     answered = timeout(patience.saturating_sub(node_timeout), answer).await;
                 }
                 match answered {
-                    Ok(Ok(_)) => dial.health.note_answer(),
+                    // If it is not news, whoever found the node not to answer tells that it does again.
+                    Ok(Ok(_)) => _ = dial.health.note_answer(asked),
                     Ok(Err(error)) => return End::Lost(live.bound.reason(&error)),
                     Err(_) => return End::Lost(format!("no answer for {patience:?}").into()),
                 }
