@@ -195,7 +195,7 @@ impl Statistics {
             Ok(Some(Ok(Some(waiting)))) => u64::try_from(waiting).unwrap_or(0),
             Ok(Some(Ok(None)) | None) => 0,
             Ok(Some(Err(reason))) | Err(reason) => {
-                tracing::debug!(stats_name, node = voter.label(), %reason, "waiters cannot be read");
+                tracing::debug!(stats_name, node = voter.label(), reason = %shown(&reason), "waiters cannot be read");
                 0
             }
         }
@@ -282,7 +282,7 @@ impl Statistics {
             match &settled {
                 Ok(_) => self.lines().note_told(node, news, *waiting),
                 Err(reason) => {
-                    tracing::debug!(name = &*news.stats_name, node = voter.label(), %reason, "waiters were not counted");
+                    tracing::debug!(name = &*news.stats_name, node = voter.label(), reason = %shown(reason), "waiters were not counted");
                 }
             }
             settled.is_ok()
@@ -306,7 +306,9 @@ impl Statistics {
                     }
                 }
             }
-            Err(reason) => tracing::debug!(node = voter.label(), %reason, "contended names were not listed"),
+            Err(reason) => {
+                tracing::debug!(node = voter.label(), reason = %shown(&reason), "contended names were not listed")
+            }
         }
     }
 

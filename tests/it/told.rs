@@ -4,10 +4,17 @@ use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use redis::cmd;
 use redlock_runtime::{Error, LockManager, Timeout};
+use redlock_tests::gateway::Answer;
 use redlock_tests::wait::eventually_async;
-use redlock_tests::{Proxy, RedisServer, Servers};
+use redlock_tests::{Gateway, Proxy, RedisServer, Servers};
 use tracing::Level;
+use tracing::field::{Field, Visit};
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::fmt::format::{FormatFields, Writer};
+
+use crate::statistics::LIST;
 
 /// The database of these tests' nodes. It is part of a node's name in events: other tests' nodes had, or will have, the same ports,
 /// and their managers may still try to reach them.
@@ -19,6 +26,29 @@ pub(crate) const NO_BUSY_MACHINE: Duration = Duration::from_secs(10);
 /// What is told in this process, on whatever thread.
 #[derive(Clone, Default)]
 struct Told(Arc<Mutex<Vec<u8>>>);
+
+/// Writes texts without escapes of its own, as somebody else's subscriber may.
+struct AsTheyCome;
+
+struct Fields<'a, 'writer>(&'a mut Writer<'writer>);
+
+impl<'writer> FormatFields<'writer> for AsTheyCome {
+    fn format_fields<R: RecordFields>(&self, mut writer: Writer<'writer>, fields: R) -> std::fmt::Result {
+        fields.record(&mut Fields(&mut writer));
+        Ok(())
+    }
+}
+
+impl Visit for Fields<'_, '_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        let name = field.name();
+        let _ = if name == "message" { write!(self.0, "{value:?}") } else { write!(self.0, " {name}={value:?}") };
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        let _ = write!(self.0, " {}=\"{value}\"", field.name());
+    }
+}
 
 /// The events of all tests from a moment on.
 pub(crate) struct Events {
@@ -38,6 +68,7 @@ impl Events {
                 .with_writer(move || writer.clone())
                 .with_max_level(Level::DEBUG)
                 .with_ansi(false)
+                .fmt_fields(AsTheyCome)
                 .finish();
             tracing::subscriber::set_global_default(subscriber).expect("no other test hears all threads");
             told
@@ -92,7 +123,7 @@ pub(crate) fn node_at(port: u16) -> (String, String) {
 /// Whether no lock is left on a server.
 fn is_released(server: &RedisServer) -> bool {
     let keys = format!("redis.call('SELECT', {DATABASE}); return redis.call('KEYS', 'redlock:*')");
-    server.probe().run::<Vec<String>>(redis::cmd("EVAL").arg(keys).arg(0)).unwrap().is_empty()
+    server.probe().run::<Vec<String>>(cmd("EVAL").arg(keys).arg(0)).unwrap().is_empty()
 }
 
 /// A connection of this runtime and one of the background runtime to each node.
@@ -183,4 +214,74 @@ async fn that_an_acquisition_keeps_trying_is_told_in_pairs_also_when_it_is_grant
     assert_eq!(begins("told-granted"), 1);
     assert_eq!(ends("told-granted", "enough nodes can be reached again"), 1);
     assert_eq!(ends("told-granted", ""), 1);
+}
+
+/// What somebody writes to direct the terminal of whoever reads it: it clears that, and turns around what comes after it.
+const WRITTEN: &str = "mallory\u{1b}[2J\u{202e}";
+
+/// How that is told.
+const ESCAPED: &str = r"mallory\u{1b}[2J\u{202e}";
+
+/// Waits for such an event about what was written, and expects that each is escaped.
+async fn check_escaped(events: &Events, level: Level, message: &str) {
+    let found = || events.find(level, &[message, "mallory"]);
+    eventually_async(message, async || !found().is_empty()).await;
+    for line in found() {
+        assert!(line.contains(ESCAPED) && !line.contains(['\u{1b}', '\u{202e}']), "{line:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_server_or_another_client_wrote_directs_no_terminal_by_an_event() {
+    let events = Events::from_now();
+    let refusal = || Answer::error(&format!("ERR {WRITTEN}"));
+    let (ttl, brief) = (Duration::from_millis(600), Timeout::After(Duration::from_millis(300)));
+
+    let server = RedisServer::start();
+    let gateway = Gateway::start(&server);
+    gateway.answer("HELLO", Answer::error(&format!("WRONGPASS {WRITTEN}")));
+    let locks = LockManager::builder().nodes([node_at(gateway.port()).0]).build().unwrap();
+    assert!(locks.lock("x").timeout(brief).acquire().await.is_err());
+    check_escaped(&events, Level::WARN, "node cannot be reached").await;
+    check_escaped(&events, Level::WARN, "too few nodes can be reached").await;
+
+    let gateway = Gateway::start(&server);
+    let locks = LockManager::builder().nodes([node_at(gateway.port()).0]).build().unwrap();
+    let guard = locks.lock("x").ttl(ttl).acquire().await.unwrap();
+    for command in ["EVALSHA", "EVAL"] {
+        gateway.answer(command, refusal());
+    }
+    check_escaped(&events, Level::DEBUG, "extension failed").await;
+    check_escaped(&events, Level::DEBUG, "owners of locks were not labelled").await;
+    for command in ["EVALSHA", "EVAL"] {
+        gateway.answer(command, Answer::Passed);
+    }
+    drop(guard);
+
+    // Those who wait are listed, in what any client can write to.
+    let holder = LockManager::builder().nodes([server.url()]).build().unwrap();
+    let locks = LockManager::builder().nodes([gateway.url()]).build().unwrap();
+    for (name, command, message) in [
+        ("told-unlisted", "TTL", "contended names were not listed"),
+        ("told-untidied", "LLEN", "the list of contended names was not tidied"),
+    ] {
+        let guard = holder.lock(name).acquire().await.unwrap();
+        gateway.answer(command, refusal());
+        let waiting = tokio::spawn(locks.lock(name).acquire());
+        check_escaped(&events, Level::DEBUG, message).await;
+        gateway.answer(command, Answer::Passed);
+        waiting.abort();
+        guard.release().await.unwrap();
+    }
+    let counter = format!("Waiting.ConfigurableLock.{WRITTEN}");
+    let listed = counter.replace('\u{1b}', r"\u001b").replace('\u{202e}', r"\u202e");
+    server.probe().append(LIST, &format!("\"{listed}\""));
+    server.probe().run::<()>(cmd("HSET").arg(&counter).arg("a").arg("b")).unwrap();
+    let _ = holder.statistics().await.unwrap();
+    check_escaped(&events, Level::DEBUG, "a waiting counter cannot be read").await;
+
+    // What a report of all nodes shows of them.
+    gateway.answer("INFO", Answer::edited(|info| info.replace("redis_version:", &format!("redis_version:{WRITTEN}"))));
+    let report = locks.check().await.unwrap().to_string();
+    assert!(report.contains(ESCAPED) && !report.contains(['\u{1b}', '\u{202e}']), "{report:?}");
 }

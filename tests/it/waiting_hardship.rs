@@ -77,7 +77,9 @@ async fn check_rules(rules: &[&str]) {
     let url = format!("redis://app:pass@127.0.0.1:{}", server.port());
     let locks = LockManager::builder().nodes([url]).build().unwrap();
     server.probe().set_for(&key("x"), "somebody", LONG);
-    let until = Timeout::After(Duration::from_millis(50));
+    // Connected, so that the time goes by in waiting alone.
+    assert!(locks.is_locked("x").await.unwrap());
+    let until = Timeout::After(Duration::from_millis(300));
     let error = locks.lock("x").timeout(until).acquire().await.unwrap_err();
     assert!(matches!(error, Error::NotAcquired { .. }), "{rules:?}: {error}");
     let asked = watched(&server.probe());

@@ -190,12 +190,14 @@ impl NodeCheck {
         [
             if self.can_lock { "yes" } else { "no" }.to_owned(),
             cell(self.role, |is| role(is).to_owned()),
-            cell(self.version.clone(), |version| version),
+            cell(self.version.as_deref(), |version| shown(version).to_string()),
             cell(self.age, seconds),
             cell(self.round_trip, short),
             cell(self.clock, |clock| clock.to_string()),
             // What keeps nothing over a restart that could be asked for evicts nothing either.
-            cell(self.eviction.clone().or_else(|| self.persistence.map(|_| "unknown".to_owned())), |policy| policy),
+            cell(self.eviction.as_deref().or_else(|| self.persistence.map(|_| "unknown")), |policy| {
+                shown(policy).to_string()
+            }),
             cell(self.persistence, |persistence| persistence.to_string()),
             cell(self.wakes, |wakes| wakes.to_string()),
         ]
@@ -213,7 +215,8 @@ impl fmt::Display for CheckReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let is_examined = |node: &&NodeCheck| node.unreachable.is_none();
         let rows: Vec<_> = self.nodes.iter().filter(is_examined).map(NodeCheck::cells).collect();
-        let first = self.nodes.iter().map(|node| width(&node.address)).chain([4]).max().unwrap_or_default();
+        let addresses: Vec<_> = self.nodes.iter().map(|node| shown(&node.address).to_string()).collect();
+        let first = addresses.iter().map(|address| width(address)).chain([4]).max().unwrap_or_default();
         let widths: Vec<_> = (0..COLUMNS.len())
             .map(|column| rows.iter().map(|row| width(&row[column])).chain([width(COLUMNS[column])]).max().unwrap_or(0))
             .collect();
@@ -224,11 +227,11 @@ impl fmt::Display for CheckReport {
         };
         line(f, "node", &COLUMNS)?;
         let mut rows = rows.iter();
-        for node in &self.nodes {
+        for (node, address) in self.nodes.iter().zip(&addresses) {
             match (&node.unreachable, rows.as_slice()) {
-                (Some(_), _) | (None, []) => line(f, &node.address, &["no", "unreachable"])?,
+                (Some(_), _) | (None, []) => line(f, address, &["no", "unreachable"])?,
                 (None, [row, ..]) => {
-                    line(f, &node.address, &row.each_ref().map(String::as_str))?;
+                    line(f, address, &row.each_ref().map(String::as_str))?;
                     rows.next();
                 }
             }
@@ -253,7 +256,7 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.severity)?;
         if let Some(node) = &self.node {
-            write!(f, "{node}: ")?;
+            write!(f, "{}: ", shown(node))?;
         }
         write!(f, "{}", shown(&self.text))
     }

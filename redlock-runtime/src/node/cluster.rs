@@ -30,6 +30,7 @@ use super::{Action, Carrier, Changes, Command, Known, Pending, PendingReply, Rep
 use crate::background::{self, background};
 use crate::clock;
 use crate::keys::Keys;
+use crate::shown::shown;
 use crate::slot::slot_of;
 
 /// How often a command is sent on, or again, before that is given up; two are usual in the worst case.
@@ -251,7 +252,7 @@ impl Cluster {
         let is_closed = shards.is_closed;
         let shard = shards.by_address.entry(address).or_insert_with_key(|address| {
             let endpoint = self.seeds[0].elsewhere(host, port);
-            let label = format!("{} at {address}", self.label);
+            let label = format!("{} at {}", self.label, shown(address));
             let shard = RedisNode::new(Dial::new(Origin::Fixed(endpoint), &label, self.limits, self.replicas));
             if let Some(changes) = self.changes.get() {
                 shard.report_to(changes.clone());

@@ -26,6 +26,7 @@ use super::{Changes, ConnectionId, Known};
 use super::{commands, identity};
 use crate::clock;
 use crate::protocol::{Backoff, Papers};
+use crate::shown::shown;
 use crate::tasks::{Handle, Id};
 
 /// Pauses between attempts to connect: the first, and the longest.
@@ -396,7 +397,7 @@ async fn keep_connected(
                     about.subscription = Some(kept.clone());
                 }
                 let live = Live { connection, about: Arc::new(about) };
-                tracing::debug!(node = %dial.label, server = %endpoint.address(), "connected");
+                tracing::debug!(node = %dial.label, server = %shown(&endpoint.address()), "connected");
                 let heard = dial.health.note_answer(began);
                 if let (None, Some(events)) = (heard, events.upgrade()) {
                     let _ = events.send(Event::Doubted);

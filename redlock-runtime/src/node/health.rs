@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::clock;
+use crate::shown::shown;
 
 /// Tells when a node stops answering, and when it answers again: one event each, whichever connection noticed.
 #[derive(Debug)]
@@ -44,12 +45,13 @@ impl Health {
     /// the attempt, or what [`Self::note_answer`] returned.
     pub(super) fn note_trouble(&self, trouble: Trouble, reason: &str, since: Instant) {
         let is_news = self.with(|state, now| state.is_news(since, now, self.echo));
-        let node = &*self.label;
+        // Most of it is in a server's own words.
+        let (node, reason) = (&*self.label, shown(reason));
         match (is_news, trouble) {
-            (true, Trouble::Unreachable) => tracing::warn!(node, reason, "node cannot be reached"),
-            (true, Trouble::Lost) => tracing::warn!(node, reason, "connection lost"),
-            (true, Trouble::Silent) => tracing::warn!(node, reason, "node does not answer"),
-            (false, _) => tracing::debug!(node, reason, ?trouble, "node does not answer on another connection either"),
+            (true, Trouble::Unreachable) => tracing::warn!(node, %reason, "node cannot be reached"),
+            (true, Trouble::Lost) => tracing::warn!(node, %reason, "connection lost"),
+            (true, Trouble::Silent) => tracing::warn!(node, %reason, "node does not answer"),
+            (false, _) => tracing::debug!(node, %reason, ?trouble, "node does not answer on another connection either"),
         }
     }
 

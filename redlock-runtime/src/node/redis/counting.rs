@@ -16,6 +16,7 @@ use super::super::counting::{Answer, Counted, Counting, Number, Settled, Unwante
 use super::RedisNode;
 use super::server::{BATCH, PLAIN_BATCH, Server, all_done, reason};
 use crate::keys::{CounterKeys, Keys, from_json};
+use crate::shown::shown;
 use crate::{clock, entropy};
 
 impl Counting for RedisNode {
@@ -105,7 +106,7 @@ pub(in super::super) async fn enlist(
         if added > 0
             && let Err(reason) = prune(counters, keys, added * LOOKED_AT).await
         {
-            tracing::debug!(list = &*keys.waiting_list, %reason, "the list of contended names was not tidied");
+            tracing::debug!(list = &*keys.waiting_list, reason = %shown(&reason), "the list of contended names was not tidied");
         }
     }
     Ok(())
@@ -223,7 +224,7 @@ async fn count_page(
 }
 
 fn note_unreadable(listed: &Listed, reason: &str) {
-    tracing::debug!(counter = &*listed.keys.counter, %reason, "a waiting counter cannot be read");
+    tracing::debug!(counter = %shown(&listed.keys.counter), reason = %shown(reason), "a waiting counter cannot be read");
 }
 
 async fn unlist(counters: &mut impl Counters, list: &str, unused: &[&Listed]) -> Result<(), Arc<str>> {
