@@ -294,3 +294,29 @@ where
     })
     .await
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_came_while_it_could_not_be_started_begins_with_it() {
+        let background = Background::default();
+        let (told, heard) = channel();
+        let tell = |number| {
+            let told = told.clone();
+            background.keep(Box::pin(async move { told.send(number).unwrap() }));
+        };
+        (0..2).for_each(tell);
+        assert!(heard.try_recv().is_err());
+        background.start().unwrap();
+        // It may have been started between the attempt to and this.
+        tell(2);
+        for number in 0..3 {
+            assert_eq!(heard.recv_timeout(Duration::from_secs(60)), Ok(number));
+        }
+    }
+}

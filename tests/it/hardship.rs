@@ -69,6 +69,19 @@ fn without_descriptors_a_call_fails_and_the_next_one_tries_again() {
 }
 
 #[test]
+fn with_however_few_descriptors_a_call_fails_or_works_and_the_next_one_tries_again() {
+    let servers = Servers::start(1);
+    for few in 0..16 {
+        let said = run(&format!("descriptors_{few}"), &servers.nodes());
+        let first = &said.of["1st blocking"][0];
+        let is_told = first == "ok" || first.contains("Too many open files") || first.contains("nodes answered");
+        assert!(is_told, "{few}: {first}");
+        said.check("again blocking", "ok");
+        said.check_panics(0);
+    }
+}
+
+#[test]
 fn without_threads_a_call_fails_and_the_next_one_tries_again() {
     let servers = Servers::start(3);
     let said = run("threads", &servers.nodes());

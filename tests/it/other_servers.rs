@@ -9,6 +9,9 @@ use redlock_tests::gateway::Answer;
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{Gateway, RedisServer, Servers};
 
+/// What works takes far less; what does not is tried again and again.
+const LIMIT: Duration = Duration::from_secs(30);
+
 /// A server with which nothing is wrong, behind a gateway.
 fn behind_gateway() -> (RedisServer, Gateway) {
     let server = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
@@ -41,10 +44,10 @@ async fn check(gateway: &Gateway, expect: Expect) {
 /// A whole lock: held, waited for, released, and got by whoever waited.
 async fn check_works(what: &str, gateway: &Gateway, subscribes: Option<&str>) {
     let (holder, waiter) = (manager(&[gateway.url()]), manager(&[gateway.url()]));
-    let guard = holder.lock("x").acquire().await.unwrap_or_else(|error| panic!("{what}: {error:?}"));
+    let guard = holder.lock("x").timeout(LIMIT).acquire().await.unwrap_or_else(|error| panic!("{what}: {error:?}"));
     guard.extend(Duration::from_secs(40)).await.unwrap();
     let asked = gateway.asked("EVALSHA");
-    let waiting = tokio::spawn(waiter.lock("x").acquire());
+    let waiting = tokio::spawn(waiter.lock("x").timeout(LIMIT).acquire());
     eventually_async(format!("{what}: it waits"), async || gateway.asked("EVALSHA") > asked).await;
     if let Some(command) = subscribes {
         eventually_async(format!("{what}: it subscribes"), async || gateway.asked(command) > 0).await;

@@ -2,6 +2,7 @@
 //! `REDLOCK_NODES`. It prints a line for each call, `what: how it went`.
 //!
 //! - `descriptors`, `threads`: has none left, and then has some again;
+//! - `descriptors_N`: has so many left, and then more;
 //! - `names`: has no thread left to look up the name of a node, and then has one again;
 //! - `destructor`: in the destructor of a thread-local, when tokio's are gone;
 //! - `drivers`: on tokio runtimes without timers or sockets;
@@ -33,7 +34,10 @@ fn main() {
         "drivers" => without_drivers(),
         "fork" => in_a_child(),
         "fork_before_use" => in_a_child_before_use(),
-        _ => panic!("there is no {which}"),
+        _ => match which.strip_prefix("descriptors_").and_then(|few| few.parse().ok()) {
+            Some(few) => with_few_descriptors(few),
+            None => panic!("there is no {which}"),
+        },
     }
 }
 
@@ -89,7 +93,7 @@ fn address_space() -> u64 {
 }
 
 /// Runs something with less of a resource.
-fn within<T>(resource: Resource, limit: fn() -> u64, run: impl FnOnce() -> T) -> T {
+fn within<T>(resource: Resource, limit: impl Fn() -> u64, run: impl FnOnce() -> T) -> T {
     let Rlimit { current, maximum } = getrlimit(resource);
     setrlimit(resource, Rlimit { current: Some(limit()), maximum }).expect("it may be lowered");
     let ran = run();
@@ -118,6 +122,13 @@ fn out_of(resource: Resource, limit: fn() -> u64) {
     tell("again acquired", &guard);
     within(resource, limit, || drop(guard));
     tell("again after the drop", &released(lock(&locks, "dropped").acquire_blocking()));
+}
+
+fn with_few_descriptors(few: u64) {
+    let locks = locks();
+    let once = || released(locks.lock("x").timeout(Duration::from_millis(200)).acquire_blocking());
+    within(Resource::Nofile, || next_descriptor() + few, || tell("1st blocking", &once()));
+    tell("again blocking", &released(lock(&locks, "x").acquire_blocking()));
 }
 
 fn out_of_threads_for_names() {
@@ -174,6 +185,8 @@ fn in_a_destructor() {
     thread_local! {
         static LATE: RefCell<Option<Late>> = const { RefCell::new(None) };
     }
+    // Tokio then looks for the clock of whichever runtime a thread is on, or was.
+    drop(Builder::new_current_thread().enable_time().start_paused(true).build().expect("there is enough for it"));
     let ended = thread::spawn(|| {
         // Made before tokio's own, and so destroyed after them.
         LATE.with(|late| late.replace(Some(Late(locks()))));
