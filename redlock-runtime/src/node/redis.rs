@@ -318,32 +318,17 @@ fn vote(command: &Command, value: &Value, age: Duration) -> Reply {
             Reply::Granted { counter: counter(stored), is_wanted: *granted < 0 }
         }
         (Action::Acquire { .. }, Value::Array(holder)) => match holder.as_slice() {
-            [owner, Value::Int(milliseconds), stored] => {
-                match text(stored).map_or(Ok(None), |stored| Counter::parse(&stored)) {
-                    Ok(stored) => Reply::NotOurs {
-                        owner: text(owner),
-                        // Negative for a key without an expiry, and for one that ended meanwhile.
-                        remaining: u64::try_from(*milliseconds).ok().map(Duration::from_millis),
-                        counter: counter(stored),
-                    },
-                    Err(fault) => answered_with(fault.about(&Keys::fence(&command.key)).into()),
-                }
-            }
+            [owner, Value::Int(milliseconds), stored] => refusal(command, owner, *milliseconds, stored, counter),
             _ => unexpected(value),
         },
         (Action::Adopt { .. }, Value::Array(held)) => match held.as_slice() {
             [Value::Nil, Value::Int(_), _] => Reply::Missing,
             [owner, Value::Int(milliseconds), stored] => {
-                match text(stored).map_or(Ok(None), |stored| Counter::parse(&stored)) {
-                    Ok(stored) if text(owner).is_some_and(|owner| owner == command.owner) => {
-                        Reply::Granted { counter: counter(stored), is_wanted: false }
+                match refusal(command, owner, *milliseconds, stored, counter) {
+                    Reply::NotOurs { owner: Some(owner), counter, .. } if owner == command.owner => {
+                        Reply::Granted { counter, is_wanted: false }
                     }
-                    Ok(stored) => Reply::NotOurs {
-                        owner: text(owner),
-                        remaining: u64::try_from(*milliseconds).ok().map(Duration::from_millis),
-                        counter: counter(stored),
-                    },
-                    Err(fault) => answered_with(fault.about(&Keys::fence(&command.key)).into()),
+                    reply => reply,
                 }
             }
             _ => unexpected(value),
@@ -360,6 +345,25 @@ fn vote(command: &Command, value: &Value, age: Duration) -> Reply {
         (Action::Extend { .. } | Action::Release { .. }, Value::Int(0)) => Reply::NOT_OURS,
         (Action::Extend { .. }, Value::Int(-1)) => Reply::Missing,
         _ => unexpected(value),
+    }
+}
+
+/// Reads whose key it is, for how long, and the fencing counter, which a script tells that found the key.
+fn refusal(
+    command: &Command,
+    owner: &Value,
+    milliseconds: i64,
+    stored: &Value,
+    counter: impl Fn(Option<u64>) -> Option<Counter>,
+) -> Reply {
+    match text(stored).map_or(Ok(None), |stored| Counter::parse(&stored)) {
+        Ok(stored) => Reply::NotOurs {
+            owner: text(owner),
+            // Negative for a key without an expiry, and for one that ended meanwhile.
+            remaining: u64::try_from(milliseconds).ok().map(Duration::from_millis),
+            counter: counter(stored),
+        },
+        Err(fault) => answered_with(fault.about(&Keys::fence(&command.key)).into()),
     }
 }
 
