@@ -13,19 +13,15 @@ use redis::aio::MultiplexedConnection;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::bounded::Bound;
-use super::dial::{Dial, Dialled, Limits, Origin};
-use super::endpoint::Endpoint;
+use super::dial::{Dial, Introduced, Limits, Origin};
 use super::health::Trouble;
-use super::identity::Told;
 use super::published::{Published, Publisher, publish};
 use super::replicas::Acknowledgements;
 use super::subscription::Subscription;
-use super::traffic::Traffic;
 use super::{Changes, ConnectionId, Known};
 use super::{commands, identity};
 use crate::clock;
-use crate::protocol::{Backoff, Papers};
+use crate::protocol::Backoff;
 use crate::shown::shown;
 use crate::tasks::{Handle, Id};
 
@@ -50,31 +46,9 @@ pub(crate) struct Live {
 /// What is known about an open connection. It is shared: each command has a copy of its connection, and to count every part of
 /// this up and down for each costs more than to look through one pointer.
 pub(crate) struct About {
-    /// Where the server is.
-    pub(super) endpoint: Endpoint,
-    /// What it takes in as one reply.
-    pub(super) bound: Arc<Bound>,
-    /// Why it speaks the older protocol, if it does.
-    pub(super) refused_hello: Option<Arc<str>>,
-    /// What is on its way into its stream.
-    pub(super) traffic: Arc<Traffic>,
-    /// By which number the server knows it, if it told, and which server that is.
-    pub(crate) id: Option<ConnectionId>,
-    /// Why it is not ended there once it was cut, if that is known.
-    pub(super) keeps_cut: Option<Arc<str>>,
-    /// What the server said about itself.
-    pub(super) told: Arc<Told>,
-    /// Which server it is, read on this very connection, so that no vote can come from another one.
-    pub(crate) papers: Arc<Papers>,
-    /// Whether the server reports changes of the keys it is asked to.
-    pub(crate) reports_changes: bool,
-    /// Whether the server took scripts; it may do so with their first use even if not.
-    pub(super) takes_scripts: bool,
-    /// Whether a SET that does nothing, because there is a value, tells the value.
-    pub(super) set_tells: bool,
-    /// How scripts name keys beside a lock's.
-    pub(super) beside: commands::Beside,
-    /// What reports them, if the server does not.
+    /// What was found out when the connection was made.
+    introduced: Introduced,
+    /// What reports changes of keys, if the server does not.
     pub(crate) subscription: Option<Subscription>,
     /// Who counts the replicas that have what the server grants, if they count.
     pub(super) acknowledgements: Option<Acknowledgements>,
@@ -91,6 +65,14 @@ impl Deref for Live {
 
     fn deref(&self) -> &About {
         &self.about
+    }
+}
+
+impl Deref for About {
+    type Target = Introduced;
+
+    fn deref(&self) -> &Introduced {
+        &self.introduced
     }
 }
 
@@ -328,6 +310,22 @@ impl Link {
     }
 }
 
+impl About {
+    fn new(introduced: Introduced, generation: u64, dial: &Dial, events: &mpsc::WeakUnboundedSender<Event>) -> Self {
+        let acknowledgements = dial.replicas.map(|replicas| {
+            Acknowledgements::start(replicas, introduced.endpoint.clone(), introduced.told.run_id(), dial.limits)
+        });
+        Self {
+            introduced,
+            subscription: None,
+            acknowledgements,
+            is_late: AtomicBool::new(false),
+            generation,
+            events: events.clone(),
+        }
+    }
+}
+
 impl Live {
     /// What is known about it, for whoever uses it meanwhile.
     pub(super) fn about(&self) -> Arc<About> {
@@ -386,9 +384,9 @@ async fn keep_connected(
             }
         };
         match timeout(connect_timeout, dial.connect(previous, on_end)).await {
-            Ok(Ok(dialled)) => {
-                let endpoint = dialled.endpoint.clone();
-                let (connection, mut about) = introduced(dialled, generation, &dial, &events);
+            Ok(Ok((connection, introduced))) => {
+                let endpoint = introduced.endpoint.clone();
+                let mut about = About::new(introduced, generation, &dial, &events);
                 if let Some(changes) = dial.changes.as_ref().filter(|_| !about.reports_changes) {
                     let address = endpoint.address();
                     let kept = subscription.take().filter(|(kept, _)| *kept == address);
@@ -448,52 +446,6 @@ async fn keep_connected(
             return;
         }
     }
-}
-
-/// An open connection, and what is known about it.
-fn introduced(
-    dialled: Dialled,
-    generation: u64,
-    dial: &Dial,
-    events: &mpsc::WeakUnboundedSender<Event>,
-) -> (MultiplexedConnection, About) {
-    let Dialled {
-        endpoint,
-        connection,
-        bound,
-        refused_hello,
-        traffic,
-        id,
-        keeps_cut,
-        told,
-        papers,
-        reports_changes,
-        takes_scripts,
-        set_tells,
-        beside,
-    } = dialled;
-    let acknowledgements =
-        dial.replicas.map(|replicas| Acknowledgements::start(replicas, endpoint.clone(), told.run_id(), dial.limits));
-    let about = About {
-        endpoint,
-        bound,
-        refused_hello,
-        traffic,
-        id,
-        keeps_cut,
-        told,
-        papers: Arc::new(papers),
-        reports_changes,
-        takes_scripts,
-        set_tells,
-        beside,
-        subscription: None,
-        acknowledgements,
-        is_late: AtomicBool::new(false),
-        generation,
-        events: events.clone(),
-    };
-    (connection, about)
 }
 
 fn reconnect_pauses() -> Backoff {

@@ -1,6 +1,5 @@
 //! Making a connection to a server, wherever that is at the moment, and introducing ourselves.
 
-use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::sync::Arc;
@@ -62,28 +61,28 @@ pub(crate) enum Origin {
     Sentinel(Arc<Sentinel>),
 }
 
-/// A connection that was made.
-pub(super) struct Dialled {
-    /// To which server.
+/// What was found out about a server, and the connection to it, when it was introduced.
+pub(crate) struct Introduced {
+    /// Where the server is.
     pub(super) endpoint: Endpoint,
-    pub(super) connection: MultiplexedConnection,
-    /// What it takes in as one reply.
+    /// What the connection takes in as one reply.
     pub(super) bound: Arc<Bound>,
     /// Why it speaks the older protocol, if it does.
     pub(super) refused_hello: Option<Arc<str>>,
     /// What is on its way into its stream.
     pub(super) traffic: Arc<Traffic>,
     /// By which number the server knows it, if it told, and which server that is.
-    pub(super) id: Option<ConnectionId>,
+    pub(crate) id: Option<ConnectionId>,
     /// Why it is not ended there once it was cut, if that is known.
     pub(super) keeps_cut: Option<Arc<str>>,
     /// What the server said about itself.
     pub(super) told: Arc<Told>,
-    /// Which server it is.
-    pub(super) papers: Papers,
+    /// Which server it is, read on this very connection, so that no vote can come from another one.
+    pub(crate) papers: Arc<Papers>,
     /// Whether the server reports changes of the keys it is asked to.
-    pub(super) reports_changes: bool,
-    /// Whether it takes scripts; not all that do let everybody load them.
+    pub(crate) reports_changes: bool,
+    /// Whether the server took scripts; it may do so with their first use even if not, because not all that do let everybody load
+    /// them.
     pub(super) takes_scripts: bool,
     /// Whether a SET that does nothing, because there is a value, tells the value.
     pub(super) set_tells: bool,
@@ -128,10 +127,10 @@ impl Dial {
         &self,
         previous: Option<ConnectionId>,
         on_end: impl Fn() + Clone + Send + Sync + 'static,
-    ) -> Result<Dialled, Arc<str>> {
+    ) -> Result<(MultiplexedConnection, Introduced), Arc<str>> {
         let endpoint = self.origin.locate().await?;
-        let dialled = self.introduce(endpoint.clone(), previous, on_end).await;
-        let dialled = dialled.map_err(|error| {
+        let made = self.introduce(endpoint.clone(), previous, on_end).await;
+        let (connection, introduced) = made.map_err(|error| {
             let told = endpoint.tell(&error);
             if endpoint.protocol() == Some(ProtocolVersion::RESP3) && may_refuse_hello(&error) && !error.is_io_error() {
                 return Arc::<str>::from(format!(
@@ -141,12 +140,11 @@ impl Dial {
             Arc::from(told)
         })?;
         match self.origin {
-            Origin::Sentinel(_) if dialled.papers.role() == Role::Replica => Err(format!(
-                "the Sentinels name {} as the master, which it is not, or not yet",
-                dialled.endpoint.address()
-            )
-            .into()),
-            Origin::Sentinel(_) | Origin::Fixed(_) => Ok(dialled),
+            Origin::Sentinel(_) if introduced.papers.role() == Role::Replica => {
+                Err(format!("the Sentinels name {} as the master, which it is not, or not yet", endpoint.address())
+                    .into())
+            }
+            Origin::Sentinel(_) | Origin::Fixed(_) => Ok((connection, introduced)),
         }
     }
 
@@ -155,7 +153,7 @@ impl Dial {
         endpoint: Endpoint,
         previous: Option<ConnectionId>,
         on_end: impl Fn() + Clone + Send + Sync + 'static,
-    ) -> Result<Dialled, RedisError> {
+    ) -> Result<(MultiplexedConnection, Introduced), RedisError> {
         let (Opened { mut connection, bound, ours, traffic }, refused_hello) = self.greet(&endpoint, on_end).await?;
         let handshake = commands::handshake();
         let answers = connection.send_packed_commands(&handshake, 0, handshake.len()).await;
@@ -192,22 +190,21 @@ impl Dial {
         {
             let _ = connection.send_packed_command(&commands::kill(previous, &endpoint)).await;
         }
-        let told = Arc::new(told);
-        Ok(Dialled {
+        let introduced = Introduced {
             endpoint,
-            connection,
             bound,
             refused_hello,
             traffic,
             id,
             keeps_cut,
-            told,
-            papers,
+            told: Arc::new(told),
+            papers: Arc::new(papers),
             reports_changes,
             takes_scripts,
             set_tells,
             beside,
-        })
+        };
+        Ok((connection, introduced))
     }
 
     /// Connects and signs in, if need be with the older protocol; then, it says why.
@@ -295,10 +292,4 @@ fn hash_of(run_id: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     run_id.hash(&mut hasher);
     hasher.finish()
-}
-
-impl fmt::Debug for Dialled {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Dialled").field(&self.endpoint).finish()
-    }
 }
