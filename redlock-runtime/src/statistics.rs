@@ -307,7 +307,7 @@ impl Statistics {
                 }
             }
             Err(reason) => {
-                tracing::debug!(node = voter.label(), reason = %shown(&reason), "contended names were not listed")
+                tracing::debug!(node = voter.label(), reason = %shown(&reason), "contended names were not listed");
             }
         }
     }

@@ -3,11 +3,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io::{BufRead, BufReader, Error, ErrorKind, Read, Result, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 
 use crate::RedisServer;
+use crate::acceptor::Acceptor;
 
 /// A proxy in front of one server that understands what passes, for what other makes of servers, and proxies, do.
 ///
@@ -32,11 +33,9 @@ use crate::RedisServer;
 /// passes. Behind the first (P)SUBSCRIBE of a connection all replies pass as they are. It runs on threads of its own.
 #[must_use = "the gateway ends when this is dropped"]
 pub struct Gateway {
-    /// Where clients connect.
-    port: u16,
+    /// Takes connections.
+    acceptor: Acceptor,
     shared: Arc<Shared>,
-    /// Takes connections; ends when the gateway does.
-    acceptor: Option<JoinHandle<()>>,
 }
 
 /// What becomes of a command, instead of being passed on.
@@ -137,24 +136,23 @@ impl Gateway {
     ///
     /// If there is no free port.
     pub fn start(server: &RedisServer) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port of 127.0.0.1 is free");
-        let port = listener.local_addr().expect("a bound socket has an address").port();
         let shared = Arc::new(Shared { upstream: server.port(), state: Mutex::default() });
-        let taking = Arc::clone(&shared);
-        let acceptor = thread::spawn(move || taking.accept(&listener));
-        Self { port, shared, acceptor: Some(acceptor) }
+        let (admitting, serving) = (Arc::clone(&shared), Arc::clone(&shared));
+        let acceptor =
+            Acceptor::start(move || admitting.admit(), move |(), client: &TcpStream| serving.connect(client));
+        Self { acceptor, shared }
     }
 
     /// `redis://127.0.0.1:PORT`.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        format!("redis://127.0.0.1:{}", self.port())
     }
 
     /// The port that the gateway listens on.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.port
+        self.acceptor.port()
     }
 
     /// From now on this becomes of every command that begins with these words: `"HELLO"`, `"CLIENT KILL"`, `"CONFIG GET save"`.
@@ -200,7 +198,7 @@ impl Gateway {
 
 impl fmt::Debug for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gateway").field("port", &self.port).finish_non_exhaustive()
+        f.debug_struct("Gateway").field("port", &self.port()).finish_non_exhaustive()
     }
 }
 
@@ -208,11 +206,7 @@ impl Drop for Gateway {
     fn drop(&mut self) {
         self.shared.state().ended = true;
         self.shared.close_all();
-        // The acceptor sees that the gateway ended when it takes the next connection.
-        let woken = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
-        if let (Ok(_), Some(acceptor)) = (woken, self.acceptor.take()) {
-            let _ = acceptor.join();
-        }
+        self.acceptor.join();
     }
 }
 
@@ -253,20 +247,14 @@ impl Shared {
         }
     }
 
-    fn accept(self: &Arc<Self>, listener: &TcpListener) {
-        for client in listener.incoming() {
-            {
-                let mut state = self.state();
-                if state.ended {
-                    return;
-                }
-                state.accepted += 1;
-            }
-            // Whatever fails here closes the client's connection, as a server that is down would.
-            if let Ok(client) = client {
-                let _ = self.connect(&client);
-            }
+    /// Counts a connection.
+    fn admit(&self) -> Option<()> {
+        let mut state = self.state();
+        if state.ended {
+            return None;
         }
+        state.accepted += 1;
+        Some(())
     }
 
     fn connect(self: &Arc<Self>, client: &TcpStream) -> Result<()> {

@@ -25,6 +25,7 @@
 //! - `watchdog`: nothing outlives the test process, however that ends
 //! - `replication`: who is a master, and who follows it
 //! - `cluster_view`: a cluster as one of its nodes sees it
+//! - `acceptor`: taking connections, for those two
 //! - `room`: not too many of these at a time
 //! - `ports`: free ports
 //! - `clock`: the one place of the harness that reads a clock
@@ -54,6 +55,8 @@ mod replication;
 pub mod probe;
 
 pub mod monitor;
+
+mod acceptor;
 
 pub mod proxy;
 

@@ -2,12 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::acceptor::Acceptor;
 use crate::{RedisServer, clock};
 
 /// A TCP proxy in front of one server; what it does to the bytes can be changed at any time.
@@ -18,12 +19,10 @@ use crate::{RedisServer, clock};
 #[derive(Debug)]
 #[must_use = "the proxy ends when this is dropped"]
 pub struct Proxy {
-    /// Where clients connect.
-    port: u16,
+    /// Takes connections.
+    acceptor: Acceptor,
     /// What all the threads look at.
     shared: Arc<Shared>,
-    /// Takes connections; ends when the proxy does.
-    acceptor: Option<JoinHandle<()>>,
 }
 
 /// Which way bytes go.
@@ -98,24 +97,23 @@ impl Proxy {
     ///
     /// If there is no free port.
     pub fn start_to(upstream: u16) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port of 127.0.0.1 is free");
-        let port = listener.local_addr().expect("a bound socket has an address").port();
         let shared = Arc::new(Shared { upstream, state: Mutex::default(), changed: Condvar::new() });
-        let taking = Arc::clone(&shared);
-        let acceptor = thread::spawn(move || taking.accept(&listener));
-        Self { port, shared, acceptor: Some(acceptor) }
+        let (admitting, serving) = (Arc::clone(&shared), Arc::clone(&shared));
+        let serve = move |number, client: &TcpStream| serving.connect(number, client);
+        let acceptor = Acceptor::start(move || admitting.admit(), serve);
+        Self { acceptor, shared }
     }
 
     /// `redis://127.0.0.1:PORT`.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        format!("redis://127.0.0.1:{}", self.port())
     }
 
     /// The port that the proxy listens on.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.port
+        self.acceptor.port()
     }
 
     /// Changes what happens to bytes that go one way, those already on their way included.
@@ -199,11 +197,7 @@ impl Drop for Proxy {
             state.ended = true;
             state.close_all();
         });
-        // The acceptor sees that the proxy ended when it takes the next connection.
-        let woken = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
-        if let (Ok(_), Some(acceptor)) = (woken, self.acceptor.take()) {
-            let _ = acceptor.join();
-        }
+        self.acceptor.join();
     }
 }
 
@@ -237,21 +231,14 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn accept(self: &Arc<Self>, listener: &TcpListener) {
-        for client in listener.incoming() {
-            let number = {
-                let mut state = self.state();
-                if state.ended {
-                    return;
-                }
-                state.accepted += 1;
-                state.accepted
-            };
-            // Whatever fails here closes the client's connection, as a server that is down would.
-            if let Ok(client) = client {
-                let _ = self.connect(number, &client);
-            }
+    /// Counts a connection, and says which one it is.
+    fn admit(&self) -> Option<usize> {
+        let mut state = self.state();
+        if state.ended {
+            return None;
         }
+        state.accepted += 1;
+        Some(state.accepted)
     }
 
     fn connect(self: &Arc<Self>, number: usize, client: &TcpStream) -> std::io::Result<()> {
