@@ -37,6 +37,7 @@ struct Written {
     node_timeout: Option<Time>,
     connect_timeout: Option<Time>,
     longest_ttl: Option<Time>,
+    #[cfg(feature = "testing")]
     slow_poll: Option<Time>,
     fencing: Option<bool>,
     max_clock_skew: Option<TimeOrNone>,
@@ -96,6 +97,7 @@ impl Written {
         let builder = with(builder, self.node_timeout, |builder, Time(limit)| builder.node_timeout(limit));
         let builder = with(builder, self.connect_timeout, |builder, Time(limit)| builder.connect_timeout(limit));
         let builder = with(builder, self.longest_ttl, |builder, Time(longest)| builder.longest_ttl(longest));
+        #[cfg(feature = "testing")]
         let builder = with(builder, self.slow_poll, |builder, Time(pause)| builder.slow_poll(pause));
         let builder = with(builder, self.fencing, LockManagerBuilder::fencing);
         let builder = with(builder, self.max_clock_skew, |builder, TimeOrNone(skew)| builder.max_clock_skew(skew));
@@ -308,7 +310,7 @@ mod tests {
     fn every_setting_can_be_written_and_the_rest_added_by_hand() {
         let written = r#"{
             "nodes": ["redis://a", "redis+sentinel://b,c/service"], "ttl": "20s", "node_timeout": 0.125,
-            "connect_timeout": 2, "longest_ttl": "1m 30s", "slow_poll": 3, "fencing": false, "max_clock_skew": "none",
+            "connect_timeout": 2, "longest_ttl": "1m 30s", "fencing": false, "max_clock_skew": "none",
             "credentials": {"username": "app", "password": "p"}, "sentinel_credentials": {"password": "q"},
             "wait_replicas": {"replicas": 1, "within": "50ms"}, "owner_label": "me", "lock_prefix": "l:",
             "waiting_prefix": "w:", "waiting_list": "list", "inserted_prefix": "i:"
@@ -325,6 +327,12 @@ mod tests {
         assert_eq!(builder.owner_label.as_deref(), Some("me"));
         assert_eq!(&*builder.keys.waiting_list, "list");
         assert!(builder.ttl(Duration::from_secs(30)).build().is_ok());
+    }
+
+    #[cfg(feature = "testing")]
+    #[test]
+    fn a_setting_for_tests_can_be_written_too() {
+        assert_eq!(read(r#"{"slow_poll": 3}"#).unwrap().slow_poll, Duration::from_secs(3));
     }
 
     #[test]
