@@ -1,5 +1,8 @@
+use std::time::Duration;
+
 use expect_test::{Expect, expect};
 use proc_macro2::TokenStream;
+use redlock_runtime::LockManagerBuilder;
 
 use crate::expand::redlock;
 
@@ -438,5 +441,63 @@ fn a_name_that_is_no_text_is_refused_with_the_cure() {
             let cure = format!("write `{cure}`").escape_default().to_string();
             assert!(expansion.contains(&cure), "{name}: {expansion}");
         }
+    }
+}
+
+/// How the attribute reads a length of time; `None` if it refuses it.
+fn read_by_the_attribute(time: &str) -> Option<Duration> {
+    let expanded = expand(&format!("name = \"x\", ttl = {time:?}"), "fn f() {}");
+    let (_, numbers) = expanded.split_once(".ttl(::core::time::Duration::new(")?;
+    let (seconds, rest) = numbers.split_once("u64, ")?;
+    let (nanoseconds, _) = rest.split_once("u32")?;
+    Some(Duration::new(seconds.parse().ok()?, nanoseconds.parse().ok()?))
+}
+
+/// The same of settings that are written somewhere.
+fn is_read_by_the_builder(time: &str, expected: Option<Duration>) -> bool {
+    let written = serde_json::json!({ "node_timeout": time });
+    let read = serde_json::from_value::<LockManagerBuilder>(written).ok().map(|builder| format!("{builder:?}"));
+    match (read, expected) {
+        (Some(read), Some(expected)) => read.contains(&format!(" node_timeout: {expected:?},")),
+        (read, expected) => read.is_none() && expected.is_none(),
+    }
+}
+
+#[test]
+fn lengths_of_time_are_read_alike_by_the_attribute_and_in_settings() {
+    for unit in ["us", "µs", "μs", "ms", "s", "sec", "m", "min", "h", "d"] {
+        for time in [format!("1{unit}"), format!("1.5 {unit}"), format!(" 2{unit} 3{unit} "), format!(".5{unit}1s")] {
+            let read = read_by_the_attribute(&time);
+            assert!(read.is_some() && is_read_by_the_builder(&time, read), "{time:?}: {read:?}");
+        }
+    }
+    for time in [
+        "",
+        " ",
+        "5",
+        "s",
+        "1",
+        "1.2.3s",
+        "1,5s",
+        "-1s",
+        "+1s",
+        "1e3s",
+        "1S",
+        "1ns",
+        "1w",
+        "1y",
+        "1hour",
+        "1s2",
+        "1s,2s",
+        "soon",
+        "NaNs",
+        "infs",
+        "0x1s",
+        "١s",
+        "99999999999999999999d",
+        "1h -1m",
+    ] {
+        let read = read_by_the_attribute(time);
+        assert!(read.is_none() && is_read_by_the_builder(time, None), "{time:?}: {read:?}");
     }
 }
