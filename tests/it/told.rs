@@ -20,8 +20,8 @@ use crate::statistics::LIST;
 /// and their managers may still try to reach them.
 const DATABASE: u8 = 9;
 
-/// A node timeout that no busy machine exceeds: a node that is late is told as well, and that it answers.
-pub(crate) const NO_BUSY_MACHINE: Duration = Duration::from_secs(10);
+/// A node timeout that no busy machine exceeds twice: a node that is late is told as well, and that it answers.
+pub(crate) const NO_BUSY_MACHINE: Duration = Duration::from_secs(2);
 
 /// What is told in this process, on whatever thread.
 #[derive(Clone, Default)]
