@@ -53,7 +53,9 @@ fn the_wall_clock_is_not_read_for_a_lock() {
         let proposes = ["clock.rs", "hold.rs", "fence.rs", "check.rs", "examining.rs", "counting.rs", "inspecting.rs"]
             .iter()
             .any(|file| path.ends_with(file));
-        assert!(proposes || !text.contains("since_1970"), "the time of day in {}", path.display());
+        // Compiled into nothing that ships.
+        let is_simulation = path.components().any(|part| part.as_os_str() == "simulation");
+        assert!(proposes || is_simulation || !text.contains("since_1970"), "the time of day in {}", path.display());
     }
 }
 
