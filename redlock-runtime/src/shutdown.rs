@@ -306,6 +306,7 @@ async fn end(shared: Arc<Shared>, held: Vec<Arc<Lease>>, bound: Duration) -> Shu
     }
     let report = ShutdownReport { released: let_go.len(), still_held, unconfirmed: shared.engine.debts().open() };
     shared.engine.close();
+    shared.statistics.end();
     if report.still_held.is_empty() {
         tracing::info!("the lock manager was shut down: {report}");
     } else {

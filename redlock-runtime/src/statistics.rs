@@ -46,6 +46,8 @@ pub(crate) struct Statistics {
     hurry: Notify,
     /// Told when nothing of those who no longer wait is left to be told.
     settled: Notify,
+    /// Whether the nodes can be told nothing any more: the connections to them are closed.
+    is_over: AtomicBool,
 }
 
 #[derive(Default)]
@@ -131,6 +133,7 @@ impl Statistics {
             is_in_a_hurry: AtomicBool::new(false),
             hurry: Notify::new(),
             settled: Notify::new(),
+            is_over: AtomicBool::new(false),
         })
     }
 
@@ -162,6 +165,13 @@ impl Statistics {
             self.changed.notify_one();
             settled.await;
         }
+    }
+
+    /// Tells the nodes nothing any more: what they still count goes when its lease is over.
+    pub(crate) fn end(&self) {
+        self.is_over.store(true, Ordering::Release);
+        self.hurry.notify_one();
+        self.changed.notify_one();
     }
 
     /// What the nodes count.
@@ -219,6 +229,9 @@ impl Statistics {
                 biased;
                 () = self.changed.notified() => self.pause().await,
                 () = clock::sleep_until(again) => {}
+            }
+            if self.is_over.load(Ordering::Acquire) {
+                return;
             }
             self.tell().await;
             let mut lines = self.lines();
