@@ -325,7 +325,7 @@ impl Lease {
         let mut state = self.state();
         if state.is_left {
             drop(state);
-            repairs.leave();
+            self.engine.leave(&self.key, &self.owner, repairs);
         } else if state.is_over {
             let is_noted = state.is_noted;
             drop(state);

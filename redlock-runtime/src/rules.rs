@@ -28,6 +28,8 @@ pub enum Rule {
     ReleaseAgain,
     /// A key that renewal set again is released, also where the first acquire did not set it.
     RepairsAreReleased,
+    /// A key that is set after its lock was given out of hand is released.
+    LateKeysAreReleased,
     /// A guard or an acquisition that is dropped is released.
     DropReleases,
     /// A key is set again only after a majority has extended it.
@@ -86,6 +88,7 @@ impl Rule {
         Self::MaybeSetIsReleased,
         Self::ReleaseAgain,
         Self::RepairsAreReleased,
+        Self::LateKeysAreReleased,
         Self::DropReleases,
         Self::RepairAfterMajority,
         Self::Abstention,

@@ -111,9 +111,11 @@ impl Hold {
         hold
     }
 
-    /// Leaves the keys where they are: somebody else answers for them from now on.
+    /// Leaves the keys where they are: somebody else answers for them from now on. What is set after that is released.
     pub(crate) fn leave(mut self) {
-        poll_in_background(self.take_over().stragglers.drain(..).collect());
+        let mut left = self.take_over();
+        let (stragglers, cut) = (mem::take(&mut left.stragglers), mem::take(&mut left.cut));
+        self.engine.leave(&self.key, &self.owner, Repairs::on_their_way(stragglers, cut, self.is_noted));
     }
 
     /// What counts it among those that are on their way: it rests from now on.
@@ -507,11 +509,11 @@ mod tests {
         engine.acquire("key".into(), Duration::from_secs(60), None, plan).await.map(drop)
     }
 
-    /// A key that renewal has set again on a node whose own acquire is still on its way, and that acquire's end.
-    async fn check_released_behind(end: Reply) {
+    /// One of three nodes answers the acquire when the test says so, and counts the releases that it is sent.
+    async fn won_before_all_have_answered() -> (Hold, oneshot::Sender<Reply>, watch::Receiver<usize>) {
         let (answer, answered) = oneshot::channel();
         let answered = Mutex::new(Some(answered));
-        let (told, mut released) = watch::channel(0);
+        let (told, released) = watch::channel(0);
         let slow = Scripted::voter(move |command, _| {
             if let Action::Acquire { .. } = command.action {
                 let answered = answered.lock().unwrap().take().expect("it is acquired once");
@@ -524,13 +526,33 @@ mod tests {
         let engine =
             Engine::new(vec![slow, well(), well()], Quorum::of(3).unwrap(), Duration::from_secs(5), LONGEST_TTL);
         let won = engine.acquire("key".into(), Duration::from_secs(60), None, Plan::once(None)).await;
-        let mut hold = won.expect("two of three grant").hold;
+        (won.expect("two of three grant").hold, answer, released)
+    }
+
+    async fn until_released(released: &mut watch::Receiver<usize>) {
+        let released = released.wait_for(|releases| *releases > 0);
+        let _ = tokio::time::timeout(Duration::from_secs(10), released).await.expect("it is released").unwrap();
+    }
+
+    /// A key that renewal has set again on a node whose own acquire is still on its way, and that acquire's end.
+    async fn check_released_behind(end: Reply) {
+        let (mut hold, answer, mut released) = won_before_all_have_answered().await;
         hold.add(Repairs { set: [0].into_iter().collect(), ..Repairs::default() });
         hold.release().await.expect("a majority confirms");
         assert_eq!(*released.borrow(), 0, "a release that is sent now could overtake the acquire");
         answer.send(end).unwrap();
-        let released = released.wait_for(|releases| *releases > 0);
-        let _ = tokio::time::timeout(Duration::from_secs(10), released).await.expect("it is released").unwrap();
+        until_released(&mut released).await;
+    }
+
+    #[tokio::test]
+    async fn a_key_that_is_set_after_its_lock_was_given_out_of_hand_is_released() {
+        let (hold, answer, mut released) = won_before_all_have_answered().await;
+        let engine = Arc::clone(&hold.engine);
+        hold.leave();
+        assert_eq!(*released.borrow(), 0);
+        answer.send(Reply::Done).unwrap();
+        until_released(&mut released).await;
+        tokio::time::timeout(Duration::from_secs(10), engine.debts().settled()).await.expect("it is over");
     }
 
     #[tokio::test]

@@ -49,9 +49,9 @@ impl Extended {
 }
 
 impl Repairs {
-    /// Leaves the keys where they are: somebody else answers for them.
-    pub(crate) fn leave(self) {
-        poll_in_background(self.asked);
+    /// Requests whose reply is on its way, and nothing that is known to be set.
+    pub(super) fn on_their_way(asked: Vec<InFlight>, cut: Cut, is_noted: bool) -> Self {
+        Self { set: NodeSet::default(), asked, cut, is_noted }
     }
 
     /// With what else is to be released: whether the owner may be noted beside its keys.
@@ -119,6 +119,16 @@ impl Engine {
         // What has not left this process by now shall not leave it later.
         command.recall();
         repairs
+    }
+
+    /// Leaves keys where they are, because somebody else answers for them: but for those that are just being set. He may have
+    /// released the lock before they are.
+    pub(crate) fn leave(self: &Arc<Self>, key: &Arc<str>, owner: &Arc<str>, repairs: Repairs) {
+        let late = Repairs { set: NodeSet::default(), ..repairs };
+        if late.asked.is_empty() || !holds(Rule::LateKeysAreReleased) {
+            return poll_in_background(late.asked);
+        }
+        self.undo(key, owner, late);
     }
 
     /// Releases keys that were set again when the lock was over already.
