@@ -380,7 +380,7 @@ impl Universe {
         let allowed = self.plan.node_timeout * 12 + Duration::from_millis(100);
         let is_slow = self.plan.nodes[node].is_behind_proxy;
         let late = self.elapsed().saturating_sub(self.plan.healed().max(let_go - self.start));
-        if late > allowed && !is_slow && !self.is_dead(process) {
+        if late > allowed && !is_slow && self.has_run_for(process, allowed) {
             self.violated(format!("left until it expired: n{node} had the key of {} for {late:?}", &owner[..8]));
         }
     }
