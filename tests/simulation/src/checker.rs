@@ -66,6 +66,8 @@ pub(crate) struct Checker {
     is_fine: bool,
     is_calm: bool,
     is_crowded: bool,
+    /// Whether clocks run together well enough for more than tokens.
+    are_clocks_right: bool,
     /// Whether nodes may have forgotten tokens before the run began.
     is_young: bool,
     majority: usize,
@@ -99,6 +101,7 @@ impl Checker {
             is_fine: plan.is_fine(),
             is_calm: plan.weather == Weather::Calm,
             is_crowded: plan.weather == Weather::Crowded,
+            are_clocks_right: plan.script.as_ref().is_none_or(|script| script.are_clocks_right),
             is_young: plan.nodes.iter().any(|node| node.age < Duration::from_secs(24 * 60 * 60)),
             majority: plan.nodes.len() / 2 + 1,
         }
@@ -247,7 +250,7 @@ impl Universe {
             let others = state.locks[name].held.iter().filter(|other| other.held.owner != held.owner);
             others.map(|other| (other.process, other.held.clone())).collect()
         };
-        for (other, theirs) in others {
+        for (other, theirs) in others.into_iter().filter(|_| self.checker.are_clocks_right) {
             let remaining = self.remaining(other, &theirs);
             if !remaining.is_zero() {
                 let (one, two) = (&theirs.owner[..8], &held.owner[..8]);
@@ -261,7 +264,7 @@ impl Universe {
     /// A majority keeps the key for longer than it counts as held.
     pub(crate) fn check_validity(&self, process: usize, held: &Held) {
         let remaining = self.remaining(process, held);
-        if remaining.is_zero() || locked(&self.checker.state).restarts > 0 {
+        if remaining.is_zero() || !self.checker.are_clocks_right || locked(&self.checker.state).restarts > 0 {
             return;
         }
         let end = self.elapsed() + remaining;
@@ -355,7 +358,7 @@ impl Universe {
             found.filter(|record| !record.is_told).map(|record| record.process)
         };
         self.check_released(node, owner);
-        let Some(process) = found else { return };
+        let Some(process) = found.filter(|_| self.checker.are_clocks_right) else { return };
         let elapsed = self.elapsed();
         let keeping = {
             let nodes = locked(&self.nodes);

@@ -115,8 +115,9 @@ fn crash(universe: &Arc<Universe>, node: usize, down: Duration) {
         let is_young = |node: usize| !nodes[node].is_up() || nodes[node].age(elapsed) < grown;
         let young = positions.iter().filter(|other| **other != node && is_young(**other)).count();
         let spare = (positions.len() - 1) / 2;
+        let is_double = universe.plan.twin.is_some() && universe.plan.weather != Weather::Made;
         let is_enough = universe.plan.weather == Weather::Fenced && universe.checker.has_restarts();
-        if young >= spare || !nodes[node].is_up() || universe.plan.twin.is_some() || is_enough {
+        if young >= spare || !nodes[node].is_up() || is_double || is_enough {
             return;
         }
         nodes[node].crash();

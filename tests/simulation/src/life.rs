@@ -181,6 +181,7 @@ impl Task {
         let universe = &*self.universe;
         universe.note(|| format!("p{} has no {}: {error}", place.process, wish.name));
         match error {
+            error if wish.is_certain => universe.violated(format!("p{} was kept from it: {error}", place.process)),
             Error::NotAcquired { .. } if wish.limit.is_some() => universe.checker.meet("not acquired"),
             Error::QuorumUnreachable { .. } if wish.limit.is_some() => universe.checker.meet("unreachable"),
             Error::ShutDown if universe.checker.is_shut_down(place.process) => return false,

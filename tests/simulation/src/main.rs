@@ -4,6 +4,7 @@
 //! schedules run [--from SEED] [--count N]     runs schedules, tells those that break a promise, and how fast it went
 //! schedules replay SEED [--without RULE]      runs one, and tells everything that can be seen of it
 //! schedules rules [--count N]                 without each rule in turn: which seed finds what it prevents
+//! schedules made RULE SEED [--without RULE]   replays one that was made for a rule
 //! ```
 
 #![allow(
@@ -20,6 +21,7 @@ mod checker;
 mod events;
 mod faults;
 mod life;
+mod made;
 mod network;
 mod node;
 mod plan;
@@ -37,7 +39,8 @@ use std::time::Instant;
 use redlock_simulated::simulation::Rule;
 
 use self::checker::Met;
-use self::run::{plan_of, run};
+use self::random::Random;
+use self::run::{Outcome, plan_of, run, run_plan};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -55,13 +58,25 @@ fn main() -> ExitCode {
             let Some(off) = off.map_or(Some(None), |off| rule(&off).map(Some)) else { return usage() };
             replay(seed, off)
         }
+        Some("made") => {
+            let made = arguments.get(1).and_then(|name| made::for_rule(rule(name)?));
+            let seed = arguments.get(2).and_then(|seed| seed.parse().ok());
+            let (Some(made), Some(seed)) = (made, seed) else { return usage() };
+            let off = option("--without");
+            let Some(off) = off.map_or(Some(None), |off| rule(&off).map(Some)) else { return usage() };
+            let mut random = Random::new(seed);
+            tell(run_plan((made.plan)(&mut random), random, off, true))
+        }
         Some("rules") => rules(from, count, option("--only").as_deref()),
         _ => usage(),
     }
 }
 
 fn usage() -> ExitCode {
-    eprintln!("usage: schedules run [--from SEED] [--count N] | replay SEED [--without RULE] | rules [--count N]");
+    eprintln!(
+        "usage: schedules run [--from SEED] [--count N] | replay SEED [--without RULE] | rules [--count N] \
+         | made RULE SEED [--without RULE]"
+    );
     ExitCode::from(2)
 }
 
@@ -92,7 +107,10 @@ fn run_all(from: u64, count: u64) -> ExitCode {
 
 fn replay(seed: u64, off: Option<Rule>) -> ExitCode {
     println!("{:#?}", plan_of(seed));
-    let outcome = run(seed, off, true);
+    tell(run(seed, off, true))
+}
+
+fn tell(outcome: Outcome) -> ExitCode {
     outcome.log.iter().for_each(|line| println!("{line}"));
     println!("trace {:016x}", outcome.trace);
     println!("violations: {:#?}", outcome.violations);

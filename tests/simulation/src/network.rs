@@ -15,6 +15,7 @@ use redlock_simulated_redis::ConnectionId;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
+use crate::plan::Passage;
 use crate::world::{Universe, now, until};
 
 /// A direction of a connection.
@@ -83,7 +84,15 @@ impl Pipe {
 
     /// Puts something on its way; nothing of what is sent on a connection that ended.
     pub(crate) fn send(&self, universe: &Universe, way: Way, bytes: Vec<u8>) {
-        let delay = universe.delay();
+        let passage = match way {
+            Way::ToNode => Passage::Request,
+            Way::ToProcess => Passage::Reply,
+        };
+        let (from, node) = {
+            let state = self.lock();
+            (state.from, state.node)
+        };
+        let delay = universe.delay(passage, from, node);
         let mut state = self.lock();
         if state.is_cut || way == Way::ToProcess && state.is_closed {
             return;
@@ -169,7 +178,8 @@ impl State {
 /// Connects a process to a node.
 pub(crate) fn connect(universe: &Arc<Universe>, from: Place, host: &str) -> Connecting {
     let node = host.trim_start_matches(|letter: char| letter.is_ascii_lowercase()).parse::<usize>();
-    let (universe, delay) = (Arc::clone(universe), universe.delay() * 2);
+    let universe = Arc::clone(universe);
+    let delay = node.as_ref().map_or(Duration::ZERO, |node| universe.delay(Passage::Connection, from, *node));
     Box::pin(async move {
         let node = node.map_err(io::Error::other)?;
         sleep(delay).await;

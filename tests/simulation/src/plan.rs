@@ -1,5 +1,6 @@
 //! What is drawn from a seed: nodes, processes, what their tasks want, and what goes wrong when.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::random::Random;
@@ -17,6 +18,8 @@ pub(crate) enum Weather {
     Slow,
     /// Nodes restart and vote again, so that tokens have to grow across it, by clocks that are far apart.
     Fenced,
+    /// Nothing is left to chance but what a [`Script`] leaves to it.
+    Made,
 }
 
 #[derive(Clone, Debug)]
@@ -34,6 +37,41 @@ pub(crate) struct Plan {
     /// How many percent of the reports of changes are lost, and come twice.
     pub(crate) reports: (u64, u64),
     pub(crate) faults: Vec<(Duration, Fault)>,
+    /// What a schedule has that was made for something.
+    pub(crate) script: Option<Script>,
+}
+
+/// What a schedule that was made for something has beside the others.
+#[derive(Clone, Debug)]
+pub(crate) struct Script {
+    /// When faults end.
+    pub(crate) healed: Duration,
+    pub(crate) connect_timeout: Duration,
+    /// What takes longer than everything else.
+    pub(crate) slow: Vec<Slow>,
+    /// Whether clocks run together as the protocol asks for. If not, only tokens are promised.
+    pub(crate) are_clocks_right: bool,
+}
+
+/// What passes between a runtime of a process and a node for longer than everything else.
+#[derive(Clone, Debug)]
+pub(crate) struct Slow {
+    pub(crate) process: usize,
+    /// 0 is the background runtime, 1 whichever the callers have.
+    pub(crate) runtime: usize,
+    pub(crate) node: usize,
+    pub(crate) passage: Passage,
+    /// If it begins within this time.
+    pub(crate) sent: Range<Duration>,
+    /// It ends then.
+    pub(crate) arrives: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Passage {
+    Connection,
+    Request,
+    Reply,
 }
 
 #[derive(Clone, Debug)]
@@ -83,6 +121,8 @@ pub(crate) struct Wish {
     pub(crate) how: How,
     /// Whether the body goes on after it was told that the lock is lost.
     pub(crate) is_stubborn: bool,
+    /// Whether nothing may keep it from the lock.
+    pub(crate) is_certain: bool,
     pub(crate) ending: Ending,
 }
 
@@ -176,7 +216,7 @@ fn healed(weather: Weather) -> Duration {
 }
 
 /// More than the retention of fencing counters.
-const OLD: Duration = Duration::from_secs(2 * 24 * 60 * 60);
+pub(crate) const OLD: Duration = Duration::from_secs(2 * 24 * 60 * 60);
 
 impl Plan {
     pub(crate) fn draw(random: &mut Random) -> Self {
@@ -233,12 +273,13 @@ impl Plan {
             reports: if is_fine { (0, 0) } else { random.pick(&[(0, 0), (0, 0), (20, 20)]) },
             nodes,
             faults,
+            script: None,
         }
     }
 
     /// When faults end.
     pub(crate) fn healed(&self) -> Duration {
-        healed(self.weather)
+        self.script.as_ref().map_or(healed(self.weather), |script| script.healed)
     }
 
     pub(crate) fn is_fine(&self) -> bool {
@@ -247,7 +288,7 @@ impl Plan {
 }
 
 /// A clock that runs apart from true time by less than the 1 % that the protocol allows for between any two: half of it.
-fn rate(random: &mut Random) -> i64 {
+pub(crate) fn rate(random: &mut Random) -> i64 {
     const MOST: u64 = 4_950;
     match random.index(3) {
         0 => MOST as i64,
@@ -335,6 +376,7 @@ impl Wish {
                 _ => How::Guard,
             },
             is_stubborn: !is_fine && random.percent(15),
+            is_certain: false,
             ending: match random.index(20) {
                 _ if is_crowded => Ending::Release,
                 11..14 => Ending::Drop,

@@ -119,7 +119,7 @@ fn manager(universe: &Universe, process: usize) -> LockManager {
         let builder = LockManager::builder()
             .nodes(nodes)
             .node_timeout(plan.node_timeout)
-            .connect_timeout(plan.node_timeout * 6)
+            .connect_timeout(plan.script.as_ref().map_or(plan.node_timeout * 6, |script| script.connect_timeout))
             .longest_ttl(plan.longest_ttl)
             .ttl(plan.longest_ttl.min(Duration::from_secs(1)))
             .fencing(plan.fencing)

@@ -6,7 +6,9 @@ use std::thread;
 
 use redlock_simulated::simulation::Rule;
 
-use crate::run::run;
+use crate::made::{self, Made};
+use crate::random::Random;
+use crate::run::{run, run_plan};
 
 /// So many schedules are the same in each run of the tests, and so many are new.
 const FIXED: u64 = 4_000;
@@ -88,5 +90,26 @@ fn schedules_find_what_each_rule_prevents() {
         let (seed, violation) = found.unwrap_or_else(|| panic!("nothing misses {rule:?}"));
         println!("{rule:?}: seed {seed}: {violation}");
         assert_eq!(run(seed, None, false).violations, Vec::<String>::new(), "{rule:?}");
+    }
+}
+
+/// So many seeds of each schedule that was made are tried.
+const MADE: u64 = 20;
+
+#[test]
+fn schedules_that_are_made_for_a_rule_need_it() {
+    for Made { rule, plan } in made::ALL {
+        let run = |seed, off| {
+            let mut random = Random::new(seed);
+            run_plan(plan(&mut random), random, off, false).violations
+        };
+        let found = (0..MADE).filter(|seed| !run(*seed, Some(*rule)).is_empty()).count();
+        let first = (0..MADE).find_map(|seed| run(seed, Some(*rule)).into_iter().next());
+        println!("{rule:?}: {found} of {MADE}, such as {first:?}");
+        assert!(found > MADE as usize / 2, "hardly anything misses {rule:?}");
+        for seed in 0..MADE {
+            // One is replayed by `cargo run -p redlock-simulation -- made RULE SEED`.
+            assert_eq!(run(seed, None), Vec::<String>::new(), "{rule:?}, seed {seed}");
+        }
     }
 }

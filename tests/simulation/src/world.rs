@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use crate::checker::Checker;
 use crate::network::{self, Arrival, Pipe};
 use crate::node::Node;
-use crate::plan::{Plan, Weather};
+use crate::plan::{Passage, Plan, Slow, Weather};
 use crate::random::Random;
 
 /// The true moment.
@@ -150,9 +150,28 @@ impl Universe {
         self.is_over.store(true, Ordering::Relaxed);
     }
 
-    /// How long something is on its way.
-    pub(crate) fn delay(&self) -> Duration {
+    /// How long something is on its way between a process and a node.
+    pub(crate) fn delay(&self, passage: Passage, from: Place, node: usize) -> Duration {
+        let elapsed = self.elapsed();
+        let is_slow = |slow: &&Slow| {
+            (slow.process, slow.runtime, slow.node) == (from.process, from.runtime.min(1), node)
+                && slow.passage == passage
+                && slow.sent.contains(&elapsed)
+        };
+        let slow = self.plan.script.as_ref().and_then(|script| script.slow.iter().find(is_slow));
+        match (slow, passage) {
+            (Some(slow), _) => slow.arrives.saturating_sub(elapsed),
+            // There and back.
+            (None, Passage::Connection) => self.usual_delay() * 2,
+            (None, Passage::Request | Passage::Reply) => self.usual_delay(),
+        }
+    }
+
+    fn usual_delay(&self) -> Duration {
         let mut random = self.random();
+        if self.plan.weather == Weather::Made {
+            return Duration::from_micros(random.between(100, 600));
+        }
         if self.is_healed.load(Ordering::Relaxed) {
             return random.millis(0, 2);
         }

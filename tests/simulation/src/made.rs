@@ -1,0 +1,232 @@
+//! Schedules that are made for what chance does not come upon: each leads to where one rule is all that keeps a promise.
+//!
+//! Servers are called x, y and z, and stand in this order; A, B and so on are processes. A seed moves what need not be exact, and
+//! draws all that is on its way for a usual time.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use redlock_simulated::simulation::Rule;
+
+use crate::plan::{Ending, Fault, How, NodePlan, OLD, Passage, Plan, ProcessPlan, Script, Slow, Weather, Wish, rate};
+use crate::random::Random;
+
+/// A schedule, and the rule that it needs.
+pub(crate) struct Made {
+    pub(crate) rule: Rule,
+    pub(crate) plan: fn(&mut Random) -> Plan,
+}
+
+pub(crate) const ALL: &[Made] = &[
+    Made { rule: Rule::RepairsAreReleased, plan: a_repair_beside_a_late_refusal },
+    Made { rule: Rule::RepairAfterMajority, plan: a_repair_of_a_lost_lock },
+    Made { rule: Rule::OneVoteAServer, plan: an_extension_by_one_server_twice },
+    Made { rule: Rule::CommitComparesOwner, plan: a_commit_that_finds_another_owner },
+    Made { rule: Rule::Evidence, plan: a_token_where_a_restarted_node_and_one_that_never_heard_vote },
+    Made { rule: Rule::RestartIsNoEvidence, plan: a_token_where_a_restarted_node_and_one_that_never_heard_vote },
+    Made { rule: Rule::YoungCountInNoExtension, plan: an_extension_by_a_node_that_forgot_a_vote },
+    Made { rule: Rule::RoundsAreShort, plan: a_round_that_outlasts_what_a_node_forgot },
+];
+
+/// The one for this rule.
+pub(crate) fn for_rule(rule: Rule) -> Option<&'static Made> {
+    ALL.iter().find(|made| made.rule == rule)
+}
+
+const X: usize = 0;
+const Y: usize = 1;
+const Z: usize = 2;
+
+/// The rate of a clock that is drawn.
+const ANY: i64 = 0;
+
+/// As long as faults last.
+const THROUGHOUT: Duration = Duration::from_secs(5);
+
+fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// Somewhere within a few milliseconds after that.
+fn about(random: &mut Random, millis: u64) -> Duration {
+    ms(millis) + Duration::from_micros(random.between(0, 3_000))
+}
+
+fn node(random: &mut Random) -> NodePlan {
+    NodePlan {
+        rate: rate(random),
+        age: OLD + random.millis(0, 2_000),
+        version: 7,
+        speaks_resp3: true,
+        is_behind_proxy: false,
+        expiry_lag: Duration::ZERO,
+    }
+}
+
+/// Each wish is a task's, so that all times count from the beginning.
+fn process(wishes: impl IntoIterator<Item = Wish>) -> ProcessPlan {
+    ProcessPlan {
+        rate: ANY,
+        skew: Duration::ZERO,
+        is_multi_thread: false,
+        tasks: wishes.into_iter().map(|wish| vec![wish]).collect(),
+    }
+}
+
+/// Wants the lock at a time, and holds it for one.
+fn wish(after: Duration, ttl: u64, body: u64) -> Wish {
+    Wish {
+        name: 0,
+        after,
+        ttl: ms(ttl),
+        limit: None,
+        body: ms(body),
+        is_renewed: true,
+        min_hold: None,
+        max_hold: None,
+        extension: None,
+        cancel: None,
+        give_up: None,
+        how: How::Guard,
+        is_stubborn: false,
+        is_certain: false,
+        ending: Ending::Release,
+    }
+}
+
+fn plan(random: &mut Random, nodes: usize, mut processes: Vec<ProcessPlan>, longest_ttl: u64) -> Plan {
+    for process in processes.iter_mut().filter(|process| process.rate == ANY) {
+        process.rate = rate(random);
+    }
+    Plan {
+        weather: Weather::Made,
+        nodes: (0..nodes).map(|_| node(random)).collect(),
+        twin: None,
+        processes,
+        fencing: true,
+        node_timeout: ms(50),
+        longest_ttl: ms(longest_ttl),
+        errors: 0,
+        reports: (0, 0),
+        faults: Vec::new(),
+        script: Some(Script { healed: ms(6_000), connect_timeout: ms(300), slow: Vec::new(), are_clocks_right: true }),
+    }
+}
+
+/// Of the callers' runtime.
+fn slow(process: usize, node: usize, passage: Passage, sent: Range<Duration>, arrives: Duration) -> Slow {
+    Slow { process, runtime: 1, node, passage, sent, arrives }
+}
+
+fn with(plan: Plan, faults: Vec<(Duration, Fault)>, change: impl FnOnce(&mut Script)) -> Plan {
+    let mut script = plan.script.clone().expect("it is a schedule that was made");
+    change(&mut script);
+    Plan { faults, script: Some(script), ..plan }
+}
+
+/// B has z for a moment, so that z refuses A, which gets the others; but A does not hear of it. When B has given z back, A's
+/// renewal sets the key there. A lets go, and then hears the refusal.
+fn a_repair_beside_a_late_refusal(random: &mut Random) -> Plan {
+    let a = process([wish(about(random, 50), 1_800, 640)]);
+    let b = process([Wish { limit: Some(Duration::ZERO), ..wish(about(random, 47), 1_800, 0) }]);
+    let plan = Plan { node_timeout: ms(100), ..plan(random, 3, vec![a, b], 1_800) };
+    with(plan, Vec::new(), |script| {
+        script.healed = ms(0);
+        // B comes to x and y after A, and A to z after B.
+        script.slow = vec![
+            slow(1, X, Passage::Connection, ms(0)..ms(60), ms(65)),
+            slow(1, Y, Passage::Connection, ms(0)..ms(60), ms(65)),
+            slow(0, Z, Passage::Connection, ms(0)..ms(60), ms(62)),
+            slow(0, Z, Passage::Reply, ms(66)..ms(400), ms(950)),
+        ];
+    })
+}
+
+/// A is stopped while its renewal is answered, and goes on when its lock is lost and its keys are gone, so that no majority
+/// extends them. Were it to set them again, B could not have the lock.
+fn a_repair_of_a_lost_lock(random: &mut Random) -> Plan {
+    let body = random.between(2_500, 3_500);
+    let a = process([Wish { is_stubborn: true, ..wish(about(random, 50), 900, body) }]);
+    let wants = Wish { limit: Some(ms(500)), is_certain: true, ..wish(about(random, 1_870), 900, 10) };
+    let plan = plan(random, 3, vec![a, process([wants])], 900);
+    with(plan, vec![(ms(675), Fault::Pause { process: 0, lasting: ms(1_175) })], |script| {
+        // The second renewal, as the first one's connections have to be made.
+        let reply = |node| slow(0, node, Passage::Reply, ms(600)..ms(675), ms(680));
+        script.slow = [X, Y, Z].map(|node| Slow { runtime: 0, ..reply(node) }).into();
+    })
+}
+
+/// A server has two of three names. Two servers grant A the lock; then one of them alone extends it, by both its names, and the
+/// other one's key expires: the lock is where a single restart loses it.
+fn an_extension_by_one_server_twice(random: &mut Random) -> Plan {
+    let a = process([wish(about(random, 50), 600, 2_500)]);
+    let faults = vec![(about(random, 100), Fault::Partition { process: 0, node: Y, lasting: ms(3_000) })];
+    let plan = plan(random, 2, vec![a], 600);
+    with(Plan { twin: Some(X), ..plan }, faults, |_| {})
+}
+
+/// x has counted further than y, so A commits x's number on both; y gets that when A's key has expired and it is B's, whose token
+/// is z's number, and the same. A does not notice, for its clock is far too slow.
+fn a_commit_that_finds_another_owner(random: &mut Random) -> Plan {
+    // A and B have no counter of their own clocks that is as great.
+    let d = ProcessPlan { skew: ms(50_000), ..process([wish(about(random, 10), 100, 5)]) };
+    let warm = |name, after| Wish { name, ..wish(after, 100, 1) };
+    let wants = Wish { is_renewed: false, ..wish(ms(100), 100, 300) };
+    let a = ProcessPlan { rate: -900_000, ..process([warm(1, about(random, 40)), wants]) };
+    let b = process([wish(about(random, 225), 100, 200)]);
+    let faults = vec![
+        (ms(0), Fault::Partition { process: 0, node: Y, lasting: THROUGHOUT }),
+        (ms(0), Fault::Partition { process: 1, node: Z, lasting: THROUGHOUT }),
+        (ms(0), Fault::Partition { process: 2, node: X, lasting: THROUGHOUT }),
+    ];
+    let plan = plan(random, 3, vec![d, a, b], 250);
+    let commit = Duration::from_micros(101_100)..ms(105);
+    with(plan, faults, |script| {
+        script.are_clocks_right = false;
+        script.slow = vec![slow(1, Y, Passage::Request, commit, ms(250))];
+    })
+}
+
+/// x and y give D its token, by a clock that is ahead of A's; x restarts, and is old enough to vote when A wants the lock, which
+/// does not reach y. z never heard of D.
+fn a_token_where_a_restarted_node_and_one_that_never_heard_vote(random: &mut Random) -> Plan {
+    let d = ProcessPlan { skew: random.millis(10_000, 50_000), ..process([wish(about(random, 10), 200, 20)]) };
+    let a = process([wish(about(random, 3_500), 200, 20)]);
+    let faults = vec![
+        (ms(0), Fault::Partition { process: 0, node: Z, lasting: THROUGHOUT }),
+        (ms(0), Fault::Partition { process: 1, node: Y, lasting: THROUGHOUT }),
+        (about(random, 600), Fault::Crash { node: X, down: random.millis(1, 50) }),
+    ];
+    let plan = plan(random, 3, vec![d, a], 250);
+    with(plan, faults, |_| {})
+}
+
+/// B holds x and y, and z has granted A the lock, which waits for x. z restarts, and gets B's key, which was late. B extends its
+/// lock on y and z, and its key on x expires. Then x hears A.
+fn an_extension_by_a_node_that_forgot_a_vote(random: &mut Random) -> Plan {
+    forgotten_vote(random, 10_000, 250, 1_400)
+}
+
+/// The same, but B extends its lock on z when that counts again, long after A's round ought to have ended.
+fn a_round_that_outlasts_what_a_node_forgot(random: &mut Random) -> Plan {
+    forgotten_vote(random, 4_000, 2_400, 3_200)
+}
+
+fn forgotten_vote(random: &mut Random, longest_ttl: u64, cut_off: u64, arrives: u64) -> Plan {
+    let a = process([wish(about(random, 50), longest_ttl, 200)]);
+    let b = process([wish(about(random, 10), 500, 5_000)]);
+    let faults = vec![
+        // A does not hear that z ends.
+        (ms(95), Fault::Partition { process: 0, node: Z, lasting: THROUGHOUT }),
+        (ms(100), Fault::Crash { node: Z, down: random.millis(1, 10) }),
+        (about(random, cut_off), Fault::Partition { process: 1, node: X, lasting: THROUGHOUT }),
+    ];
+    let plan = Plan { node_timeout: ms(200), ..plan(random, 3, vec![a, b], longest_ttl) };
+    with(plan, faults, |script| {
+        script.connect_timeout = ms(3_500);
+        script.slow = vec![
+            slow(0, X, Passage::Connection, ms(0)..ms(90), ms(arrives)),
+            slow(1, Z, Passage::Connection, ms(0)..ms(90), ms(150)),
+        ];
+    })
+}
