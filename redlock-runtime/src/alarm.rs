@@ -357,7 +357,7 @@ mod tests {
     fn a_runtime_that_has_ended_is_forgotten() {
         let known = |runtime| CLOCKS.noted().read().unwrap().iter().any(|clock| clock.runtime == runtime);
         let first = Builder::new_current_thread().enable_all().build().unwrap();
-        let id = first.handle().id();
+        let id = crate::tasks::handle_of(&first).id();
         // Far away: one whose time is over before it is polled, on a busy machine, is not noted.
         let mut alarm = Alarm::after(60 * SECOND);
         assert!(first.block_on(poll_once(&mut alarm)).is_pending());

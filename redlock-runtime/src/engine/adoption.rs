@@ -28,6 +28,11 @@ const KEEP_TRYING: u32 = 4;
 /// Pauses between two tries: the first, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
 
+/// How long it is looked for whether somebody else has had a lock that was given back, where too few nodes say so; as long as a
+/// release is sent again. And the longest pause between two looks.
+const KEEP_LOOKING: Duration = Duration::from_secs(120);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
 /// A new owner on the way to a lock.
 struct Adoption {
     /// Answers for the key, and gives it back if it is not taken out.
@@ -92,18 +97,26 @@ impl Engine {
             let keys = Arc::clone(&keys);
             async move { node.look(keys, patience).await }
         };
-        let (sights, _) = self.survey_all(look).await;
-        let (mut rivals, mut missing, mut theirs) = (Rivals::default(), 0, NodeSet::default());
-        for (node, sight) in &sights {
-            match sight {
-                None => missing += 1,
-                Some(sight) if sight.owner == *owner => drop(theirs.insert(*node)),
-                Some(sight) => rivals.note(&sight.owner),
+        let (give_up, mut pauses) = (clock::now() + KEEP_LOOKING, Backoff::new(PAUSES.0, LONGEST_PAUSE, seed()));
+        let theirs = loop {
+            let (sights, failures) = self.survey_all(&look).await;
+            let (mut rivals, mut missing, mut theirs) = (Rivals::default(), 0, NodeSet::default());
+            for (node, sight) in &sights {
+                match sight {
+                    None => missing += 1,
+                    Some(sight) if sight.owner == *owner => drop(theirs.insert(*node)),
+                    Some(sight) => rivals.note(&sight.owner),
+                }
             }
-        }
-        if theirs.is_empty() || !rivals.rule_out(missing, self.quorum) {
-            return;
-        }
+            if rivals.rule_out(missing, self.quorum) && !theirs.is_empty() {
+                break theirs;
+            }
+            // Too few may have answered in time.
+            if failures.is_empty() || clock::now() >= give_up {
+                return;
+            }
+            sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
+        };
         let value = Arc::clone(owner);
         let owner = Owner {
             engine: self,
