@@ -65,7 +65,7 @@ fn main() -> ExitCode {
             let off = option("--without");
             let Some(off) = off.map_or(Some(None), |off| rule(&off).map(Some)) else { return usage() };
             let mut random = Random::new(seed);
-            tell(run_plan((made.plan)(&mut random), random, off, true))
+            tell(&run_plan((made.plan)(&mut random), random, off, true))
         }
         Some("rules") => rules(from, count, option("--only").as_deref()),
         _ => usage(),
@@ -107,10 +107,10 @@ fn run_all(from: u64, count: u64) -> ExitCode {
 
 fn replay(seed: u64, off: Option<Rule>) -> ExitCode {
     println!("{:#?}", plan_of(seed));
-    tell(run(seed, off, true))
+    tell(&run(seed, off, true))
 }
 
-fn tell(outcome: Outcome) -> ExitCode {
+fn tell(outcome: &Outcome) -> ExitCode {
     outcome.log.iter().for_each(|line| println!("{line}"));
     println!("trace {:016x}", outcome.trace);
     println!("violations: {:#?}", outcome.violations);
