@@ -4,6 +4,7 @@ mod acl;
 mod acquire;
 mod addresses;
 mod adoption;
+mod architecture;
 mod attribute;
 mod attribute_budget;
 mod attribute_deadlock;

@@ -65,6 +65,7 @@ const FOUND: &[(Rule, u64)] = &[
     (Rule::KeptKeyIsNobodys, 339),
     (Rule::MaybeSetIsReleased, 28),
     (Rule::ReleaseAgain, 0),
+    (Rule::LateKeysAreReleased, 2_002_581),
     (Rule::DropReleases, 10),
     (Rule::Abstention, 15),
     (Rule::ExtensionComparesOwner, 345),
