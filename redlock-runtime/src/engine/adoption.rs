@@ -9,6 +9,7 @@
 //! somebody's, except if this process dies meanwhile: then the keys stay until their TTL is over.
 
 use std::mem;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -112,7 +113,7 @@ impl Engine {
                 break theirs;
             }
             // Too few may have answered in time.
-            if failures.is_empty() || clock::now() >= give_up {
+            if failures.is_empty() || clock::now() >= give_up || self.is_closed.load(Ordering::Acquire) {
                 return;
             }
             sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;

@@ -14,7 +14,7 @@ use std::fmt;
 use std::future::{Future, pending, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
@@ -52,6 +52,8 @@ pub(crate) struct Engine {
     process: AtomicU32,
     /// Whether all nodes are in this process's memory.
     is_in_memory: bool,
+    /// Whether nothing is asked any more but releases.
+    is_closed: AtomicBool,
 }
 
 /// A lock that was acquired.
@@ -134,6 +136,7 @@ impl Engine {
         let is_in_memory = nodes.iter().all(|node| node.is_in_memory());
         Arc::new(Self {
             is_in_memory,
+            is_closed: AtomicBool::new(false),
             nodes: nodes.into(),
             quorum,
             node_timeout,
@@ -243,6 +246,7 @@ impl Engine {
 
     /// Ends all connections. What is still owed is sent on some of its own; nothing else is any more.
     pub(crate) fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
         self.nodes.iter().for_each(|node| node.close());
     }
 

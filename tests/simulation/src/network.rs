@@ -293,6 +293,11 @@ impl AsyncWrite for End {
 
 impl Drop for End {
     fn drop(&mut self) {
+        let node = self.pipe.lock().node;
+        if self.universe.plan.nodes[node].is_behind_proxy {
+            // What arrives late through a proxy, which hides who sent it, stays for its TTL; that is documented.
+            self.pipe.darken();
+        }
         self.pipe.leave();
     }
 }

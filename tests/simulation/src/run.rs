@@ -100,7 +100,8 @@ async fn simulate(universe: &Arc<Universe>) {
         }
     }
     let is_slow = universe.plan.nodes.iter().any(|node| node.is_behind_proxy);
-    sleep(if is_slow { KEEP_TRYING } else { Duration::from_secs(10) }).await;
+    // Longer than those are counted who wait in a process that cannot tell any more that they do not.
+    sleep(if is_slow { KEEP_TRYING } else { Duration::from_secs(25) }).await;
     run.check_end().await;
     for (process, locks) in run.managers.into_iter().enumerate() {
         within(universe.callers(process), || drop(locks));

@@ -11,8 +11,8 @@ use crate::random::Random;
 use crate::run::{run, run_plan};
 
 /// So many schedules are the same in each run of the tests, and so many are new.
-const FIXED: u64 = 4_000;
-const NEW: u64 = 6_000;
+const FIXED: u64 = 8_000;
+const NEW: u64 = 2_000;
 
 /// Runs these seeds on all processors; returns what was broken.
 fn broken(seeds: std::ops::Range<u64>) -> Vec<(u64, Vec<String>)> {
