@@ -283,17 +283,16 @@ impl Universe {
 
     /// Tokens grow, as long as at most one node has restarted.
     fn check_token(&self, name: usize, process: usize, held: &Held) {
-        let began = self.true_moment(process, held.began);
-        let mut state = locked(&self.checker.state);
-        let is_promised = state.restarts == 0 || state.restarts == 1 && !self.checker.is_young;
         if held.token == 0 {
             return;
         }
-        let earlier = std::mem::take(&mut state.locks[name].tokens);
+        let began = self.true_moment(process, held.began);
+        let mut state = locked(&self.checker.state);
+        let is_promised = state.restarts == 0 || state.restarts == 1 && !self.checker.is_young;
         let is_wrong = |(token, given): &&(u64, Instant)| *token == held.token || *given < began && *token > held.token;
-        let wrong = earlier.iter().find(is_wrong).filter(|_| is_promised).copied();
-        state.locks[name].tokens = earlier;
-        state.locks[name].tokens.push((held.token, now()));
+        let tokens = &mut state.locks[name].tokens;
+        let wrong = tokens.iter().find(is_wrong).filter(|_| is_promised).copied();
+        tokens.push((held.token, now()));
         drop(state);
         if let Some((token, _)) = wrong {
             self.violated(format!("token {} of p{process} after {token}", held.token));
@@ -335,17 +334,14 @@ impl Universe {
         };
         let Some(record) = record else { return };
         let is_lost = self.remaining(record.process, &record.held).is_zero();
-        {
-            let mut state = locked(&self.checker.state);
-            let owner = record.held.owner.to_string();
-            state.let_go.insert(owner.clone(), now());
-            if is_lost {
-                state.given_away.insert(owner);
-            }
-        }
         self.note(|| format!("p{}: {} lets {name} go", record.process, &record.held.owner[..8]));
-        if !is_lost {
-            locked(&self.checker.state).locks[name].free_since = Some(now());
+        let mut state = locked(&self.checker.state);
+        let owner = record.held.owner.to_string();
+        state.let_go.insert(owner.clone(), now());
+        if is_lost {
+            state.given_away.insert(owner);
+        } else {
+            state.locks[name].free_since = Some(now());
         }
     }
 

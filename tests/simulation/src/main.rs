@@ -50,20 +50,18 @@ fn main() -> ExitCode {
     };
     let number = |name: &str, or: u64| option(name).map_or(Some(or), |number| number.parse().ok());
     let (Some(from), Some(count)) = (number("--from", 0), number("--count", 1_000)) else { return usage() };
+    let off = option("--without");
+    let Some(off) = off.map_or(Some(None), |off| rule(&off).map(Some)) else { return usage() };
     match arguments.first().map(String::as_str) {
         Some("run") => run_all(from, count),
         Some("replay") => {
             let Some(seed) = arguments.get(1).and_then(|seed| seed.parse().ok()) else { return usage() };
-            let off = option("--without");
-            let Some(off) = off.map_or(Some(None), |off| rule(&off).map(Some)) else { return usage() };
             replay(seed, off)
         }
         Some("made") => {
             let made = arguments.get(1).and_then(|name| made::for_rule(rule(name)?));
             let seed = arguments.get(2).and_then(|seed| seed.parse().ok());
             let (Some(made), Some(seed)) = (made, seed) else { return usage() };
-            let off = option("--without");
-            let Some(off) = off.map_or(Some(None), |off| rule(&off).map(Some)) else { return usage() };
             let mut random = Random::new(seed);
             tell(&run_plan((made.plan)(&mut random), random, off, true))
         }
