@@ -21,7 +21,6 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
 use tokio::runtime::Builder;
-
 use tokio::task;
 
 use crate::drivers::{self, Place, Uses};

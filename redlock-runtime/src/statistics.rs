@@ -46,8 +46,6 @@ pub(crate) struct Statistics {
     hurry: Notify,
     /// Told when nothing of those who no longer wait is left to be told.
     settled: Notify,
-    /// Whether the nodes can be told nothing any more: the connections to them are closed.
-    is_over: AtomicBool,
 }
 
 #[derive(Default)]
@@ -133,7 +131,6 @@ impl Statistics {
             is_in_a_hurry: AtomicBool::new(false),
             hurry: Notify::new(),
             settled: Notify::new(),
-            is_over: AtomicBool::new(false),
         })
     }
 
@@ -167,9 +164,9 @@ impl Statistics {
         }
     }
 
-    /// Tells the nodes nothing any more: what they still count goes when its lease is over.
+    /// The connections to the nodes are closed, so they are told nothing any more: what they still count goes when its lease is
+    /// over.
     pub(crate) fn end(&self) {
-        self.is_over.store(true, Ordering::Release);
         self.hurry.notify_one();
         self.changed.notify_one();
     }
@@ -230,7 +227,7 @@ impl Statistics {
                 () = self.changed.notified() => self.pause().await,
                 () = clock::sleep_until(again) => {}
             }
-            if self.is_over.load(Ordering::Acquire) {
+            if self.engine.is_closed() {
                 return;
             }
             self.tell().await;

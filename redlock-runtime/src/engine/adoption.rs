@@ -9,13 +9,12 @@
 //! somebody's, except if this process dies meanwhile: then the keys stay until their TTL is over.
 
 use std::mem;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::settlement::{Cut, Owner, Settlement};
+use super::settlement::{self, Cut, Owner, Settlement};
 use super::{Debt, Engine, Fenced, Hold, InFlight, Lost, Won};
 use crate::clock;
 use crate::entropy::seed;
@@ -28,11 +27,6 @@ const KEEP_TRYING: u32 = 4;
 
 /// Pauses between two tries: the first, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
-
-/// How long it is looked for whether somebody else has had a lock that was given back, where too few nodes say so; as long as a
-/// release is sent again. And the longest pause between two looks.
-const KEEP_LOOKING: Duration = Duration::from_secs(120);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// A new owner on the way to a lock.
 struct Adoption {
@@ -98,7 +92,9 @@ impl Engine {
             let keys = Arc::clone(&keys);
             async move { node.look(keys, patience).await }
         };
-        let (give_up, mut pauses) = (clock::now() + KEEP_LOOKING, Backoff::new(PAUSES.0, LONGEST_PAUSE, seed()));
+        // As long, and as often, as a release is sent again.
+        let (give_up, longest_pause) = (clock::now() + settlement::KEEP_TRYING, settlement::PAUSES.1);
+        let mut pauses = Backoff::new(PAUSES.0, longest_pause, seed());
         let theirs = loop {
             let (sights, failures) = self.survey_all(&look).await;
             let (mut rivals, mut missing, mut theirs) = (Rivals::default(), 0, NodeSet::default());
@@ -113,10 +109,10 @@ impl Engine {
                 break theirs;
             }
             // Too few may have answered in time.
-            if failures.is_empty() || clock::now() >= give_up || self.is_closed.load(Ordering::Acquire) {
+            if failures.is_empty() || clock::now() >= give_up || self.is_closed() {
                 return;
             }
-            sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
+            sleep(pauses.next().unwrap_or(longest_pause)).await;
         };
         let value = Arc::clone(owner);
         let owner = Owner {

@@ -188,8 +188,7 @@ impl Heard {
         for (node, voter) in nodes.iter().enumerate() {
             let has_granted = self.round.granted().contains(node);
             let has_refused = self.round.refused().contains(node);
-            let standing = electorate.standing(node);
-            let reason = match standing {
+            let reason = match electorate.standing(node) {
                 Standing::Young | Standing::Unknown if !holds(Rule::Abstention) => continue,
                 Standing::SameServer if !holds(Rule::OneVoteAServer) => continue,
                 Standing::Replica if has_granted || has_refused => "it is a replica; name its master".to_owned(),

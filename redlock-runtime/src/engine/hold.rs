@@ -114,8 +114,9 @@ impl Hold {
     /// Leaves the keys where they are: somebody else answers for them from now on. What is set after that is released.
     pub(crate) fn leave(mut self) {
         let mut left = self.take_over();
-        let (stragglers, cut) = (mem::take(&mut left.stragglers), mem::take(&mut left.cut));
-        self.engine.leave(&self.key, &self.owner, Repairs::on_their_way(stragglers, cut, self.is_noted));
+        let (asked, cut) = (mem::take(&mut left.stragglers), mem::take(&mut left.cut));
+        let late = Repairs { asked, cut, is_noted: self.is_noted, ..Repairs::default() };
+        self.engine.leave(&self.key, &self.owner, late);
     }
 
     /// What counts it among those that are on their way: it rests from now on.

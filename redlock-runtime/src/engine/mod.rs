@@ -240,6 +240,11 @@ impl Engine {
         std::ptr::eq(self, other) || self.nodes.len() == other.nodes.len() && self.nodes.iter().all(has)
     }
 
+    /// Whether its connections were [closed](Self::close): nothing is asked any more but releases.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
+    }
+
     pub(crate) fn debts(&self) -> &Debts {
         &self.debts
     }

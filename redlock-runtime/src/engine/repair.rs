@@ -49,11 +49,6 @@ impl Extended {
 }
 
 impl Repairs {
-    /// Requests whose reply is on its way, and nothing that is known to be set.
-    pub(super) fn on_their_way(asked: Vec<InFlight>, cut: Cut, is_noted: bool) -> Self {
-        Self { set: NodeSet::default(), asked, cut, is_noted }
-    }
-
     /// With what else is to be released: whether the owner may be noted beside its keys.
     pub(crate) fn beside_note(self, is_noted: bool) -> Self {
         Self { is_noted, ..self }

@@ -9,7 +9,6 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::RuntimeFlavor;
-
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
@@ -29,10 +28,10 @@ use crate::tasks::Handle;
 
 /// How long a release is sent again to a node that does not confirm it. By then the key has expired on a node that was
 /// down; on one that was frozen for longer than this it lives for its TTL after the node wakes up.
-const KEEP_TRYING: Duration = Duration::from_secs(120);
+pub(super) const KEEP_TRYING: Duration = Duration::from_secs(120);
 
 /// Pauses between two tries of a release: the first, and the longest.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+pub(super) const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
 /// How many attempts and releases are on their way, for those who wait until there are none.
 #[derive(Debug, Default)]
