@@ -1,7 +1,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::shown::shown;
+use crate::values::shown::shown;
 
 /// What can go wrong with a lock.
 ///

@@ -65,120 +65,60 @@
 //! - `check`: whether locks will work on these nodes, and what to do if not. (Test: `tests/it/check.rs`.)
 //! - `outcome`, `call`, `drive`, `private`: what the attribute's expansion calls.
 
-// Open to simulations; not part of the public interface.
-#[doc(hidden)]
-pub mod protocol;
-
 mod error;
 
-mod timeout;
-
-mod name;
-
-mod shown;
-
-mod token;
-
-mod slot;
-
-mod keys;
-
-mod process;
-
-mod drivers;
-
-mod alarm;
-mod clock;
-
-mod entropy;
+mod values;
 
 mod rules;
 
-mod tasks;
+// Open to models; not part of the public interface.
+#[doc(hidden)]
+pub mod protocol;
+
+mod platform;
 
 #[cfg(redlock_simulated)]
 #[doc(hidden)]
 pub mod simulation;
 
-mod background;
-
 pub mod node;
 
 mod engine;
 
-mod statistics;
+mod held;
 
-mod lease;
-
-mod renewal;
-
-mod labels;
-
-mod queue;
-
-mod unconfirmed;
-
-mod shared;
-
-mod guard;
-
-mod deadlock;
+mod waiting;
 
 mod lock;
 
-mod voters;
-
-mod config;
-
-mod environment;
-
 mod manager;
 
-mod scope;
+mod admin;
 
-mod elsewhere;
-
-mod inspect;
-
-mod list;
-
-mod reset;
-
-mod check;
-
-mod shutdown;
-
-mod compute;
-
-mod outcome;
-
-mod call;
-
-mod drive;
+mod attribute;
 
 #[cfg(feature = "testing")]
 pub mod testing;
 
 #[doc(hidden)]
-#[path = "private.rs"]
-pub mod __private;
+pub use crate::attribute::private as __private;
 
-pub use crate::check::{CheckReport, CheckVerdict, ClockOffset, Finding, NodeCheck, Severity};
-pub use crate::config::LockManagerBuilder;
+pub use crate::admin::check::{CheckReport, CheckVerdict, ClockOffset, Finding, NodeCheck, Severity};
+pub use crate::admin::inspect::LockInfo;
+pub use crate::admin::list::LockNames;
 pub use crate::error::{Error, HeldElsewhere, LostReason, NodeFailure, NodeFailures};
-pub use crate::guard::LockGuard;
-pub use crate::inspect::LockInfo;
-pub use crate::list::LockNames;
-pub use crate::lock::LockRequest;
+pub use crate::lock::guard::LockGuard;
+pub use crate::lock::request::LockRequest;
 pub use crate::manager::LockManager;
-pub use crate::name::name_from_parts;
+pub use crate::manager::builder::LockManagerBuilder;
+pub use crate::manager::scope::{InstallGuard, Scoped};
+pub use crate::manager::shutdown::{OnShutdown, ShutdownReport};
 pub use crate::node::examining::{Persistence, Wakes};
 pub use crate::protocol::{LockState, Role};
-pub use crate::scope::{InstallGuard, Scoped};
-pub use crate::shutdown::{OnShutdown, ShutdownReport};
-pub use crate::statistics::{NameStatistics, WaitingStatistics};
-pub use crate::timeout::{IntoDuration, IntoTimeout, Timeout};
-pub use crate::token::LockToken;
+pub use crate::values::name::name_from_parts;
+pub use crate::values::timeout::{IntoDuration, IntoTimeout, Timeout};
+pub use crate::values::token::LockToken;
+pub use crate::waiting::counters::{NameStatistics, WaitingStatistics};
 /// The crate whose [`Client`](redis::Client) the builder [takes](LockManagerBuilder::clients), in the version (1.x) that it
 /// takes.
 pub use ::redis;

@@ -389,7 +389,7 @@ async fn a_lock_that_may_expire_sooner_is_still_kept_for_its_min_hold() {
 
 /// What the extension script does, late: on a connection that was held up.
 fn extend_late(server: &RedisServer, owner: &str) -> i64 {
-    let script = include_str!("../../redlock-runtime/src/node/lua/extend.lua");
+    let script = include_str!("../../redlock-runtime/src/node/redis/lua/extend.lua");
     server.probe().run(redis::cmd("EVAL").arg(script).arg(1).arg(key("x")).arg(owner).arg(600_000)).unwrap()
 }
 
@@ -414,7 +414,7 @@ async fn an_extension_that_arrives_behind_the_release_does_not_prolong_a_kept_ke
 
 #[tokio::test]
 async fn a_kept_key_is_released_however_often_its_release_comes() {
-    let release = include_str!("../../redlock-runtime/src/node/lua/release.lua");
+    let release = include_str!("../../redlock-runtime/src/node/redis/lua/release.lua");
     let server = RedisServer::start();
     let probe = server.probe();
     probe.set_for(&key("x"), "me", Duration::from_secs(60));

@@ -54,7 +54,7 @@ async fn a_body_of_ten_ttls_keeps_its_lock_and_only_its_release_is_sent_behind_i
     locks.shutdown().await;
     tokio::time::sleep(ttl * 2).await;
 
-    let release = redis::Script::new(include_str!("../../redlock-runtime/src/node/lua/release.lua"));
+    let release = redis::Script::new(include_str!("../../redlock-runtime/src/node/redis/lua/release.lua"));
     for monitor in monitors {
         let sent = monitor.sent_about(&owner);
         let first = sent.iter().position(|line| line.contains(release.get_hash()));

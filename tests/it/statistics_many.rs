@@ -162,7 +162,7 @@ async fn the_list_is_tidied_by_whoever_waits() {
 fn an_entry_goes_only_from_where_it_was_seen() {
     let server = RedisServer::start();
     let probe = server.probe();
-    let script = redis::Script::new(include_str!("../../redlock-runtime/src/node/lua/take_out.lua"));
+    let script = redis::Script::new(include_str!("../../redlock-runtime/src/node/redis/lua/take_out.lua"));
     let check = |wanted: &[(&str, &str, &str)], expect: &[&str]| {
         probe.del("list");
         for entry in ["a", "b", "c", "b", "d"] {

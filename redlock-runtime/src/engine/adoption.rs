@@ -14,13 +14,14 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::settlement::{self, Cut, Owner, Settlement};
+use super::settlement;
+use super::settlement::{Cut, Owner, Settlement};
 use super::{Debt, Engine, Fenced, Hold, InFlight, Lost, Won};
-use crate::clock;
-use crate::entropy::seed;
-use crate::keys::Keys;
 use crate::node::{Predecessor, Voter};
+use crate::platform::clock;
+use crate::platform::entropy::seed;
 use crate::protocol::{Backoff, NodeSet, Rivals, Verdict, patience, valid_until};
+use crate::values::keys::Keys;
 
 /// For so many times as long as a node has to answer it is tried to hear of a majority, or to get one where several try.
 const KEEP_TRYING: u32 = 4;

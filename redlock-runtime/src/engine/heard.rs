@@ -3,15 +3,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{InFlight, Lost};
-use crate::clock;
 use crate::error::NodeFailures;
-use crate::keys::Keys;
 use crate::node::{Known, Reply, Voter};
+use crate::platform::clock;
 use crate::protocol::{
     Ballot, Counter, Electorate, Fence, Fencing, Listening, NodeSet, OthersKey, Papers, Quorum, Rivals, Round, Seen,
     Standing, Verdict,
 };
 use crate::rules::{Rule, holds};
+use crate::values::keys::Keys;
 
 /// Whose votes count in a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,11 +9,11 @@ use super::heard::{Heard, Voters};
 use super::repair::Repairs;
 use super::settlement::{Cut, Debt, Owner, Settlement};
 use super::{Engine, Fenced, InFlight, Lost, Plan, cut_short, poll_each, poll_in_background};
-use crate::alarm::Alarm;
-use crate::background;
-use crate::clock;
-use crate::entropy::fresh_owner;
 use crate::node::{Action, Command, Delivery, Known, Predecessor, Reply};
+use crate::platform::background;
+use crate::platform::clock;
+use crate::platform::deadline::Alarm;
+use crate::platform::entropy::fresh_owner;
 use crate::protocol::{
     Approach, Ballot, Doubt, Fate, Fence, Fencing, Ledger, Listening, NodeSet, Proposal, Verdict, patience, plausible,
 };

@@ -24,17 +24,18 @@ use self::heard::{Heard, Next, Voters};
 pub(crate) use self::hold::Hold;
 pub(crate) use self::repair::{Extended, Repairs};
 pub(crate) use self::settlement::{Debt, Debts};
-use crate::alarm::Alarm;
-use crate::background;
-use crate::drivers::Uses;
+use crate::Error;
 use crate::error::NodeFailures;
 use crate::node::{Action, Changes, Command, Known, Listener, PendingReply, Reply, Voter};
+use crate::platform::background;
+use crate::platform::deadline::Alarm;
+use crate::platform::drivers::Uses;
+use crate::platform::tasks::Handle;
+use crate::platform::{clock, process};
 use crate::protocol::{
     Approach, Ballot, Doubt, LEAD, NodeSet, Quorum, Seen, Verdict, longest_round, patience, valid_until,
 };
 use crate::rules::{Rule, holds};
-use crate::tasks::Handle;
-use crate::{Error, clock, process};
 
 /// The configured nodes.
 pub(crate) struct Engine {

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use super::hold::fate;
 use super::settlement::{Cut, Owner, Settlement};
 use super::{Engine, InFlight, poll_each, poll_in_background};
-use crate::alarm::Alarm;
-use crate::clock;
 use crate::node::{Action, Command, Reply};
+use crate::platform::clock;
+use crate::platform::deadline::Alarm;
 use crate::protocol::{Fate, NodeSet, patience};
 use crate::rules::{Rule, holds};
 

@@ -4,9 +4,9 @@ use std::future::Future;
 use std::sync::Arc;
 
 use super::Engine;
-use crate::clock;
 use crate::error::NodeFailures;
 use crate::node::Voter;
+use crate::platform::clock;
 
 impl Engine {
     /// What each of these nodes answers, and what the others said instead.

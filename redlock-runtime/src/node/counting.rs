@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::keys::{CounterKeys, Keys};
+use crate::values::keys::{CounterKeys, Keys};
 
 /// How long a process answers for its waiters. It says more often than that how many there are; if it does not, because
 /// it was killed, others take its number away.

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::counting::Answer;
-use super::identity::Told;
+use super::redis::link::identity::Told;
 use super::{Action, Command, Reply};
-use crate::entropy;
-use crate::keys::{CounterKeys, Keys, LockKeys};
+use crate::platform::entropy;
 use crate::protocol::{Counter, NoCounter, Papers, Proposal};
+use crate::values::keys::{CounterKeys, Keys, LockKeys};
 
 /// A node's servers, looked at and tried out.
 pub(crate) trait Examining {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::counting::Answer;
-use crate::keys::LockKeys;
+use crate::values::keys::LockKeys;
 
 /// A node's keys, looked at and deleted past their owners.
 ///

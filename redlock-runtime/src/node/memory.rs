@@ -11,10 +11,10 @@ use super::counting::{Answer, Counted, Counting, LEASE, Number, Settled};
 use super::examining::{Examination, Examining, FencingCounters, Tells, Trial, Wakes};
 use super::inspecting::{Cursor, Deleted, Inspecting, Note, Page, SeenNote, Sight};
 use super::{Action, Changes, Command, Delivery, Failure, Known, PendingReply, Reply, Voter, VoterId};
-use crate::clock;
-use crate::keys::{CounterKeys, Keys, LockKeys};
-use crate::process::PerProcess;
+use crate::platform::clock;
+use crate::platform::process::PerProcess;
 use crate::protocol::{Ballot, Counter, Holder, Papers, RELEASED, RETENTION, Role, confirmation};
+use crate::values::keys::{CounterKeys, Keys, LockKeys};
 
 /// A node that keeps its keys in this process and behaves like a Redis node.
 #[derive(Debug)]

@@ -1,31 +1,13 @@
 //! One voter; and what somebody else implements to bring one of their own: [`Node`].
 
-mod bounded;
-pub(crate) mod cluster;
-mod commands;
-pub(crate) mod connection;
-mod corked;
 pub(crate) mod counting;
-pub(crate) mod dial;
-pub(crate) mod endpoint;
+pub(crate) mod custom;
 pub(crate) mod examining;
-pub(crate) mod foreign;
-mod health;
-mod identity;
 pub(crate) mod inspecting;
-mod lookup;
-mod lookup_host;
 pub(crate) mod memory;
-mod published;
 pub(crate) mod redis;
-pub(crate) mod replicas;
 #[cfg(test)]
 pub(crate) mod scripted;
-pub(crate) mod sentinel;
-mod subscription;
-pub(crate) mod tls;
-mod traffic;
-pub(crate) mod url;
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -37,18 +19,18 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-pub use self::foreign::{
+pub use self::custom::{
     Acquire, BoxFuture, Commit, CounterRule, Extend, Held, Identity, Keep, Node, NodeError, Outcome, Release, Vote,
 };
 
-use self::commands::Wording;
 use self::counting::Counting;
-use self::endpoint::PeerAddress;
 use self::examining::{Examining, Trial};
 use self::inspecting::Inspecting;
+use self::redis::commands::Wording;
+use self::redis::link::endpoint::PeerAddress;
 use self::redis::{Errand, Redirect};
+use crate::platform::tasks;
 use crate::protocol::{Counter, Papers, Proposal, RETENTION};
-use crate::tasks;
 
 /// One independent master that votes on who holds a lock.
 pub(crate) trait Voter: Counting + Examining + Inspecting + Debug + Send + Sync {

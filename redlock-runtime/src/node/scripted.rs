@@ -8,9 +8,10 @@ use std::time::Duration;
 use super::counting::{Answer as Counts, Counted, Counting, Number, Settled};
 use super::examining::{Examination, Examining, Trial};
 use super::inspecting::{Cursor, Deleted, Inspecting, Note, Page, Sight};
-use super::{Changes, Command, Known, PendingReply, Voter, identity};
-use crate::clock;
-use crate::keys::{CounterKeys, Keys, LockKeys};
+use super::redis::link::identity;
+use super::{Changes, Command, Known, PendingReply, Voter};
+use crate::platform::clock;
+use crate::values::keys::{CounterKeys, Keys, LockKeys};
 
 /// What it answers to a command, of which there were so many before.
 type Answer = dyn Fn(Arc<Command>, usize) -> PendingReply + Send + Sync;

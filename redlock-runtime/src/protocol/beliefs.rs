@@ -271,7 +271,7 @@ mod tests {
 
     /// How often it asks in the last of so many seconds in which each answer is followed by reports of all nodes.
     fn asks_per_second(seconds: u64, tell: impl Fn(Instant, u64) -> Seen) -> u64 {
-        let began = crate::clock::now();
+        let began = crate::platform::clock::now();
         let end = began + Duration::from_secs(seconds);
         let (mut beliefs, mut now, mut asks, mut number) = (refused(began), began, 0, 0);
         while now < end {
@@ -293,7 +293,7 @@ mod tests {
 
     #[test]
     fn reports_in_vain_are_believed_less_and_less_until_the_slow_poll_is_left() {
-        let began = crate::clock::now();
+        let began = crate::platform::clock::now();
         let expires = began + Duration::from_secs(600);
         assert!(asks_per_second(5, |_, _| held_by(1, Some(expires))) <= 2);
         // What is left is told in milliseconds, after a while.
@@ -311,7 +311,7 @@ mod tests {
 
     #[test]
     fn a_change_that_comes_true_ends_the_distrust() {
-        let now = crate::clock::now();
+        let now = crate::platform::clock::now();
         let mut beliefs = refused(now);
         let lose = |beliefs: &mut Beliefs, owner| {
             (0..3).for_each(|node| beliefs.changed(node));
@@ -337,7 +337,7 @@ mod tests {
 
     #[test]
     fn it_asks_when_a_majority_reported_a_change_and_not_before() {
-        let now = crate::clock::now();
+        let now = crate::platform::clock::now();
         let mut beliefs = refused(now);
         assert_eq!(beliefs.next(now), Step::WaitUntil(now + POLL));
         beliefs.changed(2);
@@ -348,7 +348,7 @@ mod tests {
 
     #[test]
     fn it_asks_when_the_key_has_expired_on_a_majority() {
-        let now = crate::clock::now();
+        let now = crate::platform::clock::now();
         let mut beliefs = refused(now);
         let seen = [(0, held(300, now)), (1, held(100, now)), (2, held_by(1, None))];
         beliefs.lost((Verdict::Refused, Approach::AllAtOnce), seen, now, now + POLL, PAUSE);
@@ -359,13 +359,13 @@ mod tests {
 
     #[test]
     fn without_news_it_polls() {
-        let now = crate::clock::now();
+        let now = crate::platform::clock::now();
         assert_eq!(refused(now).next(now + POLL), Step::Ask(Approach::AllAtOnce));
     }
 
     #[test]
     fn behind_a_lost_race_it_asks_one_node_first_and_waits_for_that_one() {
-        let now = crate::clock::now();
+        let now = crate::platform::clock::now();
         let later = now + Duration::from_secs(30);
         let mut beliefs = refused(now);
         (0..3).for_each(|node| beliefs.changed(node));
@@ -383,7 +383,7 @@ mod tests {
 
     #[test]
     fn a_split_vote_is_tried_again_after_a_pause_one_node_first() {
-        let now = crate::clock::now();
+        let now = crate::platform::clock::now();
         let mut beliefs = refused(now);
         let seen = [(0, Seen::GivenBack), (1, held(30_000, now)), (2, held(30_000, now))];
         beliefs.lost((Verdict::Split, Approach::AllAtOnce), seen, now, now + POLL, PAUSE);
@@ -394,7 +394,7 @@ mod tests {
 
     #[test]
     fn nodes_that_cannot_be_reached_are_asked_again_after_a_pause_whatever_is_believed() {
-        let now = crate::clock::now();
+        let now = crate::platform::clock::now();
         let mut beliefs = refused(now);
         let seen = (0..3).map(|node| (node, Seen::Unknown));
         beliefs.lost((Verdict::Unreachable, Approach::AllAtOnce), seen, now, now + POLL, PAUSE);
@@ -405,7 +405,7 @@ mod tests {
 
     #[test]
     fn who_stands_back_asks_nothing_before_its_time() {
-        let now = crate::clock::now();
+        let now = crate::platform::clock::now();
         let mut beliefs = Beliefs::stand_back(Quorum::of(3).unwrap(), now + PAUSE);
         (0..3).for_each(|node| beliefs.changed(node));
         assert_eq!(beliefs.next(now), Step::WaitUntil(now + PAUSE));

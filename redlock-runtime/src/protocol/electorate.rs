@@ -293,7 +293,7 @@ mod tests {
     }
 
     fn check(ages: &[Option<u64>], expect: &[usize]) {
-        let now = crate::clock::now();
+        let now = crate::platform::clock::now();
         let voters = decide(now, &nodes(now, ages)).voters();
         assert_eq!(voters.iter().collect::<Vec<_>>(), expect, "{ages:?}");
     }
@@ -313,7 +313,7 @@ mod tests {
 
     #[test]
     fn a_cluster_whose_servers_were_not_started_at_once_votes_on_while_it_comes_of_age() {
-        let now = crate::clock::now();
+        let now = crate::platform::clock::now();
         let nodes = nodes(now, &[Some(60), Some(30), Some(0)]);
         for seconds in 0..600 {
             let voters = decide(now + Duration::from_secs(seconds), &nodes).voters();
@@ -331,7 +331,7 @@ mod tests {
 
     #[test]
     fn a_node_counts_in_an_extension_as_soon_as_no_attempt_can_have_heard_another_in_its_place() {
-        let now = crate::clock::now();
+        let now = crate::platform::clock::now();
         let check = |ages: &[Option<u64>], expect: &[usize]| {
             let nodes = nodes(now, ages);
             let voters = Electorate::of_extension(now, nodes.iter().map(Option::as_ref)).voters();
@@ -363,7 +363,7 @@ mod tests {
 
     #[test]
     fn a_node_grows_old_while_it_is_connected() {
-        let now = crate::clock::now();
+        let now = crate::platform::clock::now();
         let nodes = nodes(now, &[Some(9999), Some(100), Some(9999)]);
         let at = |seconds| decide(now + Duration::from_secs(seconds), &nodes).standing(1);
         assert_eq!(at(0), Standing::Young);
@@ -380,7 +380,7 @@ mod tests {
 
     #[test]
     fn a_server_that_stands_at_two_positions_votes_at_neither() {
-        let now = crate::clock::now();
+        let now = crate::platform::clock::now();
         let mut nodes = nodes(now, &[Some(9999), Some(9999), Some(9999)]);
         nodes[2] = nodes[0].clone();
         let electorate = decide(now, &nodes);
@@ -391,7 +391,7 @@ mod tests {
 
     #[test]
     fn a_replica_does_not_vote() {
-        let now = crate::clock::now();
+        let now = crate::platform::clock::now();
         let mut nodes = nodes(now, &[Some(9999), Some(9999), None]);
         nodes[1] = nodes[1].take().map(|papers| Papers { role: Role::Replica, ..papers });
         let electorate = decide(now, &nodes);
@@ -403,7 +403,7 @@ mod tests {
 
     #[test]
     fn a_server_older_than_this_machine_is_no_trouble() {
-        let now = crate::clock::now();
+        let now = crate::platform::clock::now();
         let papers = Papers::new(now, Duration::MAX, LONGEST_TTL, "a".into(), Role::Master);
         assert!(papers.grows_in(now).is_zero());
     }

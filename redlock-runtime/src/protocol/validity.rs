@@ -61,14 +61,14 @@ mod tests {
 
     #[test]
     fn validity_is_the_ttl_less_one_percent_and_two_milliseconds() {
-        let began = crate::clock::now();
+        let began = crate::platform::clock::now();
         let ttl = Duration::from_secs(10);
         assert_eq!(valid_until(began, ttl) - began, Duration::from_millis(10_000 - 100 - 2));
     }
 
     #[test]
     fn what_is_due_at_about_the_same_time_is_extended_together_and_not_late() {
-        let (origin, ttl) = (crate::clock::now(), Duration::from_secs(30));
+        let (origin, ttl) = (crate::platform::clock::now(), Duration::from_secs(30));
         let together = |due| extended_together(origin + Duration::from_millis(due), ttl, origin) - origin;
         for (due, expect) in [(10_000, 10_000), (10_001, 10_000), (10_099, 10_000), (10_100, 10_100)] {
             assert_eq!(together(due).as_millis(), expect);
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn a_ttl_below_the_drift_leaves_no_validity_instead_of_underflowing() {
-        let began = crate::clock::now();
+        let began = crate::platform::clock::now();
         assert_eq!(valid_until(began, Duration::from_millis(1)), began);
         assert!(drift(SHORTEST_TTL) < SHORTEST_TTL / 2);
     }

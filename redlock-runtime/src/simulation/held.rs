@@ -3,8 +3,9 @@
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use crate::lease::Lease;
-use crate::{LockGuard, LockManager, clock};
+use crate::held::lease::Lease;
+use crate::platform::clock;
+use crate::{LockGuard, LockManager};
 
 /// A lock that somebody holds, for those who look on.
 #[derive(Clone)]

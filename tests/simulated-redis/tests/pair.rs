@@ -12,18 +12,18 @@ use crate::wire::{count, end_of_reply, is_alike, pack, show, words};
 
 /// The scripts as they are shipped.
 pub(crate) const SCRIPTS: [(&str, &str); 12] = [
-    ("acquire", include_str!("../../../redlock-runtime/src/node/lua/acquire.lua")),
-    ("adopt", include_str!("../../../redlock-runtime/src/node/lua/adopt.lua")),
-    ("commit", include_str!("../../../redlock-runtime/src/node/lua/commit.lua")),
-    ("enlist", include_str!("../../../redlock-runtime/src/node/lua/enlist.lua")),
-    ("extend", include_str!("../../../redlock-runtime/src/node/lua/extend.lua")),
-    ("look", include_str!("../../../redlock-runtime/src/node/lua/look.lua")),
-    ("note", include_str!("../../../redlock-runtime/src/node/lua/note.lua")),
-    ("release", include_str!("../../../redlock-runtime/src/node/lua/release.lua")),
-    ("reset", include_str!("../../../redlock-runtime/src/node/lua/reset.lua")),
-    ("settle", include_str!("../../../redlock-runtime/src/node/lua/settle.lua")),
-    ("take_out", include_str!("../../../redlock-runtime/src/node/lua/take_out.lua")),
-    ("touch", include_str!("../../../redlock-runtime/src/node/lua/touch.lua")),
+    ("acquire", include_str!("../../../redlock-runtime/src/node/redis/lua/acquire.lua")),
+    ("adopt", include_str!("../../../redlock-runtime/src/node/redis/lua/adopt.lua")),
+    ("commit", include_str!("../../../redlock-runtime/src/node/redis/lua/commit.lua")),
+    ("enlist", include_str!("../../../redlock-runtime/src/node/redis/lua/enlist.lua")),
+    ("extend", include_str!("../../../redlock-runtime/src/node/redis/lua/extend.lua")),
+    ("look", include_str!("../../../redlock-runtime/src/node/redis/lua/look.lua")),
+    ("note", include_str!("../../../redlock-runtime/src/node/redis/lua/note.lua")),
+    ("release", include_str!("../../../redlock-runtime/src/node/redis/lua/release.lua")),
+    ("reset", include_str!("../../../redlock-runtime/src/node/redis/lua/reset.lua")),
+    ("settle", include_str!("../../../redlock-runtime/src/node/redis/lua/settle.lua")),
+    ("take_out", include_str!("../../../redlock-runtime/src/node/redis/lua/take_out.lua")),
+    ("touch", include_str!("../../../redlock-runtime/src/node/redis/lua/touch.lua")),
 ];
 
 /// A reply that does not come within this time never does.

@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use redis::{Pipeline, Value};
 
-use super::super::commands::{self, Marker};
 use super::super::counting::{Answer, Counted, Counting, Number, Settled, Unwanted};
 use super::RedisNode;
+use super::commands;
+use super::commands::Marker;
 use super::server::{BATCH, PLAIN_BATCH, Server, all_done, reason};
-use crate::keys::{CounterKeys, Keys, from_json};
-use crate::shown::shown;
-use crate::{clock, entropy};
+use crate::platform::{clock, entropy};
+use crate::values::keys::{CounterKeys, Keys, from_json};
+use crate::values::shown::shown;
 
 impl Counting for RedisNode {
     fn settle(&self, process: &Arc<str>, numbers: Vec<Number>, patience: Duration) -> Answer<Vec<Settled>> {

@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
-use super::super::connection::Live;
 use super::super::{Command, Reply};
+use super::link::connection::Live;
 use super::{Put, Redirect, send};
 
 /// One command on its way to a server, and its answer on the way back.

@@ -8,23 +8,24 @@ use std::time::Duration;
 use redis::Value;
 use tokio::time::timeout;
 
-use super::super::commands as general;
-use super::super::commands::examining::{self as commands, Right};
-use super::super::connection::Live;
 use super::super::counting::{Answer, Number};
 use super::super::examining::{
     CarryOut, Clocks, Examination, Examining, FencingCounters, Forbidden, Memory, Persistence, Purpose, Step, Tells,
     Trial, Wakes, try_out,
 };
-use super::super::identity::{field, text};
 use super::super::inspecting::{Cursor, Note};
-use super::super::subscription::Subscription;
 use super::super::{Action, Command, Reply};
+use super::commands as general;
+use super::commands::examining as commands;
+use super::commands::examining::Right;
+use super::link::connection::Live;
+use super::link::identity::{field, text};
+use super::link::subscription::Subscription;
 use super::server::{Server, reason};
 use super::{Put, RedisNode, send};
-use crate::keys::{CounterKeys, Keys, LockKeys};
+use crate::platform::{clock, entropy};
 use crate::protocol::{Counter, NoCounter, Proposal};
-use crate::{clock, entropy};
+use crate::values::keys::{CounterKeys, Keys, LockKeys};
 
 /// How often the time is asked for.
 const SAMPLES: usize = 5;

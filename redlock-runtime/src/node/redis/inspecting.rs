@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use redis::Value;
 
-use super::super::commands;
 use super::super::counting::Answer;
 use super::super::inspecting::{Cursor, Deleted, Inspecting, Note, Page, SeenNote, Sight};
+use super::commands;
 use super::server::{BATCH, Server, all_done, reason};
 use super::{RedisNode, never_given, text};
-use crate::clock;
-use crate::keys::LockKeys;
+use crate::platform::clock;
+use crate::values::keys::LockKeys;
 
 impl Inspecting for RedisNode {
     fn note(&self, notes: Vec<Note>, patience: Duration) -> Answer<()> {

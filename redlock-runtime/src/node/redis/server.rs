@@ -7,10 +7,10 @@ use std::time::Duration;
 use redis::{Pipeline, RedisError, ServerErrorKind, Value};
 use tokio::time::timeout;
 
-use super::super::commands::Call;
-use super::super::connection::{Live, Now};
 use super::super::counting::Answer;
 use super::RedisNode;
+use super::commands::Call;
+use super::link::connection::{Live, Now};
 
 /// So many scripts are sent at once: a server does nothing else while it carries them out, at about 10 µs each.
 pub(super) const BATCH: usize = 32;

@@ -95,8 +95,8 @@ pub(super) struct Fenced {
 
 impl Fenced {
     pub(super) async fn connect(orders: &Orders) -> Self {
-        let acquire = Script::new(include_str!("../../../../redlock-runtime/src/node/lua/acquire.lua"));
-        let release = Script::new(include_str!("../../../../redlock-runtime/src/node/lua/release.lua"));
+        let acquire = Script::new(include_str!("../../../../redlock-runtime/src/node/redis/lua/acquire.lua"));
+        let release = Script::new(include_str!("../../../../redlock-runtime/src/node/redis/lua/release.lua"));
         let nodes = Nodes::connect(&orders.nodes, &[&acquire, &release], None).await;
         let (acquire, release) = (acquire.get_hash().into(), release.get_hash().into());
         Self { nodes, ttl: whole_milliseconds(orders.ttl), acquire, release }

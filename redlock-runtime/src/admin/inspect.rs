@@ -1,0 +1,214 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::Error;
+use crate::error::NodeFailures;
+use crate::manager::LockManager;
+use crate::node::inspecting::Sight;
+use crate::platform::background::block_on;
+use crate::protocol::{Census, LockState, Quorum, Sighting};
+use crate::values::keys::Keys;
+use crate::values::name::Name;
+use crate::values::shown::shown;
+
+/// A lock as the nodes have it.
+///
+/// Given by [`LockManager::inspect`]. It tells what was, not what is: whoever needs the lock acquires it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LockInfo {
+    /// The lock's name.
+    pub name: String,
+    /// Whether it is held.
+    pub state: LockState,
+    /// What its owner is called: host, process and task unless
+    /// [`owner_label`](crate::LockManagerBuilder::owner_label) says otherwise. `None` if it is not held, or for less than
+    /// about 100 ms, or by a Python process.
+    pub owner_label: Option<String>,
+    /// How long ago it was acquired, by the clock of the node that noted it; known where the label is.
+    pub held_for: Option<Duration>,
+    /// How long a majority of the nodes still has the key if nobody extends it, which renewal does. `None` if it is not held,
+    /// or a majority of the keys, which somebody set by hand, never expires.
+    pub remaining: Option<Duration>,
+    /// How many nodes have the key of the owner that most of them have.
+    pub votes: usize,
+    /// How many a majority needs.
+    pub needed: usize,
+    /// How many nodes are configured.
+    pub nodes: usize,
+    /// The fencing token of the owner, if it has one; noted with the label, so not before the lock was held for 100 ms.
+    pub fencing_token: Option<u64>,
+    /// How many wait for it, in all processes; those that wait under a `stats_name` of their own are counted under that
+    /// name only, by [`LockManager::statistics`].
+    pub waiting: u64,
+    /// The nodes that did not answer, and why.
+    pub failures: NodeFailures,
+}
+
+impl LockInfo {
+    /// Whether it is taken: held, or kept from others until its `min_hold` is over. Whoever wants it does not get it.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        matches!(self.state, LockState::Held | LockState::Kept)
+    }
+
+    /// Whether somebody holds the lock, as far as the nodes that answered know.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.state == LockState::Held
+    }
+}
+
+impl fmt::Display for LockInfo {
+    /// One line; control and bidirectional characters, which anybody can write into a name or a label, are escaped.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, state, votes, nodes, waiting, .. } = self;
+        write!(f, "{}: {state}", shown(name))?;
+        if let Some(label) = &self.owner_label {
+            write!(f, " by {}", shown(label))?;
+        }
+        if let Some(held_for) = self.held_for {
+            write!(f, ", for {held_for:?}")?;
+        }
+        if let Some(remaining) = self.remaining {
+            write!(f, ", {remaining:?} left")?;
+        }
+        write!(f, ", on {votes} of {nodes} nodes")?;
+        if let Some(token) = self.fencing_token {
+            write!(f, ", fencing token {token}")?;
+        }
+        write!(f, ", {waiting} waiting")
+    }
+}
+
+/// What one node answered.
+struct Looked {
+    /// What it has of the lock.
+    sight: Option<Sight>,
+    /// How many wait there.
+    waiting: u64,
+}
+
+impl LockManager {
+    /// Who holds a lock, since when and for how long, and how many wait for it.
+    ///
+    /// Asks all nodes, and waits for each as long as for any answer. Whether a Rust or a Python process holds it makes no
+    /// difference, except that a Python process has no label.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::QuorumUnreachable`] if no majority answered; [`Error::InvalidName`]; [`Error::ShutDown`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only looks.
+    pub async fn inspect(&self, name: impl Into<String>) -> Result<LockInfo, Error> {
+        self.check_open()?;
+        let name = Name::parse(name.into())?;
+        let (looked, failures) = self.look(&name).await;
+        let quorum = self.shared.engine.quorum();
+        let census = census(quorum, &looked);
+        if looked.len() < quorum.needed() {
+            return Err(self.shared.engine.unreachable(&name, census.votes, failures));
+        }
+        // The label of an owner without a majority would say that it holds the lock.
+        let owner = census.owner.filter(|_| census.state == LockState::Held);
+        let of_owner =
+            || looked.iter().filter_map(|looked| looked.sight.as_ref()).filter(|sight| Some(&*sight.owner) == owner);
+        let note = of_owner().find_map(|sight| sight.note.clone());
+        let (owner_label, held_for) = note.map(|note| (note.label, note.held_for)).unzip();
+        let counted = looked.iter().fold(0, |counted: u64, looked| counted.saturating_add(looked.waiting));
+        Ok(LockInfo {
+            state: census.state,
+            owner_label,
+            held_for,
+            remaining: census.remaining,
+            votes: census.votes,
+            needed: quorum.needed(),
+            nodes: quorum.nodes(),
+            fencing_token: of_owner().filter_map(fencing_token).max(),
+            // Nodes learn of a waiter a little later.
+            waiting: counted.max(self.shared.statistics.here_under(name.as_str())),
+            failures,
+            name: name.as_str().to_owned(),
+        })
+    }
+
+    /// [`Self::inspect`] for code that is not async: blocks the thread.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::inspect`].
+    pub fn inspect_blocking(&self, name: impl Into<String>) -> Result<LockInfo, Error> {
+        let name = name.into();
+        block_on(self.inspect(name))
+    }
+
+    /// Whether the lock is taken: a majority of the nodes has the key of one owner, whoever that is, or keeps it from others
+    /// until its `min_hold` is over. [`inspect`](Self::inspect) tells which. It may be different when this returns: to
+    /// do something only if nobody else does, acquire the lock.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::QuorumUnreachable`] if too few nodes answered to tell; [`Error::InvalidName`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only looks.
+    pub async fn is_locked(&self, name: impl Into<String>) -> Result<bool, Error> {
+        self.check_open()?;
+        let name = Name::parse(name.into())?;
+        let (looked, failures) = self.look(&name).await;
+        let quorum = self.shared.engine.quorum();
+        let census = census(quorum, &looked);
+        if looked.len() < quorum.needed() || census.may_be_held {
+            return Err(self.shared.engine.unreachable(&name, census.votes, failures));
+        }
+        Ok(matches!(census.state, LockState::Held | LockState::Kept))
+    }
+
+    /// [`Self::is_locked`] for code that is not async: blocks the thread.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::is_locked`].
+    pub fn is_locked_blocking(&self, name: impl Into<String>) -> Result<bool, Error> {
+        let name = name.into();
+        block_on(self.is_locked(name))
+    }
+
+    /// What the nodes have that answered, and what the others said.
+    async fn look(&self, name: &Name) -> (Vec<Looked>, NodeFailures) {
+        let key = Arc::from(self.shared.keys.lock(name));
+        let keys = Arc::new(Keys::around(&key));
+        let patience = self.shared.engine.node_timeout();
+        let statistics = &self.shared.statistics;
+        let (answers, failures) = self
+            .shared
+            .engine
+            .survey_all(|index, node| {
+                let (keys, name, statistics) = (Arc::clone(&keys), name.clone(), Arc::clone(statistics));
+                async move {
+                    let looking = node.look(keys, patience);
+                    let (sight, waiting) = tokio::join!(looking, statistics.count_one(name.as_str(), index));
+                    sight.map(|sight| Looked { sight, waiting })
+                }
+            })
+            .await;
+        (answers.into_iter().map(|(_, looked)| looked).collect(), failures)
+    }
+}
+
+fn census(quorum: Quorum, looked: &[Looked]) -> Census<'_> {
+    let sightings: Vec<_> = looked
+        .iter()
+        .map(|looked| looked.sight.as_ref().map(|sight| Sighting { owner: &sight.owner, remaining: sight.remaining }))
+        .collect();
+    Census::of(quorum, &sightings)
+}
+
+/// The owner's token, if it noted one.
+fn fencing_token(sight: &Sight) -> Option<u64> {
+    sight.note.as_ref().map(|note| note.fencing_token).filter(|token| *token > 0)
+}

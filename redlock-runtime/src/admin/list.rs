@@ -1,0 +1,162 @@
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::Stream;
+use futures_util::stream::unfold;
+
+use crate::Error;
+use crate::error::NodeFailures;
+use crate::lock::shared::Shared;
+use crate::manager::LockManager;
+use crate::node::inspecting::{Cursor, Page};
+use crate::platform::background::block_on;
+
+/// The names of all locks that any node has, each once, in no order.
+///
+/// Given by [`LockManager::list`]. A stream, for those who have the combinators of the `futures` crate at hand;
+/// [`next`](Self::next) does without.
+///
+/// # Cancel safety
+///
+/// [`next`](Self::next) is cancel safe; dropped, nothing more is asked.
+#[must_use = "nothing is listed until it is polled"]
+pub struct LockNames {
+    names: Pin<Box<dyn Stream<Item = Result<String, Error>> + Send>>,
+}
+
+impl LockNames {
+    /// The next name; `None` after the last one, and after an error.
+    pub async fn next(&mut self) -> Option<Result<String, Error>> {
+        std::future::poll_fn(|cx| self.names.as_mut().poll_next(cx)).await
+    }
+}
+
+impl Stream for LockNames {
+    type Item = Result<String, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.names.as_mut().poll_next(cx)
+    }
+}
+
+impl fmt::Debug for LockNames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LockNames").finish_non_exhaustive()
+    }
+}
+
+impl LockManager {
+    /// The names of all locks that any node has: held ones, and those that are kept from others until their `min_hold` is
+    /// over; those of a Python fleet too. Each comes once. A lock that is acquired or released meanwhile may come or not.
+    ///
+    /// The nodes are asked page by page (`SCAN`), as names are wanted: a server with a million keys stands still for less
+    /// than a millisecond at a time. Names that came are remembered until the end.
+    ///
+    /// ```
+    /// # use redlock_runtime::LockManager;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let _guard = locks.lock("invoice:7").acquire().await?;
+    /// let mut names = locks.list();
+    /// while let Some(name) = names.next().await {
+    ///     println!("{}", locks.inspect(name?).await?);
+    /// }
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// # })?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ListIncomplete`], as the last item, if so few nodes listed their locks that one which is held may be missing.
+    pub fn list(&self) -> LockNames {
+        let listing = Listing::new(Arc::clone(&self.shared));
+        LockNames { names: Box::pin(unfold(listing, async |mut listing| Some((listing.next().await?, listing)))) }
+    }
+
+    /// [`Self::list`] for code that is not async: each name blocks the thread until it comes.
+    pub fn list_blocking(&self) -> impl Iterator<Item = Result<String, Error>> + Send + use<> {
+        let mut names = self.list();
+        let mut is_over = false;
+        std::iter::from_fn(move || {
+            let next = (!is_over).then(|| block_on(async { Ok(names.next().await) }))?;
+            next.unwrap_or_else(|error| {
+                is_over = true;
+                Some(Err(error))
+            })
+        })
+    }
+}
+
+/// How far it was listed.
+struct Listing {
+    /// The nodes.
+    shared: Arc<Shared>,
+    /// Where the next page of each node begins that has one.
+    cursors: Vec<(usize, Cursor)>,
+    /// The names that came.
+    seen: HashSet<Arc<str>>,
+    /// Those of them that were not given out.
+    names: Vec<Arc<str>>,
+    /// What the nodes said that did not list theirs.
+    failures: NodeFailures,
+}
+
+impl Listing {
+    fn new(shared: Arc<Shared>) -> Self {
+        let cursors = (0..shared.engine.nodes().len()).map(|node| (node, Cursor::default())).collect();
+        Self { shared, cursors, seen: HashSet::new(), names: Vec::new(), failures: NodeFailures::default() }
+    }
+
+    async fn next(&mut self) -> Option<Result<String, Error>> {
+        loop {
+            if let Some(name) = self.names.pop() {
+                return Some(Ok(name.to_string()));
+            }
+            if let Some(error) = self.incomplete() {
+                self.cursors.clear();
+                self.failures = NodeFailures::default();
+                return Some(Err(error));
+            }
+            if self.cursors.is_empty() {
+                return None;
+            }
+            self.turn_page().await;
+        }
+    }
+
+    /// Asks every node that has one for its next page.
+    async fn turn_page(&mut self) {
+        let engine = &self.shared.engine;
+        let (prefix, patience) = (&self.shared.keys.lock_prefix, engine.node_timeout());
+        let cursors: HashMap<_, _> = self.cursors.drain(..).collect();
+        let (pages, failures) = engine
+            .survey(cursors.keys().copied(), |index, node| {
+                let (prefix, from) = (Arc::clone(prefix), cursors[&index]);
+                async move { node.page(prefix, from, patience).await }
+            })
+            .await;
+        for (node, Page { keys, next }) in pages {
+            self.cursors.extend(next.map(|next| (node, next)));
+            let names = keys.iter().filter_map(|key| self.shared.keys.name_of(key));
+            for name in names {
+                let name: Arc<str> = name.as_str().into();
+                if self.seen.insert(Arc::clone(&name)) {
+                    self.names.push(name);
+                }
+            }
+        }
+        self.failures.extend(failures);
+    }
+
+    /// Every majority must have a node that listed its locks, so that whatever is held was seen.
+    fn incomplete(&self) -> Option<Error> {
+        let quorum = self.shared.engine.quorum();
+        let (nodes, needed) = (quorum.nodes(), quorum.spare() + 1);
+        let listed = nodes - self.failures.len();
+        (listed < needed).then(|| Error::ListIncomplete { listed, needed, nodes, source: self.failures.clone() })
+    }
+}

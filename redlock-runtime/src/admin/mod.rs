@@ -1,0 +1,9 @@
+//! Locks as people see and mend them from outside, whoever holds them.
+
+pub(crate) mod inspect;
+
+pub(crate) mod list;
+
+pub(crate) mod reset;
+
+pub(crate) mod check;

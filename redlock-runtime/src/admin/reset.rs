@@ -1,0 +1,146 @@
+use std::mem;
+use std::sync::Arc;
+
+use crate::Error;
+use crate::error::LostReason;
+use crate::held::lease::Lease;
+use crate::lock::shared::Shared;
+use crate::manager::LockManager;
+use crate::node::inspecting::Deleted;
+use crate::platform::background::{background, block_on};
+use crate::values::keys::{Keys, LockKeys};
+use crate::values::name::Name;
+
+/// So many locks are reset in one round of questions to the nodes.
+const AT_ONCE: usize = 32;
+
+impl LockManager {
+    /// Takes a lock from whoever holds it, a Python process too: deletes its key on every node. Says on how many of them there
+    /// was one; none is no error.
+    ///
+    /// Whoever waits for the lock gets it at once. A holder in this process that uses this manager is told at once
+    /// ([`LostReason::Reset`]), one in another process when it extends the lock next, a Python process never; until then
+    /// it goes on as if it held the lock. This is for a holder that is gone or stuck, after looking at
+    /// [`inspect`](Self::inspect): whoever works under the lock may otherwise not be alone.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::QuorumUnreachable`] if no majority confirmed: the lock may or may not be held still, and resetting it again
+    /// does no harm. A node whose key holds what no lock holds does not confirm. [`Error::InvalidName`]; [`Error::ShutDown`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Once polled, it goes on in the background if it is dropped.
+    pub async fn reset(&self, name: impl Into<String>) -> Result<usize, Error> {
+        self.check_open()?;
+        let name = Name::parse(name.into())?;
+        let reset = reset_each(&self.shared, vec![name]).await;
+        reset.into_iter().next().unwrap_or(Ok(0))
+    }
+
+    /// [`Self::reset`] for code that is not async: blocks the thread.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::reset`].
+    pub fn reset_blocking(&self, name: impl Into<String>) -> Result<usize, Error> {
+        let name = name.into();
+        block_on(self.reset(name))
+    }
+
+    /// [Resets](Self::reset) every lock that [`list`](Self::list) names: those of all processes that use these nodes with
+    /// this prefix. Says how many there were.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ListIncomplete`], and [`Error::QuorumUnreachable`] of a lock that could not be reset; those that could be are.
+    /// [`Error::ShutDown`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it ended, some locks are reset and others are not.
+    pub async fn reset_all(&self) -> Result<usize, Error> {
+        self.check_open()?;
+        let (mut names, mut batch) = (self.list(), Vec::new());
+        let (mut count, mut first_error) = (0, None);
+        let mut note = |reset: Vec<Result<usize, Error>>| {
+            for reset in reset {
+                match reset {
+                    Ok(nodes) => count += usize::from(nodes > 0),
+                    Err(error) => drop(first_error.get_or_insert(error)),
+                }
+            }
+        };
+        while let Some(name) = names.next().await {
+            match name.and_then(Name::parse) {
+                Ok(name) => batch.push(name),
+                Err(error) => note(vec![Err(error)]),
+            }
+            if batch.len() == AT_ONCE {
+                note(reset_each(&self.shared, mem::take(&mut batch)).await);
+            }
+        }
+        note(reset_each(&self.shared, batch).await);
+        first_error.map_or(Ok(count), Err)
+    }
+
+    /// [`Self::reset_all`] for code that is not async: blocks the thread.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::reset_all`].
+    pub fn reset_all_blocking(&self) -> Result<usize, Error> {
+        block_on(self.reset_all())
+    }
+}
+
+/// Deletes these locks, and tells their holders in this process; on how many nodes each was, in the order of the names. Goes
+/// on by itself once it was polled.
+async fn reset_each(shared: &Arc<Shared>, names: Vec<Name>) -> Vec<Result<usize, Error>> {
+    if names.is_empty() {
+        return Vec::new();
+    }
+    let shared = Arc::clone(shared);
+    // It neither panics nor is aborted.
+    match background() {
+        Ok(background) => background.spawn(async move { delete_each(&shared, names).await }).await.unwrap_or_default(),
+        Err(error) => names.iter().map(|_| Err(error.clone())).collect(),
+    }
+}
+
+async fn delete_each(shared: &Shared, names: Vec<Name>) -> Vec<Result<usize, Error>> {
+    let keys = |name: &Name| Arc::new(Keys::around(&shared.keys.lock(name).into()));
+    let locks: Vec<Arc<LockKeys>> = names.iter().map(keys).collect();
+    // Those that hold them now: whoever acquires a lock behind its reset keeps it.
+    let holders: Vec<_> = locks.iter().map(|keys| shared.lines.tenant(&keys.lock)).collect();
+    let patience = shared.engine.node_timeout();
+    let (answers, unreached): (Vec<(usize, Vec<Deleted>)>, _) = shared
+        .engine
+        .survey_all(|_, node| {
+            let locks = locks.clone();
+            async move { node.reset(locks, patience).await }
+        })
+        .await;
+    let quorum = shared.engine.quorum();
+    let outcome = |(index, (name, holder)): (usize, (Name, Option<Arc<Lease>>))| {
+        let (mut confirmed, mut deleted, mut failures) = (0, 0, unreached.clone());
+        for (node, answer) in &answers {
+            match answer.get(index) {
+                Some(Ok(was_there)) => {
+                    confirmed += 1;
+                    deleted += usize::from(*was_there);
+                }
+                Some(Err(reason)) => failures.push(shared.engine.nodes()[*node].label(), &**reason),
+                None => failures.push(shared.engine.nodes()[*node].label(), "an answer is missing"),
+            }
+        }
+        if confirmed < quorum.needed() {
+            return Err(shared.engine.unreachable(&name, confirmed, failures));
+        }
+        if let Some(holder) = holder {
+            holder.lose(LostReason::Reset);
+        }
+        Ok(deleted)
+    };
+    names.into_iter().zip(holders).enumerate().map(outcome).collect()
+}

@@ -1,0 +1,602 @@
+//! What a guard and the renewal of its lock share.
+
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Mutex as TurnMutex, Notify};
+use tokio::time::timeout;
+
+use super::renewal::Ticket;
+use crate::Error;
+use crate::engine::{Debt, Engine, Extended, Hold, Lost, Repairs};
+use crate::error::{LostReason, NodeFailures};
+use crate::platform::clock;
+use crate::platform::tasks::Handle;
+use crate::protocol::{LEAD, SHORTEST_TTL, Verdict, drift};
+use crate::rules::{Rule, holds};
+use crate::values::name::Name;
+
+/// A held lock.
+pub(crate) struct Lease {
+    /// The nodes.
+    engine: Arc<Engine>,
+    /// For people.
+    pub(crate) name: Name,
+    /// The key, the same on every node.
+    pub(crate) key: Arc<str>,
+    /// The owner's value.
+    pub(crate) owner: Arc<str>,
+    /// How long an extension lasts.
+    pub(crate) ttl: Duration,
+    /// When the attempt that won it began.
+    pub(crate) began: Instant,
+    /// See [`LockGuard::fencing_token`](crate::LockGuard::fencing_token).
+    pub(crate) fencing_token: u64,
+    /// It is not extended beyond this moment.
+    max_until: Option<Instant>,
+    /// A std mutex: it is never held across an await.
+    state: Mutex<State>,
+    /// Answers for the release; taken out by whoever releases the lock, its guard or a shutdown. A std mutex: it is never
+    /// held across an await.
+    hold: Mutex<Option<Hold>>,
+    /// Extensions and the release take turns, so that the server sees them in the order in which they are counted
+    /// here. Held across awaits, hence tokio's.
+    turn: TurnMutex<()>,
+    /// Told when the lock is lost.
+    lost: Notify,
+    /// Told when the guard is gone.
+    over: Notify,
+}
+
+/// Who tells of a loss, so that it is told once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ToldBy {
+    /// The lease, when it happens; or nobody any more.
+    Lease,
+    /// The call that holds the lock, when it is skipped for that.
+    Call,
+}
+
+struct State {
+    /// The lock counts as held until this moment.
+    valid_until: Instant,
+    /// Why it does not any more.
+    lost: Option<LostReason>,
+    /// Why its holder was asked to let go: the lock is still held and renewed, but its holder takes it for lost.
+    recalled: Option<LostReason>,
+    /// Whether the guard is gone: nothing more is sent for the key but its release.
+    is_over: bool,
+    /// Who tells of its loss.
+    told_by: ToldBy,
+    /// Whether its keys are somebody else's to release.
+    is_left: bool,
+    /// Where it stands in the schedule of renewals.
+    ticket: Option<Ticket>,
+    /// Keys that were set again, to be released with the others. Most locks have none.
+    repairs: Option<Box<Repairs>>,
+    /// Whether the owner may be noted beside its keys.
+    is_noted: bool,
+}
+
+impl Lease {
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        name: Name,
+        key: Arc<str>,
+        owner: Arc<str>,
+        ttl: Duration,
+        (began, valid_until, fencing_token): (Instant, Instant, u64),
+        max_hold: Option<Duration>,
+    ) -> Self {
+        let max_until = max_hold.and_then(|limit| began.checked_add(limit));
+        let valid_until = limited(valid_until, max_until);
+        let state = Mutex::new(State {
+            valid_until,
+            lost: None,
+            recalled: None,
+            is_over: false,
+            told_by: ToldBy::Lease,
+            is_left: false,
+            ticket: None,
+            repairs: None,
+            is_noted: false,
+        });
+        let (turn, lost, over) = (TurnMutex::new(()), Notify::new(), Notify::new());
+        Self {
+            engine,
+            name,
+            key,
+            owner,
+            ttl,
+            began,
+            fencing_token,
+            max_until,
+            state,
+            hold: Mutex::default(),
+            turn,
+            lost,
+            over,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hold(&self) -> MutexGuard<'_, Option<Hold>> {
+        self.hold.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Leaves the release to whoever takes it out. While the lock is held nobody waits for its release: from when what is
+    /// returned is dropped.
+    pub(crate) fn entrust(&self, mut hold: Hold) -> Option<Debt> {
+        let counted = hold.rest();
+        *self.hold() = Some(hold);
+        counted
+    }
+
+    /// Takes out what releases the lock and every key that was set again; `None` if somebody else did. Extensions are to be
+    /// stopped before.
+    pub(crate) fn take_hold(&self) -> Option<Hold> {
+        let mut hold = self.hold().take()?;
+        let mut state = self.state();
+        let is_noted = state.is_noted;
+        let repairs = state.repairs.take().map_or_else(Repairs::default, |repairs| *repairs);
+        hold.add(repairs.beside_note(is_noted));
+        Some(hold)
+    }
+
+    /// The lock has been held for a while.
+    pub(crate) fn settle_down(&self) {
+        self.hold().iter_mut().for_each(Hold::settle_down);
+    }
+
+    pub(crate) fn valid_until(&self) -> Instant {
+        self.state().valid_until
+    }
+
+    /// Whether it is held on these nodes, whichever manager names them.
+    pub(crate) fn is_of(&self, engine: &Engine) -> bool {
+        self.engine.is_same_as(engine)
+    }
+
+    /// Why the lock is not held any more, as far as its holder is concerned: a shutdown tells it so while the key is still
+    /// kept for it. `None` while it is held.
+    pub(crate) fn told_reason(&self, now: Instant) -> Option<LostReason> {
+        let lost = self.lost_reason(now);
+        lost.or_else(|| self.state().recalled)
+    }
+
+    /// Why the lock is not held any more; `None` while it is.
+    pub(crate) fn lost_reason(&self, now: Instant) -> Option<LostReason> {
+        let mut state = self.state();
+        if state.lost.is_none() && now >= state.valid_until {
+            let is_limit = self.is_at_limit(state.valid_until);
+            state.lose(&self.name, if is_limit { LostReason::MaxHold } else { LostReason::Expired });
+        }
+        state.lost
+    }
+
+    /// Ends when the lock is lost, or its holder is asked to let go; at the latest when its validity is over.
+    ///
+    /// It has a timer of its own, so it does not depend on whatever renews the lock.
+    pub(crate) async fn until_lost(&self) -> LostReason {
+        loop {
+            let lost = self.lost.notified();
+            if let Some(reason) = self.told_reason(clock::now()) {
+                return reason;
+            }
+            if !holds(Rule::LossNotice) {
+                lost.await;
+                continue;
+            }
+            tokio::select! {
+                biased;
+                () = lost => {}
+                () = clock::sleep_until(self.valid_until()) => {}
+            }
+        }
+    }
+
+    /// Whether its validity reaches the end of `max_hold`, so that no extension makes it longer.
+    pub(crate) fn is_final(&self) -> bool {
+        self.is_at_limit(self.valid_until())
+    }
+
+    fn is_at_limit(&self, valid_until: Instant) -> bool {
+        self.max_until.is_some_and(|limit| valid_until + LEAD >= limit)
+    }
+
+    /// Raises the lost signal.
+    pub(crate) fn lose(&self, reason: LostReason) {
+        self.state().lose(&self.name, reason);
+        self.lost.notify_waiters();
+    }
+
+    /// Asks the holder to let go: to it the lock is lost from now on, but the key is kept for it, and renewed.
+    pub(crate) fn recall(&self) {
+        self.state().recalled = Some(LostReason::ShutDown);
+        self.lost.notify_waiters();
+    }
+
+    /// Whether a shutdown has to do with it: it is held, or was until a shutdown gave it up under its holder.
+    pub(crate) fn is_of_a_shutdown(&self, now: Instant) -> bool {
+        let lost = self.lost_reason(now);
+        matches!(lost, None | Some(LostReason::ShutDown)) && !self.is_over()
+    }
+
+    /// Whether the guard is gone.
+    pub(crate) fn is_over(&self) -> bool {
+        self.state().is_over
+    }
+
+    /// Ends when the guard is gone, or the lock is lost and no shutdown can keep it.
+    pub(crate) async fn until_let_go(&self) {
+        loop {
+            let (over, lost) = (self.over.notified(), self.lost.notified());
+            if self.lost_reason(clock::now()).is_some() || self.is_over() {
+                return;
+            }
+            tokio::select! {
+                biased;
+                () = over => {}
+                () = lost => {}
+                () = clock::sleep_until(self.valid_until()) => {}
+            }
+        }
+    }
+
+    /// A majority of the nodes has granted the lock to somebody else.
+    pub(crate) fn lose_to_another(&self) {
+        if self.lost_reason(clock::now()).is_none() {
+            self.lose(LostReason::Taken);
+        }
+    }
+
+    /// Who tells of a loss from now on. What the call has not told when the guard goes is told then.
+    pub(crate) fn set_told_by(&self, told_by: ToldBy) {
+        self.state().told_by = told_by;
+    }
+
+    /// Notes where it stands in the schedule of renewals; returns where it stood.
+    pub(crate) fn set_ticket(&self, ticket: Option<Ticket>) -> Option<Ticket> {
+        mem::replace(&mut self.state().ticket, ticket)
+    }
+
+    /// Stops extensions, and waits for the one that is on its way, so that the nodes see it first; but no longer than for
+    /// a reply, because it does no harm behind the release: it compares the owner. What it would have set again is undone
+    /// by [`Self::renew`].
+    pub(crate) async fn end(&self) {
+        self.end_now();
+        if self.turn.try_lock().is_err() {
+            let _turn = timeout(self.engine.node_timeout(), self.turn.lock()).await;
+        }
+    }
+
+    /// Stops extensions without waiting.
+    pub(crate) fn end_now(&self) {
+        // From now on its release is waited for.
+        self.hold().iter_mut().for_each(Hold::wake);
+        let mut state = self.state();
+        state.is_over = true;
+        let told_by = mem::replace(&mut state.told_by, ToldBy::Lease);
+        let lost = state.lost;
+        drop(state);
+        if let (ToldBy::Call, Some(reason)) = (told_by, lost) {
+            tell_loss(&self.name, reason);
+        }
+        self.over.notify_waiters();
+    }
+
+    /// Stops extensions without waiting, and leaves the keys where they are, to whoever has the lock's token. Those that are just
+    /// being set, or set again, are released: a majority has the lock without them, and he may have released it by then.
+    pub(crate) fn leave_now(&self) {
+        self.state().is_left = true;
+        self.end_now();
+    }
+
+    /// The runtime that renews it, if that is the caller's: see [`Engine::home`].
+    pub(crate) fn home(&self) -> Option<Handle> {
+        self.engine.home()
+    }
+
+    /// Whether renewing it still makes sense.
+    pub(crate) fn is_held(&self, now: Instant) -> bool {
+        self.lost_reason(now).is_none() && !self.state().is_over
+    }
+
+    /// Lets the lock live for `ttl` from now, at most to its `max_hold`.
+    pub(crate) async fn extend(&self, ttl: Duration) -> Result<(), Error> {
+        let _turn = self.turn.lock().await;
+        if let Some(reason) = self.told_reason(clock::now()) {
+            return Err(self.lost_error(reason));
+        }
+        self.extend_once(ttl).await.map(Extended::leave)
+    }
+
+    /// Lets the lock live for its own TTL from now, and repairs nodes that lost the key.
+    pub(crate) async fn renew(&self) -> Result<(), Error> {
+        let _turn = self.turn.lock().await;
+        let extended = match self.extend_once(self.ttl).await {
+            Err(_) if !holds(Rule::RepairAfterMajority) => self.engine.assumed_extended(self.valid_until()),
+            extended => extended?,
+        };
+        let repairs = self.engine.repair(&self.key, &self.owner, self.ttl, extended, self.until_over()).await;
+        let mut state = self.state();
+        if state.is_left {
+            drop(state);
+            self.engine.leave(&self.key, &self.owner, repairs);
+        } else if state.is_over {
+            let is_noted = state.is_noted;
+            drop(state);
+            self.engine.undo(&self.key, &self.owner, repairs.beside_note(is_noted));
+        } else {
+            if !repairs.is_empty() {
+                state.repairs.get_or_insert_default().add(repairs);
+            }
+            drop(state);
+            // A node may have been too slow to have answered when the lock had been held for a while.
+            self.settle_down();
+        }
+        Ok(())
+    }
+
+    /// The owner is about to be noted beside its keys: whoever extends or releases those does the same to the note. Not if
+    /// the lock is over.
+    pub(crate) fn begin_note(&self, now: Instant) -> bool {
+        if !self.is_held(now) {
+            return false;
+        }
+        let mut state = self.state();
+        // The release was prepared without it otherwise.
+        state.is_noted |= !state.is_over;
+        state.is_noted
+    }
+
+    /// Ends when the guard is gone, or about to be.
+    pub(crate) async fn until_over(&self) {
+        loop {
+            let over = self.over.notified();
+            if self.state().is_over {
+                return;
+            }
+            over.await;
+        }
+    }
+
+    /// One extension; whoever calls has the turn.
+    async fn extend_once(&self, ttl: Duration) -> Result<Extended, Error> {
+        let now = clock::now();
+        if let Some(reason) = self.lost_reason(now) {
+            return Err(self.lost_error(reason));
+        }
+        if self.state().is_over {
+            return Err(Error::NotHeld { name: self.name.as_str().to_owned() });
+        }
+        let ttl = match self.max_until {
+            // So long that the validity reaches the limit, and the key little longer.
+            Some(limit) if now + ttl > limit => {
+                let allowed = limit.saturating_duration_since(now);
+                ttl.min(allowed + 2 * drift(allowed) + SHORTEST_TTL)
+            }
+            _ => ttl,
+        };
+        // Never beyond the local deadline: what comes back later than that is no extension.
+        let deadline = self.valid_until();
+        let is_noted = self.state().is_noted;
+        match self.engine.extend(&self.key, &self.owner, ttl, is_noted, self.until_over()).await {
+            Ok(extended) if clock::now() < deadline => {
+                let mut state = self.state();
+                // Keys are never made to live shorter, so neither is this.
+                state.valid_until = state.valid_until.max(limited(extended.valid_until, self.max_until));
+                drop(state);
+                Ok(extended)
+            }
+            Ok(extended) => {
+                extended.leave();
+                Err(self.lost_error(self.lost_reason(clock::now()).unwrap_or(LostReason::Expired)))
+            }
+            Err(Lost { verdict: Verdict::Refused, .. }) => {
+                self.lose(LostReason::Taken);
+                Err(self.lost_error(LostReason::Taken))
+            }
+            Err(lost) => Err(lost.into_unreachable(&self.name, &self.engine)),
+        }
+    }
+
+    pub(crate) fn lost_error(&self, reason: LostReason) -> Error {
+        Error::Lost { name: self.name.as_str().to_owned(), reason }
+    }
+}
+
+impl State {
+    fn lose(&mut self, name: &Name, reason: LostReason) {
+        if self.lost.is_none() {
+            self.lost = Some(reason);
+            if !self.is_over && self.told_by == ToldBy::Lease {
+                tell_loss(name, reason);
+            }
+        }
+    }
+}
+
+/// The one event that tells of a loss, unless the call that is skipped for it does.
+fn tell_loss(name: &Name, reason: LostReason) {
+    // A shutdown tells of all that it gave up, at once.
+    if reason != LostReason::ShutDown {
+        tracing::warn!(lock = name.as_str(), %reason, "lock lost");
+    }
+}
+
+/// The end of a validity, less the time it takes to tell, and at most the end of `max_hold`.
+fn limited(valid_until: Instant, max_until: Option<Instant>) -> Instant {
+    let end = max_until.map_or(valid_until, |limit| limit.min(valid_until));
+    // Nothing is shorter than the time it takes to tell, but what a clock that starts with the process says.
+    end.checked_sub(LEAD).unwrap_or(end)
+}
+
+impl Lost {
+    /// The error of a round that too few nodes voted in.
+    pub(crate) fn into_unreachable(self, name: &Name, engine: &Engine) -> Error {
+        engine.unreachable(name, self.granted, self.failures)
+    }
+}
+
+impl Engine {
+    /// The error of a round in which `granted` nodes granted, and too few answered.
+    pub(crate) fn unreachable(&self, name: &Name, granted: usize, source: NodeFailures) -> Error {
+        let (needed, nodes) = (self.quorum().needed(), self.quorum().nodes());
+        Error::QuorumUnreachable { name: name.as_str().to_owned(), granted, needed, nodes, source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{Future, ready};
+    use std::sync::Weak;
+
+    use tokio::sync::{oneshot, watch};
+    use tokio::task::JoinHandle;
+
+    use super::*;
+    use crate::engine::Plan;
+    use crate::held::owner_label::Labels;
+    use crate::node::scripted::Scripted;
+    use crate::node::{Action, Command, PendingReply, Reply};
+    use crate::protocol::{LONGEST_TTL, Quorum, valid_until};
+
+    /// What came to a node that lost the key and takes its time to set it again.
+    #[derive(Default)]
+    struct Came {
+        repair: Option<Arc<Command>>,
+        releases: u32,
+    }
+
+    async fn within_bounds<T>(future: impl Future<Output = T>) -> T {
+        timeout(Duration::from_secs(10), future).await.expect("it comes soon")
+    }
+
+    /// A lock that is held on three nodes, and its renewal, which is setting the key again on one that lost it.
+    struct Repairing {
+        lease: Arc<Lease>,
+        renewing: JoinHandle<Result<(), Error>>,
+        /// What that node answers.
+        grant: oneshot::Sender<Reply>,
+        came: watch::Receiver<Came>,
+    }
+
+    async fn repairing() -> Repairing {
+        let (grant, granted) = oneshot::channel();
+        let (told, mut came) = watch::channel(Came::default());
+        let granted = Mutex::new(Some(granted));
+        let lost_the_key = Scripted::voter(move |command, _| match command.action {
+            Action::Adopt { .. } | Action::Commit { .. } => unreachable!("nothing is acquired here"),
+            Action::Extend { .. } => PendingReply::new(ready(Reply::Missing)),
+            Action::Acquire { .. } => {
+                told.send_modify(|came| came.repair = Some(command));
+                let granted = granted.lock().unwrap().take().expect("it is repaired once");
+                PendingReply::new(async { granted.await.expect("the test answers") })
+            }
+            Action::Release { .. } => {
+                told.send_modify(|came| came.releases += 1);
+                PendingReply::new(ready(Reply::Done))
+            }
+        });
+        let well = || -> Arc<dyn crate::node::Voter> { Scripted::voter(|_, _| PendingReply::new(ready(Reply::Done))) };
+        let quorum = Quorum::of(3).unwrap();
+        let engine = Engine::new(vec![lost_the_key, well(), well()], quorum, Duration::from_secs(5), LONGEST_TTL);
+        let (began, ttl) = (clock::now(), Duration::from_secs(60));
+        let name = Name::parse("x".to_owned()).unwrap();
+        let held = (began, valid_until(began, ttl), 0);
+        let lease = Arc::new(Lease::new(engine, name, "key".into(), "owner".into(), ttl, held, None));
+        let renewing = {
+            let lease = Arc::clone(&lease);
+            tokio::spawn(async move { lease.renew().await })
+        };
+        let _ = within_bounds(came.wait_for(|came| came.repair.is_some())).await.unwrap();
+        Repairing { lease, renewing, grant, came }
+    }
+
+    /// A lock that one of three nodes has not granted yet.
+    struct GrantedLate {
+        lease: Arc<Lease>,
+        /// What that node answers.
+        grant: oneshot::Sender<Reply>,
+        /// What it was asked, as long as somebody keeps it.
+        asked: Weak<Command>,
+    }
+
+    async fn granted_late() -> GrantedLate {
+        let (grant, granted) = oneshot::channel();
+        let (told, mut asked) = watch::channel(Weak::new());
+        let granted = Mutex::new(Some(granted));
+        let well = || Scripted::voter(|_, _| PendingReply::new(ready(Reply::Done)));
+        let slow = Scripted::voter(move |command, _| match command.action {
+            Action::Acquire { .. } => {
+                told.send_replace(Arc::downgrade(&command));
+                let granted = granted.lock().unwrap().take().expect("it is acquired once");
+                PendingReply::new(async { granted.await.expect("the test answers") })
+            }
+            _ => PendingReply::new(ready(Reply::Done)),
+        });
+        let engine =
+            Engine::new(vec![well(), well(), slow], Quorum::of(3).unwrap(), Duration::from_secs(5), LONGEST_TTL);
+        let ttl = Duration::from_secs(60);
+        let won = engine.acquire("key".into(), ttl, None, Plan::once(None)).await.expect("two of three grant");
+        let (name, owner) = (Name::parse("x".to_owned()).unwrap(), Arc::clone(won.hold.owner()));
+        let held = (won.began, won.valid_until, 0);
+        let lease = Arc::new(Lease::new(engine, name, "key".into(), owner, ttl, held, None));
+        drop(lease.entrust(won.hold));
+        let asked = asked.borrow_and_update().clone();
+        GrantedLate { lease, grant, asked }
+    }
+
+    #[tokio::test]
+    async fn what_a_slow_node_was_asked_is_forgotten_when_the_lock_is_renewed() {
+        let GrantedLate { lease, grant, asked } = granted_late().await;
+        lease.settle_down();
+        assert!(asked.strong_count() > 0, "it may have to be recalled");
+        grant.send(Reply::Done).unwrap();
+        within_bounds(lease.renew()).await.unwrap();
+        assert_eq!(asked.strong_count(), 0, "it was answered");
+    }
+
+    #[tokio::test]
+    async fn what_a_node_was_asked_is_forgotten_without_a_label_too() {
+        let GrantedLate { lease, grant, asked } = granted_late().await;
+        Labels::new(Arc::clone(&lease.engine), Some("".into())).note_later(&lease, None);
+        grant.send(Reply::Done).unwrap();
+        within_bounds(async {
+            while asked.strong_count() > 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_key_that_is_being_set_again_when_the_lock_is_released_is_released_behind_it() {
+        let Repairing { lease, renewing, grant, mut came } = repairing().await;
+        within_bounds(lease.end()).await;
+        within_bounds(renewing).await.unwrap().unwrap();
+        let repair = came.borrow().repair.clone().expect("it was sent");
+        assert!(repair.is_recalled(), "had it not been sent yet, it would be sent behind the release");
+        // One may come at once, in case this runtime is blocked; what counts is the one behind the grant.
+        let before = came.borrow().releases;
+        grant.send(Reply::Done).unwrap();
+        let _ = within_bounds(came.wait_for(|came| came.releases > before)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_key_that_is_being_set_again_when_the_lock_is_detached_is_released_behind_it() {
+        let Repairing { lease, renewing, grant, mut came } = repairing().await;
+        lease.leave_now();
+        within_bounds(renewing).await.unwrap().unwrap();
+        assert!(came.borrow().repair.as_ref().expect("it was sent").is_recalled());
+        // Whoever has the token may have released the lock by then; if not, a majority has the key without this node.
+        let before = came.borrow().releases;
+        grant.send(Reply::Done).unwrap();
+        let _ = within_bounds(came.wait_for(|came| came.releases > before)).await.unwrap();
+    }
+}

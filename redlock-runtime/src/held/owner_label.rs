@@ -1,0 +1,217 @@
+//! What the owners of held locks are called, noted on the nodes behind the locks' backs.
+//!
+//! A lock that is held for a moment needs no label, and most are: a label is written once its lock was held for a while. An
+//! acquisition adds an entry to a queue and nothing else; no lock waits for its label, and none fails by it. From then on the
+//! scripts that extend and release the key do the same to the note beside it, so that it needs no command of its own.
+
+use std::collections::VecDeque;
+use std::env;
+use std::fs;
+use std::process;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use tokio::task::Id;
+
+use super::lease::Lease;
+use crate::Error;
+use crate::engine::Engine;
+use crate::node::inspecting::Note;
+use crate::platform::background;
+use crate::platform::clock;
+use crate::values::keys::Keys;
+use crate::values::name::Name;
+
+/// A lock that is held for less than this is not labelled: whoever looks would hardly catch it, and those that are acquired
+/// by the thousand are held for less.
+const HELD_FOR: Duration = Duration::from_millis(100);
+
+/// What becomes due within this time is seen to together.
+const INTERVAL: Duration = Duration::from_millis(20);
+
+/// Room is kept in the queue for so many.
+const ROOM: usize = 1024;
+
+/// The labels of a manager's locks.
+pub(crate) struct Labels {
+    /// The nodes.
+    engine: Arc<Engine>,
+    /// What owners are called that say nothing else; `None`: host, process and task.
+    label: Option<Arc<str>>,
+    /// A std mutex: it is never held across an await.
+    queue: Mutex<Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
+    /// Locks that are to be labelled, in the order in which they are due. Those that are released meanwhile stay until then:
+    /// taking them out would cost each of them something.
+    labelled: VecDeque<Labelled>,
+    /// Whether a task sees to them; it ends when there are none.
+    is_served: bool,
+}
+
+/// A lock that may still be held when it is due.
+struct Labelled {
+    /// When it is to be labelled.
+    due: Instant,
+    /// The lock; it does not live longer for this.
+    lease: Weak<Lease>,
+    /// What its owner is called.
+    label: Label,
+}
+
+enum Label {
+    /// These words.
+    Given(Arc<str>),
+    /// Where it was acquired: in this task, if in any.
+    Here(Option<Id>),
+    /// Nothing; what it keeps for a moment is forgotten all the same.
+    None,
+}
+
+/// Whether an owner can be called so.
+pub(crate) fn check(label: &str) -> Result<(), Error> {
+    match Name::parse(label.to_owned()) {
+        Err(Error::InvalidName { name, reason }) if !label.is_empty() => {
+            Err(Error::Config { reason: format!("{name:?} cannot be an owner_label: {reason}") })
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+impl Labels {
+    pub(crate) fn new(engine: Arc<Engine>, label: Option<Arc<str>>) -> Arc<Self> {
+        Arc::new(Self { engine, label, queue: Mutex::default() })
+    }
+
+    /// Labels a lock once it was held for a while.
+    pub(crate) fn note_later(self: &Arc<Self>, lease: &Arc<Lease>, label: Option<&str>) {
+        let label = match label.map(Arc::from).or_else(|| self.label.clone()) {
+            Some(label) if label.is_empty() => Label::None,
+            Some(label) => Label::Given(label),
+            None => Label::Here(tokio::task::try_id()),
+        };
+        let labelled = Labelled { due: clock::now() + HELD_FOR, lease: Arc::downgrade(lease), label };
+        if let Some(home) = self.engine.home() {
+            // Its clock is not that of others who stand in the queue.
+            let labels = Arc::clone(self);
+            home.spawn(async move {
+                clock::sleep_until(labelled.due + INTERVAL).await;
+                labels.note_all(vec![labelled], clock::now()).await;
+            });
+            return;
+        }
+        let mut queue = self.queue();
+        queue.labelled.push_back(labelled);
+        if !queue.is_served {
+            queue.is_served = true;
+            background::spawn(Arc::clone(self).serve());
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn serve(self: Arc<Self>) {
+        loop {
+            let next = self.queue().next_due();
+            let Some(due) = next else { return };
+            clock::sleep_until(due + INTERVAL).await;
+            self.note_due().await;
+        }
+    }
+
+    async fn note_due(&self) {
+        let now = clock::now();
+        let due = self.queue().take_due(now);
+        self.note_all(due, now).await;
+    }
+
+    async fn note_all(&self, due: Vec<Labelled>, now: Instant) {
+        let notes: Vec<_> = due
+            .into_iter()
+            .filter_map(|labelled| {
+                let lease = labelled.lease.upgrade()?;
+                lease.settle_down();
+                let label = labelled.label.words().filter(|_| lease.begin_note(now))?;
+                Some(note(&lease, label, now))
+            })
+            .collect();
+        if !notes.is_empty() {
+            self.send(notes).await;
+        }
+    }
+
+    /// Tells every node. One that takes it in is enough for whoever looks, and nobody is worse off without.
+    async fn send(&self, notes: Vec<Note>) {
+        let patience = self.engine.node_timeout();
+        let (_, failures) = self
+            .engine
+            .survey_all(|_, node| {
+                let notes = notes.clone();
+                async move { node.note(notes, patience).await }
+            })
+            .await;
+        if !failures.is_empty() {
+            tracing::debug!(%failures, "owners of locks were not labelled everywhere");
+        }
+    }
+}
+
+impl Queue {
+    fn next_due(&mut self) -> Option<Instant> {
+        let due = self.labelled.front().map(|labelled| labelled.due);
+        self.is_served = due.is_some();
+        due
+    }
+
+    fn take_due(&mut self, now: Instant) -> Vec<Labelled> {
+        let later = self.labelled.iter().position(|labelled| labelled.due > now).unwrap_or(self.labelled.len());
+        let due = self.labelled.drain(..later).collect();
+        if self.labelled.is_empty() {
+            // Thousands that were acquired at once and are held now need no room here.
+            self.labelled.shrink_to(ROOM);
+        }
+        due
+    }
+}
+
+impl Label {
+    fn words(self) -> Option<Arc<str>> {
+        match self {
+            Self::Given(label) => Some(label),
+            Self::Here(task) => Some(here(task)),
+            Self::None => None,
+        }
+    }
+}
+
+fn note(lease: &Lease, label: Arc<str>, now: Instant) -> Note {
+    let held_for = now.saturating_duration_since(lease.began);
+    let (keys, owner) = (Arc::new(Keys::around(&lease.key)), Arc::clone(&lease.owner));
+    Note { keys, owner, label, held_for, fencing_token: lease.fencing_token }
+}
+
+/// Host, process and task.
+fn here(task: Option<Id>) -> Arc<str> {
+    // Not for ever: a process that has no file descriptor left for it now may have one next time.
+    static HOST: OnceLock<String> = OnceLock::new();
+    let found = HOST.get().map_or_else(host, |host| Some(host.clone()));
+    let host = found.map_or_else(|| "unknown host".to_owned(), |found| HOST.get_or_init(|| found).clone());
+    // A child that was forked is another process.
+    let process = process::id();
+    match task {
+        Some(task) => format!("{host} pid {process} task {task}").into(),
+        None => format!("{host} pid {process}").into(),
+    }
+}
+
+fn host() -> Option<String> {
+    let of_kernel = fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let names =
+        of_kernel.into_iter().chain(["HOSTNAME", "COMPUTERNAME"].into_iter().filter_map(|name| env::var(name).ok()));
+    let mut names = names.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty() && check(name).is_ok());
+    names.next()
+}

@@ -1,0 +1,291 @@
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::mem;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::shared::Shared;
+use crate::Error;
+use crate::engine::Hold;
+use crate::error::LostReason;
+use crate::held::lease::{Lease, ToldBy};
+use crate::platform::background;
+use crate::platform::background::{block_on, on_any_executor};
+use crate::platform::drivers::{Place, Uses};
+use crate::platform::{clock, process};
+use crate::protocol::Verdict;
+use crate::values::token::LockToken;
+use crate::waiting::queue::Tenure;
+
+/// A held lock.
+///
+/// [`release`](Self::release) gives it back and tells whether that worked. Dropping the guard gives it back too, in the
+/// background, without blocking: on any runtime, on none, while unwinding. A process that ends right after the drop may
+/// be gone before the release was sent; the key then lives for the rest of its TTL.
+#[must_use = "a guard that is dropped at once releases the lock at once"]
+pub struct LockGuard {
+    /// What is shared with the renewal.
+    lease: Arc<Lease>,
+    /// Keeps the next in line of this process waiting.
+    tenure: Option<Tenure>,
+    /// Renews the lock, and must live as long as it is held.
+    shared: Arc<Shared>,
+}
+
+impl LockGuard {
+    /// Hands an acquired lock to its guard, unless the manager was shut down meanwhile: then it is released.
+    pub(crate) fn new(
+        lease: Arc<Lease>,
+        hold: Hold,
+        shared: &Arc<Shared>,
+        tenure: impl FnOnce(&Arc<Lease>) -> Tenure,
+    ) -> Result<Self, Error> {
+        let counted = lease.entrust(hold);
+        let tenure = tenure(&lease);
+        let guard = Self { lease, tenure: Some(tenure), shared: Arc::clone(shared) };
+        // Only now does a shutdown find it by itself; what it did not find is released by dropping the guard.
+        let acquired = if shared.is_shut_down() { Err(Error::ShutDown) } else { Ok(guard) };
+        drop(counted);
+        acquired
+    }
+
+    pub(crate) fn lease(&self) -> &Arc<Lease> {
+        &self.lease
+    }
+
+    /// The lock's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.lease.name.as_str()
+    }
+
+    /// A number that is greater than that of every earlier acquisition of this lock, by whomever.
+    ///
+    /// Pass it on to what the lock protects, and let that refuse a smaller one than it has seen: then a holder that was
+    /// paused for longer than its lock lived cannot write behind its successor.
+    ///
+    /// No clock is needed for it while the counters of a majority of the nodes survive. Across the expiry of a counter (it is
+    /// kept for a day) and the empty restart of one node, the clocks of the machines have to differ by less than
+    /// [`max_clock_skew`](crate::LockManagerBuilder::max_clock_skew). It does not hold across `FLUSHALL`, eviction, or a
+    /// failover that lost writes. Zero if fencing is [switched off](crate::LockManagerBuilder::fencing).
+    #[must_use]
+    pub fn fencing_token(&self) -> u64 {
+        self.lease.fencing_token
+    }
+
+    /// Gives the lock out of hand without releasing it: it lives on until its TTL is over, and is released, extended or taken
+    /// over by its token, here or in another process.
+    ///
+    /// It is not renewed any more; `max_hold` and `min_hold` end with the guard.
+    #[must_use = "without its token the lock stays until its TTL is over"]
+    pub fn detach(self) -> LockToken {
+        if self.check_process().is_err() {
+            // Nothing is done to what is the parent's.
+            return self.token();
+        }
+        self.lease.leave_now();
+        self.shared.renewals.stop(&self.lease);
+        if let Some(hold) = self.lease.take_hold() {
+            hold.leave();
+        }
+        self.token()
+    }
+
+    fn token(&self) -> LockToken {
+        LockToken {
+            name: self.lease.name.clone(),
+            owner: Arc::clone(&self.lease.owner),
+            fencing_token: self.lease.fencing_token,
+            ttl: self.lease.ttl,
+        }
+    }
+
+    /// How much longer the lock counts as held if it is not extended; zero once it is lost.
+    ///
+    /// It is the TTL less the time since the attempt (or the last extension) *began*, less 1 % of the TTL and 4 ms for
+    /// clocks and timers.
+    #[must_use]
+    pub fn remaining(&self) -> Duration {
+        if self.check_process().is_err() {
+            return Duration::ZERO;
+        }
+        let now = clock::now();
+        match self.lease.told_reason(now) {
+            Some(_) => Duration::ZERO,
+            None => self.lease.valid_until().saturating_duration_since(now),
+        }
+    }
+
+    /// Whether the lock is held at this moment. Costs no round trip.
+    ///
+    /// Also false once a [shutdown](crate::LockManager::shutdown_within) has asked its holder to let go, although the key is
+    /// kept for it until the shutdown's time is over.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        self.check_process().is_ok() && self.lease.told_reason(clock::now()).is_none()
+    }
+
+    /// A child that was forked while this was held has a copy, which holds nothing.
+    fn check_process(&self) -> Result<(), Error> {
+        // It may be the first that is called on a thread that is ending, or in a child.
+        let _place = Place::of_caller();
+        process::id();
+        self.shared.engine.check_process()
+    }
+
+    /// Whether it was lost, and not only asked for by a shutdown, which keeps it for its holder.
+    pub(crate) fn was_lost(&self) -> bool {
+        self.check_process().is_err() || self.lease.lost_reason(clock::now()).is_some()
+    }
+
+    /// What its release uses of a runtime.
+    pub(crate) fn uses(&self) -> Uses {
+        self.shared.engine.uses()
+    }
+
+    /// How long one node's answer may take.
+    pub(crate) fn node_timeout(&self) -> Duration {
+        self.shared.engine.node_timeout()
+    }
+
+    /// Leaves it to the call that holds the lock to tell of its loss, so that it is told once.
+    pub(crate) fn leave_telling_to_call(&self) {
+        self.lease.set_told_by(ToldBy::Call);
+    }
+
+    /// The call has told of the loss.
+    pub(crate) fn loss_is_told(&self) {
+        self.lease.set_told_by(ToldBy::Lease);
+    }
+
+    /// Waits until the lock is lost, and says why, as an [`Error::Lost`]. Ends before the validity is over, whatever the
+    /// reason is, also when no node can be reached any more.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: a later call sees the same loss.
+    pub async fn lost(&self) -> Error {
+        let uses = self.shared.engine.uses();
+        let until_lost = async {
+            self.shared.engine.check_process()?;
+            Ok(self.lease.until_lost().await)
+        };
+        match on_any_executor(uses, pin!(until_lost)).await {
+            Ok(reason) => self.lease.lost_error(reason),
+            Err(error) => error,
+        }
+    }
+
+    /// Lets the key live for at least `ttl` from now on, at most to the end of `max_hold`; never shorter than before. Renewal
+    /// goes on with the lock's own TTL when that is due.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Lost`] if the lock is not held any more; it is never taken again by this call.
+    /// [`Error::QuorumUnreachable`] if too few nodes answered; the lock is held for as long as [`Self::remaining`] says.
+    /// [`Error::Config`] for a TTL that no lock can have.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it ended, the extension goes on by itself.
+    pub async fn extend(&self, ttl: Duration) -> Result<(), Error> {
+        self.check_process()?;
+        self.shared.check_ttl("extension", ttl)?;
+        // In a task of its own: the renewal waits for it, and must not depend on whoever polls this future.
+        let lease = Arc::clone(&self.lease);
+        let extending = async move { lease.extend(ttl).await };
+        let (told, extended) = oneshot::channel();
+        background::spawn_here(self.shared.engine.uses(), async move {
+            // Whoever asked may be gone.
+            let _ = told.send(extending.await);
+        });
+        // The runtime is ending otherwise.
+        extended.await.unwrap_or_else(|_| Err(self.lease.lost_error(LostReason::RenewalEnded)))
+    }
+
+    /// [`Self::extend`] for code that is not async; blocks the thread.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::extend`].
+    pub fn extend_blocking(&self, ttl: Duration) -> Result<(), Error> {
+        self.check_process()?;
+        self.shared.check_ttl("extension", ttl)?;
+        block_on(self.lease.extend(ttl))
+    }
+
+    /// Gives the lock back on every node, and waits for a majority to confirm. The others follow in the background.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotHeld`] if a majority says that the key was not (or no longer) this owner's.
+    /// [`Error::QuorumUnreachable`] if too few nodes confirmed; the release is sent to them again for two minutes.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it ended, the release goes on in the background.
+    pub async fn release(self) -> Result<(), Error> {
+        let uses = self.shared.engine.uses();
+        on_any_executor(uses, pin!(self.give_back())).await
+    }
+
+    /// [`Self::release`] for code that is not async; blocks the thread.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::release`].
+    pub fn release_blocking(self) -> Result<(), Error> {
+        block_on(self.give_back())
+    }
+
+    async fn give_back(self) -> Result<(), Error> {
+        self.check_process()?;
+        self.shared.renewals.stop(&self.lease);
+        self.lease.end().await;
+        // Until here a drop of this future is a drop of the guard.
+        let Some(hold) = self.lease.take_hold() else { unreachable!("only the guard takes it out, at its end") };
+        let mut releasing = pin!(hold.release());
+        // Polled once, it is on its way; what the next in line sends comes behind it.
+        let is_done = poll_fn(|cx| Poll::Ready(releasing.as_mut().poll(cx))).await;
+        if let Some(tenure) = &self.tenure {
+            tenure.hand_over();
+        }
+        let released = match is_done {
+            Poll::Ready(released) => released,
+            Poll::Pending => releasing.await,
+        };
+        match released {
+            Ok(()) => Ok(()),
+            Err(lost) if lost.verdict == Verdict::Refused => Err(Error::NotHeld { name: self.name().to_owned() }),
+            Err(lost) => Err(lost.into_unreachable(&self.lease.name, &self.shared.engine)),
+        }
+    }
+}
+
+impl Drop for LockGuard {
+    fn drop(&mut self) {
+        if self.check_process().is_err() {
+            // A copy that a child has of its parent's: what it is made of may be locked by a thread that the child does not have.
+            mem::forget((self.tenure.take(), Arc::clone(&self.lease), Arc::clone(&self.shared)));
+            return;
+        }
+        self.lease.end_now();
+        self.shared.renewals.stop(&self.lease);
+        if let Some(hold) = self.lease.take_hold() {
+            hold.release_in_background(self.tenure.take());
+        }
+    }
+}
+
+impl fmt::Debug for LockGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LockGuard")
+            .field("name", &self.name())
+            .field("remaining", &self.remaining())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,9 @@
+//! What a user asks for and holds, one kind a file.
+
+pub(crate) mod shared;
+
+pub(crate) mod guard;
+
+pub(crate) mod request;
+
+pub(crate) mod get_or_compute;

@@ -1,0 +1,394 @@
+use std::fmt;
+use std::future::pending;
+use std::mem;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+
+use super::guard::LockGuard;
+use super::shared::{Shared, check_length};
+use crate::engine::{Lost, Plan, Won};
+use crate::error::HeldElsewhere;
+use crate::held::lease::Lease;
+use crate::held::{deadlock, owner_label};
+use crate::platform::background::{block_on, on_any_executor};
+use crate::platform::{clock, entropy};
+use crate::protocol::{Backoff, Next, SHORTEST_TTL, Verdict, next_step};
+use crate::values::name::Name;
+use crate::waiting::counters::Waiting;
+use crate::waiting::queue::{Place, Tenure, Turn, Unreachable};
+use crate::{Error, IntoDuration, IntoTimeout, Timeout};
+
+/// A lock to be acquired: its name and how.
+///
+/// Made by [`LockManager::lock`](crate::LockManager::lock). Nothing is sent before one of the `acquire` methods is called.
+#[derive(Clone)]
+#[must_use = "nothing is locked until one of the `acquire` methods is called and its guard kept"]
+pub struct LockRequest {
+    /// Which nodes, and the defaults.
+    shared: Arc<Shared>,
+    /// Checked when acquiring, where an error can be returned.
+    name: String,
+    /// How long the key lives without renewal; `None`: the manager's.
+    ttl: Option<Duration>,
+    /// How long to wait.
+    timeout: Timeout,
+    /// Whether the lock is renewed.
+    renew: bool,
+    /// How long it may be held at most.
+    max_hold: Option<Duration>,
+    /// How long the key stays at least.
+    min_hold: Option<Duration>,
+    /// What the waiting counter uses instead of the name.
+    stats_name: Option<String>,
+    /// What the owner is called; `None`: as the manager says.
+    owner_label: Option<String>,
+}
+
+impl LockRequest {
+    pub(crate) fn new(shared: Arc<Shared>, name: String) -> Self {
+        Self {
+            shared,
+            name,
+            ttl: None,
+            timeout: Timeout::default(),
+            renew: true,
+            max_hold: None,
+            min_hold: None,
+            stats_name: None,
+            owner_label: None,
+        }
+    }
+
+    /// How long the key outlives a holder that crashed, from 10 ms to the manager's
+    /// [`longest_ttl`](crate::LockManagerBuilder::longest_ttl), which is 5 minutes unless set; a longer one is an
+    /// [`Error::Config`] when the lock is acquired. A lock is renewed, so this is no bound on how long it is held. Default: the
+    /// manager's, 30 s unless set.
+    pub fn ttl(self, ttl: impl IntoDuration) -> Self {
+        Self { ttl: Some(ttl.into_duration()), ..self }
+    }
+
+    /// How long to wait for the lock: a [`Timeout`], or a [`Duration`], which means up to that long. Default:
+    /// [`Timeout::Forever`].
+    pub fn timeout(self, timeout: impl IntoTimeout) -> Self {
+        Self { timeout: timeout.into_timeout(), ..self }
+    }
+
+    /// Whether the lock is extended, a third of its TTL after each success, for as long as the guard lives. Default:
+    /// `true`. Without it the lock expires after its TTL.
+    pub fn renew(self, renew: bool) -> Self {
+        Self { renew, ..self }
+    }
+
+    /// The lock is not extended beyond this time after it was acquired; reaching it counts as losing the lock. Default:
+    /// none.
+    pub fn max_hold(self, max_hold: impl IntoDuration) -> Self {
+        Self { max_hold: Some(max_hold.into_duration()), ..self }
+    }
+
+    /// The key stays for at least this time after it was acquired, even if the guard is released sooner: one run for each
+    /// fire of a short job on machines whose clocks differ. Up to a year. Default: none.
+    ///
+    /// It may be longer than [`longest_ttl`](crate::LockManagerBuilder::longest_ttl), because nobody is *inside* for it: the
+    /// lock counts as held for `longest_ttl` at most before it has to be renewed, and a node that restarts empty does not vote
+    /// for that long, so two holders are as impossible as without it. What such a node forgets is that the key was to stay.
+    /// While the other nodes of a majority keep it the lock is not acquired again; if more of them restart within `min_hold`,
+    /// or the only one does, it is free before its time.
+    pub fn min_hold(self, min_hold: impl IntoDuration) -> Self {
+        Self { min_hold: Some(min_hold.into_duration()), ..self }
+    }
+
+    /// The name under which waiters are counted. Default: the lock's name.
+    pub fn stats_name(self, stats_name: impl Into<String>) -> Self {
+        Self { stats_name: Some(stats_name.into()), ..self }
+    }
+
+    /// What [`LockManager::inspect`](crate::LockManager::inspect) shows as the owner, up to 512 bytes without control
+    /// characters; empty: nothing. Default: the [manager's](crate::LockManagerBuilder::owner_label).
+    pub fn owner_label(self, owner_label: impl Into<String>) -> Self {
+        Self { owner_label: Some(owner_label.into()), ..self }
+    }
+
+    /// Acquires the lock, waiting for it as long as the timeout says.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotAcquired`] if somebody else held it until the time was over; [`Error::QuorumUnreachable`] if too few
+    /// nodes could be asked at the last attempt; [`Error::WouldDeadlock`] at once, inside the body of an annotated function
+    /// that holds this lock; [`Error::InvalidName`] and [`Error::Config`] for a name or a setting that
+    /// cannot be used; [`Error::ShutDown`] after the manager was shut down.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped at any await, nothing stays behind: a key that was or will be set is released in the background.
+    pub async fn acquire(self) -> Result<LockGuard, Error> {
+        self.shared.engine.prepare()?;
+        let uses = self.shared.engine.uses();
+        on_any_executor(uses, pin!(self.wait())).await
+    }
+
+    /// Makes one attempt, whatever the timeout; `Ok(None)` if somebody else holds the lock, or the caller's own body.
+    ///
+    /// Keep the guard: `request.try_acquire().await?;` as a statement gives the lock back at once, and an [`Option`] that is
+    /// not used is nothing that the compiler warns of.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::acquire`] but [`Error::NotAcquired`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Self::acquire`].
+    pub async fn try_acquire(self) -> Result<Option<LockGuard>, Error> {
+        unless_held_elsewhere(self.timeout(Timeout::Skip).acquire().await)
+    }
+
+    /// [`Self::acquire`] for code that is not async: blocks the thread. Works on any thread, inside a tokio runtime too,
+    /// where it blocks the worker it runs on.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::acquire`].
+    pub fn acquire_blocking(self) -> Result<LockGuard, Error> {
+        block_on(self.wait())
+    }
+
+    /// [`Self::try_acquire`] for code that is not async: blocks the thread for one round trip.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::try_acquire`].
+    pub fn try_acquire_blocking(self) -> Result<Option<LockGuard>, Error> {
+        unless_held_elsewhere(self.timeout(Timeout::Skip).acquire_blocking())
+    }
+
+    async fn wait(mut self) -> Result<LockGuard, Error> {
+        self.shared.engine.check_process()?;
+        let name = Name::parse(mem::take(&mut self.name))?;
+        let ttl = self.check()?;
+        let key: Arc<str> = self.shared.keys.lock(&name).into();
+        if deadlock::is_held_by_caller(&key, &self.shared.engine) {
+            return Err(if self.timeout.limit() == Some(Duration::ZERO) {
+                not_acquired(&name, Duration::ZERO)
+            } else {
+                Error::WouldDeadlock { name: name.as_str().to_owned() }
+            });
+        }
+        match self.timeout.limit() {
+            Some(Duration::ZERO) => self.ask_once(name, key, ttl).await,
+            limit => self.stand_in_line(name, key, ttl, limit).await,
+        }
+    }
+
+    /// Checks every setting; returns the TTL.
+    fn check(&self) -> Result<Duration, Error> {
+        if let Some(stats_name) = &self.stats_name {
+            Name::parse(stats_name.clone())?;
+        }
+        if let Some(label) = &self.owner_label {
+            owner_label::check(label)?;
+        }
+        let ttl = self.ttl.unwrap_or(self.shared.ttl);
+        self.shared.check_ttl("ttl", ttl)?;
+        if let Some(least) = self.min_hold {
+            check_length("min_hold", least.max(SHORTEST_TTL))?;
+        }
+        if let Some(most) = self.max_hold.filter(|most| *most < SHORTEST_TTL) {
+            let reason = format!("max_hold of {most:?} ends before it begins; use at least {SHORTEST_TTL:?}");
+            return Err(Error::Config { reason });
+        }
+        Ok(ttl)
+    }
+
+    /// One attempt, or more where one says nothing about the lock.
+    async fn ask_once(self, name: Name, key: Arc<str>, ttl: Duration) -> Result<LockGuard, Error> {
+        let began = clock::now();
+        let engine = &self.shared.engine;
+        let mut pauses = Pauses::default();
+        let mut seen = 0;
+        loop {
+            let plan = Plan::once(self.shared.lines.fencing(seen));
+            match self.attempt(&key, ttl, None, plan).await? {
+                Ok(won) => {
+                    let tenure = |lease: &Arc<Lease>| self.shared.lines.settle(&key, lease);
+                    return self.guard(name, ttl, won, tenure);
+                }
+                Err(lost) => {
+                    seen = lost.counter.max(seen);
+                    let waited = clock::now().saturating_duration_since(began);
+                    match next_step(lost.verdict, waited, pauses.behind(lost.verdict), engine.node_timeout()) {
+                        Next::TryAgainAfter(pause) => sleep(pause).await,
+                        Next::GiveUp if lost.verdict == Verdict::Unreachable => {
+                            return Err(lost.into_unreachable(&name, engine));
+                        }
+                        // However long the answers took: nobody waited for the holder.
+                        Next::GiveUp => return Err(not_acquired(&name, Duration::ZERO)),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Attempts whenever the lock is believed to be free, until one is won or the time is over.
+    async fn stand_in_line(
+        self,
+        name: Name,
+        key: Arc<str>,
+        ttl: Duration,
+        limit: Option<Duration>,
+    ) -> Result<LockGuard, Error> {
+        let began = clock::now();
+        // A limit that no clock reaches is none.
+        let until = limit.and_then(|limit| began.checked_add(limit));
+        let mut pauses = Pauses::default();
+        let mut place = self.shared.lines.join(&key);
+        let stats_name = self.stats_name.as_deref().unwrap_or(name.as_str());
+        let mut counted: Option<Waiting> = None;
+        let mut count = || {
+            counted.get_or_insert_with(|| self.shared.statistics.join(stats_name));
+        };
+        let mut has_tried = false;
+        loop {
+            if self.shared.is_shut_down() {
+                return Err(Error::ShutDown);
+            }
+            let now = clock::now();
+            if has_tried && until.is_some_and(|until| now >= until) {
+                return Err(match place.unreachable() {
+                    Some(Unreachable { granted, failures, .. }) => {
+                        self.shared.engine.unreachable(&name, granted, failures)
+                    }
+                    None => not_acquired(&name, now.saturating_duration_since(began)),
+                });
+            }
+            match place.next(now) {
+                Turn::Ask(plan) => match self.attempt(&key, ttl, until, plan).await? {
+                    Ok(won) => {
+                        let (is_wanted, took) = (won.is_wanted, clock::now().saturating_duration_since(won.began));
+                        return self.guard(name, ttl, won, |lease| place.won(lease, is_wanted, took));
+                    }
+                    // The caller's time was over before the nodes' time was: that says nothing about the nodes.
+                    Err(lost) if has_tried && lost.was_cut_short => {}
+                    Err(lost) => {
+                        place.lost(name.as_str(), &lost, clock::now(), pauses.behind(lost.verdict));
+                        count();
+                    }
+                },
+                Turn::Wait(moment, tenant) => {
+                    count();
+                    let moment = moment.into_iter().chain(until).min();
+                    wait_for_news(&place, moment, tenant.as_deref()).await;
+                }
+            }
+            has_tried = true;
+        }
+    }
+
+    /// One attempt: won, or not, or an error that no other attempt would mend.
+    async fn attempt(
+        &self,
+        key: &Arc<str>,
+        ttl: Duration,
+        until: Option<Instant>,
+        plan: Plan,
+    ) -> Result<Result<Won, Lost>, Error> {
+        if self.shared.is_shut_down() {
+            return Err(Error::ShutDown);
+        }
+        // Also if the holder crashes, the key stays for its least time.
+        let ttl = self.min_hold.map_or(ttl, |least| least.max(ttl));
+        match self.shared.engine.acquire(Arc::clone(key), ttl, until, plan).await {
+            Err(Lost { misconfigured: Some(reason), .. }) => Err(Error::Config { reason }),
+            attempted => Ok(attempted),
+        }
+    }
+
+    fn guard(
+        &self,
+        name: Name,
+        ttl: Duration,
+        won: Won,
+        tenure: impl FnOnce(&Arc<Lease>) -> Tenure,
+    ) -> Result<LockGuard, Error> {
+        let Won { mut hold, began, valid_until, fencing_token, .. } = won;
+        // A key may be kept for longer than restarted nodes abstain, but nobody may rely on it for longer than that.
+        let valid_until = valid_until.min(self.shared.longest_valid_until(began));
+        if let Some(moment) = self.min_hold.and_then(|least| began.checked_add(least)) {
+            hold.keep_until(moment);
+        }
+        let engine = Arc::clone(&self.shared.engine);
+        let (key, owner) = (Arc::clone(hold.key()), Arc::clone(hold.owner()));
+        let lease =
+            Arc::new(Lease::new(engine, name, key, owner, ttl, (began, valid_until, fencing_token), self.max_hold));
+        if self.renew {
+            self.shared.renewals.start(&lease);
+        }
+        self.shared.labels.note_later(&lease, self.owner_label.as_deref());
+        LockGuard::new(lease, hold, &self.shared, tenure)
+    }
+}
+
+/// Pauses where asking again at once would only repeat the same. Most locks are free: chance is asked for with the first.
+#[derive(Default)]
+struct Pauses(Option<Backoff>);
+
+impl Pauses {
+    /// The first, and the longest before jitter.
+    const LENGTHS: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
+
+    /// The pause behind an attempt that ended so.
+    fn behind(&mut self, verdict: Verdict) -> Duration {
+        if verdict == Verdict::Refused {
+            // Somebody holds the lock: whatever collided before is over.
+            self.0 = None;
+            return Duration::ZERO;
+        }
+        let (first, longest) = Self::LENGTHS;
+        let pauses = self.0.get_or_insert_with(|| Backoff::new(first, longest, entropy::seed()));
+        pauses.next().unwrap_or(longest)
+    }
+}
+
+/// Waits until the place is called, or the holder in this process loses the lock, or this moment.
+async fn wait_for_news(place: &Place, until: Option<Instant>, tenant: Option<&Lease>) {
+    let lost = async {
+        match tenant {
+            Some(lease) => {
+                lease.until_lost().await;
+            }
+            None => pending().await,
+        }
+    };
+    let over = async {
+        match until {
+            Some(moment) => clock::sleep_until(moment).await,
+            None => pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        () = place.called() => {}
+        () = lost => {}
+        () = over => {}
+    }
+}
+
+fn not_acquired(name: &Name, waited: Duration) -> Error {
+    Error::NotAcquired { name: name.as_str().to_owned(), waited, source: HeldElsewhere }
+}
+
+impl fmt::Debug for LockRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LockRequest").field("name", &self.name).field("timeout", &self.timeout).finish_non_exhaustive()
+    }
+}
+
+fn unless_held_elsewhere(acquired: Result<LockGuard, Error>) -> Result<Option<LockGuard>, Error> {
+    match acquired {
+        Ok(guard) => Ok(Some(guard)),
+        Err(Error::NotAcquired { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,134 @@
+//! What a manager, its requests and its guards share.
+
+use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::Error;
+use crate::engine::Engine;
+use crate::held::lease::Lease;
+use crate::held::owner_label::Labels;
+use crate::held::renewal::Renewals;
+use crate::held::unconfirmed_tokens::Unconfirmed;
+use crate::manager::shutdown::OnShutdown;
+use crate::protocol::{Doubt, LONGEST_TTL, SHORTEST_TTL, valid_until};
+use crate::values::keys::Keys;
+use crate::waiting::counters::Statistics;
+use crate::waiting::queue::Lines;
+
+/// The settings of a manager, its nodes, and the renewal of all locks that it holds.
+pub(crate) struct Shared {
+    /// The nodes.
+    pub(crate) engine: Arc<Engine>,
+    /// How names become keys.
+    pub(crate) keys: Keys,
+    /// The TTL of locks that set none.
+    pub(crate) ttl: Duration,
+    /// No lock has a longer one.
+    longest_ttl: Duration,
+    /// What to do if too few nodes remember earlier fencing tokens; `None`: locks have none.
+    pub(crate) doubt: Option<Doubt>,
+    /// Those who hold or want a lock in this process.
+    pub(crate) lines: Arc<Lines>,
+    /// The renewal of all held locks.
+    pub(crate) renewals: Arc<Renewals>,
+    /// What the owners of held locks are called.
+    pub(crate) labels: Arc<Labels>,
+    /// Who waits for what.
+    pub(crate) statistics: Arc<Statistics>,
+    /// Releases by token that may be repeated.
+    pub(crate) unconfirmed: Unconfirmed,
+    /// What a shutdown does to those who hold a lock.
+    pub(crate) on_shutdown: OnShutdown,
+    /// Whether no more locks are acquired.
+    is_shut_down: AtomicBool,
+    /// How often the body of an annotated function lost its lock.
+    pub(crate) losses: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        keys: Keys,
+        ttl: Duration,
+        longest_ttl: Duration,
+        doubt: Option<Doubt>,
+        owner_label: Option<Arc<str>>,
+        (slow_poll, on_shutdown): (Duration, OnShutdown),
+    ) -> Self {
+        let (renewals, is_shut_down, losses) = (Arc::default(), AtomicBool::new(false), AtomicU64::new(0));
+        let statistics = Statistics::new(Arc::clone(&engine), keys.clone());
+        let labels = Labels::new(Arc::clone(&engine), owner_label);
+        let lines = Lines::new(engine.quorum(), engine.node_timeout(), doubt, slow_poll);
+        engine.report_to(&lines);
+        Self {
+            engine,
+            keys,
+            ttl,
+            longest_ttl,
+            doubt,
+            lines,
+            renewals,
+            labels,
+            statistics,
+            unconfirmed: Unconfirmed::default(),
+            on_shutdown,
+            is_shut_down,
+            losses,
+        }
+    }
+
+    /// Acquires no more locks; returns those that are held.
+    pub(crate) fn shut_down(&self) -> Vec<Arc<Lease>> {
+        self.is_shut_down.store(true, Ordering::Release);
+        self.lines.call_all()
+    }
+
+    pub(crate) fn is_shut_down(&self) -> bool {
+        self.is_shut_down.load(Ordering::Acquire)
+    }
+
+    /// Whether a lock on these nodes can have this TTL; `setting` names it in the error.
+    pub(crate) fn check_ttl(&self, setting: &str, ttl: Duration) -> Result<(), Error> {
+        let Self { longest_ttl, .. } = self;
+        check_length(setting, ttl)?;
+        if ttl <= *longest_ttl {
+            return Ok(());
+        }
+        let reason = format!(
+            "{setting} of {ttl:?} is longer than `longest_ttl`, the longest that any lock on these nodes has, which is \
+             {longest_ttl:?}; use a shorter one, because locks are renewed, or set `longest_ttl` of the builder in all \
+             processes: a node that restarted does not vote for that long"
+        );
+        Err(Error::Config { reason })
+    }
+
+    /// Until when a lock that was acquired by an attempt that began then can be valid without being renewed.
+    pub(crate) fn longest_valid_until(&self, began: Instant) -> Instant {
+        valid_until(began, self.longest_ttl)
+    }
+}
+
+/// Whether a key can live for this long; `setting` names it in the error.
+pub(crate) fn check_length(setting: &str, length: Duration) -> Result<(), Error> {
+    if (SHORTEST_TTL..=LONGEST_TTL).contains(&length) {
+        return Ok(());
+    }
+    let reason = format!(
+        "{setting} of {length:?} leaves no useful validity or is too long; use {SHORTEST_TTL:?} to {} days",
+        LONGEST_TTL.as_secs() / (24 * 60 * 60)
+    );
+    Err(Error::Config { reason })
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if !self.engine.is_of_this_process() {
+            // A copy that a child has of its parent's.
+            mem::forget((Arc::clone(&self.engine), Arc::clone(&self.renewals)));
+            return;
+        }
+        self.renewals.end();
+    }
+}

@@ -1,0 +1,428 @@
+#[cfg(feature = "serde")]
+mod written;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::Client;
+
+use super::nodes::NodeSettings;
+use super::shutdown::OnShutdown;
+use crate::engine::Engine;
+use crate::held::owner_label;
+use crate::lock::shared::Shared;
+use crate::node::Node;
+use crate::node::redis::link::dial::Limits;
+use crate::node::redis::link::replicas::Replicas;
+#[cfg(feature = "tls")]
+use crate::node::redis::tls::TlsSettings;
+use crate::node::redis::url::{Credentials, UrlSettings};
+use crate::protocol::{Doubt, LONGEST_TTL, RETENTION};
+use crate::values::keys::Keys;
+use crate::waiting::queue::SLOW_POLL;
+use crate::{Error, IntoDuration};
+
+/// The settings of a [`LockManager`](crate::LockManager).
+///
+/// Begin with [`LockManager::builder`](crate::LockManager::builder), with what the environment says
+/// ([`LockManager::builder_from_env`](crate::LockManager::builder_from_env)), or, with the feature `serde`, with what your
+/// program's configuration says, in whatever format: each setting has the name of its method, and one that is none is
+/// refused. Lengths of time are numbers of seconds or text such as `"250ms"` and `"1h 30m"`; `nodes` is a list of URLs, or one
+/// text with commas; `max_clock_skew` may be `"none"`; certificates are text in PEM. Clients and nodes of your own are added
+/// by hand.
+#[cfg_attr(
+    feature = "serde",
+    doc = r##"
+```
+use redlock_runtime::LockManagerBuilder;
+
+let settings = r#"{
+    "nodes": ["redis://10.0.0.1", "redis://10.0.0.2", "redis://10.0.0.3"],
+    "credentials": { "username": "app", "password": "…" },
+    "tls_client_certificate": { "certificate": "-----BEGIN …", "key": "-----BEGIN …" },
+    "ttl": "20s",
+    "node_timeout": 0.25,
+    "wait_replicas": { "replicas": 1, "within": "100ms" }
+}"#;
+let builder: LockManagerBuilder = serde_json::from_str(settings).unwrap();
+let locks = builder.owner_label("worker 3").build()?;
+# Ok::<(), redlock_runtime::Error>(())
+```
+"##
+)]
+#[derive(Clone)]
+#[must_use = "a builder does nothing until `build()`"]
+pub struct LockManagerBuilder {
+    /// Who votes.
+    nodes: NodeSettings,
+    /// The TTL of locks that set none.
+    ttl: Duration,
+    /// How long one node's reply may take.
+    node_timeout: Duration,
+    /// How long it may take to connect.
+    connect_timeout: Duration,
+    /// No lock has a longer TTL, and a server that is younger does not vote.
+    longest_ttl: Duration,
+    /// Whether acquisitions carry fencing tokens.
+    fencing: bool,
+    /// The greatest difference between the clocks of those who acquire.
+    max_clock_skew: Option<Duration>,
+    /// How names become keys.
+    keys: Keys,
+    /// What the owners of locks are called that say nothing else.
+    owner_label: Option<Arc<str>>,
+    /// How long after its last attempt a waiter asks again although no node reported a change.
+    slow_poll: Duration,
+    /// What a shutdown does to those who hold a lock.
+    on_shutdown: OnShutdown,
+}
+
+impl Default for LockManagerBuilder {
+    fn default() -> Self {
+        Self {
+            nodes: NodeSettings::default(),
+            ttl: Duration::from_secs(30),
+            node_timeout: Duration::from_millis(250),
+            connect_timeout: Duration::from_secs(1),
+            longest_ttl: Duration::from_secs(300),
+            fencing: true,
+            max_clock_skew: Some(Duration::from_secs(60)),
+            keys: Keys::default(),
+            owner_label: None,
+            slow_poll: SLOW_POLL,
+            on_shutdown: OnShutdown::default(),
+        }
+    }
+}
+
+impl LockManagerBuilder {
+    /// The nodes, as URLs. Each must be a master of its own, or stand for one. No default.
+    ///
+    /// | URL | the node |
+    /// |---|---|
+    /// | `redis://[user:password@]host[:6379][/database]`, or `…?db=1` instead of `…/1` | a server |
+    /// | `rediss://…` | the same, encrypted (TLS); needs the feature `tls`, which is enabled by default |
+    /// | `rediss://…#insecure` | encrypted, and no certificate is checked; needs the feature `insecure-tls` |
+    /// | `redis+unix:///path[?db=1&user=…&pass=…]` | a server on this machine |
+    /// | `redis+sentinel://[user:password@]host1[:26379],host2/service[/database]` | whichever server is the master of a service; the credentials are the master's. Those of the Sentinels, if they need any: `?sentinel_username=…&sentinel_password=…`. `rediss+sentinel://` encrypts all connections; `?sentinel_tls=true` or `false` says otherwise about those to the Sentinels |
+    /// | `redis+cluster://[user:password@]host1[:6379],host2`, `rediss+cluster://…` | a whole Redis Cluster, of which some servers are named: one voter |
+    /// | `memory://`, `memory://NAME` | inside this process |
+    ///
+    /// In user names and passwords the characters `@ : / ? # %` and `,` are written with %-escapes.
+    ///
+    /// | parameter | of | meaning |
+    /// |---|---|---|
+    /// | `db` | all but `memory://` | the number of the database, as in the path; default 0, and in a Cluster nothing else |
+    /// | `protocol` | all but `memory://` | `resp2` (`2`) or `resp3` (`3`): locks travel in this version of the protocol, and in no other. Default: RESP3, or RESP2 where the server does not know it. Sentinels are asked in RESP2, and so are replicas |
+    /// | `user`, `pass` | `redis+unix://` | who signs in |
+    /// | `sentinel_username`, `sentinel_password`, `sentinel_tls` | `redis+sentinel://` | see there |
+    ///
+    /// Any other parameter is an error, and so is a path that names another database than `db`.
+    ///
+    /// With `memory://` nodes alone a lock lives by the clock of the tokio runtime that acquires it, also where a test has paused
+    /// it (`start_paused = true`): renewal, expiry, waiting, `timeout` and `min_hold` happen in its time, and a body may sleep for
+    /// hours of it. Pause it before the lock is acquired. A blocking call there begins with that time and then waits by the machine's,
+    /// because the runtime, and its time, stand still meanwhile. Each runtime reads its own clock, so runtimes whose clocks differ
+    /// need nodes of their own: `memory://` without a name, or a name for each test. With real nodes a paused clock is of no use:
+    /// their keys live by theirs, and a lock is lost when the test's clock says so.
+    ///
+    /// A failover, of a Sentinel's service or inside a Cluster, can forget a lock that was granted just before: replicas
+    /// follow their master a moment later. See [`wait_replicas`](Self::wait_replicas).
+    pub fn nodes<I>(self, nodes: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: Into<String>,
+    {
+        let urls = nodes.into_iter().map(Into::into).collect();
+        Self { nodes: NodeSettings { urls, urls_are_from: None, ..self.nodes }, ..self }
+    }
+
+    /// The nodes, as URLs that stand somewhere people have to be told of.
+    pub(crate) fn nodes_from(self, place: &'static str, urls: Vec<String>) -> Self {
+        Self { nodes: NodeSettings { urls, urls_are_from: Some(place), ..self.nodes }, ..self }
+    }
+
+    /// Nodes that are reached as these clients would reach them, behind those that [`nodes`](Self::nodes) names. Their
+    /// address, credentials and certificates count; connections are made and kept by the lock manager. Each must lead
+    /// to one server, which is a master of its own. Version 1 of the crate `redis`, which is [`redlock_runtime::redis`](crate::redis).
+    ///
+    /// A connection that you have already, such as a `redis::aio::ConnectionManager` or one from a pool, is a
+    /// [`node`](Self::node) of yours; how is shown [there](Node#over-a-connection-that-you-have).
+    pub fn clients(self, clients: impl IntoIterator<Item = Client>) -> Self {
+        Self { nodes: NodeSettings { clients: clients.into_iter().collect(), ..self.nodes }, ..self }
+    }
+
+    /// Who signs in to the nodes whose URL has no credentials: an ACL user (empty: the default user), and its password.
+    ///
+    /// The rules that such a user needs, for what, are in `docs/acl.md` beside the README;
+    /// [`check`](crate::LockManager::check) says which of them a user lacks.
+    pub fn credentials(self, username: impl Into<String>, password: impl Into<String>) -> Self {
+        let credentials = Some(Credentials { username: username.into(), password: password.into() });
+        self.with_urls(|urls| UrlSettings { credentials, ..urls })
+    }
+
+    /// Who signs in to the Sentinels whose URL has no `sentinel_username` and `sentinel_password`.
+    pub fn sentinel_credentials(self, username: impl Into<String>, password: impl Into<String>) -> Self {
+        let sentinel_credentials = Some(Credentials { username: username.into(), password: password.into() });
+        self.with_urls(|urls| UrlSettings { sentinel_credentials, ..urls })
+    }
+
+    /// Certificates, in PEM, of the authorities that are trusted to name the servers of `rediss://` URLs, instead of those
+    /// that the operating system trusts.
+    #[cfg(feature = "tls")]
+    pub fn tls_roots(self, pem: impl Into<Vec<u8>>) -> Self {
+        self.with_urls(|urls| UrlSettings { tls: TlsSettings { roots: Some(pem.into()), ..urls.tls }, ..urls })
+    }
+
+    /// A certificate and its private key, in PEM, for servers of `rediss://` URLs that ask for one.
+    #[cfg(feature = "tls")]
+    pub fn tls_client_certificate(self, certificate_pem: impl Into<Vec<u8>>, key_pem: impl Into<Vec<u8>>) -> Self {
+        let client = Some((certificate_pem.into(), key_pem.into()));
+        self.with_urls(|urls| UrlSettings { tls: TlsSettings { client, ..urls.tls }, ..urls })
+    }
+
+    /// Counts the vote of a node only once this many of its replicas have it, and as no vote if that takes longer than
+    /// `within`, which has to be less than [`node_timeout`](Self::node_timeout). It holds for granting and for renewing:
+    /// while a node has fewer replicas that keep up, locks are neither acquired nor kept there. And for releasing: a release
+    /// that too few replicas have is sent again in the background, because a replica that takes over would keep the lock
+    /// for its TTL. Default: no replica is waited for.
+    ///
+    /// It takes servers that know `WAIT` and tell their `run_id` in `INFO`; others have no vote then, and the error says why.
+    ///
+    /// For nodes that fail over to a replica, of Sentinels or in a Cluster. What one or more replicas have can be lost only
+    /// if one that does *not* have it is promoted; with as many as there are replicas, a failover forgets no lock
+    /// that was granted while all of them were there. It costs a round trip between the master and its replicas
+    /// for every acquisition. Fencing tokens need it as well to grow across a failover, and make harmless what it lets
+    /// through.
+    pub fn wait_replicas(self, replicas: usize, within: Duration) -> Self {
+        let replicas = Some(Replicas { needed: replicas, within });
+        Self { nodes: NodeSettings { replicas, ..self.nodes }, ..self }
+    }
+
+    /// One more node, which somebody else wrote: see [`Node`]. May be called several times; these come behind those of
+    /// [`nodes`](Self::nodes) and [`clients`](Self::clients).
+    pub fn node(self, node: impl Node) -> Self {
+        let mut nodes = self.nodes;
+        nodes.foreign.push(Arc::new(node));
+        Self { nodes, ..self }
+    }
+
+    /// How long a key outlives a holder that crashed, from 10 ms to [`longest_ttl`](Self::longest_ttl) (5 minutes unless set),
+    /// for locks that set no TTL of their own. Default: 30 s.
+    pub fn ttl(self, ttl: impl IntoDuration) -> Self {
+        Self { ttl: ttl.into_duration(), ..self }
+    }
+
+    /// How long one node's answer may take before it counts as no vote. A fifth of a lock's TTL where that is less.
+    /// Default: 250 ms.
+    pub fn node_timeout(self, node_timeout: impl IntoDuration) -> Self {
+        Self { node_timeout: node_timeout.into_duration(), ..self }
+    }
+
+    /// How long it may take to connect to a node, authentication included. Default: 1 s.
+    pub fn connect_timeout(self, connect_timeout: impl IntoDuration) -> Self {
+        Self { connect_timeout: connect_timeout.into_duration(), ..self }
+    }
+
+    /// The longest TTL that any lock on these nodes has, whoever takes it; a longer [`ttl`](Self::ttl) is refused, by
+    /// [`build`](Self::build) or when the lock is acquired, also on a single node: what is developed on one runs on three. A node that restarted, and so may have forgotten
+    /// what it granted, does not vote before it is older than this while a node can be reached that is a quarter older
+    /// still. Wait for 1.25 times as long between the restarts of two nodes. Default: 5 minutes.
+    pub fn longest_ttl(self, longest_ttl: impl IntoDuration) -> Self {
+        Self { longest_ttl: longest_ttl.into_duration(), ..self }
+    }
+
+    /// Whether every acquisition carries a [fencing token](crate::LockGuard::fencing_token). Default: yes.
+    pub fn fencing(self, fencing: bool) -> Self {
+        Self { fencing, ..self }
+    }
+
+    /// The greatest difference between the clocks of any two machines that use these locks; matters only for fencing
+    /// tokens, and only where too few nodes remember the earlier ones. `None` trusts no clock: such a lock is then not
+    /// acquired at all. Default: 1 minute.
+    pub fn max_clock_skew(self, max_clock_skew: impl Into<Option<Duration>>) -> Self {
+        Self { max_clock_skew: max_clock_skew.into(), ..self }
+    }
+
+    /// What [`LockManager::inspect`](crate::LockManager::inspect) shows as the owner of locks that are acquired here, up to
+    /// 512 bytes without control characters; for people, no decision depends on it. It is written beside a lock behind its
+    /// back, once that was held for 100 ms: shorter ones cost nothing. Empty: none. Default: host name, process id and,
+    /// inside a tokio task, that task's id, such as `worker-3 pid 4711 task 29`.
+    pub fn owner_label(self, owner_label: impl Into<String>) -> Self {
+        Self { owner_label: Some(owner_label.into().into()), ..self }
+    }
+
+    /// How long after its last attempt a waiter asks again although no node reported a change, and up to a half longer.
+    /// Default: 1 s. A test that makes it long sees that a waiter was woken, however slow the machine is.
+    #[cfg(feature = "testing")]
+    pub fn slow_poll(self, slow_poll: impl IntoDuration) -> Self {
+        Self { slow_poll: slow_poll.into_duration(), ..self }
+    }
+
+    /// What stands before a lock's name in its key. Default: `redlock:ConfigurableLock.`, which configurable-redlock (Python)
+    /// uses, so that both exclude each other.
+    pub fn lock_prefix(self, prefix: impl Into<String>) -> Self {
+        Self { keys: Keys { lock_prefix: prefix.into().into(), ..self.keys }, ..self }
+    }
+
+    /// What stands before the name in the key of a waiting counter. Default: `Waiting.ConfigurableLock.`, which
+    /// configurable-redlock uses, so that both fill the same statistics.
+    pub fn waiting_prefix(self, prefix: impl Into<String>) -> Self {
+        Self { keys: Keys { waiting_prefix: prefix.into().into(), ..self.keys }, ..self }
+    }
+
+    /// The key of the list of all waiting counters. Default: `ConfigurableLockKeys`, as in configurable-redlock.
+    pub fn waiting_list(self, key: impl Into<String>) -> Self {
+        Self { keys: Keys { waiting_list: key.into().into(), ..self.keys }, ..self }
+    }
+
+    /// What stands before a waiting counter's key in the key that says that the list has it. Default: `Inserted.`, as in
+    /// configurable-redlock.
+    pub fn inserted_prefix(self, prefix: impl Into<String>) -> Self {
+        Self { keys: Keys { marker_prefix: prefix.into().into(), ..self.keys }, ..self }
+    }
+
+    fn with_urls(self, change: impl FnOnce(UrlSettings) -> UrlSettings) -> Self {
+        Self { nodes: NodeSettings { all_urls: change(self.nodes.all_urls), ..self.nodes }, ..self }
+    }
+
+    /// Whether a [shutdown](crate::LockManager::shutdown_within) lets async bodies finish within its time, or cancels them at
+    /// once. Default: [`OnShutdown::Drain`].
+    pub fn on_shutdown(self, on_shutdown: OnShutdown) -> Self {
+        Self { on_shutdown, ..self }
+    }
+
+    pub(crate) fn check(self) -> Result<Shared, Error> {
+        let times = [
+            ("node_timeout", self.node_timeout),
+            ("connect_timeout", self.connect_timeout),
+            ("longest_ttl", self.longest_ttl),
+            ("slow_poll", self.slow_poll),
+        ];
+        for (setting, value) in times {
+            if value.is_zero() || value > LONGEST_TTL {
+                return config_error(format!("a {setting} of {value:?} is not possible; use more than zero"));
+            }
+        }
+        let limits = Limits {
+            node_timeout: self.node_timeout,
+            connect_timeout: self.connect_timeout,
+            longest_ttl: self.longest_ttl,
+        };
+        let (nodes, quorum) = self.nodes.voters(limits, self.fencing)?;
+        if let Some(label) = &self.owner_label {
+            owner_label::check(label)?;
+        }
+        let doubt = match self.max_clock_skew {
+            // Whoever finds a counter gone knows that it was not used for three quarters of the retention, by any clock.
+            Some(max_clock_skew) if max_clock_skew > RETENTION / 2 => {
+                return config_error(format!(
+                    "a max_clock_skew of {max_clock_skew:?} is longer than counters are kept for; use at most {:?}",
+                    RETENTION / 2
+                ));
+            }
+            Some(max_clock_skew) => Doubt::Clocks { max_clock_skew },
+            None => Doubt::Refuse,
+        };
+        let engine = Engine::new(nodes, quorum, self.node_timeout, self.longest_ttl);
+        let doubt = self.fencing.then_some(doubt);
+        let times = (self.slow_poll, self.on_shutdown);
+        let shared = Shared::new(engine, self.keys, self.ttl, self.longest_ttl, doubt, self.owner_label, times);
+        shared.check_ttl("ttl", self.ttl)?;
+        Ok(shared)
+    }
+}
+
+impl fmt::Debug for LockManagerBuilder {
+    /// Without the URLs: they are read, and told apart from passwords, in `build()`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LockManagerBuilder")
+            .field("nodes", &self.nodes.count())
+            .field("ttl", &self.ttl)
+            .field("node_timeout", &self.node_timeout)
+            .field("connect_timeout", &self.connect_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+fn config_error<T>(reason: String) -> Result<T, Error> {
+    Err(Error::Config { reason })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::LockManager;
+
+    fn check(nodes: &[&str], expect: &str) {
+        let error = LockManager::builder().nodes(nodes.iter().copied()).build().unwrap_err().to_string();
+        assert!(error.contains(expect), "{error}");
+        assert!(!error.contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_be_a_configuration_is_refused_with_the_cure() {
+        check(&[], "needs 1 to 64 nodes and was given 0");
+        check(&["memory://"; 65], "was given 65");
+        check(&["memory://a", "memory://a"], "memory://a is given twice");
+        check(&["redis://u:secret@h:1", "redis://h:1"], "redis://h:1 is given twice");
+        check(&["redis://h", "localhost:6379"], "node 2: it is not a URL of a Redis node");
+        check(&["http://u:secret@host"], "node 1: it is not a URL");
+        check(&[""], "node 1: it is not a URL");
+        check(&["memory://u:secret@h"], "use a plain name");
+        check(&["memory://", "memory://a?db=1"], "node 2: it has the parameter `db`, and such a node has none");
+        check(&["memory://a,memory://b"], "node 1: it has a second ://");
+        for url in ["redis://u:secret@host:port", "redis://u:secret", "redis://u:se/cret@h", "redis://:secret@"] {
+            if let Err(error) = LockManager::builder().nodes([url]).build() {
+                assert!(!error.to_string().contains("secret"), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn managers_on_the_same_nodes_are_told_from_others() {
+        let on = |nodes: &[&str]| LockManager::builder().nodes(nodes.iter().copied()).build().unwrap();
+        let check = |nodes: &[&str], others: &[&str], expect: bool| {
+            let (one, other) = (on(nodes), on(others));
+            assert_eq!(one.shared.engine.is_same_as(&other.shared.engine), expect, "{nodes:?} and {others:?}");
+            assert!(one.shared.engine.is_same_as(&one.clone().shared.engine));
+        };
+        check(&["redis://h:1"], &["redis://h:1"], true);
+        check(&["redis://u:secret@h:1"], &["redis://other:word@h:1"], true);
+        check(&["redis://a", "redis://b", "redis://c"], &["redis://c:6379", "redis://a", "redis://b/0"], true);
+        check(&["redis+sentinel://h/service"], &["redis+sentinel://h:26379/service"], true);
+        check(&["memory://one"], &["memory://one"], true);
+        check(&["redis://h:1"], &["redis://h:1/1"], false);
+        check(&["redis://h:1"], &["redis://h:2"], false);
+        check(&["redis://a", "redis://b", "redis://c"], &["redis://a"], false);
+        check(&["redis://a", "redis://b", "redis://c"], &["redis://a", "redis://b", "redis://d"], false);
+        check(&["redis+sentinel://h/service"], &["redis+sentinel://h/other"], false);
+        check(&["memory://one"], &["memory://other"], false);
+        check(&["memory://"], &["memory://"], false);
+    }
+
+    #[test]
+    fn times_out_of_bounds_are_refused() {
+        let builder = || LockManager::builder().nodes(["memory://"]);
+        for ttl in [Duration::ZERO, Duration::from_millis(2), Duration::MAX] {
+            assert!(builder().ttl(ttl).build().is_err(), "{ttl:?}");
+        }
+        assert!(builder().node_timeout(Duration::ZERO).build().is_err());
+    }
+
+    #[test]
+    fn no_credentials_are_printed() {
+        for (url, printed) in [
+            ("redis://user:s%40cret@host:1/2", "redis://host:1/2"),
+            ("redis://:secret@host", "redis://host:6379"),
+            ("redis+unix:///tmp/s?pass=my@secret", "redis+unix:///tmp/s"),
+            ("redis://u:secret@host:1?db=3", "redis://host:1/3"),
+        ] {
+            let builder = LockManager::builder().nodes([url]);
+            assert!(!format!("{builder:?}").contains("cret"), "{builder:?}");
+            let manager = format!("{:?}", builder.build().unwrap());
+            assert!(manager.contains(printed) && !manager.contains("cret"), "{manager}");
+        }
+    }
+}

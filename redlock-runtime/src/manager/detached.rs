@@ -1,0 +1,175 @@
+//! Locks that were acquired somewhere else: released, extended and taken over by their token.
+
+use std::future::pending;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::Error;
+use crate::engine::{Extended, Fenced, Hold, Lost, Won};
+use crate::held::lease::Lease;
+use crate::lock::guard::LockGuard;
+use crate::manager::LockManager;
+use crate::platform::background::{block_on, on_any_executor};
+use crate::protocol::Verdict;
+use crate::values::name::Name;
+use crate::values::token::LockToken;
+
+impl LockManager {
+    /// Releases a lock that was [detached](LockGuard::detach), here or elsewhere, on every node, and waits for a majority
+    /// to confirm.
+    ///
+    /// It may be repeated: after one that could not be confirmed, which goes on in the background for two minutes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotHeld`] if a majority says that the lock is not the token's any more; nothing was changed.
+    /// [`Error::QuorumUnreachable`] if too few nodes confirmed. [`Error::ShutDown`] after the manager was shut down.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it ended, the release goes on in the background.
+    pub async fn release(&self, token: &LockToken) -> Result<(), Error> {
+        on_any_executor(self.shared.engine.uses(), pin!(self.release_now(token))).await
+    }
+
+    /// [`Self::release`] for code that is not async; blocks the thread.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::release`].
+    pub fn release_blocking(&self, token: &LockToken) -> Result<(), Error> {
+        block_on(self.release_now(token))
+    }
+
+    /// Lets a detached lock live for at least `ttl` from now on; never shorter than before.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotHeld`] if a majority says that the lock is not the token's any more; it is never taken again by this
+    /// call. [`Error::QuorumUnreachable`] if too few nodes answered. [`Error::Config`] for a TTL that no lock can have.
+    /// [`Error::ShutDown`] after the manager was shut down.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it ended, the lock may or may not have been extended.
+    pub async fn extend(&self, token: &LockToken, ttl: Duration) -> Result<(), Error> {
+        on_any_executor(self.shared.engine.uses(), pin!(self.extend_now(token, ttl))).await.map(Extended::leave)
+    }
+
+    /// [`Self::extend`] for code that is not async; blocks the thread.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::extend`].
+    pub fn extend_blocking(&self, token: &LockToken, ttl: Duration) -> Result<(), Error> {
+        block_on(async { self.extend_now(token, ttl).await.map(Extended::leave) })
+    }
+
+    /// Takes a detached lock over: it is this guard's from now on, lives for its TTL, is renewed, and released with the guard.
+    ///
+    /// The guard is a new holder, with a [fencing token](LockGuard::fencing_token) of its own, which is greater. The token is
+    /// worth nothing any more, for [`adopt`](Self::adopt), [`extend`](Self::extend) and [`release`](Self::release) alike, here
+    /// and everywhere: of several who adopt it (a queue may deliver a message twice) one gets the lock, and the others
+    /// [`Error::NotHeld`]. To pass the lock on again, [detach](LockGuard::detach) the guard, which gives a new token.
+    ///
+    /// # When answers are lost
+    ///
+    /// A node may have given the lock to this call, and its answer is lost. The call then asks the same again, for four
+    /// [`node_timeout`](crate::LockManagerBuilder::node_timeout)s (a second in all), and a node that has done it already counts. If no majority was heard even then, the error is
+    /// [`Error::QuorumUnreachable`], and the lock goes back to the token: on the nodes that can be reached, before the error is
+    /// returned; on the others, in the background, for two minutes. So the token can be adopted again, as soon as a majority
+    /// of the nodes has been told. Whoever tries before that may be told [`Error::NotHeld`] although nobody has adopted it for
+    /// good; so try here again rather than pass the message on, or pass it on with a delay. The lock stays for its TTL if
+    /// this process ends meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotHeld`] if the lock is not the token's any more: it expired, was released, reset, or adopted.
+    /// [`Error::QuorumUnreachable`] if too few nodes answered, or could vote; or if so many adopt it at once that none has a
+    /// majority. [`Error::Config`] for a TTL that no lock can have. [`Error::ShutDown`] after the manager was shut down.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it ended, the lock is given back to the token in the background, as after a
+    /// [`QuorumUnreachable`](Error::QuorumUnreachable); it may live longer than before.
+    pub async fn adopt(&self, token: LockToken) -> Result<LockGuard, Error> {
+        self.shared.engine.prepare()?;
+        on_any_executor(self.shared.engine.uses(), pin!(self.adopt_now(token))).await
+    }
+
+    /// [`Self::adopt`] for code that is not async; blocks the thread.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::adopt`].
+    pub fn adopt_blocking(&self, token: LockToken) -> Result<LockGuard, Error> {
+        block_on(self.adopt_now(token))
+    }
+
+    fn key_of(&self, name: &Name) -> Arc<str> {
+        self.shared.keys.lock(name).into()
+    }
+
+    async fn release_now(&self, token: &LockToken) -> Result<(), Error> {
+        self.check_open()?;
+        let engine = Arc::clone(&self.shared.engine);
+        let released = Hold::adopted(engine, self.key_of(&token.name), Arc::clone(&token.owner)).release().await;
+        let unconfirmed = &self.shared.unconfirmed;
+        match released {
+            Ok(()) => {
+                unconfirmed.forget(&token.owner);
+                Ok(())
+            }
+            // The nodes that did not answer may have been told once more meanwhile.
+            Err(Lost { verdict: Verdict::Refused, .. }) if unconfirmed.forget(&token.owner) => Ok(()),
+            Err(Lost { verdict: Verdict::Refused, .. }) => Err(not_held(token)),
+            Err(lost) => {
+                unconfirmed.note(&token.owner);
+                Err(lost.into_unreachable(&token.name, &self.shared.engine))
+            }
+        }
+    }
+
+    async fn extend_now(&self, token: &LockToken, ttl: Duration) -> Result<Extended, Error> {
+        self.check_open()?;
+        self.shared.check_ttl("extension", ttl)?;
+        match self.shared.engine.extend(&self.key_of(&token.name), &token.owner, ttl, true, pending()).await {
+            Ok(extended) => Ok(extended),
+            Err(Lost { verdict: Verdict::Refused, .. }) => Err(not_held(token)),
+            Err(lost) => Err(lost.into_unreachable(&token.name, &self.shared.engine)),
+        }
+    }
+
+    async fn adopt_now(&self, token: LockToken) -> Result<LockGuard, Error> {
+        self.check_open()?;
+        self.shared.check_ttl("adoption", token.ttl)?;
+        let LockToken { name, owner: before, ttl, .. } = &token;
+        let (shared, key) = (Arc::clone(&self.shared), self.key_of(name));
+        // What the token says of fencing was written by whoever had it; the nodes know.
+        let fencing = shared.doubt.map(|doubt| Fenced { seen: 0, doubt });
+        let won = match shared.engine.adopt(&key, before, *ttl, fencing).await {
+            Ok(won) => won,
+            Err(Lost { misconfigured: Some(reason), .. }) => return Err(Error::Config { reason }),
+            Err(Lost { verdict: Verdict::Refused, .. }) => return Err(not_held(&token)),
+            Err(lost) => return Err(lost.into_unreachable(name, &shared.engine)),
+        };
+        let Won { hold, began, valid_until, fencing_token, .. } = won;
+        let lease = Arc::new(Lease::new(
+            Arc::clone(&shared.engine),
+            name.clone(),
+            Arc::clone(&key),
+            Arc::clone(hold.owner()),
+            *ttl,
+            (began, valid_until, fencing_token),
+            None,
+        ));
+        shared.renewals.start(&lease);
+        shared.labels.note_later(&lease, None);
+        LockGuard::new(lease, hold, &shared, |lease| shared.lines.settle(&key, lease))
+    }
+}
+
+fn not_held(token: &LockToken) -> Error {
+    Error::NotHeld { name: token.name().to_owned() }
+}

@@ -1,0 +1,214 @@
+//! A manager, from its settings to its end.
+
+pub(crate) mod builder;
+pub(crate) mod detached;
+mod environment;
+pub(crate) mod nodes;
+pub(crate) mod scope;
+pub(crate) mod shutdown;
+
+use std::fmt;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use self::builder::LockManagerBuilder;
+use crate::Error;
+use crate::lock::request::LockRequest;
+use crate::lock::shared::Shared;
+use crate::platform::background::block_on;
+use crate::platform::process;
+use crate::platform::process::PerProcess;
+use crate::waiting::counters::WaitingStatistics;
+
+/// The way to the nodes: acquires locks and answers for them until they are released.
+///
+/// Cheap to clone; clones share everything. It may be used from any number of tokio runtimes and threads at once and
+/// outlives each of them: connections are made, and made anew, for each runtime that asks.
+///
+/// What it needs of its process:
+///
+/// - One thread, and a file descriptor for each connection beside about ten for that thread. Where there is none left, a call is
+///   an [`Error::Config`] that says so, and the next one tries again.
+/// - Async calls use the tokio runtime that they are polled on, which must have timers and sockets (`.enable_all()`), or else the
+///   call is an [`Error::Config`]; on other executors and in blocking calls it uses its own. Blocking calls also work in the
+///   destructor of a thread-local, when tokio's own are gone.
+/// - It serves one process. In a child that was forked after the first lock, every call is an [`Error::Config`] at once: the child
+///   has neither the threads nor connections of its own. It builds its own manager, and makes its own tokio runtime for async
+///   calls; a `#[redlock]` function that uses the default manager does the former by itself. What the parent holds stays the
+///   parent's: copies of its guards hold nothing, and release nothing. A `memory://` node is another one in each process.
+#[derive(Clone)]
+pub struct LockManager {
+    /// What its requests and guards share with it.
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What `#[redlock]` uses when no manager is named. A child that was forked uses its parent's, if nobody did before the fork, and
+/// else its own.
+static INSTALLED: PerProcess<Installed> = PerProcess::new();
+
+#[derive(Default)]
+struct Installed {
+    /// The manager, and whether it is the default.
+    manager: OnceLock<(LockManager, bool)>,
+    /// Taken to install, so that the default is built once.
+    installing: Mutex<()>,
+}
+
+impl LockManager {
+    /// Starts to configure a manager.
+    pub fn builder() -> LockManagerBuilder {
+        LockManagerBuilder::default()
+    }
+
+    /// The manager that the environment describes.
+    ///
+    /// | variable | meaning |
+    /// |---|---|
+    /// | `REDLOCK_NODES` | the nodes' URLs, separated by commas; if it is not set, `redis://127.0.0.1:6379`. What stands behind a comma without a scheme is another host of the Sentinel or Cluster URL in front of it |
+    /// | `REDLOCK_USERNAME`, `REDLOCK_PASSWORD` | [`credentials`](LockManagerBuilder::credentials) of nodes whose URL has none |
+    /// | `REDLOCK_SENTINEL_USERNAME`, `REDLOCK_SENTINEL_PASSWORD` | [`sentinel_credentials`](LockManagerBuilder::sentinel_credentials) |
+    /// | `REDLOCK_TLS_ROOTS` | a file with the certificates in PEM of the authorities to trust |
+    /// | `REDLOCK_TLS_CERTIFICATE`, `REDLOCK_TLS_KEY` | files with a client certificate and its private key, in PEM |
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] for an empty variable, a URL that cannot be used, or a file that cannot be read.
+    pub fn from_env() -> Result<Self, Error> {
+        Self::builder_from_env()?.build()
+    }
+
+    /// Starts with what the [environment](Self::from_env) says, for the rest to be set in the program; what is set here
+    /// replaces what was set there.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use redlock_runtime::LockManager;
+    ///
+    /// let locks = LockManager::builder_from_env()?.ttl(Duration::from_secs(20)).node_timeout(Duration::from_millis(100)).build()?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] for an empty variable, or a file that cannot be read; URLs are read by
+    /// [`build`](LockManagerBuilder::build).
+    pub fn builder_from_env() -> Result<LockManagerBuilder, Error> {
+        environment::builder()
+    }
+
+    /// Makes this the manager of every `#[redlock]` function that names none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] if one is installed already, by an earlier call or because an annotated function was called
+    /// before and took the default. Tests that want one each use [`install_scoped`](Self::install_scoped).
+    pub fn install(&self) -> Result<(), Error> {
+        let installed = INSTALLED.get();
+        let _installing = installed.installing.lock().unwrap_or_else(PoisonError::into_inner);
+        installed.manager.set((self.clone(), false)).map_err(|_| Error::Config {
+            reason: "a lock manager is installed already; install yours once, before the first call of an annotated \
+                     function, or a test's own with `install_scoped`"
+                .to_owned(),
+        })
+    }
+
+    /// A lock to be acquired. The name is any UTF-8 without control characters, up to 512 bytes. Other values may make the same
+    /// name, when they contain what stands between them: [`name_of!`](crate::name_of) makes one that is theirs alone.
+    pub fn lock(&self, name: impl Into<String>) -> LockRequest {
+        LockRequest::new(Arc::clone(&self.shared), name.into())
+    }
+
+    /// Whether the nodes may be asked.
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
+        self.check_process()?;
+        if self.shared.is_shut_down() { Err(Error::ShutDown) } else { Ok(()) }
+    }
+
+    /// Whether this is no child of the process that uses it.
+    pub(crate) fn check_process(&self) -> Result<(), Error> {
+        process::id();
+        self.shared.engine.check_process()
+    }
+
+    /// How often the body of an annotated function lost its lock, since this manager was built: whether it was cancelled
+    /// for that, or ran on and returned its own value. Clones count together.
+    #[must_use]
+    pub fn losses(&self) -> u64 {
+        self.shared.losses.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_loss(&self) {
+        self.shared.losses.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many wait for what, in this process and in all.
+    ///
+    /// Asks all nodes and adds up what they say; those that cannot be reached are left out. A waiter is counted up to
+    /// 100 ms after it began to wait; those of a process that was killed are counted for up to 15 s more. The names are read
+    /// in pages, which together may take seconds if there are very many (an INFO event says how far it is, every 5 s); no page
+    /// may take longer than `node_timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoNodeAnswered`]; [`Error::ShutDown`] after the manager was shut down.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn statistics(&self) -> Result<WaitingStatistics, Error> {
+        self.check_open()?;
+        self.shared.statistics.count().await
+    }
+
+    /// [`Self::statistics`] for code that is not async: blocks the thread.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::statistics`].
+    pub fn statistics_blocking(&self) -> Result<WaitingStatistics, Error> {
+        block_on(self.statistics())
+    }
+}
+
+impl LockManagerBuilder {
+    /// Checks every setting. Connects to nothing: connections are made by the first lock.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] for no nodes, too many, the same one twice, a URL that cannot be read, and times out of bounds.
+    pub fn build(self) -> Result<LockManager, Error> {
+        Ok(LockManager { shared: Arc::new(self.check()?) })
+    }
+}
+
+/// The installed manager; the default one is made if there is none.
+pub(crate) fn installed() -> Result<LockManager, Error> {
+    let installed = INSTALLED.get();
+    if let Some((manager, _)) = installed.manager.get() {
+        return Ok(manager.clone());
+    }
+    let _installing = installed.installing.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((manager, _)) = installed.manager.get() {
+        return Ok(manager.clone());
+    }
+    // One that somebody chose is used, or refuses to be: it stands for more than the environment says.
+    let inherited = INSTALLED.inherited(|installed| installed.manager.get());
+    let (manager, is_default) = match inherited {
+        Some((manager, is_default)) if !is_default || manager.check_process().is_ok() => (manager.clone(), *is_default),
+        Some(_) | None => (LockManager::from_env()?, true),
+    };
+    if !is_default {
+        // The child may still install its own.
+        return Ok(manager);
+    }
+    Ok(installed.manager.get_or_init(|| (manager, true)).0.clone())
+}
+
+impl fmt::Debug for LockManager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LockManager")
+            .field("nodes", &self.shared.engine)
+            .field("ttl", &self.shared.ttl)
+            .finish_non_exhaustive()
+    }
+}

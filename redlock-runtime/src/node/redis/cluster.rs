@@ -1,0 +1,448 @@
+//! A whole Redis Cluster as one voter.
+//!
+//! All keys of a lock are in one slot, so one of the cluster's masters decides about it. Each of these is a [`RedisNode`] of
+//! its own, with all that makes one quick and safe: a connection that is down votes "no" at once, releases stay behind
+//! stragglers, changes of keys are pushed. What is added here is who has which slot, and to follow when that changes.
+//!
+//! Source: [the Redis Cluster specification](https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/),
+//! "MOVED redirection", "ASK redirection".
+
+mod counting;
+mod examining;
+mod inspecting;
+mod slots;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use redis::Value;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use self::slots::{Slots, Told};
+use super::commands;
+use super::link::dial::{Dial, Limits, Origin};
+use super::link::endpoint::{Endpoint, address};
+use super::link::lookup;
+use super::link::replicas::Replicas;
+use super::{Put, Redirect, RedisNode, recalled};
+use crate::node::{Action, Carrier, Changes, Command, Known, Pending, PendingReply, Reply, Voter};
+use crate::platform::background;
+use crate::platform::background::background;
+use crate::platform::clock;
+use crate::values::keys::Keys;
+use crate::values::shown::shown;
+use crate::values::slot::slot_of;
+
+/// How often a command is sent on, or again, before that is given up; two are usual in the worst case.
+const HOPS: usize = 8;
+
+/// How long to wait while a slot's keys are partly here and partly there.
+const TRY_AGAIN: Duration = Duration::from_millis(10);
+
+/// Who has which slots is not asked more often than that.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// So many servers are asked at once.
+const ASKED: usize = 16;
+
+/// A Redis Cluster.
+pub(crate) struct ClusterNode {
+    cluster: Arc<Cluster>,
+}
+
+struct Cluster {
+    label: Arc<str>,
+    /// The servers that are named in the configuration.
+    seeds: Vec<Endpoint>,
+    limits: Limits,
+    replicas: Option<Replicas>,
+    /// Who is told of changes of keys.
+    changes: OnceLock<Changes>,
+    /// Its masters. Never locked across an await, as the others.
+    shards: RwLock<Shards>,
+    /// What is known about who has which slots.
+    map: watch::Sender<Map>,
+    /// When that was asked last, and whether an answer is under way.
+    looking: Mutex<Looking>,
+}
+
+#[derive(Default)]
+struct Shards {
+    /// By host and port.
+    by_address: HashMap<String, Arc<RedisNode>>,
+    slots: Option<Slots<Arc<RedisNode>>>,
+    is_closed: bool,
+}
+
+/// Whether it is known who has which slots.
+#[derive(Clone, Debug)]
+enum Map {
+    /// Nobody has told yet.
+    NotYet,
+    /// Somebody has.
+    Known,
+    /// Nobody could be asked; why.
+    Unreachable(Arc<str>),
+}
+
+#[derive(Debug, Default)]
+struct Looking {
+    began: Option<Instant>,
+    is_under_way: bool,
+}
+
+/// Ends a look when it is dropped, however it ends.
+struct Look(Arc<Cluster>);
+
+impl Drop for Look {
+    fn drop(&mut self) {
+        self.0.looking().is_under_way = false;
+    }
+}
+
+impl ClusterNode {
+    pub(crate) fn new(seeds: Vec<Endpoint>, label: &str, limits: Limits, replicas: Option<Replicas>) -> Self {
+        let cluster = Cluster {
+            label: Arc::from(label),
+            seeds,
+            limits,
+            replicas,
+            changes: OnceLock::new(),
+            shards: RwLock::default(),
+            map: watch::Sender::new(Map::NotYet),
+            looking: Mutex::default(),
+        };
+        Self { cluster: Arc::new(cluster) }
+    }
+}
+
+impl Voter for ClusterNode {
+    fn label(&self) -> &str {
+        &self.cluster.label
+    }
+
+    fn ask(&self, command: Arc<Command>) -> PendingReply {
+        let cluster = Arc::clone(&self.cluster);
+        if let Some(shard) = cluster.owner(&command.key) {
+            let put = shard.put(Arc::clone(&command), Put::Plainly, std::convert::identity);
+            let (carrier, patience) = (put.carrier().clone(), put.extra_patience());
+            let reply = PendingReply::new(async move { cluster.follow(&command, shard, put).await });
+            return reply.carried_by(carrier).with_extra_patience(patience);
+        }
+        if let Map::Unreachable(reason) = &*cluster.map.borrow() {
+            cluster.look_again();
+            return PendingReply::new(std::future::ready(Reply::not_sent(Arc::clone(reason))));
+        }
+        // Who has which slots, and then a connection to that server.
+        let patience = cluster.limits.connect_timeout * 2;
+        let carrier = Arc::new(OnceLock::new());
+        let known_later = Carrier::Later(Arc::clone(&carrier));
+        let reply = async move {
+            let shard = match cluster.mapped(&command.key).await {
+                Ok(shard) => shard,
+                Err(reason) => return Reply::not_sent(reason),
+            };
+            shard.tried().await;
+            if command.is_recalled() {
+                return recalled();
+            }
+            let put = shard.put(Arc::clone(&command), Put::Plainly, std::convert::identity);
+            carrier.get_or_init(|| put.carrier().id());
+            cluster.follow(&command, shard, put).await
+        };
+        PendingReply::new(reply).with_extra_patience(patience).carried_by(known_later)
+    }
+
+    fn known(&self, key: &str) -> Known {
+        match (self.cluster.owner(key), &*self.cluster.map.borrow()) {
+            (Some(shard), _) => shard.known(key),
+            (None, Map::NotYet) => Known::NotYet,
+            (None, Map::Known | Map::Unreachable(_)) => Known::Unreachable,
+        }
+    }
+
+    fn overdue(&self, key: &str) {
+        if let Some(shard) = self.cluster.owner(key) {
+            shard.overdue(key);
+        }
+        self.cluster.look_again();
+    }
+
+    fn report_to(&self, changes: Changes) {
+        // It is told once, and before the first server is known.
+        let _ = self.cluster.changes.set(changes);
+    }
+
+    fn close(&self) {
+        let mut shards = self.cluster.shards.write().unwrap_or_else(PoisonError::into_inner);
+        shards.is_closed = true;
+        let all: Vec<_> = shards.by_address.values().cloned().collect();
+        // Not under the lock: this wakes tasks.
+        drop(shards);
+        for shard in all {
+            shard.close();
+        }
+    }
+}
+
+impl Cluster {
+    fn looking(&self) -> MutexGuard<'_, Looking> {
+        self.looking.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The server that decides about a key, as far as that is known.
+    fn owner(&self, key: &str) -> Option<Arc<RedisNode>> {
+        let shards = self.shards.read().unwrap_or_else(PoisonError::into_inner);
+        shards.slots.as_ref()?.owner(slot_of(key)).cloned()
+    }
+
+    /// The server that decides about a key, once it is known.
+    async fn mapped(self: &Arc<Self>, key: &str) -> Result<Arc<RedisNode>, Arc<str>> {
+        if let Some(shard) = self.owner(key) {
+            return Ok(shard);
+        }
+        let mut map = self.map.subscribe();
+        self.look_again();
+        let map = map.wait_for(|map| !matches!(map, Map::NotYet)).await;
+        if let Some(shard) = self.owner(key) {
+            return Ok(shard);
+        }
+        Err(match map.as_deref() {
+            Ok(Map::Unreachable(reason)) => Arc::clone(reason),
+            Ok(Map::Known | Map::NotYet) | Err(_) => Arc::from("no server of the cluster has the slot of this lock"),
+        })
+    }
+
+    /// What is about keys of the same server, together.
+    async fn by_server<T>(
+        self: &Arc<Self>,
+        subjects: Vec<T>,
+        key: impl Fn(&T) -> &str,
+    ) -> Result<Vec<(Arc<RedisNode>, Vec<T>)>, Arc<str>> {
+        let mut by_server: Vec<(Arc<RedisNode>, Vec<T>)> = Vec::new();
+        for subject in subjects {
+            let server = self.mapped(key(&subject)).await?;
+            match by_server.iter_mut().find(|(other, _)| Arc::ptr_eq(other, &server)) {
+                Some((_, theirs)) => theirs.push(subject),
+                None => by_server.push((server, vec![subject])),
+            }
+        }
+        Ok(by_server)
+    }
+
+    /// All servers that have slots, in the order of their addresses.
+    fn masters(&self) -> Vec<Arc<RedisNode>> {
+        let shards = self.shards.read().unwrap_or_else(PoisonError::into_inner);
+        let owners = shards.slots.iter().flat_map(Slots::owners);
+        let by_label: std::collections::BTreeMap<_, _> = owners.map(|shard| (shard.label(), shard)).collect();
+        by_label.into_values().cloned().collect()
+    }
+
+    /// The server at this address.
+    fn at(&self, address: &str) -> Option<Arc<RedisNode>> {
+        let (host, port) = address.rsplit_once(':')?;
+        // Who does not know its own name is where it was asked: behind one of the addresses that are known.
+        let host = if host.is_empty() { self.seeds.first()?.host_and_port()?.0 } else { host };
+        let shards = &mut *self.shards.write().unwrap_or_else(PoisonError::into_inner);
+        Some(self.shard(shards, host.trim_matches(['[', ']']), port.parse().ok()?))
+    }
+
+    fn shard(&self, shards: &mut Shards, host: &str, port: u16) -> Arc<RedisNode> {
+        let address = address(host, port);
+        let is_closed = shards.is_closed;
+        let shard = shards.by_address.entry(address).or_insert_with_key(|address| {
+            let endpoint = self.seeds[0].elsewhere(host, port);
+            let label = format!("{} at {}", self.label, shown(address));
+            let shard = RedisNode::new(Dial::new(Origin::Fixed(endpoint), &label, self.limits, self.replicas));
+            if let Some(changes) = self.changes.get() {
+                shard.report_to(changes.clone());
+            }
+            if is_closed {
+                shard.close();
+            }
+            Arc::new(shard)
+        });
+        Arc::clone(shard)
+    }
+
+    /// Puts a command where it belongs, wherever servers send it on to.
+    async fn follow(
+        self: &Arc<Self>,
+        command: &Arc<Command>,
+        shard: Arc<RedisNode>,
+        put: Pending<Result<Reply, Redirect>>,
+    ) -> Reply {
+        let (mut shard, mut put) = (shard, put);
+        for _ in 0..HOPS {
+            let mut redirect = match put.await {
+                Ok(reply) => {
+                    if matches!(reply, Reply::Failed(_)) {
+                        self.look_again();
+                    }
+                    return reply;
+                }
+                Err(redirect) => redirect,
+            };
+            if matches!(redirect, Redirect::Ask(_)) && Box::pin(has_anything_left(&shard, command)).await {
+                redirect = Redirect::TryAgain;
+            }
+            if redirect == Redirect::TryAgain {
+                // Not a timer of this runtime: whoever waits for the reply in the end may be on another one.
+                if let Ok(background) = background() {
+                    let _ = background.spawn(async { sleep(TRY_AGAIN).await }).await;
+                }
+            }
+            if command.is_recalled() {
+                return recalled();
+            }
+            let (next, how) = match redirect {
+                Redirect::Moved(address) => (self.moved(&command.key, &address), Put::Plainly),
+                Redirect::Ask(address) => (self.at(&address), Put::Asking),
+                Redirect::TryAgain => (self.owner(&command.key), Put::Plainly),
+            };
+            let Some(next) = next else { return Reply::not_sent("the cluster names no server for it") };
+            shard = next;
+            put = shard.put(Arc::clone(command), how, std::convert::identity);
+        }
+        Reply::not_sent("the cluster sends it from one server to the next; the slot of this lock is being moved")
+    }
+
+    fn moved(self: &Arc<Self>, key: &str, address: &str) -> Option<Arc<RedisNode>> {
+        let owner = self.at(address)?;
+        let mut shards = self.shards.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slots) = &mut shards.slots {
+            slots.assign(slot_of(key), Arc::clone(&owner));
+        }
+        drop(shards);
+        self.tell_of_gap();
+        self.look_again();
+        Some(owner)
+    }
+
+    fn tell_of_gap(&self) {
+        if let Some(changes) = self.changes.get() {
+            changes.any();
+        }
+    }
+
+    /// Asks who has which slots, in the background, unless that was done just now. Not on this runtime: others need the
+    /// answer too, and it may end, or stand still.
+    fn look_again(self: &Arc<Self>) {
+        let mut looking = self.looking();
+        let is_recent = looking.began.is_some_and(|began| clock::now() < began + LOOK_AGAIN);
+        if looking.is_under_way || is_recent {
+            return;
+        }
+        *looking = Looking { began: Some(clock::now()), is_under_way: true };
+        drop(looking);
+        let look = Look(Arc::clone(self));
+        background::spawn(async move { look.0.look().await });
+    }
+
+    /// Returns when it was asked anew who has which slots: people shall not be told of a server that has none any more.
+    async fn looked_again(self: &Arc<Self>) {
+        let mut map = self.map.subscribe();
+        map.mark_unchanged();
+        self.look_again();
+        let _ = timeout(self.limits.node_timeout.min(self.limits.connect_timeout) + LOOK_AGAIN, map.changed()).await;
+    }
+
+    /// Asks who has which slots, and believes whoever has the newest view of a cluster that works.
+    async fn look(self: &Arc<Self>) {
+        let is_first = self.shards.read().unwrap_or_else(PoisonError::into_inner).slots.is_none();
+        let servers = self.to_ask();
+        let limits = self.limits;
+        let limit = if is_first { limits.connect_timeout } else { limits.node_timeout.min(limits.connect_timeout) };
+        let question = Arc::new(commands::map_cluster());
+        let is_enough = |answers: &[(Endpoint, Vec<Value>)]| {
+            // At first any map will do: what is wrong in it is set right by the servers themselves.
+            answers.len() == servers.len() || is_first && answers.iter().any(|(_, answer)| Told::read(answer).is_some())
+        };
+        let heard = lookup::ask(&servers, &question, is_enough, limit).await;
+        let told = heard.answers.iter().filter_map(|(server, answer)| Some((server, Told::read(answer)?)));
+        let Some((server, told)) = told.max_by_key(|(_, told)| told.weight()) else {
+            let reason = if heard.answers.is_empty() {
+                format!("no server of the cluster can be reached: {}", heard.failures.join("; "))
+            } else {
+                "no server of the cluster has any slots".to_owned()
+            };
+            self.map.send_if_modified(|map| {
+                let is_news = !matches!(map, Map::Known);
+                if is_news {
+                    *map = Map::Unreachable(reason.into());
+                }
+                is_news
+            });
+            return;
+        };
+        let here = server.host_and_port().map(|(host, _)| host);
+        self.adopt(told, here.unwrap_or_default());
+        self.map.send_replace(Map::Known);
+    }
+
+    /// The servers that are known, the named ones last.
+    fn to_ask(&self) -> Vec<Endpoint> {
+        let known: Vec<_> =
+            self.shards.read().unwrap_or_else(PoisonError::into_inner).by_address.keys().cloned().collect();
+        let known = known.iter().filter_map(|address| {
+            let (host, port) = address.rsplit_once(':')?;
+            Some(self.seeds[0].elsewhere(host.trim_matches(['[', ']']), port.parse().ok()?))
+        });
+        let mut servers: Vec<Endpoint> = Vec::new();
+        for server in known.chain(self.seeds.iter().cloned()) {
+            if !servers.iter().any(|other| other.address() == server.address()) {
+                servers.push(server);
+            }
+        }
+        // The named ones may be all that is left: a cluster can have moved to other servers.
+        let named = servers.split_off(servers.len().saturating_sub(self.seeds.len()));
+        servers.truncate(ASKED);
+        servers.extend(named);
+        servers
+    }
+
+    fn adopt(&self, told: Told, here: &str) {
+        let mut guarded = self.shards.write().unwrap_or_else(PoisonError::into_inner);
+        let shards = &mut *guarded;
+        let ranges = told.ranges.into_iter().map(|(first, last, host, port)| {
+            let host = host.as_deref().unwrap_or(here);
+            (first, last, self.shard(shards, host, port))
+        });
+        let slots = Slots::new(ranges.collect());
+        let before = shards.by_address.len();
+        shards.by_address.retain(|_, shard| slots.owners().any(|owner| Arc::ptr_eq(owner, shard)));
+        let is_any_gone = shards.by_address.len() < before;
+        shards.slots = Some(slots);
+        drop(guarded);
+        if is_any_gone {
+            // Whoever waits there is told by nobody.
+            self.tell_of_gap();
+        }
+    }
+}
+
+/// Whether a server that sends an acquire to where the slot goes still has the lock, or its counter. Servers before version 7
+/// send it there as soon as one of the two is not with them; there the other would be taken for one that nobody has.
+///
+/// What is not with them any more does not come back, so there is no hurry.
+async fn has_anything_left(shard: &RedisNode, command: &Command) -> bool {
+    let (Action::Acquire { ttl, .. } | Action::Adopt { ttl }, Some(_)) = (command.action, &command.fence) else {
+        return false;
+    };
+    let is_left = async |key: &Arc<str>| {
+        // The owner has neither yet, so nothing is done to them; and whoever may acquire may ask so.
+        let question = Command::new(Action::Extend { ttl, is_noted: false }, key, &command.owner);
+        let answer = shard.put(question, Put::Plainly, std::convert::identity).await;
+        !matches!(answer, Err(Redirect::Ask(_) | Redirect::Moved(_)))
+    };
+    is_left(&command.key).await || is_left(&Keys::fence(&command.key).into()).await
+}
+
+impl fmt::Debug for ClusterNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ClusterNode").field(&self.cluster.label).finish()
+    }
+}

@@ -1,0 +1,76 @@
+//! A Redis Cluster's locks, as people see them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use super::ClusterNode;
+use crate::node::counting::Answer;
+use crate::node::inspecting::{Cursor, Deleted, Inspecting, Note, Page, Sight};
+use crate::node::redis::RedisNode;
+use crate::values::keys::LockKeys;
+
+impl Inspecting for ClusterNode {
+    fn note(&self, notes: Vec<Note>, patience: Duration) -> Answer<()> {
+        let cluster = Arc::clone(&self.cluster);
+        Box::pin(async move {
+            let by_server = cluster.by_server(notes, |note| &note.keys.lock).await?.into_iter();
+            let each = by_server.map(|(server, notes)| async move { server.note(notes, patience).await });
+            // A server that hangs keeps the others from nothing.
+            let answer: Result<(), _> = join_all(each).await.into_iter().collect();
+            if answer.is_err() {
+                // Perhaps others have these slots now.
+                cluster.look_again();
+            }
+            answer
+        })
+    }
+
+    fn look(&self, keys: Arc<LockKeys>, patience: Duration) -> Answer<Option<Sight>> {
+        let cluster = Arc::clone(&self.cluster);
+        Box::pin(async move {
+            let server = cluster.mapped(&keys.lock).await?;
+            if let Ok(sight) = server.look(Arc::clone(&keys), patience).await {
+                return Ok(sight);
+            }
+            cluster.looked_again().await;
+            cluster.mapped(&keys.lock).await?.look(keys, patience).await
+        })
+    }
+
+    /// One server after the other, each to its end.
+    fn page(&self, prefix: Arc<str>, from: Cursor, patience: Duration) -> Answer<Page> {
+        let cluster = Arc::clone(&self.cluster);
+        Box::pin(async move {
+            // Any key will do: this is to know the servers.
+            cluster.mapped(&prefix).await?;
+            if from == Cursor::default() {
+                cluster.looked_again().await;
+            }
+            let servers = cluster.masters();
+            let Some(server) = servers.get(from.server) else { return Ok(Page::default()) };
+            let page = server.page(prefix, from, patience).await?;
+            let following = Cursor { server: from.server + 1, at: 0 };
+            let next = page.next.or_else(|| (following.server < servers.len()).then_some(following));
+            Ok(Page { next, ..page })
+        })
+    }
+
+    fn reset(&self, locks: Vec<Arc<LockKeys>>, patience: Duration) -> Answer<Vec<Deleted>> {
+        let cluster = Arc::clone(&self.cluster);
+        Box::pin(async move {
+            let mut deleted = Vec::with_capacity(locks.len());
+            for lock in locks {
+                let reset = |server: Arc<RedisNode>| server.reset(vec![Arc::clone(&lock)], patience);
+                let mut answer = reset(cluster.mapped(&lock.lock).await?).await;
+                if !matches!(answer.as_deref(), Ok([Ok(_)])) {
+                    cluster.looked_again().await;
+                    answer = reset(cluster.mapped(&lock.lock).await?).await;
+                }
+                deleted.push(answer.and_then(|mut answer| answer.pop().unwrap_or_else(|| Err(Arc::from("no answer")))));
+            }
+            Ok(deleted)
+        })
+    }
+}

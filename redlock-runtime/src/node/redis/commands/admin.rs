@@ -1,0 +1,101 @@
+//! What is said for people who look at locks, list them and reset them.
+
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use redis::{Cmd, Pipeline};
+
+use super::locks::RELEASED;
+use super::{Call, Script, each, pipeline, script, whole_milliseconds};
+use crate::node::inspecting::{Cursor, Note};
+use crate::values::keys::LockKeys;
+
+// Not loaded with those of locks: few look.
+static NOTE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/note.lua")));
+static LOOK: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/look.lua")));
+static RESET: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/reset.lua")));
+
+/// Notes who the owners of locks are, one answer each. `moment` is now by our clock, since 1970, as in the next one.
+pub(in crate::node) fn note(notes: &[Note], moment: Duration, call: Call) -> Pipeline {
+    each(notes, call, |call, Note { keys, owner, label, held_for, fencing_token }| {
+        let mut cmd = around(&NOTE, call, keys);
+        cmd.arg(&**owner).arg(&**label).arg(whole_milliseconds(*held_for)).arg(*fencing_token);
+        cmd.arg(whole_milliseconds(moment));
+        cmd
+    })
+}
+
+/// Looks at a lock; one answer.
+pub(in crate::node) fn look(keys: &LockKeys, moment: Duration, call: Call) -> Pipeline {
+    each(&[()], call, |call, ()| {
+        let mut cmd = around(&LOOK, call, keys);
+        cmd.arg(whole_milliseconds(moment));
+        cmd
+    })
+}
+
+/// Deletes locks, one answer each, and publishes it if the server does not report changes.
+pub(in crate::node) fn reset(locks: &[Arc<LockKeys>], reports_changes: bool, call: Call) -> Pipeline {
+    each(locks, call, |call, keys| {
+        let mut cmd = around(&RESET, call, keys);
+        if !reports_changes {
+            cmd.arg(format!("{RELEASED}{}", keys.lock));
+        }
+        cmd
+    })
+}
+
+/// How many keys a server looks at for one page; it does nothing else meanwhile, for less than a millisecond.
+const PAGE: usize = 1000;
+
+/// Some of the keys that begin with this, and where the next ones begin; one answer.
+pub(in crate::node) fn page(prefix: &str, from: Cursor) -> Pipeline {
+    let mut cmd = Cmd::new();
+    cmd.arg("SCAN").arg(from.at).arg("MATCH").arg(format!("{}*", literally(prefix))).arg("COUNT").arg(PAGE);
+    pipeline(std::iter::once(cmd))
+}
+
+/// A pattern that matches this text alone.
+fn literally(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len());
+    for character in text.chars() {
+        if matches!(character, '*' | '?' | '[' | ']' | '^' | '-' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(character);
+    }
+    pattern
+}
+
+/// What these keys hold, one answer each.
+pub(in crate::node) fn values(keys: &[String]) -> Pipeline {
+    pipeline(keys.iter().map(|key| {
+        let mut cmd = Cmd::new();
+        cmd.arg("GET").arg(key);
+        cmd
+    }))
+}
+
+/// How long the texts are that keys hold, one answer each: zero for no key, an error for what is no text.
+pub(in crate::node) fn lengths(keys: &[String]) -> Pipeline {
+    pipeline(keys.iter().map(|key| {
+        let mut cmd = Cmd::new();
+        cmd.arg("STRLEN").arg(key);
+        cmd
+    }))
+}
+
+fn around(called: &Script, call: Call, keys: &LockKeys) -> Cmd {
+    script(called, call, &[&*keys.lock, &*keys.note])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_no_pattern() {
+        assert_eq!(literally(r"a*b?[c]\d^-e"), r"a\*b\?\[c\]\\d\^\-e");
+        assert_eq!(literally("redlock:ConfigurableLock."), "redlock:ConfigurableLock.");
+    }
+}

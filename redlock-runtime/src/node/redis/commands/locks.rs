@@ -1,0 +1,259 @@
+//! What is said about locks: acquiring, adopting, committing, extending and releasing them, and waiting for them.
+
+use std::borrow::Cow;
+use std::sync::{LazyLock, OnceLock};
+use std::time::Duration;
+
+use redis::{Cmd, Pipeline};
+
+use super::introduction::Beside;
+use super::{Script, whole_milliseconds};
+use crate::node::{Action, Command};
+use crate::protocol::{Counter, RETENTION};
+use crate::values::keys::Keys;
+
+static ACQUIRE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/acquire.lua")));
+static ADOPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/adopt.lua")));
+static COMMIT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/commit.lua")));
+static EXTEND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/extend.lua")));
+static RELEASE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/release.lua")));
+
+/// Those that a new connection loads: whoever adopts a lock does that seldom.
+pub(in crate::node) static LOADED: [&LazyLock<Script>; 4] = [&ACQUIRE, &COMMIT, &EXTEND, &RELEASE];
+
+fn script_of(action: Action) -> &'static Script {
+    match action {
+        Action::Acquire { .. } => &ACQUIRE,
+        Action::Adopt { .. } => &ADOPT,
+        Action::Commit { .. } => &COMMIT,
+        Action::Extend { .. } => &EXTEND,
+        Action::Release { .. } => &RELEASE,
+    }
+}
+
+/// What a command depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::node) struct Server {
+    /// Whether it reports changes by itself; else a release is published.
+    reports_changes: bool,
+    /// What it says about a fencing counter that it does not have.
+    missing_counter: Counter,
+    /// Whether the slot of the keys is still on its way to it. It then does nothing for several keys one of which it does
+    /// not have; so one is named, and the others are arguments. They are nowhere else, or it would not have been asked.
+    is_asking: bool,
+    /// Whether a SET that does nothing, because there is a value, tells the value.
+    set_tells: bool,
+    /// How scripts name keys beside the lock's.
+    beside: Beside,
+}
+
+impl Server {
+    pub(in crate::node) fn new(
+        reports_changes: bool,
+        age: Duration,
+        is_asking: bool,
+        set_tells: bool,
+        beside: Beside,
+    ) -> Self {
+        let missing_counter = Counter::read(None, age, RETENTION);
+        Self {
+            reports_changes,
+            missing_counter,
+            is_asking,
+            set_tells,
+            beside: if is_asking { beside.of_one_key() } else { beside },
+        }
+    }
+}
+
+/// Whether a command takes no script. An acquire whose refusal nobody waits behind takes none: how long the other owner's key
+/// lives matters to those who wait alone.
+pub(in crate::node) fn is_plain(command: &Command, server: Server) -> bool {
+    let is_unwatched = matches!(command.action, Action::Acquire { is_watched: false, .. });
+    is_unwatched && server.set_tells && command.fence.is_none() && command.contender.is_none()
+}
+
+fn set(command: &Command, ttl: Duration) -> Cmd {
+    let mut cmd = Cmd::with_capacity(7, 160);
+    cmd.arg("SET").arg(&*command.key).arg(&*command.owner).arg("NX").arg("GET").arg("PX").arg(whole_milliseconds(ttl));
+    cmd
+}
+
+/// How a command is put to the first server that was asked. Most commands go to several servers that are alike.
+#[derive(Debug, Default)]
+pub(in crate::node) struct Wording(OnceLock<(Server, Cmd)>);
+
+/// Carries a command out with a script that the server knows, or with none.
+pub(in crate::node) fn evaluate_known(command: &Command, server: Server) -> Cow<'_, Cmd> {
+    let evaluate = || match command.action {
+        Action::Acquire { ttl, .. } if is_plain(command, server) => set(command, ttl),
+        // Seldom, and not worth a round trip to learn that the server does not know it.
+        Action::Adopt { .. } => evaluate_unknown(command, server),
+        action => evaluate("EVALSHA", &script_of(action).hash, command, server),
+    };
+    match command.wording.0.get_or_init(|| (server, evaluate())) {
+        (first, cmd) if *first == server => Cow::Borrowed(cmd),
+        _ => Cow::Owned(evaluate()),
+    }
+}
+
+/// Carries a command out with its whole script, which the server knows from then on.
+pub(in crate::node) fn evaluate_unknown(command: &Command, server: Server) -> Cmd {
+    evaluate("EVAL", script_of(command.action).code, command, server)
+}
+
+/// What stands before a key in the name of the channel on which its releases are published.
+pub(in crate::node) const RELEASED: &str = "redlock-released:";
+
+/// What stands before the database and the key in the name of the channel on which a server tells of a key's changes.
+const KEYSPACE: &str = "__keyspace@";
+
+/// The channels on which changes of a key are told: by us, and by the server.
+pub(in crate::node) fn channels(key: &str, database: i64) -> [String; 2] {
+    [format!("{RELEASED}{key}"), format!("{KEYSPACE}{database}__:{key}")]
+}
+
+/// The key that a channel is about.
+pub(in crate::node) fn key_of(channel: &str) -> Option<&str> {
+    match channel.strip_prefix(KEYSPACE) {
+        Some(rest) => rest.split_once("__:").map(|(_, key)| key),
+        None => channel.strip_prefix(RELEASED),
+    }
+}
+
+/// What is said in front of a command; each holds for the next command alone.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::node) struct Preface {
+    /// The server reports the next change of the keys that the command reads.
+    pub(in crate::node) is_watched: bool,
+    /// The server carries it out although the keys' slot is still on its way to it.
+    pub(in crate::node) is_asking: bool,
+}
+
+impl Preface {
+    pub(in crate::node) fn is_empty(self) -> bool {
+        !self.is_watched && !self.is_asking
+    }
+}
+
+/// A command behind its preface.
+pub(in crate::node) fn prefaced(command: Cmd, preface: Preface) -> Pipeline {
+    let mut prefaced = Pipeline::with_capacity(3);
+    if preface.is_watched {
+        prefaced.cmd("CLIENT").arg("CACHING").arg("YES");
+    }
+    if preface.is_asking {
+        prefaced.cmd("ASKING");
+    }
+    prefaced.add_command(command);
+    prefaced
+}
+
+fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd {
+    const ROOM_FOR_THE_SCRIPT_AND_USUAL_NAMES: usize = 320;
+    let Command { key, owner, fence, retention, .. } = command;
+    // A key that is noted where its slot is still on its way to could not be moved there any more.
+    let contender = command.contender.as_deref().filter(|_| !server.is_asking);
+    let (contention, declared) = server.beside.contenders.of(contender.map(|_| Keys::contention(key)));
+    let contender = contender.zip(contention);
+    let (note, note_declared) = server.beside.notes.of(command.is_noted().then(|| Keys::note(key)));
+    let declared = declared.or(note_declared);
+    let mut cmd = Cmd::with_capacity(12, ROOM_FOR_THE_SCRIPT_AND_USUAL_NAMES);
+    let may_lack_counter = matches!(command.action, Action::Acquire { .. } | Action::Adopt { .. });
+    let is_fenced = fence.is_some() || matches!(command.action, Action::Commit { .. });
+    let beside = is_fenced.then(|| Keys::fence(key));
+    // A commit finds both keys, because its acquire was granted.
+    let (named, unnamed) = if server.is_asking && may_lack_counter { (None, beside) } else { (beside, None) };
+    let keys = 1 + usize::from(named.is_some()) + usize::from(declared.is_some());
+    cmd.arg(verb).arg(script).arg(keys).arg(&**key).arg(named).arg(declared);
+    cmd.arg(&**owner);
+    let retention = whole_milliseconds(*retention);
+    match command.action {
+        Action::Acquire { ttl, .. } => {
+            cmd.arg(whole_milliseconds(ttl));
+            if let Some(proposal) = fence {
+                cmd.arg(proposal.least());
+                match server.missing_counter.grant(*proposal).number() {
+                    Some(first) => cmd.arg(first),
+                    None => cmd.arg(""),
+                };
+                cmd.arg(retention);
+            } else if contender.is_some() {
+                cmd.arg("").arg("").arg("");
+            }
+            if let Some((process, contention)) = contender {
+                cmd.arg(process).arg(contention);
+            } else if unnamed.is_some() {
+                cmd.arg("").arg("");
+            }
+            cmd.arg(unnamed);
+        }
+        Action::Adopt { ttl } => {
+            let before = command.predecessor.as_ref().map_or("", |before| &*before.owner);
+            cmd.arg(whole_milliseconds(ttl)).arg(before).arg(unnamed);
+        }
+        Action::Commit { token } => {
+            cmd.arg(token).arg(retention);
+        }
+        Action::Extend { ttl, .. } => {
+            cmd.arg(whole_milliseconds(ttl)).arg(note);
+        }
+        Action::Release { keep, .. } => {
+            cmd.arg(whole_milliseconds(keep));
+            if !server.reports_changes {
+                cmd.arg(format!("{RELEASED}{key}"));
+            } else if note.is_some() || command.predecessor.is_some() {
+                cmd.arg("");
+            }
+            if let Some(before) = &command.predecessor {
+                cmd.arg(note.unwrap_or_default()).arg(&*before.owner);
+                if before.gets_back.is_some() {
+                    cmd.arg("back");
+                }
+            } else {
+                cmd.arg(note);
+            }
+        }
+    }
+    cmd
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{Proposal, Quorum};
+
+    #[test]
+    fn servers_that_differ_are_asked_differently() {
+        let ttl = Duration::from_secs(1);
+        let doubt = crate::protocol::Doubt::Refuse;
+        let proposal = Proposal::new(Duration::from_secs(1), 0, Quorum::of(3).unwrap(), doubt);
+        let acquire = Action::Acquire { ttl, is_watched: false };
+        let release = Action::Release { keep: Duration::ZERO, behind: None, is_noted: false };
+        for (action, fence) in [(acquire, Some(proposal)), (release, None)] {
+            let command = Command::acquire(action, &"key".into(), &"owner".into(), None, fence);
+            let asked = |reports, age| {
+                evaluate_known(&command, Server::new(reports, age, false, false, Beside::default()))
+                    .get_packed_command()
+            };
+            let [usual, other] = [asked(true, RETENTION), asked(false, Duration::ZERO)];
+            assert_ne!(usual, other, "{action:?}");
+            assert_eq!(usual, asked(true, 2 * RETENTION), "{action:?}");
+        }
+    }
+
+    #[test]
+    fn channels_are_about_their_key() {
+        for key in ["a", "redlock:ConfigurableLock.x", "a__:b"] {
+            for channel in channels(key, 3) {
+                assert_eq!(key_of(&channel), Some(key));
+            }
+        }
+        assert_eq!(key_of("other"), None);
+    }
+
+    #[test]
+    fn the_release_marks_a_key_that_it_keeps_as_everybody_else_reads_it() {
+        assert!(RELEASE.code.contains(&format!("'{}'", crate::protocol::RELEASED)));
+    }
+}

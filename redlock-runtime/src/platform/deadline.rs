@@ -1,0 +1,371 @@
+//! One timer of each runtime for the deadlines of all rounds on it.
+//!
+//! Hardly any deadline is reached, because nodes answer. To put each into the runtime's timer wheel costs as much as the
+//! rest of a round, and often wakes the thread that waits for sockets, so that it waits less long, before the request is even
+//! written. Here a deadline is noted, and the one timer runs for whichever was the first when it was started: it is not moved
+//! when that one is forgotten.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::mem;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tokio::time::{Sleep, sleep};
+
+use super::clock;
+use super::process::PerProcess;
+use super::tasks::{Handle, Id};
+
+/// Ends at a moment.
+///
+/// # Cancel safety
+///
+/// Cancel safe: it may be polled again, and on another runtime as well, if the first one has ended.
+#[must_use = "it rings for whoever polls it"]
+pub(crate) struct Alarm {
+    /// The moment.
+    at: Instant,
+    /// Where it is noted, once it was polled, and as what.
+    noted: Option<(Arc<AlarmClock>, Note)>,
+}
+
+/// A moment as the runtime's timers know it, and a number that keeps equal moments apart.
+type Note = (Instant, u64);
+
+/// So far away that nobody waits for it.
+const FAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// The timer ends after so long in any case, and is started again if it was used: where one round follows another it runs
+/// already, and what is noted need not start it.
+const LINGER: Duration = Duration::from_millis(50);
+
+/// The deadlines on one runtime.
+struct AlarmClock {
+    runtime: Id,
+    /// A std mutex: it is never held across an await.
+    alarms: Mutex<Alarms>,
+    /// Told when there is an alarm before the timer's end.
+    is_early: Notify,
+}
+
+#[derive(Default)]
+struct Alarms {
+    /// Who is to be woken, in the order of time and, at the same time, by number.
+    by_time: BTreeMap<Note, Waker>,
+    /// The number of the last one.
+    last: u64,
+    /// When the timer ends; `None` if it does not run.
+    timer: Option<Instant>,
+    /// Whether anything was noted since it was started.
+    is_used: bool,
+    /// Whether the runtime has ended.
+    is_over: bool,
+}
+
+/// Those of the runtimes that use one. A std lock: it is never held across an await.
+static CLOCKS: PerProcess<RwLock<Vec<Arc<AlarmClock>>>> = PerProcess::new();
+
+impl Alarm {
+    /// Rings after this time.
+    pub(crate) fn after(time: Duration) -> Self {
+        let now = clock::now();
+        Self { at: now.checked_add(time).unwrap_or_else(|| now + FAR), noted: None }
+    }
+
+    fn forget(&mut self) {
+        if let Some((clock, note)) = self.noted.take() {
+            // Whoever it would wake is dropped behind the lock: that may be the last of somebody who has alarms himself.
+            let _forgotten = clock.alarms().by_time.remove(&note);
+        }
+    }
+}
+
+impl Future for Alarm {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some((clock, note)) = &self.noted {
+            let mut alarms = clock.alarms();
+            if let Some(waker) = alarms.by_time.get_mut(note) {
+                let former = (!waker.will_wake(cx.waker())).then(|| mem::replace(waker, cx.waker().clone()));
+                drop(alarms);
+                drop(former);
+                return Poll::Pending;
+            }
+            if !alarms.is_over {
+                return Poll::Ready(());
+            }
+        }
+        if clock::now() >= self.at {
+            return Poll::Ready(());
+        }
+        // If this runtime is ending as well, nothing on it is waited for.
+        self.noted = AlarmClock::note_here(clock::on_runtime(self.at).into_std(), cx.waker());
+        Poll::Pending
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        self.forget();
+    }
+}
+
+impl AlarmClock {
+    fn of_this_runtime() -> Arc<Self> {
+        let runtime = Handle::current();
+        let of_runtime = |clocks: &[Arc<Self>]| clocks.iter().find(|clock| clock.runtime == runtime.id()).cloned();
+        let clocks = CLOCKS.noted().read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(clock) = of_runtime(&clocks) {
+            return clock;
+        }
+        drop(clocks);
+
+        // Outside the lock: on a runtime without timers this panics, as any use of one does.
+        let first = sleep(Duration::ZERO);
+        let mut clocks = CLOCKS.noted().write().unwrap_or_else(PoisonError::into_inner);
+        // Another thread may have been first.
+        if let Some(clock) = of_runtime(&clocks) {
+            return clock;
+        }
+        clocks.retain(|clock| !clock.alarms().is_over);
+        let clock = Arc::new(Self { runtime: runtime.id(), alarms: Mutex::default(), is_early: Notify::new() });
+        clocks.push(Arc::clone(&clock));
+        drop(clocks);
+        runtime.spawn(ring(Going(Arc::clone(&clock)), first));
+        clock
+    }
+
+    /// Notes who is to be woken, and when, on this runtime; nothing if that is ending.
+    fn note_here(at: Instant, waker: &Waker) -> Option<(Arc<Self>, Note)> {
+        // One that is over although its runtime is not ended with a panic of somebody whom it woke.
+        (0..2).find_map(|_| {
+            let clock = Self::of_this_runtime();
+            let note = clock.note(at, waker);
+            if note.is_none() {
+                let mut clocks = CLOCKS.noted().write().unwrap_or_else(PoisonError::into_inner);
+                clocks.retain(|other| !Arc::ptr_eq(other, &clock));
+            }
+            note.map(|note| (clock, note))
+        })
+    }
+
+    fn alarms(&self) -> MutexGuard<'_, Alarms> {
+        self.alarms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes who is to be woken, and when; returns the note. None is taken by a runtime that has ended.
+    fn note(&self, at: Instant, waker: &Waker) -> Option<Note> {
+        let mut alarms = self.alarms();
+        if alarms.is_over {
+            return None;
+        }
+        alarms.is_used = true;
+        alarms.last += 1;
+        let note = (at, alarms.last);
+        alarms.by_time.insert(note, waker.clone());
+        if alarms.timer.is_none_or(|end| at < end) {
+            alarms.timer = Some(at);
+            drop(alarms);
+            self.is_early.notify_one();
+        }
+        Some(note)
+    }
+
+    /// Wakes everybody whose time has come; returns when to do so again.
+    fn wake(&self, now: Instant) -> Option<Instant> {
+        let mut alarms = self.alarms();
+        let later = alarms.by_time.split_off(&(now, u64::MAX));
+        let due = mem::replace(&mut alarms.by_time, later);
+        let linger = mem::take(&mut alarms.is_used).then(|| now + LINGER);
+        alarms.timer = alarms.by_time.first_key_value().map(|((at, _), _)| *at).into_iter().chain(linger).min();
+        let timer = alarms.timer;
+        drop(alarms);
+        due.into_values().for_each(Waker::wake);
+        timer
+    }
+}
+
+/// The timer's share of its clock: when that is dropped, the runtime has ended.
+struct Going(Arc<AlarmClock>);
+
+impl Drop for Going {
+    fn drop(&mut self) {
+        let mut alarms = self.0.alarms();
+        alarms.is_over = true;
+        let left = mem::take(&mut alarms.by_time);
+        drop(alarms);
+        // They may be polled on another runtime.
+        left.into_values().for_each(Waker::wake);
+    }
+}
+
+async fn ring(clock: Going, first: Sleep) {
+    let clock = &clock.0;
+    first.await;
+    loop {
+        match clock.wake(clock::of_runtime()) {
+            None => clock.is_early.notified().await,
+            Some(moment) => {
+                #[expect(clippy::disallowed_methods, reason = "it is a moment of this runtime's timers")]
+                let moment = tokio::time::sleep_until(moment.into());
+                tokio::select! {
+                    biased;
+                    () = moment => continue,
+                    () = clock.is_early.notified() => {}
+                }
+            }
+        }
+        // Also if what it was told of has been forgotten since.
+        clock.alarms().is_used = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use tokio::runtime::Builder;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    async fn poll_once(alarm: &mut Alarm) -> Poll<()> {
+        poll_fn(|cx| Poll::Ready(Pin::new(&mut *alarm).poll(cx))).await
+    }
+
+    fn noted_here() -> usize {
+        AlarmClock::of_this_runtime().alarms().by_time.len()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn alarms_ring_in_the_order_of_their_moments_and_not_before() {
+        let began = clock::now();
+        let ring = async |seconds: u32| {
+            Alarm::after(SECOND * seconds).await;
+            clock::now() - began
+        };
+        let (last, first, second) = tokio::join!(ring(3), ring(1), ring(2));
+        for (rang, seconds) in [(first, 1), (second, 2), (last, 3)] {
+            assert!(rang >= SECOND * seconds && rang < SECOND * seconds + SECOND / 2, "{rang:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_is_set_for_an_earlier_moment_than_the_timer_rings_in_time() {
+        let began = clock::now();
+        let mut late = Alarm::after(60 * SECOND);
+        assert!(poll_once(&mut late).await.is_pending());
+        tokio::task::yield_now().await;
+        Alarm::after(SECOND).await;
+        assert!(clock::now() - began < 2 * SECOND, "{:?}", clock::now() - began);
+        late.await;
+        assert!(clock::now() - began >= 60 * SECOND);
+    }
+
+    #[tokio::test]
+    async fn one_whose_time_is_over_rings_at_once_and_is_not_noted() {
+        let mut over = Alarm::after(Duration::ZERO);
+        assert!(poll_once(&mut over).await.is_ready());
+        assert_eq!(noted_here(), 0);
+    }
+
+    #[tokio::test]
+    async fn one_that_nobody_waits_for_any_more_is_forgotten() {
+        for _ in 0..3 {
+            let mut alarm = Alarm::after(60 * SECOND);
+            assert!(poll_once(&mut alarm).await.is_pending());
+            assert_eq!(noted_here(), 1);
+        }
+        assert_eq!(noted_here(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_timer_lingers_between_alarms_and_ends_when_none_is_set_any_more() {
+        let timer = || AlarmClock::of_this_runtime().alarms().timer;
+        for _ in 0..3 {
+            let _ = poll_once(&mut Alarm::after(60 * SECOND)).await;
+            sleep(LINGER / 2).await;
+            assert!(
+                timer().is_some_and(|end| end < clock::now() + 2 * LINGER),
+                "it runs, and not for what is forgotten"
+            );
+        }
+        sleep(3 * LINGER).await;
+        assert_eq!(timer(), None);
+    }
+
+    struct Panics;
+
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("as the test wants");
+        }
+    }
+
+    #[tokio::test]
+    async fn alarms_ring_although_somebody_panicked_whom_one_woke() {
+        let mut alarm = Alarm::after(Duration::from_millis(300));
+        let waker = Waker::from(Arc::new(Panics));
+        assert!(Pin::new(&mut alarm).poll(&mut Context::from_waker(&waker)).is_pending());
+        let former = AlarmClock::of_this_runtime();
+        while !former.alarms().is_over {
+            sleep(Duration::from_millis(1)).await;
+        }
+        Alarm::after(Duration::from_millis(1)).await;
+    }
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_whoever_polled_last_is_woken() {
+        let [former, latter] = [Arc::new(Wakes::default()), Arc::new(Wakes::default())];
+        let mut alarm = Alarm::after(SECOND);
+        for wakes in [&former, &latter] {
+            let waker = Waker::from(Arc::clone(wakes));
+            assert!(Pin::new(&mut alarm).poll(&mut Context::from_waker(&waker)).is_pending());
+        }
+        sleep(2 * SECOND).await;
+        assert_eq!((former.0.load(Ordering::Relaxed), latter.0.load(Ordering::Relaxed)), (0, 1));
+    }
+
+    #[test]
+    fn one_whose_runtime_has_ended_rings_on_another() {
+        let runtime = || Builder::new_current_thread().enable_all().build().unwrap();
+        let mut alarm = Alarm::after(SECOND);
+        let first = runtime();
+        assert!(first.block_on(poll_once(&mut alarm)).is_pending());
+        drop(first);
+        runtime().block_on(alarm);
+    }
+
+    #[test]
+    fn a_runtime_that_has_ended_is_forgotten() {
+        let known = |runtime| CLOCKS.noted().read().unwrap().iter().any(|clock| clock.runtime == runtime);
+        let first = Builder::new_current_thread().enable_all().build().unwrap();
+        let id = crate::platform::tasks::handle_of(&first).id();
+        // Far away: one whose time is over before it is polled, on a busy machine, is not noted.
+        let mut alarm = Alarm::after(60 * SECOND);
+        assert!(first.block_on(poll_once(&mut alarm)).is_pending());
+        assert!(known(id));
+        drop(first);
+        let mut alarm = Alarm::after(60 * SECOND);
+        let second = Builder::new_current_thread().enable_all().build().unwrap();
+        assert!(second.block_on(poll_once(&mut alarm)).is_pending());
+        assert!(!known(id));
+    }
+}

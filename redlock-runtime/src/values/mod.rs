@@ -1,0 +1,13 @@
+//! Small types that cannot hold a wrong value.
+
+pub(crate) mod timeout;
+
+pub(crate) mod name;
+
+pub(crate) mod shown;
+
+pub(crate) mod token;
+
+pub(crate) mod slot;
+
+pub(crate) mod keys;

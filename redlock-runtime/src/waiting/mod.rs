@@ -1,0 +1,5 @@
+//! Those who wait for a lock: in this process, and as the nodes count them.
+
+pub(crate) mod queue;
+
+pub(crate) mod counters;
