@@ -1,7 +1,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::values::shown::shown;
+use crate::shown::shown;
 
 /// What can go wrong with a lock.
 ///

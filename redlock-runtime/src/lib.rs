@@ -67,6 +67,8 @@
 
 mod error;
 
+mod shown;
+
 mod values;
 
 mod rules;
@@ -76,10 +78,6 @@ mod rules;
 pub mod protocol;
 
 mod platform;
-
-#[cfg(redlock_simulated)]
-#[doc(hidden)]
-pub mod simulation;
 
 pub mod node;
 
@@ -97,6 +95,10 @@ mod admin;
 
 mod attribute;
 
+#[cfg(redlock_simulated)]
+#[doc(hidden)]
+pub mod simulation;
+
 #[cfg(feature = "testing")]
 pub mod testing;
 
@@ -112,10 +114,11 @@ pub use crate::lock::request::LockRequest;
 pub use crate::manager::LockManager;
 pub use crate::manager::builder::LockManagerBuilder;
 pub use crate::manager::scope::{InstallGuard, Scoped};
-pub use crate::manager::shutdown::{OnShutdown, ShutdownReport};
+pub use crate::manager::shutdown::ShutdownReport;
 pub use crate::node::examining::{Persistence, Wakes};
 pub use crate::protocol::{LockState, Role};
 pub use crate::values::name::name_from_parts;
+pub use crate::values::on_shutdown::OnShutdown;
 pub use crate::values::timeout::{IntoDuration, IntoTimeout, Timeout};
 pub use crate::values::token::LockToken;
 pub use crate::waiting::counters::{NameStatistics, WaitingStatistics};

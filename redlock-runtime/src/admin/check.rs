@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 pub use self::report::{CheckReport, CheckVerdict, ClockOffset, Finding, NodeCheck, Severity};
 
-use self::judgement::{Examined, Standard, judge};
+use self::judgement::{Standard, judge};
+use self::report::Examined;
 use crate::Error;
 use crate::manager::LockManager;
 use crate::node::examining::Trial;

@@ -8,9 +8,9 @@ use crate::manager::LockManager;
 use crate::node::inspecting::Sight;
 use crate::platform::background::block_on;
 use crate::protocol::{Census, LockState, Quorum, Sighting};
+use crate::shown::shown;
 use crate::values::keys::Keys;
 use crate::values::name::Name;
-use crate::values::shown::shown;
 
 /// A lock as the nodes have it.
 ///

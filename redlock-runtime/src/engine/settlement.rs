@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use super::heard::Voters;
 use super::hold::fate;
 use super::{Engine, InFlight, Lost, poll_each, poll_in_background};
-use crate::node::redis::link::connection::DEAD_AFTER_TIMEOUTS;
+use crate::node::limits::DEAD_AFTER_TIMEOUTS;
 use crate::node::{Action, Command, ConnectionId, Delivery, Failure, PendingReply, Predecessor, Reply, Voter};
 use crate::platform::background;
 use crate::platform::clock;
@@ -24,7 +24,7 @@ use crate::platform::entropy::seed;
 use crate::platform::tasks::Handle;
 use crate::protocol::{Backoff, Fate, NodeSet, Verdict};
 use crate::rules::{Rule, holds};
-use crate::values::shown::shown;
+use crate::shown::shown;
 
 /// How long a release is sent again to a node that does not confirm it. By then the key has expired on a node that was
 /// down; on one that was frozen for longer than this it lives for its TTL after the node wakes up.

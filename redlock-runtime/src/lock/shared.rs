@@ -11,9 +11,9 @@ use crate::held::lease::Lease;
 use crate::held::owner_label::Labels;
 use crate::held::renewal::Renewals;
 use crate::held::unconfirmed_tokens::Unconfirmed;
-use crate::manager::shutdown::OnShutdown;
 use crate::protocol::{Doubt, LONGEST_TTL, SHORTEST_TTL, valid_until};
 use crate::values::keys::Keys;
+use crate::values::on_shutdown::OnShutdown;
 use crate::waiting::counters::Statistics;
 use crate::waiting::queue::Lines;
 

@@ -8,18 +8,18 @@ use std::time::Duration;
 use redis::Client;
 
 use super::nodes::NodeSettings;
-use super::shutdown::OnShutdown;
 use crate::engine::Engine;
 use crate::held::owner_label;
 use crate::lock::shared::Shared;
 use crate::node::Node;
-use crate::node::redis::link::dial::Limits;
+use crate::node::limits::Limits;
 use crate::node::redis::link::replicas::Replicas;
 #[cfg(feature = "tls")]
 use crate::node::redis::tls::TlsSettings;
 use crate::node::redis::url::{Credentials, UrlSettings};
 use crate::protocol::{Doubt, LONGEST_TTL, RETENTION};
 use crate::values::keys::Keys;
+use crate::values::on_shutdown::OnShutdown;
 use crate::waiting::queue::SLOW_POLL;
 use crate::{Error, IntoDuration};
 

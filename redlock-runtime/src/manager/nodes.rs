@@ -7,10 +7,11 @@ use redis::Client;
 
 use crate::Error;
 use crate::node::custom::ForeignNode;
+use crate::node::limits::Limits;
 use crate::node::memory::MemoryNode;
 use crate::node::redis::RedisNode;
 use crate::node::redis::cluster::ClusterNode;
-use crate::node::redis::link::dial::{Dial, Limits, Origin};
+use crate::node::redis::link::dial::{Dial, Origin};
 use crate::node::redis::link::endpoint::Endpoint;
 use crate::node::redis::link::replicas::Replicas;
 use crate::node::redis::link::sentinel::Sentinel;

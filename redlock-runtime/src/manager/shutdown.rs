@@ -11,11 +11,12 @@ use crate::error::LostReason;
 use crate::held::lease::Lease;
 use crate::lock::shared::Shared;
 use crate::manager::LockManager;
-use crate::node::redis::link::connection::DEAD_AFTER_TIMEOUTS;
+use crate::node::limits::DEAD_AFTER_TIMEOUTS;
 use crate::platform::background::block_on;
 use crate::platform::clock;
 #[cfg(all(feature = "signal", any(unix, windows)))]
 use crate::platform::tasks::{Handle, JoinSet};
+use crate::values::on_shutdown::OnShutdown;
 
 /// How long [`LockManager::shutdown`] takes at the most: less than the ten seconds after which a container that does not end
 /// is killed (`docker stop`), so that the program has as long again for the rest.
@@ -24,19 +25,6 @@ const USUAL_BOUND: Duration = Duration::from_secs(5);
 /// So long before the end of a shutdown's time an async body that may finish is cancelled after all: it needs only the time
 /// to its next await to be dropped, and its lock a round trip (or two, of which each may take a node's timeout) to be released.
 const LET_GO: Duration = Duration::from_millis(100);
-
-/// What a [shutdown](LockManager::shutdown_within) does to those who hold a lock.
-///
-/// Set by [`LockManagerBuilder::on_shutdown`](crate::LockManagerBuilder::on_shutdown).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum OnShutdown {
-    /// They may finish within the shutdown's time. Those who have not shortly before its end are asked to let go.
-    #[default]
-    Drain,
-    /// They are asked to let go at once.
-    Cancel,
-}
 
 /// How a shutdown went.
 ///

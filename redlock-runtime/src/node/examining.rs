@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::counting::Answer;
-use super::redis::link::identity::Told;
+use super::identity::Told;
 use super::{Action, Command, Reply};
 use crate::platform::entropy;
 use crate::protocol::{Counter, NoCounter, Papers, Proposal};
@@ -263,7 +263,7 @@ pub(crate) trait CarryOut: Send {
 /// Takes a lock, and does with it all that is ever done with one; what failed of that.
 pub(crate) async fn try_out(trial: &Trial, number: u32, server: &mut impl CarryOut) -> Vec<(Step, Arc<str>)> {
     let (key, owner) = (trial.key(number), entropy::fresh_owner());
-    let command = |action| Command::tried_out(action, &key, &owner, trial.fence);
+    let command = |action| Command::tried_out(action, &key, &owner, trial.fence, Trial::TTL);
     let mut failed = Vec::new();
     let acquire = Action::Acquire { ttl: Trial::TTL, is_watched: false };
     let acquired = match server.carry_out(command(acquire)).await {

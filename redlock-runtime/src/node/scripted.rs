@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::counting::{Answer as Counts, Counted, Counting, Number, Settled};
 use super::examining::{Examination, Examining, Trial};
+use super::identity;
 use super::inspecting::{Cursor, Deleted, Inspecting, Note, Page, Sight};
-use super::redis::link::identity;
 use super::{Changes, Command, Known, PendingReply, Voter};
 use crate::platform::clock;
 use crate::values::keys::{CounterKeys, Keys, LockKeys};

@@ -51,7 +51,7 @@ struct Background {
 /// has succeeded it succeeds always.
 pub(crate) fn background() -> Result<&'static Handle, Error> {
     #[cfg(redlock_simulated)]
-    if let Some(simulated) = crate::simulation::tasks::background() {
+    if let Some(simulated) = crate::platform::simulated::tasks::background() {
         return Ok(simulated);
     }
     let background = BACKGROUND.get();
@@ -69,8 +69,8 @@ pub(crate) fn background() -> Result<&'static Handle, Error> {
 /// Whether this is a task of the background runtime.
 pub(crate) fn is_current() -> bool {
     #[cfg(redlock_simulated)]
-    if let Some(place) = crate::simulation::here() {
-        return place.runtime == crate::simulation::Place::BACKGROUND;
+    if let Some(place) = crate::platform::simulated::here() {
+        return place.runtime == crate::platform::simulated::Place::BACKGROUND;
     }
     let runtime = BACKGROUND.get().runtime.get();
     runtime.is_some_and(|background| Handle::try_current().is_ok_and(|current| current.id() == background.id()))

@@ -34,8 +34,8 @@ thread_local! {
 /// The present moment.
 pub(crate) fn now() -> Instant {
     #[cfg(redlock_simulated)]
-    if crate::simulation::is_on() {
-        return crate::simulation::local(of_runtime());
+    if crate::platform::simulated::is_on() {
+        return crate::platform::simulated::local(of_runtime());
     }
     let running = of_runtime();
     let now = running + suspension::until(running);
@@ -49,8 +49,8 @@ pub(crate) fn now() -> Instant {
 /// A moment as the timers of the current runtime know it.
 pub(crate) fn on_runtime(moment: Instant) -> tokio::time::Instant {
     #[cfg(redlock_simulated)]
-    if crate::simulation::is_on() {
-        return crate::simulation::truth(moment).into();
+    if crate::platform::simulated::is_on() {
+        return crate::platform::simulated::truth(moment).into();
     }
     let moment = moment.checked_sub(suspension::known()).unwrap_or(moment);
     match SHIFT.get() {
@@ -78,7 +78,7 @@ pub(crate) fn of_runtime() -> Instant {
 #[expect(clippy::disallowed_methods, reason = "everything else takes `now` from here")]
 pub(crate) fn shift_of_runtime() -> Option<Shift> {
     #[cfg(redlock_simulated)]
-    if crate::simulation::is_on() {
+    if crate::platform::simulated::is_on() {
         return None;
     }
     let before = Instant::now();
@@ -119,7 +119,7 @@ pub(crate) fn carried<F: Future>(future: F) -> impl Future<Output = F::Output> {
 #[expect(clippy::disallowed_methods, reason = "only fencing tokens are told the time of day")]
 pub(crate) fn since_1970() -> Duration {
     #[cfg(redlock_simulated)]
-    if let Some(time) = crate::simulation::since_1970() {
+    if let Some(time) = crate::platform::simulated::since_1970() {
         return time;
     }
     // A clock before 1970 is wrong; tokens then grow one by one.

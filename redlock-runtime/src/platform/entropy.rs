@@ -17,7 +17,7 @@ pub(crate) fn seed() -> u64 {
 
 fn random() -> Uuid {
     #[cfg(redlock_simulated)]
-    if let Some(bytes) = crate::simulation::random() {
+    if let Some(bytes) = crate::platform::simulated::random() {
         return uuid::Builder::from_random_bytes(bytes).into_uuid();
     }
     Uuid::new_v4()

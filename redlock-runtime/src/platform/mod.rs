@@ -13,3 +13,6 @@ pub(crate) mod entropy;
 pub(crate) mod tasks;
 
 pub(crate) mod background;
+
+#[cfg(redlock_simulated)]
+pub(crate) mod simulated;

@@ -11,7 +11,7 @@ pub(crate) use tokio::{
 };
 
 #[cfg(redlock_simulated)]
-pub(crate) use crate::simulation::tasks::{Handle, Id, JoinSet, spawn};
+pub(crate) use crate::platform::simulated::tasks::{Handle, Id, JoinSet, spawn};
 
 /// The handle of a runtime that was made here.
 pub(crate) fn handle_of(runtime: &Runtime) -> Handle {

@@ -4,10 +4,10 @@ pub(crate) mod timeout;
 
 pub(crate) mod name;
 
-pub(crate) mod shown;
-
 pub(crate) mod token;
 
 pub(crate) mod slot;
 
 pub(crate) mod keys;
+
+pub(crate) mod on_shutdown;

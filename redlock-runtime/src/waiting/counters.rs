@@ -19,8 +19,8 @@ use crate::Error;
 use crate::engine::Engine;
 use crate::node::counting::{Counted, GONE, Number};
 use crate::platform::{clock, entropy};
+use crate::shown::shown;
 use crate::values::keys::{CounterKeys, Keys};
-use crate::values::shown::shown;
 
 /// A number is told at most this often: waits that are shorter are not worth a write.
 const INTERVAL: Duration = Duration::from_millis(100);

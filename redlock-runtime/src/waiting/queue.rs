@@ -19,12 +19,12 @@ use crate::engine::{Fenced, Lost, Plan};
 use crate::error::NodeFailures;
 use crate::held::lease::Lease;
 use crate::node::Listener;
+#[cfg(redlock_simulated)]
+use crate::platform::simulated::HashMap;
 use crate::platform::tasks::{Handle, Id};
 use crate::platform::{clock, entropy};
 use crate::protocol::{Approach, Backoff, Beliefs, Doubt, NodeSet, Quorum, Step, Verdict};
 use crate::rules::{Rule, holds};
-#[cfg(redlock_simulated)]
-use crate::simulation::HashMap;
 
 /// A lock passes from hand to hand within a process this often before another process gets its turn.
 const HAND_OVERS: u32 = 4;

@@ -60,6 +60,7 @@ pub(crate) fn run_plan(plan: Plan, random: Random, off: Option<Rule>, is_logged:
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
     let (universe, installed) = runtime.block_on(async {
         let universe = Universe::new(plan, random, off, is_logged);
+        simulation::switch_off(off);
         let installed = simulation::install(Arc::clone(&universe) as Arc<dyn simulation::World>);
         let _logging = is_logged.then(|| tracing::subscriber::set_default(Events(Arc::clone(&universe))));
         simulate(&universe).await;

@@ -60,7 +60,6 @@ pub(crate) struct Universe {
     this: Weak<Self>,
     pub(crate) start: Instant,
     pub(crate) plan: Plan,
-    off: Option<Rule>,
     random: Mutex<Random>,
     entropy: Mutex<Random>,
     pub(crate) processes: Mutex<Vec<Process>>,
@@ -102,7 +101,6 @@ impl Universe {
         Arc::new_cyclic(|this| Self {
             this: Weak::clone(this),
             start,
-            off,
             random: Mutex::new(random),
             entropy: Mutex::new(entropy),
             processes: Mutex::new(processes),
@@ -361,10 +359,6 @@ impl World for Universe {
         bytes[..8].copy_from_slice(&entropy.next().to_le_bytes());
         bytes[8..].copy_from_slice(&entropy.next().to_le_bytes());
         bytes
-    }
-
-    fn is_off(&self, rule: Rule) -> bool {
-        self.off == Some(rule)
     }
 
     fn connect(&self, from: Place, host: &str, _: u16) -> Connecting {

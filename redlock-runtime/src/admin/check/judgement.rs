@@ -3,17 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::report::{CheckVerdict, ClockOffset, Finding, Severity, seconds, short};
+use super::report::{CheckVerdict, ClockOffset, Examined, Finding, Severity, can_lock, offset, seconds, short};
 use crate::node::examining::{Clocks, Examination, Forbidden, Persistence, Purpose, Step, Tells, Wakes};
 use crate::protocol::{Doubt, Electorate, Papers, Quorum, Role, Standing};
-
-/// A node that was asked.
-pub(super) struct Examined {
-    /// As it was configured, without credentials.
-    pub(super) label: String,
-    /// What was learnt about its servers, or why nothing was.
-    pub(super) servers: Result<Vec<Examination>, Arc<str>>,
-}
 
 /// What the nodes are measured against.
 pub(super) struct Standard {
@@ -71,18 +63,6 @@ pub(super) fn judge(examined: &[Examined], standard: &Standard, now: Instant) ->
         CheckVerdict::Healthy
     };
     (findings, verdict)
-}
-
-/// Whether a lock that was tried out on it worked.
-pub(super) fn can_lock(server: &Examination) -> bool {
-    let is_vital = |step: &Step| step.purpose() == Purpose::Locks;
-    server.papers.role() == Role::Master && !server.failed.iter().any(|(step, _)| is_vital(step))
-}
-
-/// How far the server's clock is from ours.
-pub(super) fn offset(Clocks { theirs, ours, .. }: Clocks) -> ClockOffset {
-    let offset = theirs.abs_diff(ours);
-    if theirs >= ours { ClockOffset::Ahead(offset) } else { ClockOffset::Behind(offset) }
 }
 
 /// What decides whether the node votes: of several servers, that of the one that makes the most trouble.

@@ -1,10 +1,18 @@
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::judgement::{Examined, can_lock, offset};
-use crate::node::examining::{Examination, Persistence, Tells, Wakes};
+use crate::node::examining::{Clocks, Examination, Persistence, Purpose, Step, Tells, Wakes};
 use crate::protocol::Role;
-use crate::values::shown::shown;
+use crate::shown::shown;
+
+/// A node that was asked.
+pub(super) struct Examined {
+    /// As it was configured, without credentials.
+    pub(super) label: String,
+    /// What was learnt about its servers, or why nothing was.
+    pub(super) servers: Result<Vec<Examination>, Arc<str>>,
+}
 
 /// What an examination of all nodes found.
 ///
@@ -315,6 +323,18 @@ pub(super) fn short(duration: Duration) -> String {
         (0, micros @ 1000..) => format!("{}.{}ms", micros / 1000, micros / 100 % 10),
         (0, micros) => format!("{micros}µs"),
     }
+}
+
+/// Whether a lock that was tried out on it worked.
+pub(super) fn can_lock(server: &Examination) -> bool {
+    let is_vital = |step: &Step| step.purpose() == Purpose::Locks;
+    server.papers.role() == Role::Master && !server.failed.iter().any(|(step, _)| is_vital(step))
+}
+
+/// How far the server's clock is from ours.
+pub(super) fn offset(Clocks { theirs, ours, .. }: Clocks) -> ClockOffset {
+    let offset = theirs.abs_diff(ours);
+    if theirs >= ours { ClockOffset::Ahead(offset) } else { ClockOffset::Behind(offset) }
 }
 
 #[cfg(test)]

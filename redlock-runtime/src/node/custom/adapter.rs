@@ -17,9 +17,9 @@ use super::super::examining::{CarryOut, Examination, Examining, FencingCounters,
 use super::super::inspecting::{Cursor, Deleted, Inspecting, Note, Page, Sight};
 use super::super::{Action, Changes, Command, Delivery, Failure, Known, PendingReply, Reply, Voter, VoterId};
 use super::{Acquire, BoxFuture, Commit, CounterRule, Extend, Held, Keep, Node, NodeError, Outcome, Release, Vote};
-use crate::node::redis::link::connection::DEAD_AFTER_TIMEOUTS;
-use crate::node::redis::link::dial::Limits;
-use crate::node::redis::link::identity;
+use crate::node::identity;
+use crate::node::limits::DEAD_AFTER_TIMEOUTS;
+use crate::node::limits::Limits;
 use crate::platform::{clock, tasks};
 use crate::protocol::{Ballot, Counter, Papers, RELEASED, RETENTION, confirmation};
 use crate::values::keys::{CounterKeys, Keys, LockKeys};

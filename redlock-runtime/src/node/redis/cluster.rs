@@ -23,17 +23,18 @@ use tokio::time::{sleep, timeout};
 
 use self::slots::{Slots, Told};
 use super::commands;
-use super::link::dial::{Dial, Limits, Origin};
+use super::link::dial::{Dial, Origin};
 use super::link::endpoint::{Endpoint, address};
 use super::link::lookup;
 use super::link::replicas::Replicas;
 use super::{Put, Redirect, RedisNode, recalled};
+use crate::node::limits::Limits;
 use crate::node::{Action, Carrier, Changes, Command, Known, Pending, PendingReply, Reply, Voter};
 use crate::platform::background;
 use crate::platform::background::background;
 use crate::platform::clock;
+use crate::shown::shown;
 use crate::values::keys::Keys;
-use crate::values::shown::shown;
 use crate::values::slot::slot_of;
 
 /// How often a command is sent on, or again, before that is given up; two are usual in the worst case.

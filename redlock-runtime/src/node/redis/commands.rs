@@ -1,8 +1,10 @@
 //! All that is said to a Redis server. With the files below it the only one that knows Redis commands.
 
 mod admin;
+mod beside;
 mod counters;
 pub(in crate::node) mod examining;
+pub(in crate::node) mod info;
 mod introduction;
 mod locks;
 mod topology;
@@ -12,12 +14,11 @@ use std::time::Duration;
 use redis::{Cmd, Pipeline};
 
 pub(in crate::node) use self::admin::{lengths, look, note, page, reset, values};
+pub(in crate::node) use self::beside::Beside;
 pub(in crate::node) use self::counters::{Marker, enlist, entries, length, mark, markers, peek, settle, take_out};
-pub(in crate::node) use self::introduction::{
-    Beside, Introduction, ask_role, handshake, identify, kill, ping, read_handshake,
-};
+pub(in crate::node) use self::introduction::{Introduction, ask_role, handshake, identify, kill, ping, read_handshake};
 pub(in crate::node) use self::locks::{
-    Preface, Server, Wording, channels, evaluate_known, evaluate_unknown, is_plain, key_of, prefaced,
+    Preface, Server, channels, evaluate_known, evaluate_unknown, is_plain, key_of, prefaced,
 };
 pub(in crate::node) use self::topology::{MASTER_SWITCHED, NO_SUCH_MASTER, count_replicas, find_master, map_cluster};
 

@@ -17,8 +17,8 @@ use super::commands;
 use super::commands::Marker;
 use super::server::{BATCH, PLAIN_BATCH, Server, all_done, reason};
 use crate::platform::{clock, entropy};
+use crate::shown::shown;
 use crate::values::keys::{CounterKeys, Keys, from_json};
-use crate::values::shown::shown;
 
 impl Counting for RedisNode {
     fn settle(&self, process: &Arc<str>, numbers: Vec<Number>, patience: Duration) -> Answer<Vec<Settled>> {

@@ -3,10 +3,10 @@
 pub(crate) mod cluster;
 pub(super) mod commands;
 mod counting;
-mod errand;
 mod examining;
 mod inspecting;
 pub(crate) mod link;
+mod pooled_request;
 mod server;
 pub(crate) mod tls;
 pub(crate) mod url;
@@ -20,13 +20,14 @@ use self::commands::Preface;
 use self::link::connection::{Links, Live, Now};
 use self::link::dial::Dial;
 use self::link::traffic::NotHandedOver;
+use self::pooled_request::PooledRequest;
 pub(super) use self::server::Server;
+use super::reply::Pooled;
 use crate::platform::clock;
 use crate::protocol::{Ballot, Counter, NoCounter, RETENTION, Role, confirmation};
 use crate::rules::{Rule, holds};
 use crate::values::keys::Keys;
 
-pub(super) use self::errand::Errand;
 use super::{Action, Carrier, Changes, Command, Delivery, Failure, Known, Pending, PendingReply, Reply, Voter};
 
 /// One Redis master.
@@ -75,7 +76,10 @@ impl RedisNode {
         command: Arc<Command>,
         put: Put,
         finish: fn(Result<Reply, Redirect>) -> T,
-    ) -> Pending<T> {
+    ) -> Pending<T>
+    where
+        PooledRequest: Pooled<T>,
+    {
         let now = match command.action {
             Action::Release { .. } => self.links.now_or_alone(),
             Action::Acquire { .. } | Action::Adopt { .. } | Action::Commit { .. } | Action::Extend { .. } => {
@@ -85,7 +89,7 @@ impl RedisNode {
         match now {
             Now::Up(live) => {
                 let carrier = live.id.map_or(Carrier::Unknown, Carrier::Known);
-                Pending::to(Errand::begin(live, command, put), finish).carried_by(carrier)
+                Pending::pooled(PooledRequest::begin(live, command, put)).carried_by(carrier)
             }
             Now::Down(reason) => Pending::new(async move { finish(Ok(Reply::not_sent(reason))) }),
             Now::Connecting(link) => {
@@ -164,7 +168,10 @@ async fn send(live: &mut Live, command: &Command, put: Put) -> Result<Reply, Red
     {
         let endpoint = live.endpoint.clone();
         // Without the right to kill, what the old connection still carries ends with its TTL.
-        let _ = Box::pin(live.connection.send_packed_command(&commands::kill(connection, &endpoint))).await;
+        let _ = Box::pin(
+            live.connection.send_packed_command(&commands::kill(connection, &endpoint.write_peer(connection.peer))),
+        )
+        .await;
     }
     let age = live.papers.age(clock::now());
     let is_asking = put == Put::Asking;

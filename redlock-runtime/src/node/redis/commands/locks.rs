@@ -1,12 +1,12 @@
 //! What is said about locks: acquiring, adopting, committing, extending and releasing them, and waiting for them.
 
 use std::borrow::Cow;
-use std::sync::{LazyLock, OnceLock};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use redis::{Cmd, Pipeline};
 
-use super::introduction::Beside;
+use super::beside::Beside;
 use super::{Script, whole_milliseconds};
 use crate::node::{Action, Command};
 use crate::protocol::{Counter, RETENTION};
@@ -79,9 +79,11 @@ fn set(command: &Command, ttl: Duration) -> Cmd {
     cmd
 }
 
-/// How a command is put to the first server that was asked. Most commands go to several servers that are alike.
-#[derive(Debug, Default)]
-pub(in crate::node) struct Wording(OnceLock<(Server, Cmd)>);
+/// A command as it is put to the first server that was asked. Most commands go to several servers that are alike.
+struct PackedCommand {
+    server: Server,
+    cmd: Cmd,
+}
 
 /// Carries a command out with a script that the server knows, or with none.
 pub(in crate::node) fn evaluate_known(command: &Command, server: Server) -> Cow<'_, Cmd> {
@@ -91,8 +93,9 @@ pub(in crate::node) fn evaluate_known(command: &Command, server: Server) -> Cow<
         Action::Adopt { .. } => evaluate_unknown(command, server),
         action => evaluate("EVALSHA", &script_of(action).hash, command, server),
     };
-    match command.wording.0.get_or_init(|| (server, evaluate())) {
-        (first, cmd) if *first == server => Cow::Borrowed(cmd),
+    let packed = command.packed.get_or_init(|| Box::new(PackedCommand { server, cmd: evaluate() }));
+    match packed.downcast_ref::<PackedCommand>() {
+        Some(first) if first.server == server => Cow::Borrowed(&first.cmd),
         _ => Cow::Owned(evaluate()),
     }
 }

@@ -13,27 +13,26 @@ use redis::aio::MultiplexedConnection;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::dial::{Dial, Introduced, Limits, Origin};
+use super::dial::{Dial, Introduced, Origin};
 use super::health::Trouble;
-use super::identity;
 use super::published::{Published, Publisher, publish};
 use super::replicas::Acknowledgements;
 use super::subscription::Subscription;
+use crate::node::limits::DEAD_AFTER_TIMEOUTS;
+use crate::node::limits::Limits;
 use crate::node::redis::commands;
+use crate::node::redis::commands::info;
 use crate::node::{Changes, ConnectionId, Known};
 use crate::platform::clock;
 use crate::platform::tasks::{Handle, Id};
 use crate::protocol::Backoff;
-use crate::values::shown::shown;
+use crate::shown::shown;
 
 /// Pauses between attempts to connect: the first, and the longest.
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
 /// An attempt to connect that somebody waits for is made this long after the last one at the latest.
 const WANTED: Duration = Duration::from_millis(100);
-
-/// A connection that has not answered for this many node timeouts is closed and made anew.
-pub(crate) const DEAD_AFTER_TIMEOUTS: u32 = 10;
 
 /// An open connection.
 #[derive(Clone)]
@@ -514,7 +513,7 @@ async fn attend(dial: &Dial, mut live: Live, since: Instant, received: &mut mpsc
             Some(Event::Changed(generation)) if generation == live.generation => {
                 // A replica that lets itself be written to is no master for that.
                 let role = timeout(patience, live.connection.send_packed_command(&commands::ask_role())).await;
-                let role = role.ok().and_then(Result::ok).as_ref().and_then(identity::role);
+                let role = role.ok().and_then(Result::ok).as_ref().and_then(info::role);
                 // One that never told cannot tell that it is another by now.
                 if live.told.role().is_some() && role != Some(live.papers.role()) {
                     let reason = "the server is not any more the master, or the replica, that it said it was";

@@ -3,22 +3,22 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, ErrorKind, ProtocolVersion, PushKind, RedisError, Value};
 
 use super::bounded::Bound;
-use super::connection::DEAD_AFTER_TIMEOUTS;
 use super::endpoint::{Endpoint, Opened};
 use super::health::Health;
-use super::identity;
-use super::identity::Told;
 use super::replicas::Replicas;
 use super::sentinel::Sentinel;
 use super::traffic::Traffic;
+use crate::node::identity::Told;
+use crate::node::limits::DEAD_AFTER_TIMEOUTS;
+use crate::node::limits::Limits;
 use crate::node::redis::commands;
 use crate::node::redis::commands::Introduction;
+use crate::node::redis::commands::info;
 use crate::node::{Changes, ConnectionId};
 use crate::platform::clock;
 use crate::protocol::{Papers, Role};
@@ -26,17 +26,6 @@ use crate::rules::{Rule, holds};
 
 /// How many commands wait for one connection before a sender does; far above the waiters of one process.
 const QUEUE: usize = 1024;
-
-/// How long things may take.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    /// A reply.
-    pub(crate) node_timeout: Duration,
-    /// Making a connection, TLS and authentication included.
-    pub(crate) connect_timeout: Duration,
-    /// The age below which a server that restarted does not vote.
-    pub(crate) longest_ttl: Duration,
-}
 
 /// How to reach a server.
 #[derive(Clone, Debug)]
@@ -166,8 +155,8 @@ impl Dial {
         // sent with its first use, and what an old connection carries ends with its TTL.
         let Introduction { number, peer, info, reports_changes, takes_scripts, beside } =
             commands::read_handshake(&answers);
-        let set_tells = info.is_some_and(|(server, _)| identity::set_tells(server));
-        let told = info.map(|(server, replication)| Told::read(server, replication)).unwrap_or_default();
+        let set_tells = info.is_some_and(|(server, _)| info::set_tells(server));
+        let told = info.map(|(server, replication)| info::told(server, replication)).unwrap_or_default();
         if !told.has_age() {
             tracing::warn!(node = %self.label, "the server does not tell its age (INFO), so a restart is not noticed");
         }
@@ -190,7 +179,8 @@ impl Dial {
         if let Some(previous) = previous
             .filter(|previous| id.is_some_and(|id| id.server == previous.server) && holds(Rule::KillCutConnection))
         {
-            let _ = connection.send_packed_command(&commands::kill(previous, &endpoint)).await;
+            let _ =
+                connection.send_packed_command(&commands::kill(previous, &endpoint.write_peer(previous.peer))).await;
         }
         let introduced = Introduced {
             endpoint,

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::pin::pin;
@@ -23,6 +22,7 @@ use super::bounded::{Bound, Bounded};
 use super::corked::Corked;
 use super::lookup_host;
 use super::traffic::Traffic;
+use crate::node::PeerAddress;
 use crate::node::redis::tls::Tls;
 use crate::platform::tasks;
 
@@ -53,22 +53,6 @@ pub(in crate::node) struct Opened {
     pub(in crate::node) ours: Option<PeerAddress>,
     /// What is on its way into its stream, which somebody else's client does not tell.
     pub(in crate::node) traffic: Arc<Traffic>,
-}
-
-/// What a server calls a client's end of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PeerAddress {
-    /// Where it comes from.
-    Internet(SocketAddr),
-    /// By the path at which the server listens.
-    Path,
-}
-
-impl PeerAddress {
-    /// Without what only this machine knows.
-    fn of(address: SocketAddr) -> Self {
-        Self::Internet(SocketAddr::new(address.ip(), address.port()))
-    }
 }
 
 impl Endpoint {
@@ -182,8 +166,8 @@ impl Endpoint {
     async fn stream(&self, bound: &Arc<Bound>) -> Result<Option<(BoundedStream, Option<PeerAddress>)>, RedisError> {
         let (stream, ours): (Box<dyn Stream>, _) = match self.info.addr() {
             #[cfg(redlock_simulated)]
-            ConnectionAddr::Tcp(host, port) if crate::simulation::is_on() => {
-                let (stream, ours) = crate::simulation::connect(host, *port).await?;
+            ConnectionAddr::Tcp(host, port) if crate::platform::simulated::is_on() => {
+                let (stream, ours) = crate::platform::simulated::connect(host, *port).await?;
                 (Box::new(stream), ours.map(PeerAddress::of))
             }
             ConnectionAddr::Tcp(host, port) => {

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::platform::clock;
-use crate::values::shown::shown;
+use crate::shown::shown;
 
 /// Tells when a node stops answering, and when it answers again: one event each, whichever connection noticed.
 #[derive(Debug)]

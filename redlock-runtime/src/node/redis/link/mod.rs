@@ -6,7 +6,6 @@ mod corked;
 pub(crate) mod dial;
 pub(crate) mod endpoint;
 mod health;
-pub(in crate::node) mod identity;
 pub(in crate::node::redis) mod lookup;
 mod lookup_host;
 mod published;

@@ -12,10 +12,9 @@ use redis::{AsyncConnectionConfig, Pipeline, ProtocolVersion, RedisError, Value}
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::dial::Limits;
 use super::endpoint::{Endpoint, Opened};
-use super::identity::Told;
-use crate::node::redis::commands;
+use crate::node::limits::Limits;
+use crate::node::redis::commands::{self, info};
 use crate::platform::tasks;
 use crate::values::keys::Keys;
 
@@ -168,7 +167,7 @@ impl Waiting {
                 .await
                 .map_err(|error| Arc::from(self.endpoint.tell(&error)))?;
             let server = connection.send_packed_command(&commands::identify()).await;
-            let told = Told::read(&server.map_err(|error| bound.reason(&error))?, &Value::Nil);
+            let told = info::told(&server.map_err(|error| bound.reason(&error))?, &Value::Nil);
             // Another server at the same address knows nothing of what this one granted.
             match (told.run_id(), &self.run_id) {
                 (Some(run_id), Some(expected)) if run_id == expected => Ok(connection),

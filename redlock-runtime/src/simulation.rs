@@ -1,4 +1,10 @@
-//! What a checker asks of locks and managers.
+//! What the tests that simulate use: the machine that they put in the place of the real one, the rules that they switch off, and
+//! what a checker asks of locks and managers.
+//!
+//! Only a build with `--cfg redlock_simulated` has this module, and only tests make one. Everything else in the crate is
+//! what ships.
+
+#![allow(missing_docs, reason = "for the simulation alone")]
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -6,6 +12,9 @@ use std::time::{Duration, Instant};
 use crate::held::lease::Lease;
 use crate::platform::clock;
 use crate::{LockGuard, LockManager};
+
+pub use crate::platform::simulated::*;
+pub use crate::rules::{Rule, switch_off};
 
 /// A lock that somebody holds, for those who look on.
 #[derive(Clone)]

@@ -6,7 +6,6 @@
 
 #![allow(missing_docs, clippy::missing_errors_doc, reason = "for the simulation alone")]
 
-mod held;
 pub(crate) mod tasks;
 
 use std::cell::{Cell, RefCell};
@@ -23,9 +22,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::AbortHandle;
 
-pub use self::held::{Held, open_releases};
 pub use self::tasks::Placed;
-pub use crate::rules::Rule;
 
 /// A tokio runtime of a simulated process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,7 +60,6 @@ pub trait World: Send + Sync {
     /// What the process takes for the time of day, as the time since 1970.
     fn since_1970(&self, process: usize) -> Duration;
     fn random(&self) -> [u8; 16];
-    fn is_off(&self, rule: Rule) -> bool;
     fn connect(&self, from: Place, host: &str, port: u16) -> Connecting;
     /// Whether tasks there are polled; if not, the waker is woken when they are again.
     fn may_run(&self, place: Place, waker: &Waker) -> bool;
@@ -150,10 +146,6 @@ impl Drop for Within {
 
 pub(crate) fn is_on() -> bool {
     here().is_some()
-}
-
-pub(crate) fn is_off(rule: Rule) -> bool {
-    world().is_some_and(|world| world.is_off(rule))
 }
 
 /// What the process that runs takes this true moment for.

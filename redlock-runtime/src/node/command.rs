@@ -1,0 +1,162 @@
+//! What a node is asked to do with a key.
+
+use std::any::Any;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use super::ConnectionId;
+use crate::protocol::{Proposal, RETENTION};
+
+/// One request of one owner for one key.
+#[derive(Debug)]
+pub(crate) struct Command {
+    /// What to do with the key.
+    pub(crate) action: Action,
+    /// The key, the same on every node.
+    pub(crate) key: Arc<str>,
+    /// The owner's value.
+    pub(crate) owner: Arc<str>,
+    /// Which process asks, if this acquire comes from one that waits for the key: such processes are noted.
+    pub(crate) contender: Option<Arc<str>>,
+    /// What the lock's fencing counter is raised to at least, if it has one.
+    pub(crate) fence: Option<Proposal>,
+    /// Whose lock it was before this owner adopts it, or did.
+    pub(crate) predecessor: Option<Arc<Predecessor>>,
+    /// How long that counter stays when it is not used any more.
+    pub(crate) retention: Duration,
+    /// Set when nobody wants the command any more: a node that has not sent it yet then does not.
+    recalled: AtomicBool,
+    /// What it looks like to the first node that packed it, for others that are alike.
+    pub(in crate::node) packed: OnceLock<Box<dyn Any + Send + Sync>>,
+}
+
+impl Command {
+    pub(crate) fn new(action: Action, key: &Arc<str>, owner: &Arc<str>) -> Arc<Self> {
+        Self::acquire(action, key, owner, None, None)
+    }
+
+    /// An acquire, or the commit behind it, with what else it does. By one of those who wait for the key: refused, it notes
+    /// its process there; granted, it tells whether another process waits.
+    pub(crate) fn acquire(
+        action: Action,
+        key: &Arc<str>,
+        owner: &Arc<str>,
+        contender: Option<Arc<str>>,
+        fence: Option<Proposal>,
+    ) -> Arc<Self> {
+        Arc::new(Self { contender, fence, ..Self::plain(action, key, owner) })
+    }
+
+    /// A command of an owner who adopts the lock, or did.
+    pub(crate) fn of_successor(
+        action: Action,
+        key: &Arc<str>,
+        owner: &Arc<str>,
+        predecessor: Option<&Arc<Predecessor>>,
+        fence: Option<Proposal>,
+    ) -> Arc<Self> {
+        Arc::new(Self { fence, predecessor: predecessor.cloned(), ..Self::plain(action, key, owner) })
+    }
+
+    fn plain(action: Action, key: &Arc<str>, owner: &Arc<str>) -> Self {
+        let (key, owner) = (Arc::clone(key), Arc::clone(owner));
+        let (retention, recalled, packed) = (RETENTION, AtomicBool::new(false), OnceLock::new());
+        let (contender, fence, predecessor) = (None, None, None);
+        Self { action, key, owner, contender, fence, predecessor, retention, recalled, packed }
+    }
+
+    /// A command on a lock that is tried out: its counter stays no longer than `retention`.
+    pub(crate) fn tried_out(
+        action: Action,
+        key: &Arc<str>,
+        owner: &Arc<str>,
+        fence: Option<Proposal>,
+        retention: Duration,
+    ) -> Arc<Self> {
+        Arc::new(Self { fence, retention, ..Self::plain(action, key, owner) })
+    }
+
+    /// Whether the owner may be noted beside the key.
+    pub(crate) fn is_noted(&self) -> bool {
+        match self.action {
+            Action::Acquire { .. } | Action::Adopt { .. } | Action::Commit { .. } => false,
+            Action::Extend { is_noted, .. } | Action::Release { is_noted, .. } => is_noted,
+        }
+    }
+
+    /// Whether a key with this value is the owner's from this adoption on.
+    pub(crate) fn is_to_adopt_from(&self, value: &Arc<str>) -> bool {
+        *value == self.owner || self.predecessor.as_ref().is_some_and(|before| before.owner == *value)
+    }
+
+    /// Whose a key is again that this release is about.
+    pub(crate) fn gives_back(&self) -> Option<&Predecessor> {
+        self.predecessor.as_deref().filter(|before| before.gets_back.is_some())
+    }
+
+    /// Whether this release is about a key with this value.
+    pub(crate) fn releases(&self, value: &Arc<str>) -> bool {
+        let releases_both = self.predecessor.as_ref().is_some_and(|before| before.gets_back.is_none());
+        *value == self.owner || releases_both && self.is_to_adopt_from(value)
+    }
+
+    pub(crate) fn recall(&self) {
+        self.recalled.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_recalled(&self) -> bool {
+        self.recalled.load(Ordering::Acquire)
+    }
+}
+
+/// Whose a lock was before it was adopted.
+#[derive(Debug)]
+pub(crate) struct Predecessor {
+    /// The value that the key had.
+    pub(crate) owner: Arc<str>,
+    /// Whether a release gives the key back, for so long at least where what is left of it is not known. Else it also releases
+    /// the key where it is the predecessor's still.
+    pub(crate) gets_back: Option<Duration>,
+}
+
+/// What a command does with its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Set the key to the owner's value if it does not exist.
+    Acquire {
+        /// How long the key lives.
+        ttl: Duration,
+        /// Whether the next change of the key is to be reported if this is refused.
+        is_watched: bool,
+    },
+    /// Give the key to the owner if it is the predecessor's ([`Command::predecessor`]), or the owner's already, and let it live
+    /// for the TTL from now, or for as long as it would if that is longer. A grant tells the fencing counter, and does not
+    /// raise it. May be repeated at will.
+    Adopt {
+        /// How long the key lives from now.
+        ttl: Duration,
+    },
+    /// Raise the lock's fencing counter to this token, if the key has the owner's value.
+    Commit {
+        /// The token.
+        token: u64,
+    },
+    /// Let the key live for the TTL from now, if it has the owner's value.
+    Extend {
+        /// How long the key lives from now.
+        ttl: Duration,
+        /// Whether the owner is noted beside the key: the note lives as long.
+        is_noted: bool,
+    },
+    /// Delete the key, if it has the owner's value.
+    Release {
+        /// If not zero, let the key live for this much longer instead of deleting it, under a value that no owner has.
+        keep: Duration,
+        /// A connection whose commands may still be travelling: it is killed first, so that none of them can be
+        /// applied behind this release.
+        behind: Option<ConnectionId>,
+        /// Whether the owner may be noted beside the key: the note goes with it.
+        is_noted: bool,
+    },
+}

@@ -1,0 +1,196 @@
+//! A node's answer, and what is known while it is on its way.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::ConnectionId;
+use crate::platform::tasks;
+use crate::protocol::Counter;
+
+/// A reply that is on its way.
+pub(crate) type PendingReply = Pending<Reply>;
+
+/// What a command that is on its way comes to.
+pub(crate) struct Pending<T> {
+    /// What ends with it.
+    reply: Replying<T>,
+    /// How much longer than usual it may take, because a connection is being made for it.
+    extra_patience: Duration,
+    /// The connection that carries it.
+    carrier: Carrier,
+}
+
+/// A request that is used again for another when its reply has come: one allocation for many requests.
+pub(in crate::node) trait Pooled<T>: Send {
+    fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<T>;
+
+    /// Called when the reply has come.
+    fn give_back(self: Box<Self>);
+}
+
+/// What ends with a reply.
+enum Replying<T> {
+    /// Anything.
+    Future(Pin<Box<dyn Future<Output = T> + Send>>),
+    /// What a pool lends and gets back; only in a poll that it ends is it taken out.
+    Pooled(Option<Box<dyn Pooled<T>>>),
+}
+
+/// The connection that carries a command.
+#[derive(Clone, Debug)]
+pub(crate) enum Carrier {
+    /// None that a server could be asked to kill.
+    Unknown,
+    /// This one.
+    Known(ConnectionId),
+    /// One that is being made; set before the command is sent, to none for one that a server could not be asked to kill.
+    Later(Arc<OnceLock<Option<ConnectionId>>>),
+}
+
+impl Carrier {
+    pub(crate) fn id(&self) -> Option<ConnectionId> {
+        match self {
+            Self::Unknown => None,
+            Self::Known(id) => Some(*id),
+            Self::Later(id) => id.get().copied().flatten(),
+        }
+    }
+
+    /// Whether there is a connection that may carry the command.
+    pub(crate) fn is_made(&self) -> bool {
+        match self {
+            Self::Unknown | Self::Known(_) => true,
+            Self::Later(id) => id.get().is_some(),
+        }
+    }
+}
+
+impl<T> Pending<T> {
+    pub(crate) fn new(reply: impl Future<Output = T> + Send + 'static) -> Self {
+        Self::with(Replying::Future(Box::pin(reply)))
+    }
+
+    /// What a pool lends, which is given back when the reply is there.
+    pub(in crate::node) fn pooled(request: Box<dyn Pooled<T>>) -> Self {
+        Self::with(Replying::Pooled(Some(request)))
+    }
+
+    fn with(reply: Replying<T>) -> Self {
+        Self { reply, extra_patience: Duration::ZERO, carrier: Carrier::Unknown }
+    }
+
+    pub(crate) fn carried_by(self, carrier: Carrier) -> Self {
+        Self { carrier, ..self }
+    }
+
+    pub(crate) fn carrier(&self) -> &Carrier {
+        &self.carrier
+    }
+
+    pub(crate) fn with_extra_patience(self, extra_patience: Duration) -> Self {
+        Self { extra_patience, ..self }
+    }
+
+    pub(crate) fn extra_patience(&self) -> Duration {
+        self.extra_patience
+    }
+}
+
+impl PendingReply {
+    /// If its connection is still being made, lets a task of this runtime wait for it, and send.
+    pub(crate) fn seen_through_if_unsent(self) -> Self {
+        let Carrier::Later(id) = &self.carrier else { return self };
+        let (carrier, id) = (self.carrier.clone(), Arc::clone(id));
+        let (told, reply) = oneshot::channel();
+        tasks::spawn(async move { told.send(self.await) });
+        let reply = async move {
+            reply.await.unwrap_or_else(|_| {
+                let reason = Arc::from("its tokio runtime has ended");
+                let delivery = id.get().map_or(Delivery::NotSent, |id| Delivery::Unknown(*id));
+                Reply::Failed(Failure { reason, delivery })
+            })
+        };
+        Self::new(reply).carried_by(carrier)
+    }
+}
+
+impl<T> Future for Pending<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        match &mut self.reply {
+            Replying::Future(reply) => reply.as_mut().poll(cx),
+            Replying::Pooled(request) => {
+                let reply = match request {
+                    Some(request) => ready!(request.poll_reply(cx)),
+                    None => unreachable!("a reply that came is not asked for again"),
+                };
+                if let Some(request) = request.take() {
+                    request.give_back();
+                }
+                Poll::Ready(reply)
+            }
+        }
+    }
+}
+
+/// A node's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reply {
+    /// It was done.
+    Done,
+    /// The lock was granted.
+    Granted {
+        /// Its fencing counter, if that was asked for.
+        counter: Option<Counter>,
+        /// Whether another process waits for it.
+        is_wanted: bool,
+    },
+    /// It was not extended: there is no such key.
+    Missing,
+    /// It was not done: the key has another value, or none.
+    NotOurs {
+        /// The other owner, if the node said so.
+        owner: Option<Arc<str>>,
+        /// How long the other owner's key lives, if the node said so.
+        remaining: Option<Duration>,
+        /// The lock's fencing counter, if that was asked for.
+        counter: Option<Counter>,
+    },
+    /// No vote.
+    Failed(Failure),
+}
+
+/// Why a node did not vote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// For people; without credentials.
+    pub(crate) reason: Arc<str>,
+    /// What is known about the command.
+    pub(crate) delivery: Delivery,
+}
+
+/// What is known about a command that was not answered with a vote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    /// It never left this process.
+    NotSent,
+    /// The node answered it with an error. An error after a write leaves the write.
+    Answered,
+    /// It was handed to this connection, which ended before the answer came.
+    Unknown(Option<ConnectionId>),
+}
+
+impl Reply {
+    /// Not done, and nothing more is known.
+    pub(crate) const NOT_OURS: Self = Self::NotOurs { owner: None, remaining: None, counter: None };
+
+    pub(crate) fn not_sent(reason: impl Into<Arc<str>>) -> Self {
+        Self::Failed(Failure { reason: reason.into(), delivery: Delivery::NotSent })
+    }
+}
