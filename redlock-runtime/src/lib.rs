@@ -115,7 +115,7 @@ pub use crate::manager::LockManager;
 pub use crate::manager::builder::LockManagerBuilder;
 pub use crate::manager::scope::{InstallGuard, Scoped};
 pub use crate::manager::shutdown::ShutdownReport;
-pub use crate::node::examining::{Persistence, Wakes};
+pub use crate::node::check::{Persistence, Wakes};
 pub use crate::protocol::{LockState, Role};
 pub use crate::values::name::name_from_parts;
 pub use crate::values::on_shutdown::OnShutdown;

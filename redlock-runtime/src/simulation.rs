@@ -56,5 +56,5 @@ impl Held {
 /// How many attempts and releases are on their way.
 #[must_use]
 pub fn open_releases(locks: &LockManager) -> usize {
-    locks.shared.engine.debts().open()
+    locks.shared.engine.tracked_releases().open()
 }

@@ -35,26 +35,27 @@ fn the_wall_clock_is_not_read_for_a_lock() {
             // Leases of waiters, fencing counters and the ages that people are shown are kept by the servers, and decide
             // nothing about validity; whether a server tells the time is tried for them.
             let others = [
-                "statistics",
+                "counters",
                 "fence",
                 "contend",
                 "acquire.lua",
-                "settle",
                 "clock.rs",
-                "note.lua",
+                "label.lua",
                 "look.lua",
-                "examining",
+                "record.lua",
+                "check",
             ];
             let is_about_validity = !others.iter().any(|other| path.to_string_lossy().contains(other));
             assert!(!is_about_validity || !text.contains(wall), "{wall} in {}", path.display());
         }
         // What clock.rs knows of it goes into proposals of fencing tokens, into reports for people, and into labels and counters
         // of waiters where scripts may not ask a server for its own.
-        let proposes = ["clock.rs", "hold.rs", "fence.rs", "check.rs", "examining.rs", "counting.rs", "inspecting.rs"]
+        let proposes = ["clock.rs", "acquisition.rs", "fence.rs", "check.rs", "counters.rs", "inspect.rs"]
             .iter()
             .any(|file| path.ends_with(file));
         // Compiled into nothing that ships.
-        let is_simulation = path.components().any(|part| part.as_os_str() == "simulation");
+        let is_simulation =
+            path.components().any(|part| part.as_os_str() == "simulation" || part.as_os_str() == "simulated");
         assert!(proposes || is_simulation || !text.contains("since_1970"), "the time of day in {}", path.display());
     }
 }

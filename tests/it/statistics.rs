@@ -487,7 +487,7 @@ impl Model {
 fn no_order_of_events_makes_a_counter_wrong_for_long() {
     let server = RedisServer::start();
     let mut connection = connect(&server);
-    let script = redis::Script::new(include_str!("../../redlock-runtime/src/node/redis/lua/settle.lua"));
+    let script = redis::Script::new(include_str!("../../redlock-runtime/src/node/redis/lua/record.lua"));
     let keys = ["counter", "leases", "counts"];
     let mut settle = |connection: &mut Connection, process: &str, waiting: &str| -> Option<i64> {
         let mut call = script.prepare_invoke();

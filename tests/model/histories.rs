@@ -7,8 +7,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::{TestError, TestRunner};
 use redlock_runtime::protocol::{
-    Ballot, Counter, Doubt, Fence, Fencing, Holder, Listening, NodeSet, Proposal, Quorum, RETENTION, confirmation,
-    is_refresh_due,
+    Ballot, Counter, Fence, FenceFallback, Fencing, Holder, Listening, NodeSet, Proposal, Quorum, RETENTION,
+    confirmation, is_refresh_due,
 };
 
 /// The clocks of any two processes differ by less than this.
@@ -55,7 +55,7 @@ struct World {
     now: Duration,
     nodes: Vec<Node>,
     quorum: Quorum,
-    doubt: Doubt,
+    doubt: FenceFallback,
     /// When a node last restarted, or was set up.
     restarted: Duration,
     /// How many second rounds there were.
@@ -90,7 +90,7 @@ impl Node {
 }
 
 impl World {
-    fn new(nodes: usize, doubt: Doubt) -> Self {
+    fn new(nodes: usize, doubt: FenceFallback) -> Self {
         let now = Duration::from_secs(1_700_000_000);
         let node = Node { born: Duration::ZERO, counter: None };
         let quorum = Quorum::of(nodes).expect("few nodes");
@@ -164,7 +164,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..40)
 }
 
-fn check(doubt: Doubt) -> Result<(), TestError<(usize, Vec<Step>)>> {
+fn check(doubt: FenceFallback) -> Result<(), TestError<(usize, Vec<Step>)>> {
     let config = ProptestConfig { cases: 5_000, failure_persistence: None, ..ProptestConfig::default() };
     TestRunner::new(config).run(&(1_usize..=5, steps()), |(nodes, steps)| {
         let tokens = World::new(nodes, doubt).live(&steps);
@@ -175,17 +175,17 @@ fn check(doubt: Doubt) -> Result<(), TestError<(usize, Vec<Step>)>> {
 
 #[test]
 fn tokens_grow_across_expiry_and_a_restart_in_each_retention() {
-    check(Doubt::Clocks { max_clock_skew: SKEW }).unwrap();
+    check(FenceFallback::TrustClocks { max_clock_skew: SKEW }).unwrap();
 }
 
 #[test]
 fn tokens_grow_for_those_who_do_not_rely_on_clocks() {
-    check(Doubt::Refuse).unwrap();
+    check(FenceFallback::Refuse).unwrap();
 }
 
 #[test]
 fn clocks_that_differ_by_more_than_was_said_are_found_out() {
-    let found = check(Doubt::Clocks { max_clock_skew: Duration::from_secs(1) });
+    let found = check(FenceFallback::TrustClocks { max_clock_skew: Duration::from_secs(1) });
     assert!(matches!(found, Err(TestError::Fail(..))), "{found:?}");
 }
 
@@ -193,7 +193,7 @@ fn clocks_that_differ_by_more_than_was_said_are_found_out() {
 fn nodes_that_can_all_be_reached_agree_whatever_the_clocks_say() {
     let attempts = prop::collection::vec((0..SKEW.as_secs(), 0_u64..2), 1..40);
     proptest!(|(nodes in 1_usize..=5, attempts in attempts)| {
-        let mut world = World::new(nodes, Doubt::Refuse);
+        let mut world = World::new(nodes, FenceFallback::Refuse);
         for (ahead, passed) in attempts {
             world.now += Duration::from_micros(passed);
             let ahead = Duration::from_secs(ahead);

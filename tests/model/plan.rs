@@ -1,6 +1,6 @@
 //! What is explored, and which rules are kept.
 
-use redlock_runtime::protocol::Doubt;
+use redlock_runtime::protocol::FenceFallback;
 
 /// What is explored.
 #[derive(Clone, Debug)]
@@ -16,7 +16,7 @@ pub(super) struct World {
     /// Whether one node may restart empty.
     pub(super) restarts: bool,
     /// What to do without evidence.
-    pub(super) doubt: Doubt,
+    pub(super) doubt: FenceFallback,
     /// Which rules are kept.
     pub(super) rules: Rules,
 }

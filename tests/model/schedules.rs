@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redlock_runtime::protocol::Doubt;
+use redlock_runtime::protocol::FenceFallback;
 use stateright::{Checker, HasDiscoveries, Model};
 
 use super::plan::{Commit, Forgetting, Rules, World};
@@ -15,7 +15,7 @@ fn world(clients: &'static [usize]) -> World {
         losses: 0,
         lost_round: false,
         restarts: true,
-        doubt: Doubt::Refuse,
+        doubt: FenceFallback::Refuse,
         rules: Rules::KEPT,
     }
 }
@@ -61,7 +61,7 @@ fn tokens_grow_when_every_message_may_be_late_or_lost() {
 #[test]
 fn tokens_grow_when_clocks_decide_where_evidence_is_missing() {
     let max_clock_skew = Duration::from_micros(9);
-    check_holds(World { clocks: &[1, 9], doubt: Doubt::Clocks { max_clock_skew }, ..world(&[1, 1, 1]) });
+    check_holds(World { clocks: &[1, 9], doubt: FenceFallback::TrustClocks { max_clock_skew }, ..world(&[1, 1, 1]) });
 }
 
 #[test]

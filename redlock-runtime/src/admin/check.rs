@@ -11,7 +11,7 @@ use self::judgement::{Standard, judge};
 use self::report::Examined;
 use crate::Error;
 use crate::manager::LockManager;
-use crate::node::examining::Trial;
+use crate::node::check::Trial;
 use crate::platform::background::block_on;
 use crate::platform::{clock, entropy};
 use crate::protocol::Proposal;
@@ -54,13 +54,16 @@ impl LockManager {
     pub async fn check(&self) -> Result<CheckReport, Error> {
         self.check_open()?;
         let engine = &self.shared.engine;
-        let (quorum, patience) = (engine.quorum(), engine.node_timeout());
-        let fence = self.shared.doubt.map(|doubt| Proposal::new(clock::since_1970(), 0, quorum, doubt));
+        let (quorum, reply_timeout) = (engine.quorum(), engine.node_timeout());
+        let fence = self
+            .shared
+            .fence_fallback
+            .map(|fence_fallback| Proposal::new(clock::since_1970(), 0, quorum, fence_fallback));
         let trial = Trial { keys: self.shared.keys.clone(), id: entropy::fresh_owner(), fence };
         let (answers, unexamined) = engine
             .survey_all(|_, node| {
                 let trial = trial.clone();
-                async move { Ok(node.examine(trial, patience).await) }
+                async move { Ok(node.examine(trial, reply_timeout).await) }
             })
             .await;
         let reason = unexamined.iter().next().map_or("it was not examined", |failure| &failure.reason);
@@ -71,7 +74,7 @@ impl LockManager {
         for (node, servers) in answers {
             examined[node].servers = servers;
         }
-        let standard = Standard { quorum, node_timeout: patience, doubt: self.shared.doubt };
+        let standard = Standard { quorum, node_timeout: reply_timeout, fence_fallback: self.shared.fence_fallback };
         let now = clock::now();
         let (findings, verdict) = judge(&examined, &standard, now);
         Ok(CheckReport::new(&examined, findings, verdict, now))

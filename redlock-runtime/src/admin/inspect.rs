@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::Error;
 use crate::error::NodeFailures;
 use crate::manager::LockManager;
-use crate::node::inspecting::Sight;
+use crate::node::inspect::LockRecord;
 use crate::platform::background::block_on;
 use crate::protocol::{Census, LockState, Quorum, Sighting};
 use crate::shown::shown;
@@ -83,9 +83,9 @@ impl fmt::Display for LockInfo {
 }
 
 /// What one node answered.
-struct Looked {
+struct NodeRecord {
     /// What it has of the lock.
-    sight: Option<Sight>,
+    record: Option<LockRecord>,
     /// How many wait there.
     waiting: u64,
 }
@@ -115,9 +115,9 @@ impl LockManager {
         // The label of an owner without a majority would say that it holds the lock.
         let owner = census.owner.filter(|_| census.state == LockState::Held);
         let of_owner =
-            || looked.iter().filter_map(|looked| looked.sight.as_ref()).filter(|sight| Some(&*sight.owner) == owner);
-        let note = of_owner().find_map(|sight| sight.note.clone());
-        let (owner_label, held_for) = note.map(|note| (note.label, note.held_for)).unzip();
+            || looked.iter().filter_map(|looked| looked.record.as_ref()).filter(|record| Some(&*record.owner) == owner);
+        let label = of_owner().find_map(|record| record.label.clone());
+        let (owner_label, held_for) = label.map(|label| (label.label, label.held_for)).unzip();
         let counted = looked.iter().fold(0, |counted: u64, looked| counted.saturating_add(looked.waiting));
         Ok(LockInfo {
             state: census.state,
@@ -179,10 +179,10 @@ impl LockManager {
     }
 
     /// What the nodes have that answered, and what the others said.
-    async fn look(&self, name: &Name) -> (Vec<Looked>, NodeFailures) {
+    async fn look(&self, name: &Name) -> (Vec<NodeRecord>, NodeFailures) {
         let key = Arc::from(self.shared.keys.lock(name));
         let keys = Arc::new(Keys::around(&key));
-        let patience = self.shared.engine.node_timeout();
+        let reply_timeout = self.shared.engine.node_timeout();
         let statistics = &self.shared.statistics;
         let (answers, failures) = self
             .shared
@@ -190,9 +190,9 @@ impl LockManager {
             .survey_all(|index, node| {
                 let (keys, name, statistics) = (Arc::clone(&keys), name.clone(), Arc::clone(statistics));
                 async move {
-                    let looking = node.look(keys, patience);
-                    let (sight, waiting) = tokio::join!(looking, statistics.count_one(name.as_str(), index));
-                    sight.map(|sight| Looked { sight, waiting })
+                    let looking = node.look(keys, reply_timeout);
+                    let (record, waiting) = tokio::join!(looking, statistics.count_one(name.as_str(), index));
+                    record.map(|record| NodeRecord { record, waiting })
                 }
             })
             .await;
@@ -200,15 +200,17 @@ impl LockManager {
     }
 }
 
-fn census(quorum: Quorum, looked: &[Looked]) -> Census<'_> {
+fn census(quorum: Quorum, looked: &[NodeRecord]) -> Census<'_> {
     let sightings: Vec<_> = looked
         .iter()
-        .map(|looked| looked.sight.as_ref().map(|sight| Sighting { owner: &sight.owner, remaining: sight.remaining }))
+        .map(|looked| {
+            looked.record.as_ref().map(|record| Sighting { owner: &record.owner, remaining: record.remaining })
+        })
         .collect();
     Census::of(quorum, &sightings)
 }
 
 /// The owner's token, if it noted one.
-fn fencing_token(sight: &Sight) -> Option<u64> {
-    sight.note.as_ref().map(|note| note.fencing_token).filter(|token| *token > 0)
+fn fencing_token(record: &LockRecord) -> Option<u64> {
+    record.label.as_ref().map(|note| note.fencing_token).filter(|token| *token > 0)
 }

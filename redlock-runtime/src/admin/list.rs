@@ -11,7 +11,7 @@ use crate::Error;
 use crate::error::NodeFailures;
 use crate::lock::shared::Shared;
 use crate::manager::LockManager;
-use crate::node::inspecting::{Cursor, Page};
+use crate::node::inspect::{Cursor, Page};
 use crate::platform::background::block_on;
 
 /// The names of all locks that any node has, each once, in no order.
@@ -131,12 +131,12 @@ impl Listing {
     /// Asks every node that has one for its next page.
     async fn turn_page(&mut self) {
         let engine = &self.shared.engine;
-        let (prefix, patience) = (&self.shared.keys.lock_prefix, engine.node_timeout());
+        let (prefix, reply_timeout) = (&self.shared.keys.lock_prefix, engine.node_timeout());
         let cursors: HashMap<_, _> = self.cursors.drain(..).collect();
         let (pages, failures) = engine
             .survey(cursors.keys().copied(), |index, node| {
                 let (prefix, from) = (Arc::clone(prefix), cursors[&index]);
-                async move { node.page(prefix, from, patience).await }
+                async move { node.page(prefix, from, reply_timeout).await }
             })
             .await;
         for (node, Page { keys, next }) in pages {

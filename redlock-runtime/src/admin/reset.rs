@@ -6,7 +6,7 @@ use crate::error::LostReason;
 use crate::held::lease::Lease;
 use crate::lock::shared::Shared;
 use crate::manager::LockManager;
-use crate::node::inspecting::Deleted;
+use crate::node::inspect::Deleted;
 use crate::platform::background::{background, block_on};
 use crate::values::keys::{Keys, LockKeys};
 use crate::values::name::Name;
@@ -112,13 +112,13 @@ async fn delete_each(shared: &Shared, names: Vec<Name>) -> Vec<Result<usize, Err
     let keys = |name: &Name| Arc::new(Keys::around(&shared.keys.lock(name).into()));
     let locks: Vec<Arc<LockKeys>> = names.iter().map(keys).collect();
     // Those that hold them now: whoever acquires a lock behind its reset keeps it.
-    let holders: Vec<_> = locks.iter().map(|keys| shared.lines.tenant(&keys.lock)).collect();
-    let patience = shared.engine.node_timeout();
+    let holders: Vec<_> = locks.iter().map(|keys| shared.wait_queues.local_holder(&keys.lock)).collect();
+    let reply_timeout = shared.engine.node_timeout();
     let (answers, unreached): (Vec<(usize, Vec<Deleted>)>, _) = shared
         .engine
         .survey_all(|_, node| {
             let locks = locks.clone();
-            async move { node.reset(locks, patience).await }
+            async move { node.reset(locks, reply_timeout).await }
         })
         .await;
     let quorum = shared.engine.quorum();

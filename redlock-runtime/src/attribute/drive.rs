@@ -333,9 +333,9 @@ async fn release(lock: Arc<LockId>, attempt: Option<Arc<Attempt>>) {
 /// take. Then the release goes on in the background.
 async fn release_in_time(lock: Arc<LockId>, attempt: Option<Arc<Attempt>>) -> Result<(), Error> {
     if let Some(guard) = attempt.and_then(Attempt::into_guard) {
-        let (patience, uses) = (guard.node_timeout(), guard.uses());
+        let (reply_timeout, uses) = (guard.node_timeout(), guard.uses());
         let was_lost = guard.was_lost();
-        let releasing = async { Ok(timeout(patience, guard.release()).await) };
+        let releasing = async { Ok(timeout(reply_timeout, guard.release()).await) };
         match on_any_executor(uses, pin!(releasing)).await? {
             Ok(released) => tell_release(&lock, was_lost, released),
             Err(_) => {

@@ -14,13 +14,13 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::settlement;
-use super::settlement::{Cut, Owner, Settlement};
-use super::{Debt, Engine, Fenced, Hold, InFlight, Lost, Won};
+use super::release_round;
+use super::release_round::{Cut, PendingRelease, ReleaseRound};
+use super::{Acquisition, AttemptFailed, Engine, Fenced, InFlight, TrackedRelease, Won};
 use crate::node::{Predecessor, Voter};
 use crate::platform::clock;
 use crate::platform::entropy::seed;
-use crate::protocol::{Backoff, NodeSet, Rivals, Verdict, patience, valid_until};
+use crate::protocol::{Backoff, NodeSet, Rivals, Verdict, reply_timeout, valid_until};
 use crate::values::keys::Keys;
 
 /// For so many times as long as a node has to answer it is tried to hear of a majority, or to get one where several try.
@@ -32,7 +32,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_
 /// A new owner on the way to a lock.
 struct Adoption {
     /// Answers for the key, and gives it back if it is not taken out.
-    hold: Option<Hold>,
+    acquisition: Option<Acquisition>,
     /// Requests of earlier tries whose reply is on its way. They are no votes on this one, from which on the key must live.
     earlier: Vec<InFlight>,
 }
@@ -52,14 +52,14 @@ impl Engine {
         from: &Arc<str>,
         ttl: Duration,
         fencing: Option<Fenced>,
-    ) -> Result<Won, Lost> {
+    ) -> Result<Won, AttemptFailed> {
         let mut pauses = Backoff::new(PAUSES.0, PAUSES.1, seed());
         let mut pause = || sleep(pauses.next().unwrap_or(PAUSES.1));
-        let give_up = clock::now() + patience(self.node_timeout, ttl) * KEEP_TRYING;
+        let give_up = clock::now() + reply_timeout(self.node_timeout, ttl) * KEEP_TRYING;
         loop {
             let before = Predecessor { owner: Arc::clone(from), gets_back: Some(ttl) };
-            let hold = Hold::of_successor(Arc::clone(self), Arc::clone(key), before);
-            let mut adoption = Adoption { hold: Some(hold), earlier: Vec::new() };
+            let acquisition = Acquisition::of_successor(Arc::clone(self), Arc::clone(key), before);
+            let mut adoption = Adoption { acquisition: Some(acquisition), earlier: Vec::new() };
             let lost = loop {
                 match adoption.attempt(ttl, fencing).await {
                     Ok(won) => return Ok(won),
@@ -68,8 +68,8 @@ impl Engine {
                     Err(lost) => break lost,
                 }
             };
-            if let Some(hold) = adoption.take_out() {
-                hold.give_back(None).await;
+            if let Some(acquisition) = adoption.take_out() {
+                acquisition.give_back(None).await;
             }
             // Of several who try, each may have got some nodes; now they are the owner's again.
             if lost.verdict != Verdict::Split || clock::now() >= give_up {
@@ -87,14 +87,19 @@ impl Engine {
     /// Keys that are given back while this looks make no difference. One other owner who is seen on a majority either keeps
     /// it, or gives it back, and that majority is enough; a key that is gone does not come back. If an adoption is under way
     /// that has no majority yet, its release will find this key.
-    pub(super) async fn release_if_ruled_out(self: Arc<Self>, key: Arc<str>, owner: &Arc<str>, counted: Debt) {
-        let (keys, patience) = (Arc::new(Keys::around(&key)), self.node_timeout);
+    pub(super) async fn release_if_ruled_out(
+        self: Arc<Self>,
+        key: Arc<str>,
+        owner: &Arc<str>,
+        counted: TrackedRelease,
+    ) {
+        let (keys, reply_timeout) = (Arc::new(Keys::around(&key)), self.node_timeout);
         let look = |_, node: Arc<dyn Voter>| {
             let keys = Arc::clone(&keys);
-            async move { node.look(keys, patience).await }
+            async move { node.look(keys, reply_timeout).await }
         };
         // As long, and as often, as a release is sent again.
-        let (give_up, longest_pause) = (clock::now() + settlement::KEEP_TRYING, settlement::PAUSES.1);
+        let (give_up, longest_pause) = (clock::now() + release_round::KEEP_TRYING, release_round::PAUSES.1);
         let mut pauses = Backoff::new(PAUSES.0, longest_pause, seed());
         let theirs = loop {
             let (sights, failures) = self.survey_all(&look).await;
@@ -116,7 +121,7 @@ impl Engine {
             sleep(pauses.next().unwrap_or(longest_pause)).await;
         };
         let value = Arc::clone(owner);
-        let owner = Owner {
+        let owner = PendingRelease {
             engine: self,
             key,
             value,
@@ -127,31 +132,31 @@ impl Engine {
             predecessor: None,
             counted,
         };
-        drop(Settlement::start(Arc::new(owner), theirs, theirs, Vec::new()));
+        drop(ReleaseRound::start(Arc::new(owner), theirs, theirs, Vec::new()));
     }
 }
 
 impl Adoption {
     /// One round, and the commit of its token.
-    async fn attempt(&mut self, ttl: Duration, fencing: Option<Fenced>) -> Result<Won, Lost> {
+    async fn attempt(&mut self, ttl: Duration, fencing: Option<Fenced>) -> Result<Won, AttemptFailed> {
         let began = clock::now();
-        let Self { hold: Some(hold), earlier } = self else { unreachable!("it is taken out at the end") };
-        earlier.extend(hold.set_aside());
-        let (verdict, fencing_token, heard) = hold.ask_to_adopt(ttl, fencing).await;
+        let Self { acquisition: Some(acquisition), earlier } = self else { unreachable!("it is taken out at the end") };
+        earlier.extend(acquisition.set_aside());
+        let (verdict, fencing_token, heard) = acquisition.ask_to_adopt(ttl, fencing).await;
         let valid_until = valid_until(began, ttl);
-        if verdict == Verdict::Won && heard.misconfigured.is_none() && hold.is_in_time(began, valid_until) {
-            let mut hold = self.take_out().expect("it was there a moment ago");
-            hold.succeed();
-            return Ok(Won { hold, began, valid_until, fencing_token, is_wanted: heard.is_wanted });
+        if verdict == Verdict::Won && heard.misconfigured.is_none() && acquisition.is_in_time(began, valid_until) {
+            let mut acquisition = self.take_out().expect("it was there a moment ago");
+            acquisition.succeed();
+            return Ok(Won { acquisition, began, valid_until, fencing_token, is_wanted: heard.is_wanted });
         }
-        Err(heard.into_lost(if verdict == Verdict::Won { Verdict::Unreachable } else { verdict }))
+        Err(heard.into_failed(if verdict == Verdict::Won { Verdict::Unreachable } else { verdict }))
     }
 
     /// What answers for all that was asked; nothing is left here.
-    fn take_out(&mut self) -> Option<Hold> {
-        let mut hold = self.hold.take()?;
-        hold.wait_for_too(mem::take(&mut self.earlier));
-        Some(hold)
+    fn take_out(&mut self) -> Option<Acquisition> {
+        let mut acquisition = self.acquisition.take()?;
+        acquisition.wait_for_too(mem::take(&mut self.earlier));
+        Some(acquisition)
     }
 }
 

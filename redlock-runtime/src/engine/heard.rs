@@ -2,13 +2,13 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{InFlight, Lost};
+use super::{AttemptFailed, InFlight};
 use crate::error::NodeFailures;
-use crate::node::{Known, Reply, Voter};
+use crate::node::{NodeStatus, Reply, Voter};
 use crate::platform::clock;
 use crate::protocol::{
-    Ballot, Counter, Electorate, Fence, Fencing, Listening, NodeSet, OthersKey, Papers, Quorum, Rivals, Round, Seen,
-    Standing, Verdict,
+    Ballot, Counter, Electorate, Fence, Fencing, Listening, NodeObservation, NodeSet, OthersKey, Quorum, Rivals, Round,
+    ServerInfo, Standing, Verdict,
 };
 use crate::rules::{Rule, holds};
 use crate::values::keys::Keys;
@@ -42,9 +42,9 @@ pub(super) struct Heard {
     pub(super) fence: Option<Fence>,
     /// Whether a node that granted the lock said that another process waits for it.
     pub(super) is_wanted: bool,
-    /// See [`Lost::was_cut_short`].
+    /// See [`AttemptFailed::was_cut_short`].
     pub(super) was_cut_short: bool,
-    /// See [`Lost::misconfigured`].
+    /// See [`AttemptFailed::misconfigured`].
     pub(super) misconfigured: Option<String>,
 }
 
@@ -112,8 +112,8 @@ impl Heard {
         let (Some(fence), Some(counter)) = (&mut self.fence, counter) else { return Ok(()) };
         if let Some(number) = counter.number() {
             let node_clock = || match voter.known(&self.key) {
-                Known::Papers(papers) => papers.clock(clock::now()),
-                Known::NotYet | Known::Unreachable => None,
+                NodeStatus::Introduced(server_info) => server_info.clock(clock::now()),
+                NodeStatus::Connecting | NodeStatus::Unreachable => None,
             };
             fence.proposal().believe(number, node_clock).map_err(|fault| fault.about(&Keys::fence(&self.key)))?;
         }
@@ -129,12 +129,12 @@ impl Heard {
     /// What to do with what was heard.
     pub(super) fn next(&mut self, voters: Voters, nodes: &[Arc<dyn Voter>], in_flight: &[InFlight]) -> Next {
         let verdict = self.round.verdict();
-        let is_unsettled = voters != Voters::All
+        let is_uncertain = voters != Voters::All
             && matches!(verdict, Some(Verdict::Won | Verdict::Refused))
-            && self.check_voters(voters, nodes) == Age::Unsettled;
+            && self.check_voters(voters, nodes) == Age::Uncertain;
         match self.round.verdict() {
             Some(verdict) if in_flight.is_empty() => Next::Decide(verdict),
-            Some(verdict) if is_unsettled => Next::DecideSoon(verdict),
+            Some(verdict) if is_uncertain => Next::DecideSoon(verdict),
             Some(Verdict::Won) if self.fencing(Listening::GoesOn) == Some(Fencing::Listen) => Next::Listen,
             // Nobody is slowed by listening on, and the error can say how many nodes answered.
             None | Some(Verdict::Unreachable) => Next::Listen,
@@ -144,7 +144,7 @@ impl Heard {
 
     /// The time is over: whoever has not been reached by now cannot be, unless the caller's own time was short.
     pub(super) fn close(&mut self, voters: Voters, nodes: &[Arc<dyn Voter>], is_cut_short: bool) {
-        if voters != Voters::All && self.check_voters(voters, nodes) == Age::Unsettled && is_cut_short {
+        if voters != Voters::All && self.check_voters(voters, nodes) == Age::Uncertain && is_cut_short {
             for node in self.round.granted().iter() {
                 self.round.strike(node);
                 self.failures.push(nodes[node].label(), "it is young, and there was no time to look for older nodes");
@@ -156,25 +156,27 @@ impl Heard {
     fn check_voters(&mut self, voters: Voters, nodes: &[Arc<dyn Voter>]) -> Age {
         let is_extension = voters == Voters::Extension;
         if is_extension && !holds(Rule::YoungCountInNoExtension) {
-            return Age::Settled;
+            return Age::Certain;
         }
         // There is nobody who could know better.
         if nodes.len() == 1 {
-            return Age::Settled;
+            return Age::Certain;
         }
         let known: Vec<_> = nodes.iter().map(|node| node.known(&self.key)).collect();
         // Not before: who is old at a moment need not have been old a moment earlier.
         let now = clock::now();
-        let papers = known.iter().map(|known| match known {
-            Known::Papers(papers) => Some(&**papers),
-            Known::NotYet | Known::Unreachable => None,
+        let server_info = known.iter().map(|known| match known {
+            NodeStatus::Introduced(server_info) => Some(&**server_info),
+            NodeStatus::Connecting | NodeStatus::Unreachable => None,
         });
         let electorate = if is_extension {
-            Electorate::of_extension(now, papers.clone())
+            Electorate::of_extension(now, server_info.clone())
         } else {
-            Electorate::of(now, papers.clone())
+            Electorate::of(now, server_info.clone())
         };
-        let time_left = |papers: &Papers| if is_extension { papers.counts_in(now) } else { papers.grows_in(now) };
+        let time_left = |server_info: &ServerInfo| {
+            if is_extension { server_info.counts_in(now) } else { server_info.grows_in(now) }
+        };
         if let Some((one, other)) = electorate.same_server().filter(|_| holds(Rule::OneVoteAServer)) {
             self.misconfigured = Some(format!(
                 "{} and {} are one and the same server; a majority counts independent nodes, so name each once",
@@ -183,7 +185,7 @@ impl Heard {
             ));
         }
         if electorate.voters().len() == nodes.len() {
-            return Age::Settled;
+            return Age::Certain;
         }
         for (node, voter) in nodes.iter().enumerate() {
             let has_granted = self.round.granted().contains(node);
@@ -194,7 +196,7 @@ impl Heard {
                 Standing::Replica if has_granted || has_refused => "it is a replica; name its master".to_owned(),
                 Standing::SameServer if has_granted || has_refused => "it stands at two positions".to_owned(),
                 Standing::Young if has_granted => {
-                    let votes_in = papers.clone().nth(node).flatten().map(time_left);
+                    let votes_in = server_info.clone().nth(node).flatten().map(time_left);
                     let votes_in = votes_in.unwrap_or_default();
                     format!("it restarted and may have forgotten locks; it votes again in {votes_in:?}")
                 }
@@ -211,43 +213,43 @@ impl Heard {
         let not_yet: NodeSet = known
             .iter()
             .enumerate()
-            .filter(|(_, known)| matches!(known, Known::NotYet))
+            .filter(|(_, known)| matches!(known, NodeStatus::Connecting))
             .map(|(node, _)| node)
             .collect();
-        let has_young_voter = papers.enumerate().any(|(node, papers)| {
-            let is_young = papers.is_some_and(|papers| !time_left(papers).is_zero());
+        let has_young_voter = server_info.enumerate().any(|(node, server_info)| {
+            let is_young = server_info.is_some_and(|server_info| !time_left(server_info).is_zero());
             is_young && self.round.granted().contains(node)
         });
-        if has_young_voter && !not_yet.is_empty() { Age::Unsettled } else { Age::Settled }
+        if has_young_voter && !not_yet.is_empty() { Age::Uncertain } else { Age::Certain }
     }
 
     /// The verdict on an attempt to acquire: whether a refusal means that somebody holds the lock.
-    pub(super) fn told_apart(&self, verdict: Verdict, quorum: Quorum) -> Verdict {
+    pub(super) fn classify_acquire(&self, verdict: Verdict, quorum: Quorum) -> Verdict {
         let is_split = verdict == Verdict::Refused && !self.rivals.has_holder(quorum);
         if is_split { Verdict::Split } else { verdict }
     }
 
     /// The verdict on an attempt to take a lock over: whether a refusal means that its owner does not have it any more.
-    pub(super) fn told_of_owner(&self, verdict: Verdict, quorum: Quorum) -> Verdict {
+    pub(super) fn classify_adoption(&self, verdict: Verdict, quorum: Quorum) -> Verdict {
         let is_split = verdict == Verdict::Refused && !self.rivals.rule_out(self.missing, quorum);
         if is_split { Verdict::Split } else { verdict }
     }
 
     /// The verdict on an extension or a release: nodes that never held the key refuse too, so only a majority of them
     /// says that it is not this owner's.
-    pub(super) fn told_by_majority(&self, verdict: Verdict, quorum: Quorum) -> Verdict {
+    pub(super) fn classify_owner_op(&self, verdict: Verdict, quorum: Quorum) -> Verdict {
         let is_told = self.round.refused().len() >= quorum.needed();
         if verdict == Verdict::Refused && !is_told { Verdict::Unreachable } else { verdict }
     }
 
-    pub(super) fn into_lost(self, verdict: Verdict) -> Lost {
+    pub(super) fn into_failed(self, verdict: Verdict) -> AttemptFailed {
         let Self { round, failures, held, fence, was_cut_short, misconfigured, .. } = self;
         let counter = fence.map_or(0, |fence| fence.seen());
-        let given_back = round.granted().iter().map(|node| (node, Seen::GivenBack));
-        let silent = round.failed().iter().map(|node| (node, Seen::Unknown));
-        let held = held.into_iter().map(|(node, sighting)| (node, Seen::Held(sighting)));
+        let given_back = round.granted().iter().map(|node| (node, NodeObservation::GivenBack));
+        let silent = round.failed().iter().map(|node| (node, NodeObservation::Unknown));
+        let held = held.into_iter().map(|(node, sighting)| (node, NodeObservation::Held(sighting)));
         let seen = given_back.chain(silent).chain(held).collect();
-        Lost { verdict, granted: round.granted().len(), failures, was_cut_short, seen, counter, misconfigured }
+        AttemptFailed { verdict, granted: round.granted().len(), failures, was_cut_short, seen, counter, misconfigured }
     }
 }
 
@@ -275,7 +277,7 @@ pub(super) enum Next {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Age {
     /// Nothing that may still be learnt changes who votes.
-    Settled,
+    Certain,
     /// An older node may be about to be reached.
-    Unsettled,
+    Uncertain,
 }

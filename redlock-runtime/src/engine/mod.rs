@@ -3,11 +3,11 @@
 //!
 //! Returns plain data; knows nothing of guards.
 
+mod acquisition;
 mod adoption;
 mod heard;
-mod hold;
+mod release_round;
 mod repair;
-mod settlement;
 mod survey;
 
 use std::fmt;
@@ -20,20 +20,21 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{Sleep, sleep};
 
+pub(crate) use self::acquisition::Acquisition;
 use self::heard::{Heard, Next, Voters};
-pub(crate) use self::hold::Hold;
+pub(crate) use self::release_round::{TrackedRelease, TrackedReleases};
 pub(crate) use self::repair::{Extended, Repairs};
-pub(crate) use self::settlement::{Debt, Debts};
 use crate::Error;
 use crate::error::NodeFailures;
-use crate::node::{Action, Changes, Command, Known, Listener, PendingReply, Reply, Voter};
+use crate::node::{Action, Changes, Command, Listener, NodeStatus, PendingReply, Reply, Voter};
 use crate::platform::background;
-use crate::platform::deadline::Alarm;
+use crate::platform::deadline::Deadline;
 use crate::platform::drivers::Uses;
 use crate::platform::tasks::Handle;
 use crate::platform::{clock, process};
 use crate::protocol::{
-    Approach, Ballot, Doubt, LEAD, NodeSet, Quorum, Seen, Verdict, longest_round, patience, valid_until,
+    AskOrder, Ballot, FenceFallback, LOSS_NOTICE, NodeObservation, NodeSet, Quorum, Verdict, longest_round,
+    reply_timeout, valid_until,
 };
 use crate::rules::{Rule, holds};
 
@@ -48,7 +49,7 @@ pub(crate) struct Engine {
     /// An attempt that takes longer is not won.
     longest_round: Duration,
     /// Releases that are on their way.
-    debts: Debts,
+    tracked_releases: TrackedReleases,
     /// Which process uses it; zero while none does.
     process: AtomicU32,
     /// Whether all nodes are in this process's memory.
@@ -60,7 +61,7 @@ pub(crate) struct Engine {
 /// A lock that was acquired.
 pub(crate) struct Won {
     /// Answers for its release, however it ends.
-    pub(crate) hold: Hold,
+    pub(crate) acquisition: Acquisition,
     /// When the attempt began.
     pub(crate) began: Instant,
     /// Until when the lock counts as held.
@@ -75,7 +76,7 @@ pub(crate) struct Won {
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     /// In which order the nodes are asked.
-    pub(crate) approach: Approach,
+    pub(crate) ask_order: AskOrder,
     /// Whether the nodes that refuse report the next change of the key.
     pub(crate) is_watched: bool,
     /// Which process asks, if the caller waits for the key: such processes are noted.
@@ -90,19 +91,19 @@ pub(crate) struct Fenced {
     /// The greatest counter that earlier attempts of the same waiter heard of; zero if none did.
     pub(crate) seen: u64,
     /// What to do if too few nodes have evidence of earlier tokens.
-    pub(crate) doubt: Doubt,
+    pub(crate) fence_fallback: FenceFallback,
 }
 
 impl Plan {
     /// One attempt of somebody who does not wait.
     pub(crate) fn once(fencing: Option<Fenced>) -> Self {
-        Self { approach: Approach::AllAtOnce, is_watched: false, contender: None, fencing }
+        Self { ask_order: AskOrder::AllAtOnce, is_watched: false, contender: None, fencing }
     }
 }
 
 /// A round that was not won.
 #[derive(Debug)]
-pub(crate) struct Lost {
+pub(crate) struct AttemptFailed {
     /// Why not.
     pub(crate) verdict: Verdict,
     /// How many nodes granted.
@@ -112,7 +113,7 @@ pub(crate) struct Lost {
     /// Whether nodes did not answer because the caller's time was over before theirs.
     pub(crate) was_cut_short: bool,
     /// What was learnt about the nodes that were asked.
-    pub(crate) seen: Vec<(usize, Seen)>,
+    pub(crate) seen: Vec<(usize, NodeObservation)>,
     /// The greatest fencing counter that was heard of; zero if none was.
     pub(crate) counter: u64,
     /// What is wrong with the nodes as they were configured, if something is.
@@ -142,7 +143,7 @@ impl Engine {
             quorum,
             node_timeout,
             longest_round: longest_round(longest_ttl),
-            debts: Debts::default(),
+            tracked_releases: TrackedReleases::default(),
             process: AtomicU32::new(0),
         })
     }
@@ -246,8 +247,8 @@ impl Engine {
         self.is_closed.load(Ordering::Acquire)
     }
 
-    pub(crate) fn debts(&self) -> &Debts {
-        &self.debts
+    pub(crate) fn tracked_releases(&self) -> &TrackedReleases {
+        &self.tracked_releases
     }
 
     /// Ends all connections. What is still owed is sent on some of its own; nothing else is any more.
@@ -271,24 +272,24 @@ impl Engine {
         ttl: Duration,
         until: Option<Instant>,
         plan: Plan,
-    ) -> Result<Won, Lost> {
+    ) -> Result<Won, AttemptFailed> {
         let began = clock::now();
         // From here on the hold answers for whatever the nodes do: it exists before the first command.
-        let mut hold = Hold::new(Arc::clone(self), key);
-        let (verdict, fencing_token, heard) = hold.ask(ttl, until, plan).await;
+        let mut acquisition = Acquisition::new(Arc::clone(self), key);
+        let (verdict, fencing_token, heard) = acquisition.ask(ttl, until, plan).await;
         let counted_from = if holds(Rule::ValidityOfTheAttempt) { began } else { clock::now() };
         let valid_until = valid_until(counted_from, ttl);
         if verdict == Verdict::Won && heard.misconfigured.is_none() && self.is_in_time(began, valid_until) {
-            hold.see_late_connections_through();
-            hold.forget_what_was_asked();
-            return Ok(Won { hold, began, valid_until, fencing_token, is_wanted: heard.is_wanted });
+            acquisition.see_late_connections_through();
+            acquisition.forget_what_was_asked();
+            return Ok(Won { acquisition, began, valid_until, fencing_token, is_wanted: heard.is_wanted });
         }
-        hold.give_back(until).await;
+        acquisition.give_back(until).await;
         let verdict = match verdict {
             Verdict::Won => Verdict::Unreachable,
             lost => lost,
         };
-        Err(heard.into_lost(verdict))
+        Err(heard.into_failed(verdict))
     }
 
     /// Whether an attempt that is won now is won in time: a grant that arrives with no validity left is not a grant, and the node
@@ -296,7 +297,7 @@ impl Engine {
     fn is_in_time(&self, began: Instant, valid_until: Instant) -> bool {
         let now = clock::now();
         let is_short = now.saturating_duration_since(began) <= self.longest_round || !holds(Rule::RoundsAreShort);
-        now + LEAD < valid_until && is_short
+        now + LOSS_NOTICE < valid_until && is_short
     }
 
     /// One attempt to extend; what may be noted about the owner lives on with the key. What was not sent when `over` ends is not sent any more.
@@ -311,17 +312,23 @@ impl Engine {
         ttl: Duration,
         is_noted: bool,
         over: impl Future<Output = ()>,
-    ) -> Result<Extended, Lost> {
+    ) -> Result<Extended, AttemptFailed> {
         let began = clock::now();
         let command = Command::new(Action::Extend { ttl, is_noted }, key, owner);
         let mut in_flight = self.ask_each(&command);
         let mut missing = NodeSet::default();
-        let listen =
-            self.hear(key, Voters::Extension, &mut in_flight, patience(self.node_timeout, ttl), None, |node, reply| {
+        let listen = self.hear(
+            key,
+            Voters::Extension,
+            &mut in_flight,
+            reply_timeout(self.node_timeout, ttl),
+            None,
+            |node, reply| {
                 if *reply == Reply::Missing {
                     missing.insert(node);
                 }
-            });
+            },
+        );
         let recall = async {
             over.await;
             command.recall();
@@ -336,8 +343,8 @@ impl Engine {
             return Ok(Extended { valid_until: valid_until(began, ttl), missing, rest: in_flight });
         }
         poll_in_background(in_flight);
-        let verdict = heard.told_by_majority(verdict, self.quorum);
-        Err(heard.into_lost(verdict))
+        let verdict = heard.classify_owner_op(verdict, self.quorum);
+        Err(heard.into_failed(verdict))
     }
 
     /// Passes on which keys have changed on which nodes.
@@ -360,7 +367,7 @@ impl Engine {
     fn first_for(&self, key: &str) -> Option<usize> {
         let start = usize::from(key.bytes().fold(0_u8, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte)));
         let mut nodes = (0..self.nodes.len()).map(|node| (start + node) % self.nodes.len());
-        nodes.find(|node| matches!(self.nodes[*node].known(key), Known::Papers(_)))
+        nodes.find(|node| matches!(self.nodes[*node].known(key), NodeStatus::Introduced(_)))
     }
 
     /// Listens until no further vote can change the verdict, or the nodes' time is over, or the caller's (`until`).
@@ -370,12 +377,12 @@ impl Engine {
         key: &Arc<str>,
         voters: Voters,
         in_flight: &mut Vec<InFlight>,
-        patience: Duration,
+        reply_timeout: Duration,
         until: Option<Instant>,
         on_reply: impl FnMut(usize, &Reply),
     ) -> (Verdict, Heard) {
         let mut heard = Heard::nothing(self.quorum, key);
-        let verdict = self.hear_on(&mut heard, voters, in_flight, patience, until, on_reply).await;
+        let verdict = self.hear_on(&mut heard, voters, in_flight, reply_timeout, until, on_reply).await;
         (verdict, heard)
     }
 
@@ -385,15 +392,15 @@ impl Engine {
         heard: &mut Heard,
         voters: Voters,
         in_flight: &mut Vec<InFlight>,
-        patience: Duration,
+        reply_timeout: Duration,
         until: Option<Instant>,
         mut on_reply: impl FnMut(usize, &Reply),
     ) -> Verdict {
-        let extra = in_flight.iter().map(|asked| asked.reply.extra_patience()).max().unwrap_or_default();
-        let (patience, is_cut_short) = cut_short(patience + extra, until);
-        let mut deadline = Alarm::after(patience);
+        let extra = in_flight.iter().map(|asked| asked.reply.extra_time()).max().unwrap_or_default();
+        let (reply_timeout, is_cut_short) = within_deadline(reply_timeout + extra, until);
+        let mut deadline = Deadline::after(reply_timeout);
         let mut second_look: Option<Pin<Box<Sleep>>> = None;
-        let mut elders: Option<Pin<Box<Sleep>>> = None;
+        let mut older_nodes_deadline: Option<Pin<Box<Sleep>>> = None;
         let listen = poll_fn(|cx| {
             // All of them before the verdict is asked for: a request that was never polled is never sent.
             poll_each(in_flight, cx, |node, reply| {
@@ -403,8 +410,9 @@ impl Engine {
             match heard.next(voters, &self.nodes, in_flight) {
                 Next::Decide(verdict) => return Poll::Ready(verdict),
                 Next::DecideSoon(verdict) => {
-                    let elders = elders.get_or_insert_with(|| Box::pin(sleep(self.node_timeout)));
-                    if elders.as_mut().poll(cx).is_ready() {
+                    let older_nodes_deadline =
+                        older_nodes_deadline.get_or_insert_with(|| Box::pin(sleep(self.node_timeout)));
+                    if older_nodes_deadline.as_mut().poll(cx).is_ready() {
                         return Poll::Ready(verdict);
                     }
                 }
@@ -423,7 +431,7 @@ impl Engine {
                     voter.overdue(&heard.key);
                 }
                 heard.round.record(late.node, Ballot::Failed);
-                heard.failures.push(voter.label(), format!("no answer within {patience:?}"));
+                heard.failures.push(voter.label(), format!("no answer within {reply_timeout:?}"));
             }
             heard.was_cut_short = is_cut_short;
             heard.close(voters, &self.nodes, is_cut_short);
@@ -475,10 +483,10 @@ fn forked(user: u32) -> Error {
 }
 
 /// How long to wait for nodes that have this long, and whether that is less because the caller's time ends before.
-fn cut_short(patience: Duration, until: Option<Instant>) -> (Duration, bool) {
+fn within_deadline(reply_timeout: Duration, until: Option<Instant>) -> (Duration, bool) {
     match until.map(|moment| moment.saturating_duration_since(clock::now())) {
-        Some(left) if left < patience => (left, true),
-        Some(_) | None => (patience, false),
+        Some(left) if left < reply_timeout => (left, true),
+        Some(_) | None => (reply_timeout, false),
     }
 }
 

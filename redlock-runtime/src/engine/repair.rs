@@ -9,13 +9,13 @@ use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use super::hold::fate;
-use super::settlement::{Cut, Owner, Settlement};
+use super::acquisition::acquire_effect;
+use super::release_round::{Cut, PendingRelease, ReleaseRound};
 use super::{Engine, InFlight, poll_each, poll_in_background};
 use crate::node::{Action, Command, Reply};
 use crate::platform::clock;
-use crate::platform::deadline::Alarm;
-use crate::protocol::{Fate, NodeSet, patience};
+use crate::platform::deadline::Deadline;
+use crate::protocol::{AcquireEffect, NodeSet, reply_timeout};
 use crate::rules::{Rule, holds};
 
 /// An extension that a majority confirmed.
@@ -87,8 +87,8 @@ impl Engine {
     ) -> Repairs {
         let Extended { valid_until, mut missing, mut rest } = extended;
         let mut over = pin!(over);
-        let patience = patience(self.node_timeout, ttl);
-        let listened = listen(&mut rest, patience, over.as_mut(), |node, reply| {
+        let reply_timeout = reply_timeout(self.node_timeout, ttl);
+        let listened = listen(&mut rest, reply_timeout, over.as_mut(), |node, reply| {
             if *reply == Reply::Missing {
                 missing.insert(node);
             }
@@ -104,9 +104,9 @@ impl Engine {
         let ask = |node| InFlight { node, reply: self.nodes[node].ask(Arc::clone(&command)) };
         let mut repairs = Repairs { asked: missing.iter().map(ask).collect(), ..Repairs::default() };
         let Repairs { set, asked, cut, .. } = &mut repairs;
-        listen(asked, patience, over, |node, reply| {
+        listen(asked, reply_timeout, over, |node, reply| {
             cut.note(node, reply);
-            if fate(reply) != Fate::NotSet {
+            if acquire_effect(reply) != AcquireEffect::NotSet {
                 set.insert(node);
             }
         })
@@ -129,8 +129,8 @@ impl Engine {
     /// Releases keys that were set again when the lock was over already.
     pub(crate) fn undo(self: &Arc<Self>, key: &Arc<str>, owner: &Arc<str>, repairs: Repairs) {
         let (key, value) = (Arc::clone(key), Arc::clone(owner));
-        let counted = self.count_debt();
-        let owner = Owner {
+        let counted = self.track_release();
+        let owner = PendingRelease {
             engine: Arc::clone(self),
             key,
             value,
@@ -141,18 +141,18 @@ impl Engine {
             predecessor: None,
             counted,
         };
-        drop(Settlement::start(Arc::new(owner), repairs.set, repairs.set, repairs.asked));
+        drop(ReleaseRound::start(Arc::new(owner), repairs.set, repairs.set, repairs.asked));
     }
 }
 
 /// Waits for replies until all have come, their time is over, or `over` is; says whether it was the last.
 async fn listen(
     in_flight: &mut Vec<InFlight>,
-    patience: Duration,
+    reply_timeout: Duration,
     mut over: Pin<&mut impl Future<Output = ()>>,
     mut on_reply: impl FnMut(usize, &Reply),
 ) -> bool {
-    let mut late = Alarm::after(patience);
+    let mut late = Deadline::after(reply_timeout);
     poll_fn(|cx| {
         poll_each(in_flight, cx, |node, reply| on_reply(node, &reply));
         if over.as_mut().poll(cx).is_ready() {

@@ -9,11 +9,11 @@ use tokio::time::timeout;
 
 use super::renewal::Ticket;
 use crate::Error;
-use crate::engine::{Debt, Engine, Extended, Hold, Lost, Repairs};
+use crate::engine::{Acquisition, AttemptFailed, Engine, Extended, Repairs, TrackedRelease};
 use crate::error::{LostReason, NodeFailures};
 use crate::platform::clock;
 use crate::platform::tasks::Handle;
-use crate::protocol::{LEAD, SHORTEST_TTL, Verdict, drift};
+use crate::protocol::{LOSS_NOTICE, SHORTEST_TTL, Verdict, drift};
 use crate::rules::{Rule, holds};
 use crate::values::name::Name;
 
@@ -39,7 +39,7 @@ pub(crate) struct Lease {
     state: Mutex<State>,
     /// Answers for the release; taken out by whoever releases the lock, its guard or a shutdown. A std mutex: it is never
     /// held across an await.
-    hold: Mutex<Option<Hold>>,
+    hold: Mutex<Option<Acquisition>>,
     /// Extensions and the release take turns, so that the server sees them in the order in which they are counted
     /// here. Held across awaits, hence tokio's.
     turn: TurnMutex<()>,
@@ -124,21 +124,21 @@ impl Lease {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn hold(&self) -> MutexGuard<'_, Option<Hold>> {
+    fn hold(&self) -> MutexGuard<'_, Option<Acquisition>> {
         self.hold.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Leaves the release to whoever takes it out. While the lock is held nobody waits for its release: from when what is
     /// returned is dropped.
-    pub(crate) fn entrust(&self, mut hold: Hold) -> Option<Debt> {
-        let counted = hold.rest();
-        *self.hold() = Some(hold);
+    pub(crate) fn entrust(&self, mut acquisition: Acquisition) -> Option<TrackedRelease> {
+        let counted = acquisition.rest();
+        *self.hold() = Some(acquisition);
         counted
     }
 
     /// Takes out what releases the lock and every key that was set again; `None` if somebody else did. Extensions are to be
     /// stopped before.
-    pub(crate) fn take_hold(&self) -> Option<Hold> {
+    pub(crate) fn take_hold(&self) -> Option<Acquisition> {
         let mut hold = self.hold().take()?;
         let mut state = self.state();
         let is_noted = state.is_noted;
@@ -148,8 +148,8 @@ impl Lease {
     }
 
     /// The lock has been held for a while.
-    pub(crate) fn settle_down(&self) {
-        self.hold().iter_mut().for_each(Hold::settle_down);
+    pub(crate) fn drop_stragglers_of_the_caller(&self) {
+        self.hold().iter_mut().for_each(Acquisition::drop_stragglers_of_the_caller);
     }
 
     pub(crate) fn valid_until(&self) -> Instant {
@@ -205,7 +205,7 @@ impl Lease {
     }
 
     fn is_at_limit(&self, valid_until: Instant) -> bool {
-        self.max_until.is_some_and(|limit| valid_until + LEAD >= limit)
+        self.max_until.is_some_and(|limit| valid_until + LOSS_NOTICE >= limit)
     }
 
     /// Raises the lost signal.
@@ -277,7 +277,7 @@ impl Lease {
     /// Stops extensions without waiting.
     pub(crate) fn end_now(&self) {
         // From now on its release is waited for.
-        self.hold().iter_mut().for_each(Hold::wake);
+        self.hold().iter_mut().for_each(Acquisition::wake);
         let mut state = self.state();
         state.is_over = true;
         let told_by = mem::replace(&mut state.told_by, ToldBy::Lease);
@@ -337,7 +337,7 @@ impl Lease {
             }
             drop(state);
             // A node may have been too slow to have answered when the lock had been held for a while.
-            self.settle_down();
+            self.drop_stragglers_of_the_caller();
         }
         Ok(())
     }
@@ -397,7 +397,7 @@ impl Lease {
                 extended.leave();
                 Err(self.lost_error(self.lost_reason(clock::now()).unwrap_or(LostReason::Expired)))
             }
-            Err(Lost { verdict: Verdict::Refused, .. }) => {
+            Err(AttemptFailed { verdict: Verdict::Refused, .. }) => {
                 self.lose(LostReason::Taken);
                 Err(self.lost_error(LostReason::Taken))
             }
@@ -433,10 +433,10 @@ fn tell_loss(name: &Name, reason: LostReason) {
 fn limited(valid_until: Instant, max_until: Option<Instant>) -> Instant {
     let end = max_until.map_or(valid_until, |limit| limit.min(valid_until));
     // Nothing is shorter than the time it takes to tell, but what a clock that starts with the process says.
-    end.checked_sub(LEAD).unwrap_or(end)
+    end.checked_sub(LOSS_NOTICE).unwrap_or(end)
 }
 
-impl Lost {
+impl AttemptFailed {
     /// The error of a round that too few nodes voted in.
     pub(crate) fn into_unreachable(self, name: &Name, engine: &Engine) -> Error {
         engine.unreachable(name, self.granted, self.failures)
@@ -544,10 +544,10 @@ mod tests {
             Engine::new(vec![well(), well(), slow], Quorum::of(3).unwrap(), Duration::from_secs(5), LONGEST_TTL);
         let ttl = Duration::from_secs(60);
         let won = engine.acquire("key".into(), ttl, None, Plan::once(None)).await.expect("two of three grant");
-        let (name, owner) = (Name::parse("x".to_owned()).unwrap(), Arc::clone(won.hold.owner()));
+        let (name, owner) = (Name::parse("x".to_owned()).unwrap(), Arc::clone(won.acquisition.owner()));
         let held = (won.began, won.valid_until, 0);
         let lease = Arc::new(Lease::new(engine, name, "key".into(), owner, ttl, held, None));
-        drop(lease.entrust(won.hold));
+        drop(lease.entrust(won.acquisition));
         let asked = asked.borrow_and_update().clone();
         GrantedLate { lease, grant, asked }
     }
@@ -555,7 +555,7 @@ mod tests {
     #[tokio::test]
     async fn what_a_slow_node_was_asked_is_forgotten_when_the_lock_is_renewed() {
         let GrantedLate { lease, grant, asked } = granted_late().await;
-        lease.settle_down();
+        lease.drop_stragglers_of_the_caller();
         assert!(asked.strong_count() > 0, "it may have to be recalled");
         grant.send(Reply::Done).unwrap();
         within_bounds(lease.renew()).await.unwrap();

@@ -16,7 +16,7 @@ use tokio::task::Id;
 use super::lease::Lease;
 use crate::Error;
 use crate::engine::Engine;
-use crate::node::inspecting::Note;
+use crate::node::inspect::OwnerLabel;
 use crate::platform::background;
 use crate::platform::clock;
 use crate::values::keys::Keys;
@@ -130,28 +130,28 @@ impl Labels {
     }
 
     async fn note_all(&self, due: Vec<Labelled>, now: Instant) {
-        let notes: Vec<_> = due
+        let labels: Vec<_> = due
             .into_iter()
             .filter_map(|labelled| {
                 let lease = labelled.lease.upgrade()?;
-                lease.settle_down();
+                lease.drop_stragglers_of_the_caller();
                 let label = labelled.label.words().filter(|_| lease.begin_note(now))?;
                 Some(note(&lease, label, now))
             })
             .collect();
-        if !notes.is_empty() {
-            self.send(notes).await;
+        if !labels.is_empty() {
+            self.send(labels).await;
         }
     }
 
     /// Tells every node. One that takes it in is enough for whoever looks, and nobody is worse off without.
-    async fn send(&self, notes: Vec<Note>) {
-        let patience = self.engine.node_timeout();
+    async fn send(&self, labels: Vec<OwnerLabel>) {
+        let reply_timeout = self.engine.node_timeout();
         let (_, failures) = self
             .engine
             .survey_all(|_, node| {
-                let notes = notes.clone();
-                async move { node.note(notes, patience).await }
+                let labels = labels.clone();
+                async move { node.record_labels(labels, reply_timeout).await }
             })
             .await;
         if !failures.is_empty() {
@@ -188,10 +188,10 @@ impl Label {
     }
 }
 
-fn note(lease: &Lease, label: Arc<str>, now: Instant) -> Note {
+fn note(lease: &Lease, label: Arc<str>, now: Instant) -> OwnerLabel {
     let held_for = now.saturating_duration_since(lease.began);
     let (keys, owner) = (Arc::new(Keys::around(&lease.key)), Arc::clone(&lease.owner));
-    Note { keys, owner, label, held_for, fencing_token: lease.fencing_token }
+    OwnerLabel { keys, owner, label, held_for, fencing_token: lease.fencing_token }
 }
 
 /// Host, process and task.

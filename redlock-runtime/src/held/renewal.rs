@@ -96,13 +96,13 @@ impl Renewals {
     /// and room in a server's queue meanwhile; but nothing that is slow keeps others waiting for long.
     async fn extend_all(self: &Arc<Self>, leases: impl Iterator<Item = Arc<Lease>>) {
         let mut batch = JoinSet::new();
-        let mut patience = BATCH_PATIENCE;
+        let mut reply_timeout = BATCH_PATIENCE;
         for lease in leases {
-            patience = patience.min(lease.ttl / PAUSE_PARTS.0);
+            reply_timeout = reply_timeout.min(lease.ttl / PAUSE_PARTS.0);
             batch.spawn(Renewal { renewals: Arc::clone(self), lease: Some(lease) }.run());
             if batch.len() == BATCH {
                 let through = async { while batch.join_next().await.is_some() {} };
-                let _ = timeout(patience, through).await;
+                let _ = timeout(reply_timeout, through).await;
                 batch.detach_all();
             }
         }

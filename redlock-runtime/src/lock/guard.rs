@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::shared::Shared;
 use crate::Error;
-use crate::engine::Hold;
+use crate::engine::Acquisition;
 use crate::error::LostReason;
 use crate::held::lease::{Lease, ToldBy};
 use crate::platform::background;
@@ -19,7 +19,7 @@ use crate::platform::drivers::{Place, Uses};
 use crate::platform::{clock, process};
 use crate::protocol::Verdict;
 use crate::values::token::LockToken;
-use crate::waiting::queue::Tenure;
+use crate::waiting::queue::LocalHold;
 
 /// A held lock.
 ///
@@ -31,7 +31,7 @@ pub struct LockGuard {
     /// What is shared with the renewal.
     lease: Arc<Lease>,
     /// Keeps the next in line of this process waiting.
-    tenure: Option<Tenure>,
+    local_hold: Option<LocalHold>,
     /// Renews the lock, and must live as long as it is held.
     shared: Arc<Shared>,
 }
@@ -40,13 +40,13 @@ impl LockGuard {
     /// Hands an acquired lock to its guard, unless the manager was shut down meanwhile: then it is released.
     pub(crate) fn new(
         lease: Arc<Lease>,
-        hold: Hold,
+        acquisition: Acquisition,
         shared: &Arc<Shared>,
-        tenure: impl FnOnce(&Arc<Lease>) -> Tenure,
+        local_hold: impl FnOnce(&Arc<Lease>) -> LocalHold,
     ) -> Result<Self, Error> {
-        let counted = lease.entrust(hold);
-        let tenure = tenure(&lease);
-        let guard = Self { lease, tenure: Some(tenure), shared: Arc::clone(shared) };
+        let counted = lease.entrust(acquisition);
+        let local_hold = local_hold(&lease);
+        let guard = Self { lease, local_hold: Some(local_hold), shared: Arc::clone(shared) };
         // Only now does a shutdown find it by itself; what it did not find is released by dropping the guard.
         let acquired = if shared.is_shut_down() { Err(Error::ShutDown) } else { Ok(guard) };
         drop(counted);
@@ -89,8 +89,8 @@ impl LockGuard {
         }
         self.lease.leave_now();
         self.shared.renewals.stop(&self.lease);
-        if let Some(hold) = self.lease.take_hold() {
-            hold.leave();
+        if let Some(acquisition) = self.lease.take_hold() {
+            acquisition.leave();
         }
         self.token()
     }
@@ -247,12 +247,12 @@ impl LockGuard {
         self.shared.renewals.stop(&self.lease);
         self.lease.end().await;
         // Until here a drop of this future is a drop of the guard.
-        let Some(hold) = self.lease.take_hold() else { unreachable!("only the guard takes it out, at its end") };
-        let mut releasing = pin!(hold.release());
+        let Some(acquisition) = self.lease.take_hold() else { unreachable!("only the guard takes it out, at its end") };
+        let mut releasing = pin!(acquisition.release());
         // Polled once, it is on its way; what the next in line sends comes behind it.
         let is_done = poll_fn(|cx| Poll::Ready(releasing.as_mut().poll(cx))).await;
-        if let Some(tenure) = &self.tenure {
-            tenure.hand_over();
+        if let Some(local_hold) = &self.local_hold {
+            local_hold.hand_over();
         }
         let released = match is_done {
             Poll::Ready(released) => released,
@@ -270,13 +270,13 @@ impl Drop for LockGuard {
     fn drop(&mut self) {
         if self.check_process().is_err() {
             // A copy that a child has of its parent's: what it is made of may be locked by a thread that the child does not have.
-            mem::forget((self.tenure.take(), Arc::clone(&self.lease), Arc::clone(&self.shared)));
+            mem::forget((self.local_hold.take(), Arc::clone(&self.lease), Arc::clone(&self.shared)));
             return;
         }
         self.lease.end_now();
         self.shared.renewals.stop(&self.lease);
-        if let Some(hold) = self.lease.take_hold() {
-            hold.release_in_background(self.tenure.take());
+        if let Some(acquisition) = self.lease.take_hold() {
+            acquisition.release_in_background(self.local_hold.take());
         }
     }
 }

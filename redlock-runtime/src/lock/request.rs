@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::guard::LockGuard;
 use super::shared::{Shared, check_length};
-use crate::engine::{Lost, Plan, Won};
+use crate::engine::{AttemptFailed, Plan, Won};
 use crate::error::HeldElsewhere;
 use crate::held::lease::Lease;
 use crate::held::{deadlock, owner_label};
@@ -18,7 +18,7 @@ use crate::platform::{clock, entropy};
 use crate::protocol::{Backoff, Next, SHORTEST_TTL, Verdict, next_step};
 use crate::values::name::Name;
 use crate::waiting::counters::Waiting;
-use crate::waiting::queue::{Place, Tenure, Turn, Unreachable};
+use crate::waiting::queue::{LocalHold, QueuePlace, Turn, Unreachable};
 use crate::{Error, IntoDuration, IntoTimeout, Timeout};
 
 /// A lock to be acquired: its name and how.
@@ -209,11 +209,11 @@ impl LockRequest {
         let mut pauses = Pauses::default();
         let mut seen = 0;
         loop {
-            let plan = Plan::once(self.shared.lines.fencing(seen));
+            let plan = Plan::once(self.shared.wait_queues.fencing(seen));
             match self.attempt(&key, ttl, None, plan).await? {
                 Ok(won) => {
-                    let tenure = |lease: &Arc<Lease>| self.shared.lines.settle(&key, lease);
-                    return self.guard(name, ttl, won, tenure);
+                    let local_hold = |lease: &Arc<Lease>| self.shared.wait_queues.hold_locally(&key, lease);
+                    return self.guard(name, ttl, won, local_hold);
                 }
                 Err(lost) => {
                     seen = lost.counter.max(seen);
@@ -243,7 +243,7 @@ impl LockRequest {
         // A limit that no clock reaches is none.
         let until = limit.and_then(|limit| began.checked_add(limit));
         let mut pauses = Pauses::default();
-        let mut place = self.shared.lines.join(&key);
+        let mut place = self.shared.wait_queues.join(&key);
         let stats_name = self.stats_name.as_deref().unwrap_or(name.as_str());
         let mut counted: Option<Waiting> = None;
         let mut count = || {
@@ -276,10 +276,10 @@ impl LockRequest {
                         count();
                     }
                 },
-                Turn::Wait(moment, tenant) => {
+                Turn::Wait(moment, local_holder) => {
                     count();
                     let moment = moment.into_iter().chain(until).min();
-                    wait_for_news(&place, moment, tenant.as_deref()).await;
+                    wait_for_news(&place, moment, local_holder.as_deref()).await;
                 }
             }
             has_tried = true;
@@ -293,14 +293,14 @@ impl LockRequest {
         ttl: Duration,
         until: Option<Instant>,
         plan: Plan,
-    ) -> Result<Result<Won, Lost>, Error> {
+    ) -> Result<Result<Won, AttemptFailed>, Error> {
         if self.shared.is_shut_down() {
             return Err(Error::ShutDown);
         }
         // Also if the holder crashes, the key stays for its least time.
         let ttl = self.min_hold.map_or(ttl, |least| least.max(ttl));
         match self.shared.engine.acquire(Arc::clone(key), ttl, until, plan).await {
-            Err(Lost { misconfigured: Some(reason), .. }) => Err(Error::Config { reason }),
+            Err(AttemptFailed { misconfigured: Some(reason), .. }) => Err(Error::Config { reason }),
             attempted => Ok(attempted),
         }
     }
@@ -310,23 +310,23 @@ impl LockRequest {
         name: Name,
         ttl: Duration,
         won: Won,
-        tenure: impl FnOnce(&Arc<Lease>) -> Tenure,
+        local_hold: impl FnOnce(&Arc<Lease>) -> LocalHold,
     ) -> Result<LockGuard, Error> {
-        let Won { mut hold, began, valid_until, fencing_token, .. } = won;
+        let Won { mut acquisition, began, valid_until, fencing_token, .. } = won;
         // A key may be kept for longer than restarted nodes abstain, but nobody may rely on it for longer than that.
         let valid_until = valid_until.min(self.shared.longest_valid_until(began));
         if let Some(moment) = self.min_hold.and_then(|least| began.checked_add(least)) {
-            hold.keep_until(moment);
+            acquisition.keep_until(moment);
         }
         let engine = Arc::clone(&self.shared.engine);
-        let (key, owner) = (Arc::clone(hold.key()), Arc::clone(hold.owner()));
+        let (key, owner) = (Arc::clone(acquisition.key()), Arc::clone(acquisition.owner()));
         let lease =
             Arc::new(Lease::new(engine, name, key, owner, ttl, (began, valid_until, fencing_token), self.max_hold));
         if self.renew {
             self.shared.renewals.start(&lease);
         }
         self.shared.labels.note_later(&lease, self.owner_label.as_deref());
-        LockGuard::new(lease, hold, &self.shared, tenure)
+        LockGuard::new(lease, acquisition, &self.shared, local_hold)
     }
 }
 
@@ -352,9 +352,9 @@ impl Pauses {
 }
 
 /// Waits until the place is called, or the holder in this process loses the lock, or this moment.
-async fn wait_for_news(place: &Place, until: Option<Instant>, tenant: Option<&Lease>) {
+async fn wait_for_news(place: &QueuePlace, until: Option<Instant>, local_holder: Option<&Lease>) {
     let lost = async {
-        match tenant {
+        match local_holder {
             Some(lease) => {
                 lease.until_lost().await;
             }

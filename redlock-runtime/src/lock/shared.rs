@@ -11,11 +11,11 @@ use crate::held::lease::Lease;
 use crate::held::owner_label::Labels;
 use crate::held::renewal::Renewals;
 use crate::held::unconfirmed_tokens::Unconfirmed;
-use crate::protocol::{Doubt, LONGEST_TTL, SHORTEST_TTL, valid_until};
+use crate::protocol::{FenceFallback, LONGEST_TTL, SHORTEST_TTL, valid_until};
 use crate::values::keys::Keys;
 use crate::values::on_shutdown::OnShutdown;
 use crate::waiting::counters::Statistics;
-use crate::waiting::queue::Lines;
+use crate::waiting::queue::WaitQueues;
 
 /// The settings of a manager, its nodes, and the renewal of all locks that it holds.
 pub(crate) struct Shared {
@@ -28,9 +28,9 @@ pub(crate) struct Shared {
     /// No lock has a longer one.
     longest_ttl: Duration,
     /// What to do if too few nodes remember earlier fencing tokens; `None`: locks have none.
-    pub(crate) doubt: Option<Doubt>,
+    pub(crate) fence_fallback: Option<FenceFallback>,
     /// Those who hold or want a lock in this process.
-    pub(crate) lines: Arc<Lines>,
+    pub(crate) wait_queues: Arc<WaitQueues>,
     /// The renewal of all held locks.
     pub(crate) renewals: Arc<Renewals>,
     /// What the owners of held locks are called.
@@ -53,22 +53,22 @@ impl Shared {
         keys: Keys,
         ttl: Duration,
         longest_ttl: Duration,
-        doubt: Option<Doubt>,
+        fence_fallback: Option<FenceFallback>,
         owner_label: Option<Arc<str>>,
         (slow_poll, on_shutdown): (Duration, OnShutdown),
     ) -> Self {
         let (renewals, is_shut_down, losses) = (Arc::default(), AtomicBool::new(false), AtomicU64::new(0));
         let statistics = Statistics::new(Arc::clone(&engine), keys.clone());
         let labels = Labels::new(Arc::clone(&engine), owner_label);
-        let lines = Lines::new(engine.quorum(), engine.node_timeout(), doubt, slow_poll);
-        engine.report_to(&lines);
+        let wait_queues = WaitQueues::new(engine.quorum(), engine.node_timeout(), fence_fallback, slow_poll);
+        engine.report_to(&wait_queues);
         Self {
             engine,
             keys,
             ttl,
             longest_ttl,
-            doubt,
-            lines,
+            fence_fallback,
+            wait_queues,
             renewals,
             labels,
             statistics,
@@ -82,7 +82,7 @@ impl Shared {
     /// Acquires no more locks; returns those that are held.
     pub(crate) fn shut_down(&self) -> Vec<Arc<Lease>> {
         self.is_shut_down.store(true, Ordering::Release);
-        self.lines.call_all()
+        self.wait_queues.call_all()
     }
 
     pub(crate) fn is_shut_down(&self) -> bool {

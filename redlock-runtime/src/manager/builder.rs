@@ -17,7 +17,7 @@ use crate::node::redis::link::replicas::Replicas;
 #[cfg(feature = "tls")]
 use crate::node::redis::tls::TlsSettings;
 use crate::node::redis::url::{Credentials, UrlSettings};
-use crate::protocol::{Doubt, LONGEST_TTL, RETENTION};
+use crate::protocol::{FenceFallback, LONGEST_TTL, RETENTION};
 use crate::values::keys::Keys;
 use crate::values::on_shutdown::OnShutdown;
 use crate::waiting::queue::SLOW_POLL;
@@ -314,7 +314,7 @@ impl LockManagerBuilder {
         if let Some(label) = &self.owner_label {
             owner_label::check(label)?;
         }
-        let doubt = match self.max_clock_skew {
+        let fence_fallback = match self.max_clock_skew {
             // Whoever finds a counter gone knows that it was not used for three quarters of the retention, by any clock.
             Some(max_clock_skew) if max_clock_skew > RETENTION / 2 => {
                 return config_error(format!(
@@ -322,13 +322,14 @@ impl LockManagerBuilder {
                     RETENTION / 2
                 ));
             }
-            Some(max_clock_skew) => Doubt::Clocks { max_clock_skew },
-            None => Doubt::Refuse,
+            Some(max_clock_skew) => FenceFallback::TrustClocks { max_clock_skew },
+            None => FenceFallback::Refuse,
         };
         let engine = Engine::new(nodes, quorum, self.node_timeout, self.longest_ttl);
-        let doubt = self.fencing.then_some(doubt);
+        let fence_fallback = self.fencing.then_some(fence_fallback);
         let times = (self.slow_poll, self.on_shutdown);
-        let shared = Shared::new(engine, self.keys, self.ttl, self.longest_ttl, doubt, self.owner_label, times);
+        let shared =
+            Shared::new(engine, self.keys, self.ttl, self.longest_ttl, fence_fallback, self.owner_label, times);
         shared.check_ttl("ttl", self.ttl)?;
         Ok(shared)
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Error;
-use crate::engine::{Extended, Fenced, Hold, Lost, Won};
+use crate::engine::{Acquisition, AttemptFailed, Extended, Fenced, Won};
 use crate::held::lease::Lease;
 use crate::lock::guard::LockGuard;
 use crate::manager::LockManager;
@@ -114,7 +114,7 @@ impl LockManager {
     async fn release_now(&self, token: &LockToken) -> Result<(), Error> {
         self.check_open()?;
         let engine = Arc::clone(&self.shared.engine);
-        let released = Hold::adopted(engine, self.key_of(&token.name), Arc::clone(&token.owner)).release().await;
+        let released = Acquisition::adopted(engine, self.key_of(&token.name), Arc::clone(&token.owner)).release().await;
         let unconfirmed = &self.shared.unconfirmed;
         match released {
             Ok(()) => {
@@ -122,8 +122,8 @@ impl LockManager {
                 Ok(())
             }
             // The nodes that did not answer may have been told once more meanwhile.
-            Err(Lost { verdict: Verdict::Refused, .. }) if unconfirmed.forget(&token.owner) => Ok(()),
-            Err(Lost { verdict: Verdict::Refused, .. }) => Err(not_held(token)),
+            Err(AttemptFailed { verdict: Verdict::Refused, .. }) if unconfirmed.forget(&token.owner) => Ok(()),
+            Err(AttemptFailed { verdict: Verdict::Refused, .. }) => Err(not_held(token)),
             Err(lost) => {
                 unconfirmed.note(&token.owner);
                 Err(lost.into_unreachable(&token.name, &self.shared.engine))
@@ -136,7 +136,7 @@ impl LockManager {
         self.shared.check_ttl("extension", ttl)?;
         match self.shared.engine.extend(&self.key_of(&token.name), &token.owner, ttl, true, pending()).await {
             Ok(extended) => Ok(extended),
-            Err(Lost { verdict: Verdict::Refused, .. }) => Err(not_held(token)),
+            Err(AttemptFailed { verdict: Verdict::Refused, .. }) => Err(not_held(token)),
             Err(lost) => Err(lost.into_unreachable(&token.name, &self.shared.engine)),
         }
     }
@@ -147,26 +147,26 @@ impl LockManager {
         let LockToken { name, owner: before, ttl, .. } = &token;
         let (shared, key) = (Arc::clone(&self.shared), self.key_of(name));
         // What the token says of fencing was written by whoever had it; the nodes know.
-        let fencing = shared.doubt.map(|doubt| Fenced { seen: 0, doubt });
+        let fencing = shared.fence_fallback.map(|fence_fallback| Fenced { seen: 0, fence_fallback });
         let won = match shared.engine.adopt(&key, before, *ttl, fencing).await {
             Ok(won) => won,
-            Err(Lost { misconfigured: Some(reason), .. }) => return Err(Error::Config { reason }),
-            Err(Lost { verdict: Verdict::Refused, .. }) => return Err(not_held(&token)),
+            Err(AttemptFailed { misconfigured: Some(reason), .. }) => return Err(Error::Config { reason }),
+            Err(AttemptFailed { verdict: Verdict::Refused, .. }) => return Err(not_held(&token)),
             Err(lost) => return Err(lost.into_unreachable(name, &shared.engine)),
         };
-        let Won { hold, began, valid_until, fencing_token, .. } = won;
+        let Won { acquisition, began, valid_until, fencing_token, .. } = won;
         let lease = Arc::new(Lease::new(
             Arc::clone(&shared.engine),
             name.clone(),
             Arc::clone(&key),
-            Arc::clone(hold.owner()),
+            Arc::clone(acquisition.owner()),
             *ttl,
             (began, valid_until, fencing_token),
             None,
         ));
         shared.renewals.start(&lease);
         shared.labels.note_later(&lease, None);
-        LockGuard::new(lease, hold, &shared, |lease| shared.lines.settle(&key, lease))
+        LockGuard::new(lease, acquisition, &shared, |lease| shared.wait_queues.hold_locally(&key, lease))
     }
 }
 

@@ -265,7 +265,7 @@ impl Signals {
 
 /// Lets those who hold a lock finish, or asks them to let go, and waits until nothing is on its way, within the bound.
 async fn end(shared: Arc<Shared>, held: Vec<Arc<Lease>>, bound: Duration) -> ShutdownReport {
-    let patience = match shared.on_shutdown {
+    let reply_timeout = match shared.on_shutdown {
         OnShutdown::Drain => bound.saturating_sub((LET_GO + 2 * shared.engine.node_timeout()).min(bound / 4)),
         OnShutdown::Cancel => Duration::ZERO,
     };
@@ -275,13 +275,13 @@ async fn end(shared: Arc<Shared>, held: Vec<Arc<Lease>>, bound: Duration) -> Shu
         }
     };
     let releases = async {
-        if timeout(patience, all_let_go()).await.is_err() {
+        if timeout(reply_timeout, all_let_go()).await.is_err() {
             for lease in &held {
                 lease.recall();
             }
             all_let_go().await;
         }
-        shared.engine.debts().settled().await;
+        shared.engine.tracked_releases().all_confirmed().await;
     };
     let _ = timeout(bound, async { tokio::join!(releases, shared.statistics.close()) }).await;
     let (let_go, kept): (Vec<_>, Vec<_>) = held.iter().partition(|lease| lease.is_over());
@@ -292,7 +292,8 @@ async fn end(shared: Arc<Shared>, held: Vec<Arc<Lease>>, bound: Duration) -> Shu
         shared.renewals.stop(lease);
         still_held.push(lease.name.as_str().to_owned());
     }
-    let report = ShutdownReport { released: let_go.len(), still_held, unconfirmed: shared.engine.debts().open() };
+    let report =
+        ShutdownReport { released: let_go.len(), still_held, unconfirmed: shared.engine.tracked_releases().open() };
     shared.engine.close();
     shared.statistics.end();
     if report.still_held.is_empty() {

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::protocol::{Papers, Role};
+use crate::protocol::{Role, ServerInfo};
 
 /// What a server said about itself; each part for itself, because other makes leave some out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Told {
+pub(crate) struct InfoReply {
     /// For how long it has been running.
     pub(in crate::node) uptime: Option<Duration>,
     /// Which process it is: another one after each restart.
@@ -20,14 +20,14 @@ pub(crate) struct Told {
     pub(in crate::node) clock: Option<Duration>,
 }
 
-impl Told {
+impl InfoReply {
     /// What decides about its votes, as it told at `now`. What it does not tell is taken for granted: that it has been there
     /// for long, is a master, and no other node.
-    pub(in crate::node) fn papers(&self, now: Instant, longest_ttl: Duration) -> Papers {
+    pub(in crate::node) fn server_info(&self, now: Instant, longest_ttl: Duration) -> ServerInfo {
         let identity = self.run_id.as_ref().or(self.replication_id.as_ref());
         let identity = identity.map_or_else(crate::platform::entropy::fresh_owner, Arc::clone);
         let role = self.role.as_deref().map_or(Role::Master, read_role);
-        Papers::new(now, self.uptime.unwrap_or(Duration::MAX), longest_ttl, identity, role).with_clock(self.clock)
+        ServerInfo::new(now, self.uptime.unwrap_or(Duration::MAX), longest_ttl, identity, role).with_clock(self.clock)
     }
 
     /// Which process it is, if it tells.
@@ -52,8 +52,8 @@ impl Told {
 }
 
 /// What is taken for granted about a server that does not tell: that it is a master, and has been for long.
-pub(in crate::node) fn unknown(now: Instant, longest_ttl: Duration) -> Papers {
-    Told::default().papers(now, longest_ttl)
+pub(in crate::node) fn unknown(now: Instant, longest_ttl: Duration) -> ServerInfo {
+    InfoReply::default().server_info(now, longest_ttl)
 }
 
 /// Whatever is not called a master takes writes of others as well, and is no voter of its own.

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex as OrderMutex, Notify};
 use tokio::time::sleep;
 
-use super::counting::{Answer, Counted, Counting, LEASE, Number, Settled};
-use super::examining::{Examination, Examining, FencingCounters, Tells, Trial, Wakes};
-use super::inspecting::{Cursor, Deleted, Inspecting, Note, Page, SeenNote, Sight};
-use super::{Action, Changes, Command, Delivery, Failure, Known, PendingReply, Reply, Voter, VoterId};
+use super::check::{Examination, Examining, FencingCounters, Tells, Trial, Wakes};
+use super::counters::{Answer, Counted, Counting, LEASE, Number, Recorded};
+use super::inspect::{Cursor, Deleted, Inspecting, LockRecord, OwnerLabel, Page, RecordedLabel};
+use super::{Action, Changes, Command, Delivery, Failure, NodeStatus, PendingReply, Reply, Voter, VoterId};
 use crate::platform::clock;
 use crate::platform::process::PerProcess;
-use crate::protocol::{Ballot, Counter, Holder, Papers, RELEASED, RETENTION, Role, confirmation};
+use crate::protocol::{Ballot, Counter, Holder, RELEASED, RETENTION, Role, ServerInfo, confirmation};
 use crate::values::keys::{CounterKeys, Keys, LockKeys};
 
 /// A node that keeps its keys in this process and behaves like a Redis node.
@@ -111,10 +111,10 @@ impl MemoryNode {
         Self { label: format!("memory://{name}"), server, run_id, longest_ttl, changes: OnceLock::new() }
     }
 
-    fn papers(&self) -> Papers {
+    fn server_info(&self) -> ServerInfo {
         let now = clock::now();
         let age = self.server.state().age(now);
-        Papers::new(now, age, self.longest_ttl, Arc::clone(&self.run_id), Role::Master)
+        ServerInfo::new(now, age, self.longest_ttl, Arc::clone(&self.run_id), Role::Master)
     }
 }
 
@@ -209,19 +209,19 @@ impl Server {
     /// What is no vote is answered at once, or not at all.
     fn answer<T: Send + 'static>(
         self: &Arc<Self>,
-        patience: Duration,
+        reply_timeout: Duration,
         carry_out: impl FnOnce(&mut State, Instant) -> T + Send + 'static,
     ) -> Answer<T> {
         let server = Arc::clone(self);
         Box::pin(async move {
             let condition = server.state().condition.clone();
             match condition {
-                Condition::Slow(delay) if delay < patience => sleep(delay).await,
+                Condition::Slow(delay) if delay < reply_timeout => sleep(delay).await,
                 Condition::Well => {}
                 Condition::Failing(reason) | Condition::FailingAfterwards(reason) => return Err(reason),
                 Condition::Slow(_) | Condition::Hung => {
-                    sleep(patience).await;
-                    return Err(format!("no answer within {patience:?}").into());
+                    sleep(reply_timeout).await;
+                    return Err(format!("no answer within {reply_timeout:?}").into());
                 }
                 Condition::Down => return Err(Arc::from("the node is down")),
             }
@@ -363,11 +363,11 @@ impl Voter for MemoryNode {
         PendingReply::new(async move { server.carry_out(&command, changes).await })
     }
 
-    fn known(&self, _: &str) -> Known {
+    fn known(&self, _: &str) -> NodeStatus {
         if matches!(self.server.state().condition, Condition::Down) {
-            return Known::Unreachable;
+            return NodeStatus::Unreachable;
         }
-        Known::Papers(Arc::new(self.papers()))
+        NodeStatus::Introduced(Arc::new(self.server_info()))
     }
 
     fn overdue(&self, _: &str) {}
@@ -389,10 +389,10 @@ impl Voter for MemoryNode {
 /// A name that was ever contended is listed for as long as the node lives; nothing else counts here than processes that
 /// have a lease.
 impl Counting for MemoryNode {
-    fn settle(&self, process: &Arc<str>, numbers: Vec<Number>, patience: Duration) -> Answer<Vec<Settled>> {
+    fn record(&self, process: &Arc<str>, numbers: Vec<Number>, reply_timeout: Duration) -> Answer<Vec<Recorded>> {
         let process = Arc::clone(process);
-        self.server.answer(patience, move |state, now| {
-            let settle = |Number { keys, waiting }: Number| {
+        self.server.answer(reply_timeout, move |state, now| {
+            let record = |Number { keys, waiting }: Number| {
                 let Some(waiting) = waiting else {
                     return Ok(state.counters.get_mut(&*keys.counter).map(|counter| total(counter, now)));
                 };
@@ -403,21 +403,21 @@ impl Counting for MemoryNode {
                 }
                 Ok(Some(total(counter, now)))
             };
-            numbers.into_iter().map(settle).collect()
+            numbers.into_iter().map(record).collect()
         })
     }
 
-    fn enlist(&self, counters: Vec<Arc<CounterKeys>>, _: &Keys, patience: Duration) -> Answer<()> {
-        self.server.answer(patience, move |state, _| {
+    fn enlist(&self, counters: Vec<Arc<CounterKeys>>, _: &Keys, reply_timeout: Duration) -> Answer<()> {
+        self.server.answer(reply_timeout, move |state, _| {
             for keys in counters {
                 state.counters.entry(keys.counter.to_string()).or_default();
             }
         })
     }
 
-    fn count(&self, keys: &Keys, patience: Duration) -> Answer<Vec<Counted>> {
+    fn count(&self, keys: &Keys, reply_timeout: Duration) -> Answer<Vec<Counted>> {
         let prefix = Arc::clone(&keys.waiting_prefix);
-        self.server.answer(patience, move |state, now| {
+        self.server.answer(reply_timeout, move |state, now| {
             let counted = |(name, counter): (&String, &mut Waiters)| {
                 let stats_name = name.strip_prefix(&*prefix)?.to_owned();
                 Some(Counted { stats_name, waiting: total(counter, now) })
@@ -429,12 +429,12 @@ impl Counting for MemoryNode {
 
 /// Whatever is tried out on it works.
 impl Examining for MemoryNode {
-    fn examine(&self, _: Trial, patience: Duration) -> Answer<Vec<Examination>> {
-        let (label, papers) = (Arc::from(self.label.as_str()), self.papers());
-        self.server.answer(patience, move |_, _| {
+    fn examine(&self, _: Trial, reply_timeout: Duration) -> Answer<Vec<Examination>> {
+        let (label, server_info) = (Arc::from(self.label.as_str()), self.server_info());
+        self.server.answer(reply_timeout, move |_, _| {
             let examination = Examination {
                 address: label,
-                papers: Arc::new(papers),
+                server_info: Arc::new(server_info),
                 tells: Tells::Itself,
                 refused_hello: None,
                 refused_scripts: None,
@@ -457,9 +457,9 @@ impl Examining for MemoryNode {
 }
 
 impl Inspecting for MemoryNode {
-    fn note(&self, notes: Vec<Note>, patience: Duration) -> Answer<()> {
-        self.server.answer(patience, move |state, now| {
-            for Note { keys, owner, label, held_for, fencing_token } in notes {
+    fn record_labels(&self, notes: Vec<OwnerLabel>, reply_timeout: Duration) -> Answer<()> {
+        self.server.answer(reply_timeout, move |state, now| {
+            for OwnerLabel { keys, owner, label, held_for, fencing_token } in notes {
                 if state.live(&keys.lock, now).is_some_and(|entry| entry.owner == owner) {
                     let since = now.checked_sub(held_for).unwrap_or(now);
                     state.notes.insert(Arc::clone(&keys.lock), (owner, label, since, fencing_token));
@@ -470,14 +470,14 @@ impl Inspecting for MemoryNode {
         })
     }
 
-    fn look(&self, keys: Arc<LockKeys>, patience: Duration) -> Answer<Option<Sight>> {
-        self.server.answer(patience, move |state, now| {
+    fn look(&self, keys: Arc<LockKeys>, reply_timeout: Duration) -> Answer<Option<LockRecord>> {
+        self.server.answer(reply_timeout, move |state, now| {
             let entry = state.live(&keys.lock, now)?;
             let noted = state.notes.get(&keys.lock).filter(|(owner, ..)| *owner == entry.owner);
-            Some(Sight {
+            Some(LockRecord {
                 owner: Arc::clone(&entry.owner),
                 remaining: Some(entry.expires.saturating_duration_since(now)),
-                note: noted.map(|(_, label, since, fencing_token)| SeenNote {
+                label: noted.map(|(_, label, since, fencing_token)| RecordedLabel {
                     label: label.to_string(),
                     held_for: now.saturating_duration_since(*since),
                     fencing_token: *fencing_token,
@@ -486,16 +486,16 @@ impl Inspecting for MemoryNode {
         })
     }
 
-    fn page(&self, prefix: Arc<str>, _: Cursor, patience: Duration) -> Answer<Page> {
-        self.server.answer(patience, move |state, now| {
+    fn page(&self, prefix: Arc<str>, _: Cursor, reply_timeout: Duration) -> Answer<Page> {
+        self.server.answer(reply_timeout, move |state, now| {
             let live = state.entries.iter().filter(|(_, entry)| entry.expires > now).map(|(key, _)| key);
             let keys = live.filter(|key| key.starts_with(&*prefix)).map(ToString::to_string).collect();
             Page { keys, next: None }
         })
     }
 
-    fn reset(&self, locks: Vec<Arc<LockKeys>>, patience: Duration) -> Answer<Vec<Deleted>> {
-        self.server.answer(patience, move |state, now| {
+    fn reset(&self, locks: Vec<Arc<LockKeys>>, reply_timeout: Duration) -> Answer<Vec<Deleted>> {
+        self.server.answer(reply_timeout, move |state, now| {
             let reset = |keys: &Arc<LockKeys>| {
                 let was_there = state.live(&keys.lock, now).is_some();
                 state.entries.remove(&keys.lock);

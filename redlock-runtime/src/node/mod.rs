@@ -1,12 +1,12 @@
 //! One voter; and what somebody else implements to bring one of their own: [`Node`].
 
+pub(crate) mod check;
 mod command;
 mod connection_id;
-pub(crate) mod counting;
+pub(crate) mod counters;
 pub(crate) mod custom;
-pub(crate) mod examining;
 mod identity;
-pub(crate) mod inspecting;
+pub(crate) mod inspect;
 pub(crate) mod limits;
 pub(crate) mod memory;
 pub(crate) mod redis;
@@ -21,13 +21,13 @@ pub use self::custom::{
     Acquire, BoxFuture, Commit, CounterRule, Extend, Held, Identity, Keep, Node, NodeError, Outcome, Release, Vote,
 };
 
+use self::check::Examining;
 pub(crate) use self::command::{Action, Command, Predecessor};
 pub(crate) use self::connection_id::{ConnectionId, PeerAddress};
-use self::counting::Counting;
-use self::examining::Examining;
-use self::inspecting::Inspecting;
+use self::counters::Counting;
+use self::inspect::Inspecting;
 pub(crate) use self::reply::{Carrier, Delivery, Failure, Pending, PendingReply, Reply};
-use crate::protocol::Papers;
+use crate::protocol::ServerInfo;
 
 /// One independent master that votes on who holds a lock.
 pub(crate) trait Voter: Counting + Examining + Inspecting + Debug + Send + Sync {
@@ -47,7 +47,7 @@ pub(crate) trait Voter: Counting + Examining + Inspecting + Debug + Send + Sync 
     fn ask(&self, command: Arc<Command>) -> PendingReply;
 
     /// What is known about the server that votes on this key, at least as new as the last vote on it.
-    fn known(&self, key: &str) -> Known;
+    fn known(&self, key: &str) -> NodeStatus;
 
     /// Tells the node that a reply about this key did not come in time. Until whatever it is answers again, the node votes
     /// "no" at once where that would be asked.
@@ -124,11 +124,11 @@ impl Debug for Changes {
 
 /// What is known about a server.
 #[derive(Clone, Debug)]
-pub(crate) enum Known {
+pub(crate) enum NodeStatus {
     /// What it said about itself.
-    Papers(Arc<Papers>),
+    Introduced(Arc<ServerInfo>),
     /// A connection is being made for the first time.
-    NotYet,
+    Connecting,
     /// There is no connection.
     Unreachable,
 }

@@ -20,7 +20,7 @@ pub(crate) struct Pending<T> {
     /// What ends with it.
     reply: Replying<T>,
     /// How much longer than usual it may take, because a connection is being made for it.
-    extra_patience: Duration,
+    extra_time: Duration,
     /// The connection that carries it.
     carrier: Carrier,
 }
@@ -81,7 +81,7 @@ impl<T> Pending<T> {
     }
 
     fn with(reply: Replying<T>) -> Self {
-        Self { reply, extra_patience: Duration::ZERO, carrier: Carrier::Unknown }
+        Self { reply, extra_time: Duration::ZERO, carrier: Carrier::Unknown }
     }
 
     pub(crate) fn carried_by(self, carrier: Carrier) -> Self {
@@ -92,12 +92,12 @@ impl<T> Pending<T> {
         &self.carrier
     }
 
-    pub(crate) fn with_extra_patience(self, extra_patience: Duration) -> Self {
-        Self { extra_patience, ..self }
+    pub(crate) fn with_extra_patience(self, extra_time: Duration) -> Self {
+        Self { extra_time, ..self }
     }
 
-    pub(crate) fn extra_patience(&self) -> Duration {
-        self.extra_patience
+    pub(crate) fn extra_time(&self) -> Duration {
+        self.extra_time
     }
 }
 

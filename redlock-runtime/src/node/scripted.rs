@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::counting::{Answer as Counts, Counted, Counting, Number, Settled};
-use super::examining::{Examination, Examining, Trial};
+use super::check::{Examination, Examining, Trial};
+use super::counters::{Answer as Counts, Counted, Counting, Number, Recorded};
 use super::identity;
-use super::inspecting::{Cursor, Deleted, Inspecting, Note, Page, Sight};
-use super::{Changes, Command, Known, PendingReply, Voter};
+use super::inspect::{Cursor, Deleted, Inspecting, LockRecord, OwnerLabel, Page};
+use super::{Changes, Command, NodeStatus, PendingReply, Voter};
 use crate::platform::clock;
 use crate::values::keys::{CounterKeys, Keys, LockKeys};
 
@@ -22,19 +22,19 @@ pub(crate) struct Scripted {
     /// How many commands there were.
     asked: AtomicUsize,
     /// What is known about it.
-    known: Known,
+    known: NodeStatus,
 }
 
 impl Scripted {
     pub(crate) fn new(answer: impl Fn(Arc<Command>, usize) -> PendingReply + Send + Sync + 'static) -> Arc<Self> {
-        Arc::new(Self { answer: Box::new(answer), asked: AtomicUsize::new(0), known: Known::Unreachable })
+        Arc::new(Self { answer: Box::new(answer), asked: AtomicUsize::new(0), known: NodeStatus::Unreachable })
     }
 
     /// One that may vote on an acquire, and be asked first.
     pub(crate) fn voter(answer: impl Fn(Arc<Command>, usize) -> PendingReply + Send + Sync + 'static) -> Arc<Self> {
         let (answer, asked) = (Box::new(answer), AtomicUsize::new(0));
-        let papers = identity::unknown(clock::now(), Duration::from_secs(300));
-        Arc::new(Self { answer, asked, known: Known::Papers(Arc::new(papers)) })
+        let server_info = identity::unknown(clock::now(), Duration::from_secs(300));
+        Arc::new(Self { answer, asked, known: NodeStatus::Introduced(Arc::new(server_info)) })
     }
 }
 
@@ -53,7 +53,7 @@ impl Voter for Scripted {
         (self.answer)(command, self.asked.fetch_add(1, Ordering::Relaxed))
     }
 
-    fn known(&self, _: &str) -> Known {
+    fn known(&self, _: &str) -> NodeStatus {
         self.known.clone()
     }
 
@@ -63,7 +63,7 @@ impl Voter for Scripted {
 }
 
 impl Counting for Scripted {
-    fn settle(&self, _: &Arc<str>, _: Vec<Number>, _: Duration) -> Counts<Vec<Settled>> {
+    fn record(&self, _: &Arc<str>, _: Vec<Number>, _: Duration) -> Counts<Vec<Recorded>> {
         Box::pin(std::future::pending())
     }
 
@@ -83,11 +83,11 @@ impl Examining for Scripted {
 }
 
 impl Inspecting for Scripted {
-    fn note(&self, _: Vec<Note>, _: Duration) -> Counts<()> {
+    fn record_labels(&self, _: Vec<OwnerLabel>, _: Duration) -> Counts<()> {
         Box::pin(std::future::pending())
     }
 
-    fn look(&self, _: Arc<LockKeys>, _: Duration) -> Counts<Option<Sight>> {
+    fn look(&self, _: Arc<LockKeys>, _: Duration) -> Counts<Option<LockRecord>> {
         Box::pin(std::future::pending())
     }
 

@@ -26,11 +26,11 @@ use super::tasks::{Handle, Id};
 ///
 /// Cancel safe: it may be polled again, and on another runtime as well, if the first one has ended.
 #[must_use = "it rings for whoever polls it"]
-pub(crate) struct Alarm {
+pub(crate) struct Deadline {
     /// The moment.
     at: Instant,
     /// Where it is noted, once it was polled, and as what.
-    noted: Option<(Arc<AlarmClock>, Note)>,
+    noted: Option<(Arc<DeadlineTimer>, Note)>,
 }
 
 /// A moment as the runtime's timers know it, and a number that keeps equal moments apart.
@@ -44,16 +44,16 @@ const FAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 const LINGER: Duration = Duration::from_millis(50);
 
 /// The deadlines on one runtime.
-struct AlarmClock {
+struct DeadlineTimer {
     runtime: Id,
     /// A std mutex: it is never held across an await.
-    alarms: Mutex<Alarms>,
+    deadlines: Mutex<Deadlines>,
     /// Told when there is an alarm before the timer's end.
     is_early: Notify,
 }
 
 #[derive(Default)]
-struct Alarms {
+struct Deadlines {
     /// Who is to be woken, in the order of time and, at the same time, by number.
     by_time: BTreeMap<Note, Waker>,
     /// The number of the last one.
@@ -67,9 +67,9 @@ struct Alarms {
 }
 
 /// Those of the runtimes that use one. A std lock: it is never held across an await.
-static CLOCKS: PerProcess<RwLock<Vec<Arc<AlarmClock>>>> = PerProcess::new();
+static CLOCKS: PerProcess<RwLock<Vec<Arc<DeadlineTimer>>>> = PerProcess::new();
 
-impl Alarm {
+impl Deadline {
     /// Rings after this time.
     pub(crate) fn after(time: Duration) -> Self {
         let now = clock::now();
@@ -78,25 +78,25 @@ impl Alarm {
 
     fn forget(&mut self) {
         if let Some((clock, note)) = self.noted.take() {
-            // Whoever it would wake is dropped behind the lock: that may be the last of somebody who has alarms himself.
-            let _forgotten = clock.alarms().by_time.remove(&note);
+            // Whoever it would wake is dropped behind the lock: that may be the last of somebody who has deadlines himself.
+            let _forgotten = clock.deadlines().by_time.remove(&note);
         }
     }
 }
 
-impl Future for Alarm {
+impl Future for Deadline {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         if let Some((clock, note)) = &self.noted {
-            let mut alarms = clock.alarms();
-            if let Some(waker) = alarms.by_time.get_mut(note) {
+            let mut deadlines = clock.deadlines();
+            if let Some(waker) = deadlines.by_time.get_mut(note) {
                 let former = (!waker.will_wake(cx.waker())).then(|| mem::replace(waker, cx.waker().clone()));
-                drop(alarms);
+                drop(deadlines);
                 drop(former);
                 return Poll::Pending;
             }
-            if !alarms.is_over {
+            if !deadlines.is_over {
                 return Poll::Ready(());
             }
         }
@@ -104,18 +104,18 @@ impl Future for Alarm {
             return Poll::Ready(());
         }
         // If this runtime is ending as well, nothing on it is waited for.
-        self.noted = AlarmClock::note_here(clock::on_runtime(self.at).into_std(), cx.waker());
+        self.noted = DeadlineTimer::note_here(clock::on_runtime(self.at).into_std(), cx.waker());
         Poll::Pending
     }
 }
 
-impl Drop for Alarm {
+impl Drop for Deadline {
     fn drop(&mut self) {
         self.forget();
     }
 }
 
-impl AlarmClock {
+impl DeadlineTimer {
     fn of_this_runtime() -> Arc<Self> {
         let runtime = Handle::current();
         let of_runtime = |clocks: &[Arc<Self>]| clocks.iter().find(|clock| clock.runtime == runtime.id()).cloned();
@@ -132,8 +132,8 @@ impl AlarmClock {
         if let Some(clock) = of_runtime(&clocks) {
             return clock;
         }
-        clocks.retain(|clock| !clock.alarms().is_over);
-        let clock = Arc::new(Self { runtime: runtime.id(), alarms: Mutex::default(), is_early: Notify::new() });
+        clocks.retain(|clock| !clock.deadlines().is_over);
+        let clock = Arc::new(Self { runtime: runtime.id(), deadlines: Mutex::default(), is_early: Notify::new() });
         clocks.push(Arc::clone(&clock));
         drop(clocks);
         runtime.spawn(ring(Going(Arc::clone(&clock)), first));
@@ -154,23 +154,23 @@ impl AlarmClock {
         })
     }
 
-    fn alarms(&self) -> MutexGuard<'_, Alarms> {
-        self.alarms.lock().unwrap_or_else(PoisonError::into_inner)
+    fn deadlines(&self) -> MutexGuard<'_, Deadlines> {
+        self.deadlines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes who is to be woken, and when; returns the note. None is taken by a runtime that has ended.
     fn note(&self, at: Instant, waker: &Waker) -> Option<Note> {
-        let mut alarms = self.alarms();
-        if alarms.is_over {
+        let mut deadlines = self.deadlines();
+        if deadlines.is_over {
             return None;
         }
-        alarms.is_used = true;
-        alarms.last += 1;
-        let note = (at, alarms.last);
-        alarms.by_time.insert(note, waker.clone());
-        if alarms.timer.is_none_or(|end| at < end) {
-            alarms.timer = Some(at);
-            drop(alarms);
+        deadlines.is_used = true;
+        deadlines.last += 1;
+        let note = (at, deadlines.last);
+        deadlines.by_time.insert(note, waker.clone());
+        if deadlines.timer.is_none_or(|end| at < end) {
+            deadlines.timer = Some(at);
+            drop(deadlines);
             self.is_early.notify_one();
         }
         Some(note)
@@ -178,27 +178,27 @@ impl AlarmClock {
 
     /// Wakes everybody whose time has come; returns when to do so again.
     fn wake(&self, now: Instant) -> Option<Instant> {
-        let mut alarms = self.alarms();
-        let later = alarms.by_time.split_off(&(now, u64::MAX));
-        let due = mem::replace(&mut alarms.by_time, later);
-        let linger = mem::take(&mut alarms.is_used).then(|| now + LINGER);
-        alarms.timer = alarms.by_time.first_key_value().map(|((at, _), _)| *at).into_iter().chain(linger).min();
-        let timer = alarms.timer;
-        drop(alarms);
+        let mut deadlines = self.deadlines();
+        let later = deadlines.by_time.split_off(&(now, u64::MAX));
+        let due = mem::replace(&mut deadlines.by_time, later);
+        let linger = mem::take(&mut deadlines.is_used).then(|| now + LINGER);
+        deadlines.timer = deadlines.by_time.first_key_value().map(|((at, _), _)| *at).into_iter().chain(linger).min();
+        let timer = deadlines.timer;
+        drop(deadlines);
         due.into_values().for_each(Waker::wake);
         timer
     }
 }
 
 /// The timer's share of its clock: when that is dropped, the runtime has ended.
-struct Going(Arc<AlarmClock>);
+struct Going(Arc<DeadlineTimer>);
 
 impl Drop for Going {
     fn drop(&mut self) {
-        let mut alarms = self.0.alarms();
-        alarms.is_over = true;
-        let left = mem::take(&mut alarms.by_time);
-        drop(alarms);
+        let mut deadlines = self.0.deadlines();
+        deadlines.is_over = true;
+        let left = mem::take(&mut deadlines.by_time);
+        drop(deadlines);
         // They may be polled on another runtime.
         left.into_values().for_each(Waker::wake);
     }
@@ -221,7 +221,7 @@ async fn ring(clock: Going, first: Sleep) {
             }
         }
         // Also if what it was told of has been forgotten since.
-        clock.alarms().is_used = true;
+        clock.deadlines().is_used = true;
     }
 }
 
@@ -237,19 +237,19 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    async fn poll_once(alarm: &mut Alarm) -> Poll<()> {
-        poll_fn(|cx| Poll::Ready(Pin::new(&mut *alarm).poll(cx))).await
+    async fn poll_once(deadline: &mut Deadline) -> Poll<()> {
+        poll_fn(|cx| Poll::Ready(Pin::new(&mut *deadline).poll(cx))).await
     }
 
     fn noted_here() -> usize {
-        AlarmClock::of_this_runtime().alarms().by_time.len()
+        DeadlineTimer::of_this_runtime().deadlines().by_time.len()
     }
 
     #[tokio::test(start_paused = true)]
     async fn alarms_ring_in_the_order_of_their_moments_and_not_before() {
         let began = clock::now();
         let ring = async |seconds: u32| {
-            Alarm::after(SECOND * seconds).await;
+            Deadline::after(SECOND * seconds).await;
             clock::now() - began
         };
         let (last, first, second) = tokio::join!(ring(3), ring(1), ring(2));
@@ -261,10 +261,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_that_is_set_for_an_earlier_moment_than_the_timer_rings_in_time() {
         let began = clock::now();
-        let mut late = Alarm::after(60 * SECOND);
+        let mut late = Deadline::after(60 * SECOND);
         assert!(poll_once(&mut late).await.is_pending());
         tokio::task::yield_now().await;
-        Alarm::after(SECOND).await;
+        Deadline::after(SECOND).await;
         assert!(clock::now() - began < 2 * SECOND, "{:?}", clock::now() - began);
         late.await;
         assert!(clock::now() - began >= 60 * SECOND);
@@ -272,7 +272,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_whose_time_is_over_rings_at_once_and_is_not_noted() {
-        let mut over = Alarm::after(Duration::ZERO);
+        let mut over = Deadline::after(Duration::ZERO);
         assert!(poll_once(&mut over).await.is_ready());
         assert_eq!(noted_here(), 0);
     }
@@ -280,8 +280,8 @@ mod tests {
     #[tokio::test]
     async fn one_that_nobody_waits_for_any_more_is_forgotten() {
         for _ in 0..3 {
-            let mut alarm = Alarm::after(60 * SECOND);
-            assert!(poll_once(&mut alarm).await.is_pending());
+            let mut deadline = Deadline::after(60 * SECOND);
+            assert!(poll_once(&mut deadline).await.is_pending());
             assert_eq!(noted_here(), 1);
         }
         assert_eq!(noted_here(), 0);
@@ -289,9 +289,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_timer_lingers_between_alarms_and_ends_when_none_is_set_any_more() {
-        let timer = || AlarmClock::of_this_runtime().alarms().timer;
+        let timer = || DeadlineTimer::of_this_runtime().deadlines().timer;
         for _ in 0..3 {
-            let _ = poll_once(&mut Alarm::after(60 * SECOND)).await;
+            let _ = poll_once(&mut Deadline::after(60 * SECOND)).await;
             sleep(LINGER / 2).await;
             assert!(
                 timer().is_some_and(|end| end < clock::now() + 2 * LINGER),
@@ -312,14 +312,14 @@ mod tests {
 
     #[tokio::test]
     async fn alarms_ring_although_somebody_panicked_whom_one_woke() {
-        let mut alarm = Alarm::after(Duration::from_millis(300));
+        let mut deadline = Deadline::after(Duration::from_millis(300));
         let waker = Waker::from(Arc::new(Panics));
-        assert!(Pin::new(&mut alarm).poll(&mut Context::from_waker(&waker)).is_pending());
-        let former = AlarmClock::of_this_runtime();
-        while !former.alarms().is_over {
+        assert!(Pin::new(&mut deadline).poll(&mut Context::from_waker(&waker)).is_pending());
+        let former = DeadlineTimer::of_this_runtime();
+        while !former.deadlines().is_over {
             sleep(Duration::from_millis(1)).await;
         }
-        Alarm::after(Duration::from_millis(1)).await;
+        Deadline::after(Duration::from_millis(1)).await;
     }
 
     #[derive(Default)]
@@ -334,10 +334,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn only_whoever_polled_last_is_woken() {
         let [former, latter] = [Arc::new(Wakes::default()), Arc::new(Wakes::default())];
-        let mut alarm = Alarm::after(SECOND);
+        let mut deadline = Deadline::after(SECOND);
         for wakes in [&former, &latter] {
             let waker = Waker::from(Arc::clone(wakes));
-            assert!(Pin::new(&mut alarm).poll(&mut Context::from_waker(&waker)).is_pending());
+            assert!(Pin::new(&mut deadline).poll(&mut Context::from_waker(&waker)).is_pending());
         }
         sleep(2 * SECOND).await;
         assert_eq!((former.0.load(Ordering::Relaxed), latter.0.load(Ordering::Relaxed)), (0, 1));
@@ -346,11 +346,11 @@ mod tests {
     #[test]
     fn one_whose_runtime_has_ended_rings_on_another() {
         let runtime = || Builder::new_current_thread().enable_all().build().unwrap();
-        let mut alarm = Alarm::after(SECOND);
+        let mut deadline = Deadline::after(SECOND);
         let first = runtime();
-        assert!(first.block_on(poll_once(&mut alarm)).is_pending());
+        assert!(first.block_on(poll_once(&mut deadline)).is_pending());
         drop(first);
-        runtime().block_on(alarm);
+        runtime().block_on(deadline);
     }
 
     #[test]
@@ -359,13 +359,13 @@ mod tests {
         let first = Builder::new_current_thread().enable_all().build().unwrap();
         let id = crate::platform::tasks::handle_of(&first).id();
         // Far away: one whose time is over before it is polled, on a busy machine, is not noted.
-        let mut alarm = Alarm::after(60 * SECOND);
-        assert!(first.block_on(poll_once(&mut alarm)).is_pending());
+        let mut deadline = Deadline::after(60 * SECOND);
+        assert!(first.block_on(poll_once(&mut deadline)).is_pending());
         assert!(known(id));
         drop(first);
-        let mut alarm = Alarm::after(60 * SECOND);
+        let mut deadline = Deadline::after(60 * SECOND);
         let second = Builder::new_current_thread().enable_all().build().unwrap();
-        assert!(second.block_on(poll_once(&mut alarm)).is_pending());
+        assert!(second.block_on(poll_once(&mut deadline)).is_pending());
         assert!(!known(id));
     }
 }

@@ -60,7 +60,7 @@ pub struct Electorate {
 
 /// What a node said about itself, on the connection that carries its votes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Papers {
+pub struct ServerInfo {
     /// From this moment on it is older than the longest TTL. Not the moment of its birth, which a clock that began with
     /// this machine may be unable to name.
     grown_at: Instant,
@@ -122,7 +122,7 @@ pub fn longest_round(longest_ttl: Duration) -> Duration {
 /// The part of `longest_ttl` within which servers that were started together all come to vote; see [`Electorate`].
 const HEAD_START: u32 = 4;
 
-impl Papers {
+impl ServerInfo {
     /// Notes what a server said about itself; `now` is after its answer came in, `uptime` in its whole seconds.
     #[must_use]
     pub fn new(now: Instant, uptime: Duration, longest_ttl: Duration, identity: Arc<str>, role: Role) -> Self {
@@ -192,43 +192,47 @@ impl Papers {
 impl Electorate {
     /// Decides who votes on an acquisition, for all configured nodes in the order of the configuration; `None` for one that is not
     /// connected.
-    pub fn of<'a>(now: Instant, nodes: impl IntoIterator<Item = Option<&'a Papers>, IntoIter: Clone>) -> Self {
-        Self::by_age(nodes, |papers| !papers.grows_in(now).is_zero(), |papers| papers.is_old(now))
+    pub fn of<'a>(now: Instant, nodes: impl IntoIterator<Item = Option<&'a ServerInfo>, IntoIter: Clone>) -> Self {
+        Self::by_age(nodes, |server_info| !server_info.grows_in(now).is_zero(), |server_info| server_info.is_old(now))
     }
 
     /// Decides who counts in an extension, as [`Self::of`].
     pub fn of_extension<'a>(
         now: Instant,
-        nodes: impl IntoIterator<Item = Option<&'a Papers>, IntoIter: Clone>,
+        nodes: impl IntoIterator<Item = Option<&'a ServerInfo>, IntoIter: Clone>,
     ) -> Self {
-        Self::by_age(nodes, |papers| !papers.counts_in(now).is_zero(), |papers| papers.is_heard_for_long(now))
+        Self::by_age(
+            nodes,
+            |server_info| !server_info.counts_in(now).is_zero(),
+            |server_info| server_info.is_heard_for_long(now),
+        )
     }
 
     fn by_age<'a>(
-        nodes: impl IntoIterator<Item = Option<&'a Papers>, IntoIter: Clone>,
-        is_young: impl Fn(&Papers) -> bool,
-        is_old: impl Fn(&Papers) -> bool,
+        nodes: impl IntoIterator<Item = Option<&'a ServerInfo>, IntoIter: Clone>,
+        is_young: impl Fn(&ServerInfo) -> bool,
+        is_old: impl Fn(&ServerInfo) -> bool,
     ) -> Self {
         let nodes = nodes.into_iter();
-        let connected = || nodes.clone().enumerate().filter_map(|(node, papers)| Some((node, papers?)));
-        let among = |is_in: &dyn Fn(usize, &Papers) -> bool| -> NodeSet {
-            connected().filter(|(node, papers)| is_in(*node, papers)).map(|(node, _)| node).collect()
+        let connected = || nodes.clone().enumerate().filter_map(|(node, server_info)| Some((node, server_info?)));
+        let among = |is_in: &dyn Fn(usize, &ServerInfo) -> bool| -> NodeSet {
+            connected().filter(|(node, server_info)| is_in(*node, server_info)).map(|(node, _)| node).collect()
         };
 
         let count = nodes.clone().count();
         let all = NodeSet::first(count);
         let reachable = among(&|_, _| true);
-        let not_grown = among(&|_, papers| is_young(papers));
-        let is_anybody_old = !among(&|_, papers| is_old(papers)).is_empty();
+        let not_grown = among(&|_, server_info| is_young(server_info));
+        let is_anybody_old = !among(&|_, server_info| is_old(server_info)).is_empty();
         let young = if is_anybody_old && count > 1 { not_grown } else { NodeSet::default() };
-        let replicas = among(&|_, papers| papers.role == Role::Replica);
-        let twin = |node: usize, papers: &Papers| {
+        let replicas = among(&|_, server_info| server_info.role == Role::Replica);
+        let twin = |node: usize, server_info: &ServerInfo| {
             connected()
-                .find(|(other, others)| *other != node && others.identity == papers.identity)
+                .find(|(other, others)| *other != node && others.identity == server_info.identity)
                 .map(|(other, _)| other)
         };
-        let shared = among(&|node, papers| twin(node, papers).is_some());
-        let same_server = connected().find_map(|(node, papers)| Some((node, twin(node, papers)?)));
+        let shared = among(&|node, server_info| twin(node, server_info).is_some());
+        let same_server = connected().find_map(|(node, server_info)| Some((node, twin(node, server_info)?)));
         let voters = reachable.without(young).without(replicas).without(shared);
         Self { voters, young, replicas, same_server, shared, unknown: all.without(reachable) }
     }
@@ -280,15 +284,15 @@ mod tests {
     const LONGEST_TTL: Duration = Duration::from_secs(300);
 
     /// Nodes with these ages in seconds; `None` is not connected.
-    fn nodes(now: Instant, ages: &[Option<u64>]) -> Vec<Option<Papers>> {
-        let papers = |(node, age): (usize, &Option<u64>)| {
+    fn nodes(now: Instant, ages: &[Option<u64>]) -> Vec<Option<ServerInfo>> {
+        let server_info = |(node, age): (usize, &Option<u64>)| {
             let uptime = Duration::from_secs((*age)?);
-            Some(Papers::new(now, uptime, LONGEST_TTL, node.to_string().into(), Role::Master))
+            Some(ServerInfo::new(now, uptime, LONGEST_TTL, node.to_string().into(), Role::Master))
         };
-        ages.iter().enumerate().map(papers).collect()
+        ages.iter().enumerate().map(server_info).collect()
     }
 
-    fn decide(now: Instant, nodes: &[Option<Papers>]) -> Electorate {
+    fn decide(now: Instant, nodes: &[Option<ServerInfo>]) -> Electorate {
         Electorate::of(now, nodes.iter().map(Option::as_ref))
     }
 
@@ -349,7 +353,7 @@ mod tests {
     #[test]
     fn a_round_is_longer_than_what_nodes_may_take_to_answer() {
         for ttl in [10, 1_000, 30_000].map(Duration::from_millis) {
-            assert!(longest_round(ttl) > crate::protocol::patience(Duration::MAX, ttl), "{ttl:?}");
+            assert!(longest_round(ttl) > crate::protocol::reply_timeout(Duration::MAX, ttl), "{ttl:?}");
         }
         assert_eq!(longest_round(Duration::from_secs(300)), Duration::from_secs(10));
     }
@@ -393,7 +397,7 @@ mod tests {
     fn a_replica_does_not_vote() {
         let now = crate::platform::clock::now();
         let mut nodes = nodes(now, &[Some(9999), Some(9999), None]);
-        nodes[1] = nodes[1].take().map(|papers| Papers { role: Role::Replica, ..papers });
+        nodes[1] = nodes[1].take().map(|server_info| ServerInfo { role: Role::Replica, ..server_info });
         let electorate = decide(now, &nodes);
         assert_eq!(electorate.replicas().iter().collect::<Vec<_>>(), [1]);
         assert_eq!(electorate.standing(1), Standing::Replica);
@@ -404,7 +408,7 @@ mod tests {
     #[test]
     fn a_server_older_than_this_machine_is_no_trouble() {
         let now = crate::platform::clock::now();
-        let papers = Papers::new(now, Duration::MAX, LONGEST_TTL, "a".into(), Role::Master);
-        assert!(papers.grows_in(now).is_zero());
+        let server_info = ServerInfo::new(now, Duration::MAX, LONGEST_TTL, "a".into(), Role::Master);
+        assert!(server_info.grows_in(now).is_zero());
     }
 }

@@ -47,7 +47,7 @@ use crate::rules::{Rule, holds};
 /// raised before, so that it may be asked again without harm.
 ///
 /// If less than a majority has evidence, only clocks are left: what they propose, and twice the skew that is allowed
-/// between them, is committed; or the attempt is given up ([`Doubt`]). That covers one restart within a retention; a node
+/// between them, is committed; or the attempt is given up ([`FenceFallback`]). That covers one restart within a retention; a node
 /// that was set up counts as restarted. With one node there is nobody else to ask: the node itself adds the skew.
 ///
 /// # Numbers
@@ -80,7 +80,7 @@ pub struct Fence {
     /// What the nodes were asked to raise their counters to.
     proposal: Proposal,
     /// What to do without evidence.
-    doubt: Doubt,
+    fence_fallback: FenceFallback,
     /// Whether a node that grants raises its counter.
     raises: bool,
     /// What each node told, granting or refusing.
@@ -136,9 +136,9 @@ pub enum NoCounter {
 
 /// What to do if less than a majority has evidence of earlier tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Doubt {
+pub enum FenceFallback {
     /// Rely on clocks that differ by less than this.
-    Clocks {
+    TrustClocks {
         /// The greatest difference between the clocks of any two processes; far below the retention.
         max_clock_skew: Duration,
     },
@@ -281,12 +281,12 @@ impl Proposal {
     /// of the same waiter (zero for none), so that a clock that is behind costs no second round. Not if these are far
     /// ahead of it: a node learns that from what is proposed.
     #[must_use]
-    pub fn new(since_1970: Duration, seen: u64, quorum: Quorum, doubt: Doubt) -> Self {
+    pub fn new(since_1970: Duration, seen: u64, quorum: Quorum, fence_fallback: FenceFallback) -> Self {
         let clock = micros(since_1970).clamp(1, LATEST);
         let unseen = clock.max(seen.saturating_add(1));
         let least = if unseen > clock + micros(FAR_AHEAD) { clock } else { unseen };
-        let alone = (quorum.nodes() == 1).then(|| doubt.beyond(unseen)).flatten();
-        let lead = doubt.beyond(micros(RETENTION)).unwrap_or_else(|| micros(RETENTION));
+        let alone = (quorum.nodes() == 1).then(|| fence_fallback.beyond(unseen)).flatten();
+        let lead = fence_fallback.beyond(micros(RETENTION)).unwrap_or_else(|| micros(RETENTION));
         Self { least, unseen, alone, lead, clock }
     }
 
@@ -335,12 +335,14 @@ impl NoCounter {
     }
 }
 
-impl Doubt {
+impl FenceFallback {
     /// A number that is greater than any earlier token, if clocks can be relied on; `candidate` is not below this
     /// process's clock.
     fn beyond(self, candidate: u64) -> Option<u64> {
         match self {
-            Self::Clocks { max_clock_skew } => Some(candidate.saturating_add(micros(max_clock_skew.saturating_mul(2)))),
+            Self::TrustClocks { max_clock_skew } => {
+                Some(candidate.saturating_add(micros(max_clock_skew.saturating_mul(2))))
+            }
             Self::Refuse => None,
         }
     }
@@ -349,15 +351,15 @@ impl Doubt {
 impl Fence {
     /// The fence of an attempt that proposes this, of which nothing was heard yet.
     #[must_use]
-    pub fn propose(quorum: Quorum, proposal: Proposal, doubt: Doubt) -> Self {
-        Self { quorum, proposal, doubt, raises: true, told: vec![None; quorum.nodes()] }
+    pub fn propose(quorum: Quorum, proposal: Proposal, fence_fallback: FenceFallback) -> Self {
+        Self { quorum, proposal, fence_fallback, raises: true, told: vec![None; quorum.nodes()] }
     }
 
     /// The fence of an attempt to take a lock over from its owner. The nodes tell their counters and raise none, so the token
     /// is always committed.
     #[must_use]
-    pub fn take_over(quorum: Quorum, proposal: Proposal, doubt: Doubt) -> Self {
-        Self { raises: false, ..Self::propose(quorum, proposal, doubt) }
+    pub fn take_over(quorum: Quorum, proposal: Proposal, fence_fallback: FenceFallback) -> Self {
+        Self { raises: false, ..Self::propose(quorum, proposal, fence_fallback) }
     }
 
     /// What the nodes were asked to raise their counters to.
@@ -394,7 +396,7 @@ impl Fence {
         }
         match listening {
             Listening::GoesOn => Fencing::Listen,
-            Listening::IsOver => self.doubt.beyond(candidate).map_or(Fencing::Refused, Fencing::Commit),
+            Listening::IsOver => self.fence_fallback.beyond(candidate).map_or(Fencing::Refused, Fencing::Commit),
         }
     }
 
@@ -415,14 +417,14 @@ mod tests {
     use super::Counter::{Forgotten, Known, Unused};
     use super::*;
 
-    const CLOCKS: Doubt = Doubt::Clocks { max_clock_skew: Duration::from_micros(50) };
+    const CLOCKS: FenceFallback = FenceFallback::TrustClocks { max_clock_skew: Duration::from_micros(50) };
 
     fn quorum(nodes: usize) -> Quorum {
         Quorum::of(nodes).unwrap()
     }
 
-    fn proposal(nodes: usize, doubt: Doubt) -> Proposal {
-        Proposal::new(Duration::from_micros(10), 0, quorum(nodes), doubt)
+    fn proposal(nodes: usize, fence_fallback: FenceFallback) -> Proposal {
+        Proposal::new(Duration::from_micros(10), 0, quorum(nodes), fence_fallback)
     }
 
     /// What follows when the first `voters` of the nodes granted, and the others refused.
@@ -462,7 +464,7 @@ mod tests {
     fn without_evidence_clocks_decide_or_nobody_does() {
         let told = [Some(Known(30)), Some(Forgotten), Some(Forgotten)];
         check(&told, 3, Listening::IsOver, Fencing::Commit(130));
-        let mut fence = Fence::propose(quorum(3), proposal(3, Doubt::Refuse), Doubt::Refuse);
+        let mut fence = Fence::propose(quorum(3), proposal(3, FenceFallback::Refuse), FenceFallback::Refuse);
         for node in 0..3 {
             fence.merge(node, Forgotten);
         }
@@ -500,7 +502,7 @@ mod tests {
             assert_eq!(fence.decide(NodeSet::first(1), Listening::IsOver), Fencing::Agreed(expect));
         }
         assert_eq!(Forgotten.grant(proposal(1, CLOCKS)), Known(110), "the clock alone, and twice the skew");
-        assert_eq!(Forgotten.grant(proposal(1, Doubt::Refuse)), Forgotten);
+        assert_eq!(Forgotten.grant(proposal(1, FenceFallback::Refuse)), Forgotten);
     }
 
     #[test]
@@ -564,7 +566,7 @@ mod tests {
         for number in [1 << 52, (1 << 53) + 1, u64::MAX] {
             assert_eq!(believe(number), Err(NoCounter::TooGreat(number)), "{number}");
         }
-        let refusing = Proposal::new(clock, 0, quorum(3), Doubt::Refuse);
+        let refusing = Proposal::new(clock, 0, quorum(3), FenceFallback::Refuse);
         assert_eq!(refusing.believe(11 + day, || None), Err(NoCounter::Ahead(11 + day)));
         let told = |number, node| Proposal::new(clock, 0, quorum(3), CLOCKS).believe(number, || Some(node));
         let node = Duration::from_secs(1_000_000);
@@ -592,12 +594,14 @@ mod tests {
 
     #[test]
     fn no_number_overflows() {
-        for doubt in [CLOCKS, Doubt::Clocks { max_clock_skew: Duration::MAX }, Doubt::Refuse] {
+        for fence_fallback in
+            [CLOCKS, FenceFallback::TrustClocks { max_clock_skew: Duration::MAX }, FenceFallback::Refuse]
+        {
             for nodes in [1, 3] {
-                let proposal = Proposal::new(Duration::MAX, u64::MAX, quorum(nodes), doubt);
+                let proposal = Proposal::new(Duration::MAX, u64::MAX, quorum(nodes), fence_fallback);
                 assert_eq!(Known(u64::MAX).grant(proposal), Known(u64::MAX));
                 assert!(proposal.believe(u64::MAX, || Some(Duration::MAX)).is_err());
-                let mut fence = Fence::propose(quorum(nodes), proposal, doubt);
+                let mut fence = Fence::propose(quorum(nodes), proposal, fence_fallback);
                 fence.merge(0, Known(u64::MAX));
                 let _ = fence.decide(NodeSet::default(), Listening::IsOver);
             }

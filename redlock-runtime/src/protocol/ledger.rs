@@ -2,7 +2,7 @@ use super::NodeSet;
 
 /// What an ended acquire request left on its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum AcquireEffect {
     /// The key is set, with our owner value.
     Set,
     /// The node answered that another owner holds the key, or the request never left this process.
@@ -33,11 +33,11 @@ impl Ledger {
     }
 
     /// Notes how a node's acquire ended.
-    pub fn ended(&mut self, node: usize, fate: Fate) {
+    pub fn ended(&mut self, node: usize, fate: AcquireEffect) {
         self.in_flight.remove(node);
         match fate {
-            Fate::NotSet => {}
-            Fate::Set | Fate::MaybeSet => {
+            AcquireEffect::NotSet => {}
+            AcquireEffect::Set | AcquireEffect::MaybeSet => {
                 self.suspected.insert(node);
             }
         }
@@ -62,11 +62,11 @@ mod tests {
 
     #[test]
     fn a_key_that_may_be_set_is_released_when_its_acquire_has_ended_and_not_before() {
-        for fate in [Fate::Set, Fate::MaybeSet] {
+        for fate in [AcquireEffect::Set, AcquireEffect::MaybeSet] {
             let mut ledger = Ledger::default();
             ledger.asked(0);
             ledger.asked(1);
-            ledger.ended(0, Fate::Set);
+            ledger.ended(0, AcquireEffect::Set);
             assert_eq!(ledger.suspected().iter().collect::<Vec<_>>(), [0]);
             ledger.ended(1, fate);
             assert_eq!(ledger.suspected().iter().collect::<Vec<_>>(), [0, 1]);
@@ -78,7 +78,7 @@ mod tests {
     fn a_node_that_is_held_by_another_owes_nothing() {
         let mut ledger = Ledger::default();
         ledger.asked(0);
-        ledger.ended(0, Fate::NotSet);
+        ledger.ended(0, AcquireEffect::NotSet);
         assert!(ledger.suspected().is_empty());
     }
 }

@@ -4,7 +4,6 @@
 //! million times with a simulated clock and simulated nodes.
 
 mod backoff;
-mod beliefs;
 mod census;
 mod electorate;
 mod fence;
@@ -15,19 +14,22 @@ mod retry;
 mod rivals;
 mod round;
 mod validity;
+mod wait_plan;
 
 pub use backoff::Backoff;
-pub use beliefs::{Approach, Beliefs, OthersKey, Seen, Step};
 pub use census::{Census, LockState, Sighting};
-pub use electorate::{Electorate, Papers, Role, Standing, longest_round};
+pub use electorate::{Electorate, Role, ServerInfo, Standing, longest_round};
 pub use fence::{
-    Counter, Doubt, Fence, Fencing, Holder, Listening, NoCounter, Proposal, RETENTION, confirmation, is_refresh_due,
-    plausible,
+    Counter, Fence, FenceFallback, Fencing, Holder, Listening, NoCounter, Proposal, RETENTION, confirmation,
+    is_refresh_due, plausible,
 };
-pub use ledger::{Fate, Ledger};
+pub use ledger::{AcquireEffect, Ledger};
 pub use nodes::NodeSet;
 pub use quorum::Quorum;
 pub use retry::{Next, next_step};
 pub use rivals::{RELEASED, Rivals};
 pub use round::{Ballot, Round, Verdict};
-pub use validity::{LEAD, LONGEST_TTL, SHORTEST_TTL, drift, extended_together, patience, renewal_due, valid_until};
+pub use validity::{
+    LONGEST_TTL, LOSS_NOTICE, SHORTEST_TTL, drift, extended_together, renewal_due, reply_timeout, valid_until,
+};
+pub use wait_plan::{AskOrder, NodeObservation, OthersKey, Step, WaitPlan};

@@ -21,7 +21,7 @@ pub fn valid_until(began: Instant, ttl: Duration) -> Instant {
 }
 
 /// The loss is told this long before the validity is over; a timer is up to a millisecond late.
-pub const LEAD: Duration = Duration::from_millis(2);
+pub const LOSS_NOTICE: Duration = Duration::from_millis(2);
 
 /// The shortest TTL that leaves a validity worth the name.
 pub const SHORTEST_TTL: Duration = Duration::from_millis(10);
@@ -32,7 +32,7 @@ pub const LONGEST_TTL: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// How long one node's reply may take before it counts as no vote: what was configured, but always far below the
 /// TTL, so that a round that has to wait for a slow node still leaves most of the validity.
 #[must_use]
-pub fn patience(node_timeout: Duration, ttl: Duration) -> Duration {
+pub fn reply_timeout(node_timeout: Duration, ttl: Duration) -> Duration {
     node_timeout.min(ttl / 5)
 }
 

@@ -24,7 +24,7 @@ pub(crate) struct LockKeys {
     /// The lock.
     pub(crate) lock: Arc<str>,
     /// Ours: what is noted about its owner; in the cluster slot of the lock.
-    pub(crate) note: String,
+    pub(crate) label: String,
 }
 
 /// The keys around one waiting counter.
@@ -70,7 +70,7 @@ impl Keys {
     }
 
     /// Ours: what is noted about the owner of the lock with this key; in the cluster slot of that key.
-    pub(crate) fn note(lock: &str) -> String {
+    pub(crate) fn owner_label(lock: &str) -> String {
         slot::key_beside("redlock-holder", lock)
     }
 
@@ -86,7 +86,7 @@ impl Keys {
 
     /// The keys around the lock with this key.
     pub(crate) fn around(lock: &Arc<str>) -> LockKeys {
-        LockKeys { note: Self::note(lock), lock: Arc::clone(lock) }
+        LockKeys { label: Self::owner_label(lock), lock: Arc::clone(lock) }
     }
 
     /// The key of a lock, on every node.
@@ -226,7 +226,7 @@ mod tests {
             let keys = keys_with(prefix);
             let lock: Arc<str> = keys.lock(&Name::parse("x".to_owned()).unwrap()).into();
             let CounterKeys { counter, leases, counts, marker, list, .. } = keys.counter("x");
-            let ours = [Keys::contention(&lock), Keys::around(&lock).note, leases, counts, marker];
+            let ours = [Keys::contention(&lock), Keys::around(&lock).label, leases, counts, marker];
             for key in ours.iter().map(String::as_str).chain([&*counter, &*list, prefix]) {
                 assert_eq!(keys.name_of(key), None, "{prefix}: {key}");
             }

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use crate::Error;
 use crate::engine::Engine;
-use crate::node::counting::{Counted, GONE, Number};
+use crate::node::counters::{Counted, GONE, Number};
 use crate::platform::{clock, entropy};
 use crate::shown::shown;
 use crate::values::keys::{CounterKeys, Keys};
@@ -108,7 +108,7 @@ struct Telling {
 
 impl Telling {
     async fn run(mut self) {
-        self.statistics.tell_until_settled().await;
+        self.statistics.record_until_current().await;
         self.is_over = true;
     }
 }
@@ -156,12 +156,12 @@ impl Statistics {
         self.is_in_a_hurry.store(true, Ordering::Release);
         self.hurry.notify_one();
         loop {
-            let settled = self.settled.notified();
+            let recorded = self.settled.notified();
             if self.lines().by_name.values().all(|line| line.waiting > 0) {
                 return;
             }
             self.changed.notify_one();
-            settled.await;
+            recorded.await;
         }
     }
 
@@ -174,12 +174,12 @@ impl Statistics {
 
     /// What the nodes count.
     pub(crate) async fn count(&self) -> Result<WaitingStatistics, Error> {
-        let (keys, patience) = (&self.keys, self.engine.node_timeout());
+        let (keys, reply_timeout) = (&self.keys, self.engine.node_timeout());
         let (counts, failures) = self
             .engine
             .survey_all(|_, node| {
                 let keys = keys.clone();
-                async move { node.count(&keys, patience).await }
+                async move { node.count(&keys, reply_timeout).await }
             })
             .await;
         let mut everywhere: HashMap<String, u64> = HashMap::new();
@@ -198,8 +198,8 @@ impl Statistics {
     pub(crate) async fn count_one(&self, stats_name: &str, node: usize) -> u64 {
         let number = Number { keys: Arc::new(self.keys.counter(stats_name)), waiting: None };
         let voter = &self.engine.nodes()[node];
-        let settled = voter.settle(&self.process, vec![number], self.engine.node_timeout()).await;
-        match settled.map(|mut settled| settled.pop()) {
+        let recorded = voter.record(&self.process, vec![number], self.engine.node_timeout()).await;
+        match recorded.map(|mut recorded| recorded.pop()) {
             Ok(Some(Ok(Some(waiting)))) => u64::try_from(waiting).unwrap_or(0),
             Ok(Some(Ok(None)) | None) => 0,
             Ok(Some(Err(reason))) | Err(reason) => {
@@ -220,7 +220,7 @@ impl Statistics {
         waiting.map(|(name, line)| (Arc::clone(name), u64::try_from(line.waiting).unwrap_or(u64::MAX))).collect()
     }
 
-    async fn tell_until_settled(&self) {
+    async fn record_until_current(&self) {
         loop {
             let again = self.lines().next_refresh();
             tokio::select! {
@@ -233,7 +233,7 @@ impl Statistics {
             }
             self.tell().await;
             let mut lines = self.lines();
-            lines.forget_settled(clock::now());
+            lines.forget_current(clock::now());
             if lines.by_name.values().all(|line| line.waiting > 0) {
                 self.settled.notify_waiters();
             }
@@ -285,18 +285,18 @@ impl Statistics {
         let sent =
             numbers.iter().map(|(news, waiting)| Number { keys: Arc::clone(&news.keys), waiting: Some(*waiting) });
         let voter = &self.engine.nodes()[node];
-        let settled = match voter.settle(&self.process, sent.collect(), self.engine.node_timeout()).await {
-            Ok(settled) => settled,
+        let recorded = match voter.record(&self.process, sent.collect(), self.engine.node_timeout()).await {
+            Ok(recorded) => recorded,
             Err(reason) => vec![Err(reason); numbers.len()],
         };
-        let is_told = numbers.iter().zip(settled).map(|((news, waiting), settled)| {
-            match &settled {
+        let is_told = numbers.iter().zip(recorded).map(|((news, waiting), recorded)| {
+            match &recorded {
                 Ok(_) => self.lines().note_told(node, news, *waiting),
                 Err(reason) => {
                     tracing::debug!(name = &*news.stats_name, node = voter.label(), reason = %shown(reason), "waiters were not counted");
                 }
             }
-            settled.is_ok()
+            recorded.is_ok()
         });
         is_told.collect()
     }
@@ -384,7 +384,7 @@ impl Lines {
     }
 
     /// Forgets those of which no node believes that they wait.
-    fn forget_settled(&mut self, now: Instant) {
+    fn forget_current(&mut self, now: Instant) {
         self.by_name.retain(|_, line| {
             // What could not be taken back is over with its lease.
             line.counting.retain(|_, until| *until > now);

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::engine::{Fenced, Lost, Plan};
+use crate::engine::{AttemptFailed, Fenced, Plan};
 use crate::error::NodeFailures;
 use crate::held::lease::Lease;
 use crate::node::Listener;
@@ -23,7 +23,7 @@ use crate::node::Listener;
 use crate::platform::simulated::HashMap;
 use crate::platform::tasks::{Handle, Id};
 use crate::platform::{clock, entropy};
-use crate::protocol::{Approach, Backoff, Beliefs, Doubt, NodeSet, Quorum, Step, Verdict};
+use crate::protocol::{AskOrder, Backoff, FenceFallback, NodeSet, Quorum, Step, Verdict, WaitPlan};
 use crate::rules::{Rule, holds};
 
 /// A lock passes from hand to hand within a process this often before another process gets its turn.
@@ -39,35 +39,35 @@ pub(crate) const SLOW_POLL: Duration = Duration::from_secs(1);
 const NEGLECTED: Duration = Duration::from_secs(1);
 
 /// The lines of a manager.
-pub(crate) struct Lines {
+pub(crate) struct WaitQueues {
     /// What a majority is.
     quorum: Quorum,
     /// Whoever has asked and does not look at the answers is overtaken after this time.
     longest_attempt: Duration,
     /// How locks get their fencing tokens if too few nodes have evidence of earlier ones; `None`: they get none.
-    doubt: Option<Doubt>,
+    fence_fallback: Option<FenceFallback>,
     /// How long after its last attempt a waiter asks again although no node reported a change.
     slow_poll: Duration,
     /// What tells this manager from others who wait.
     process: Arc<str>,
     /// Those names that somebody in this process holds or wants. A std mutex: it is never held across an await. That of a line
     /// is locked under this one, or alone.
-    by_key: Mutex<HashMap<Arc<str>, Arc<SharedLine>>>,
+    by_key: Mutex<HashMap<Arc<str>, Arc<SharedQueue>>>,
 }
 
 /// A line, which those who stand in it find without asking for its name. A std mutex: it is never held across an await.
 #[derive(Default)]
-struct SharedLine(Mutex<Line>);
+struct SharedQueue(Mutex<WaitQueue>);
 
 /// Everybody in this process who holds or wants a name.
 #[derive(Default)]
-struct Line {
+struct WaitQueue {
     /// Who holds it, by number.
-    tenant: Option<(u64, Arc<Lease>)>,
+    local_holder: Option<(u64, Arc<Lease>)>,
     /// Those who want it, first come first.
-    places: VecDeque<(u64, Arc<Spot>)>,
+    places: VecDeque<(u64, Arc<Waiter>)>,
     /// What the first in line knows; `None` if it has not asked yet, or is asking.
-    beliefs: Option<Box<Beliefs>>,
+    wait_plan: Option<Box<WaitPlan>>,
     /// The runtime on whose connections the nodes report changes to it; `None` if nothing was watched.
     reports_to: Option<Id>,
     /// Who is asking, and since when.
@@ -100,14 +100,14 @@ pub(crate) struct Unreachable {
 }
 
 /// Where a waiter is called.
-struct Spot {
+struct Waiter {
     /// Told when it is to look again.
     call: Notify,
     /// The runtime whose connections it uses.
     runtime: Option<Id>,
 }
 
-/// A number for a place or a tenant, greater than all before. Not counted line by line: a line that was deserted is made anew,
+/// A number for a place or a local holder, greater than all before. Not counted line by line: a line that was deserted is made anew,
 /// and whoever left the old one late must not be taken for somebody in the new one.
 fn next_number() -> u64 {
     static NUMBERS: AtomicU64 = AtomicU64::new(0);
@@ -122,12 +122,17 @@ pub(crate) enum Turn {
     Wait(Option<Instant>, Option<Arc<Lease>>),
 }
 
-impl Lines {
-    pub(crate) fn new(quorum: Quorum, node_timeout: Duration, doubt: Option<Doubt>, slow_poll: Duration) -> Arc<Self> {
+impl WaitQueues {
+    pub(crate) fn new(
+        quorum: Quorum,
+        node_timeout: Duration,
+        fence_fallback: Option<FenceFallback>,
+        slow_poll: Duration,
+    ) -> Arc<Self> {
         // The round itself, and giving back what was granted.
         let longest_attempt = NEGLECTED + 2 * node_timeout;
         let process = entropy::fresh_owner();
-        Arc::new(Self { quorum, longest_attempt, doubt, slow_poll, process, by_key: Mutex::default() })
+        Arc::new(Self { quorum, longest_attempt, fence_fallback, slow_poll, process, by_key: Mutex::default() })
     }
 
     /// When the next slow poll is, after an attempt now.
@@ -137,12 +142,12 @@ impl Lines {
         now + self.slow_poll / 2 + jittered
     }
 
-    fn by_key(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<SharedLine>>> {
+    fn by_key(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<SharedQueue>>> {
         self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Enters a name's line.
-    fn enter<T>(&self, key: &Arc<str>, enter: impl FnOnce(&mut Line) -> T) -> (Arc<SharedLine>, T) {
+    fn enter<T>(&self, key: &Arc<str>, enter: impl FnOnce(&mut WaitQueue) -> T) -> (Arc<SharedQueue>, T) {
         let mut by_key = self.by_key();
         let line = by_key.entry(Arc::clone(key)).or_default();
         // Before anybody can find it deserted.
@@ -151,7 +156,7 @@ impl Lines {
     }
 
     /// Forgets a line that was deserted, unless somebody has come meanwhile.
-    fn close(&self, key: &Arc<str>, deserted: &Arc<SharedLine>) {
+    fn close(&self, key: &Arc<str>, deserted: &Arc<SharedQueue>) {
         let mut by_key = self.by_key();
         if by_key.get(key).is_some_and(|line| Arc::ptr_eq(line, deserted)) && deserted.lock().is_deserted() {
             by_key.remove(key);
@@ -159,12 +164,12 @@ impl Lines {
     }
 
     /// Stands at the end of a name's line.
-    pub(crate) fn join(self: &Arc<Self>, key: &Arc<str>) -> Place {
+    pub(crate) fn join(self: &Arc<Self>, key: &Arc<str>) -> QueuePlace {
         let runtime = Handle::try_current().ok().map(|runtime| runtime.id());
-        let spot = Arc::new(Spot { call: Notify::new(), runtime });
+        let waiter = Arc::new(Waiter { call: Notify::new(), runtime });
         let (line, number) = self.enter(key, |line| {
             let number = next_number();
-            let place = (number, Arc::clone(&spot));
+            let place = (number, Arc::clone(&waiter));
             if holds(Rule::FirstComeFirstServed) {
                 line.places.push_back(place);
             } else {
@@ -172,24 +177,32 @@ impl Lines {
             }
             number
         });
-        Place { lines: Arc::clone(self), key: Arc::clone(key), line, number, spot, asked: None, has_left: false }
+        QueuePlace {
+            wait_queues: Arc::clone(self),
+            key: Arc::clone(key),
+            line,
+            number,
+            waiter,
+            asked: None,
+            has_left: false,
+        }
     }
 
     /// Notes who holds a lock in this process.
-    pub(crate) fn settle(self: &Arc<Self>, key: &Arc<str>, lease: &Arc<Lease>) -> Tenure {
-        let (line, (number, before)) = self.enter(key, |line| line.settle(lease));
+    pub(crate) fn hold_locally(self: &Arc<Self>, key: &Arc<str>, lease: &Arc<Lease>) -> LocalHold {
+        let (line, (number, before)) = self.enter(key, |line| line.hold_locally(lease));
         note_end(before);
-        Tenure { lines: Arc::clone(self), key: Arc::clone(key), line, number }
+        LocalHold { wait_queues: Arc::clone(self), key: Arc::clone(key), line, number }
     }
 
     /// How the lock gets its fencing token; `seen` is the greatest counter that the same waiter heard of.
     pub(crate) fn fencing(&self, seen: u64) -> Option<Fenced> {
-        self.doubt.map(|doubt| Fenced { seen, doubt })
+        self.fence_fallback.map(|fence_fallback| Fenced { seen, fence_fallback })
     }
 
     /// Who holds a lock in this process, as far as that was noted.
-    pub(crate) fn tenant(&self, key: &str) -> Option<Arc<Lease>> {
-        self.by_key().get(key)?.lock().tenant.as_ref().map(|(_, lease)| Arc::clone(lease))
+    pub(crate) fn local_holder(&self, key: &str) -> Option<Arc<Lease>> {
+        self.by_key().get(key)?.lock().local_holder.as_ref().map(|(_, lease)| Arc::clone(lease))
     }
 
     /// Calls everybody who waits, and returns whatever is held: the manager is being shut down.
@@ -197,14 +210,14 @@ impl Lines {
         let mut held = Vec::new();
         for line in self.by_key().values() {
             let line = line.lock();
-            line.places.iter().for_each(|(_, spot)| spot.call.notify_one());
-            held.extend(line.tenant.as_ref().map(|(_, lease)| Arc::clone(lease)));
+            line.places.iter().for_each(|(_, waiter)| waiter.call.notify_one());
+            held.extend(line.local_holder.as_ref().map(|(_, lease)| Arc::clone(lease)));
         }
         held
     }
 }
 
-impl Listener for Lines {
+impl Listener for WaitQueues {
     fn changed(&self, node: usize, key: Option<&str>) {
         let by_key = self.by_key();
         match key {
@@ -214,23 +227,23 @@ impl Listener for Lines {
     }
 }
 
-impl SharedLine {
-    fn lock(&self) -> MutexGuard<'_, Line> {
+impl SharedQueue {
+    fn lock(&self) -> MutexGuard<'_, WaitQueue> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Line {
+impl WaitQueue {
     /// Returns what is over now, too: that too few nodes could be reached.
-    fn settle(&mut self, lease: &Arc<Lease>) -> (u64, Option<Unreachable>) {
+    fn hold_locally(&mut self, lease: &Arc<Lease>) -> (u64, Option<Unreachable>) {
         let number = next_number();
-        if let Some((_, previous)) = self.tenant.replace((number, Arc::clone(lease))) {
+        if let Some((_, previous)) = self.local_holder.replace((number, Arc::clone(lease))) {
             // The nodes have just granted the lock to somebody else.
             previous.lose_to_another();
         }
         // A node that missed this grant is to give the same number to the next one as the others.
         self.counter = self.counter.max(lease.fencing_token);
-        self.beliefs = None;
+        self.wait_plan = None;
         (number, self.unreachable.take())
     }
 
@@ -257,20 +270,20 @@ impl Line {
 
     /// Calls the first in line.
     fn call(&mut self) {
-        if let Some((_, spot)) = self.places.front() {
+        if let Some((_, waiter)) = self.places.front() {
             self.called.get_or_insert_with(clock::now);
-            spot.call.notify_one();
+            waiter.call.notify_one();
         }
     }
 
     fn changed(&mut self, node: usize) {
         self.changed.insert(node);
-        if let Some(beliefs) = &mut self.beliefs {
+        if let Some(wait_plan) = &mut self.wait_plan {
             let now = clock::now();
-            let before = beliefs.next(now);
-            beliefs.changed(node);
+            let before = wait_plan.next(now);
+            wait_plan.changed(node);
             // It may be to ask at once, or earlier than it thought.
-            if beliefs.next(now) != before {
+            if wait_plan.next(now) != before {
                 self.call();
             }
         }
@@ -278,8 +291,8 @@ impl Line {
 
     /// The lock is free as far as this process is concerned.
     fn vacate(&mut self, quorum: Quorum) {
-        self.tenant = None;
-        self.beliefs = None;
+        self.local_holder = None;
+        self.wait_plan = None;
         self.reports_to = None;
         if self.places.is_empty() {
             self.hand_overs = 0;
@@ -290,7 +303,7 @@ impl Line {
             self.hand_overs = 0;
             self.is_wanted_elsewhere = false;
             let moment = clock::now() + STAND_BACK * self.round_trip;
-            self.beliefs = Some(Box::new(Beliefs::stand_back(quorum, moment)));
+            self.wait_plan = Some(Box::new(WaitPlan::stand_back(quorum, moment)));
         }
         if holds(Rule::ReleaseCalls) {
             self.call();
@@ -298,7 +311,7 @@ impl Line {
     }
 
     fn is_deserted(&self) -> bool {
-        self.tenant.is_none() && self.places.is_empty()
+        self.local_holder.is_none() && self.places.is_empty()
     }
 
     /// Whoever was called and did not come, or asked and does not look at the answers, goes to the end of the line.
@@ -311,7 +324,7 @@ impl Line {
             self.asking = None;
             self.places.rotate_left(1);
             self.call();
-        } else if self.beliefs.as_ref().is_some_and(|beliefs| matches!(beliefs.next(now), Step::Ask(_))) {
+        } else if self.wait_plan.as_ref().is_some_and(|wait_plan| matches!(wait_plan.next(now), Step::Ask(_))) {
             // Its own timer should have told it.
             self.call();
         }
@@ -321,66 +334,66 @@ impl Line {
     fn forget_unheard(&mut self, runtime: Option<Id>, quorum: Quorum, now: Instant) {
         if self.reports_to.is_some() && self.reports_to != runtime {
             self.reports_to = None;
-            self.beliefs = self.beliefs.as_ref().map(|_| Box::new(Beliefs::unknown(quorum, now)));
+            self.wait_plan = self.wait_plan.as_ref().map(|_| Box::new(WaitPlan::unknown(quorum, now)));
         }
     }
 
     /// Who holds the lock in this process, as far as anybody can know.
-    fn valid_tenant(&mut self, now: Instant) -> Option<Arc<Lease>> {
-        let (_, lease) = self.tenant.as_ref()?;
+    fn valid_local_holder(&mut self, now: Instant) -> Option<Arc<Lease>> {
+        let (_, lease) = self.local_holder.as_ref()?;
         if lease.lost_reason(now).is_none() {
             return Some(Arc::clone(lease));
         }
-        self.tenant = None;
-        self.beliefs = None;
+        self.local_holder = None;
+        self.wait_plan = None;
         None
     }
 }
 
 /// A place in a line; dropping it leaves the line, and lets the next one come forward.
-pub(crate) struct Place {
-    lines: Arc<Lines>,
+pub(crate) struct QueuePlace {
+    wait_queues: Arc<WaitQueues>,
     key: Arc<str>,
-    line: Arc<SharedLine>,
+    line: Arc<SharedQueue>,
     number: u64,
-    spot: Arc<Spot>,
+    waiter: Arc<Waiter>,
     /// How the attempt that is under way is made, whether it is watched, and what was believed when it began.
-    asked: Option<(Approach, bool, Option<Box<Beliefs>>)>,
+    asked: Option<(AskOrder, bool, Option<Box<WaitPlan>>)>,
     /// Whether it is no place any more.
     has_left: bool,
 }
 
-impl Place {
+impl QueuePlace {
     /// What to do now.
     pub(crate) fn next(&mut self, now: Instant) -> Turn {
         let mut line = self.line.lock();
         if !line.is_first(self.number) {
-            line.pass_over_neglected(now, self.lines.longest_attempt);
+            line.pass_over_neglected(now, self.wait_queues.longest_attempt);
         }
         if !line.is_first(self.number) {
             return Turn::Wait(Some(now + NEGLECTED), None);
         }
         line.called = None;
-        line.forget_unheard(self.spot.runtime, self.lines.quorum, now);
-        let tenant = line.valid_tenant(now);
-        if tenant.is_some() && line.beliefs.is_none() {
-            line.beliefs = Some(Box::new(Beliefs::unknown(self.lines.quorum, self.lines.poll_at(now))));
+        line.forget_unheard(self.waiter.runtime, self.wait_queues.quorum, now);
+        let local_holder = line.valid_local_holder(now);
+        if local_holder.is_some() && line.wait_plan.is_none() {
+            line.wait_plan = Some(Box::new(WaitPlan::unknown(self.wait_queues.quorum, self.wait_queues.poll_at(now))));
         }
-        let step = line.beliefs.as_ref().map_or(Step::Ask(Approach::AllAtOnce), |beliefs| beliefs.next(now));
+        let step = line.wait_plan.as_ref().map_or(Step::Ask(AskOrder::AllAtOnce), |wait_plan| wait_plan.next(now));
         match step {
-            Step::WaitUntil(moment) => Turn::Wait(Some(moment), tenant),
-            Step::Ask(approach) => {
+            Step::WaitUntil(moment) => Turn::Wait(Some(moment), local_holder),
+            Step::Ask(ask_order) => {
                 // Nothing was lost so far: most locks are free, and the next in line follows a release.
-                let is_watched = line.beliefs.is_some();
+                let is_watched = line.wait_plan.is_some();
                 let is_last_hand_over = line.hand_overs >= HAND_OVERS;
-                let notes_contention = approach == Approach::AllAtOnce && (is_watched || is_last_hand_over);
+                let notes_contention = ask_order == AskOrder::AllAtOnce && (is_watched || is_last_hand_over);
                 line.changed = NodeSet::default();
                 line.asking = Some((self.number, now));
-                self.asked = Some((approach, is_watched, line.beliefs.take()));
+                self.asked = Some((ask_order, is_watched, line.wait_plan.take()));
                 let seen = line.counter;
                 drop(line);
-                let contender = notes_contention.then(|| Arc::clone(&self.lines.process));
-                Turn::Ask(Plan { approach, is_watched, contender, fencing: self.lines.fencing(seen) })
+                let contender = notes_contention.then(|| Arc::clone(&self.wait_queues.process));
+                Turn::Ask(Plan { ask_order, is_watched, contender, fencing: self.wait_queues.fencing(seen) })
             }
         }
     }
@@ -391,7 +404,7 @@ impl Place {
     ///
     /// Cancel safe: a call is kept for the next time.
     pub(crate) async fn called(&self) {
-        self.spot.call.notified().await;
+        self.waiter.call.notified().await;
     }
 
     /// Why the lock cannot be had, if that is because too few nodes can be reached.
@@ -400,21 +413,21 @@ impl Place {
     }
 
     /// The attempt was not won. `pause` is waited where asking again at once would only repeat the same.
-    pub(crate) fn lost(&mut self, name: &str, lost: &Lost, now: Instant, pause: Duration) {
-        let Some((approach, is_watched, beliefs)) = self.asked.take() else { return };
+    pub(crate) fn lost(&mut self, name: &str, lost: &AttemptFailed, now: Instant, pause: Duration) {
+        let Some((ask_order, is_watched, wait_plan)) = self.asked.take() else { return };
         let mut line = self.line.lock();
         if line.asking.take_if(|(number, _)| *number == self.number).is_none() {
             // It was overtaken: whoever asks now knows more.
             return;
         }
-        let mut beliefs = beliefs.unwrap_or_else(|| Box::new(Beliefs::unknown(self.lines.quorum, now)));
+        let mut wait_plan = wait_plan.unwrap_or_else(|| Box::new(WaitPlan::unknown(self.wait_queues.quorum, now)));
         // Nothing reports a change of what was not watched: ask once more, at once.
-        let poll_at = if is_watched || !holds(Rule::WatchBeforeAttempt) { self.lines.poll_at(now) } else { now };
-        beliefs.lost((lost.verdict, approach), lost.seen.iter().copied(), now, poll_at, pause);
-        line.changed.iter().for_each(|node| beliefs.changed(node));
-        line.beliefs = Some(beliefs);
+        let poll_at = if is_watched || !holds(Rule::WatchBeforeAttempt) { self.wait_queues.poll_at(now) } else { now };
+        wait_plan.lost((lost.verdict, ask_order), lost.seen.iter().copied(), now, poll_at, pause);
+        line.changed.iter().for_each(|node| wait_plan.changed(node));
+        line.wait_plan = Some(wait_plan);
         line.counter = line.counter.max(lost.counter);
-        line.reports_to = self.spot.runtime;
+        line.reports_to = self.waiter.runtime;
         line.hand_overs = 0;
         let unreachable = (lost.verdict == Verdict::Unreachable).then(|| Unreachable {
             name: Arc::from(name),
@@ -432,9 +445,9 @@ impl Place {
     }
 
     /// The attempt was won, and took this long.
-    pub(crate) fn won(mut self, lease: &Arc<Lease>, is_wanted_elsewhere: bool, round_trip: Duration) -> Tenure {
+    pub(crate) fn won(mut self, lease: &Arc<Lease>, is_wanted_elsewhere: bool, round_trip: Duration) -> LocalHold {
         let mut line = self.line.lock();
-        let (number, before) = line.settle(lease);
+        let (number, before) = line.hold_locally(lease);
         line.round_trip = round_trip;
         line.is_wanted_elsewhere |= is_wanted_elsewhere;
         self.has_left = true;
@@ -444,11 +457,16 @@ impl Place {
         }
         drop(line);
         note_end(before);
-        Tenure { lines: Arc::clone(&self.lines), key: Arc::clone(&self.key), line: Arc::clone(&self.line), number }
+        LocalHold {
+            wait_queues: Arc::clone(&self.wait_queues),
+            key: Arc::clone(&self.key),
+            line: Arc::clone(&self.line),
+            number,
+        }
     }
 }
 
-impl Drop for Place {
+impl Drop for QueuePlace {
     fn drop(&mut self) {
         if self.has_left {
             return;
@@ -465,7 +483,7 @@ impl Drop for Place {
             tracing::info!(lock = &*name, "too few nodes could be reached; nobody tries any more");
         }
         if is_deserted {
-            self.lines.close(&self.key, &self.line);
+            self.wait_queues.close(&self.key, &self.line);
         }
     }
 }
@@ -479,39 +497,39 @@ fn note_end(before: Option<Unreachable>) {
 }
 
 /// Holding a lock in this process; dropping it calls the next in line.
-pub(crate) struct Tenure {
-    lines: Arc<Lines>,
+pub(crate) struct LocalHold {
+    wait_queues: Arc<WaitQueues>,
     key: Arc<str>,
-    line: Arc<SharedLine>,
+    line: Arc<SharedQueue>,
     number: u64,
 }
 
-impl Tenure {
+impl LocalHold {
     /// The release is on its way on the connections of this runtime: if the next in line uses the same, what it sends
     /// comes behind the release, and it may go ahead.
     pub(crate) fn hand_over(&self) {
         let this_runtime = || Handle::try_current().ok().map(|runtime| runtime.id());
         let mut line = self.line.lock();
-        if line.places.front().is_some_and(|(_, spot)| spot.runtime == this_runtime()) {
+        if line.places.front().is_some_and(|(_, waiter)| waiter.runtime == this_runtime()) {
             self.vacate(&mut line);
         }
     }
 
-    fn vacate(&self, line: &mut Line) {
-        if line.tenant.as_ref().is_some_and(|(number, _)| *number == self.number) {
-            line.vacate(self.lines.quorum);
+    fn vacate(&self, line: &mut WaitQueue) {
+        if line.local_holder.as_ref().is_some_and(|(number, _)| *number == self.number) {
+            line.vacate(self.wait_queues.quorum);
         }
     }
 }
 
-impl Drop for Tenure {
+impl Drop for LocalHold {
     fn drop(&mut self) {
         let mut line = self.line.lock();
         self.vacate(&mut line);
         let is_deserted = line.is_deserted();
         drop(line);
         if is_deserted {
-            self.lines.close(&self.key, &self.line);
+            self.wait_queues.close(&self.key, &self.line);
         }
     }
 }
@@ -540,23 +558,24 @@ mod tests {
 
     #[test]
     fn whoever_leaves_late_does_not_vacate_the_place_of_another() {
-        let lines = Lines::new(Quorum::of(1).unwrap(), Duration::from_secs(1), None, SLOW_POLL);
+        let wait_queues = WaitQueues::new(Quorum::of(1).unwrap(), Duration::from_secs(1), None, SLOW_POLL);
         let key: Arc<str> = "key".into();
-        let late = lines.settle(&key, &lease());
-        drop(lines.settle(&key, &lease()));
-        assert!(lines.tenant(&key).is_none());
-        let _tenure = lines.settle(&key, &lease());
+        let late = wait_queues.hold_locally(&key, &lease());
+        drop(wait_queues.hold_locally(&key, &lease()));
+        assert!(wait_queues.local_holder(&key).is_none());
+        let _local_hold = wait_queues.hold_locally(&key, &lease());
         drop(late);
-        assert!(lines.tenant(&key).is_some());
+        assert!(wait_queues.local_holder(&key).is_some());
     }
 
     #[test]
     fn whoever_follows_in_line_proposes_more_than_the_token_before() {
-        let doubt = Doubt::Clocks { max_clock_skew: Duration::from_secs(60) };
-        let lines = Lines::new(Quorum::of(1).unwrap(), Duration::from_secs(1), Some(doubt), SLOW_POLL);
+        let fence_fallback = FenceFallback::TrustClocks { max_clock_skew: Duration::from_secs(60) };
+        let wait_queues =
+            WaitQueues::new(Quorum::of(1).unwrap(), Duration::from_secs(1), Some(fence_fallback), SLOW_POLL);
         let key: Arc<str> = "key".into();
-        let (tenure, mut place) = (lines.settle(&key, &lease_with(41)), lines.join(&key));
-        drop(tenure);
+        let (local_hold, mut place) = (wait_queues.hold_locally(&key, &lease_with(41)), wait_queues.join(&key));
+        drop(local_hold);
         let Turn::Ask(plan) = place.next(clock::now()) else { panic!("the lock is free") };
         assert_eq!(plan.fencing.map(|fenced| fenced.seen), Some(41));
     }

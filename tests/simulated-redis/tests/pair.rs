@@ -18,10 +18,10 @@ pub(crate) const SCRIPTS: [(&str, &str); 12] = [
     ("enlist", include_str!("../../../redlock-runtime/src/node/redis/lua/enlist.lua")),
     ("extend", include_str!("../../../redlock-runtime/src/node/redis/lua/extend.lua")),
     ("look", include_str!("../../../redlock-runtime/src/node/redis/lua/look.lua")),
-    ("note", include_str!("../../../redlock-runtime/src/node/redis/lua/note.lua")),
+    ("label", include_str!("../../../redlock-runtime/src/node/redis/lua/label.lua")),
     ("release", include_str!("../../../redlock-runtime/src/node/redis/lua/release.lua")),
     ("reset", include_str!("../../../redlock-runtime/src/node/redis/lua/reset.lua")),
-    ("settle", include_str!("../../../redlock-runtime/src/node/redis/lua/settle.lua")),
+    ("record", include_str!("../../../redlock-runtime/src/node/redis/lua/record.lua")),
     ("take_out", include_str!("../../../redlock-runtime/src/node/redis/lua/take_out.lua")),
     ("touch", include_str!("../../../redlock-runtime/src/node/redis/lua/touch.lua")),
 ];

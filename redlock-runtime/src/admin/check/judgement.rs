@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::report::{CheckVerdict, ClockOffset, Examined, Finding, Severity, can_lock, offset, seconds, short};
-use crate::node::examining::{Clocks, Examination, Forbidden, Persistence, Purpose, Step, Tells, Wakes};
-use crate::protocol::{Doubt, Electorate, Papers, Quorum, Role, Standing};
+use crate::node::check::{Clocks, Examination, Forbidden, Persistence, Purpose, Step, Tells, Wakes};
+use crate::protocol::{Electorate, FenceFallback, Quorum, Role, ServerInfo, Standing};
 
 /// What the nodes are measured against.
 pub(super) struct Standard {
@@ -14,7 +14,7 @@ pub(super) struct Standard {
     /// How long an answer may take.
     pub(super) node_timeout: Duration,
     /// What fencing tokens rely on; `None`: there are none.
-    pub(super) doubt: Option<Doubt>,
+    pub(super) fence_fallback: Option<FenceFallback>,
 }
 
 /// Where nothing relies on clocks, those that are further apart are still worth a word.
@@ -22,8 +22,8 @@ const STRANGE_CLOCK: Duration = Duration::from_secs(60);
 
 /// Judges all nodes; `now` is after they answered.
 pub(super) fn judge(examined: &[Examined], standard: &Standard, now: Instant) -> (Vec<Finding>, CheckVerdict) {
-    let papers: Vec<_> = examined.iter().map(|node| papers(node, now)).collect();
-    let electorate = Electorate::of(now, papers.iter().map(|papers| papers.as_deref()));
+    let server_info: Vec<_> = examined.iter().map(|node| server_info(node, now)).collect();
+    let electorate = Electorate::of(now, server_info.iter().map(|server_info| server_info.as_deref()));
     let mut findings = Vec::new();
     let twin = twins(examined);
     if let Some((one, other)) = twin {
@@ -46,7 +46,7 @@ pub(super) fn judge(examined: &[Examined], standard: &Standard, now: Instant) ->
             Err(reason) => findings.push(of(label, Severity::Error, unreachable(reason))),
         }
     }
-    findings.extend(of_all(examined, &electorate, &papers, standard, now));
+    findings.extend(of_all(examined, &electorate, &server_info, standard, now));
     // In the order of the nodes otherwise.
     findings.sort_by_key(|finding| finding.severity);
     let works = |(node, examined): (usize, &Examined)| {
@@ -66,16 +66,16 @@ pub(super) fn judge(examined: &[Examined], standard: &Standard, now: Instant) ->
 }
 
 /// What decides whether the node votes: of several servers, that of the one that makes the most trouble.
-fn papers(node: &Examined, now: Instant) -> Option<Arc<Papers>> {
-    let papers = node.servers.as_ref().ok()?.iter().map(|server| &server.papers);
-    papers.max_by_key(|papers| (papers.role() == Role::Replica, papers.grows_in(now))).cloned()
+fn server_info(node: &Examined, now: Instant) -> Option<Arc<ServerInfo>> {
+    let server_info = node.servers.as_ref().ok()?.iter().map(|server| &server.server_info);
+    server_info.max_by_key(|server_info| (server_info.role() == Role::Replica, server_info.grows_in(now))).cloned()
 }
 
 /// Two nodes that have a server in common.
 fn twins(examined: &[Examined]) -> Option<(&str, &str)> {
     let of_node = |node: usize| {
         let servers = examined[node].servers.as_ref().map(Vec::as_slice).unwrap_or_default();
-        servers.iter().map(|server| server.papers.identity())
+        servers.iter().map(|server| server.server_info.identity())
     };
     let pairs = (0..examined.len()).flat_map(|one| (one + 1..examined.len()).map(move |other| (one, other)));
     let is_twin = |(one, other): &(usize, usize)| of_node(*one).any(|id| of_node(*other).any(|others| id == others));
@@ -111,7 +111,7 @@ fn judge_server(
     for text in untold(&server.tells) {
         note(Severity::Warning, text.to_owned());
     }
-    if server.papers.role() == Role::Replica {
+    if server.server_info.role() == Role::Replica {
         note(Severity::Error, no_master(&server.tells));
     } else {
         for (severity, text) in of_trial(server) {
@@ -128,7 +128,7 @@ fn judge_server(
         );
     }
     if standing == Standing::Young {
-        let (age, left) = (seconds(server.papers.age(now)), seconds(server.papers.grows_in(now)));
+        let (age, left) = (seconds(server.server_info.age(now)), seconds(server.server_info.grows_in(now)));
         note(
             Severity::Warning,
             format!(
@@ -145,7 +145,7 @@ fn judge_server(
     {
         note(Severity::Warning, text);
     }
-    if let Some((severity, text)) = server.clock.and_then(|clocks| of_clock(clocks, standard.doubt)) {
+    if let Some((severity, text)) = server.clock.and_then(|clocks| of_clock(clocks, standard.fence_fallback)) {
         note(severity, text);
     }
     if server.round_trip > standard.node_timeout / 3 {
@@ -384,10 +384,10 @@ fn alone_behind_a_restart(persistence: Persistence) -> Option<String> {
     ))
 }
 
-fn of_clock(clocks: Clocks, doubt: Option<Doubt>) -> Option<(Severity, String)> {
-    let (severity, limit) = match doubt {
-        Some(Doubt::Clocks { max_clock_skew }) => (Severity::Warning, max_clock_skew),
-        Some(Doubt::Refuse) | None => (Severity::Note, STRANGE_CLOCK),
+fn of_clock(clocks: Clocks, fence_fallback: Option<FenceFallback>) -> Option<(Severity, String)> {
+    let (severity, limit) = match fence_fallback {
+        Some(FenceFallback::TrustClocks { max_clock_skew }) => (Severity::Warning, max_clock_skew),
+        Some(FenceFallback::Refuse) | None => (Severity::Note, STRANGE_CLOCK),
     };
     let (apart, which) = match offset(clocks) {
         ClockOffset::Ahead(apart) => (apart, "ahead of"),
@@ -411,14 +411,19 @@ fn of_clock(clocks: Clocks, doubt: Option<Doubt>) -> Option<(Severity, String)> 
 fn of_all(
     examined: &[Examined],
     electorate: &Electorate,
-    papers: &[Option<Arc<Papers>>],
+    server_info: &[Option<Arc<ServerInfo>>],
     standard: &Standard,
     now: Instant,
 ) -> Vec<Finding> {
     let mut texts = Vec::new();
     if standard.quorum.nodes() > 1 {
-        let is_young = |papers: &&Papers| !papers.grows_in(now).is_zero();
-        let left = papers.iter().flatten().map(|papers| &**papers).filter(is_young).map(|papers| papers.grows_in(now));
+        let is_young = |server_info: &&ServerInfo| !server_info.grows_in(now).is_zero();
+        let left = server_info
+            .iter()
+            .flatten()
+            .map(|server_info| &**server_info)
+            .filter(is_young)
+            .map(|server_info| server_info.grows_in(now));
         if let Some(left) = left.max().filter(|_| electorate.young().is_empty()) {
             texts.push(format!(
                 "nodes that started not long ago vote because none can be reached that is much older than `longest_ttl`: until \
@@ -452,21 +457,21 @@ fn of_all(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::examining::{FencingCounters, Memory};
+    use crate::node::check::{FencingCounters, Memory};
     use crate::protocol::NoCounter;
 
     const HOUR: Duration = Duration::from_secs(3600);
     const LONGEST_TTL: Duration = Duration::from_secs(300);
 
-    fn papers_of(run_id: &str, age: Duration, role: Role) -> Arc<Papers> {
-        Arc::new(Papers::new(crate::platform::clock::now(), age, LONGEST_TTL, run_id.into(), role))
+    fn papers_of(run_id: &str, age: Duration, role: Role) -> Arc<ServerInfo> {
+        Arc::new(ServerInfo::new(crate::platform::clock::now(), age, LONGEST_TTL, run_id.into(), role))
     }
 
     /// One with which nothing is wrong.
     fn server(name: &str) -> Examination {
         Examination {
             address: name.into(),
-            papers: papers_of(name, HOUR, Role::Master),
+            server_info: papers_of(name, HOUR, Role::Master),
             tells: Tells::Itself,
             version: Some("7.2.4".to_owned()),
             refused_hello: None,
@@ -491,8 +496,8 @@ mod tests {
 
     fn judged(servers: Vec<Result<Vec<Examination>, Arc<str>>>) -> (Vec<Finding>, CheckVerdict) {
         let quorum = Quorum::of(servers.len()).unwrap();
-        let doubt = Some(Doubt::Clocks { max_clock_skew: Duration::from_secs(60) });
-        let standard = Standard { quorum, node_timeout: Duration::from_millis(250), doubt };
+        let fence_fallback = Some(FenceFallback::TrustClocks { max_clock_skew: Duration::from_secs(60) });
+        let standard = Standard { quorum, node_timeout: Duration::from_millis(250), fence_fallback };
         let labelled = servers.into_iter().enumerate();
         let examined: Vec<_> =
             labelled.map(|(node, servers)| Examined { label: format!("node {node}"), servers }).collect();
@@ -524,9 +529,9 @@ mod tests {
     #[test]
     fn each_fault_is_found_and_weighed() {
         let young = papers_of("a", Duration::from_secs(9), Role::Master);
-        check(|a| a.papers = young, Severity::Warning, "does not vote before", degraded(2));
+        check(|a| a.server_info = young, Severity::Warning, "does not vote before", degraded(2));
         let replica = papers_of("a", HOUR, Role::Replica);
-        check(|a| a.papers = replica, Severity::Error, "name its master", degraded(2));
+        check(|a| a.server_info = replica, Severity::Error, "name its master", degraded(2));
         check(|a| a.tells = Tells::Partly(Arc::default()), Severity::Warning, "+info", degraded(3));
         check(|a| a.round_trip = Duration::from_millis(90), Severity::Warning, "answers in 90ms", degraded(3));
         check(|a| a.wakes = Some(Wakes::SlowPoll), Severity::Warning, "now and then", degraded(3));
@@ -556,7 +561,7 @@ mod tests {
         let refused =
             "ERR The user executing the script can't run this command or subcommand script: da05f, on @user:1.";
         let change = |a: &mut Examination| {
-            a.failed = vec![(Step::Extend, refused.into()), (Step::Note, refused.into())];
+            a.failed = vec![(Step::Extend, refused.into()), (Step::Label, refused.into())];
             a.forbidden = vec![
                 forbidden("PEXPIRE", "redlock:*", Purpose::Locks),
                 forbidden("PEXPIRE", "redlock-holder:*", Purpose::Labels),

@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::node::examining::{Clocks, Examination, Persistence, Purpose, Step, Tells, Wakes};
+use crate::node::check::{Clocks, Examination, Persistence, Purpose, Step, Tells, Wakes};
 use crate::protocol::Role;
 use crate::shown::shown;
 
@@ -161,9 +161,9 @@ impl NodeCheck {
             address: server.address.to_string(),
             unreachable: None,
             can_lock: can_lock(server),
-            role: tells_role.then(|| server.papers.role()),
+            role: tells_role.then(|| server.server_info.role()),
             version: server.version.clone(),
-            age: tells_age.then(|| server.papers.age(now)).filter(|age| *age < IMMEMORIAL),
+            age: tells_age.then(|| server.server_info.age(now)).filter(|age| *age < IMMEMORIAL),
             round_trip: Some(server.round_trip),
             clock: server.clock.map(offset),
             eviction: server.memory.as_ref().and_then(|memory| memory.policy.clone()),
@@ -328,7 +328,7 @@ pub(super) fn short(duration: Duration) -> String {
 /// Whether a lock that was tried out on it worked.
 pub(super) fn can_lock(server: &Examination) -> bool {
     let is_vital = |step: &Step| step.purpose() == Purpose::Locks;
-    server.papers.role() == Role::Master && !server.failed.iter().any(|(step, _)| is_vital(step))
+    server.server_info.role() == Role::Master && !server.failed.iter().any(|(step, _)| is_vital(step))
 }
 
 /// How far the server's clock is from ours.

@@ -12,16 +12,16 @@ use tokio::sync::oneshot;
 use tokio::task::JoinError;
 use tokio::time::timeout;
 
-use super::super::counting::{Answer, Counted, Counting, Number, Settled};
-use super::super::examining::{CarryOut, Examination, Examining, FencingCounters, Step, Tells, Trial, try_out};
-use super::super::inspecting::{Cursor, Deleted, Inspecting, Note, Page, Sight};
-use super::super::{Action, Changes, Command, Delivery, Failure, Known, PendingReply, Reply, Voter, VoterId};
+use super::super::check::{CarryOut, Examination, Examining, FencingCounters, Step, Tells, Trial, try_out};
+use super::super::counters::{Answer, Counted, Counting, Number, Recorded};
+use super::super::inspect::{Cursor, Deleted, Inspecting, LockRecord, OwnerLabel, Page};
+use super::super::{Action, Changes, Command, Delivery, Failure, NodeStatus, PendingReply, Reply, Voter, VoterId};
 use super::{Acquire, BoxFuture, Commit, CounterRule, Extend, Held, Keep, Node, NodeError, Outcome, Release, Vote};
 use crate::node::identity;
 use crate::node::limits::DEAD_AFTER_TIMEOUTS;
 use crate::node::limits::Limits;
 use crate::platform::{clock, tasks};
-use crate::protocol::{Ballot, Counter, Papers, RELEASED, RETENTION, confirmation};
+use crate::protocol::{Ballot, Counter, RELEASED, RETENTION, ServerInfo, confirmation};
 use crate::values::keys::{CounterKeys, Keys, LockKeys};
 
 /// Somebody else's node as a voter.
@@ -33,7 +33,7 @@ pub(crate) struct ForeignNode {
     /// The age below which it does not vote.
     longest_ttl: Duration,
     /// What is taken for granted if it does not say who it is.
-    unknown: Arc<Papers>,
+    unknown: Arc<ServerInfo>,
 }
 
 struct Shared {
@@ -77,12 +77,12 @@ impl ForeignNode {
 
     fn answer<T: Send + 'static>(
         &self,
-        patience: Duration,
+        reply_timeout: Duration,
         question: impl for<'a> FnOnce(&'a dyn Node) -> BoxFuture<'a, Result<T, NodeError>> + Send + 'static,
     ) -> Answer<T> {
         let node = Arc::clone(&self.shared.node);
         // Whoever asks does so on a task of its own, which a panic ends.
-        Box::pin(async move { within(patience, question(&*node)).await })
+        Box::pin(async move { within(reply_timeout, question(&*node)).await })
     }
 }
 
@@ -105,14 +105,14 @@ impl Voter for ForeignNode {
         Arc::clone(&self.shared).ask(command)
     }
 
-    fn known(&self, _: &str) -> Known {
+    fn known(&self, _: &str) -> NodeStatus {
         match catch_unwind(AssertUnwindSafe(|| self.shared.node.identity())) {
-            Ok(None) => Known::Papers(Arc::clone(&self.unknown)),
+            Ok(None) => NodeStatus::Introduced(Arc::clone(&self.unknown)),
             Ok(Some(is)) => {
-                let papers = Papers::new(clock::now(), is.age, self.longest_ttl, is.run_id, is.role);
-                Known::Papers(Arc::new(papers))
+                let server_info = ServerInfo::new(clock::now(), is.age, self.longest_ttl, is.run_id, is.role);
+                NodeStatus::Introduced(Arc::new(server_info))
             }
-            Err(_) => Known::Unreachable,
+            Err(_) => NodeStatus::Unreachable,
         }
     }
 
@@ -353,9 +353,9 @@ impl Turns {
 
 impl Turn {
     /// Returns with the turn, to be kept while it lasts; the request before may be on a runtime that does not run.
-    async fn come(mut self, patience: Duration) -> Self {
+    async fn come(mut self, reply_timeout: Duration) -> Self {
         if let Some(before) = self.before.take() {
-            let _ = timeout(patience, before).await;
+            let _ = timeout(reply_timeout, before).await;
         }
         self
     }
@@ -370,21 +370,21 @@ impl Drop for Turn {
     }
 }
 
-async fn within<T>(patience: Duration, answer: BoxFuture<'_, Result<T, NodeError>>) -> Result<T, Arc<str>> {
-    match timeout(patience, answer).await {
+async fn within<T>(reply_timeout: Duration, answer: BoxFuture<'_, Result<T, NodeError>>) -> Result<T, Arc<str>> {
+    match timeout(reply_timeout, answer).await {
         Ok(answer) => answer.map_err(NodeError::into_reason),
-        Err(_) => Err(format!("no answer within {patience:?}").into()),
+        Err(_) => Err(format!("no answer within {reply_timeout:?}").into()),
     }
 }
 
 /// It counts nobody: those who wait are counted on another node, or known only in their own process.
 impl Counting for ForeignNode {
-    fn settle(&self, _: &Arc<str>, numbers: Vec<Number>, _: Duration) -> Answer<Vec<Settled>> {
-        let settle = |number: Number| match number.waiting {
+    fn record(&self, _: &Arc<str>, numbers: Vec<Number>, _: Duration) -> Answer<Vec<Recorded>> {
+        let record = |number: Number| match number.waiting {
             Some(1..) => Err(Arc::from("it does not count those who wait")),
             Some(0) | None => Ok(None),
         };
-        Box::pin(std::future::ready(Ok(numbers.into_iter().map(settle).collect())))
+        Box::pin(std::future::ready(Ok(numbers.into_iter().map(record).collect())))
     }
 
     fn enlist(&self, _: Vec<Arc<CounterKeys>>, _: &Keys, _: Duration) -> Answer<()> {
@@ -398,24 +398,26 @@ impl Counting for ForeignNode {
 
 impl Inspecting for ForeignNode {
     /// It has no labels: there is no place for what no lock depends on.
-    fn note(&self, _: Vec<Note>, _: Duration) -> Answer<()> {
+    fn record_labels(&self, _: Vec<OwnerLabel>, _: Duration) -> Answer<()> {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    fn look(&self, keys: Arc<LockKeys>, patience: Duration) -> Answer<Option<Sight>> {
-        let held = self.answer(patience, move |node| node.inspect(Arc::clone(&keys.lock)));
-        Box::pin(async move { Ok(held.await?.map(|Held { owner, remaining }| Sight { owner, remaining, note: None })) })
+    fn look(&self, keys: Arc<LockKeys>, reply_timeout: Duration) -> Answer<Option<LockRecord>> {
+        let held = self.answer(reply_timeout, move |node| node.inspect(Arc::clone(&keys.lock)));
+        Box::pin(async move {
+            Ok(held.await?.map(|Held { owner, remaining }| LockRecord { owner, remaining, label: None }))
+        })
     }
 
-    fn page(&self, prefix: Arc<str>, _: Cursor, patience: Duration) -> Answer<Page> {
-        let keys = self.answer(patience, move |node| node.list(prefix));
+    fn page(&self, prefix: Arc<str>, _: Cursor, reply_timeout: Duration) -> Answer<Page> {
+        let keys = self.answer(reply_timeout, move |node| node.list(prefix));
         Box::pin(async move { Ok(Page { keys: keys.await?, next: None }) })
     }
 
-    fn reset(&self, locks: Vec<Arc<LockKeys>>, patience: Duration) -> Answer<Vec<Deleted>> {
+    fn reset(&self, locks: Vec<Arc<LockKeys>>, reply_timeout: Duration) -> Answer<Vec<Deleted>> {
         let node = Arc::clone(&self.shared.node);
         Box::pin(async move {
-            let reset = locks.iter().map(|keys| within(patience, node.reset(Arc::clone(&keys.lock))));
+            let reset = locks.iter().map(|keys| within(reply_timeout, node.reset(Arc::clone(&keys.lock))));
             Ok(join_all(reset).await)
         })
     }
@@ -423,14 +425,14 @@ impl Inspecting for ForeignNode {
 
 /// What is tried out on it is asked for as everything else is.
 impl Examining for ForeignNode {
-    fn examine(&self, trial: Trial, patience: Duration) -> Answer<Vec<Examination>> {
+    fn examine(&self, trial: Trial, reply_timeout: Duration) -> Answer<Vec<Examination>> {
         let (address, known) = (Arc::from(self.label.as_str()), self.known(""));
-        let Known::Papers(papers) = known else {
+        let NodeStatus::Introduced(server_info) = known else {
             return Box::pin(std::future::ready(Err(Arc::from("it panicked when it was asked who it is"))));
         };
-        let tells = if Arc::ptr_eq(&papers, &self.unknown) { Tells::NoneNeeded } else { Tells::Itself };
+        let tells = if Arc::ptr_eq(&server_info, &self.unknown) { Tells::NoneNeeded } else { Tells::Itself };
         let trial = Trial { fence: trial.fence.filter(|_| self.shared.has_counters), ..trial };
-        let mut asked = Asked { shared: Arc::clone(&self.shared), patience, round_trips: Vec::new() };
+        let mut asked = Asked { shared: Arc::clone(&self.shared), reply_timeout, round_trips: Vec::new() };
         Box::pin(async move {
             let mut failed = try_out(&trial, 0, &mut asked).await;
             if let Some(first) = failed.iter().position(|(step, _)| *step == Step::Acquire) {
@@ -440,7 +442,7 @@ impl Examining for ForeignNode {
             let round_trip = asked.round_trips.get(asked.round_trips.len() / 2).copied().unwrap_or_default();
             Ok(vec![Examination {
                 address,
-                papers,
+                server_info,
                 tells,
                 refused_hello: None,
                 refused_scripts: None,
@@ -463,7 +465,7 @@ impl Examining for ForeignNode {
 struct Asked {
     shared: Arc<Shared>,
     /// How long each answer may take.
-    patience: Duration,
+    reply_timeout: Duration,
     /// How long each took.
     round_trips: Vec<Duration>,
 }
@@ -472,12 +474,12 @@ impl CarryOut for Asked {
     async fn carry_out(&mut self, command: Arc<Command>) -> Result<Reply, Arc<str>> {
         let began = clock::now();
         let shared = Arc::clone(&self.shared);
-        let reply = timeout(self.patience, shared.ask(command)).await;
+        let reply = timeout(self.reply_timeout, shared.ask(command)).await;
         self.round_trips.push(clock::now().saturating_duration_since(began));
         match reply {
             Ok(Reply::Failed(failure)) => Err(failure.reason),
             Ok(reply) => Ok(reply),
-            Err(_) => Err(format!("no answer within {:?}", self.patience).into()),
+            Err(_) => Err(format!("no answer within {:?}", self.reply_timeout).into()),
         }
     }
 
@@ -553,7 +555,7 @@ mod tests {
     }
 
     /// Lets everything happen that can.
-    async fn settle() {
+    async fn record() {
         for _ in 0..20 {
             tokio::task::yield_now().await;
         }
@@ -565,7 +567,7 @@ mod tests {
         let node = adapted(&noting, PATIENT);
         assert!(node.ask(release("x", "a")).now_or_never().is_none());
         noting.let_end(1);
-        settle().await;
+        record().await;
         assert_eq!(*noting.ended.lock().unwrap(), ["a of x"]);
     }
 
@@ -578,7 +580,7 @@ mod tests {
         for reply in &mut replies {
             assert!(reply.now_or_never().is_none());
         }
-        settle().await;
+        record().await;
         assert_eq!(*noting.began.lock().unwrap(), ["a of x", "c of y"]);
         noting.let_end(3);
         assert_eq!(join_all(replies).await, [Reply::Done, Reply::Done, Reply::Done]);

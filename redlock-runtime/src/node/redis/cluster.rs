@@ -7,9 +7,9 @@
 //! Source: [the Redis Cluster specification](https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/),
 //! "MOVED redirection", "ASK redirection".
 
-mod counting;
-mod examining;
-mod inspecting;
+mod check;
+mod counters;
+mod inspect;
 mod slots;
 
 use std::collections::HashMap;
@@ -21,15 +21,15 @@ use redis::Value;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use self::slots::{Slots, Told};
+use self::slots::{ClusterView, Slots};
 use super::commands;
 use super::link::dial::{Dial, Origin};
 use super::link::endpoint::{Endpoint, address};
 use super::link::lookup;
 use super::link::replicas::Replicas;
-use super::{Put, Redirect, RedisNode, recalled};
+use super::{Redirect, RedisNode, Routing, recalled};
 use crate::node::limits::Limits;
-use crate::node::{Action, Carrier, Changes, Command, Known, Pending, PendingReply, Reply, Voter};
+use crate::node::{Action, Carrier, Changes, Command, NodeStatus, Pending, PendingReply, Reply, Voter};
 use crate::platform::background;
 use crate::platform::background::background;
 use crate::platform::clock;
@@ -128,17 +128,17 @@ impl Voter for ClusterNode {
     fn ask(&self, command: Arc<Command>) -> PendingReply {
         let cluster = Arc::clone(&self.cluster);
         if let Some(shard) = cluster.owner(&command.key) {
-            let put = shard.put(Arc::clone(&command), Put::Plainly, std::convert::identity);
-            let (carrier, patience) = (put.carrier().clone(), put.extra_patience());
+            let put = shard.put(Arc::clone(&command), Routing::Plainly, std::convert::identity);
+            let (carrier, reply_timeout) = (put.carrier().clone(), put.extra_time());
             let reply = PendingReply::new(async move { cluster.follow(&command, shard, put).await });
-            return reply.carried_by(carrier).with_extra_patience(patience);
+            return reply.carried_by(carrier).with_extra_patience(reply_timeout);
         }
         if let Map::Unreachable(reason) = &*cluster.map.borrow() {
             cluster.look_again();
             return PendingReply::new(std::future::ready(Reply::not_sent(Arc::clone(reason))));
         }
         // Who has which slots, and then a connection to that server.
-        let patience = cluster.limits.connect_timeout * 2;
+        let reply_timeout = cluster.limits.connect_timeout * 2;
         let carrier = Arc::new(OnceLock::new());
         let known_later = Carrier::Later(Arc::clone(&carrier));
         let reply = async move {
@@ -150,18 +150,18 @@ impl Voter for ClusterNode {
             if command.is_recalled() {
                 return recalled();
             }
-            let put = shard.put(Arc::clone(&command), Put::Plainly, std::convert::identity);
+            let put = shard.put(Arc::clone(&command), Routing::Plainly, std::convert::identity);
             carrier.get_or_init(|| put.carrier().id());
             cluster.follow(&command, shard, put).await
         };
-        PendingReply::new(reply).with_extra_patience(patience).carried_by(known_later)
+        PendingReply::new(reply).with_extra_patience(reply_timeout).carried_by(known_later)
     }
 
-    fn known(&self, key: &str) -> Known {
+    fn known(&self, key: &str) -> NodeStatus {
         match (self.cluster.owner(key), &*self.cluster.map.borrow()) {
             (Some(shard), _) => shard.known(key),
-            (None, Map::NotYet) => Known::NotYet,
-            (None, Map::Known | Map::Unreachable(_)) => Known::Unreachable,
+            (None, Map::NotYet) => NodeStatus::Connecting,
+            (None, Map::Known | Map::Unreachable(_)) => NodeStatus::Unreachable,
         }
     }
 
@@ -300,9 +300,9 @@ impl Cluster {
                 return recalled();
             }
             let (next, how) = match redirect {
-                Redirect::Moved(address) => (self.moved(&command.key, &address), Put::Plainly),
-                Redirect::Ask(address) => (self.at(&address), Put::Asking),
-                Redirect::TryAgain => (self.owner(&command.key), Put::Plainly),
+                Redirect::Moved(address) => (self.moved(&command.key, &address), Routing::Plainly),
+                Redirect::Ask(address) => (self.at(&address), Routing::Asking),
+                Redirect::TryAgain => (self.owner(&command.key), Routing::Plainly),
             };
             let Some(next) = next else { return Reply::not_sent("the cluster names no server for it") };
             shard = next;
@@ -360,10 +360,11 @@ impl Cluster {
         let question = Arc::new(commands::map_cluster());
         let is_enough = |answers: &[(Endpoint, Vec<Value>)]| {
             // At first any map will do: what is wrong in it is set right by the servers themselves.
-            answers.len() == servers.len() || is_first && answers.iter().any(|(_, answer)| Told::read(answer).is_some())
+            answers.len() == servers.len()
+                || is_first && answers.iter().any(|(_, answer)| ClusterView::read(answer).is_some())
         };
         let heard = lookup::ask(&servers, &question, is_enough, limit).await;
-        let told = heard.answers.iter().filter_map(|(server, answer)| Some((server, Told::read(answer)?)));
+        let told = heard.answers.iter().filter_map(|(server, answer)| Some((server, ClusterView::read(answer)?)));
         let Some((server, told)) = told.max_by_key(|(_, told)| told.weight()) else {
             let reason = if heard.answers.is_empty() {
                 format!("no server of the cluster can be reached: {}", heard.failures.join("; "))
@@ -405,7 +406,7 @@ impl Cluster {
         servers
     }
 
-    fn adopt(&self, told: Told, here: &str) {
+    fn adopt(&self, told: ClusterView, here: &str) {
         let mut guarded = self.shards.write().unwrap_or_else(PoisonError::into_inner);
         let shards = &mut *guarded;
         let ranges = told.ranges.into_iter().map(|(first, last, host, port)| {
@@ -436,7 +437,7 @@ async fn has_anything_left(shard: &RedisNode, command: &Command) -> bool {
     let is_left = async |key: &Arc<str>| {
         // The owner has neither yet, so nothing is done to them; and whoever may acquire may ask so.
         let question = Command::new(Action::Extend { ttl, is_noted: false }, key, &command.owner);
-        let answer = shard.put(question, Put::Plainly, std::convert::identity).await;
+        let answer = shard.put(question, Routing::Plainly, std::convert::identity).await;
         !matches!(answer, Err(Redirect::Ask(_) | Redirect::Moved(_)))
     };
     is_left(&command.key).await || is_left(&Keys::fence(&command.key).into()).await

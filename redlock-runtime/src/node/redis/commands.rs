@@ -2,8 +2,8 @@
 
 mod admin;
 mod beside;
+pub(in crate::node) mod check;
 mod counters;
-pub(in crate::node) mod examining;
 pub(in crate::node) mod info;
 mod introduction;
 mod locks;
@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use redis::{Cmd, Pipeline};
 
-pub(in crate::node) use self::admin::{lengths, look, note, page, reset, values};
+pub(in crate::node) use self::admin::{label, lengths, look, page, reset, values};
 pub(in crate::node) use self::beside::Beside;
-pub(in crate::node) use self::counters::{Marker, enlist, entries, length, mark, markers, peek, settle, take_out};
+pub(in crate::node) use self::counters::{Marker, enlist, entries, length, mark, markers, peek, record, take_out};
 pub(in crate::node) use self::introduction::{Introduction, ask_role, handshake, identify, kill, ping, read_handshake};
 pub(in crate::node) use self::locks::{
     Preface, Server, channels, evaluate_known, evaluate_unknown, is_plain, key_of, prefaced,

@@ -1,10 +1,10 @@
 //! A Redis server as a voter: what is sent for a command, and what an answer means.
 
+mod check;
 pub(crate) mod cluster;
 pub(super) mod commands;
-mod counting;
-mod examining;
-mod inspecting;
+mod counters;
+mod inspect;
 pub(crate) mod link;
 mod pooled_request;
 mod server;
@@ -17,7 +17,7 @@ use std::time::Duration;
 use redis::{Cmd, RedisError, ServerErrorKind, Value};
 
 use self::commands::Preface;
-use self::link::connection::{Links, Live, Now};
+use self::link::connection::{LinkState, Links, Live};
 use self::link::dial::Dial;
 use self::link::traffic::NotHandedOver;
 use self::pooled_request::PooledRequest;
@@ -28,7 +28,7 @@ use crate::protocol::{Ballot, Counter, NoCounter, RETENTION, Role, confirmation}
 use crate::rules::{Rule, holds};
 use crate::values::keys::Keys;
 
-use super::{Action, Carrier, Changes, Command, Delivery, Failure, Known, Pending, PendingReply, Reply, Voter};
+use super::{Action, Carrier, Changes, Command, Delivery, Failure, NodeStatus, Pending, PendingReply, Reply, Voter};
 
 /// One Redis master.
 #[derive(Debug)]
@@ -49,10 +49,10 @@ impl Voter for RedisNode {
     }
 
     fn ask(&self, command: Arc<Command>) -> PendingReply {
-        self.put(command, Put::Plainly, |answer| answer.unwrap_or_else(|_| not_a_single_server()))
+        self.put(command, Routing::Plainly, |answer| answer.unwrap_or_else(|_| not_a_single_server()))
     }
 
-    fn known(&self, _: &str) -> Known {
+    fn known(&self, _: &str) -> NodeStatus {
         self.links.known()
     }
 
@@ -74,7 +74,7 @@ impl RedisNode {
     pub(super) fn put<T: Send + 'static>(
         &self,
         command: Arc<Command>,
-        put: Put,
+        routing: Routing,
         finish: fn(Result<Reply, Redirect>) -> T,
     ) -> Pending<T>
     where
@@ -87,12 +87,12 @@ impl RedisNode {
             }
         };
         match now {
-            Now::Up(live) => {
+            LinkState::Up(live) => {
                 let carrier = live.id.map_or(Carrier::Unknown, Carrier::Known);
-                Pending::pooled(PooledRequest::begin(live, command, put)).carried_by(carrier)
+                Pending::pooled(PooledRequest::begin(live, command, routing)).carried_by(carrier)
             }
-            Now::Down(reason) => Pending::new(async move { finish(Ok(Reply::not_sent(reason))) }),
-            Now::Connecting(link) => {
+            LinkState::Down(reason) => Pending::new(async move { finish(Ok(Reply::not_sent(reason))) }),
+            LinkState::Connecting(link) => {
                 let carrier = Arc::new(OnceLock::new());
                 let known_later = Carrier::Later(Arc::clone(&carrier));
                 let reply = async move {
@@ -100,7 +100,7 @@ impl RedisNode {
                         _ if command.is_recalled() => Ok(recalled()),
                         Ok(mut live) => {
                             carrier.get_or_init(|| live.id);
-                            send(&mut live, &command, put).await
+                            send(&mut live, &command, routing).await
                         }
                         Err(reason) => Ok(Reply::not_sent(reason)),
                     })
@@ -112,7 +112,7 @@ impl RedisNode {
 
     /// Returns when it is known whether there is a connection.
     pub(super) async fn tried(&self) {
-        if let Now::Connecting(link) = self.links.now() {
+        if let LinkState::Connecting(link) = self.links.now() {
             let _ = link.connected().await;
         }
     }
@@ -120,7 +120,7 @@ impl RedisNode {
 
 /// How a command is put to a server of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Put {
+pub(super) enum Routing {
     /// As to any server.
     Plainly,
     /// As to one that is just being given the key's slot, which does nothing for those keys that it is not told to.
@@ -158,7 +158,7 @@ fn not_a_single_server() -> Reply {
 /// Sends a command and reads its answer as a vote.
 ///
 /// There is one such future for each command and node that is under way. What is seldom is boxed, so that it is small.
-async fn send(live: &mut Live, command: &Command, put: Put) -> Result<Reply, Redirect> {
+async fn send(live: &mut Live, command: &Command, routing: Routing) -> Result<Reply, Redirect> {
     if command.is_recalled() {
         return Ok(recalled());
     }
@@ -173,8 +173,8 @@ async fn send(live: &mut Live, command: &Command, put: Put) -> Result<Reply, Red
         )
         .await;
     }
-    let age = live.papers.age(clock::now());
-    let is_asking = put == Put::Asking;
+    let age = live.server_info.age(clock::now());
+    let is_asking = routing == Routing::Asking;
     let server = commands::Server::new(live.reports_changes, age, is_asking, live.set_tells, live.beside);
     let is_watched = matches!(command.action, Action::Acquire { is_watched: true, .. });
     let preface = Preface {
@@ -259,7 +259,7 @@ fn failed(live: &Live, error: &RedisError) -> Reply {
     } else {
         Delivery::Answered
     };
-    if error.kind() == redis::ErrorKind::Server(ServerErrorKind::ReadOnly) && live.papers.role() == Role::Master {
+    if error.kind() == redis::ErrorKind::Server(ServerErrorKind::ReadOnly) && live.server_info.role() == Role::Master {
         live.note_changed_role();
     }
     let reason = live.bound.reason(error);
@@ -291,7 +291,7 @@ fn is_relied_on(command: &Command, vote: &Reply) -> bool {
 
 /// Such a vote, if as many replicas have it as must.
 async fn confirmed(live: &Live, command: &Command, vote: Reply) -> Reply {
-    if live.papers.role() == Role::Replica {
+    if live.server_info.role() == Role::Replica {
         // It was promoted since it told.
         live.note_changed_role();
     }

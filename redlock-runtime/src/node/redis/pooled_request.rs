@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use super::link::connection::Live;
-use super::{Put, Redirect, not_a_single_server, send};
+use super::{Redirect, Routing, not_a_single_server, send};
 use crate::node::reply::Pooled;
 use crate::node::{Command, Reply};
 
@@ -29,7 +29,7 @@ struct Slot(Mutex<Content>);
 enum Content {
     #[default]
     Empty,
-    Request(Live, Arc<Command>, Put),
+    Request(Live, Arc<Command>, Routing),
     Response(Result<Reply, Redirect>),
 }
 
@@ -43,11 +43,11 @@ thread_local! {
 }
 
 impl PooledRequest {
-    pub(super) fn begin(live: Live, command: Arc<Command>, put: Put) -> Box<Self> {
+    pub(super) fn begin(live: Live, command: Arc<Command>, routing: Routing) -> Box<Self> {
         // A thread that is ending has none left.
         let idle = POOL.try_with(|pool| pool.borrow_mut().pop()).ok().flatten();
         let request = idle.unwrap_or_else(|| Box::new(Self::new()));
-        *request.slot.content() = Content::Request(live, command, put);
+        *request.slot.content() = Content::Request(live, command, routing);
         request
     }
 
@@ -96,8 +96,8 @@ impl Pooled<Result<Reply, Redirect>> for PooledRequest {
 
 async fn work(slot: Arc<Slot>) {
     loop {
-        let (mut live, command, put) = poll_fn(|_| slot.take_request().map_or(Poll::Pending, Poll::Ready)).await;
-        let response = send(&mut live, &command, put).await;
+        let (mut live, command, routing) = poll_fn(|_| slot.take_request().map_or(Poll::Pending, Poll::Ready)).await;
+        let response = send(&mut live, &command, routing).await;
         *slot.content() = Content::Response(response);
     }
 }
@@ -107,10 +107,10 @@ impl Slot {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take_request(&self) -> Option<(Live, Arc<Command>, Put)> {
+    fn take_request(&self) -> Option<(Live, Arc<Command>, Routing)> {
         let mut content = self.content();
         match mem::take(&mut *content) {
-            Content::Request(live, command, put) => Some((live, command, put)),
+            Content::Request(live, command, routing) => Some((live, command, routing)),
             other => {
                 *content = other;
                 None

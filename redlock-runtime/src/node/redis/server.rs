@@ -7,10 +7,10 @@ use std::time::Duration;
 use redis::{Pipeline, RedisError, ServerErrorKind, Value};
 use tokio::time::timeout;
 
-use super::super::counting::Answer;
+use super::super::counters::Answer;
 use super::RedisNode;
 use super::commands::Call;
-use super::link::connection::{Live, Now};
+use super::link::connection::{LinkState, Live};
 
 /// So many scripts are sent at once: a server does nothing else while it carries them out, at about 10 µs each.
 pub(super) const BATCH: usize = 32;
@@ -22,29 +22,29 @@ impl RedisNode {
     /// Asks the server once it can be reached.
     pub(super) fn with_connection<T, F>(
         &self,
-        patience: Duration,
+        reply_timeout: Duration,
         then: impl FnOnce(Server) -> F + Send + 'static,
     ) -> Answer<T>
     where
         F: Future<Output = Result<T, Arc<str>>> + Send,
     {
         match self.links.now() {
-            Now::Up(live) => Box::pin(async move { then(Server { live, patience }).await }),
-            Now::Down(reason) => Box::pin(async move { Err(reason) }),
-            Now::Connecting(link) => {
-                Box::pin(async move { then(Server { live: link.connected().await?, patience }).await })
+            LinkState::Up(live) => Box::pin(async move { then(Server { live, reply_timeout }).await }),
+            LinkState::Down(reason) => Box::pin(async move { Err(reason) }),
+            LinkState::Connecting(link) => {
+                Box::pin(async move { then(Server { live: link.connected().await?, reply_timeout }).await })
             }
         }
     }
 
     /// The server once it can be reached.
-    pub(in super::super) async fn server(&self, patience: Duration) -> Result<Server, Arc<str>> {
+    pub(in super::super) async fn server(&self, reply_timeout: Duration) -> Result<Server, Arc<str>> {
         let live = match self.links.now() {
-            Now::Up(live) => live,
-            Now::Down(reason) => return Err(reason),
-            Now::Connecting(link) => link.connected().await?,
+            LinkState::Up(live) => live,
+            LinkState::Down(reason) => return Err(reason),
+            LinkState::Connecting(link) => link.connected().await?,
         };
-        Ok(Server { live, patience })
+        Ok(Server { live, reply_timeout })
     }
 }
 
@@ -53,7 +53,7 @@ pub(in super::super) struct Server {
     /// The connection to it.
     pub(super) live: Live,
     /// How long a round trip may take.
-    pub(super) patience: Duration,
+    pub(super) reply_timeout: Duration,
 }
 
 impl Server {
@@ -68,13 +68,13 @@ impl Server {
         if pipeline.is_empty() {
             return Ok(Vec::new());
         }
-        let Self { live, patience } = self;
+        let Self { live, reply_timeout } = self;
         let bound = Arc::clone(&live.bound);
         bound.ask_for_page();
-        let answers = timeout(*patience, live.connection.send_packed_commands(pipeline, 0, pipeline.len())).await;
+        let answers = timeout(*reply_timeout, live.connection.send_packed_commands(pipeline, 0, pipeline.len())).await;
         let Ok(answers) = answers else {
             live.note_overdue();
-            return Err(format!("no answer within {patience:?}").into());
+            return Err(format!("no answer within {reply_timeout:?}").into());
         };
         bound.answered();
         answers.map_err(|error| {

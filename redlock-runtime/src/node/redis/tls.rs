@@ -159,7 +159,7 @@ impl Tls {
 
 #[cfg(all(feature = "tls", not(feature = "insecure-tls")))]
 mod insecure {
-    use crate::node::ClientConfig;
+    use super::ClientConfig;
 
     pub(in crate::node) fn trust_anybody(_: &mut ClientConfig) {
         // Refused before.

@@ -40,7 +40,7 @@ impl<S: Clone> Slots<S> {
 
 /// What a server says about its cluster.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct ClusterView {
     /// Whether it sees the cluster work. Before its epoch in the order: one that does not may be cut off from the others.
     is_ok: bool,
     /// How new what it knows is.
@@ -49,7 +49,7 @@ pub(super) struct Told {
     pub(super) ranges: Vec<(u16, u16, Option<String>, u16)>,
 }
 
-impl Told {
+impl ClusterView {
     /// Reads the answers to [`map_cluster`](super::super::commands::map_cluster); `None` if they are none.
     pub(super) fn read(answers: &[Value]) -> Option<Self> {
         let [info, slots] = answers else { return None };
@@ -110,9 +110,12 @@ mod tests {
         };
         let info = text("cluster_state:ok\r\ncluster_current_epoch:6\r\n");
         let slots = Value::Array(vec![range(0, 9, text("h")), range(10, 10, Value::Nil), range(11, 12, text("?"))]);
-        let told = Told::read(&[info, slots]).unwrap();
-        assert_eq!(told, Told { is_ok: true, epoch: 6, ranges: vec![(0, 9, Some("h".into()), 7), (10, 10, None, 7)] });
-        assert_eq!(Told::read(&[text(""), Value::Array(Vec::new())]), None);
-        assert_eq!(Told::read(&[text("")]), None);
+        let told = ClusterView::read(&[info, slots]).unwrap();
+        assert_eq!(
+            told,
+            ClusterView { is_ok: true, epoch: 6, ranges: vec![(0, 9, Some("h".into()), 7), (10, 10, None, 7)] }
+        );
+        assert_eq!(ClusterView::read(&[text(""), Value::Array(Vec::new())]), None);
+        assert_eq!(ClusterView::read(&[text("")]), None);
     }
 }

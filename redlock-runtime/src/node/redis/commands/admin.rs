@@ -7,17 +7,17 @@ use redis::{Cmd, Pipeline};
 
 use super::locks::RELEASED;
 use super::{Call, Script, each, pipeline, script, whole_milliseconds};
-use crate::node::inspecting::{Cursor, Note};
+use crate::node::inspect::{Cursor, OwnerLabel};
 use crate::values::keys::LockKeys;
 
 // Not loaded with those of locks: few look.
-static NOTE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/note.lua")));
+static NOTE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/label.lua")));
 static LOOK: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/look.lua")));
 static RESET: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/reset.lua")));
 
 /// Notes who the owners of locks are, one answer each. `moment` is now by our clock, since 1970, as in the next one.
-pub(in crate::node) fn note(notes: &[Note], moment: Duration, call: Call) -> Pipeline {
-    each(notes, call, |call, Note { keys, owner, label, held_for, fencing_token }| {
+pub(in crate::node) fn label(labels: &[OwnerLabel], moment: Duration, call: Call) -> Pipeline {
+    each(labels, call, |call, OwnerLabel { keys, owner, label, held_for, fencing_token }| {
         let mut cmd = around(&NOTE, call, keys);
         cmd.arg(&**owner).arg(&**label).arg(whole_milliseconds(*held_for)).arg(*fencing_token);
         cmd.arg(whole_milliseconds(moment));
@@ -86,7 +86,7 @@ pub(in crate::node) fn lengths(keys: &[String]) -> Pipeline {
 }
 
 fn around(called: &Script, call: Call, keys: &LockKeys) -> Cmd {
-    script(called, call, &[&*keys.lock, &*keys.note])
+    script(called, call, &[&*keys.lock, &*keys.label])
 }
 
 #[cfg(test)]

@@ -7,20 +7,20 @@ use std::time::Duration;
 use redis::{Cmd, Pipeline, Value};
 
 use super::{Call, Script, each, pipeline, script, whole_milliseconds};
-use crate::node::counting::{GONE, LEASE, LISTED, Number, OTHERS, Unwanted};
+use crate::node::counters::{GONE, LEASE, LISTED, Number, OTHERS, Unwanted};
 use crate::values::keys::CounterKeys;
 
 // Not loaded with those of locks: whoever never waits never needs them.
-static SETTLE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/settle.lua")));
+static RECORD: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/record.lua")));
 static ENLIST: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/enlist.lua")));
 static TAKE_OUT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/take_out.lua")));
 
 /// Settles the numbers of a process, one answer each. `moment` is now by our clock, since 1970.
-pub(in crate::node) fn settle(process: &str, numbers: &[Number], moment: Duration, call: Call) -> Pipeline {
+pub(in crate::node) fn record(process: &str, numbers: &[Number], moment: Duration, call: Call) -> Pipeline {
     each(numbers, call, |call, number| {
         let keys = &number.keys;
         let waiting = number.waiting.map(|waiting| waiting.to_string()).unwrap_or_default();
-        let mut cmd = script(&SETTLE, call, &[&*keys.counter, &*keys.leases, &*keys.counts]);
+        let mut cmd = script(&RECORD, call, &[&*keys.counter, &*keys.leases, &*keys.counts]);
         cmd.arg(process).arg(waiting).arg(whole_milliseconds(LEASE));
         cmd.arg(whole_milliseconds(GONE)).arg(whole_milliseconds(OTHERS));
         cmd.arg(whole_milliseconds(moment));

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use redis::Value;
 
-use crate::node::identity::{Told, read_role};
+use crate::node::identity::{InfoReply, read_role};
 use crate::protocol::Role;
 
 /// Reads the answers to `INFO server` and `INFO replication`, whichever of them tells.
-pub(in crate::node) fn told(server: &Value, replication: &Value) -> Told {
+pub(in crate::node) fn told(server: &Value, replication: &Value) -> InfoReply {
     let find = |name| [server, replication].into_iter().find_map(|answer| field(text(answer)?, name));
     let id = |name| find(name).filter(|id| id.bytes().any(|byte| byte != b'0')).map(Arc::from);
-    Told {
+    InfoReply {
         uptime: find("uptime_in_seconds").and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs),
         run_id: id("run_id"),
         replication_id: id("master_replid"),
@@ -51,7 +51,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::protocol::Papers;
+    use crate::protocol::ServerInfo;
 
     const LONGEST_TTL: Duration = Duration::from_secs(300);
 
@@ -59,9 +59,9 @@ mod tests {
         Value::BulkString(text.as_bytes().to_vec())
     }
 
-    /// The papers of a server that tells these two.
-    fn read(server: &str, replication: &str, now: Instant) -> Papers {
-        told(&bulk(server), &bulk(replication)).papers(now, LONGEST_TTL)
+    /// What follows from what a server tells in these two.
+    fn read(server: &str, replication: &str, now: Instant) -> ServerInfo {
+        told(&bulk(server), &bulk(replication)).server_info(now, LONGEST_TTL)
     }
 
     #[test]
@@ -69,10 +69,10 @@ mod tests {
         let now = crate::platform::clock::now();
         let server = "# Server\r\nrun_id:abc\r\nuptime_in_seconds:3\r\nuptime_in_days:0\r\n";
         let read = |server: &str| read(server, "# Replication\r\nrole:slave\r\nmaster_replid:def\r\n", now);
-        let papers = Papers::new(now, Duration::from_secs(3), LONGEST_TTL, "abc".into(), Role::Replica);
-        assert_eq!(read(server), papers);
+        let server_info = ServerInfo::new(now, Duration::from_secs(3), LONGEST_TTL, "abc".into(), Role::Replica);
+        assert_eq!(read(server), server_info);
         let clock = Some(Duration::from_micros(1_795_889_650_869_739));
-        assert_eq!(read(&format!("{server}server_time_usec:1795889650869739\r\n")), papers.with_clock(clock));
+        assert_eq!(read(&format!("{server}server_time_usec:1795889650869739\r\n")), server_info.with_clock(clock));
     }
 
     #[test]
@@ -81,8 +81,8 @@ mod tests {
         let three = Duration::from_secs(3);
         for nobody in ["", "run_id:\r\n", "run_id:0000\r\n"] {
             let replication = "role:master\r\nmaster_replid:def";
-            let papers = read(&format!("{nobody}uptime_in_seconds:3\r\n"), replication, now);
-            assert_eq!(papers, Papers::new(now, three, LONGEST_TTL, "def".into(), Role::Master), "{nobody}");
+            let server_info = read(&format!("{nobody}uptime_in_seconds:3\r\n"), replication, now);
+            assert_eq!(server_info, ServerInfo::new(now, three, LONGEST_TTL, "def".into(), Role::Master), "{nobody}");
         }
         let nameless = read("uptime_in_seconds:3", "role:slave", now);
         assert_eq!((nameless.grows_in(now), nameless.role()), (Duration::from_secs(298), Role::Replica));
@@ -102,9 +102,9 @@ mod tests {
     fn a_server_that_does_not_tell_is_an_old_master() {
         let now = crate::platform::clock::now();
         for read in [told(&Value::Nil, &Value::Nil), told(&Value::Okay, &bulk("role:"))] {
-            assert_eq!(read, Told::default());
-            let papers = read.papers(now, LONGEST_TTL);
-            assert_eq!((papers.role(), papers.grows_in(now)), (Role::Master, Duration::ZERO));
+            assert_eq!(read, InfoReply::default());
+            let server_info = read.server_info(now, LONGEST_TTL);
+            assert_eq!((server_info.role(), server_info.grows_in(now)), (Role::Master, Duration::ZERO));
         }
     }
 }

@@ -28,7 +28,7 @@ pub(in crate::node) fn handshake() -> Pipeline {
     }
     handshake.cmd("CLIENT").arg("INFO");
     // Nobody has a lock without a name.
-    for key in [Keys::contention(""), Keys::note("")] {
+    for key in [Keys::contention(""), Keys::owner_label("")] {
         let declared = script(&TOUCH, Call::Unknown, &[&*key]);
         let mut undeclared = script(&TOUCH, Call::Unknown, &[]);
         undeclared.arg(key);

@@ -159,7 +159,7 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd 
     let contender = command.contender.as_deref().filter(|_| !server.is_asking);
     let (contention, declared) = server.beside.contenders.of(contender.map(|_| Keys::contention(key)));
     let contender = contender.zip(contention);
-    let (note, note_declared) = server.beside.notes.of(command.is_noted().then(|| Keys::note(key)));
+    let (note, note_declared) = server.beside.notes.of(command.is_noted().then(|| Keys::owner_label(key)));
     let declared = declared.or(note_declared);
     let mut cmd = Cmd::with_capacity(12, ROOM_FOR_THE_SCRIPT_AND_USUAL_NAMES);
     let may_lack_counter = matches!(command.action, Action::Acquire { .. } | Action::Adopt { .. });
@@ -229,8 +229,8 @@ mod tests {
     #[test]
     fn servers_that_differ_are_asked_differently() {
         let ttl = Duration::from_secs(1);
-        let doubt = crate::protocol::Doubt::Refuse;
-        let proposal = Proposal::new(Duration::from_secs(1), 0, Quorum::of(3).unwrap(), doubt);
+        let fence_fallback = crate::protocol::FenceFallback::Refuse;
+        let proposal = Proposal::new(Duration::from_secs(1), 0, Quorum::of(3).unwrap(), fence_fallback);
         let acquire = Action::Acquire { ttl, is_watched: false };
         let release = Action::Release { keep: Duration::ZERO, behind: None, is_noted: false };
         for (action, fence) in [(acquire, Some(proposal)), (release, None)] {

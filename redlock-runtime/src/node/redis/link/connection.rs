@@ -22,7 +22,7 @@ use crate::node::limits::DEAD_AFTER_TIMEOUTS;
 use crate::node::limits::Limits;
 use crate::node::redis::commands;
 use crate::node::redis::commands::info;
-use crate::node::{Changes, ConnectionId, Known};
+use crate::node::{Changes, ConnectionId, NodeStatus};
 use crate::platform::clock;
 use crate::platform::tasks::{Handle, Id};
 use crate::protocol::Backoff;
@@ -92,7 +92,7 @@ enum Event {
 }
 
 /// What can be had from a server at this moment.
-pub(crate) enum Now {
+pub(crate) enum LinkState {
     /// An open connection.
     Up(Live),
     /// No connection, and why.
@@ -179,18 +179,18 @@ impl Links {
     }
 
     /// What the current runtime can have; starts to connect if nobody did.
-    pub(crate) fn now(&self) -> Now {
+    pub(crate) fn now(&self) -> LinkState {
         match self.link() {
             Some(link) => Self::state_of(link),
-            None => Now::Down(Arc::from("the lock manager was shut down")),
+            None => LinkState::Down(Arc::from("the lock manager was shut down")),
         }
     }
 
     /// [`Self::now`] for what is still owed after the end: then on a connection that ends with whoever uses it.
-    pub(crate) fn now_or_alone(&self) -> Now {
+    pub(crate) fn now_or_alone(&self) -> LinkState {
         match self.link() {
             Some(link) => Self::state_of(link),
-            None => Now::Connecting(Arc::new(Link::start(self.dial(), &Handle::current()))),
+            None => LinkState::Connecting(Arc::new(Link::start(self.dial(), &Handle::current()))),
         }
     }
 
@@ -206,42 +206,42 @@ impl Links {
         drop(ended);
     }
 
-    fn state_of(link: Arc<Link>) -> Now {
+    fn state_of(link: Arc<Link>) -> LinkState {
         let state = link.state.read();
         match &*state {
             State::Up(live) if live.is_late.load(Ordering::Acquire) => {
-                Now::Down(Arc::from("it has not answered an earlier command in time"))
+                LinkState::Down(Arc::from("it has not answered an earlier command in time"))
             }
             // What would be sent would be lost. The task that keeps it is about to notice, and says what becomes of it.
             State::Up(live) if live.traffic.is_closed() => {
                 let _ = link.events.send(Event::Wanted);
                 drop(state);
-                Now::Connecting(link)
+                LinkState::Connecting(link)
             }
-            State::Up(live) => Now::Up(live.clone()),
+            State::Up(live) => LinkState::Up(live.clone()),
             State::Down(reason) => {
                 let _ = link.events.send(Event::Wanted);
-                Now::Down(Arc::clone(reason))
+                LinkState::Down(Arc::clone(reason))
             }
             State::Resting => {
                 let _ = link.events.send(Event::Wanted);
                 drop(state);
-                Now::Connecting(link)
+                LinkState::Connecting(link)
             }
             State::Connecting => {
                 drop(state);
-                Now::Connecting(link)
+                LinkState::Connecting(link)
             }
         }
     }
 
     /// What is known about the server that the current runtime is connected to.
-    pub(crate) fn known(&self) -> Known {
-        let Some(link) = self.link() else { return Known::Unreachable };
+    pub(crate) fn known(&self) -> NodeStatus {
+        let Some(link) = self.link() else { return NodeStatus::Unreachable };
         match &*link.state.read() {
-            State::Connecting | State::Resting => Known::NotYet,
-            State::Up(live) => Known::Papers(Arc::clone(&live.papers)),
-            State::Down(_) => Known::Unreachable,
+            State::Connecting | State::Resting => NodeStatus::Connecting,
+            State::Up(live) => NodeStatus::Introduced(Arc::clone(&live.server_info)),
+            State::Down(_) => NodeStatus::Unreachable,
         }
     }
 
@@ -498,7 +498,7 @@ enum End {
 /// Watches an open connection, which speaks for the node since this moment, to its end.
 async fn attend(dial: &Dial, mut live: Live, since: Instant, received: &mut mpsc::UnboundedReceiver<Event>) -> End {
     let Limits { node_timeout, .. } = dial.limits;
-    let patience = node_timeout * DEAD_AFTER_TIMEOUTS;
+    let reply_timeout = node_timeout * DEAD_AFTER_TIMEOUTS;
     loop {
         let event = tokio::select! {
             biased;
@@ -512,10 +512,10 @@ async fn attend(dial: &Dial, mut live: Live, since: Instant, received: &mut mpsc
             Some(Event::Wanted) if live.traffic.is_closed() => return closed(&live, true),
             Some(Event::Changed(generation)) if generation == live.generation => {
                 // A replica that lets itself be written to is no master for that.
-                let role = timeout(patience, live.connection.send_packed_command(&commands::ask_role())).await;
+                let role = timeout(reply_timeout, live.connection.send_packed_command(&commands::ask_role())).await;
                 let role = role.ok().and_then(Result::ok).as_ref().and_then(info::role);
                 // One that never told cannot tell that it is another by now.
-                if live.told.role().is_some() && role != Some(live.papers.role()) {
+                if live.told.role().is_some() && role != Some(live.server_info.role()) {
                     let reason = "the server is not any more the master, or the replica, that it said it was";
                     return End::Lost(Arc::from(reason));
                 }
@@ -535,13 +535,13 @@ async fn attend(dial: &Dial, mut live: Live, since: Instant, received: &mut mpsc
                     dial.health.note_trouble(Trouble::Silent, &reason, since);
                     // What comes now comes after that.
                     asked = clock::now();
-                    answered = timeout(patience.saturating_sub(node_timeout), answer).await;
+                    answered = timeout(reply_timeout.saturating_sub(node_timeout), answer).await;
                 }
                 match answered {
                     // If it is not news, whoever found the node not to answer tells that it does again.
                     Ok(Ok(_)) => _ = dial.health.note_answer(asked),
                     Ok(Err(error)) => return End::Lost(live.bound.reason(&error)),
-                    Err(_) => return End::Lost(format!("no answer for {patience:?}").into()),
+                    Err(_) => return End::Lost(format!("no answer for {reply_timeout:?}").into()),
                 }
                 live.is_late.store(false, Ordering::Release);
                 // What was not sent meanwhile is not watched.

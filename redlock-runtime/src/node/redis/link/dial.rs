@@ -13,7 +13,7 @@ use super::health::Health;
 use super::replicas::Replicas;
 use super::sentinel::Sentinel;
 use super::traffic::Traffic;
-use crate::node::identity::Told;
+use crate::node::identity::InfoReply;
 use crate::node::limits::DEAD_AFTER_TIMEOUTS;
 use crate::node::limits::Limits;
 use crate::node::redis::commands;
@@ -21,7 +21,7 @@ use crate::node::redis::commands::Introduction;
 use crate::node::redis::commands::info;
 use crate::node::{Changes, ConnectionId};
 use crate::platform::clock;
-use crate::protocol::{Papers, Role};
+use crate::protocol::{Role, ServerInfo};
 use crate::rules::{Rule, holds};
 
 /// How many commands wait for one connection before a sender does; far above the waiters of one process.
@@ -67,9 +67,9 @@ pub(crate) struct Introduced {
     /// Why it is not ended there once it was cut, if that is known.
     pub(in crate::node) keeps_cut: Option<Arc<str>>,
     /// What the server said about itself.
-    pub(in crate::node) told: Arc<Told>,
+    pub(in crate::node) told: Arc<InfoReply>,
     /// Which server it is, read on this very connection, so that no vote can come from another one.
-    pub(crate) papers: Arc<Papers>,
+    pub(crate) server_info: Arc<ServerInfo>,
     /// Whether the server reports changes of the keys it is asked to.
     pub(crate) reports_changes: bool,
     /// Whether the server took scripts; it may do so with their first use even if not, because not all that do let everybody load
@@ -131,7 +131,7 @@ impl Dial {
             Arc::from(told)
         })?;
         match self.origin {
-            Origin::Sentinel(_) if introduced.papers.role() == Role::Replica => {
+            Origin::Sentinel(_) if introduced.server_info.role() == Role::Replica => {
                 Err(format!("the Sentinels name {} as the master, which it is not, or not yet", endpoint.address())
                     .into())
             }
@@ -160,7 +160,7 @@ impl Dial {
         if !told.has_age() {
             tracing::warn!(node = %self.label, "the server does not tell its age (INFO), so a restart is not noticed");
         }
-        let papers = told.papers(now, self.limits.longest_ttl);
+        let server_info = told.server_info(now, self.limits.longest_ttl);
         // A server that knows tracking takes the command from anybody, also where it cannot push.
         let reports_changes = reports_changes && refused_hello.is_none();
         let peer = peer.map(|told| (told, endpoint.read_peer(told)));
@@ -190,7 +190,7 @@ impl Dial {
             id,
             keeps_cut,
             told: Arc::new(told),
-            papers: Arc::new(papers),
+            server_info: Arc::new(server_info),
             reports_changes,
             takes_scripts,
             set_tells,

@@ -121,10 +121,10 @@ impl Waiting {
     async fn mark(&mut self, marks: &[String]) -> Result<Marked, Arc<str>> {
         let Replicas { needed, within } = self.replicas;
         let question = commands::count_replicas(marks, needed, within);
-        let patience = within + self.limits.node_timeout;
-        let (connection, mut answers) = timeout(patience, self.ask(&question))
-            .await
-            .unwrap_or_else(|_| Err(format!("no answer within {patience:?} to how many replicas have it").into()))?;
+        let reply_timeout = within + self.limits.node_timeout;
+        let (connection, mut answers) = timeout(reply_timeout, self.ask(&question)).await.unwrap_or_else(|_| {
+            Err(format!("no answer within {reply_timeout:?} to how many replicas have it").into())
+        })?;
         self.connection = Some(connection);
         let counted = answers.pop().map(Value::extract_error);
         let mut refused = None;

@@ -55,7 +55,7 @@ impl Sentinel {
         let heard = lookup::ask(&self.sentinels, &question, |answers| answers.len() >= majority, self.limit).await;
         let named = heard.answers.iter().filter_map(|(_, answer)| read_master(answer));
         match named.max_by_key(|named| named.epoch) {
-            Some(Named { host, port, .. }) => Ok(self.master.elsewhere(&host, port)),
+            Some(MasterAddress { host, port, .. }) => Ok(self.master.elsewhere(&host, port)),
             None if heard.failures.iter().any(|failure| failure.contains(commands::NO_SUCH_MASTER)) => {
                 Err(format!("the Sentinels know no service named {}", self.service).into())
             }
@@ -108,7 +108,7 @@ impl Sentinel {
 
 /// What a Sentinel names as the master.
 #[derive(Debug, PartialEq, Eq)]
-struct Named {
+struct MasterAddress {
     host: String,
     port: u16,
     /// How new the configuration is.
@@ -116,11 +116,11 @@ struct Named {
 }
 
 /// Reads the answers to [`commands::find_master`]: where it is, and the state of it as it was configured.
-fn read_master(answers: &[Value]) -> Option<Named> {
+fn read_master(answers: &[Value]) -> Option<MasterAddress> {
     let [address, state] = answers else { return None };
     let (host, port): (String, u16) = redis::from_redis_value(address.clone()).ok()?;
     let state: HashMap<String, String> = redis::from_redis_value(state.clone()).ok()?;
-    Some(Named { host, port, epoch: state.get("config-epoch")?.parse().ok()? })
+    Some(MasterAddress { host, port, epoch: state.get("config-epoch")?.parse().ok()? })
 }
 
 async fn subscribe(sentinel: &Endpoint) -> Result<(PubSubSink, PubSubStream), RedisError> {

@@ -38,12 +38,12 @@ pub(crate) struct Subscription {
 
 impl Subscription {
     /// Whether the server lets its clients subscribe to changes of this key.
-    pub(in crate::node) async fn is_possible(endpoint: &Endpoint, patience: Duration, key: &str) -> bool {
+    pub(in crate::node) async fn is_possible(endpoint: &Endpoint, reply_timeout: Duration, key: &str) -> bool {
         let subscribed = async {
             let (mut sink, _messages) = endpoint.subscribe().await?.split();
             sink.subscribe(commands::channels(key, endpoint.database()).as_slice()).await
         };
-        matches!(timeout(patience, subscribed).await, Ok(Ok(())))
+        matches!(timeout(reply_timeout, subscribed).await, Ok(Ok(())))
     }
 
     /// Connects in the background, and tells `changes` of what is reported.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use redis::Value;
 
-use super::super::counting::Answer;
-use super::super::inspecting::{Cursor, Deleted, Inspecting, Note, Page, SeenNote, Sight};
+use super::super::counters::Answer;
+use super::super::inspect::{Cursor, Deleted, Inspecting, LockRecord, OwnerLabel, Page, RecordedLabel};
 use super::commands;
 use super::server::{BATCH, Server, all_done, reason};
 use super::{RedisNode, never_given, text};
@@ -14,35 +14,35 @@ use crate::platform::clock;
 use crate::values::keys::LockKeys;
 
 impl Inspecting for RedisNode {
-    fn note(&self, notes: Vec<Note>, patience: Duration) -> Answer<()> {
-        self.with_connection(patience, |mut server| async move { server.note(&notes).await })
+    fn record_labels(&self, labels: Vec<OwnerLabel>, reply_timeout: Duration) -> Answer<()> {
+        self.with_connection(reply_timeout, |mut server| async move { server.record_labels(&labels).await })
     }
 
-    fn look(&self, keys: Arc<LockKeys>, patience: Duration) -> Answer<Option<Sight>> {
-        self.with_connection(patience, |mut server| async move { server.look(&keys).await })
+    fn look(&self, keys: Arc<LockKeys>, reply_timeout: Duration) -> Answer<Option<LockRecord>> {
+        self.with_connection(reply_timeout, |mut server| async move { server.look(&keys).await })
     }
 
-    fn page(&self, prefix: Arc<str>, from: Cursor, patience: Duration) -> Answer<Page> {
-        self.with_connection(patience, move |mut server| async move { server.page(&prefix, from).await })
+    fn page(&self, prefix: Arc<str>, from: Cursor, reply_timeout: Duration) -> Answer<Page> {
+        self.with_connection(reply_timeout, move |mut server| async move { server.page(&prefix, from).await })
     }
 
-    fn reset(&self, locks: Vec<Arc<LockKeys>>, patience: Duration) -> Answer<Vec<Deleted>> {
-        self.with_connection(patience, |mut server| async move { server.reset(&locks).await })
+    fn reset(&self, locks: Vec<Arc<LockKeys>>, reply_timeout: Duration) -> Answer<Vec<Deleted>> {
+        self.with_connection(reply_timeout, |mut server| async move { server.reset(&locks).await })
     }
 }
 
 impl Server {
-    pub(super) async fn note(&mut self, notes: &[Note]) -> Result<(), Arc<str>> {
-        for batch in notes.chunks(BATCH) {
-            all_done(self.call(|call| commands::note(batch, clock::since_1970(), call)).await?)?;
+    pub(super) async fn record_labels(&mut self, labels: &[OwnerLabel]) -> Result<(), Arc<str>> {
+        for batch in labels.chunks(BATCH) {
+            all_done(self.call(|call| commands::label(batch, clock::since_1970(), call)).await?)?;
         }
         Ok(())
     }
 
-    pub(super) async fn look(&mut self, keys: &LockKeys) -> Result<Option<Sight>, Arc<str>> {
+    pub(super) async fn look(&mut self, keys: &LockKeys) -> Result<Option<LockRecord>, Arc<str>> {
         let mut answers = self.call(|call| commands::look(keys, clock::since_1970(), call)).await?;
         let answer = answers.pop().unwrap_or(Value::Nil).extract_error().map_err(|error| reason(&error))?;
-        sight(&answer)
+        record(&answer)
     }
 
     async fn page(&mut self, prefix: &str, from: Cursor) -> Result<Page, Arc<str>> {
@@ -78,10 +78,10 @@ impl Server {
     }
 }
 
-fn sight(answer: &Value) -> Result<Option<Sight>, Arc<str>> {
-    let (owner, remaining, note) = match answer {
+fn record(answer: &Value) -> Result<Option<LockRecord>, Arc<str>> {
+    let (owner, remaining, label) = match answer {
         Value::Nil => return Ok(None),
-        Value::Array(sight) => match sight.as_slice() {
+        Value::Array(record) => match record.as_slice() {
             [owner, Value::Int(remaining)] => (owner, remaining, None),
             [owner, Value::Int(remaining), label, Value::Int(held_for), Value::Int(fencing_token)] => {
                 (owner, remaining, Some((text(label), milliseconds(*held_for), u64::try_from(*fencing_token))))
@@ -90,13 +90,13 @@ fn sight(answer: &Value) -> Result<Option<Sight>, Arc<str>> {
         },
         _ => return Err(never_given(answer)),
     };
-    Ok(Some(Sight {
+    Ok(Some(LockRecord {
         owner: text(owner).ok_or("the key holds no text, which is no lock")?,
         // Negative for a key without an expiry.
         remaining: milliseconds(*remaining),
-        note: note.and_then(|(label, held_for, fencing_token)| {
+        label: label.and_then(|(label, held_for, fencing_token)| {
             let fencing_token = fencing_token.unwrap_or_default();
-            Some(SeenNote { label: label?.to_string(), held_for: held_for?, fencing_token })
+            Some(RecordedLabel { label: label?.to_string(), held_for: held_for?, fencing_token })
         }),
     }))
 }

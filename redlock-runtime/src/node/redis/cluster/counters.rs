@@ -9,31 +9,31 @@ use futures_util::future::join_all;
 
 use super::super::commands::Marker;
 use super::{Cluster, ClusterNode};
-use crate::node::counting::{Answer, Counted, Counting, Number, Settled, Unwanted};
+use crate::node::counters::{Answer, Counted, Counting, Number, Recorded, Unwanted};
 use crate::node::redis::Server;
-use crate::node::redis::counting::{Counters, count, enlist};
+use crate::node::redis::counters::{Counters, count, enlist};
 use crate::values::keys::{CounterKeys, Keys};
 
 impl Counting for ClusterNode {
-    fn settle(&self, process: &Arc<str>, numbers: Vec<Number>, patience: Duration) -> Answer<Vec<Settled>> {
-        let (process, mut everywhere) = (Arc::clone(process), self.everywhere(patience));
-        Box::pin(async move { everywhere.settle(&process, &numbers).await })
+    fn record(&self, process: &Arc<str>, numbers: Vec<Number>, reply_timeout: Duration) -> Answer<Vec<Recorded>> {
+        let (process, mut everywhere) = (Arc::clone(process), self.everywhere(reply_timeout));
+        Box::pin(async move { everywhere.record(&process, &numbers).await })
     }
 
-    fn enlist(&self, counters: Vec<Arc<CounterKeys>>, keys: &Keys, patience: Duration) -> Answer<()> {
-        let (keys, mut everywhere) = (keys.clone(), self.everywhere(patience));
+    fn enlist(&self, counters: Vec<Arc<CounterKeys>>, keys: &Keys, reply_timeout: Duration) -> Answer<()> {
+        let (keys, mut everywhere) = (keys.clone(), self.everywhere(reply_timeout));
         Box::pin(async move { enlist(&mut everywhere, &counters, &keys).await })
     }
 
-    fn count(&self, keys: &Keys, patience: Duration) -> Answer<Vec<Counted>> {
-        let (keys, mut everywhere) = (keys.clone(), self.everywhere(patience));
+    fn count(&self, keys: &Keys, reply_timeout: Duration) -> Answer<Vec<Counted>> {
+        let (keys, mut everywhere) = (keys.clone(), self.everywhere(reply_timeout));
         Box::pin(async move { count(&mut everywhere, &keys).await })
     }
 }
 
 impl ClusterNode {
-    fn everywhere(&self, patience: Duration) -> Everywhere {
-        Everywhere { cluster: Arc::clone(&self.cluster), patience }
+    fn everywhere(&self, reply_timeout: Duration) -> Everywhere {
+        Everywhere { cluster: Arc::clone(&self.cluster), reply_timeout }
     }
 }
 
@@ -41,7 +41,7 @@ impl ClusterNode {
 struct Everywhere {
     cluster: Arc<Cluster>,
     /// How long a round trip may take.
-    patience: Duration,
+    reply_timeout: Duration,
 }
 
 impl Everywhere {
@@ -59,10 +59,10 @@ impl Everywhere {
     {
         let numbered: Vec<_> = subjects.iter().cloned().enumerate().collect();
         let by_server = self.cluster.by_server(numbered, |(_, subject)| key(subject)).await?;
-        let (ask, patience) = (&ask, self.patience);
+        let (ask, reply_timeout) = (&ask, self.reply_timeout);
         let asked = by_server.into_iter().map(|(server, theirs)| async move {
             let (positions, theirs): (Vec<usize>, Vec<T>) = theirs.into_iter().unzip();
-            let answers = match server.server(patience).await {
+            let answers = match server.server(reply_timeout).await {
                 Ok(server) => ask(server, theirs).await,
                 Err(reason) => Err(reason),
             };
@@ -98,7 +98,7 @@ impl Everywhere {
         F: Future<Output = Result<T, Arc<str>>>,
     {
         let server = self.cluster.mapped(key).await?;
-        let answer = ask(server.server(self.patience).await?).await;
+        let answer = ask(server.server(self.reply_timeout).await?).await;
         if answer.is_err() {
             self.cluster.look_again();
         }
@@ -107,14 +107,15 @@ impl Everywhere {
 }
 
 impl Counters for Everywhere {
-    async fn settle(&mut self, process: &str, numbers: &[Number]) -> Result<Vec<Settled>, Arc<str>> {
-        let settle = |mut server: Server, numbers: Vec<Number>| async move { server.settle(process, &numbers).await };
-        let settled = self.each(numbers, |number| &*number.keys.counter, settle).await?;
-        let settled: Vec<Settled> = settled.into_iter().map(|settled| settled.and_then(|settled| settled)).collect();
-        if settled.iter().any(Result::is_err) {
+    async fn record(&mut self, process: &str, numbers: &[Number]) -> Result<Vec<Recorded>, Arc<str>> {
+        let record = |mut server: Server, numbers: Vec<Number>| async move { server.record(process, &numbers).await };
+        let recorded = self.each(numbers, |number| &*number.keys.counter, record).await?;
+        let recorded: Vec<Recorded> =
+            recorded.into_iter().map(|recorded| recorded.and_then(|recorded| recorded)).collect();
+        if recorded.iter().any(Result::is_err) {
             self.cluster.look_again();
         }
-        Ok(settled)
+        Ok(recorded)
     }
 
     async fn markers(&mut self, counters: &[Arc<CounterKeys>]) -> Result<Vec<Marker>, Arc<str>> {
@@ -139,7 +140,7 @@ impl Counters for Everywhere {
         self.each(counters, |keys| &keys.list, put_in).await?.into_iter().collect()
     }
 
-    async fn peek(&mut self, counters: &[Arc<CounterKeys>]) -> Result<Vec<Settled>, Arc<str>> {
+    async fn peek(&mut self, counters: &[Arc<CounterKeys>]) -> Result<Vec<Recorded>, Arc<str>> {
         let peek = |mut server: Server, counters: Vec<Arc<CounterKeys>>| async move { server.peek(&counters).await };
         let read = self.each(counters, |keys| &*keys.counter, peek).await?;
         Ok(read.into_iter().map(|counter| counter.and_then(|counter| counter)).collect())

@@ -4,7 +4,7 @@ use super::{NodeSet, Quorum, Verdict};
 
 /// How the nodes are asked for a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Approach {
+pub enum AskOrder {
     /// All at once: one round trip.
     AllAtOnce,
     /// One, the same for everybody who wants this lock, and the others only if it grants: of many who ask at the same
@@ -17,7 +17,7 @@ pub enum Approach {
 #[must_use]
 pub enum Step {
     /// Ask the nodes.
-    Ask(Approach),
+    Ask(AskOrder),
     /// Wait for news, until this moment at the latest.
     WaitUntil(Instant),
 }
@@ -33,7 +33,7 @@ pub struct OthersKey {
 
 /// What an attempt that was not won tells about one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seen {
+pub enum NodeObservation {
     /// It was granted there, and given back.
     GivenBack,
     /// Somebody else's key is there.
@@ -52,7 +52,7 @@ pub enum Seen {
 /// A change that is reported while an attempt is under way counts as later than the answer: at worst one attempt is made
 /// in vain, while the other way round a waiter would sleep beside a free lock.
 #[derive(Clone, Debug)]
-pub struct Beliefs {
+pub struct WaitPlan {
     /// What a majority is.
     quorum: Quorum,
     /// Where the key is believed to be gone.
@@ -135,7 +135,7 @@ fn is_renewed(before: Option<Instant>, after: Option<Instant>, now: Instant) -> 
     }
 }
 
-impl Beliefs {
+impl WaitPlan {
     /// Nothing is known; all nodes are asked at `poll_at`.
     #[must_use]
     pub fn unknown(quorum: Quorum, poll_at: Instant) -> Self {
@@ -179,8 +179,8 @@ impl Beliefs {
     /// would only repeat the same: after a split vote, and while too few nodes can be reached.
     pub fn lost(
         &mut self,
-        (verdict, approach): (Verdict, Approach),
-        seen: impl IntoIterator<Item = (usize, Seen)>,
+        (verdict, ask_order): (Verdict, AskOrder),
+        seen: impl IntoIterator<Item = (usize, NodeObservation)>,
         now: Instant,
         poll_at: Instant,
         pause: Duration,
@@ -190,18 +190,18 @@ impl Beliefs {
         for (node, seen) in seen {
             self.forget(node);
             match seen {
-                Seen::GivenBack => {
+                NodeObservation::GivenBack => {
                     self.witnesses.retain(|witness| witness.node != node);
                     self.free.insert(node);
                 }
-                Seen::Held(sighting) => {
+                NodeObservation::Held(sighting) => {
                     self.see(node, sighting, now);
                     self.expiries.extend(sighting.expires.map(|moment| (node, moment)));
-                    if approach == Approach::OneFirst && self.waits_for.is_none() {
+                    if ask_order == AskOrder::OneFirst && self.waits_for.is_none() {
                         self.waits_for = Some(node);
                     }
                 }
-                Seen::Unknown => {}
+                NodeObservation::Unknown => {}
             }
         }
         self.has_lost_race |= verdict == Verdict::Split || (verdict == Verdict::Refused && was_believed_free);
@@ -222,9 +222,9 @@ impl Beliefs {
         }
         let free_at = self.free_at(now).unwrap_or(self.poll_at);
         if self.poll_at <= now {
-            Step::Ask(Approach::AllAtOnce)
+            Step::Ask(AskOrder::AllAtOnce)
         } else if free_at <= now {
-            Step::Ask(if self.has_lost_race { Approach::OneFirst } else { Approach::AllAtOnce })
+            Step::Ask(if self.has_lost_race { AskOrder::OneFirst } else { AskOrder::AllAtOnce })
         } else {
             Step::WaitUntil(free_at.min(self.poll_at))
         }
@@ -261,30 +261,30 @@ mod tests {
     const POLL: Duration = Duration::from_secs(1);
     const PAUSE: Duration = Duration::from_millis(5);
 
-    fn held(milliseconds: u64, now: Instant) -> Seen {
+    fn held(milliseconds: u64, now: Instant) -> NodeObservation {
         held_by(1, Some(now + Duration::from_millis(milliseconds)))
     }
 
-    fn held_by(owner: u64, expires: Option<Instant>) -> Seen {
-        Seen::Held(OthersKey { owner: Some(owner), expires })
+    fn held_by(owner: u64, expires: Option<Instant>) -> NodeObservation {
+        NodeObservation::Held(OthersKey { owner: Some(owner), expires })
     }
 
     /// How often it asks in the last of so many seconds in which each answer is followed by reports of all nodes.
-    fn asks_per_second(seconds: u64, tell: impl Fn(Instant, u64) -> Seen) -> u64 {
+    fn asks_per_second(seconds: u64, tell: impl Fn(Instant, u64) -> NodeObservation) -> u64 {
         let began = crate::platform::clock::now();
         let end = began + Duration::from_secs(seconds);
-        let (mut beliefs, mut now, mut asks, mut number) = (refused(began), began, 0, 0);
+        let (mut wait_plan, mut now, mut asks, mut number) = (refused(began), began, 0, 0);
         while now < end {
-            (0..3).for_each(|node| beliefs.changed(node));
-            match beliefs.next(now) {
+            (0..3).for_each(|node| wait_plan.changed(node));
+            match wait_plan.next(now) {
                 Step::WaitUntil(moment) => now = moment,
-                Step::Ask(approach) => {
+                Step::Ask(ask_order) => {
                     now += Duration::from_millis(1);
                     number += 1;
                     asks += u64::from(now + Duration::from_secs(1) > end);
-                    let asked = if approach == Approach::OneFirst { 1 } else { 3 };
+                    let asked = if ask_order == AskOrder::OneFirst { 1 } else { 3 };
                     let seen = (0..asked).map(|node| (node, tell(now, number)));
-                    beliefs.lost((Verdict::Refused, approach), seen, now, now + POLL, PAUSE);
+                    wait_plan.lost((Verdict::Refused, ask_order), seen, now, now + POLL, PAUSE);
                 }
             }
         }
@@ -312,103 +312,103 @@ mod tests {
     #[test]
     fn a_change_that_comes_true_ends_the_distrust() {
         let now = crate::platform::clock::now();
-        let mut beliefs = refused(now);
-        let lose = |beliefs: &mut Beliefs, owner| {
-            (0..3).for_each(|node| beliefs.changed(node));
+        let mut wait_plan = refused(now);
+        let lose = |wait_plan: &mut WaitPlan, owner| {
+            (0..3).for_each(|node| wait_plan.changed(node));
             let seen = (0..3).map(|node| (node, held_by(owner, None)));
-            beliefs.lost((Verdict::Refused, Approach::AllAtOnce), seen, now, now + POLL, PAUSE);
+            wait_plan.lost((Verdict::Refused, AskOrder::AllAtOnce), seen, now, now + POLL, PAUSE);
         };
-        (0..6).for_each(|_| lose(&mut beliefs, 1));
-        (0..3).for_each(|node| beliefs.changed(node));
-        assert!(matches!(beliefs.next(now), Step::WaitUntil(moment) if moment > now + Duration::from_millis(100)));
-        lose(&mut beliefs, 2);
-        (0..3).for_each(|node| beliefs.changed(node));
-        assert!(matches!(beliefs.next(now), Step::Ask(_)));
+        (0..6).for_each(|_| lose(&mut wait_plan, 1));
+        (0..3).for_each(|node| wait_plan.changed(node));
+        assert!(matches!(wait_plan.next(now), Step::WaitUntil(moment) if moment > now + Duration::from_millis(100)));
+        lose(&mut wait_plan, 2);
+        (0..3).for_each(|node| wait_plan.changed(node));
+        assert!(matches!(wait_plan.next(now), Step::Ask(_)));
     }
 
-    /// Beliefs of somebody who has just been refused by all of three nodes.
-    fn refused(now: Instant) -> Beliefs {
-        let mut beliefs = Beliefs::unknown(Quorum::of(3).unwrap(), now);
-        assert_eq!(beliefs.next(now), Step::Ask(Approach::AllAtOnce));
+    /// The plan of somebody who has just been refused by all of three nodes.
+    fn refused(now: Instant) -> WaitPlan {
+        let mut wait_plan = WaitPlan::unknown(Quorum::of(3).unwrap(), now);
+        assert_eq!(wait_plan.next(now), Step::Ask(AskOrder::AllAtOnce));
         let seen = (0..3).map(|node| (node, held(30_000, now)));
-        beliefs.lost((Verdict::Refused, Approach::AllAtOnce), seen, now, now + POLL, PAUSE);
-        beliefs
+        wait_plan.lost((Verdict::Refused, AskOrder::AllAtOnce), seen, now, now + POLL, PAUSE);
+        wait_plan
     }
 
     #[test]
     fn it_asks_when_a_majority_reported_a_change_and_not_before() {
         let now = crate::platform::clock::now();
-        let mut beliefs = refused(now);
-        assert_eq!(beliefs.next(now), Step::WaitUntil(now + POLL));
-        beliefs.changed(2);
-        assert_eq!(beliefs.next(now), Step::WaitUntil(now + POLL));
-        beliefs.changed(0);
-        assert_eq!(beliefs.next(now), Step::Ask(Approach::AllAtOnce));
+        let mut wait_plan = refused(now);
+        assert_eq!(wait_plan.next(now), Step::WaitUntil(now + POLL));
+        wait_plan.changed(2);
+        assert_eq!(wait_plan.next(now), Step::WaitUntil(now + POLL));
+        wait_plan.changed(0);
+        assert_eq!(wait_plan.next(now), Step::Ask(AskOrder::AllAtOnce));
     }
 
     #[test]
     fn it_asks_when_the_key_has_expired_on_a_majority() {
         let now = crate::platform::clock::now();
-        let mut beliefs = refused(now);
+        let mut wait_plan = refused(now);
         let seen = [(0, held(300, now)), (1, held(100, now)), (2, held_by(1, None))];
-        beliefs.lost((Verdict::Refused, Approach::AllAtOnce), seen, now, now + POLL, PAUSE);
+        wait_plan.lost((Verdict::Refused, AskOrder::AllAtOnce), seen, now, now + POLL, PAUSE);
         let later = now + Duration::from_millis(300);
-        assert_eq!(beliefs.next(now), Step::WaitUntil(later));
-        assert_eq!(beliefs.next(later), Step::Ask(Approach::AllAtOnce));
+        assert_eq!(wait_plan.next(now), Step::WaitUntil(later));
+        assert_eq!(wait_plan.next(later), Step::Ask(AskOrder::AllAtOnce));
     }
 
     #[test]
     fn without_news_it_polls() {
         let now = crate::platform::clock::now();
-        assert_eq!(refused(now).next(now + POLL), Step::Ask(Approach::AllAtOnce));
+        assert_eq!(refused(now).next(now + POLL), Step::Ask(AskOrder::AllAtOnce));
     }
 
     #[test]
     fn behind_a_lost_race_it_asks_one_node_first_and_waits_for_that_one() {
         let now = crate::platform::clock::now();
         let later = now + Duration::from_secs(30);
-        let mut beliefs = refused(now);
-        (0..3).for_each(|node| beliefs.changed(node));
+        let mut wait_plan = refused(now);
+        (0..3).for_each(|node| wait_plan.changed(node));
         let seen = (0..3).map(|node| (node, held_by(2, Some(later))));
-        beliefs.lost((Verdict::Refused, Approach::AllAtOnce), seen, now, now + POLL, PAUSE);
-        (0..3).for_each(|node| beliefs.changed(node));
-        assert_eq!(beliefs.next(now), Step::Ask(Approach::OneFirst));
-        beliefs.lost((Verdict::Refused, Approach::OneFirst), [(1, held_by(3, Some(later)))], now, now + POLL, PAUSE);
-        assert_eq!(beliefs.next(now), Step::WaitUntil(now + POLL), "the others' changes are old news");
-        beliefs.changed(0);
-        assert_eq!(beliefs.next(now), Step::WaitUntil(now + POLL));
-        beliefs.changed(1);
-        assert_eq!(beliefs.next(now), Step::Ask(Approach::OneFirst));
+        wait_plan.lost((Verdict::Refused, AskOrder::AllAtOnce), seen, now, now + POLL, PAUSE);
+        (0..3).for_each(|node| wait_plan.changed(node));
+        assert_eq!(wait_plan.next(now), Step::Ask(AskOrder::OneFirst));
+        wait_plan.lost((Verdict::Refused, AskOrder::OneFirst), [(1, held_by(3, Some(later)))], now, now + POLL, PAUSE);
+        assert_eq!(wait_plan.next(now), Step::WaitUntil(now + POLL), "the others' changes are old news");
+        wait_plan.changed(0);
+        assert_eq!(wait_plan.next(now), Step::WaitUntil(now + POLL));
+        wait_plan.changed(1);
+        assert_eq!(wait_plan.next(now), Step::Ask(AskOrder::OneFirst));
     }
 
     #[test]
     fn a_split_vote_is_tried_again_after_a_pause_one_node_first() {
         let now = crate::platform::clock::now();
-        let mut beliefs = refused(now);
-        let seen = [(0, Seen::GivenBack), (1, held(30_000, now)), (2, held(30_000, now))];
-        beliefs.lost((Verdict::Split, Approach::AllAtOnce), seen, now, now + POLL, PAUSE);
-        beliefs.changed(1);
-        assert_eq!(beliefs.next(now), Step::WaitUntil(now + PAUSE));
-        assert_eq!(beliefs.next(now + PAUSE), Step::Ask(Approach::OneFirst));
+        let mut wait_plan = refused(now);
+        let seen = [(0, NodeObservation::GivenBack), (1, held(30_000, now)), (2, held(30_000, now))];
+        wait_plan.lost((Verdict::Split, AskOrder::AllAtOnce), seen, now, now + POLL, PAUSE);
+        wait_plan.changed(1);
+        assert_eq!(wait_plan.next(now), Step::WaitUntil(now + PAUSE));
+        assert_eq!(wait_plan.next(now + PAUSE), Step::Ask(AskOrder::OneFirst));
     }
 
     #[test]
     fn nodes_that_cannot_be_reached_are_asked_again_after_a_pause_whatever_is_believed() {
         let now = crate::platform::clock::now();
-        let mut beliefs = refused(now);
-        let seen = (0..3).map(|node| (node, Seen::Unknown));
-        beliefs.lost((Verdict::Unreachable, Approach::AllAtOnce), seen, now, now + POLL, PAUSE);
-        (0..3).for_each(|node| beliefs.changed(node));
-        assert_eq!(beliefs.next(now), Step::WaitUntil(now + PAUSE));
-        assert_eq!(beliefs.next(now + PAUSE), Step::Ask(Approach::AllAtOnce));
+        let mut wait_plan = refused(now);
+        let seen = (0..3).map(|node| (node, NodeObservation::Unknown));
+        wait_plan.lost((Verdict::Unreachable, AskOrder::AllAtOnce), seen, now, now + POLL, PAUSE);
+        (0..3).for_each(|node| wait_plan.changed(node));
+        assert_eq!(wait_plan.next(now), Step::WaitUntil(now + PAUSE));
+        assert_eq!(wait_plan.next(now + PAUSE), Step::Ask(AskOrder::AllAtOnce));
     }
 
     #[test]
     fn who_stands_back_asks_nothing_before_its_time() {
         let now = crate::platform::clock::now();
-        let mut beliefs = Beliefs::stand_back(Quorum::of(3).unwrap(), now + PAUSE);
-        (0..3).for_each(|node| beliefs.changed(node));
-        assert_eq!(beliefs.next(now), Step::WaitUntil(now + PAUSE));
-        assert_eq!(beliefs.next(now + PAUSE), Step::Ask(Approach::AllAtOnce));
+        let mut wait_plan = WaitPlan::stand_back(Quorum::of(3).unwrap(), now + PAUSE);
+        (0..3).for_each(|node| wait_plan.changed(node));
+        assert_eq!(wait_plan.next(now), Step::WaitUntil(now + PAUSE));
+        assert_eq!(wait_plan.next(now + PAUSE), Step::Ask(AskOrder::AllAtOnce));
     }
 }

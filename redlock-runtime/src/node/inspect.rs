@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::counting::Answer;
+use super::counters::Answer;
 use crate::values::keys::LockKeys;
 
 /// A node's keys, looked at and deleted past their owners.
@@ -12,22 +12,22 @@ use crate::values::keys::LockKeys;
 pub(crate) trait Inspecting {
     /// Writes beside locks who their owners are, for as long as the keys live; nothing beside those that their owners do not
     /// hold any more.
-    fn note(&self, notes: Vec<Note>, patience: Duration) -> Answer<()>;
+    fn record_labels(&self, labels: Vec<OwnerLabel>, reply_timeout: Duration) -> Answer<()>;
 
     /// What the node has of a lock; `None`: nothing.
-    fn look(&self, keys: Arc<LockKeys>, patience: Duration) -> Answer<Option<Sight>>;
+    fn look(&self, keys: Arc<LockKeys>, reply_timeout: Duration) -> Answer<Option<LockRecord>>;
 
     /// Keys that begin with this, from where the page before says. All pages together have every key that was there all the
     /// time, some of them twice; and none that is no lock's, by what it holds.
-    fn page(&self, prefix: Arc<str>, from: Cursor, patience: Duration) -> Answer<Page>;
+    fn page(&self, prefix: Arc<str>, from: Cursor, reply_timeout: Duration) -> Answer<Page>;
 
     /// Deletes locks, whoever holds them, and what stands beside them.
-    fn reset(&self, locks: Vec<Arc<LockKeys>>, patience: Duration) -> Answer<Vec<Deleted>>;
+    fn reset(&self, locks: Vec<Arc<LockKeys>>, reply_timeout: Duration) -> Answer<Vec<Deleted>>;
 }
 
 /// Who holds a lock, in words.
 #[derive(Clone, Debug)]
-pub(crate) struct Note {
+pub(crate) struct OwnerLabel {
     /// Which lock.
     pub(crate) keys: Arc<LockKeys>,
     /// The value that the key has while this is true.
@@ -42,18 +42,18 @@ pub(crate) struct Note {
 
 /// What a node has of a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Sight {
+pub(crate) struct LockRecord {
     /// The value of the key.
     pub(crate) owner: Arc<str>,
     /// How long the key lives; `None`: for ever.
     pub(crate) remaining: Option<Duration>,
     /// What this very owner noted about itself.
-    pub(crate) note: Option<SeenNote>,
+    pub(crate) label: Option<RecordedLabel>,
 }
 
 /// What an owner noted about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct SeenNote {
+pub(crate) struct RecordedLabel {
     /// What it is called.
     pub(crate) label: String,
     /// How long ago it acquired the lock.

@@ -2,7 +2,7 @@
 
 use redis::{Cmd, Pipeline};
 
-use crate::node::examining::{Purpose, Trial};
+use crate::node::check::{Purpose, Trial};
 use crate::values::keys::{CounterKeys, Keys};
 
 /// What the server says about itself; the answers are in the order of [`About`].
@@ -56,7 +56,7 @@ pub(in crate::node) fn rights(trial: &Trial, number: u32) -> Vec<Right> {
     let lock = trial.key(number);
     let counter = trial.keys.counter(&trial.name(number));
     let contention = Keys::contention(&lock);
-    let (fence, note) = (Keys::fence(&lock), Keys::note(&lock));
+    let (fence, note) = (Keys::fence(&lock), Keys::owner_label(&lock));
     let id = trial.name(number);
     let mut rights = Vec::new();
     let mut on = |kind: Kind<'_>, commands: &[(&'static str, &[&str])]| {

@@ -12,17 +12,17 @@ use tokio::runtime::RuntimeFlavor;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
+use super::acquisition::acquire_effect;
 use super::heard::Voters;
-use super::hold::fate;
-use super::{Engine, InFlight, Lost, poll_each, poll_in_background};
+use super::{AttemptFailed, Engine, InFlight, poll_each, poll_in_background};
 use crate::node::limits::DEAD_AFTER_TIMEOUTS;
 use crate::node::{Action, Command, ConnectionId, Delivery, Failure, PendingReply, Predecessor, Reply, Voter};
 use crate::platform::background;
 use crate::platform::clock;
-use crate::platform::deadline::Alarm;
+use crate::platform::deadline::Deadline;
 use crate::platform::entropy::seed;
 use crate::platform::tasks::Handle;
-use crate::protocol::{Backoff, Fate, NodeSet, Verdict};
+use crate::protocol::{AcquireEffect, Backoff, NodeSet, Verdict};
 use crate::rules::{Rule, holds};
 use crate::shown::shown;
 
@@ -35,52 +35,52 @@ pub(super) const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Dura
 
 /// How many attempts and releases are on their way, for those who wait until there are none.
 #[derive(Debug, Default)]
-pub(crate) struct Debts {
+pub(crate) struct TrackedReleases {
     /// Those that are not through, each counted once on however many nodes it is.
     open: AtomicUsize,
     /// Told when there are none left.
-    settled: Notify,
+    confirmed: Notify,
 }
 
-impl Debts {
+impl TrackedReleases {
     /// How many are on their way.
     pub(crate) fn open(&self) -> usize {
         self.open.load(Ordering::Acquire)
     }
 
     /// Waits until every release that was begun is confirmed, or given up.
-    pub(crate) async fn settled(&self) {
+    pub(crate) async fn all_confirmed(&self) {
         loop {
-            let settled = self.settled.notified();
+            let confirmed = self.confirmed.notified();
             if self.open() == 0 {
                 return;
             }
-            settled.await;
+            confirmed.await;
         }
     }
 }
 
 /// An attempt or a release that is on its way; whoever waits for releases waits until this is dropped.
-pub(crate) struct Debt(Arc<Engine>);
+pub(crate) struct TrackedRelease(Arc<Engine>);
 
 impl Engine {
-    pub(crate) fn count_debt(self: &Arc<Self>) -> Debt {
-        self.debts.open.fetch_add(1, Ordering::AcqRel);
-        Debt(Arc::clone(self))
+    pub(crate) fn track_release(self: &Arc<Self>) -> TrackedRelease {
+        self.tracked_releases.open.fetch_add(1, Ordering::AcqRel);
+        TrackedRelease(Arc::clone(self))
     }
 }
 
-impl Drop for Debt {
+impl Drop for TrackedRelease {
     fn drop(&mut self) {
-        let debts = &self.0.debts;
-        if debts.open.fetch_sub(1, Ordering::AcqRel) == 1 {
-            debts.settled.notify_waiters();
+        let tracked_releases = &self.0.tracked_releases;
+        if tracked_releases.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            tracked_releases.confirmed.notify_waiters();
         }
     }
 }
 
 /// Who releases what.
-pub(super) struct Owner {
+pub(super) struct PendingRelease {
     /// The nodes.
     pub(super) engine: Arc<Engine>,
     /// The key.
@@ -99,7 +99,7 @@ pub(super) struct Owner {
     pub(super) predecessor: Option<Arc<Predecessor>>,
     /// Held until every node has confirmed, or is given up.
     #[expect(dead_code, reason = "held for its drop")]
-    pub(super) counted: Debt,
+    pub(super) counted: TrackedRelease,
 }
 
 /// Connections that ended before they answered an acquire, by node: what they carry may still arrive, also behind a
@@ -130,13 +130,13 @@ impl Cut {
 ///
 /// Dropping it lets them go on: on the caller's runtime if that runs by itself and the caller was told how it ended, else
 /// in the background. The replies move between runtimes, so none of them has a timer in it.
-pub(super) struct Settlement {
+pub(super) struct ReleaseRound {
     /// Who releases what.
-    owner: Arc<Owner>,
+    owner: Arc<PendingRelease>,
     /// Releases whose reply is on its way.
     in_flight: Vec<InFlight>,
     /// Nodes on which the key may be set: a release that fails there is sent again.
-    owed: NodeSet,
+    tracked: NodeSet,
     /// Nodes whose release is to be sent again, and the connection that may still carry something there.
     failed: Vec<(usize, Option<ConnectionId>)>,
     /// Nodes whose reply comes on a connection of another runtime than the background one, which may be blocked, or ending.
@@ -148,11 +148,16 @@ pub(super) struct Settlement {
     is_polling: bool,
 }
 
-impl Settlement {
+impl ReleaseRound {
     /// Prepares a release for each of `nodes`, and one behind each of the stragglers. The key may be set on the nodes in
     /// `suspected`, and on those of the stragglers.
-    pub(super) fn start(owner: Arc<Owner>, nodes: NodeSet, suspected: NodeSet, stragglers: Vec<InFlight>) -> Self {
-        let mut owed = suspected;
+    pub(super) fn start(
+        owner: Arc<PendingRelease>,
+        nodes: NodeSet,
+        suspected: NodeSet,
+        stragglers: Vec<InFlight>,
+    ) -> Self {
+        let mut tracked = suspected;
         let mut in_flight = Vec::with_capacity(nodes.len() + stragglers.len());
         let is_in_background = background::is_current();
         let mut elsewhere = if is_in_background { NodeSet::default() } else { nodes };
@@ -160,7 +165,7 @@ impl Settlement {
             in_flight.push(InFlight { node, reply: owner.ask(node, None) });
         }
         for InFlight { node, reply } in stragglers {
-            owed.insert(node);
+            tracked.insert(node);
             elsewhere.insert(node);
             let is_suspected = suspected.contains(node) && holds(Rule::RepairsAreReleased);
             if !holds(Rule::ReleaseAfterAcquire) {
@@ -170,34 +175,34 @@ impl Settlement {
             }
             in_flight.push(InFlight { node, reply: Arc::clone(&owner).release_behind(node, reply, is_suspected) });
         }
-        Self::new(owner, in_flight, owed, elsewhere)
+        Self::new(owner, in_flight, tracked, elsewhere)
     }
 
-    fn new(owner: Arc<Owner>, in_flight: Vec<InFlight>, owed: NodeSet, elsewhere: NodeSet) -> Self {
-        Self { owner, in_flight, owed, failed: Vec::new(), elsewhere, is_reported: false, is_polling: false }
+    fn new(owner: Arc<PendingRelease>, in_flight: Vec<InFlight>, tracked: NodeSet, elsewhere: NodeSet) -> Self {
+        Self { owner, in_flight, tracked, failed: Vec::new(), elsewhere, is_reported: false, is_polling: false }
     }
 
     /// Waits for a majority to confirm.
-    pub(super) async fn confirm(mut self) -> Result<(), Lost> {
-        let Self { owner, in_flight, owed, failed, is_reported, .. } = &mut self;
+    pub(super) async fn confirm(mut self) -> Result<(), AttemptFailed> {
+        let Self { owner, in_flight, tracked, failed, is_reported, .. } = &mut self;
         let engine = &owner.engine;
         let listen = engine.hear(&owner.key, Voters::All, in_flight, engine.node_timeout, None, |node, reply| {
-            note(failed, *owed, node, reply);
+            note(failed, *tracked, node, reply);
         });
         let (verdict, heard) = listen.await;
         *is_reported = true;
-        match heard.told_by_majority(verdict, engine.quorum) {
+        match heard.classify_owner_op(verdict, engine.quorum) {
             Verdict::Won => Ok(()),
-            verdict => Err(heard.into_lost(verdict)),
+            verdict => Err(heard.into_failed(verdict)),
         }
     }
 
     /// Waits until each of `nodes` has answered, but no longer than this.
-    pub(super) async fn settle(mut self, nodes: NodeSet, patience: Duration) {
-        let Self { in_flight, owed, failed, is_reported, .. } = &mut self;
-        let mut over = Alarm::after(patience);
+    pub(super) async fn wait_for(mut self, nodes: NodeSet, reply_timeout: Duration) {
+        let Self { in_flight, tracked, failed, is_reported, .. } = &mut self;
+        let mut over = Deadline::after(reply_timeout);
         poll_fn(|cx| {
-            poll_each(in_flight, cx, |node, reply| note(failed, *owed, node, &reply));
+            poll_each(in_flight, cx, |node, reply| note(failed, *tracked, node, &reply));
             let is_waiting = in_flight.iter().any(|asked| nodes.contains(asked.node));
             if is_waiting && Pin::new(&mut over).poll(cx).is_pending() { Poll::Pending } else { Poll::Ready(()) }
         })
@@ -214,8 +219,8 @@ impl Settlement {
         }
         // The runtime of these may be blocked: send them once more, where that does not matter. A release that comes twice finds
         // nothing.
-        let (owed, elsewhere) = (self.owed, self.elsewhere);
-        let late = self.in_flight.iter().filter(|asked| owed.contains(asked.node) && elsewhere.contains(asked.node));
+        let (tracked, elsewhere) = (self.tracked, self.elsewhere);
+        let late = self.in_flight.iter().filter(|asked| tracked.contains(asked.node) && elsewhere.contains(asked.node));
         self.failed.extend(late.map(|asked| (asked.node, None)));
         self.arrive(node_timeout * (DEAD_AFTER_TIMEOUTS - 1)).await;
         self.give_up_dead_connections();
@@ -228,11 +233,11 @@ impl Settlement {
 
     /// Ends when all replies have arrived, or after `bound`. What failed is sent again at once, whatever else is awaited.
     async fn arrive(&mut self, bound: Duration) {
-        let Self { owner, in_flight, owed, failed, is_polling, .. } = self;
-        let mut over = Alarm::after(bound);
+        let Self { owner, in_flight, tracked, failed, is_polling, .. } = self;
+        let mut over = Deadline::after(bound);
         poll_fn(|cx| {
             *is_polling = true;
-            poll_each(in_flight, cx, |node, reply| note(failed, *owed, node, &reply));
+            poll_each(in_flight, cx, |node, reply| note(failed, *tracked, node, &reply));
             *is_polling = false;
             owner.send_again(mem::take(failed));
             if in_flight.is_empty() { Poll::Ready(()) } else { Pin::new(&mut over).poll(cx) }
@@ -246,12 +251,12 @@ impl Settlement {
     /// Where the server did not tell by which number it knows the connection, it cannot be asked to close it. There the
     /// release goes both ways: now for what was carried out already, and behind the straggler for what was not.
     fn give_up_dead_connections(&mut self) {
-        let Self { in_flight, owed, failed, .. } = self;
+        let Self { in_flight, tracked, failed, .. } = self;
         in_flight.retain(|asked| {
             let carrier = asked.reply.carrier();
             // One that was never made has carried nothing.
             let may_carry = carrier.is_made();
-            if may_carry && owed.contains(asked.node) {
+            if may_carry && tracked.contains(asked.node) {
                 failed.push((asked.node, carrier.id()));
             }
             may_carry && carrier.id().is_none()
@@ -259,7 +264,7 @@ impl Settlement {
     }
 }
 
-impl Drop for Settlement {
+impl Drop for ReleaseRound {
     fn drop(&mut self) {
         let in_flight = mem::take(&mut self.in_flight);
         let failed = mem::take(&mut self.failed);
@@ -274,7 +279,7 @@ impl Drop for Settlement {
         if !in_flight.is_empty() {
             let engine = Arc::clone(&self.owner.engine);
             let elsewhere = if self.is_reported { NodeSet::default() } else { self.elsewhere };
-            let rest = Self::new(Arc::clone(&self.owner), in_flight, self.owed, elsewhere).go_on();
+            let rest = Self::new(Arc::clone(&self.owner), in_flight, self.tracked, elsewhere).go_on();
             // A current-thread runtime runs only while somebody blocks on it, which may be never again.
             match Handle::try_current() {
                 Ok(runtime) if self.is_reported && runtime.runtime_flavor() != RuntimeFlavor::CurrentThread => {
@@ -286,16 +291,16 @@ impl Drop for Settlement {
     }
 }
 
-impl Drop for Owner {
+impl Drop for PendingRelease {
     fn drop(&mut self) {
         // Every node has confirmed, or is given up.
         let Some(before) = self.predecessor.take().filter(|before| before.gets_back.is_some()) else { return };
-        let (engine, key, counted) = (Arc::clone(&self.engine), Arc::clone(&self.key), self.engine.count_debt());
+        let (engine, key, counted) = (Arc::clone(&self.engine), Arc::clone(&self.key), self.engine.track_release());
         Arc::clone(&engine).spawn(async move { engine.release_if_ruled_out(key, &before.owner, counted).await });
     }
 }
 
-impl Owner {
+impl PendingRelease {
     /// Sends these releases until they are confirmed, in the background.
     fn send_again(self: &Arc<Self>, failed: Vec<(usize, Option<ConnectionId>)>) {
         if !holds(Rule::ReleaseAgain) {
@@ -335,12 +340,12 @@ impl Owner {
         let carrier = straggler.carrier().clone();
         let release = async move {
             let reply = straggler.await;
-            match (fate(&reply), connection_of(&reply)) {
-                (Fate::NotSet, _) if is_suspected => self.ask(node, None).await,
-                (Fate::NotSet, _) => Reply::NOT_OURS,
+            match (acquire_effect(&reply), connection_of(&reply)) {
+                (AcquireEffect::NotSet, _) if is_suspected => self.ask(node, None).await,
+                (AcquireEffect::NotSet, _) => Reply::NOT_OURS,
                 // The release must also come behind what that connection may still carry.
-                (Fate::Set | Fate::MaybeSet, Some(_)) => reply,
-                (Fate::Set | Fate::MaybeSet, None) => self.ask(node, None).await,
+                (AcquireEffect::Set | AcquireEffect::MaybeSet, Some(_)) => reply,
+                (AcquireEffect::Set | AcquireEffect::MaybeSet, None) => self.ask(node, None).await,
             }
         };
         PendingReply::new(release).carried_by(carrier)
@@ -383,8 +388,8 @@ async fn within_reason(voter: &dyn Voter, key: &str, node_timeout: Duration, mut
 }
 
 /// Notes a release that failed where the key may be set.
-fn note(failed: &mut Vec<(usize, Option<ConnectionId>)>, owed: NodeSet, node: usize, reply: &Reply) {
-    if matches!(reply, Reply::Failed(_)) && owed.contains(node) {
+fn note(failed: &mut Vec<(usize, Option<ConnectionId>)>, tracked: NodeSet, node: usize, reply: &Reply) {
+    if matches!(reply, Reply::Failed(_)) && tracked.contains(node) {
         failed.push((node, connection_of(reply)));
     }
 }
@@ -421,10 +426,19 @@ mod tests {
             LONGEST_TTL,
         );
         let (key, value) = ("key".into(), "owner".into());
-        let counted = engine.count_debt();
+        let counted = engine.track_release();
         let (cut, usual) = (Cut::default(), OnceLock::new());
-        let owner =
-            Owner { engine, key, value, keep_until: None, cut, usual, is_noted: false, predecessor: None, counted };
+        let owner = PendingRelease {
+            engine,
+            key,
+            value,
+            keep_until: None,
+            cut,
+            usual,
+            is_noted: false,
+            predecessor: None,
+            counted,
+        };
         let sending = owner.send_until_confirmed(0, None);
         assert_eq!(tokio::time::timeout(Duration::from_secs(10), sending).await, Ok(Reply::Done));
     }
@@ -439,9 +453,9 @@ mod tests {
         });
         let engine = Engine::new(vec![never], Quorum::of(1).unwrap(), Duration::from_millis(20), LONGEST_TTL);
         let (key, value): (Arc<str>, Arc<str>) = ("key".into(), "owner".into());
-        let counted = engine.count_debt();
+        let counted = engine.track_release();
         let (cut, usual) = (Cut::default(), OnceLock::new());
-        let owner = Owner {
+        let owner = PendingRelease {
             engine: Arc::clone(&engine),
             key,
             value,
@@ -453,8 +467,10 @@ mod tests {
             counted,
         };
         let all = NodeSet::first(1);
-        Settlement::start(Arc::new(owner), all, NodeSet::default(), Vec::new()).go_on().await;
-        tokio::time::timeout(10 * KEEP_TRYING, engine.debts().settled()).await.expect("it is given up");
+        ReleaseRound::start(Arc::new(owner), all, NodeSet::default(), Vec::new()).go_on().await;
+        tokio::time::timeout(10 * KEEP_TRYING, engine.tracked_releases().all_confirmed())
+            .await
+            .expect("it is given up");
         assert_eq!(asked.load(Ordering::Relaxed), 1);
     }
 }

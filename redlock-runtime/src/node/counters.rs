@@ -28,15 +28,15 @@ pub(crate) const LISTED: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 pub(crate) trait Counting {
     /// Takes in how many waiters a process has, takes away those of processes whose lease is over, and answers with the
     /// counters, in the order of the numbers.
-    fn settle(&self, process: &Arc<str>, numbers: Vec<Number>, patience: Duration) -> Answer<Vec<Settled>>;
+    fn record(&self, process: &Arc<str>, numbers: Vec<Number>, reply_timeout: Duration) -> Answer<Vec<Recorded>>;
 
     /// Has the list name these counters, each once, and looks through a part of it that has some times as many: counters that
     /// are gone, and not needed for long, are taken out.
-    fn enlist(&self, counters: Vec<Arc<CounterKeys>>, keys: &Keys, patience: Duration) -> Answer<()>;
+    fn enlist(&self, counters: Vec<Arc<CounterKeys>>, keys: &Keys, reply_timeout: Duration) -> Answer<()>;
 
     /// All counters that the list names, without the waiters of processes whose lease is over. Those that are gone, and
     /// not needed for long, are taken out of the list. `patience` is for each page of the list.
-    fn count(&self, keys: &Keys, patience: Duration) -> Answer<Vec<Counted>>;
+    fn count(&self, keys: &Keys, reply_timeout: Duration) -> Answer<Vec<Counted>>;
 }
 
 /// How many wait under a name, as one node has it.
@@ -69,7 +69,7 @@ pub(crate) struct Unwanted {
 }
 
 /// A counter, if there is one; or why it could not be had.
-pub(crate) type Settled = Result<Option<i64>, Arc<str>>;
+pub(crate) type Recorded = Result<Option<i64>, Arc<str>>;
 
 /// An answer that is on its way, or why there will be none.
 pub(crate) type Answer<T> = Pin<Box<dyn Future<Output = Result<T, Arc<str>>> + Send>>;

@@ -6,23 +6,24 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::heard::{Heard, Voters};
+use super::release_round::{Cut, PendingRelease, ReleaseRound, TrackedRelease};
 use super::repair::Repairs;
-use super::settlement::{Cut, Debt, Owner, Settlement};
-use super::{Engine, Fenced, InFlight, Lost, Plan, cut_short, poll_each, poll_in_background};
-use crate::node::{Action, Command, Delivery, Known, Predecessor, Reply};
+use super::{AttemptFailed, Engine, Fenced, InFlight, Plan, poll_each, poll_in_background, within_deadline};
+use crate::node::{Action, Command, Delivery, NodeStatus, Predecessor, Reply};
 use crate::platform::background;
 use crate::platform::clock;
-use crate::platform::deadline::Alarm;
+use crate::platform::deadline::Deadline;
 use crate::platform::entropy::fresh_owner;
 use crate::protocol::{
-    Approach, Ballot, Doubt, Fate, Fence, Fencing, Ledger, Listening, NodeSet, Proposal, Verdict, patience, plausible,
+    AcquireEffect, AskOrder, Ballot, Fence, FenceFallback, Fencing, Ledger, Listening, NodeSet, Proposal, Verdict,
+    plausible, reply_timeout,
 };
 use crate::rules::{Rule, holds};
 
 /// One owner of one key on all nodes, from before its first command until the last node has confirmed its release.
 ///
 /// Dropping it, at whatever moment, releases the key on every node on which it may be set, in the background.
-pub(crate) struct Hold {
+pub(crate) struct Acquisition {
     /// The nodes.
     engine: Arc<Engine>,
     /// The key, the same on every node.
@@ -46,12 +47,12 @@ pub(crate) struct Hold {
     /// Whose lock it was, if it was adopted, or is about to be.
     predecessor: Option<Arc<Predecessor>>,
     /// Whoever waits for releases waits for this one; none while the lock is held.
-    counted: Option<Debt>,
+    counted: Option<TrackedRelease>,
 }
 
-impl Hold {
+impl Acquisition {
     pub(super) fn new(engine: Arc<Engine>, key: Arc<str>) -> Self {
-        let counted = Some(engine.count_debt());
+        let counted = Some(engine.track_release());
         Self {
             engine,
             key,
@@ -70,9 +71,9 @@ impl Hold {
 
     /// Answers for a new owner who takes the lock over, and gives it back until he has.
     pub(super) fn of_successor(engine: Arc<Engine>, key: Arc<str>, before: Predecessor) -> Self {
-        let mut hold = Self::new(engine, key);
-        hold.predecessor = Some(Arc::new(before));
-        hold
+        let mut acquisition = Self::new(engine, key);
+        acquisition.predecessor = Some(Arc::new(before));
+        acquisition
     }
 
     /// The new owner has the lock. The one before has nothing any more: what may still be his is released with the rest.
@@ -83,7 +84,7 @@ impl Hold {
         });
         self.is_noted = true;
         for node in 0..self.engine.quorum().nodes() {
-            self.ledger.ended(node, Fate::MaybeSet);
+            self.ledger.ended(node, AcquireEffect::MaybeSet);
         }
         self.see_late_connections_through();
         self.forget_what_was_asked();
@@ -101,14 +102,14 @@ impl Hold {
 
     /// Answers for an owner whose keys may be set on any node.
     pub(crate) fn adopted(engine: Arc<Engine>, key: Arc<str>, owner: Arc<str>) -> Self {
-        let mut hold = Self::new(engine, key);
-        hold.owner = owner;
-        hold.is_open = true;
-        hold.is_noted = true;
-        for node in 0..hold.engine.quorum().nodes() {
-            hold.ledger.ended(node, Fate::MaybeSet);
+        let mut acquisition = Self::new(engine, key);
+        acquisition.owner = owner;
+        acquisition.is_open = true;
+        acquisition.is_noted = true;
+        for node in 0..acquisition.engine.quorum().nodes() {
+            acquisition.ledger.ended(node, AcquireEffect::MaybeSet);
         }
-        hold
+        acquisition
     }
 
     /// Leaves the keys where they are: somebody else answers for them from now on. What is set after that is released.
@@ -120,14 +121,14 @@ impl Hold {
     }
 
     /// What counts it among those that are on their way: it rests from now on.
-    pub(crate) fn rest(&mut self) -> Option<Debt> {
+    pub(crate) fn rest(&mut self) -> Option<TrackedRelease> {
         self.counted.take()
     }
 
     /// Counts it again, before it is released: whoever waits for releases must not miss it.
     pub(crate) fn wake(&mut self) {
         let engine = &self.engine;
-        self.counted.get_or_insert_with(|| engine.count_debt());
+        self.counted.get_or_insert_with(|| engine.track_release());
     }
 
     /// Whether an attempt that is won now is won in time.
@@ -146,7 +147,7 @@ impl Hold {
     /// Answers from now on for keys that were set again, and for what stands beside them, too.
     pub(crate) fn add(&mut self, repairs: Repairs) {
         for node in repairs.set.iter() {
-            self.ledger.ended(node, Fate::Set);
+            self.ledger.ended(node, AcquireEffect::Set);
         }
         self.stragglers.extend(repairs.asked);
         self.cut.add(repairs.cut);
@@ -170,8 +171,8 @@ impl Hold {
     pub(super) async fn ask_to_adopt(&mut self, ttl: Duration, fencing: Option<Fenced>) -> (Verdict, u64, Heard) {
         let (engine, quorum) = (Arc::clone(&self.engine), self.engine.quorum());
         let mut heard = Heard::nothing(quorum, &self.key);
-        let proposal = self.propose(fencing).map(|(proposal, doubt)| {
-            heard.fence = Some(Fence::take_over(quorum, proposal, doubt));
+        let proposal = self.propose(fencing).map(|(proposal, fence_fallback)| {
+            heard.fence = Some(Fence::take_over(quorum, proposal, fence_fallback));
             proposal
         });
         let action = Action::Adopt { ttl };
@@ -179,14 +180,14 @@ impl Hold {
         self.acquire = Some(Arc::clone(&command));
         self.is_open = true;
         self.send(0..quorum.nodes(), &command);
-        let patience = patience(engine.node_timeout(), ttl);
+        let reply_timeout = reply_timeout(engine.node_timeout(), ttl);
         let Self { ledger, stragglers, cut, .. } = self;
-        let verdict = engine.hear_on(&mut heard, Voters::Electorate, stragglers, patience, None, |node, reply| {
-            ledger.ended(node, fate(reply));
+        let verdict = engine.hear_on(&mut heard, Voters::Electorate, stragglers, reply_timeout, None, |node, reply| {
+            ledger.ended(node, acquire_effect(reply));
             cut.note(node, reply);
         });
         let verdict = verdict.await;
-        let adopted = heard.told_of_owner(verdict, quorum);
+        let adopted = heard.classify_adoption(verdict, quorum);
         let (verdict, token, heard) = self.fence_in(adopted, heard, ttl, None).await;
         if verdict != Verdict::Won {
             command.recall();
@@ -196,10 +197,10 @@ impl Hold {
         (verdict, token, heard)
     }
 
-    fn propose(&self, fencing: Option<Fenced>) -> Option<(Proposal, Doubt)> {
-        fencing.map(|Fenced { seen, doubt }| {
+    fn propose(&self, fencing: Option<Fenced>) -> Option<(Proposal, FenceFallback)> {
+        fencing.map(|Fenced { seen, fence_fallback }| {
             let since_1970 = self.engine.time_of_day(&self.key);
-            (Proposal::new(since_1970, seen, self.engine.quorum(), doubt), doubt)
+            (Proposal::new(since_1970, seen, self.engine.quorum(), fence_fallback), fence_fallback)
         })
     }
 
@@ -215,8 +216,8 @@ impl Hold {
             (Verdict::Won, Some(Fencing::Agreed(token))) => (verdict, token),
             (Verdict::Won, Some(Fencing::Commit(token))) if !holds(Rule::Commit) => (verdict, token),
             (Verdict::Won, Some(Fencing::Commit(token))) => {
-                let patience = patience(self.engine.node_timeout(), ttl);
-                let (verdict, committing) = self.commit(token, heard.round.granted(), (patience, until)).await;
+                let reply_timeout = reply_timeout(self.engine.node_timeout(), ttl);
+                let (verdict, committing) = self.commit(token, heard.round.granted(), (reply_timeout, until)).await;
                 heard.failures.extend(committing.failures);
                 heard.was_cut_short |= committing.was_cut_short;
                 (verdict, token)
@@ -237,7 +238,7 @@ impl Hold {
         &mut self,
         token: u64,
         granted: NodeSet,
-        (patience, until): (Duration, Option<Instant>),
+        (reply_timeout, until): (Duration, Option<Instant>),
     ) -> (Verdict, Heard) {
         let command = Command::new(Action::Commit { token }, &self.key, &self.owner);
         let mut in_flight: Vec<_> = granted.iter().map(|node| self.engine.ask(node, &command)).collect();
@@ -245,7 +246,8 @@ impl Hold {
         for node in NodeSet::first(self.engine.quorum().nodes()).without(granted).iter() {
             heard.round.record(node, Ballot::Failed);
         }
-        let verdict = self.engine.hear_on(&mut heard, Voters::All, &mut in_flight, patience, until, |_, _| {}).await;
+        let verdict =
+            self.engine.hear_on(&mut heard, Voters::All, &mut in_flight, reply_timeout, until, |_, _| {}).await;
         // What has not left this process by now could reach a server that has restarted since.
         command.recall();
         poll_in_background(in_flight);
@@ -261,12 +263,12 @@ impl Hold {
         ttl: Duration,
         until: Option<Instant>,
         plan: Plan,
-        fence: Option<(Proposal, Doubt)>,
+        fence: Option<(Proposal, FenceFallback)>,
     ) -> (Verdict, Heard) {
-        let Plan { approach, is_watched, contender, .. } = plan;
+        let Plan { ask_order, is_watched, contender, .. } = plan;
         let mut heard = Heard::nothing(self.engine.quorum(), &self.key);
-        let proposal = fence.map(|(proposal, doubt)| {
-            heard.fence = Some(Fence::propose(self.engine.quorum(), proposal, doubt));
+        let proposal = fence.map(|(proposal, fence_fallback)| {
+            heard.fence = Some(Fence::propose(self.engine.quorum(), proposal, fence_fallback));
             proposal
         });
         let action = Action::Acquire { ttl, is_watched };
@@ -274,14 +276,14 @@ impl Hold {
         self.acquire = Some(Arc::clone(&command));
         self.is_open = true;
         let engine = Arc::clone(&self.engine);
-        let patience = patience(engine.node_timeout(), ttl);
-        let first = match approach {
-            Approach::OneFirst => engine.first_for(&self.key),
-            Approach::AllAtOnce => None,
+        let reply_timeout = reply_timeout(engine.node_timeout(), ttl);
+        let first = match ask_order {
+            AskOrder::OneFirst => engine.first_for(&self.key),
+            AskOrder::AllAtOnce => None,
         };
         if let Some(first) = first {
             self.send([first], &command);
-            self.hear_first(&mut heard, cut_short(patience, until)).await;
+            self.hear_first(&mut heard, within_deadline(reply_timeout, until)).await;
             if heard.round.refused().contains(first) {
                 return (Verdict::Refused, heard);
             }
@@ -292,12 +294,13 @@ impl Hold {
         }
         self.send((0..engine.quorum().nodes()).filter(|node| Some(*node) != first), &command);
         let Self { ledger, stragglers, cut, .. } = self;
-        let verdict = engine.hear_on(&mut heard, Voters::Electorate, stragglers, patience, until, |node, reply| {
-            ledger.ended(node, fate(reply));
-            cut.note(node, reply);
-        });
+        let verdict =
+            engine.hear_on(&mut heard, Voters::Electorate, stragglers, reply_timeout, until, |node, reply| {
+                ledger.ended(node, acquire_effect(reply));
+                cut.note(node, reply);
+            });
         let verdict = verdict.await;
-        (heard.told_apart(verdict, engine.quorum()), heard)
+        (heard.classify_acquire(verdict, engine.quorum()), heard)
     }
 
     fn send(&mut self, nodes: impl IntoIterator<Item = usize>, command: &Arc<Command>) {
@@ -308,12 +311,12 @@ impl Hold {
     }
 
     /// Listens to the only node that was asked, for this long; less than it may take if that is cut short.
-    async fn hear_first(&mut self, heard: &mut Heard, (patience, is_cut_short): (Duration, bool)) {
+    async fn hear_first(&mut self, heard: &mut Heard, (reply_timeout, is_cut_short): (Duration, bool)) {
         let Self { engine, ledger, stragglers, cut, .. } = self;
-        let mut late = Alarm::after(patience);
+        let mut late = Deadline::after(reply_timeout);
         let listen = poll_fn(|cx| {
             poll_each(stragglers, cx, |node, reply| {
-                ledger.ended(node, fate(&reply));
+                ledger.ended(node, acquire_effect(&reply));
                 cut.note(node, &reply);
                 heard.note(node, &*engine.nodes[node], reply);
             });
@@ -338,10 +341,10 @@ impl Hold {
 
     /// Takes in what has been answered since the lock was won, and forgets what was asked: for a lock that is held longer than
     /// nodes take to answer, so that it takes less memory.
-    pub(crate) fn settle_down(&mut self) {
+    pub(crate) fn drop_stragglers_of_the_caller(&mut self) {
         let Self { ledger, stragglers, cut, .. } = self;
         poll_each(stragglers, &mut Context::from_waker(Waker::noop()), |node, reply| {
-            ledger.ended(node, fate(&reply));
+            ledger.ended(node, acquire_effect(&reply));
             cut.note(node, &reply);
         });
         self.forget_what_was_asked();
@@ -358,9 +361,9 @@ impl Hold {
     /// Gives a lost attempt back: returns when the nodes that granted it have confirmed, or their time is over, or the
     /// caller's (`until`).
     pub(super) async fn give_back(mut self, until: Option<Instant>) {
-        let owed = self.ledger.suspected();
-        let (patience, _) = cut_short(self.engine.node_timeout(), until);
-        self.start_release(owed).settle(owed, patience).await;
+        let tracked = self.ledger.suspected();
+        let (reply_timeout, _) = within_deadline(self.engine.node_timeout(), until);
+        self.start_release(tracked).wait_for(tracked, reply_timeout).await;
     }
 
     /// Releases the lock on every node; returns when a majority has confirmed, or no longer can.
@@ -368,7 +371,7 @@ impl Hold {
     /// # Cancel safety
     ///
     /// Dropped at any await, the release goes on in the background.
-    pub(crate) async fn release(mut self) -> Result<(), Lost> {
+    pub(crate) async fn release(mut self) -> Result<(), AttemptFailed> {
         let all = NodeSet::first(self.engine.quorum().nodes());
         self.start_release(all).confirm().await
     }
@@ -376,12 +379,12 @@ impl Hold {
     /// Releases the lock on every node in the background; drops `afterwards` when a majority has confirmed, or no longer
     /// can.
     pub(crate) fn release_in_background(mut self, afterwards: impl Send + 'static) {
-        let hold = self.take_over();
+        let acquisition = self.take_over();
         // Nothing but a spawn happens here: the thread may be one that is ending, without its thread-locals.
         let engine = Arc::clone(&self.engine);
         engine.see_through(async move {
             // Whatever comes of it is seen through by itself.
-            let _ = hold.release().await;
+            let _ = acquisition.release().await;
             drop(afterwards);
         });
     }
@@ -409,14 +412,14 @@ impl Hold {
     }
 
     /// Prepares every request that is owed: at once to `nodes`, behind their stragglers to the others.
-    fn start_release(&mut self, nodes: NodeSet) -> Settlement {
+    fn start_release(&mut self, nodes: NodeSet) -> ReleaseRound {
         self.is_open = false;
         if let Some(acquire) = self.acquire.take() {
             acquire.recall();
         }
         let stragglers = mem::take(&mut self.stragglers);
         let behind: NodeSet = stragglers.iter().map(|asked| asked.node).collect();
-        let owner = Owner {
+        let owner = PendingRelease {
             engine: Arc::clone(&self.engine),
             key: Arc::clone(&self.key),
             value: Arc::clone(&self.owner),
@@ -425,13 +428,13 @@ impl Hold {
             usual: OnceLock::new(),
             is_noted: self.is_noted,
             predecessor: self.predecessor.clone(),
-            counted: self.counted.take().unwrap_or_else(|| self.engine.count_debt()),
+            counted: self.counted.take().unwrap_or_else(|| self.engine.track_release()),
         };
-        Settlement::start(Arc::new(owner), nodes.without(behind), self.ledger.suspected(), stragglers)
+        ReleaseRound::start(Arc::new(owner), nodes.without(behind), self.ledger.suspected(), stragglers)
     }
 }
 
-impl Drop for Hold {
+impl Drop for Acquisition {
     fn drop(&mut self) {
         // After a release or a giving back nothing is left here: the settlement answers for it.
         if !self.is_open {
@@ -440,20 +443,20 @@ impl Drop for Hold {
         if !holds(Rule::DropReleases) {
             return;
         }
-        let mut hold = self.take_over();
+        let mut acquisition = self.take_over();
         if !self.engine.is_of_this_process() {
             // It is the parent's, which releases it.
-            mem::forget(hold);
+            mem::forget(acquisition);
             return;
         }
         if self.engine.home().is_some() {
             return self.engine.see_through(async move {
-                let _ = hold.release().await;
+                let _ = acquisition.release().await;
             });
         }
         background::spawn(async move {
-            let owed = hold.ledger.suspected();
-            drop(hold.start_release(owed));
+            let tracked = acquisition.ledger.suspected();
+            drop(acquisition.start_release(tracked));
         });
     }
 }
@@ -463,22 +466,22 @@ impl Engine {
     fn time_of_day(&self, key: &str) -> Duration {
         let now = clock::now();
         let clocks = self.nodes.iter().filter_map(|node| match node.known(key) {
-            Known::Papers(papers) => papers.clock(now),
-            Known::NotYet | Known::Unreachable => None,
+            NodeStatus::Introduced(server_info) => server_info.clock(now),
+            NodeStatus::Connecting | NodeStatus::Unreachable => None,
         });
         plausible(clock::since_1970(), clocks)
     }
 }
 
 /// What a reply to an acquire says about the key.
-pub(super) fn fate(reply: &Reply) -> Fate {
+pub(super) fn acquire_effect(reply: &Reply) -> AcquireEffect {
     match reply {
-        Reply::Done | Reply::Granted { .. } => Fate::Set,
-        Reply::NotOurs { .. } | Reply::Missing => Fate::NotSet,
+        Reply::Done | Reply::Granted { .. } => AcquireEffect::Set,
+        Reply::NotOurs { .. } | Reply::Missing => AcquireEffect::NotSet,
         Reply::Failed(failure) => match failure.delivery {
-            Delivery::NotSent => Fate::NotSet,
-            _ if !holds(Rule::MaybeSetIsReleased) => Fate::NotSet,
-            Delivery::Answered | Delivery::Unknown(_) => Fate::MaybeSet,
+            Delivery::NotSent => AcquireEffect::NotSet,
+            _ if !holds(Rule::MaybeSetIsReleased) => AcquireEffect::NotSet,
+            Delivery::Answered | Delivery::Unknown(_) => AcquireEffect::MaybeSet,
         },
     }
 }
@@ -496,7 +499,7 @@ mod tests {
     use crate::protocol::{Counter, LONGEST_TTL, Quorum};
 
     /// Asks one of three nodes first, of which this one does not vote and the others answer so.
-    async fn ask_one_first(faulty: usize, others: Reply) -> Result<(), Lost> {
+    async fn ask_one_first(faulty: usize, others: Reply) -> Result<(), AttemptFailed> {
         let voters = (0..3).map(|node| -> Arc<dyn Voter> {
             let failed = Reply::Failed(Failure { reason: "READONLY".into(), delivery: Delivery::Answered });
             let reply = if node == faulty { failed } else { others.clone() };
@@ -506,12 +509,12 @@ mod tests {
             })
         });
         let engine = Engine::new(voters.collect(), Quorum::of(3).unwrap(), Duration::from_secs(5), LONGEST_TTL);
-        let plan = Plan { approach: Approach::OneFirst, ..Plan::once(None) };
+        let plan = Plan { ask_order: AskOrder::OneFirst, ..Plan::once(None) };
         engine.acquire("key".into(), Duration::from_secs(60), None, plan).await.map(drop)
     }
 
     /// One of three nodes answers the acquire when the test says so, and counts the releases that it is sent.
-    async fn won_before_all_have_answered() -> (Hold, oneshot::Sender<Reply>, watch::Receiver<usize>) {
+    async fn won_before_all_have_answered() -> (Acquisition, oneshot::Sender<Reply>, watch::Receiver<usize>) {
         let (answer, answered) = oneshot::channel();
         let answered = Mutex::new(Some(answered));
         let (told, released) = watch::channel(0);
@@ -527,7 +530,7 @@ mod tests {
         let engine =
             Engine::new(vec![slow, well(), well()], Quorum::of(3).unwrap(), Duration::from_secs(5), LONGEST_TTL);
         let won = engine.acquire("key".into(), Duration::from_secs(60), None, Plan::once(None)).await;
-        (won.expect("two of three grant").hold, answer, released)
+        (won.expect("two of three grant").acquisition, answer, released)
     }
 
     async fn until_released(released: &mut watch::Receiver<usize>) {
@@ -537,9 +540,9 @@ mod tests {
 
     /// A key that renewal has set again on a node whose own acquire is still on its way, and that acquire's end.
     async fn check_released_behind(end: Reply) {
-        let (mut hold, answer, mut released) = won_before_all_have_answered().await;
-        hold.add(Repairs { set: [0].into_iter().collect(), ..Repairs::default() });
-        hold.release().await.expect("a majority confirms");
+        let (mut acquisition, answer, mut released) = won_before_all_have_answered().await;
+        acquisition.add(Repairs { set: [0].into_iter().collect(), ..Repairs::default() });
+        acquisition.release().await.expect("a majority confirms");
         assert_eq!(*released.borrow(), 0, "a release that is sent now could overtake the acquire");
         answer.send(end).unwrap();
         until_released(&mut released).await;
@@ -547,13 +550,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_key_that_is_set_after_its_lock_was_given_out_of_hand_is_released() {
-        let (hold, answer, mut released) = won_before_all_have_answered().await;
-        let engine = Arc::clone(&hold.engine);
-        hold.leave();
+        let (acquisition, answer, mut released) = won_before_all_have_answered().await;
+        let engine = Arc::clone(&acquisition.engine);
+        acquisition.leave();
         assert_eq!(*released.borrow(), 0);
         answer.send(Reply::Done).unwrap();
         until_released(&mut released).await;
-        tokio::time::timeout(Duration::from_secs(10), engine.debts().settled()).await.expect("it is over");
+        tokio::time::timeout(Duration::from_secs(10), engine.tracked_releases().all_confirmed())
+            .await
+            .expect("it is over");
     }
 
     #[tokio::test]
@@ -579,7 +584,7 @@ mod tests {
                 let well = || voter(Reply::Granted { counter: Some(Counter::Known(7)), is_wanted: false });
                 let nodes = vec![voter(told), well(), well()];
                 let engine = Engine::new(nodes, Quorum::of(3).unwrap(), Duration::from_secs(5), LONGEST_TTL);
-                let fenced = Fenced { seen, doubt: Doubt::Clocks { max_clock_skew } };
+                let fenced = Fenced { seen, fence_fallback: FenceFallback::TrustClocks { max_clock_skew } };
                 let won = engine.acquire("key".into(), Duration::from_secs(60), None, Plan::once(Some(fenced))).await;
                 assert_eq!(won.expect("two of three agree").fencing_token, 7, "what the third told is none");
             }

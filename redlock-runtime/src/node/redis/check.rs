@@ -8,21 +8,21 @@ use std::time::Duration;
 use redis::Value;
 use tokio::time::timeout;
 
-use super::super::counting::{Answer, Number};
-use super::super::examining::{
+use super::super::check::{
     CarryOut, Clocks, Examination, Examining, FencingCounters, Forbidden, Memory, Persistence, Purpose, Step, Tells,
     Trial, Wakes, try_out,
 };
-use super::super::inspecting::{Cursor, Note};
+use super::super::counters::{Answer, Number};
+use super::super::inspect::{Cursor, OwnerLabel};
 use super::super::{Action, Command, Reply};
 use super::commands as general;
-use super::commands::examining as commands;
-use super::commands::examining::Right;
+use super::commands::check as commands;
+use super::commands::check::Right;
 use super::commands::info::{field, text};
 use super::link::connection::Live;
 use super::link::subscription::Subscription;
 use super::server::{Server, reason};
-use super::{Put, RedisNode, send};
+use super::{RedisNode, Routing, send};
 use crate::platform::{clock, entropy};
 use crate::protocol::{Counter, NoCounter, Proposal};
 use crate::values::keys::{CounterKeys, Keys, LockKeys};
@@ -40,8 +40,8 @@ const SHOWN: usize = 10;
 const NUMBER: u32 = 0;
 
 impl Examining for RedisNode {
-    fn examine(&self, trial: Trial, patience: Duration) -> Answer<Vec<Examination>> {
-        let examined = self.examine_with(trial, NUMBER, patience);
+    fn examine(&self, trial: Trial, reply_timeout: Duration) -> Answer<Vec<Examination>> {
+        let examined = self.examine_with(trial, NUMBER, reply_timeout);
         Box::pin(async move { Ok(vec![examined.await?]) })
     }
 }
@@ -52,7 +52,7 @@ impl RedisNode {
         &self,
         trial: Trial,
         number: u32,
-        patience: Duration,
+        reply_timeout: Duration,
     ) -> impl Future<Output = Result<Examination, Arc<str>>> + Send + use<> {
         let (link, connect_timeout) = (self.links.alone(), self.links.connect_timeout());
         let (label, is_fixed) = (Arc::from(self.links.label()), self.links.is_fixed());
@@ -60,7 +60,7 @@ impl RedisNode {
             let live = link.connected().await?;
             let address = if is_fixed { label } else { format!("{label} at {}", live.endpoint.address()).into() };
             // The connection is kept until here.
-            let examination = examine(live, connect_timeout, address, &trial, number, patience).await;
+            let examination = examine(live, connect_timeout, address, &trial, number, reply_timeout).await;
             drop(link);
             examination
         }
@@ -73,14 +73,14 @@ async fn examine(
     address: Arc<str>,
     trial: &Trial,
     number: u32,
-    patience: Duration,
+    reply_timeout: Duration,
 ) -> Result<Examination, Arc<str>> {
     let endpoint = live.endpoint.clone();
-    let papers = Arc::clone(&live.papers);
+    let server_info = Arc::clone(&live.server_info);
     let keeps_cut = live.keeps_cut.clone();
     let (tells, refused_hello) = (Tells::Partly(Arc::clone(&live.told)), live.refused_hello.clone());
     let reports_changes = live.reports_changes;
-    let mut server = Server { live, patience };
+    let mut server = Server { live, reply_timeout };
     let (round_trip, clock) = server.measure().await?;
     let about = server.send(&commands::about()).await?;
     let version = about.first().and_then(text).and_then(|info| field(info, "redis_version")).map(str::to_owned);
@@ -108,7 +108,7 @@ async fn examine(
     let wakes = Some(wakes);
     Ok(Examination {
         address,
-        papers,
+        server_info,
         tells,
         refused_hello,
         refused_scripts,
@@ -201,13 +201,13 @@ impl Server {
 
 impl CarryOut for Server {
     async fn carry_out(&mut self, command: Arc<Command>) -> Result<Reply, Arc<str>> {
-        match timeout(self.patience, send(&mut self.live, &command, Put::Plainly)).await {
+        match timeout(self.reply_timeout, send(&mut self.live, &command, Routing::Plainly)).await {
             Ok(Ok(Reply::Failed(failure))) => Err(failure.reason),
             Ok(Ok(reply)) => Ok(reply),
             Ok(Err(_)) => Err(Arc::from("the key belongs to another server of a Redis Cluster")),
             Err(_) => {
                 self.live.note_overdue();
-                Err(format!("no answer within {:?}", self.patience).into())
+                Err(format!("no answer within {:?}", self.reply_timeout).into())
             }
         }
     }
@@ -219,15 +219,15 @@ impl CarryOut for Server {
         waited_for: &Arc<CounterKeys>,
     ) -> Vec<(Step, Arc<str>)> {
         let label = Arc::from("redlock check");
-        let note = Note {
+        let label = OwnerLabel {
             keys: Arc::clone(keys),
             owner: Arc::clone(owner),
             label,
             held_for: Duration::ZERO,
             fencing_token: 0,
         };
-        let noted = self.note(&[note]).await;
-        let looked = self.look(keys).await.and_then(|sight| match sight.and_then(|sight| sight.note) {
+        let noted = self.record_labels(&[label]).await;
+        let looked = self.look(keys).await.and_then(|record| match record.and_then(|record| record.label) {
             None if noted.is_ok() => Err("what was noted about its owner is not there, a moment later".into()),
             _ => Ok(()),
         });
@@ -235,7 +235,7 @@ impl CarryOut for Server {
         let counted = self.count_one(waited_for).await;
         // What is left is gone in some seconds.
         let _ = self.send(&commands::tidy(&keys.lock, waited_for)).await;
-        let steps = [(Step::Note, noted), (Step::Look, looked), (Step::TakeTurns, taken), (Step::Count, counted)];
+        let steps = [(Step::Label, noted), (Step::Look, looked), (Step::TakeTurns, taken), (Step::Count, counted)];
         steps.into_iter().filter_map(|(step, done)| Some((step, done.err()?))).collect()
     }
 }
@@ -271,7 +271,7 @@ impl Server {
     async fn count_one(&mut self, keys: &Arc<CounterKeys>) -> Result<(), Arc<str>> {
         for waiting in [1, 0] {
             let number = Number { keys: Arc::clone(keys), waiting: Some(waiting) };
-            let call = |call| general::settle("check", std::slice::from_ref(&number), clock::since_1970(), call);
+            let call = |call| general::record("check", std::slice::from_ref(&number), clock::since_1970(), call);
             match self.call(call).await?.pop().unwrap_or(Value::Nil).extract_error() {
                 Ok(Value::Int(counted)) if usize::try_from(counted) == Ok(waiting) => {}
                 Ok(_) => return Err(Arc::from("a counter that was set says something else, a moment later")),

@@ -6,17 +6,18 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::ClusterNode;
-use crate::node::counting::Answer;
-use crate::node::inspecting::{Cursor, Deleted, Inspecting, Note, Page, Sight};
+use crate::node::counters::Answer;
+use crate::node::inspect::{Cursor, Deleted, Inspecting, LockRecord, OwnerLabel, Page};
 use crate::node::redis::RedisNode;
 use crate::values::keys::LockKeys;
 
 impl Inspecting for ClusterNode {
-    fn note(&self, notes: Vec<Note>, patience: Duration) -> Answer<()> {
+    fn record_labels(&self, labels: Vec<OwnerLabel>, reply_timeout: Duration) -> Answer<()> {
         let cluster = Arc::clone(&self.cluster);
         Box::pin(async move {
-            let by_server = cluster.by_server(notes, |note| &note.keys.lock).await?.into_iter();
-            let each = by_server.map(|(server, notes)| async move { server.note(notes, patience).await });
+            let by_server = cluster.by_server(labels, |label| &label.keys.lock).await?.into_iter();
+            let each =
+                by_server.map(|(server, labels)| async move { server.record_labels(labels, reply_timeout).await });
             // A server that hangs keeps the others from nothing.
             let answer: Result<(), _> = join_all(each).await.into_iter().collect();
             if answer.is_err() {
@@ -27,20 +28,20 @@ impl Inspecting for ClusterNode {
         })
     }
 
-    fn look(&self, keys: Arc<LockKeys>, patience: Duration) -> Answer<Option<Sight>> {
+    fn look(&self, keys: Arc<LockKeys>, reply_timeout: Duration) -> Answer<Option<LockRecord>> {
         let cluster = Arc::clone(&self.cluster);
         Box::pin(async move {
             let server = cluster.mapped(&keys.lock).await?;
-            if let Ok(sight) = server.look(Arc::clone(&keys), patience).await {
-                return Ok(sight);
+            if let Ok(record) = server.look(Arc::clone(&keys), reply_timeout).await {
+                return Ok(record);
             }
             cluster.looked_again().await;
-            cluster.mapped(&keys.lock).await?.look(keys, patience).await
+            cluster.mapped(&keys.lock).await?.look(keys, reply_timeout).await
         })
     }
 
     /// One server after the other, each to its end.
-    fn page(&self, prefix: Arc<str>, from: Cursor, patience: Duration) -> Answer<Page> {
+    fn page(&self, prefix: Arc<str>, from: Cursor, reply_timeout: Duration) -> Answer<Page> {
         let cluster = Arc::clone(&self.cluster);
         Box::pin(async move {
             // Any key will do: this is to know the servers.
@@ -50,19 +51,19 @@ impl Inspecting for ClusterNode {
             }
             let servers = cluster.masters();
             let Some(server) = servers.get(from.server) else { return Ok(Page::default()) };
-            let page = server.page(prefix, from, patience).await?;
+            let page = server.page(prefix, from, reply_timeout).await?;
             let following = Cursor { server: from.server + 1, at: 0 };
             let next = page.next.or_else(|| (following.server < servers.len()).then_some(following));
             Ok(Page { next, ..page })
         })
     }
 
-    fn reset(&self, locks: Vec<Arc<LockKeys>>, patience: Duration) -> Answer<Vec<Deleted>> {
+    fn reset(&self, locks: Vec<Arc<LockKeys>>, reply_timeout: Duration) -> Answer<Vec<Deleted>> {
         let cluster = Arc::clone(&self.cluster);
         Box::pin(async move {
             let mut deleted = Vec::with_capacity(locks.len());
             for lock in locks {
-                let reset = |server: Arc<RedisNode>| server.reset(vec![Arc::clone(&lock)], patience);
+                let reset = |server: Arc<RedisNode>| server.reset(vec![Arc::clone(&lock)], reply_timeout);
                 let mut answer = reset(cluster.mapped(&lock.lock).await?).await;
                 if !matches!(answer.as_deref(), Ok([Ok(_)])) {
                     cluster.looked_again().await;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use redis::{Pipeline, Value};
 
-use super::super::counting::{Answer, Counted, Counting, Number, Settled, Unwanted};
+use super::super::counters::{Answer, Counted, Counting, Number, Recorded, Unwanted};
 use super::RedisNode;
 use super::commands;
 use super::commands::Marker;
@@ -21,30 +21,30 @@ use crate::shown::shown;
 use crate::values::keys::{CounterKeys, Keys, from_json};
 
 impl Counting for RedisNode {
-    fn settle(&self, process: &Arc<str>, numbers: Vec<Number>, patience: Duration) -> Answer<Vec<Settled>> {
+    fn record(&self, process: &Arc<str>, numbers: Vec<Number>, reply_timeout: Duration) -> Answer<Vec<Recorded>> {
         let process = Arc::clone(process);
-        self.with_connection(patience, |mut server| async move { server.settle(&process, &numbers).await })
+        self.with_connection(reply_timeout, |mut server| async move { server.record(&process, &numbers).await })
     }
 
-    fn enlist(&self, counters: Vec<Arc<CounterKeys>>, keys: &Keys, patience: Duration) -> Answer<()> {
+    fn enlist(&self, counters: Vec<Arc<CounterKeys>>, keys: &Keys, reply_timeout: Duration) -> Answer<()> {
         let keys = keys.clone();
-        self.with_connection(patience, |mut server| async move { enlist(&mut server, &counters, &keys).await })
+        self.with_connection(reply_timeout, |mut server| async move { enlist(&mut server, &counters, &keys).await })
     }
 
-    fn count(&self, keys: &Keys, patience: Duration) -> Answer<Vec<Counted>> {
+    fn count(&self, keys: &Keys, reply_timeout: Duration) -> Answer<Vec<Counted>> {
         let keys = keys.clone();
-        self.with_connection(patience, |mut server| async move { count(&mut server, &keys).await })
+        self.with_connection(reply_timeout, |mut server| async move { count(&mut server, &keys).await })
     }
 }
 
 /// Where counters are kept, their markers, and the list that names them; each key perhaps on a server of its own.
 pub(in super::super) trait Counters: Send {
-    /// [`Counting::settle`].
-    fn settle(
+    /// [`Counting::record`].
+    fn record(
         &mut self,
         process: &str,
         numbers: &[Number],
-    ) -> impl Future<Output = Result<Vec<Settled>, Arc<str>>> + Send;
+    ) -> impl Future<Output = Result<Vec<Recorded>, Arc<str>>> + Send;
 
     /// The markers that say that the list has these.
     fn markers(&mut self, counters: &[Arc<CounterKeys>]) -> impl Future<Output = Result<Vec<Marker>, Arc<str>>> + Send;
@@ -53,7 +53,7 @@ pub(in super::super) trait Counters: Send {
     fn mark(&mut self, counters: &[Arc<CounterKeys>]) -> impl Future<Output = Result<(), Arc<str>>> + Send;
 
     /// The counters as they are, one answer each, whoever is counted in them.
-    fn peek(&mut self, counters: &[Arc<CounterKeys>]) -> impl Future<Output = Result<Vec<Settled>, Arc<str>>> + Send;
+    fn peek(&mut self, counters: &[Arc<CounterKeys>]) -> impl Future<Output = Result<Vec<Recorded>, Arc<str>>> + Send;
 
     /// Adds these to the list that each belongs to, where that does not have them.
     fn put_in(&mut self, counters: &[Arc<CounterKeys>]) -> impl Future<Output = Result<(), Arc<str>>> + Send;
@@ -254,24 +254,24 @@ async fn take_out(counters: &mut impl Counters, list: &str, unwanted: &[Unwanted
 async fn look(
     counters: &mut impl Counters,
     wanted: impl Iterator<Item = &Arc<CounterKeys>>,
-) -> Result<Vec<Settled>, Arc<str>> {
+) -> Result<Vec<Recorded>, Arc<str>> {
     let numbers: Vec<_> = wanted.map(|keys| Number { keys: Arc::clone(keys), waiting: None }).collect();
-    counters.settle("", &numbers).await
+    counters.record("", &numbers).await
 }
 
 impl Counters for Server {
-    async fn settle(&mut self, process: &str, numbers: &[Number]) -> Result<Vec<Settled>, Arc<str>> {
-        let mut settled = Vec::with_capacity(numbers.len());
+    async fn record(&mut self, process: &str, numbers: &[Number]) -> Result<Vec<Recorded>, Arc<str>> {
+        let mut recorded = Vec::with_capacity(numbers.len());
         for batch in numbers.chunks(BATCH) {
-            let answers = self.call(|call| commands::settle(process, batch, clock::since_1970(), call)).await?;
-            settled.extend(answers.into_iter().map(|answer| match answer.extract_error() {
+            let answers = self.call(|call| commands::record(process, batch, clock::since_1970(), call)).await?;
+            recorded.extend(answers.into_iter().map(|answer| match answer.extract_error() {
                 Ok(Value::Int(counter)) => Ok(Some(counter)),
                 Ok(Value::Nil) => Ok(None),
                 Ok(other) => Err(format!("an answer that the script never gives: {other:?}").into()),
                 Err(error) => Err(reason(&error)),
             }));
         }
-        Ok(settled)
+        Ok(recorded)
     }
 
     async fn markers(&mut self, counters: &[Arc<CounterKeys>]) -> Result<Vec<Marker>, Arc<str>> {
@@ -288,7 +288,7 @@ impl Counters for Server {
         all_done(self.send(&commands::mark(counters)).await?).map(drop)
     }
 
-    async fn peek(&mut self, counters: &[Arc<CounterKeys>]) -> Result<Vec<Settled>, Arc<str>> {
+    async fn peek(&mut self, counters: &[Arc<CounterKeys>]) -> Result<Vec<Recorded>, Arc<str>> {
         let mut read = Vec::with_capacity(counters.len());
         for batch in counters.chunks(PLAIN_BATCH) {
             let answers = self.send(&commands::peek(batch)).await?;

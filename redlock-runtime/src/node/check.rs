@@ -5,11 +5,11 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::counting::Answer;
-use super::identity::Told;
+use super::counters::Answer;
+use super::identity::InfoReply;
 use super::{Action, Command, Reply};
 use crate::platform::entropy;
-use crate::protocol::{Counter, NoCounter, Papers, Proposal};
+use crate::protocol::{Counter, NoCounter, Proposal, ServerInfo};
 use crate::values::keys::{CounterKeys, Keys, LockKeys};
 
 /// A node's servers, looked at and tried out.
@@ -18,7 +18,7 @@ pub(crate) trait Examining {
     ///
     /// An answer may be dropped at any time: what was tried out expires by itself, soon. `patience` is how long each round trip
     /// may take. The error says why no server can be examined.
-    fn examine(&self, trial: Trial, patience: Duration) -> Answer<Vec<Examination>>;
+    fn examine(&self, trial: Trial, reply_timeout: Duration) -> Answer<Vec<Examination>>;
 }
 
 /// What is tried out on a server: a whole lock that nobody else takes.
@@ -53,8 +53,8 @@ pub(crate) struct Examination {
     /// Where it is, without credentials.
     pub(crate) address: Arc<str>,
     /// What it said about itself.
-    pub(crate) papers: Arc<Papers>,
-    /// Whether it did; what it does not tell is taken for granted in its papers.
+    pub(crate) server_info: Arc<ServerInfo>,
+    /// Whether it did; what it does not tell is taken for granted in its `ServerInfo`.
     pub(crate) tells: Tells,
     /// Why it speaks the older protocol, if it does.
     pub(crate) refused_hello: Option<Arc<str>>,
@@ -97,7 +97,7 @@ pub(crate) enum Tells {
     /// It does.
     Itself,
     /// So much of it; the rest is taken for granted.
-    Partly(Arc<Told>),
+    Partly(Arc<InfoReply>),
     /// It does not because it need not: whoever wrote it says that it forgets nothing.
     NoneNeeded,
 }
@@ -184,7 +184,7 @@ pub(crate) enum Step {
     Acquire,
     Extend,
     Commit,
-    Note,
+    Label,
     Look,
     TakeTurns,
     Count,
@@ -196,7 +196,7 @@ impl Step {
     pub(crate) fn purpose(self) -> Purpose {
         match self {
             Self::Acquire | Self::Extend | Self::Commit | Self::Release => Purpose::Locks,
-            Self::Note | Self::Look => Purpose::Labels,
+            Self::Label | Self::Look => Purpose::Labels,
             Self::TakeTurns => Purpose::Turns,
             Self::Count => Purpose::Statistics,
         }
@@ -209,7 +209,7 @@ impl fmt::Display for Step {
             Self::Acquire => "acquired",
             Self::Extend => "extended",
             Self::Commit => "given a fencing token",
-            Self::Note => "labelled",
+            Self::Label => "labelled",
             Self::Look => "looked at",
             Self::TakeTurns => "passed on in turns",
             Self::Count => "waited for and counted",
