@@ -44,26 +44,8 @@
 //!
 //! # Layout
 //!
-//! In reading order; no module uses one further down.
-//!
-//! - `protocol`: the decisions, as pure functions. The quorum is counted in `protocol/round.rs`, who may vote is decided
-//!   in `protocol/electorate.rs`, what is owed a release in `protocol/ledger.rs`.
-//! - `error`, `timeout`, `name`, `slot`, `keys`: values. `clock` and `entropy` are the only sources of time and chance.
-//! - `background`: the one runtime of our own, for what must not depend on the caller's; `drivers`, what the caller's can do;
-//!   `process`, whether this is still the process that it was.
-//! - `node`: one voter: `redis`, over `connection` (which keeps one), `dial` and `sentinel` (which make one, wherever the
-//!   master is) and `endpoint`, with `commands`; `cluster`, over several of these; or `memory`;
-//!   or one that you wrote ([`node::Node`]). `url` says which.
-//! - `engine`: one round over all nodes. `engine/hold.rs` sends the release when a future is dropped, and
-//!   `engine/settlement.rs` sees it through. (Test: `tests/it/nothing_left.rs`.)
-//! - `statistics`: how many wait for what, told to the nodes behind the locks' backs. (Test: `tests/it/statistics.rs`.)
-//! - `lease`, `renewal`, `labels`: a held lock, its extension, and what its owner is called. `queue`: the line of those in
-//!   this process who want one.
-//! - `shared`, `guard`, `deadlock`: what all of them share, who owns a held lock, and whether a caller does.
-//! - `lock`, `voters`, `config`, `environment`, `manager`, `scope`, `elsewhere` (by token), `shutdown`, `compute`: what users call.
-//! - `inspect`, `list`, `reset`: locks as people see them, whoever holds them. (Test: `tests/it/inspect.rs`.)
-//! - `check`: whether locks will work on these nodes, and what to do if not. (Test: `tests/it/check.rs`.)
-//! - `outcome`, `call`, `drive`, `private`: what the attribute's expansion calls.
+//! For those who change it, `ARCHITECTURE.md` in the project's root says which folder decides or does what, and where a new thing
+//! goes.
 
 mod error;
 

@@ -9,7 +9,7 @@ use super::heard::{Heard, Voters};
 use super::release_round::{Cut, PendingRelease, ReleaseRound, TrackedRelease};
 use super::repair::Repairs;
 use super::{AttemptFailed, Engine, Fenced, InFlight, Plan, poll_each, poll_in_background, within_deadline};
-use crate::node::{Action, Command, Delivery, NodeStatus, Predecessor, Reply};
+use crate::node::{Action, Command, NodeStatus, Predecessor};
 use crate::platform::background;
 use crate::platform::clock;
 use crate::platform::deadline::Deadline;
@@ -183,7 +183,7 @@ impl Acquisition {
         let reply_timeout = reply_timeout(engine.node_timeout(), ttl);
         let Self { ledger, stragglers, cut, .. } = self;
         let verdict = engine.hear_on(&mut heard, Voters::Electorate, stragglers, reply_timeout, None, |node, reply| {
-            ledger.ended(node, acquire_effect(reply));
+            ledger.ended(node, reply.acquire_effect());
             cut.note(node, reply);
         });
         let verdict = verdict.await;
@@ -296,7 +296,7 @@ impl Acquisition {
         let Self { ledger, stragglers, cut, .. } = self;
         let verdict =
             engine.hear_on(&mut heard, Voters::Electorate, stragglers, reply_timeout, until, |node, reply| {
-                ledger.ended(node, acquire_effect(reply));
+                ledger.ended(node, reply.acquire_effect());
                 cut.note(node, reply);
             });
         let verdict = verdict.await;
@@ -316,7 +316,7 @@ impl Acquisition {
         let mut late = Deadline::after(reply_timeout);
         let listen = poll_fn(|cx| {
             poll_each(stragglers, cx, |node, reply| {
-                ledger.ended(node, acquire_effect(&reply));
+                ledger.ended(node, reply.acquire_effect());
                 cut.note(node, &reply);
                 heard.note(node, &*engine.nodes[node], reply);
             });
@@ -344,7 +344,7 @@ impl Acquisition {
     pub(crate) fn drop_stragglers_of_the_caller(&mut self) {
         let Self { ledger, stragglers, cut, .. } = self;
         poll_each(stragglers, &mut Context::from_waker(Waker::noop()), |node, reply| {
-            ledger.ended(node, acquire_effect(&reply));
+            ledger.ended(node, reply.acquire_effect());
             cut.note(node, &reply);
         });
         self.forget_what_was_asked();
@@ -473,19 +473,6 @@ impl Engine {
     }
 }
 
-/// What a reply to an acquire says about the key.
-pub(super) fn acquire_effect(reply: &Reply) -> AcquireEffect {
-    match reply {
-        Reply::Done | Reply::Granted { .. } => AcquireEffect::Set,
-        Reply::NotOurs { .. } | Reply::Missing => AcquireEffect::NotSet,
-        Reply::Failed(failure) => match failure.delivery {
-            Delivery::NotSent => AcquireEffect::NotSet,
-            _ if !holds(Rule::MaybeSetIsReleased) => AcquireEffect::NotSet,
-            Delivery::Answered | Delivery::Unknown(_) => AcquireEffect::MaybeSet,
-        },
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::future::ready;
@@ -495,7 +482,7 @@ mod tests {
 
     use super::*;
     use crate::node::scripted::Scripted;
-    use crate::node::{Failure, PendingReply, Voter};
+    use crate::node::{Delivery, Failure, PendingReply, Reply, Voter};
     use crate::protocol::{Counter, LONGEST_TTL, Quorum};
 
     /// Asks one of three nodes first, of which this one does not vote and the others answer so.

@@ -12,7 +12,6 @@ use tokio::runtime::RuntimeFlavor;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use super::acquisition::acquire_effect;
 use super::heard::Voters;
 use super::{AttemptFailed, Engine, InFlight, poll_each, poll_in_background};
 use crate::node::limits::DEAD_AFTER_TIMEOUTS;
@@ -340,7 +339,7 @@ impl PendingRelease {
         let carrier = straggler.carrier().clone();
         let release = async move {
             let reply = straggler.await;
-            match (acquire_effect(&reply), connection_of(&reply)) {
+            match (reply.acquire_effect(), connection_of(&reply)) {
                 (AcquireEffect::NotSet, _) if is_suspected => self.ask(node, None).await,
                 (AcquireEffect::NotSet, _) => Reply::NOT_OURS,
                 // The release must also come behind what that connection may still carry.

@@ -9,7 +9,6 @@ use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use super::acquisition::acquire_effect;
 use super::release_round::{Cut, PendingRelease, ReleaseRound};
 use super::{Engine, InFlight, poll_each, poll_in_background};
 use crate::node::{Action, Command, Reply};
@@ -106,7 +105,7 @@ impl Engine {
         let Repairs { set, asked, cut, .. } = &mut repairs;
         listen(asked, reply_timeout, over, |node, reply| {
             cut.note(node, reply);
-            if acquire_effect(reply) != AcquireEffect::NotSet {
+            if reply.acquire_effect() != AcquireEffect::NotSet {
                 set.insert(node);
             }
         })

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex as TurnMutex, Notify};
 use tokio::time::timeout;
 
-use super::renewal::Ticket;
 use crate::Error;
 use crate::engine::{Acquisition, AttemptFailed, Engine, Extended, Repairs, TrackedRelease};
 use crate::error::{LostReason, NodeFailures};
 use crate::platform::clock;
+use crate::platform::schedule::Ticket;
 use crate::platform::tasks::Handle;
 use crate::protocol::{LOSS_NOTICE, SHORTEST_TTL, Verdict, drift};
 use crate::rules::{Rule, holds};

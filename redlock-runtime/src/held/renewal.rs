@@ -3,7 +3,6 @@
 //! One task and one timer for all locks of a manager. It runs on the background runtime with connections of its own,
 //! so a body that computes without awaiting does not starve it, whatever runtime that body is on.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use super::lease::Lease;
 use crate::Error;
 use crate::error::LostReason;
 use crate::platform::background;
+use crate::platform::schedule::{Schedule, Timer};
 use crate::platform::tasks::JoinSet;
 use crate::platform::{clock, entropy};
 use crate::protocol::{Backoff, extended_together, renewal_due};
@@ -22,7 +22,7 @@ use crate::protocol::{Backoff, extended_together, renewal_due};
 #[derive(Default)]
 pub(crate) struct Renewals {
     /// A std mutex: it is never held across an await.
-    schedule: Mutex<Schedule>,
+    schedule: Mutex<Locks>,
     /// From when on the moments are counted at which locks are extended together.
     origin: OnceLock<Instant>,
     /// Wakes the task for something that is due before what it sleeps for.
@@ -30,13 +30,9 @@ pub(crate) struct Renewals {
 }
 
 #[derive(Default)]
-struct Schedule {
-    /// The locks by the moment they are due; the number keeps equal moments apart.
-    due: BTreeMap<Ticket, Arc<Lease>>,
-    /// The moment for which the task's timer is set; `None` if it sleeps without one, or does not run.
-    armed: Option<Instant>,
-    /// The number of the next entry.
-    next: u64,
+struct Locks {
+    /// The locks by the moment they are due.
+    due: Schedule<Arc<Lease>>,
     /// Whether the task was started.
     is_running: bool,
     /// Whether the manager is gone.
@@ -53,11 +49,8 @@ const BATCH: usize = 64;
 /// So long the next ones wait for these, at most: with ten thousand locks, less than half a second in all.
 const BATCH_PATIENCE: Duration = Duration::from_millis(3);
 
-/// An entry in the schedule.
-pub(crate) type Ticket = (Instant, u64);
-
 impl Renewals {
-    fn schedule(&self) -> MutexGuard<'_, Schedule> {
+    fn schedule(&self) -> MutexGuard<'_, Locks> {
         self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -78,16 +71,12 @@ impl Renewals {
             return;
         }
         let mut schedule = self.schedule();
-        let ticket = (moment, schedule.next);
-        schedule.next += 1;
+        let (ticket, timer) = schedule.due.add(moment, Arc::clone(&lease));
         lease.set_ticket(Some(ticket));
-        schedule.due.insert(ticket, lease);
-        let is_earlier = schedule.armed.is_none_or(|armed| moment < armed);
         if !schedule.is_running {
             schedule.is_running = true;
             background::spawn(run(Arc::clone(self)));
-        } else if is_earlier {
-            schedule.armed = Some(moment);
+        } else if timer == Timer::IsLate {
             self.earlier.notify_one();
         }
     }
@@ -112,7 +101,7 @@ impl Renewals {
     /// Forgets a lock whose guard is gone.
     pub(crate) fn stop(&self, lease: &Lease) {
         if let Some(ticket) = lease.set_ticket(None) {
-            self.schedule().due.remove(&ticket);
+            self.schedule().due.remove(ticket);
         }
     }
 
@@ -131,12 +120,10 @@ async fn run(renewals: Arc<Renewals>) {
             if schedule.is_over {
                 return;
             }
-            let later = schedule.due.split_off(&(clock::now(), u64::MAX));
-            let due = std::mem::replace(&mut schedule.due, later);
-            schedule.armed = schedule.due.first_key_value().map(|(ticket, _)| ticket.0);
-            (due, schedule.armed)
+            let due = schedule.due.take_due(clock::now(), None);
+            (due, schedule.due.timer())
         };
-        renewals.extend_all(due.into_values()).await;
+        renewals.extend_all(due).await;
         match next {
             None => renewals.earlier.notified().await,
             Some(moment) => tokio::select! {

@@ -10,7 +10,8 @@ use tokio::sync::oneshot;
 
 use super::ConnectionId;
 use crate::platform::tasks;
-use crate::protocol::Counter;
+use crate::protocol::{AcquireEffect, Counter};
+use crate::rules::{Rule, holds};
 
 /// A reply that is on its way.
 pub(crate) type PendingReply = Pending<Reply>;
@@ -189,6 +190,19 @@ pub(crate) enum Delivery {
 impl Reply {
     /// Not done, and nothing more is known.
     pub(crate) const NOT_OURS: Self = Self::NotOurs { owner: None, remaining: None, counter: None };
+
+    /// What this reply to an acquire says about the key.
+    pub(crate) fn acquire_effect(&self) -> AcquireEffect {
+        match self {
+            Self::Done | Self::Granted { .. } => AcquireEffect::Set,
+            Self::NotOurs { .. } | Self::Missing => AcquireEffect::NotSet,
+            Self::Failed(failure) => match failure.delivery {
+                Delivery::NotSent => AcquireEffect::NotSet,
+                _ if !holds(Rule::MaybeSetIsReleased) => AcquireEffect::NotSet,
+                Delivery::Answered | Delivery::Unknown(_) => AcquireEffect::MaybeSet,
+            },
+        }
+    }
 
     pub(crate) fn not_sent(reason: impl Into<Arc<str>>) -> Self {
         Self::Failed(Failure { reason: reason.into(), delivery: Delivery::NotSent })

@@ -2,10 +2,9 @@
 //!
 //! Hardly any deadline is reached, because nodes answer. To put each into the runtime's timer wheel costs as much as the
 //! rest of a round, and often wakes the thread that waits for sockets, so that it waits less long, before the request is even
-//! written. Here a deadline is noted, and the one timer runs for whichever was the first when it was started: it is not moved
+//! written. Here a deadline is kept, and the one timer runs for whichever was the first when it was started: it is not moved
 //! when that one is forgotten.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::mem;
 use std::pin::Pin;
@@ -18,6 +17,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::clock;
 use super::process::PerProcess;
+use super::schedule::{Schedule, Ticket, Timer};
 use super::tasks::{Handle, Id};
 
 /// Ends at a moment.
@@ -29,12 +29,9 @@ use super::tasks::{Handle, Id};
 pub(crate) struct Deadline {
     /// The moment.
     at: Instant,
-    /// Where it is noted, once it was polled, and as what.
-    noted: Option<(Arc<DeadlineTimer>, Note)>,
+    /// Where it is kept, once it was polled, and as what. The ticket's moment is one of that runtime's timers.
+    kept: Option<(Arc<DeadlineTimer>, Ticket)>,
 }
-
-/// A moment as the runtime's timers know it, and a number that keeps equal moments apart.
-type Note = (Instant, u64);
 
 /// So far away that nobody waits for it.
 const FAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -48,38 +45,34 @@ struct DeadlineTimer {
     runtime: Id,
     /// A std mutex: it is never held across an await.
     deadlines: Mutex<Deadlines>,
-    /// Told when there is an alarm before the timer's end.
+    /// Told when there is a deadline before the timer's end.
     is_early: Notify,
 }
 
 #[derive(Default)]
 struct Deadlines {
-    /// Who is to be woken, in the order of time and, at the same time, by number.
-    by_time: BTreeMap<Note, Waker>,
-    /// The number of the last one.
-    last: u64,
-    /// When the timer ends; `None` if it does not run.
-    timer: Option<Instant>,
-    /// Whether anything was noted since it was started.
+    /// Who is to be woken.
+    wakers: Schedule<Waker>,
+    /// Whether anything was kept since it was started.
     is_used: bool,
     /// Whether the runtime has ended.
     is_over: bool,
 }
 
 /// Those of the runtimes that use one. A std lock: it is never held across an await.
-static CLOCKS: PerProcess<RwLock<Vec<Arc<DeadlineTimer>>>> = PerProcess::new();
+static TIMERS: PerProcess<RwLock<Vec<Arc<DeadlineTimer>>>> = PerProcess::new();
 
 impl Deadline {
     /// Rings after this time.
     pub(crate) fn after(time: Duration) -> Self {
         let now = clock::now();
-        Self { at: now.checked_add(time).unwrap_or_else(|| now + FAR), noted: None }
+        Self { at: now.checked_add(time).unwrap_or_else(|| now + FAR), kept: None }
     }
 
     fn forget(&mut self) {
-        if let Some((clock, note)) = self.noted.take() {
+        if let Some((timer, ticket)) = self.kept.take() {
             // Whoever it would wake is dropped behind the lock: that may be the last of somebody who has deadlines himself.
-            let _forgotten = clock.deadlines().by_time.remove(&note);
+            let _forgotten = timer.deadlines().wakers.remove(ticket);
         }
     }
 }
@@ -88,9 +81,9 @@ impl Future for Deadline {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some((clock, note)) = &self.noted {
-            let mut deadlines = clock.deadlines();
-            if let Some(waker) = deadlines.by_time.get_mut(note) {
+        if let Some((timer, ticket)) = &self.kept {
+            let mut deadlines = timer.deadlines();
+            if let Some(waker) = deadlines.wakers.get_mut(*ticket) {
                 let former = (!waker.will_wake(cx.waker())).then(|| mem::replace(waker, cx.waker().clone()));
                 drop(deadlines);
                 drop(former);
@@ -104,7 +97,7 @@ impl Future for Deadline {
             return Poll::Ready(());
         }
         // If this runtime is ending as well, nothing on it is waited for.
-        self.noted = DeadlineTimer::note_here(clock::on_runtime(self.at).into_std(), cx.waker());
+        self.kept = DeadlineTimer::keep_here(clock::on_runtime(self.at).into_std(), cx.waker());
         Poll::Pending
     }
 }
@@ -118,39 +111,39 @@ impl Drop for Deadline {
 impl DeadlineTimer {
     fn of_this_runtime() -> Arc<Self> {
         let runtime = Handle::current();
-        let of_runtime = |clocks: &[Arc<Self>]| clocks.iter().find(|clock| clock.runtime == runtime.id()).cloned();
-        let clocks = CLOCKS.noted().read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(clock) = of_runtime(&clocks) {
-            return clock;
+        let of_runtime = |timers: &[Arc<Self>]| timers.iter().find(|timer| timer.runtime == runtime.id()).cloned();
+        let timers = TIMERS.noted().read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(timer) = of_runtime(&timers) {
+            return timer;
         }
-        drop(clocks);
+        drop(timers);
 
         // Outside the lock: on a runtime without timers this panics, as any use of one does.
         let first = sleep(Duration::ZERO);
-        let mut clocks = CLOCKS.noted().write().unwrap_or_else(PoisonError::into_inner);
+        let mut timers = TIMERS.noted().write().unwrap_or_else(PoisonError::into_inner);
         // Another thread may have been first.
-        if let Some(clock) = of_runtime(&clocks) {
-            return clock;
+        if let Some(timer) = of_runtime(&timers) {
+            return timer;
         }
-        clocks.retain(|clock| !clock.deadlines().is_over);
-        let clock = Arc::new(Self { runtime: runtime.id(), deadlines: Mutex::default(), is_early: Notify::new() });
-        clocks.push(Arc::clone(&clock));
-        drop(clocks);
-        runtime.spawn(ring(Going(Arc::clone(&clock)), first));
-        clock
+        timers.retain(|timer| !timer.deadlines().is_over);
+        let timer = Arc::new(Self { runtime: runtime.id(), deadlines: Mutex::default(), is_early: Notify::new() });
+        timers.push(Arc::clone(&timer));
+        drop(timers);
+        runtime.spawn(ring(Running(Arc::clone(&timer)), first));
+        timer
     }
 
-    /// Notes who is to be woken, and when, on this runtime; nothing if that is ending.
-    fn note_here(at: Instant, waker: &Waker) -> Option<(Arc<Self>, Note)> {
+    /// Keeps who is to be woken, and when, on this runtime; nothing if that is ending.
+    fn keep_here(at: Instant, waker: &Waker) -> Option<(Arc<Self>, Ticket)> {
         // One that is over although its runtime is not ended with a panic of somebody whom it woke.
         (0..2).find_map(|_| {
-            let clock = Self::of_this_runtime();
-            let note = clock.note(at, waker);
-            if note.is_none() {
-                let mut clocks = CLOCKS.noted().write().unwrap_or_else(PoisonError::into_inner);
-                clocks.retain(|other| !Arc::ptr_eq(other, &clock));
+            let timer = Self::of_this_runtime();
+            let ticket = timer.keep(at, waker);
+            if ticket.is_none() {
+                let mut timers = TIMERS.noted().write().unwrap_or_else(PoisonError::into_inner);
+                timers.retain(|other| !Arc::ptr_eq(other, &timer));
             }
-            note.map(|note| (clock, note))
+            ticket.map(|ticket| (timer, ticket))
         })
     }
 
@@ -158,70 +151,65 @@ impl DeadlineTimer {
         self.deadlines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes who is to be woken, and when; returns the note. None is taken by a runtime that has ended.
-    fn note(&self, at: Instant, waker: &Waker) -> Option<Note> {
+    /// Keeps who is to be woken, and when. Nothing is kept for a runtime that has ended.
+    fn keep(&self, at: Instant, waker: &Waker) -> Option<Ticket> {
         let mut deadlines = self.deadlines();
         if deadlines.is_over {
             return None;
         }
         deadlines.is_used = true;
-        deadlines.last += 1;
-        let note = (at, deadlines.last);
-        deadlines.by_time.insert(note, waker.clone());
-        if deadlines.timer.is_none_or(|end| at < end) {
-            deadlines.timer = Some(at);
+        let (ticket, timer) = deadlines.wakers.add(at, waker.clone());
+        if timer == Timer::IsLate {
             drop(deadlines);
             self.is_early.notify_one();
         }
-        Some(note)
+        Some(ticket)
     }
 
     /// Wakes everybody whose time has come; returns when to do so again.
     fn wake(&self, now: Instant) -> Option<Instant> {
         let mut deadlines = self.deadlines();
-        let later = deadlines.by_time.split_off(&(now, u64::MAX));
-        let due = mem::replace(&mut deadlines.by_time, later);
         let linger = mem::take(&mut deadlines.is_used).then(|| now + LINGER);
-        deadlines.timer = deadlines.by_time.first_key_value().map(|((at, _), _)| *at).into_iter().chain(linger).min();
-        let timer = deadlines.timer;
+        let due = deadlines.wakers.take_due(now, linger);
+        let timer = deadlines.wakers.timer();
         drop(deadlines);
-        due.into_values().for_each(Waker::wake);
+        due.for_each(Waker::wake);
         timer
     }
 }
 
-/// The timer's share of its clock: when that is dropped, the runtime has ended.
-struct Going(Arc<DeadlineTimer>);
+/// The task of a timer: when it is dropped, the runtime has ended.
+struct Running(Arc<DeadlineTimer>);
 
-impl Drop for Going {
+impl Drop for Running {
     fn drop(&mut self) {
         let mut deadlines = self.0.deadlines();
         deadlines.is_over = true;
-        let left = mem::take(&mut deadlines.by_time);
+        let left = deadlines.wakers.take_all();
         drop(deadlines);
         // They may be polled on another runtime.
-        left.into_values().for_each(Waker::wake);
+        left.for_each(Waker::wake);
     }
 }
 
-async fn ring(clock: Going, first: Sleep) {
-    let clock = &clock.0;
+async fn ring(running: Running, first: Sleep) {
+    let timer = &running.0;
     first.await;
     loop {
-        match clock.wake(clock::of_runtime()) {
-            None => clock.is_early.notified().await,
+        match timer.wake(clock::of_runtime()) {
+            None => timer.is_early.notified().await,
             Some(moment) => {
                 #[expect(clippy::disallowed_methods, reason = "it is a moment of this runtime's timers")]
                 let moment = tokio::time::sleep_until(moment.into());
                 tokio::select! {
                     biased;
                     () = moment => continue,
-                    () = clock.is_early.notified() => {}
+                    () = timer.is_early.notified() => {}
                 }
             }
         }
         // Also if what it was told of has been forgotten since.
-        clock.deadlines().is_used = true;
+        timer.deadlines().is_used = true;
     }
 }
 
@@ -241,12 +229,12 @@ mod tests {
         poll_fn(|cx| Poll::Ready(Pin::new(&mut *deadline).poll(cx))).await
     }
 
-    fn noted_here() -> usize {
-        DeadlineTimer::of_this_runtime().deadlines().by_time.len()
+    fn kept_here() -> usize {
+        DeadlineTimer::of_this_runtime().deadlines().wakers.len()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn alarms_ring_in_the_order_of_their_moments_and_not_before() {
+    async fn deadlines_ring_in_the_order_of_their_moments_and_not_before() {
         let began = clock::now();
         let ring = async |seconds: u32| {
             Deadline::after(SECOND * seconds).await;
@@ -271,10 +259,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_whose_time_is_over_rings_at_once_and_is_not_noted() {
+    async fn one_whose_time_is_over_rings_at_once_and_is_not_kept() {
         let mut over = Deadline::after(Duration::ZERO);
         assert!(poll_once(&mut over).await.is_ready());
-        assert_eq!(noted_here(), 0);
+        assert_eq!(kept_here(), 0);
     }
 
     #[tokio::test]
@@ -282,14 +270,14 @@ mod tests {
         for _ in 0..3 {
             let mut deadline = Deadline::after(60 * SECOND);
             assert!(poll_once(&mut deadline).await.is_pending());
-            assert_eq!(noted_here(), 1);
+            assert_eq!(kept_here(), 1);
         }
-        assert_eq!(noted_here(), 0);
+        assert_eq!(kept_here(), 0);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_timer_lingers_between_alarms_and_ends_when_none_is_set_any_more() {
-        let timer = || DeadlineTimer::of_this_runtime().deadlines().timer;
+    async fn the_timer_lingers_between_deadlines_and_ends_when_none_is_set_any_more() {
+        let timer = || DeadlineTimer::of_this_runtime().deadlines().wakers.timer();
         for _ in 0..3 {
             let _ = poll_once(&mut Deadline::after(60 * SECOND)).await;
             sleep(LINGER / 2).await;
@@ -311,7 +299,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn alarms_ring_although_somebody_panicked_whom_one_woke() {
+    async fn deadlines_ring_although_somebody_panicked_whom_one_woke() {
         let mut deadline = Deadline::after(Duration::from_millis(300));
         let waker = Waker::from(Arc::new(Panics));
         assert!(Pin::new(&mut deadline).poll(&mut Context::from_waker(&waker)).is_pending());
@@ -355,10 +343,10 @@ mod tests {
 
     #[test]
     fn a_runtime_that_has_ended_is_forgotten() {
-        let known = |runtime| CLOCKS.noted().read().unwrap().iter().any(|clock| clock.runtime == runtime);
+        let known = |runtime| TIMERS.noted().read().unwrap().iter().any(|timer| timer.runtime == runtime);
         let first = Builder::new_current_thread().enable_all().build().unwrap();
         let id = crate::platform::tasks::handle_of(&first).id();
-        // Far away: one whose time is over before it is polled, on a busy machine, is not noted.
+        // Far away: one whose time is over before it is polled, on a busy machine, is not kept.
         let mut deadline = Deadline::after(60 * SECOND);
         assert!(first.block_on(poll_once(&mut deadline)).is_pending());
         assert!(known(id));

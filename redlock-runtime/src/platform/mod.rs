@@ -6,6 +6,8 @@ pub(crate) mod drivers;
 
 pub(crate) mod clock;
 
+pub(crate) mod schedule;
+
 pub(crate) mod deadline;
 
 pub(crate) mod entropy;
