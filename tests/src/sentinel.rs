@@ -120,12 +120,14 @@ impl Sentinel {
     #[track_caller]
     pub fn force_failover(&self) -> &RedisServer {
         let old = self.master().port();
-        long_eventually_some("a Sentinel takes the order to fail over", || {
-            // NOGOODSLAVE: it has not heard of the replicas lately.
-            let taken: RedisResult<()> = self.sentinels[0].probe().run(cmd("SENTINEL").arg("FAILOVER").arg(SERVICE));
-            taken.is_ok().then_some(())
+        let new = long_eventually_some("the failover that a Sentinel was ordered to make", || {
+            // Ordered again when it is over without another master, as one that took too long is given up by the Sentinel. While
+            // one goes on the order is refused (INPROG), and so is one when the replicas were not heard of lately (NOGOODSLAVE).
+            if master_port(&self.sentinels[0]) == Some(old) {
+                let _: RedisResult<()> = self.sentinels[0].probe().run(cmd("SENTINEL").arg("FAILOVER").arg(SERVICE));
+            }
+            self.other_master(old)
         });
-        let new = self.wait_for_other_master(old);
         self.wait_until_in_step();
         new
     }
@@ -140,10 +142,12 @@ impl Sentinel {
     /// If that does not come within ninety seconds.
     #[track_caller]
     pub fn wait_for_other_master(&self, than: u16) -> &RedisServer {
-        long_eventually_some(format!("a master other than the one on port {than}"), || {
-            let master = self.agreed_master().filter(|master| master.port() != than && is_master(master))?;
-            self.sentinels.answering().all(knows_all).then_some(master)
-        })
+        long_eventually_some(format!("a master other than the one on port {than}"), || self.other_master(than))
+    }
+
+    fn other_master(&self, than: u16) -> Option<&RedisServer> {
+        let master = self.agreed_master().filter(|master| master.port() != than && is_master(master))?;
+        self.sentinels.answering().all(knows_all).then_some(master)
     }
 
     /// Waits until all servers that answer follow the master and have what it has, and the Sentinels know all.

@@ -80,7 +80,7 @@ pub struct Fence {
     /// What the nodes were asked to raise their counters to.
     proposal: Proposal,
     /// What to do without evidence.
-    fence_fallback: FenceFallback,
+    fallback: FenceFallback,
     /// Whether a node that grants raises its counter.
     raises: bool,
     /// What each node told, granting or refusing.
@@ -281,12 +281,12 @@ impl Proposal {
     /// of the same waiter (zero for none), so that a clock that is behind costs no second round. Not if these are far
     /// ahead of it: a node learns that from what is proposed.
     #[must_use]
-    pub fn new(since_1970: Duration, seen: u64, quorum: Quorum, fence_fallback: FenceFallback) -> Self {
+    pub fn new(since_1970: Duration, seen: u64, quorum: Quorum, fallback: FenceFallback) -> Self {
         let clock = micros(since_1970).clamp(1, LATEST);
         let unseen = clock.max(seen.saturating_add(1));
         let least = if unseen > clock + micros(FAR_AHEAD) { clock } else { unseen };
-        let alone = (quorum.nodes() == 1).then(|| fence_fallback.beyond(unseen)).flatten();
-        let lead = fence_fallback.beyond(micros(RETENTION)).unwrap_or_else(|| micros(RETENTION));
+        let alone = (quorum.nodes() == 1).then(|| fallback.beyond(unseen)).flatten();
+        let lead = fallback.beyond(micros(RETENTION)).unwrap_or_else(|| micros(RETENTION));
         Self { least, unseen, alone, lead, clock }
     }
 
@@ -351,15 +351,15 @@ impl FenceFallback {
 impl Fence {
     /// The fence of an attempt that proposes this, of which nothing was heard yet.
     #[must_use]
-    pub fn propose(quorum: Quorum, proposal: Proposal, fence_fallback: FenceFallback) -> Self {
-        Self { quorum, proposal, fence_fallback, raises: true, told: vec![None; quorum.nodes()] }
+    pub fn propose(quorum: Quorum, proposal: Proposal, fallback: FenceFallback) -> Self {
+        Self { quorum, proposal, fallback, raises: true, told: vec![None; quorum.nodes()] }
     }
 
     /// The fence of an attempt to take a lock over from its owner. The nodes tell their counters and raise none, so the token
     /// is always committed.
     #[must_use]
-    pub fn take_over(quorum: Quorum, proposal: Proposal, fence_fallback: FenceFallback) -> Self {
-        Self { raises: false, ..Self::propose(quorum, proposal, fence_fallback) }
+    pub fn take_over(quorum: Quorum, proposal: Proposal, fallback: FenceFallback) -> Self {
+        Self { raises: false, ..Self::propose(quorum, proposal, fallback) }
     }
 
     /// What the nodes were asked to raise their counters to.
@@ -396,7 +396,7 @@ impl Fence {
         }
         match listening {
             Listening::GoesOn => Fencing::Listen,
-            Listening::IsOver => self.fence_fallback.beyond(candidate).map_or(Fencing::Refused, Fencing::Commit),
+            Listening::IsOver => self.fallback.beyond(candidate).map_or(Fencing::Refused, Fencing::Commit),
         }
     }
 
@@ -423,8 +423,8 @@ mod tests {
         Quorum::of(nodes).unwrap()
     }
 
-    fn proposal(nodes: usize, fence_fallback: FenceFallback) -> Proposal {
-        Proposal::new(Duration::from_micros(10), 0, quorum(nodes), fence_fallback)
+    fn proposal(nodes: usize, fallback: FenceFallback) -> Proposal {
+        Proposal::new(Duration::from_micros(10), 0, quorum(nodes), fallback)
     }
 
     /// What follows when the first `voters` of the nodes granted, and the others refused.
@@ -594,14 +594,12 @@ mod tests {
 
     #[test]
     fn no_number_overflows() {
-        for fence_fallback in
-            [CLOCKS, FenceFallback::TrustClocks { max_clock_skew: Duration::MAX }, FenceFallback::Refuse]
-        {
+        for fallback in [CLOCKS, FenceFallback::TrustClocks { max_clock_skew: Duration::MAX }, FenceFallback::Refuse] {
             for nodes in [1, 3] {
-                let proposal = Proposal::new(Duration::MAX, u64::MAX, quorum(nodes), fence_fallback);
+                let proposal = Proposal::new(Duration::MAX, u64::MAX, quorum(nodes), fallback);
                 assert_eq!(Known(u64::MAX).grant(proposal), Known(u64::MAX));
                 assert!(proposal.believe(u64::MAX, || Some(Duration::MAX)).is_err());
-                let mut fence = Fence::propose(quorum(nodes), proposal, fence_fallback);
+                let mut fence = Fence::propose(quorum(nodes), proposal, fallback);
                 fence.merge(0, Known(u64::MAX));
                 let _ = fence.decide(NodeSet::default(), Listening::IsOver);
             }

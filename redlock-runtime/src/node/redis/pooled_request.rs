@@ -43,6 +43,7 @@ thread_local! {
 }
 
 impl PooledRequest {
+    #[expect(clippy::unnecessary_box_returns, reason = "the box is lent, and given back to the pool")]
     pub(super) fn begin(live: Live, command: Arc<Command>, routing: Routing) -> Box<Self> {
         // A thread that is ending has none left.
         let idle = POOL.try_with(|pool| pool.borrow_mut().pop()).ok().flatten();
