@@ -193,7 +193,7 @@ fn program(servers: &Servers, arguments: &[&str]) -> Program {
 #[test]
 fn a_process_that_is_asked_to_end_keeps_the_lock_of_a_sync_body_until_that_has_ended() {
     let servers = Servers::start(3);
-    let mut holder = program(&servers, &["body=sync", "bound_ms=60000", "ttl_ms=3000"]);
+    let mut holder = program(&servers, &["body=sync", "bound_ms=60000", "ttl_ms=9000"]);
     assert_eq!(holder.line(), "acquired");
     holder.terminate();
     eventually("the key is renewed", is_renewed(&servers));

@@ -5,18 +5,18 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use super::heard::{Heard, Voters};
+use super::heard::Heard;
 use super::release_round::{Cut, PendingRelease, ReleaseRound, TrackedRelease};
 use super::repair::Repairs;
-use super::{AttemptFailed, Engine, Fenced, InFlight, Plan, poll_each, poll_in_background, within_deadline};
-use crate::node::{Action, Command, NodeStatus, Predecessor};
+use super::{AttemptFailed, Engine, Fenced, InFlight, Plan, Term, poll_each, poll_in_background, within_deadline};
+use crate::node::{Action, Command, NodeStatus, Predecessor, Reply};
 use crate::platform::background;
 use crate::platform::clock;
 use crate::platform::deadline::Deadline;
 use crate::platform::entropy::fresh_owner;
 use crate::protocol::{
-    AcquireEffect, AskOrder, Ballot, Fence, FenceFallback, Fencing, Ledger, Listening, NodeSet, Proposal, Verdict,
-    plausible, reply_timeout,
+    AcquireEffect, AskOrder, Attempt, AttemptStep, Conclusion, Fence, FenceFallback, Ledger, NodeSet, Proposal, Tally,
+    Verdict, Voters, plausible, reply_timeout,
 };
 use crate::rules::{Rule, holds};
 
@@ -131,11 +131,6 @@ impl Acquisition {
         self.counted.get_or_insert_with(|| engine.track_release());
     }
 
-    /// Whether an attempt that is won now is won in time.
-    pub(super) fn is_in_time(&self, began: Instant, valid_until: Instant) -> bool {
-        self.engine.is_in_time(began, valid_until)
-    }
-
     pub(crate) fn key(&self) -> &Arc<str> {
         &self.key
     }
@@ -159,42 +154,51 @@ impl Acquisition {
         self.keep_until = Some(moment);
     }
 
-    /// Asks the nodes for the lock, and for its fencing token (zero if it gets none).
-    pub(super) async fn ask(&mut self, ttl: Duration, until: Option<Instant>, plan: Plan) -> (Verdict, u64, Heard) {
-        let fence = self.propose(plan.fencing);
-        let (verdict, heard) = self.ask_for_grants(ttl, until, plan, fence).await;
-        self.fence_in(verdict, heard, ttl, until).await
+    /// Asks the nodes for the lock, and for its fencing token if it gets one.
+    pub(super) async fn ask(
+        &mut self,
+        began: Instant,
+        ttl: Duration,
+        until: Option<Instant>,
+        plan: Plan,
+    ) -> Result<Term, AttemptFailed> {
+        let Plan { ask_order, is_watched, contender, fencing } = plan;
+        let (engine, quorum) = (Arc::clone(&self.engine), self.engine.quorum());
+        let fence = self.propose(fencing);
+        let proposal = fence.map(|(proposal, _)| proposal);
+        let fence = fence.map(|(proposal, fallback)| Fence::propose(quorum, proposal, fallback));
+        let action = Action::Acquire { ttl, is_watched };
+        let command = Command::acquire(action, &self.key, &self.owner, contender, proposal);
+        let first = match ask_order {
+            AskOrder::OneFirst => engine.first_for(&self.key),
+            AskOrder::AllAtOnce => None,
+        };
+        let attempt = Attempt::to_acquire(quorum, first, began, ttl, engine.longest_round);
+        let heard = Heard::nothing(&self.key, Tally::new(quorum, fence));
+        self.perform(attempt, heard, &command, reply_timeout(engine.node_timeout(), ttl), until).await
     }
 
-    /// Asks the nodes to give the lock from its owner to this one, and for its fencing token (zero if it gets none). May be
+    /// Asks the nodes to give the lock from its owner to this one, and for its fencing token if it gets one. May be
     /// repeated, once the requests before were set aside.
-    pub(super) async fn ask_to_adopt(&mut self, ttl: Duration, fencing: Option<Fenced>) -> (Verdict, u64, Heard) {
+    pub(super) async fn ask_to_adopt(
+        &mut self,
+        began: Instant,
+        ttl: Duration,
+        fencing: Option<Fenced>,
+    ) -> Result<Term, AttemptFailed> {
         let (engine, quorum) = (Arc::clone(&self.engine), self.engine.quorum());
-        let mut heard = Heard::nothing(quorum, &self.key);
-        let proposal = self.propose(fencing).map(|(proposal, fence_fallback)| {
-            heard.fence = Some(Fence::take_over(quorum, proposal, fence_fallback));
-            proposal
-        });
+        let fence = self.propose(fencing);
+        let proposal = fence.map(|(proposal, _)| proposal);
+        let fence = fence.map(|(proposal, fallback)| Fence::take_over(quorum, proposal, fallback));
         let action = Action::Adopt { ttl };
         let command = Command::of_successor(action, &self.key, &self.owner, self.predecessor.as_ref(), proposal);
-        self.acquire = Some(Arc::clone(&command));
-        self.is_open = true;
-        self.send(0..quorum.nodes(), &command);
-        let reply_timeout = reply_timeout(engine.node_timeout(), ttl);
-        let Self { ledger, stragglers, cut, .. } = self;
-        let verdict = engine.hear_on(&mut heard, Voters::Electorate, stragglers, reply_timeout, None, |node, reply| {
-            ledger.ended(node, reply.acquire_effect());
-            cut.note(node, reply);
-        });
-        let verdict = verdict.await;
-        let adopted = heard.classify_adoption(verdict, quorum);
-        let (verdict, token, heard) = self.fence_in(adopted, heard, ttl, None).await;
-        if verdict != Verdict::Won {
+        let attempt = Attempt::to_adopt(quorum, began, ttl, engine.longest_round);
+        let heard = Heard::nothing(&self.key, Tally::new(quorum, fence));
+        let term = self.perform(attempt, heard, &command, reply_timeout(engine.node_timeout(), ttl), None).await;
+        if term.is_err() {
             command.recall();
         }
-        // The lock is this owner's, but a counter is greater than was told: to be tried again.
-        let verdict = if adopted == Verdict::Won && verdict == Verdict::Split { Verdict::Unreachable } else { verdict };
-        (verdict, token, heard)
+        term
     }
 
     fn propose(&self, fencing: Option<Fenced>) -> Option<(Proposal, FenceFallback)> {
@@ -204,33 +208,60 @@ impl Acquisition {
         })
     }
 
-    /// Gets the fencing token of a round that was won (zero if it gets none).
-    async fn fence_in(
+    /// Does what the attempt says, step by step.
+    async fn perform(
         &mut self,
-        verdict: Verdict,
+        attempt: Attempt,
         mut heard: Heard,
-        ttl: Duration,
+        command: &Arc<Command>,
+        reply_timeout: Duration,
         until: Option<Instant>,
-    ) -> (Verdict, u64, Heard) {
-        let (verdict, token) = match (verdict, heard.fencing(Listening::IsOver)) {
-            (Verdict::Won, Some(Fencing::Agreed(token))) => (verdict, token),
-            (Verdict::Won, Some(Fencing::Commit(token))) if !holds(Rule::Commit) => (verdict, token),
-            (Verdict::Won, Some(Fencing::Commit(token))) => {
-                let reply_timeout = reply_timeout(self.engine.node_timeout(), ttl);
-                let (verdict, committing) = self.commit(token, heard.round.granted(), (reply_timeout, until)).await;
-                heard.failures.extend(committing.failures);
-                heard.was_cut_short |= committing.was_cut_short;
-                (verdict, token)
+    ) -> Result<Term, AttemptFailed> {
+        let engine = Arc::clone(&self.engine);
+        self.acquire = Some(Arc::clone(command));
+        self.is_open = true;
+        let mut step = attempt.begin();
+        let conclusion = loop {
+            step = match step {
+                AttemptStep::AskFirst(first) => {
+                    self.send([first], command);
+                    self.hear_first(&mut heard, within_deadline(reply_timeout, until)).await;
+                    attempt.after_first(first, &heard.tally, heard.was_cut_short)
+                }
+                AttemptStep::Ask(nodes) => {
+                    self.send(nodes.iter(), command);
+                    let Self { ledger, stragglers, cut, .. } = self;
+                    let on_reply = |node: usize, reply: &Reply| {
+                        ledger.ended(node, reply.acquire_effect());
+                        cut.record(node, reply);
+                    };
+                    let listen =
+                        engine.hear(&mut heard, Voters::Acquisition, stragglers, reply_timeout, until, on_reply);
+                    let verdict = listen.await;
+                    attempt.after_all(&heard.tally, verdict)
+                }
+                AttemptStep::Commit { token, nodes } => {
+                    let (verdict, committing) = self.commit(token, nodes, reply_timeout, until).await;
+                    heard.failures.extend(committing.failures);
+                    heard.was_cut_short |= committing.was_cut_short;
+                    AttemptStep::Conclude(attempt.after_commit(token, verdict))
+                }
+                AttemptStep::Conclude(conclusion) => break conclusion,
             }
-            (Verdict::Won, Some(Fencing::Listen | Fencing::Refused)) => {
-                heard
-                    .failures
-                    .push("a majority of the nodes", "too few remember the fencing tokens that were given before");
-                (Verdict::Unreachable, 0)
-            }
-            (verdict, _) => (verdict, 0),
         };
-        (verdict, token, heard)
+        match (conclusion, attempt.valid_until(clock::now())) {
+            (Conclusion::Won { fencing_token }, Some(valid_until)) if heard.tally.twins().is_none() => {
+                let (began, is_wanted) = (attempt.began(), heard.tally.is_wanted());
+                Ok(Term { began, valid_until, fencing_token, is_wanted })
+            }
+            (Conclusion::NoEvidence, _) => {
+                let nobody_knows = "too few remember the fencing tokens that were given before";
+                heard.failures.push("a majority of the nodes", nobody_knows);
+                Err(heard.into_failed(&engine, Verdict::Unreachable))
+            }
+            (Conclusion::Failed(verdict), _) => Err(heard.into_failed(&engine, verdict)),
+            (Conclusion::Won { .. }, _) => Err(heard.into_failed(&engine, Verdict::Unreachable)),
+        }
     }
 
     /// Has the nodes that granted the lock raise its fencing counter to the token. It counts when a majority has.
@@ -238,69 +269,18 @@ impl Acquisition {
         &mut self,
         token: u64,
         granted: NodeSet,
-        (reply_timeout, until): (Duration, Option<Instant>),
+        reply_timeout: Duration,
+        until: Option<Instant>,
     ) -> (Verdict, Heard) {
         let command = Command::new(Action::Commit { token }, &self.key, &self.owner);
         let mut in_flight: Vec<_> = granted.iter().map(|node| self.engine.ask(node, &command)).collect();
-        let mut heard = Heard::nothing(self.engine.quorum(), &self.key);
-        for node in NodeSet::first(self.engine.quorum().nodes()).without(granted).iter() {
-            heard.round.record(node, Ballot::Failed);
-        }
-        let verdict =
-            self.engine.hear_on(&mut heard, Voters::All, &mut in_flight, reply_timeout, until, |_, _| {}).await;
+        let mut heard = Heard::nothing(&self.key, Tally::among(self.engine.quorum(), granted));
+        let listen = self.engine.hear(&mut heard, Voters::All, &mut in_flight, reply_timeout, until, |_, _| {});
+        let verdict = listen.await;
         // What has not left this process by now could reach a server that has restarted since.
         command.recall();
         poll_in_background(in_flight);
-        match verdict {
-            // Somebody else's attempt came between: the next one is told a greater counter.
-            Verdict::Refused => (Verdict::Split, heard),
-            told => (told, heard),
-        }
-    }
-
-    async fn ask_for_grants(
-        &mut self,
-        ttl: Duration,
-        until: Option<Instant>,
-        plan: Plan,
-        fence: Option<(Proposal, FenceFallback)>,
-    ) -> (Verdict, Heard) {
-        let Plan { ask_order, is_watched, contender, .. } = plan;
-        let mut heard = Heard::nothing(self.engine.quorum(), &self.key);
-        let proposal = fence.map(|(proposal, fence_fallback)| {
-            heard.fence = Some(Fence::propose(self.engine.quorum(), proposal, fence_fallback));
-            proposal
-        });
-        let action = Action::Acquire { ttl, is_watched };
-        let command = Command::acquire(action, &self.key, &self.owner, contender, proposal);
-        self.acquire = Some(Arc::clone(&command));
-        self.is_open = true;
-        let engine = Arc::clone(&self.engine);
-        let reply_timeout = reply_timeout(engine.node_timeout(), ttl);
-        let first = match ask_order {
-            AskOrder::OneFirst => engine.first_for(&self.key),
-            AskOrder::AllAtOnce => None,
-        };
-        if let Some(first) = first {
-            self.send([first], &command);
-            self.hear_first(&mut heard, within_deadline(reply_timeout, until)).await;
-            if heard.round.refused().contains(first) {
-                return (Verdict::Refused, heard);
-            }
-            if heard.was_cut_short {
-                return (Verdict::Unreachable, heard);
-            }
-            // It granted; or it does not vote, and then the others decide without it.
-        }
-        self.send((0..engine.quorum().nodes()).filter(|node| Some(*node) != first), &command);
-        let Self { ledger, stragglers, cut, .. } = self;
-        let verdict =
-            engine.hear_on(&mut heard, Voters::Electorate, stragglers, reply_timeout, until, |node, reply| {
-                ledger.ended(node, reply.acquire_effect());
-                cut.note(node, reply);
-            });
-        let verdict = verdict.await;
-        (heard.classify_acquire(verdict, engine.quorum()), heard)
+        (verdict, heard)
     }
 
     fn send(&mut self, nodes: impl IntoIterator<Item = usize>, command: &Arc<Command>) {
@@ -317,8 +297,8 @@ impl Acquisition {
         let listen = poll_fn(|cx| {
             poll_each(stragglers, cx, |node, reply| {
                 ledger.ended(node, reply.acquire_effect());
-                cut.note(node, &reply);
-                heard.note(node, &*engine.nodes[node], reply);
+                cut.record(node, &reply);
+                heard.record(engine, node, reply);
             });
             if stragglers.is_empty() { Poll::Ready(()) } else { Pin::new(&mut late).poll(cx) }
         });
@@ -345,7 +325,7 @@ impl Acquisition {
         let Self { ledger, stragglers, cut, .. } = self;
         poll_each(stragglers, &mut Context::from_waker(Waker::noop()), |node, reply| {
             ledger.ended(node, reply.acquire_effect());
-            cut.note(node, &reply);
+            cut.record(node, &reply);
         });
         self.forget_what_was_asked();
     }

@@ -20,7 +20,7 @@ use super::{Acquisition, AttemptFailed, Engine, Fenced, InFlight, TrackedRelease
 use crate::node::{Predecessor, Voter};
 use crate::platform::clock;
 use crate::platform::entropy::seed;
-use crate::protocol::{Backoff, NodeSet, Rivals, Verdict, reply_timeout, valid_until};
+use crate::protocol::{Backoff, NodeSet, Rivals, Verdict, reply_timeout};
 use crate::values::keys::Keys;
 
 /// For so many times as long as a node has to answer it is tried to hear of a majority, or to get one where several try.
@@ -108,7 +108,7 @@ impl Engine {
                 match sight {
                     None => missing += 1,
                     Some(sight) if sight.owner == *owner => drop(theirs.insert(*node)),
-                    Some(sight) => rivals.note(&sight.owner),
+                    Some(sight) => rivals.record(&sight.owner),
                 }
             }
             if rivals.rule_out(missing, self.quorum) && !theirs.is_empty() {
@@ -142,14 +142,10 @@ impl Adoption {
         let began = clock::now();
         let Self { acquisition: Some(acquisition), earlier } = self else { unreachable!("it is taken out at the end") };
         earlier.extend(acquisition.set_aside());
-        let (verdict, fencing_token, heard) = acquisition.ask_to_adopt(ttl, fencing).await;
-        let valid_until = valid_until(began, ttl);
-        if verdict == Verdict::Won && heard.misconfigured.is_none() && acquisition.is_in_time(began, valid_until) {
-            let mut acquisition = self.take_out().expect("it was there a moment ago");
-            acquisition.succeed();
-            return Ok(Won { acquisition, began, valid_until, fencing_token, is_wanted: heard.is_wanted });
-        }
-        Err(heard.into_failed(if verdict == Verdict::Won { Verdict::Unreachable } else { verdict }))
+        let term = acquisition.ask_to_adopt(began, ttl, fencing).await?;
+        let mut acquisition = self.take_out().expect("it was there a moment ago");
+        acquisition.succeed();
+        Ok(term.held_by(acquisition))
     }
 
     /// What answers for all that was asked; nothing is left here.

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use tokio::time::{Sleep, sleep};
 
 pub(crate) use self::acquisition::Acquisition;
-use self::heard::{Heard, Next, Voters};
+use self::heard::Heard;
 pub(crate) use self::release_round::{TrackedRelease, TrackedReleases};
 pub(crate) use self::repair::{Extended, Repairs};
 use crate::Error;
@@ -33,10 +33,9 @@ use crate::platform::drivers::Uses;
 use crate::platform::tasks::Handle;
 use crate::platform::{clock, process};
 use crate::protocol::{
-    AskOrder, Ballot, FenceFallback, LOSS_NOTICE, NodeObservation, NodeSet, Quorum, Verdict, longest_round,
+    AskOrder, FenceFallback, Hearing, NodeObservation, NodeSet, Quorum, Tally, Verdict, Voters, longest_round,
     reply_timeout, valid_until,
 };
-use crate::rules::{Rule, holds};
 
 /// The configured nodes.
 pub(crate) struct Engine {
@@ -56,6 +55,14 @@ pub(crate) struct Engine {
     is_in_memory: bool,
     /// Whether nothing is asked any more but releases.
     is_closed: AtomicBool,
+}
+
+/// What a won attempt gives.
+struct Term {
+    began: Instant,
+    valid_until: Instant,
+    fencing_token: u64,
+    is_wanted: bool,
 }
 
 /// A lock that was acquired.
@@ -92,6 +99,13 @@ pub(crate) struct Fenced {
     pub(crate) seen: u64,
     /// What to do if too few nodes have evidence of earlier tokens.
     pub(crate) fence_fallback: FenceFallback,
+}
+
+impl Term {
+    fn held_by(self, acquisition: Acquisition) -> Won {
+        let Self { began, valid_until, fencing_token, is_wanted } = self;
+        Won { acquisition, began, valid_until, fencing_token, is_wanted }
+    }
 }
 
 impl Plan {
@@ -274,30 +288,19 @@ impl Engine {
         plan: Plan,
     ) -> Result<Won, AttemptFailed> {
         let began = clock::now();
-        // From here on the hold answers for whatever the nodes do: it exists before the first command.
+        // From here on the acquisition answers for whatever the nodes do: it exists before the first command.
         let mut acquisition = Acquisition::new(Arc::clone(self), key);
-        let (verdict, fencing_token, heard) = acquisition.ask(ttl, until, plan).await;
-        let counted_from = if holds(Rule::ValidityOfTheAttempt) { began } else { clock::now() };
-        let valid_until = valid_until(counted_from, ttl);
-        if verdict == Verdict::Won && heard.misconfigured.is_none() && self.is_in_time(began, valid_until) {
-            acquisition.see_late_connections_through();
-            acquisition.forget_what_was_asked();
-            return Ok(Won { acquisition, began, valid_until, fencing_token, is_wanted: heard.is_wanted });
+        match acquisition.ask(began, ttl, until, plan).await {
+            Ok(term) => {
+                acquisition.see_late_connections_through();
+                acquisition.forget_what_was_asked();
+                Ok(term.held_by(acquisition))
+            }
+            Err(failed) => {
+                acquisition.give_back(until).await;
+                Err(failed)
+            }
         }
-        acquisition.give_back(until).await;
-        let verdict = match verdict {
-            Verdict::Won => Verdict::Unreachable,
-            lost => lost,
-        };
-        Err(heard.into_failed(verdict))
-    }
-
-    /// Whether an attempt that is won now is won in time: a grant that arrives with no validity left is not a grant, and the node
-    /// that gave one a [long time](longest_round) ago may be another by now.
-    fn is_in_time(&self, began: Instant, valid_until: Instant) -> bool {
-        let now = clock::now();
-        let is_short = now.saturating_duration_since(began) <= self.longest_round || !holds(Rule::RoundsAreShort);
-        now + LOSS_NOTICE < valid_until && is_short
     }
 
     /// One attempt to extend; what may be noted about the owner lives on with the key. What was not sent when `over` ends is not sent any more.
@@ -317,34 +320,29 @@ impl Engine {
         let command = Command::new(Action::Extend { ttl, is_noted }, key, owner);
         let mut in_flight = self.ask_each(&command);
         let mut missing = NodeSet::default();
-        let listen = self.hear(
-            key,
-            Voters::Extension,
-            &mut in_flight,
-            reply_timeout(self.node_timeout, ttl),
-            None,
-            |node, reply| {
-                if *reply == Reply::Missing {
-                    missing.insert(node);
-                }
-            },
-        );
+        let mut heard = Heard::nothing(key, Tally::new(self.quorum, None));
+        let reply_timeout = reply_timeout(self.node_timeout, ttl);
+        let listen = self.hear(&mut heard, Voters::Extension, &mut in_flight, reply_timeout, None, |node, reply| {
+            if *reply == Reply::Missing {
+                missing.insert(node);
+            }
+        });
         let recall = async {
             over.await;
             command.recall();
             pending().await
         };
-        let (verdict, heard) = tokio::select! {
+        let verdict = tokio::select! {
             biased;
-            heard = listen => heard,
+            verdict = listen => verdict,
             never = recall => never,
         };
         if verdict == Verdict::Won {
             return Ok(Extended { valid_until: valid_until(began, ttl), missing, rest: in_flight });
         }
         poll_in_background(in_flight);
-        let verdict = heard.classify_owner_op(verdict, self.quorum);
-        Err(heard.into_failed(verdict))
+        let verdict = heard.tally.classify_owner_op(verdict);
+        Err(heard.into_failed(self, verdict))
     }
 
     /// Passes on which keys have changed on which nodes.
@@ -374,21 +372,6 @@ impl Engine {
     /// Replies that are still on their way stay in `in_flight`.
     async fn hear(
         &self,
-        key: &Arc<str>,
-        voters: Voters,
-        in_flight: &mut Vec<InFlight>,
-        reply_timeout: Duration,
-        until: Option<Instant>,
-        on_reply: impl FnMut(usize, &Reply),
-    ) -> (Verdict, Heard) {
-        let mut heard = Heard::nothing(self.quorum, key);
-        let verdict = self.hear_on(&mut heard, voters, in_flight, reply_timeout, until, on_reply).await;
-        (verdict, heard)
-    }
-
-    /// [`Self::hear`] of a round in which something has been heard already.
-    async fn hear_on(
-        &self,
         heard: &mut Heard,
         voters: Voters,
         in_flight: &mut Vec<InFlight>,
@@ -405,18 +388,18 @@ impl Engine {
             // All of them before the verdict is asked for: a request that was never polled is never sent.
             poll_each(in_flight, cx, |node, reply| {
                 on_reply(node, &reply);
-                heard.note(node, &*self.nodes[node], reply);
+                heard.record(self, node, reply);
             });
-            match heard.next(voters, &self.nodes, in_flight) {
-                Next::Decide(verdict) => return Poll::Ready(verdict),
-                Next::DecideSoon(verdict) => {
+            match heard.hearing(self, voters, in_flight.is_empty()) {
+                Hearing::IsOver(verdict) => return Poll::Ready(verdict),
+                Hearing::GoesOnFor(verdict) => {
                     let older_nodes_deadline =
                         older_nodes_deadline.get_or_insert_with(|| Box::pin(sleep(self.node_timeout)));
                     if older_nodes_deadline.as_mut().poll(cx).is_ready() {
                         return Poll::Ready(verdict);
                     }
                 }
-                Next::Listen => {}
+                Hearing::GoesOn => {}
             }
             if second_look.is_none() {
                 ready!(Pin::new(&mut deadline).poll(cx));
@@ -430,12 +413,10 @@ impl Engine {
                 if !is_cut_short {
                     voter.overdue(&heard.key);
                 }
-                heard.round.record(late.node, Ballot::Failed);
                 heard.failures.push(voter.label(), format!("no answer within {reply_timeout:?}"));
             }
-            heard.was_cut_short = is_cut_short;
-            heard.close(voters, &self.nodes, is_cut_short);
-            heard.round.verdict().map_or(Poll::Pending, Poll::Ready)
+            let late = in_flight.iter().map(|asked| asked.node).collect();
+            heard.close(self, voters, late, is_cut_short).map_or(Poll::Pending, Poll::Ready)
         });
         // A task that has used up its budget would be told that the connection takes nothing just now: the first poll
         // would not send.

@@ -12,7 +12,7 @@ use tokio::runtime::RuntimeFlavor;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use super::heard::Voters;
+use super::heard::Heard;
 use super::{AttemptFailed, Engine, InFlight, poll_each, poll_in_background};
 use crate::node::limits::DEAD_AFTER_TIMEOUTS;
 use crate::node::{Action, Command, ConnectionId, Delivery, Failure, PendingReply, Predecessor, Reply, Voter};
@@ -21,7 +21,7 @@ use crate::platform::clock;
 use crate::platform::deadline::Deadline;
 use crate::platform::entropy::seed;
 use crate::platform::tasks::Handle;
-use crate::protocol::{AcquireEffect, Backoff, NodeSet, Verdict};
+use crate::protocol::{AcquireEffect, Backoff, NodeSet, Tally, Verdict, Voters};
 use crate::rules::{Rule, holds};
 use crate::shown::shown;
 
@@ -107,8 +107,8 @@ pub(super) struct PendingRelease {
 pub(super) struct Cut(Vec<(usize, ConnectionId)>);
 
 impl Cut {
-    /// Notes the connection if this reply to an acquire says that it ended.
-    pub(super) fn note(&mut self, node: usize, reply: &Reply) {
+    /// Keeps the connection if this reply to an acquire says that it ended.
+    pub(super) fn record(&mut self, node: usize, reply: &Reply) {
         self.0.extend(connection_of(reply).map(|connection| (node, connection)));
     }
 
@@ -185,14 +185,15 @@ impl ReleaseRound {
     pub(super) async fn confirm(mut self) -> Result<(), AttemptFailed> {
         let Self { owner, in_flight, tracked, failed, is_reported, .. } = &mut self;
         let engine = &owner.engine;
-        let listen = engine.hear(&owner.key, Voters::All, in_flight, engine.node_timeout, None, |node, reply| {
+        let mut heard = Heard::nothing(&owner.key, Tally::new(engine.quorum, None));
+        let listen = engine.hear(&mut heard, Voters::All, in_flight, engine.node_timeout, None, |node, reply| {
             note(failed, *tracked, node, reply);
         });
-        let (verdict, heard) = listen.await;
+        let verdict = listen.await;
         *is_reported = true;
-        match heard.classify_owner_op(verdict, engine.quorum) {
+        match heard.tally.classify_owner_op(verdict) {
             Verdict::Won => Ok(()),
-            verdict => Err(heard.into_failed(verdict)),
+            verdict => Err(heard.into_failed(engine, verdict)),
         }
     }
 

@@ -104,7 +104,7 @@ impl Engine {
         let mut repairs = Repairs { asked: missing.iter().map(ask).collect(), ..Repairs::default() };
         let Repairs { set, asked, cut, .. } = &mut repairs;
         listen(asked, reply_timeout, over, |node, reply| {
-            cut.note(node, reply);
+            cut.record(node, reply);
             if reply.acquire_effect() != AcquireEffect::NotSet {
                 set.insert(node);
             }

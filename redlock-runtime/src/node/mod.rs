@@ -27,7 +27,7 @@ pub(crate) use self::connection_id::{ConnectionId, PeerAddress};
 use self::counters::Counting;
 use self::inspect::Inspecting;
 pub(crate) use self::reply::{Carrier, Delivery, Failure, Pending, PendingReply, Reply};
-use crate::protocol::ServerInfo;
+pub(crate) use crate::protocol::NodeStatus;
 
 /// One independent master that votes on who holds a lock.
 pub(crate) trait Voter: Counting + Examining + Inspecting + Debug + Send + Sync {
@@ -120,15 +120,4 @@ impl Debug for Changes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Changes").field("node", &self.node).finish_non_exhaustive()
     }
-}
-
-/// What is known about a server.
-#[derive(Clone, Debug)]
-pub(crate) enum NodeStatus {
-    /// What it said about itself.
-    Introduced(Arc<ServerInfo>),
-    /// A connection is being made for the first time.
-    Connecting,
-    /// There is no connection.
-    Unreachable,
 }

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::ConnectionId;
 use crate::platform::tasks;
-use crate::protocol::{AcquireEffect, Counter};
+use crate::protocol::{AcquireEffect, Counter, Vote};
 use crate::rules::{Rule, holds};
 
 /// A reply that is on its way.
@@ -190,6 +190,17 @@ pub(crate) enum Delivery {
 impl Reply {
     /// Not done, and nothing more is known.
     pub(crate) const NOT_OURS: Self = Self::NotOurs { owner: None, remaining: None, counter: None };
+
+    /// What counts of it in a round.
+    pub(crate) fn into_vote(self) -> Vote {
+        match self {
+            Self::Done => Vote::Granted { counter: None, is_wanted: false },
+            Self::Granted { counter, is_wanted } => Vote::Granted { counter, is_wanted },
+            Self::NotOurs { owner, remaining, counter } => Vote::Refused { owner, remaining, counter },
+            Self::Missing => Vote::Missing,
+            Self::Failed(_) => Vote::Failed,
+        }
+    }
 
     /// What this reply to an acquire says about the key.
     pub(crate) fn acquire_effect(&self) -> AcquireEffect {

@@ -58,6 +58,29 @@ pub struct Electorate {
     unknown: NodeSet,
 }
 
+/// Whose votes count in a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Voters {
+    /// Those of all nodes: the node itself compares the owner.
+    All,
+    /// Those of the [`Electorate`]: a node that restarted may have forgotten to whom it granted the lock.
+    Acquisition,
+    /// Those of the [electorate of an extension](Electorate::of_extension): another attempt may have heard another server in the
+    /// place of a node that restarted.
+    Extension,
+}
+
+/// What is known about a node.
+#[derive(Clone, Debug)]
+pub enum NodeStatus {
+    /// What it said about itself.
+    Introduced(Arc<ServerInfo>),
+    /// A connection is being made for the first time.
+    Connecting,
+    /// There is no connection.
+    Unreachable,
+}
+
 /// What a node said about itself, on the connection that carries its votes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerInfo {
@@ -101,7 +124,7 @@ pub enum Standing {
     Young,
     /// It is a replica.
     Replica,
-    /// It is the server that also stands at another position: one vote must not count twice.
+    /// It is a server that is configured twice: one vote must not count twice.
     SameServer,
 }
 
@@ -121,6 +144,41 @@ pub fn longest_round(longest_ttl: Duration) -> Duration {
 
 /// The part of `longest_ttl` within which servers that were started together all come to vote; see [`Electorate`].
 const HEAD_START: u32 = 4;
+
+impl Voters {
+    /// Which of the nodes may vote, in the order of the configuration; `None` for one that is not connected.
+    pub fn electorate<'a>(
+        self,
+        now: Instant,
+        nodes: impl IntoIterator<Item = Option<&'a ServerInfo>, IntoIter: Clone>,
+    ) -> Electorate {
+        match self {
+            Self::All | Self::Acquisition => Electorate::of(now, nodes),
+            Self::Extension => Electorate::of_extension(now, nodes),
+        }
+    }
+
+    /// How long until a node votes although others are older; zero if it does.
+    #[must_use]
+    pub fn votes_in(self, info: &ServerInfo, now: Instant) -> Duration {
+        match self {
+            Self::All => Duration::ZERO,
+            Self::Acquisition => info.grows_in(now),
+            Self::Extension => info.counts_in(now),
+        }
+    }
+}
+
+impl NodeStatus {
+    /// What it said about itself, if it did.
+    #[must_use]
+    pub fn server_info(&self) -> Option<&ServerInfo> {
+        match self {
+            Self::Introduced(info) => Some(info),
+            Self::Connecting | Self::Unreachable => None,
+        }
+    }
+}
 
 impl ServerInfo {
     /// Notes what a server said about itself; `now` is after its answer came in, `uptime` in its whole seconds.

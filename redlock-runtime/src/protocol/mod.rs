@@ -3,6 +3,7 @@
 //! Nothing here sleeps, sends or reads a clock: `now` and seeds are arguments. So every rule can be tried a
 //! million times with a simulated clock and simulated nodes.
 
+mod attempt;
 mod backoff;
 mod census;
 mod electorate;
@@ -13,12 +14,14 @@ mod quorum;
 mod retry;
 mod rivals;
 mod round;
+mod tally;
 mod validity;
 mod wait_plan;
 
+pub use attempt::{Attempt, AttemptStep, Conclusion};
 pub use backoff::Backoff;
 pub use census::{Census, LockState, Sighting};
-pub use electorate::{Electorate, Role, ServerInfo, Standing, longest_round};
+pub use electorate::{Electorate, NodeStatus, Role, ServerInfo, Standing, Voters, longest_round};
 pub use fence::{
     Counter, Fence, FenceFallback, Fencing, Holder, Listening, NoCounter, Proposal, RETENTION, confirmation,
     is_refresh_due, plausible,
@@ -29,6 +32,7 @@ pub use quorum::Quorum;
 pub use retry::{Next, next_step};
 pub use rivals::{RELEASED, Rivals};
 pub use round::{Ballot, Round, Verdict};
+pub use tally::{Hearing, Objection, Tally, Vote};
 pub use validity::{
     LONGEST_TTL, LOSS_NOTICE, SHORTEST_TTL, drift, extended_together, renewal_due, reply_timeout, valid_until,
 };

@@ -14,8 +14,8 @@ pub const RELEASED: &str = ":released";
 pub struct Rivals(Vec<(Arc<str>, usize)>);
 
 impl Rivals {
-    /// Notes that a node has this owner's key, released or not.
-    pub fn note(&mut self, owner: &Arc<str>) {
+    /// Records that a node has this owner's key, released or not.
+    pub fn record(&mut self, owner: &Arc<str>) {
         match self.0.iter_mut().find(|(known, _)| holder(known) == holder(owner)) {
             Some((_, nodes)) => *nodes += 1,
             None => self.0.push((Arc::clone(owner), 1)),
@@ -50,7 +50,7 @@ mod tests {
     fn check(owners: &[&str], expect: bool) {
         let mut rivals = Rivals::default();
         for owner in owners {
-            rivals.note(&Arc::from(*owner));
+            rivals.record(&Arc::from(*owner));
         }
         assert_eq!(rivals.has_holder(Quorum::of(5).unwrap()), expect, "{owners:?}");
     }
@@ -68,7 +68,7 @@ mod tests {
         let check = |owners: &[&str], missing, expect| {
             let mut rivals = Rivals::default();
             for owner in owners {
-                rivals.note(&Arc::from(*owner));
+                rivals.record(&Arc::from(*owner));
             }
             assert_eq!(rivals.rule_out(missing, Quorum::of(5).unwrap()), expect, "{owners:?} and {missing}");
         };

@@ -1,0 +1,494 @@
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{
+    Ballot, Counter, Fence, Fencing, Listening, NoCounter, NodeObservation, NodeSet, NodeStatus, OthersKey, Quorum,
+    Rivals, Round, ServerInfo, Standing, Verdict, Voters,
+};
+use crate::rules::{Rule, holds};
+
+/// What a node answered to a question about a key, as far as it counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Vote {
+    /// It did what was asked.
+    Granted {
+        /// The lock's fencing counter, if that was asked for.
+        counter: Option<Counter>,
+        /// Whether another process waits for the lock.
+        is_wanted: bool,
+    },
+    /// The key has another owner's value, or none.
+    Refused {
+        /// The other owner, if the node said so.
+        owner: Option<Arc<str>>,
+        /// How long the other owner's key lives, if the node said so.
+        remaining: Option<Duration>,
+        /// The lock's fencing counter, if that was asked for.
+        counter: Option<Counter>,
+    },
+    /// There is no such key.
+    Missing,
+    /// It did not vote.
+    Failed,
+}
+
+/// The votes of one round as they count, and what else the nodes told.
+///
+/// A vote is counted when it comes in. Whether a node may vote at all is looked at when a verdict is near, and then for all of
+/// them at one moment: a vote that does not count is struck.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    /// What a majority is.
+    quorum: Quorum,
+    /// The votes.
+    round: Round,
+    /// Another owner's key, where a node refused for it.
+    held: Vec<(usize, OthersKey)>,
+    /// For whom nodes refused.
+    rivals: Rivals,
+    /// How many nodes have no key.
+    missing: usize,
+    /// How the lock gets its fencing token, if it gets one.
+    fence: Option<Fence>,
+    /// Whether a node that granted the lock said that another process waits for it.
+    is_wanted: bool,
+    /// Two nodes of the configuration that are one server, if there are any: then nothing is won.
+    twins: Option<(usize, usize)>,
+    /// Why votes were struck that nobody has been told about yet.
+    objections: Vec<(usize, Objection)>,
+}
+
+/// Why the vote of a node does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "whoever reads the error wants to know why a node that answered has no vote"]
+pub enum Objection {
+    /// What it has under the fencing key is no counter.
+    NoCounter(NoCounter),
+    /// It follows another server.
+    Replica,
+    /// It is the server that is configured at this other position, too.
+    ConfiguredTwice(usize),
+    /// It restarted, and may have forgotten locks. It votes again after this time.
+    Young(Duration),
+    /// It restarted, and there was no time to look for older nodes.
+    PerhapsYoung,
+    /// Its connection ended after its vote, so its age is not known.
+    ConnectionEnded,
+}
+
+/// What a round that is heard comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Hearing {
+    /// More votes decide, or would at least be worth to be told of.
+    GoesOn,
+    /// The verdict is this, unless a node that is just being connected to turns out to be old. Its connection has the time
+    /// of a reply; a node that cannot be connected to within that cannot be reached.
+    GoesOnFor(Verdict),
+    /// The verdict is this.
+    IsOver(Verdict),
+}
+
+/// Whether the votes of young nodes can be judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ages {
+    /// Nothing that may still be learnt changes who votes.
+    Certain,
+    /// An older node may be about to be reached.
+    Uncertain,
+}
+
+/// The precision with which Redis expires keys. One of which nothing is left, in whole milliseconds, has up to so much.
+///
+/// It is not added to what is left of others: timers are late by about as much, and to ask once too often costs less.
+const EXPIRY_PRECISION: Duration = Duration::from_millis(1);
+
+impl Tally {
+    /// A round in which nobody has voted yet, for a lock that gets its fencing token like this.
+    #[must_use]
+    pub fn new(quorum: Quorum, fence: Option<Fence>) -> Self {
+        Self {
+            quorum,
+            round: Round::new(quorum),
+            held: Vec::new(),
+            rivals: Rivals::default(),
+            missing: 0,
+            fence,
+            is_wanted: false,
+            twins: None,
+            objections: Vec::new(),
+        }
+    }
+
+    /// A round in which only these nodes are asked. The others count as nodes that did not vote: a majority is one of all.
+    #[must_use]
+    pub fn among(quorum: Quorum, asked: NodeSet) -> Self {
+        let mut tally = Self::new(quorum, None);
+        for node in NodeSet::first(quorum.nodes()).without(asked).iter() {
+            tally.round.record(node, Ballot::Failed);
+        }
+        tally
+    }
+
+    /// Counts a vote that came in at `now`. `node_clock` is the node's time of day, as the time since 1970, if it is known.
+    pub fn record(
+        &mut self,
+        node: usize,
+        vote: Vote,
+        now: impl FnOnce() -> Instant,
+        node_clock: impl FnOnce() -> Option<Duration>,
+    ) {
+        let told = match vote {
+            Vote::Granted { counter, .. } | Vote::Refused { counter, .. } => counter,
+            Vote::Missing | Vote::Failed => None,
+        };
+        if let Err(fault) = self.merge(node, told, node_clock) {
+            self.objections.push((node, Objection::NoCounter(fault)));
+            return self.round.record(node, Ballot::Failed);
+        }
+        let ballot = match vote {
+            Vote::Granted { is_wanted, .. } => {
+                self.is_wanted |= is_wanted;
+                Ballot::Granted
+            }
+            Vote::Refused { owner, remaining, .. } => {
+                if let Some(owner) = &owner {
+                    self.rivals.record(owner);
+                }
+                // A moment that there is not is as good as none.
+                let expires = remaining.and_then(|remaining| now().checked_add(remaining.max(EXPIRY_PRECISION)));
+                self.held.push((node, OthersKey { owner: owner.as_deref().map(hash_of), expires }));
+                Ballot::Refused
+            }
+            Vote::Missing => {
+                self.missing += 1;
+                Ballot::Refused
+            }
+            Vote::Failed => Ballot::Failed,
+        };
+        self.round.record(node, ballot);
+    }
+
+    /// Takes in the fencing counter that a node told, if it can be one.
+    fn merge(
+        &mut self,
+        node: usize,
+        counter: Option<Counter>,
+        node_clock: impl FnOnce() -> Option<Duration>,
+    ) -> Result<(), NoCounter> {
+        let (Some(fence), Some(counter)) = (&mut self.fence, counter) else { return Ok(()) };
+        if let Some(number) = counter.number() {
+            fence.proposal().believe(number, node_clock)?;
+        }
+        fence.merge(node, counter);
+        Ok(())
+    }
+
+    /// How a round that was won gets its fencing token; `None` if it gets none.
+    pub fn fencing(&self, listening: Listening) -> Option<Fencing> {
+        self.fence.as_ref().map(|fence| fence.decide(self.round.granted(), listening))
+    }
+
+    /// What comes of the round with what was heard. `look` gives the nodes as they are now, and the moment at which they were
+    /// looked at; it is asked for when a verdict is near.
+    pub fn hearing(
+        &mut self,
+        voters: Voters,
+        all_have_answered: bool,
+        look: impl FnOnce() -> (Vec<NodeStatus>, Instant),
+    ) -> Hearing {
+        let is_near = matches!(self.round.verdict(), Some(Verdict::Won | Verdict::Refused));
+        let ages = if voters != Voters::All && is_near { self.strike(voters, look) } else { Ages::Certain };
+        match self.round.verdict() {
+            Some(verdict) if all_have_answered => Hearing::IsOver(verdict),
+            Some(verdict) if ages == Ages::Uncertain => Hearing::GoesOnFor(verdict),
+            Some(Verdict::Won) if self.fencing(Listening::GoesOn) == Some(Fencing::Listen) => Hearing::GoesOn,
+            // Nobody is slowed by that, and the error can say how many nodes answered.
+            None | Some(Verdict::Unreachable) => Hearing::GoesOn,
+            Some(verdict) => Hearing::IsOver(verdict),
+        }
+    }
+
+    /// The verdict when the time is over: those that have not answered by now do not vote. A node that has not been reached by now
+    /// cannot be, unless it is the caller's own time that was short.
+    pub fn close(
+        &mut self,
+        voters: Voters,
+        late: NodeSet,
+        is_cut_short: bool,
+        look: impl FnOnce() -> (Vec<NodeStatus>, Instant),
+    ) -> Option<Verdict> {
+        late.iter().for_each(|node| self.round.record(node, Ballot::Failed));
+        if voters != Voters::All && self.strike(voters, look) == Ages::Uncertain && is_cut_short {
+            for node in self.round.granted().iter() {
+                self.round.strike(node);
+                self.objections.push((node, Objection::PerhapsYoung));
+            }
+        }
+        self.round.verdict()
+    }
+
+    /// Takes back the votes of nodes that may not vote.
+    fn strike(&mut self, voters: Voters, look: impl FnOnce() -> (Vec<NodeStatus>, Instant)) -> Ages {
+        if voters == Voters::Extension && !holds(Rule::YoungCountInNoExtension) {
+            return Ages::Certain;
+        }
+        // There is nobody who could know better.
+        if self.quorum.nodes() == 1 {
+            return Ages::Certain;
+        }
+        let (nodes, now) = look();
+        let infos = || nodes.iter().map(NodeStatus::server_info);
+        let electorate = voters.electorate(now, infos());
+        let votes_in = |info: &ServerInfo| voters.votes_in(info, now);
+        self.twins = electorate.same_server().filter(|_| holds(Rule::OneVoteAServer)).or(self.twins);
+        if electorate.voters().len() == nodes.len() {
+            return Ages::Certain;
+        }
+        for (node, info) in infos().enumerate() {
+            let has_granted = self.round.granted().contains(node);
+            let has_voted = has_granted || self.round.refused().contains(node);
+            let objection = match electorate.standing(node) {
+                Standing::Young | Standing::Unknown if !holds(Rule::Abstention) => continue,
+                Standing::SameServer if !holds(Rule::OneVoteAServer) => continue,
+                Standing::Replica if has_voted => Objection::Replica,
+                Standing::SameServer if has_voted => {
+                    let is_twin =
+                        |other: Option<&ServerInfo>| other.map(ServerInfo::identity) == info.map(ServerInfo::identity);
+                    let twin = infos().enumerate().find(|(other, info)| *other != node && is_twin(*info));
+                    Objection::ConfiguredTwice(twin.map_or(node, |(other, _)| other))
+                }
+                Standing::Young if has_granted => Objection::Young(info.map(votes_in).unwrap_or_default()),
+                Standing::Unknown if has_granted => Objection::ConnectionEnded,
+                // A young node may still know that somebody else holds the lock.
+                Standing::Votes | Standing::Young | Standing::Unknown | Standing::Replica | Standing::SameServer => {
+                    continue;
+                }
+            };
+            self.round.strike(node);
+            self.objections.push((node, objection));
+        }
+        // Young nodes vote while no older one can be reached: one that is about to be reached may be older.
+        let is_young = |info: Option<&ServerInfo>| info.is_some_and(|info| !votes_in(info).is_zero());
+        let has_young_voter =
+            infos().enumerate().any(|(node, info)| is_young(info) && self.round.granted().contains(node));
+        let may_come = nodes.iter().any(|node| matches!(node, NodeStatus::Connecting));
+        if has_young_voter && may_come { Ages::Uncertain } else { Ages::Certain }
+    }
+
+    /// Why votes were struck since this was asked last.
+    pub fn take_objections(&mut self) -> impl Iterator<Item = (usize, Objection)> + use<> {
+        std::mem::take(&mut self.objections).into_iter()
+    }
+
+    /// The verdict on an attempt to acquire: whether a refusal means that somebody holds the lock.
+    pub fn classify_acquire(&self, verdict: Verdict) -> Verdict {
+        let is_split = verdict == Verdict::Refused && !self.rivals.has_holder(self.quorum);
+        if is_split { Verdict::Split } else { verdict }
+    }
+
+    /// The verdict on an attempt to take a lock over: whether a refusal means that its owner does not have it any more.
+    pub fn classify_adoption(&self, verdict: Verdict) -> Verdict {
+        let is_split = verdict == Verdict::Refused && !self.rivals.rule_out(self.missing, self.quorum);
+        if is_split { Verdict::Split } else { verdict }
+    }
+
+    /// The verdict on an extension or a release: nodes that never held the key refuse too, so only a majority of them
+    /// says that it is not this owner's.
+    pub fn classify_owner_op(&self, verdict: Verdict) -> Verdict {
+        let is_told = self.round.refused().len() >= self.quorum.needed();
+        if verdict == Verdict::Refused && !is_told { Verdict::Unreachable } else { verdict }
+    }
+
+    /// The nodes that granted.
+    #[must_use]
+    pub fn granted(&self) -> NodeSet {
+        self.round.granted()
+    }
+
+    /// The nodes that refused.
+    #[must_use]
+    pub fn refused(&self) -> NodeSet {
+        self.round.refused()
+    }
+
+    /// Whether a node that granted the lock said that another process waits for it.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        self.is_wanted
+    }
+
+    /// Two nodes of the configuration that are one and the same server, if there are any.
+    #[must_use]
+    pub fn twins(&self) -> Option<(usize, usize)> {
+        self.twins
+    }
+
+    /// The greatest fencing counter that was heard of; zero if none was.
+    #[must_use]
+    pub fn greatest_counter(&self) -> u64 {
+        self.fence.as_ref().map_or(0, Fence::seen)
+    }
+
+    /// What a round that was not won tells about the nodes that were asked.
+    pub fn observations(&self) -> impl Iterator<Item = (usize, NodeObservation)> {
+        let given_back = self.round.granted().iter().map(|node| (node, NodeObservation::GivenBack));
+        let silent = self.round.failed().iter().map(|node| (node, NodeObservation::Unknown));
+        let held = self.held.iter().map(|(node, key)| (*node, NodeObservation::Held(*key)));
+        given_back.chain(silent).chain(held)
+    }
+}
+
+/// Tells one owner's value from another's.
+fn hash_of(owner: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    owner.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{FenceFallback, Proposal, Role};
+
+    const LONGEST_TTL: Duration = Duration::from_secs(300);
+    const GRANTED: Vote = Vote::Granted { counter: None, is_wanted: false };
+
+    fn refused(owner: &str) -> Vote {
+        Vote::Refused { owner: Some(owner.into()), remaining: None, counter: None }
+    }
+
+    /// A node of this age in seconds, which is the server with this identity.
+    fn server(identity: &str, age: u64, role: Role) -> NodeStatus {
+        let info = ServerInfo::new(now(), Duration::from_secs(age), LONGEST_TTL, identity.into(), role);
+        NodeStatus::Introduced(Arc::new(info))
+    }
+
+    fn old(identity: &str) -> NodeStatus {
+        server(identity, 9999, Role::Master)
+    }
+
+    fn now() -> Instant {
+        crate::platform::clock::now()
+    }
+
+    fn tally(votes: &[Vote]) -> Tally {
+        let mut tally = Tally::new(Quorum::of(3).unwrap(), None);
+        for (node, vote) in votes.iter().enumerate() {
+            tally.record(node, vote.clone(), now, || None);
+        }
+        tally
+    }
+
+    /// What comes of these votes of these nodes, and whose votes were struck for what.
+    fn check(
+        votes: &[Vote],
+        nodes: [NodeStatus; 3],
+        voters: Voters,
+        expect: Hearing,
+        objections: &[(usize, Objection)],
+    ) {
+        let mut tally = tally(votes);
+        let hearing = tally.hearing(voters, votes.len() == 3, || (nodes.to_vec(), now()));
+        let kind =
+            |objection| if let Objection::Young(_) = objection { Objection::Young(Duration::ZERO) } else { objection };
+        let struck: Vec<_> = tally.take_objections().map(|(node, objection)| (node, kind(objection))).collect();
+        assert_eq!((hearing, &*struck), (expect, objections), "{votes:?}, {nodes:?}, {voters:?}");
+    }
+
+    #[test]
+    fn a_majority_of_nodes_that_may_vote_wins() {
+        let nodes = || [old("a"), old("b"), old("c")];
+        check(&[GRANTED, GRANTED], nodes(), Voters::Acquisition, Hearing::IsOver(Verdict::Won), &[]);
+        check(&[GRANTED], nodes(), Voters::Acquisition, Hearing::GoesOn, &[]);
+        check(
+            &[refused("x"), GRANTED, refused("x")],
+            nodes(),
+            Voters::Acquisition,
+            Hearing::IsOver(Verdict::Refused),
+            &[],
+        );
+        // The third may say what the error is about.
+        check(&[Vote::Failed, Vote::Failed], nodes(), Voters::Acquisition, Hearing::GoesOn, &[]);
+    }
+
+    #[test]
+    fn the_votes_of_nodes_that_may_not_vote_are_struck() {
+        let young = |identity| server(identity, 20, Role::Master);
+        let replica = server("b", 9999, Role::Replica);
+        let votes = [GRANTED, GRANTED, Vote::Failed];
+        let unreachable = Hearing::IsOver(Verdict::Unreachable);
+        let nodes = [old("a"), young("b"), old("c")];
+        check(&votes, nodes.clone(), Voters::Acquisition, unreachable, &[(1, Objection::Young(Duration::ZERO))]);
+        // In an extension it counts again as soon as no attempt can have heard another server in its place.
+        check(&votes, nodes.clone(), Voters::Extension, Hearing::IsOver(Verdict::Won), &[]);
+        check(&votes, nodes, Voters::All, Hearing::IsOver(Verdict::Won), &[]);
+        let starting = [old("a"), server("b", 2, Role::Master), old("c")];
+        check(&votes, starting, Voters::Extension, unreachable, &[(1, Objection::Young(Duration::ZERO))]);
+        check(&votes, [old("a"), replica, old("c")], Voters::Acquisition, unreachable, &[(1, Objection::Replica)]);
+        let gone = [old("a"), NodeStatus::Unreachable, old("c")];
+        check(&votes, gone, Voters::Acquisition, unreachable, &[(1, Objection::ConnectionEnded)]);
+        let twice = [old("a"), old("a"), old("c")];
+        let objections = [(0, Objection::ConfiguredTwice(1)), (1, Objection::ConfiguredTwice(0))];
+        check(&votes, twice, Voters::Acquisition, unreachable, &objections);
+        // A young node may still know that somebody else holds the lock.
+        let refusals = [refused("x"), refused("x")];
+        let nodes = [old("a"), young("b"), old("c")];
+        check(&refusals, nodes, Voters::Acquisition, Hearing::IsOver(Verdict::Refused), &[]);
+    }
+
+    #[test]
+    fn young_nodes_wait_for_one_that_may_be_older() {
+        let young = |identity| server(identity, 20, Role::Master);
+        let nodes = [young("a"), young("b"), NodeStatus::Connecting];
+        check(&[GRANTED, GRANTED], nodes.clone(), Voters::Acquisition, Hearing::GoesOnFor(Verdict::Won), &[]);
+        check(
+            &[GRANTED, GRANTED],
+            [young("a"), young("b"), NodeStatus::Unreachable],
+            Voters::Acquisition,
+            Hearing::IsOver(Verdict::Won),
+            &[],
+        );
+        // Where the time that is over is the caller's, the older one might still have come.
+        for (is_cut_short, expect) in [(false, Verdict::Won), (true, Verdict::Unreachable)] {
+            let mut tally = tally(&[GRANTED, GRANTED]);
+            let late = NodeSet::from_iter([2]);
+            let verdict = tally.close(Voters::Acquisition, late, is_cut_short, || (nodes.to_vec(), now()));
+            assert_eq!(verdict, Some(expect), "{is_cut_short}");
+            let objections =
+                if is_cut_short { vec![(0, Objection::PerhapsYoung), (1, Objection::PerhapsYoung)] } else { vec![] };
+            assert_eq!(tally.take_objections().collect::<Vec<_>>(), objections);
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_that_somebody_holds_the_lock_only_if_one_owner_has_a_majority() {
+        use Verdict::{Refused, Split, Unreachable};
+        let check = |votes: &[Vote], expect: [Verdict; 3]| {
+            let tally = tally(votes);
+            let classified =
+                [tally.classify_acquire(Refused), tally.classify_adoption(Refused), tally.classify_owner_op(Refused)];
+            assert_eq!(classified, expect, "{votes:?}");
+        };
+        check(&[refused("x"), refused("x"), GRANTED], [Refused, Refused, Refused]);
+        check(&[refused("x"), refused("y"), GRANTED], [Split, Split, Refused]);
+        check(&[refused("x"), GRANTED, Vote::Failed], [Split, Split, Unreachable]);
+        check(&[Vote::Missing, Vote::Missing, GRANTED], [Split, Refused, Refused]);
+    }
+
+    #[test]
+    fn a_node_whose_counter_can_be_none_has_no_vote() {
+        let quorum = Quorum::of(3).unwrap();
+        let fallback = FenceFallback::TrustClocks { max_clock_skew: Duration::from_secs(60) };
+        let proposal = Proposal::new(Duration::from_secs(1), 0, quorum, fallback);
+        let mut tally = Tally::new(quorum, Some(Fence::propose(quorum, proposal, fallback)));
+        let granted = |number| Vote::Granted { counter: Some(Counter::Known(number)), is_wanted: true };
+        tally.record(0, granted(u64::MAX), now, || None);
+        tally.record(1, granted(7), now, || None);
+        assert_eq!(tally.granted().iter().collect::<Vec<_>>(), [1]);
+        let objections: Vec<_> = tally.take_objections().collect();
+        assert_eq!(objections, [(0, Objection::NoCounter(NoCounter::TooGreat(u64::MAX)))]);
+        assert_eq!((tally.greatest_counter(), tally.is_wanted()), (7, true));
+    }
+}
