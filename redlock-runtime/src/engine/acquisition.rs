@@ -285,7 +285,6 @@ impl Acquisition {
 
     fn send(&mut self, nodes: impl IntoIterator<Item = usize>, command: &Arc<Command>) {
         for node in nodes {
-            self.ledger.asked(node);
             self.stragglers.push(self.engine.ask(node, command));
         }
     }
@@ -341,7 +340,7 @@ impl Acquisition {
     /// Gives a lost attempt back: returns when the nodes that granted it have confirmed, or their time is over, or the
     /// caller's (`until`).
     pub(super) async fn give_back(mut self, until: Option<Instant>) {
-        let tracked = self.ledger.suspected();
+        let tracked = self.ledger.may_be_set();
         let (reply_timeout, _) = within_deadline(self.engine.node_timeout(), until);
         self.start_release(tracked).wait_for(tracked, reply_timeout).await;
     }
@@ -391,14 +390,13 @@ impl Acquisition {
         }
     }
 
-    /// Prepares every request that is owed: at once to `nodes`, behind their stragglers to the others.
+    /// Prepares every release that is due: to `nodes` at once, and to those that are still asked after their answer.
     fn start_release(&mut self, nodes: NodeSet) -> ReleaseRound {
         self.is_open = false;
         if let Some(acquire) = self.acquire.take() {
             acquire.recall();
         }
         let stragglers = mem::take(&mut self.stragglers);
-        let behind: NodeSet = stragglers.iter().map(|asked| asked.node).collect();
         let owner = PendingRelease {
             engine: Arc::clone(&self.engine),
             key: Arc::clone(&self.key),
@@ -410,7 +408,7 @@ impl Acquisition {
             predecessor: self.predecessor.clone(),
             counted: self.counted.take().unwrap_or_else(|| self.engine.track_release()),
         };
-        ReleaseRound::start(Arc::new(owner), nodes.without(behind), self.ledger.suspected(), stragglers)
+        ReleaseRound::start(Arc::new(owner), self.ledger, nodes, stragglers)
     }
 }
 
@@ -435,7 +433,7 @@ impl Drop for Acquisition {
             });
         }
         background::spawn(async move {
-            let tracked = acquisition.ledger.suspected();
+            let tracked = acquisition.ledger.may_be_set();
             drop(acquisition.start_release(tracked));
         });
     }

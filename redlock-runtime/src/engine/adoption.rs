@@ -14,13 +14,12 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::release_round;
 use super::release_round::{Cut, PendingRelease, ReleaseRound};
 use super::{Acquisition, AttemptFailed, Engine, Fenced, InFlight, TrackedRelease, Won};
 use crate::node::{Predecessor, Voter};
 use crate::platform::clock;
 use crate::platform::entropy::seed;
-use crate::protocol::{Backoff, NodeSet, Rivals, Verdict, reply_timeout};
+use crate::protocol::{Backoff, KEEP_RELEASING, Ledger, NodeSet, RELEASE_PAUSES, Rivals, Verdict, reply_timeout};
 use crate::values::keys::Keys;
 
 /// For so many times as long as a node has to answer it is tried to hear of a majority, or to get one where several try.
@@ -99,8 +98,8 @@ impl Engine {
             async move { node.look(keys, reply_timeout).await }
         };
         // As long, and as often, as a release is sent again.
-        let (give_up, longest_pause) = (clock::now() + release_round::KEEP_TRYING, release_round::PAUSES.1);
-        let mut pauses = Backoff::new(PAUSES.0, longest_pause, seed());
+        let (give_up, longest_pause) = (clock::now() + KEEP_RELEASING, RELEASE_PAUSES.1);
+        let mut pauses = Backoff::new(RELEASE_PAUSES.0, longest_pause, seed());
         let theirs = loop {
             let (sights, failures) = self.survey_all(&look).await;
             let (mut rivals, mut missing, mut theirs) = (Rivals::default(), 0, NodeSet::default());
@@ -132,7 +131,7 @@ impl Engine {
             predecessor: None,
             counted,
         };
-        drop(ReleaseRound::start(Arc::new(owner), theirs, theirs, Vec::new()));
+        drop(ReleaseRound::start(Arc::new(owner), Ledger::of(theirs), theirs, Vec::new()));
     }
 }
 

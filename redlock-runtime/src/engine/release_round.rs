@@ -14,23 +14,18 @@ use tokio::time::sleep;
 
 use super::heard::Heard;
 use super::{AttemptFailed, Engine, InFlight, poll_each, poll_in_background};
-use crate::node::limits::DEAD_AFTER_TIMEOUTS;
 use crate::node::{Action, Command, ConnectionId, Delivery, Failure, PendingReply, Predecessor, Reply, Voter};
 use crate::platform::background;
 use crate::platform::clock;
 use crate::platform::deadline::Deadline;
 use crate::platform::entropy::seed;
 use crate::platform::tasks::Handle;
-use crate::protocol::{AcquireEffect, Backoff, NodeSet, Tally, Verdict, Voters};
+use crate::protocol::{
+    AfterAnswer, Backoff, KEEP_RELEASING, Ledger, NodeSet, OnDeadConnection, RELEASE_PAUSES, ReleaseStage, ReleasesDue,
+    Tally, Verdict, Voters,
+};
 use crate::rules::{Rule, holds};
 use crate::shown::shown;
-
-/// How long a release is sent again to a node that does not confirm it. By then the key has expired on a node that was
-/// down; on one that was frozen for longer than this it lives for its TTL after the node wakes up.
-pub(super) const KEEP_TRYING: Duration = Duration::from_secs(120);
-
-/// Pauses between two tries of a release: the first, and the longest.
-pub(super) const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
 /// How many attempts and releases are on their way, for those who wait until there are none.
 #[derive(Debug, Default)]
@@ -148,32 +143,26 @@ pub(super) struct ReleaseRound {
 }
 
 impl ReleaseRound {
-    /// Prepares a release for each of `nodes`, and one behind each of the stragglers. The key may be set on the nodes in
-    /// `suspected`, and on those of the stragglers.
-    pub(super) fn start(
-        owner: Arc<PendingRelease>,
-        nodes: NodeSet,
-        suspected: NodeSet,
-        stragglers: Vec<InFlight>,
-    ) -> Self {
-        let mut tracked = suspected;
-        let mut in_flight = Vec::with_capacity(nodes.len() + stragglers.len());
-        let is_in_background = background::is_current();
-        let mut elsewhere = if is_in_background { NodeSet::default() } else { nodes };
-        for node in nodes.iter() {
+    /// Prepares the releases that are due: to `nodes` at once, and to those of the `stragglers`, whose acquire has not ended, after
+    /// their answer.
+    pub(super) fn start(owner: Arc<PendingRelease>, ledger: Ledger, nodes: NodeSet, stragglers: Vec<InFlight>) -> Self {
+        let ReleasesDue { at_once, after_answer, tracked } =
+            ledger.release(nodes, stragglers.iter().map(|asked| asked.node).collect());
+        let mut in_flight = Vec::with_capacity(at_once.len() + stragglers.len());
+        let mut elsewhere = if background::is_current() { NodeSet::default() } else { at_once };
+        for node in at_once.iter() {
             in_flight.push(InFlight { node, reply: owner.ask(node, None) });
         }
+        let mut unawaited = Vec::new();
         for InFlight { node, reply } in stragglers {
-            tracked.insert(node);
-            elsewhere.insert(node);
-            let is_suspected = suspected.contains(node) && holds(Rule::RepairsAreReleased);
-            if !holds(Rule::ReleaseAfterAcquire) {
-                poll_in_background(vec![InFlight { node, reply }]);
-                in_flight.push(InFlight { node, reply: owner.ask(node, None) });
-                continue;
+            if after_answer.contains(node) {
+                elsewhere.insert(node);
+                in_flight.push(InFlight { node, reply: Arc::clone(&owner).release_after(ledger, node, reply) });
+            } else {
+                unawaited.push(InFlight { node, reply });
             }
-            in_flight.push(InFlight { node, reply: Arc::clone(&owner).release_behind(node, reply, is_suspected) });
         }
+        poll_in_background(unawaited);
         Self::new(owner, in_flight, tracked, elsewhere)
     }
 
@@ -187,7 +176,7 @@ impl ReleaseRound {
         let engine = &owner.engine;
         let mut heard = Heard::nothing(&owner.key, Tally::new(engine.quorum, None));
         let listen = engine.hear(&mut heard, Voters::All, in_flight, engine.node_timeout, None, |node, reply| {
-            note(failed, *tracked, node, reply);
+            keep_failed(failed, *tracked, node, reply);
         });
         let verdict = listen.await;
         *is_reported = true;
@@ -202,7 +191,7 @@ impl ReleaseRound {
         let Self { in_flight, tracked, failed, is_reported, .. } = &mut self;
         let mut over = Deadline::after(reply_timeout);
         poll_fn(|cx| {
-            poll_each(in_flight, cx, |node, reply| note(failed, *tracked, node, &reply));
+            poll_each(in_flight, cx, |node, reply| keep_failed(failed, *tracked, node, &reply));
             let is_waiting = in_flight.iter().any(|asked| nodes.contains(asked.node));
             if is_waiting && Pin::new(&mut over).poll(cx).is_pending() { Poll::Pending } else { Poll::Ready(()) }
         })
@@ -212,8 +201,26 @@ impl ReleaseRound {
 
     /// Sees every reply through: tells the nodes that are late, and gives up on connections that are dead; ends within a bound.
     async fn go_on(mut self) {
-        let node_timeout = self.owner.engine.node_timeout;
-        self.arrive(node_timeout).await;
+        let mut stage = ReleaseStage::Awaited;
+        loop {
+            self.arrive(stage.lasts(self.owner.engine.node_timeout)).await;
+            stage = match stage.next() {
+                Some(next) => next,
+                None => break,
+            };
+            match stage {
+                ReleaseStage::Awaited => {}
+                ReleaseStage::Overdue => self.tell_overdue(),
+                ReleaseStage::Dead => self.give_up_dead_connections(),
+            }
+        }
+        for InFlight { node, .. } in self.in_flight.drain(..) {
+            let voter = &self.owner.engine.nodes[node];
+            tracing::warn!(node = voter.label(), key = %shown(&self.owner.key), "gave up a release that was never answered");
+        }
+    }
+
+    fn tell_overdue(&mut self) {
         for asked in &self.in_flight {
             self.owner.engine.nodes[asked.node].overdue(&self.owner.key);
         }
@@ -222,13 +229,6 @@ impl ReleaseRound {
         let (tracked, elsewhere) = (self.tracked, self.elsewhere);
         let late = self.in_flight.iter().filter(|asked| tracked.contains(asked.node) && elsewhere.contains(asked.node));
         self.failed.extend(late.map(|asked| (asked.node, None)));
-        self.arrive(node_timeout * (DEAD_AFTER_TIMEOUTS - 1)).await;
-        self.give_up_dead_connections();
-        self.arrive(KEEP_TRYING).await;
-        for InFlight { node, .. } in self.in_flight.drain(..) {
-            let voter = &self.owner.engine.nodes[node];
-            tracing::warn!(node = voter.label(), key = %shown(&self.owner.key), "gave up a release that was never answered");
-        }
     }
 
     /// Ends when all replies have arrived, or after `bound`. What failed is sent again at once, whatever else is awaited.
@@ -237,7 +237,7 @@ impl ReleaseRound {
         let mut over = Deadline::after(bound);
         poll_fn(|cx| {
             *is_polling = true;
-            poll_each(in_flight, cx, |node, reply| note(failed, *tracked, node, &reply));
+            poll_each(in_flight, cx, |node, reply| keep_failed(failed, *tracked, node, &reply));
             *is_polling = false;
             owner.send_again(mem::take(failed));
             if in_flight.is_empty() { Poll::Ready(()) } else { Pin::new(&mut over).poll(cx) }
@@ -245,21 +245,17 @@ impl ReleaseRound {
         .await;
     }
 
-    /// A connection that has been silent for so long is dead, or belongs to a runtime that does not run any more: once
-    /// the server has closed it, nothing can come from it, and the release can go another way.
-    ///
-    /// Where the server did not tell by which number it knows the connection, it cannot be asked to close it. There the
-    /// release goes both ways: now for what was carried out already, and behind the straggler for what was not.
+    /// Sends what is on connections that have been silent for so long another way.
     fn give_up_dead_connections(&mut self) {
         let Self { in_flight, tracked, failed, .. } = self;
         in_flight.retain(|asked| {
             let carrier = asked.reply.carrier();
-            // One that was never made has carried nothing.
-            let may_carry = carrier.is_made();
-            if may_carry && tracked.contains(asked.node) {
+            let is_tracked = tracked.contains(asked.node);
+            let dead = OnDeadConnection::decide(is_tracked, carrier.is_made(), carrier.id().is_some());
+            if dead.is_sent_again {
                 failed.push((asked.node, carrier.id()));
             }
-            may_carry && carrier.id().is_none()
+            dead.is_awaited
         });
     }
 }
@@ -333,19 +329,15 @@ impl PendingRelease {
     }
 
     /// Waits until an acquire has ended and then releases whatever it left. A release sent earlier could overtake it.
-    ///
-    /// An acquire that set nothing leaves nothing, unless another of the same owner may have (`is_suspected`): a renewal that
-    /// set the key again, for which this very acquire was then refused.
-    fn release_behind(self: Arc<Self>, node: usize, straggler: PendingReply, is_suspected: bool) -> PendingReply {
+    fn release_after(self: Arc<Self>, ledger: Ledger, node: usize, straggler: PendingReply) -> PendingReply {
         let carrier = straggler.carrier().clone();
         let release = async move {
             let reply = straggler.await;
-            match (reply.acquire_effect(), connection_of(&reply)) {
-                (AcquireEffect::NotSet, _) if is_suspected => self.ask(node, None).await,
-                (AcquireEffect::NotSet, _) => Reply::NOT_OURS,
-                // The release must also come behind what that connection may still carry.
-                (AcquireEffect::Set | AcquireEffect::MaybeSet, Some(_)) => reply,
-                (AcquireEffect::Set | AcquireEffect::MaybeSet, None) => self.ask(node, None).await,
+            match ledger.after_answer(node, reply.acquire_effect(), connection_of(&reply).is_some()) {
+                AfterAnswer::NothingLeft => Reply::NOT_OURS,
+                AfterAnswer::Release => self.ask(node, None).await,
+                // As a release that failed on that connection.
+                AfterAnswer::ReleaseAfterConnection => reply,
             }
         };
         PendingReply::new(release).carried_by(carrier)
@@ -354,8 +346,8 @@ impl PendingRelease {
     /// Sends a release until the node confirms it, within a bound.
     async fn send_until_confirmed(&self, node: usize, behind: Option<ConnectionId>) -> Reply {
         let voter = &*self.engine.nodes[node];
-        let give_up = clock::now() + KEEP_TRYING;
-        let mut pauses = Backoff::new(PAUSES.0, PAUSES.1, seed());
+        let give_up = clock::now() + KEEP_RELEASING;
+        let mut pauses = Backoff::new(RELEASE_PAUSES.0, RELEASE_PAUSES.1, seed());
         loop {
             let reply = within_reason(voter, &self.key, self.engine.node_timeout, self.ask(node, behind)).await;
             let Reply::Failed(failure) = &reply else {
@@ -365,7 +357,7 @@ impl PendingRelease {
                 tracing::warn!(node = voter.label(), key = %shown(&self.key), reason = %shown(&failure.reason), "gave up a release");
                 return reply;
             }
-            sleep(pauses.next().unwrap_or(PAUSES.1)).await;
+            sleep(pauses.next().unwrap_or(RELEASE_PAUSES.1)).await;
         }
     }
 }
@@ -373,22 +365,22 @@ impl PendingRelease {
 /// Waits for a reply, tells the node when it is overdue, and gives it up when its connection must be dead: a release on
 /// another one does no harm even if both arrive.
 async fn within_reason(voter: &dyn Voter, key: &str, node_timeout: Duration, mut reply: PendingReply) -> Reply {
-    tokio::select! {
-        biased;
-        reply = &mut reply => return reply,
-        () = sleep(node_timeout) => voter.overdue(key),
-    }
-    tokio::select! {
-        biased;
-        reply = &mut reply => return reply,
-        () = sleep(node_timeout * (DEAD_AFTER_TIMEOUTS - 1)) => {}
+    for stage in [ReleaseStage::Awaited, ReleaseStage::Overdue] {
+        tokio::select! {
+            biased;
+            reply = &mut reply => return reply,
+            () = sleep(stage.lasts(node_timeout)) => {}
+        }
+        if stage == ReleaseStage::Awaited {
+            voter.overdue(key);
+        }
     }
     let delivery = Delivery::Unknown(reply.carrier().id());
     Reply::Failed(Failure { reason: Arc::from("its connection is dead"), delivery })
 }
 
-/// Notes a release that failed where the key may be set.
-fn note(failed: &mut Vec<(usize, Option<ConnectionId>)>, tracked: NodeSet, node: usize, reply: &Reply) {
+/// Keeps a release that failed where the key may be set.
+fn keep_failed(failed: &mut Vec<(usize, Option<ConnectionId>)>, tracked: NodeSet, node: usize, reply: &Reply) {
     if matches!(reply, Reply::Failed(_)) && tracked.contains(node) {
         failed.push((node, connection_of(reply)));
     }
@@ -467,8 +459,8 @@ mod tests {
             counted,
         };
         let all = NodeSet::first(1);
-        ReleaseRound::start(Arc::new(owner), all, NodeSet::default(), Vec::new()).go_on().await;
-        tokio::time::timeout(10 * KEEP_TRYING, engine.tracked_releases().all_confirmed())
+        ReleaseRound::start(Arc::new(owner), Ledger::default(), all, Vec::new()).go_on().await;
+        tokio::time::timeout(10 * KEEP_RELEASING, engine.tracked_releases().all_confirmed())
             .await
             .expect("it is given up");
         assert_eq!(asked.load(Ordering::Relaxed), 1);

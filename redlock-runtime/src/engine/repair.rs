@@ -14,7 +14,7 @@ use super::{Engine, InFlight, poll_each, poll_in_background};
 use crate::node::{Action, Command, Reply};
 use crate::platform::clock;
 use crate::platform::deadline::Deadline;
-use crate::protocol::{AcquireEffect, NodeSet, reply_timeout};
+use crate::protocol::{AcquireEffect, Ledger, NodeSet, reply_timeout};
 use crate::rules::{Rule, holds};
 
 /// An extension that a majority confirmed.
@@ -140,7 +140,7 @@ impl Engine {
             predecessor: None,
             counted,
         };
-        drop(ReleaseRound::start(Arc::new(owner), repairs.set, repairs.set, repairs.asked));
+        drop(ReleaseRound::start(Arc::new(owner), Ledger::of(repairs.set), repairs.set, repairs.asked));
     }
 }
 

@@ -11,11 +11,11 @@ use crate::error::LostReason;
 use crate::held::lease::Lease;
 use crate::lock::shared::Shared;
 use crate::manager::LockManager;
-use crate::node::limits::DEAD_AFTER_TIMEOUTS;
 use crate::platform::background::block_on;
 use crate::platform::clock;
 #[cfg(all(feature = "signal", any(unix, windows)))]
 use crate::platform::tasks::{Handle, JoinSet};
+use crate::protocol::DEAD_AFTER_TIMEOUTS;
 use crate::values::on_shutdown::OnShutdown;
 
 /// How long [`LockManager::shutdown`] takes at the most: less than the ten seconds after which a container that does not end

@@ -12,6 +12,3 @@ pub(crate) struct Limits {
     /// The age below which a server that restarted does not vote.
     pub(crate) longest_ttl: Duration,
 }
-
-/// A connection that has not answered for this many node timeouts is closed and made anew.
-pub(crate) const DEAD_AFTER_TIMEOUTS: u32 = 10;

@@ -137,9 +137,10 @@ impl Attempt {
             (Verdict::Won, _) => Conclusion::Won { fencing_token: token },
             // Another attempt came between: the next one is told a greater counter.
             (Verdict::Refused | Verdict::Split, Kind::Acquire { .. }) => Conclusion::Failed(Verdict::Split),
-            // The lock is this owner's already, and the attempt is made again.
-            (Verdict::Refused | Verdict::Split, Kind::Adopt) => Conclusion::Failed(Verdict::Unreachable),
-            (Verdict::Unreachable, _) => Conclusion::Failed(Verdict::Unreachable),
+            // The lock is this owner's already, so that it is only to be told a greater counter; or nobody knows.
+            (Verdict::Refused | Verdict::Split, Kind::Adopt) | (Verdict::Unreachable, _) => {
+                Conclusion::Failed(Verdict::Unreachable)
+            }
         }
     }
 

@@ -8,9 +8,9 @@ mod backoff;
 mod census;
 mod electorate;
 mod fence;
-mod ledger;
 mod nodes;
 mod quorum;
+mod release;
 mod retry;
 mod rivals;
 mod round;
@@ -26,9 +26,12 @@ pub use fence::{
     Counter, Fence, FenceFallback, Fencing, Holder, Listening, NoCounter, Proposal, RETENTION, confirmation,
     is_refresh_due, plausible,
 };
-pub use ledger::{AcquireEffect, Ledger};
 pub use nodes::NodeSet;
 pub use quorum::Quorum;
+pub use release::{
+    AcquireEffect, AfterAnswer, DEAD_AFTER_TIMEOUTS, KEEP_RELEASING, Ledger, OnDeadConnection, RELEASE_PAUSES,
+    ReleaseStage, ReleasesDue,
+};
 pub use retry::{Next, next_step};
 pub use rivals::{RELEASED, Rivals};
 pub use round::{Ballot, Round, Verdict};

@@ -186,6 +186,7 @@ impl Tally {
     }
 
     /// How a round that was won gets its fencing token; `None` if it gets none.
+    #[must_use]
     pub fn fencing(&self, listening: Listening) -> Option<Fencing> {
         self.fence.as_ref().map(|fence| fence.decide(self.round.granted(), listening))
     }

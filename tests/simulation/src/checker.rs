@@ -375,8 +375,9 @@ impl Universe {
             process.and_then(|process| Some((process, *state.let_go.get(owner)?)))
         };
         let Some((process, let_go)) = let_go else { return };
-        // What was sent on a connection that is dead is released when that is known.
-        let allowed = self.plan.node_timeout * 12 + Duration::from_millis(100);
+        // What was sent on a connection that is dead is released when that is known; and the connection on which it is then sent may
+        // be dead, too, as the background's own is that was cut off at the same time.
+        let allowed = self.plan.node_timeout * 22 + Duration::from_millis(150);
         let is_slow = self.plan.nodes[node].is_behind_proxy;
         let late = self.elapsed().saturating_sub(self.plan.healed().max(let_go - self.start));
         if late > allowed && !is_slow && self.has_run_for(process, allowed) {

@@ -18,9 +18,9 @@ use super::super::inspect::{Cursor, Deleted, Inspecting, LockRecord, OwnerLabel,
 use super::super::{Action, Changes, Command, Delivery, Failure, NodeStatus, PendingReply, Reply, Voter, VoterId};
 use super::{Acquire, BoxFuture, Commit, CounterRule, Extend, Held, Keep, Node, NodeError, Outcome, Release, Vote};
 use crate::node::identity;
-use crate::node::limits::DEAD_AFTER_TIMEOUTS;
 use crate::node::limits::Limits;
 use crate::platform::{clock, tasks};
+use crate::protocol::DEAD_AFTER_TIMEOUTS;
 use crate::protocol::{Ballot, Counter, RELEASED, RETENTION, ServerInfo, confirmation};
 use crate::values::keys::{CounterKeys, Keys, LockKeys};
 

@@ -18,7 +18,6 @@ use super::health::Trouble;
 use super::published::{Published, Publisher, publish};
 use super::replicas::Acknowledgements;
 use super::subscription::Subscription;
-use crate::node::limits::DEAD_AFTER_TIMEOUTS;
 use crate::node::limits::Limits;
 use crate::node::redis::commands;
 use crate::node::redis::commands::info;
@@ -26,6 +25,7 @@ use crate::node::{Changes, ConnectionId, NodeStatus};
 use crate::platform::clock;
 use crate::platform::tasks::{Handle, Id};
 use crate::protocol::Backoff;
+use crate::protocol::DEAD_AFTER_TIMEOUTS;
 use crate::shown::shown;
 
 /// Pauses between attempts to connect: the first, and the longest.

@@ -14,13 +14,13 @@ use super::replicas::Replicas;
 use super::sentinel::Sentinel;
 use super::traffic::Traffic;
 use crate::node::identity::InfoReply;
-use crate::node::limits::DEAD_AFTER_TIMEOUTS;
 use crate::node::limits::Limits;
 use crate::node::redis::commands;
 use crate::node::redis::commands::Introduction;
 use crate::node::redis::commands::info;
 use crate::node::{Changes, ConnectionId};
 use crate::platform::clock;
+use crate::protocol::DEAD_AFTER_TIMEOUTS;
 use crate::protocol::{Role, ServerInfo};
 use crate::rules::{Rule, holds};
 
