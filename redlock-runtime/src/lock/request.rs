@@ -266,8 +266,9 @@ impl LockRequest {
             match place.next(now) {
                 Turn::Ask(plan) => match self.attempt(&key, ttl, until, plan).await? {
                     Ok(won) => {
-                        let (is_wanted, took) = (won.is_wanted, clock::now().saturating_duration_since(won.began));
-                        return self.guard(name, ttl, won, |lease| place.won(lease, is_wanted, took));
+                        let (is_wanted, now) = (won.is_wanted, clock::now());
+                        let took = now.saturating_duration_since(won.began);
+                        return self.guard(name, ttl, won, |lease| place.won(lease, is_wanted, took, now));
                     }
                     // The caller's time was over before the nodes' time was: that says nothing about the nodes.
                     Err(lost) if has_tried && lost.was_cut_short => {}
@@ -278,7 +279,7 @@ impl LockRequest {
                 },
                 Turn::Wait(moment, local_holder) => {
                     count();
-                    let moment = moment.into_iter().chain(until).min();
+                    let moment = until.map_or(moment, |until| until.min(moment));
                     wait_for_news(&place, moment, local_holder.as_deref()).await;
                 }
             }
@@ -352,7 +353,7 @@ impl Pauses {
 }
 
 /// Waits until the place is called, or the holder in this process loses the lock, or this moment.
-async fn wait_for_news(place: &QueuePlace, until: Option<Instant>, local_holder: Option<&Lease>) {
+async fn wait_for_news(place: &QueuePlace, moment: Instant, local_holder: Option<&Lease>) {
     let lost = async {
         match local_holder {
             Some(lease) => {
@@ -361,17 +362,11 @@ async fn wait_for_news(place: &QueuePlace, until: Option<Instant>, local_holder:
             None => pending().await,
         }
     };
-    let over = async {
-        match until {
-            Some(moment) => clock::sleep_until(moment).await,
-            None => pending().await,
-        }
-    };
     tokio::select! {
         biased;
         () = place.called() => {}
         () = lost => {}
-        () = over => {}
+        () = clock::sleep_until(moment) => {}
     }
 }
 

@@ -17,6 +17,7 @@ mod round;
 mod tally;
 mod validity;
 mod wait_plan;
+pub mod wait_queue;
 
 pub use attempt::{Attempt, AttemptStep, Conclusion};
 pub use backoff::Backoff;

@@ -1,14 +1,8 @@
-//! The line of those in this process who want a lock, one for each name.
-//!
-//! The first in line speaks to Redis; the others wait without a word. Whoever holds the lock in this process stands in
-//! the line too, ahead of all: its release calls the next one at once, and nobody asks Redis for what is known here.
-//!
-//! A future that has a place and is not polled, although it was called, would keep those behind it from a free lock: it
-//! is overtaken after a while.
+//! Those in this process who hold or want a lock, one queue for each name: mutexes and wakers around
+//! [`protocol::wait_queue`](crate::protocol::wait_queue), which decides who asks the nodes, when, and who is called.
 
 #[cfg(not(redlock_simulated))]
 use std::collections::HashMap;
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,68 +17,37 @@ use crate::node::Listener;
 use crate::platform::simulated::HashMap;
 use crate::platform::tasks::{Handle, Id};
 use crate::platform::{clock, entropy};
-use crate::protocol::{AskOrder, Backoff, FenceFallback, NodeSet, Quorum, Step, Verdict, WaitPlan};
-use crate::rules::{Rule, holds};
-
-/// A lock passes from hand to hand within a process this often before another process gets its turn.
-const HAND_OVERS: u32 = 4;
-
-/// How long a process stands back then, in round trips.
-const STAND_BACK: u32 = 2;
+use crate::protocol::wait_queue::{
+    self, Acquired, Ask, Call, Failure, LocalHolder, Reachability, WaitQueue, WaitSettings,
+};
+use crate::protocol::{FenceFallback, Quorum};
 
 /// The slow poll, unless the builder says otherwise: at least this long after the last attempt, and up to a half of it more.
 pub(crate) const SLOW_POLL: Duration = Duration::from_secs(1);
 
-/// Whoever is called and does not come is overtaken after this time.
-const NEGLECTED: Duration = Duration::from_secs(1);
-
-/// The lines of a manager.
+/// The queues of a manager.
 pub(crate) struct WaitQueues {
-    /// What a majority is.
-    quorum: Quorum,
-    /// Whoever has asked and does not look at the answers is overtaken after this time.
-    longest_attempt: Duration,
+    /// What its queues have in common.
+    settings: WaitSettings,
     /// How locks get their fencing tokens if too few nodes have evidence of earlier ones; `None`: they get none.
     fence_fallback: Option<FenceFallback>,
-    /// How long after its last attempt a waiter asks again although no node reported a change.
-    slow_poll: Duration,
-    /// What tells this manager from others who wait.
+    /// Tells this manager from others who wait.
     process: Arc<str>,
-    /// Those names that somebody in this process holds or wants. A std mutex: it is never held across an await. That of a line
+    /// The names that somebody in this process holds or wants. A std mutex: it is never held across an await. That of a queue
     /// is locked under this one, or alone.
     by_key: Mutex<HashMap<Arc<str>, Arc<SharedQueue>>>,
 }
 
-/// A line, which those who stand in it find without asking for its name. A std mutex: it is never held across an await.
+/// A queue, which those who are in it find without asking for its name. A std mutex: it is never held across an await.
 #[derive(Default)]
-struct SharedQueue(Mutex<WaitQueue>);
+struct SharedQueue(Mutex<State>);
 
-/// Everybody in this process who holds or wants a name.
+/// A queue, and what the decisions about it need not know.
 #[derive(Default)]
-struct WaitQueue {
-    /// Who holds it, by number.
-    local_holder: Option<(u64, Arc<Lease>)>,
-    /// Those who want it, first come first.
-    places: VecDeque<(u64, Arc<Waiter>)>,
-    /// What the first in line knows; `None` if it has not asked yet, or is asking.
-    wait_plan: Option<Box<WaitPlan>>,
-    /// The runtime on whose connections the nodes report changes to it; `None` if nothing was watched.
-    reports_to: Option<Id>,
-    /// Who is asking, and since when.
-    asking: Option<(u64, Instant)>,
-    /// The nodes that reported a change while it was asking.
-    changed: NodeSet,
-    /// When the first in line was called; `None` since it has come.
-    called: Option<Instant>,
-    /// How often in a row the lock was handed on within this process.
-    hand_overs: u32,
-    /// Whether another process was seen to wait.
-    is_wanted_elsewhere: bool,
-    /// The greatest fencing counter that the first in line heard of, or token that somebody in this process got.
-    counter: u64,
-    /// How long the last attempt took that was won.
-    round_trip: Duration,
-    /// The last attempt, if too few nodes could be reached.
+struct State {
+    /// Decides.
+    queue: WaitQueue<Arc<Waiter>, Arc<Lease>>,
+    /// The last attempt, while too few nodes can be reached: callers whose time is over are told why.
     unreachable: Option<Unreachable>,
 }
 
@@ -101,25 +64,38 @@ pub(crate) struct Unreachable {
 
 /// Where a waiter is called.
 struct Waiter {
-    /// Told when it is to look again.
+    /// Told when the waiter is to look again.
     call: Notify,
-    /// The runtime whose connections it uses.
+    /// The runtime whose connections the waiter uses.
     runtime: Option<Id>,
-}
-
-/// A number for a place or a local holder, greater than all before. Not counted line by line: a line that was deserted is made anew,
-/// and whoever left the old one late must not be taken for somebody in the new one.
-fn next_number() -> u64 {
-    static NUMBERS: AtomicU64 = AtomicU64::new(0);
-    NUMBERS.fetch_add(1, Ordering::Relaxed)
 }
 
 /// What the owner of a place does next.
 pub(crate) enum Turn {
     /// Ask the nodes.
     Ask(Plan),
-    /// Wait to be called, until this moment at the latest, and until the lock is lost to whoever holds it in this process.
-    Wait(Option<Instant>, Option<Arc<Lease>>),
+    /// Wait to be called, until this moment at the latest, and until the lock is lost to this holder in this process.
+    Wait(Instant, Option<Arc<Lease>>),
+}
+
+/// What people are told of the nodes of a lock, once its queue is not locked any more: whoever takes in events may do anything.
+#[must_use]
+struct News {
+    /// What has changed.
+    reachability: Reachability,
+    /// The last attempt before, if too few nodes could be reached.
+    before: Option<Unreachable>,
+}
+
+/// A number for a place or a local holder, greater than all before. Not counted queue by queue: a queue that was deserted is made
+/// anew, and somebody who left the old one late must not be taken for somebody in the new one.
+fn next_number() -> u64 {
+    static NUMBERS: AtomicU64 = AtomicU64::new(0);
+    NUMBERS.fetch_add(1, Ordering::Relaxed)
+}
+
+fn current_runtime() -> Option<Id> {
+    Handle::try_current().ok().map(|runtime| runtime.id())
 }
 
 impl WaitQueues {
@@ -129,70 +105,51 @@ impl WaitQueues {
         fence_fallback: Option<FenceFallback>,
         slow_poll: Duration,
     ) -> Arc<Self> {
-        // The round itself, and giving back what was granted.
-        let longest_attempt = NEGLECTED + 2 * node_timeout;
-        let process = entropy::fresh_owner();
-        Arc::new(Self { quorum, longest_attempt, fence_fallback, slow_poll, process, by_key: Mutex::default() })
-    }
-
-    /// When the next slow poll is, after an attempt now.
-    fn poll_at(&self, now: Instant) -> Instant {
-        // From a half to the whole of it by jitter, after another half.
-        let jittered = Backoff::new(self.slow_poll, self.slow_poll, entropy::seed()).next().unwrap_or(self.slow_poll);
-        now + self.slow_poll / 2 + jittered
+        let settings = WaitSettings::new(quorum, node_timeout, slow_poll);
+        Arc::new(Self { settings, fence_fallback, process: entropy::fresh_owner(), by_key: Mutex::default() })
     }
 
     fn by_key(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<SharedQueue>>> {
         self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Enters a name's line.
-    fn enter<T>(&self, key: &Arc<str>, enter: impl FnOnce(&mut WaitQueue) -> T) -> (Arc<SharedQueue>, T) {
+    /// Enters a name's queue.
+    fn enter<T>(&self, key: &Arc<str>, enter: impl FnOnce(&mut State) -> T) -> (Arc<SharedQueue>, T) {
         let mut by_key = self.by_key();
-        let line = by_key.entry(Arc::clone(key)).or_default();
+        let shared = by_key.entry(Arc::clone(key)).or_default();
         // Before anybody can find it deserted.
-        let entered = enter(&mut line.lock());
-        (Arc::clone(line), entered)
+        let entered = enter(&mut shared.lock());
+        (Arc::clone(shared), entered)
     }
 
-    /// Forgets a line that was deserted, unless somebody has come meanwhile.
+    /// Forgets a queue that was deserted, unless somebody has come meanwhile.
     fn close(&self, key: &Arc<str>, deserted: &Arc<SharedQueue>) {
         let mut by_key = self.by_key();
-        if by_key.get(key).is_some_and(|line| Arc::ptr_eq(line, deserted)) && deserted.lock().is_deserted() {
+        if by_key.get(key).is_some_and(|shared| Arc::ptr_eq(shared, deserted)) && deserted.lock().queue.is_deserted() {
             by_key.remove(key);
         }
     }
 
     /// Stands at the end of a name's line.
     pub(crate) fn join(self: &Arc<Self>, key: &Arc<str>) -> QueuePlace {
-        let runtime = Handle::try_current().ok().map(|runtime| runtime.id());
-        let waiter = Arc::new(Waiter { call: Notify::new(), runtime });
-        let (line, number) = self.enter(key, |line| {
+        let waiter = Arc::new(Waiter { call: Notify::new(), runtime: current_runtime() });
+        let (shared, number) = self.enter(key, |state| {
             let number = next_number();
-            let place = (number, Arc::clone(&waiter));
-            if holds(Rule::FirstComeFirstServed) {
-                line.places.push_back(place);
-            } else {
-                line.places.insert(line.places.len().min(1), place);
-            }
+            state.queue.joined(number, Arc::clone(&waiter));
             number
         });
-        QueuePlace {
-            wait_queues: Arc::clone(self),
-            key: Arc::clone(key),
-            line,
-            number,
-            waiter,
-            asked: None,
-            has_left: false,
-        }
+        QueuePlace { wait_queues: Arc::clone(self), key: Arc::clone(key), shared, number, waiter, has_left: false }
     }
 
-    /// Notes who holds a lock in this process.
+    /// Notes a holder in this process that did not wait.
     pub(crate) fn hold_locally(self: &Arc<Self>, key: &Arc<str>, lease: &Arc<Lease>) -> LocalHold {
-        let (line, (number, before)) = self.enter(key, |line| line.hold_locally(lease));
-        note_end(before);
-        LocalHold { wait_queues: Arc::clone(self), key: Arc::clone(key), line, number }
+        let (shared, (number, news)) = self.enter(key, |state| {
+            let number = next_number();
+            let acquired = state.queue.acquired(number, Arc::clone(lease));
+            (number, state.perform(acquired))
+        });
+        news.tell();
+        LocalHold { wait_queues: Arc::clone(self), key: Arc::clone(key), shared, number }
     }
 
     /// How the lock gets its fencing token; `seen` is the greatest counter that the same waiter heard of.
@@ -200,18 +157,18 @@ impl WaitQueues {
         self.fence_fallback.map(|fence_fallback| Fenced { seen, fence_fallback })
     }
 
-    /// Who holds a lock in this process, as far as that was noted.
+    /// The holder of a lock in this process, as far as that was noted.
     pub(crate) fn local_holder(&self, key: &str) -> Option<Arc<Lease>> {
-        self.by_key().get(key)?.lock().local_holder.as_ref().map(|(_, lease)| Arc::clone(lease))
+        self.by_key().get(key)?.lock().queue.local_holder().cloned()
     }
 
     /// Calls everybody who waits, and returns whatever is held: the manager is being shut down.
     pub(crate) fn call_all(&self) -> Vec<Arc<Lease>> {
         let mut held = Vec::new();
-        for line in self.by_key().values() {
-            let line = line.lock();
-            line.places.iter().for_each(|(_, waiter)| waiter.call.notify_one());
-            held.extend(line.local_holder.as_ref().map(|(_, lease)| Arc::clone(lease)));
+        for shared in self.by_key().values() {
+            let state = shared.lock();
+            state.queue.waiters().for_each(|waiter| waiter.call.notify_one());
+            held.extend(state.queue.local_holder().cloned());
         }
         held
     }
@@ -220,180 +177,100 @@ impl WaitQueues {
 impl Listener for WaitQueues {
     fn changed(&self, node: usize, key: Option<&str>) {
         let by_key = self.by_key();
+        let now = clock::now();
         match key {
-            Some(key) => by_key.get(key).into_iter().for_each(|line| line.lock().changed(node)),
-            None => by_key.values().for_each(|line| line.lock().changed(node)),
+            Some(key) => by_key.get(key).into_iter().for_each(|shared| shared.lock().changed(node, now)),
+            None => by_key.values().for_each(|shared| shared.lock().changed(node, now)),
         }
+    }
+}
+
+impl wait_queue::Waiter for Arc<Waiter> {
+    type Runtime = Id;
+
+    fn runtime(&self) -> Option<Id> {
+        self.runtime
+    }
+}
+
+impl LocalHolder for Arc<Lease> {
+    fn is_lost(&self, now: Instant) -> bool {
+        self.lost_reason(now).is_some()
+    }
+
+    fn fencing_token(&self) -> u64 {
+        self.fencing_token
     }
 }
 
 impl SharedQueue {
-    fn lock(&self) -> MutexGuard<'_, WaitQueue> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl WaitQueue {
-    /// Returns what is over now, too: that too few nodes could be reached.
-    fn hold_locally(&mut self, lease: &Arc<Lease>) -> (u64, Option<Unreachable>) {
-        let number = next_number();
-        if let Some((_, previous)) = self.local_holder.replace((number, Arc::clone(lease))) {
-            // The nodes have just granted the lock to somebody else.
-            previous.lose_to_another();
-        }
-        // A node that missed this grant is to give the same number to the next one as the others.
-        self.counter = self.counter.max(lease.fencing_token);
-        self.wait_plan = None;
-        (number, self.unreachable.take())
-    }
-
-    /// Gives up a place; says whether it was the first.
-    fn leave(&mut self, number: u64) -> bool {
-        let was_first = self.is_first(number);
-        self.asking.take_if(|(asking, _)| *asking == number);
-        // In the order of their numbers, but for those that were overtaken. Of thousands, looking at all would be too slow.
-        let sorted = self.places.binary_search_by_key(&number, |(number, _)| *number).ok();
-        let position = sorted.or_else(|| self.places.iter().position(|(place, _)| *place == number));
-        if let Some(position) = position {
-            self.places.remove(position);
-        }
-        if self.places.is_empty() {
-            // A lock is held for longer than it is waited for.
-            self.places = VecDeque::new();
-        }
-        was_first
-    }
-
-    fn is_first(&self, number: u64) -> bool {
-        self.places.front().is_some_and(|(first, _)| *first == number)
-    }
-
-    /// Calls the first in line.
-    fn call(&mut self) {
-        if let Some((_, waiter)) = self.places.front() {
-            self.called.get_or_insert_with(clock::now);
-            waiter.call.notify_one();
+impl State {
+    fn call(&self, call: Call) {
+        match call {
+            Call::Waiter(number) => self.queue.waiter(number).into_iter().for_each(|waiter| waiter.call.notify_one()),
+            Call::Nobody => {}
         }
     }
 
-    fn changed(&mut self, node: usize) {
-        self.changed.insert(node);
-        if let Some(wait_plan) = &mut self.wait_plan {
-            let now = clock::now();
-            let before = wait_plan.next(now);
-            wait_plan.changed(node);
-            // It may be to ask at once, or earlier than it thought.
-            if wait_plan.next(now) != before {
-                self.call();
+    fn changed(&mut self, node: usize, now: Instant) {
+        let call = self.queue.changed(node, now);
+        self.call(call);
+    }
+
+    fn perform(&mut self, acquired: Acquired<Arc<Lease>>) -> News {
+        if let Some(replaced) = acquired.replaced {
+            replaced.lose_to_another();
+        }
+        self.call(acquired.call);
+        self.news(acquired.reachability, None)
+    }
+
+    /// Keeps the last attempt while too few nodes can be reached.
+    fn news(&mut self, reachability: Reachability, last: Option<Unreachable>) -> News {
+        let before = match reachability {
+            Reachability::Unchanged => None,
+            Reachability::TooFew | Reachability::StillTooFew | Reachability::Enough | Reachability::GivenUp => {
+                std::mem::replace(&mut self.unreachable, last)
             }
-        }
-    }
-
-    /// The lock is free as far as this process is concerned.
-    fn vacate(&mut self, quorum: Quorum) {
-        self.local_holder = None;
-        self.wait_plan = None;
-        self.reports_to = None;
-        if self.places.is_empty() {
-            self.hand_overs = 0;
-            return;
-        }
-        self.hand_overs += 1;
-        if self.hand_overs > HAND_OVERS && self.is_wanted_elsewhere && holds(Rule::StandBack) {
-            self.hand_overs = 0;
-            self.is_wanted_elsewhere = false;
-            let moment = clock::now() + STAND_BACK * self.round_trip;
-            self.wait_plan = Some(Box::new(WaitPlan::stand_back(quorum, moment)));
-        }
-        if holds(Rule::ReleaseCalls) {
-            self.call();
-        }
-    }
-
-    fn is_deserted(&self) -> bool {
-        self.local_holder.is_none() && self.places.is_empty()
-    }
-
-    /// Whoever was called and did not come, or asked and does not look at the answers, goes to the end of the line.
-    fn pass_over_neglected(&mut self, now: Instant, longest_attempt: Duration) {
-        let is_over = |since: Instant, limit| now.saturating_duration_since(since) >= limit;
-        let is_deaf = self.called.is_some_and(|since| is_over(since, NEGLECTED));
-        let is_stuck = self.asking.is_some_and(|(_, since)| is_over(since, longest_attempt));
-        if is_deaf || is_stuck {
-            self.called = None;
-            self.asking = None;
-            self.places.rotate_left(1);
-            self.call();
-        } else if self.wait_plan.as_ref().is_some_and(|wait_plan| matches!(wait_plan.next(now), Step::Ask(_))) {
-            // Its own timer should have told it.
-            self.call();
-        }
-    }
-
-    /// What the first in line can rely on: nothing that is reported where it cannot hear it.
-    fn forget_unheard(&mut self, runtime: Option<Id>, quorum: Quorum, now: Instant) {
-        if self.reports_to.is_some() && self.reports_to != runtime {
-            self.reports_to = None;
-            self.wait_plan = self.wait_plan.as_ref().map(|_| Box::new(WaitPlan::unknown(quorum, now)));
-        }
-    }
-
-    /// Who holds the lock in this process, as far as anybody can know.
-    fn valid_local_holder(&mut self, now: Instant) -> Option<Arc<Lease>> {
-        let (_, lease) = self.local_holder.as_ref()?;
-        if lease.lost_reason(now).is_none() {
-            return Some(Arc::clone(lease));
-        }
-        self.local_holder = None;
-        self.wait_plan = None;
-        None
+        };
+        News { reachability, before }
     }
 }
 
 /// A place in a line; dropping it leaves the line, and lets the next one come forward.
 pub(crate) struct QueuePlace {
+    /// Where the queue is found, and forgotten once it is deserted.
     wait_queues: Arc<WaitQueues>,
+    /// The lock's key.
     key: Arc<str>,
-    line: Arc<SharedQueue>,
+    /// The queue in which the place is.
+    shared: Arc<SharedQueue>,
+    /// Stands for the place in the queue.
     number: u64,
+    /// Where the owner of the place is called, which must not need the queue's mutex.
     waiter: Arc<Waiter>,
-    /// How the attempt that is under way is made, whether it is watched, and what was believed when it began.
-    asked: Option<(AskOrder, bool, Option<Box<WaitPlan>>)>,
-    /// Whether it is no place any more.
+    /// Whether the place was left already: its owner holds the lock.
     has_left: bool,
 }
 
 impl QueuePlace {
     /// What to do now.
     pub(crate) fn next(&mut self, now: Instant) -> Turn {
-        let mut line = self.line.lock();
-        if !line.is_first(self.number) {
-            line.pass_over_neglected(now, self.wait_queues.longest_attempt);
-        }
-        if !line.is_first(self.number) {
-            return Turn::Wait(Some(now + NEGLECTED), None);
-        }
-        line.called = None;
-        line.forget_unheard(self.waiter.runtime, self.wait_queues.quorum, now);
-        let local_holder = line.valid_local_holder(now);
-        if local_holder.is_some() && line.wait_plan.is_none() {
-            line.wait_plan = Some(Box::new(WaitPlan::unknown(self.wait_queues.quorum, self.wait_queues.poll_at(now))));
-        }
-        let step = line.wait_plan.as_ref().map_or(Step::Ask(AskOrder::AllAtOnce), |wait_plan| wait_plan.next(now));
-        match step {
-            Step::WaitUntil(moment) => Turn::Wait(Some(moment), local_holder),
-            Step::Ask(ask_order) => {
-                // Nothing was lost so far: most locks are free, and the next in line follows a release.
-                let is_watched = line.wait_plan.is_some();
-                let is_last_hand_over = line.hand_overs >= HAND_OVERS;
-                let notes_contention = ask_order == AskOrder::AllAtOnce && (is_watched || is_last_hand_over);
-                line.changed = NodeSet::default();
-                line.asking = Some((self.number, now));
-                self.asked = Some((ask_order, is_watched, line.wait_plan.take()));
-                let seen = line.counter;
-                drop(line);
-                let contender = notes_contention.then(|| Arc::clone(&self.wait_queues.process));
-                Turn::Ask(Plan { ask_order, is_watched, contender, fencing: self.wait_queues.fencing(seen) })
+        let WaitQueues { settings, process, .. } = &*self.wait_queues;
+        let mut state = self.shared.lock();
+        let polled = state.queue.polled(self.number, now, settings, entropy::seed);
+        state.call(polled.call);
+        drop(state);
+        match polled.turn {
+            wait_queue::Turn::WaitUntil(moment, local_holder) => Turn::Wait(moment, local_holder),
+            wait_queue::Turn::Ask(Ask { ask_order, is_watched, notes_contention, counter }) => {
+                let contender = notes_contention.then(|| Arc::clone(process));
+                Turn::Ask(Plan { ask_order, is_watched, contender, fencing: self.wait_queues.fencing(counter) })
             }
         }
     }
@@ -409,58 +286,48 @@ impl QueuePlace {
 
     /// Why the lock cannot be had, if that is because too few nodes can be reached.
     pub(crate) fn unreachable(&self) -> Option<Unreachable> {
-        self.line.lock().unreachable.clone()
+        self.shared.lock().unreachable.clone()
     }
 
     /// The attempt was not won. `pause` is waited where asking again at once would only repeat the same.
     pub(crate) fn lost(&mut self, name: &str, lost: &AttemptFailed, now: Instant, pause: Duration) {
-        let Some((ask_order, is_watched, wait_plan)) = self.asked.take() else { return };
-        let mut line = self.line.lock();
-        if line.asking.take_if(|(number, _)| *number == self.number).is_none() {
-            // It was overtaken: whoever asks now knows more.
-            return;
-        }
-        let mut wait_plan = wait_plan.unwrap_or_else(|| Box::new(WaitPlan::unknown(self.wait_queues.quorum, now)));
-        // Nothing reports a change of what was not watched: ask once more, at once.
-        let poll_at = if is_watched || !holds(Rule::WatchBeforeAttempt) { self.wait_queues.poll_at(now) } else { now };
-        wait_plan.lost((lost.verdict, ask_order), lost.seen.iter().copied(), now, poll_at, pause);
-        line.changed.iter().for_each(|node| wait_plan.changed(node));
-        line.wait_plan = Some(wait_plan);
-        line.counter = line.counter.max(lost.counter);
-        line.reports_to = self.waiter.runtime;
-        line.hand_overs = 0;
-        let unreachable = (lost.verdict == Verdict::Unreachable).then(|| Unreachable {
-            name: Arc::from(name),
-            granted: lost.granted,
-            failures: lost.failures.clone(),
-        });
-        let is_unreachable = unreachable.is_some();
-        let before = std::mem::replace(&mut line.unreachable, unreachable);
-        drop(line);
-        if !is_unreachable {
-            note_end(before);
-        } else if before.is_none() {
+        let failure = Failure { verdict: lost.verdict, seen: &lost.seen, counter: lost.counter, pause };
+        let mut state = self.shared.lock();
+        let reachability = state.queue.failed(self.number, failure, now, &self.wait_queues.settings, entropy::seed);
+        let last = match reachability {
+            Reachability::TooFew | Reachability::StillTooFew => {
+                Some(Unreachable { name: name.into(), granted: lost.granted, failures: lost.failures.clone() })
+            }
+            Reachability::Unchanged | Reachability::Enough | Reachability::GivenUp => None,
+        };
+        let news = state.news(reachability, last);
+        drop(state);
+        if reachability == Reachability::TooFew {
             tracing::warn!(lock = name, nodes = %lost.failures, "too few nodes can be reached; trying again");
         }
+        news.tell();
     }
 
     /// The attempt was won, and took this long.
-    pub(crate) fn won(mut self, lease: &Arc<Lease>, is_wanted_elsewhere: bool, round_trip: Duration) -> LocalHold {
-        let mut line = self.line.lock();
-        let (number, before) = line.hold_locally(lease);
-        line.round_trip = round_trip;
-        line.is_wanted_elsewhere |= is_wanted_elsewhere;
+    pub(crate) fn won(
+        mut self,
+        lease: &Arc<Lease>,
+        is_wanted_elsewhere: bool,
+        round_trip: Duration,
+        now: Instant,
+    ) -> LocalHold {
+        let mut state = self.shared.lock();
+        let number = next_number();
+        let holder = (number, Arc::clone(lease));
+        let acquired = state.queue.won(self.number, holder, is_wanted_elsewhere, round_trip, now);
+        let news = state.perform(acquired);
+        drop(state);
         self.has_left = true;
-        if line.leave(self.number) {
-            line.called = None;
-            line.call();
-        }
-        drop(line);
-        note_end(before);
+        news.tell();
         LocalHold {
             wait_queues: Arc::clone(&self.wait_queues),
             key: Arc::clone(&self.key),
-            line: Arc::clone(&self.line),
+            shared: Arc::clone(&self.shared),
             number,
         }
     }
@@ -471,65 +338,63 @@ impl Drop for QueuePlace {
         if self.has_left {
             return;
         }
-        let mut line = self.line.lock();
-        if line.leave(self.number) && holds(Rule::NextIsCalled) {
-            line.called = None;
-            line.call();
-        }
-        let is_deserted = line.is_deserted();
-        let given_up = if line.places.is_empty() { line.unreachable.take() } else { None };
-        drop(line);
-        if let Some(Unreachable { name, .. }) = given_up {
-            tracing::info!(lock = &*name, "too few nodes could be reached; nobody tries any more");
-        }
+        let mut state = self.shared.lock();
+        let left = state.queue.left(self.number, clock::now());
+        state.call(left.call);
+        let news = state.news(left.reachability, None);
+        let is_deserted = state.queue.is_deserted();
+        drop(state);
+        news.tell();
         if is_deserted {
-            self.wait_queues.close(&self.key, &self.line);
+            self.wait_queues.close(&self.key, &self.shared);
         }
     }
 }
 
-/// Tells, once, that enough nodes can be reached again, if they could not before. Not under a lock: whoever takes in events may do
-/// anything.
-fn note_end(before: Option<Unreachable>) {
-    if let Some(Unreachable { name, .. }) = before {
-        tracing::info!(lock = &*name, "enough nodes can be reached again");
+impl News {
+    fn tell(self) {
+        let Some(Unreachable { name, .. }) = self.before else { return };
+        match self.reachability {
+            Reachability::Unchanged | Reachability::TooFew | Reachability::StillTooFew => {}
+            Reachability::Enough => tracing::info!(lock = &*name, "enough nodes can be reached again"),
+            Reachability::GivenUp => {
+                tracing::info!(lock = &*name, "too few nodes could be reached; nobody tries any more");
+            }
+        }
     }
 }
 
 /// Holding a lock in this process; dropping it calls the next in line.
 pub(crate) struct LocalHold {
+    /// Where the queue is found, and forgotten once it is deserted.
     wait_queues: Arc<WaitQueues>,
+    /// The lock's key.
     key: Arc<str>,
-    line: Arc<SharedQueue>,
+    /// The queue whose waiters come next.
+    shared: Arc<SharedQueue>,
+    /// Stands for the holder in the queue.
     number: u64,
 }
 
 impl LocalHold {
-    /// The release is on its way on the connections of this runtime: if the next in line uses the same, what it sends
-    /// comes behind the release, and it may go ahead.
+    /// The release is on its way on the connections of the current runtime.
     pub(crate) fn hand_over(&self) {
-        let this_runtime = || Handle::try_current().ok().map(|runtime| runtime.id());
-        let mut line = self.line.lock();
-        if line.places.front().is_some_and(|(_, waiter)| waiter.runtime == this_runtime()) {
-            self.vacate(&mut line);
-        }
-    }
-
-    fn vacate(&self, line: &mut WaitQueue) {
-        if line.local_holder.as_ref().is_some_and(|(number, _)| *number == self.number) {
-            line.vacate(self.wait_queues.quorum);
-        }
+        let mut state = self.shared.lock();
+        let (runtime, now) = (current_runtime(), clock::now());
+        let call = state.queue.hands_over(self.number, runtime, now, &self.wait_queues.settings);
+        state.call(call);
     }
 }
 
 impl Drop for LocalHold {
     fn drop(&mut self) {
-        let mut line = self.line.lock();
-        self.vacate(&mut line);
-        let is_deserted = line.is_deserted();
-        drop(line);
+        let mut state = self.shared.lock();
+        let call = state.queue.let_go(self.number, clock::now(), &self.wait_queues.settings);
+        state.call(call);
+        let is_deserted = state.queue.is_deserted();
+        drop(state);
         if is_deserted {
-            self.wait_queues.close(&self.key, &self.line);
+            self.wait_queues.close(&self.key, &self.shared);
         }
     }
 }
