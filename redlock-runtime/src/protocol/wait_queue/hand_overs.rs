@@ -108,10 +108,12 @@ mod tests {
     fn the_last_before_another_process_is_known_before_it_has_the_lock() {
         let mut hand_overs = HandOvers::default();
         hand_overs.won(true, ROUND_TRIP);
-        for handed_over in 0..=HAND_OVERS {
-            assert_eq!(hand_overs.is_last(), handed_over == HAND_OVERS);
-            let _ = hand_overs.let_go();
+        for handed_over in 0..HAND_OVERS {
+            assert!(!hand_overs.is_last(), "{handed_over}");
+            assert_eq!(hand_overs.let_go(), NextTurn::Ours);
         }
+        assert!(hand_overs.is_last());
+        assert_eq!(hand_overs.let_go(), NextTurn::StandBack(2 * ROUND_TRIP));
         assert!(!hand_overs.is_last(), "it stood back");
     }
 }

@@ -460,6 +460,17 @@ mod tests {
             }
         }
 
+        /// This waiter waits for a holder in this process, and asks nothing meanwhile but by a whole slow poll.
+        fn check_waits_for(&mut self, number: u64, holder: Holder) {
+            match self.poll(number) {
+                Polled { call: NOBODY, turn: Turn::WaitUntil(moment, Some(seen)) } => {
+                    assert_eq!(seen, holder);
+                    assert!(moment >= self.now + SLOW_POLL, "{number} asks for a lock that is known to be held");
+                }
+                other => panic!("{number} does not wait for the holder: {other:?}"),
+            }
+        }
+
         fn asks(&mut self, number: u64) -> Ask {
             match self.poll(number) {
                 Polled { turn: Turn::Ask(ask), .. } => ask,
@@ -492,7 +503,7 @@ mod tests {
 
         /// This waiter asks, and acquires the lock.
         fn check_wins(&mut self, number: u64, is_wanted_elsewhere: bool, call: Call) {
-            let _: Ask = self.asks(number);
+            self.asks(number);
             let holder = self.holder();
             let hold = (HOLD + number, holder);
             let acquired = self.queue.won(number, hold, is_wanted_elsewhere, ROUND_TRIP, self.now);
@@ -556,7 +567,7 @@ mod tests {
         check("asking", |scene| scene.check_asks(1, PLAIN));
         check("waiting for the nodes", |scene| {
             scene.refuse_watched(1);
-            let _: Instant = scene.waits(1);
+            scene.waits(1);
         });
         check("called", |scene| {
             let holder = scene.holder();
@@ -586,6 +597,7 @@ mod tests {
         let mut scene = Scene::of(2);
         scene.check_asks(1, PLAIN);
         scene.check_leaves(1, Call::Waiter(2));
+        assert_eq!(scene.fail_with(1, Verdict::Unreachable, 7), Reachability::Unchanged);
         scene.check_asks(2, PLAIN);
         assert_eq!(scene.fail_with(1, Verdict::Unreachable, 7), Reachability::Unchanged);
         scene.check_asks(2, PLAIN);
@@ -622,14 +634,18 @@ mod tests {
 
     #[test]
     fn a_waiter_that_asked_and_does_not_look_at_the_answers_goes_to_the_end() {
-        let mut scene = Scene::of(2);
+        let mut scene = Scene::of(3);
         scene.check_asks(1, PLAIN);
         scene.pass(NEGLECTED + 2 * NODE_TIMEOUT - INSTANT);
-        scene.check_stands_behind(2);
+        scene.check_stands_behind(3);
         scene.pass(INSTANT);
-        scene.check_poll(2, Call::Waiter(2), Turn::Ask(PLAIN));
+        scene.check_poll(3, Call::Waiter(2), Turn::WaitUntil(scene.now + NEGLECTED, None));
+        scene.check_stands_behind(3);
+        assert_eq!(scene.fail_with(1, Verdict::Unreachable, 7), Reachability::Unchanged, "its attempt is forgotten");
+        scene.check_asks(2, PLAIN);
         assert_eq!(scene.fail_with(1, Verdict::Unreachable, 7), Reachability::Unchanged, "the second knows more");
         scene.check_stands_behind(1);
+        scene.check_stands_behind(3);
         scene.refuse(2);
         scene.check_asks(2, Ask { is_watched: true, notes_contention: true, ..PLAIN });
     }
@@ -642,28 +658,30 @@ mod tests {
         scene.now = moment - INSTANT;
         scene.check_stands_behind(2);
         scene.now = moment;
-        scene.check_poll(2, Call::Waiter(1), Turn::WaitUntil(moment + NEGLECTED, None));
+        for time in [Duration::ZERO, NEGLECTED / 2, NEGLECTED - INSTANT] {
+            scene.now = moment + time;
+            scene.check_poll(2, Call::Waiter(1), Turn::WaitUntil(scene.now + NEGLECTED, None));
+        }
+        scene.now = moment + NEGLECTED;
+        let Polled { call: Call::Waiter(2), turn: Turn::Ask(_) } = scene.poll(2) else {
+            panic!("the first was called more than once, but it is the first call that counts")
+        };
     }
 
     #[test]
     fn a_process_stands_back_for_another_one_after_four_hand_overs() {
-        let check = |is_wanted_elsewhere, expect: Turn<Holder>| {
+        for is_wanted_elsewhere in [true, false] {
             let mut scene = Scene::of(6);
             for number in 1..=5 {
                 scene.check_wins(number, is_wanted_elsewhere, Call::Waiter(number + 1));
                 scene.check_lets_go(HOLD + number, Call::Waiter(number + 1));
             }
-            let turn = match expect {
-                Turn::WaitUntil(..) => Turn::WaitUntil(scene.now + 2 * ROUND_TRIP, None),
-                turn @ Turn::Ask(_) => turn,
-            };
-            scene.check_poll(6, NOBODY, turn);
-            scene.pass(2 * ROUND_TRIP);
+            if is_wanted_elsewhere {
+                scene.check_poll(6, NOBODY, Turn::WaitUntil(scene.now + 2 * ROUND_TRIP, None));
+                scene.pass(2 * ROUND_TRIP);
+            }
             assert_eq!(scene.asks(6).ask_order, AskOrder::AllAtOnce);
-        };
-        let now = Scene::of(0).now;
-        check(true, Turn::WaitUntil(now, None));
-        check(false, Turn::Ask(Ask { notes_contention: true, ..PLAIN }));
+        }
     }
 
     #[test]
@@ -693,11 +711,7 @@ mod tests {
         let mut scene = Scene::of(2);
         let holder = Holder { valid_until: scene.now + ROUND_TRIP, token: 0 };
         scene.hold(HOLD, holder);
-        let Polled { call: NOBODY, turn: Turn::WaitUntil(moment, Some(seen)) } = scene.poll(1) else {
-            panic!("the lock is held in this process")
-        };
-        assert_eq!(seen, holder);
-        assert!(moment >= scene.now + SLOW_POLL, "nobody asks for a lock that is known to be held");
+        scene.check_waits_for(1, holder);
         scene.check_stands_behind(2);
         scene.now = holder.valid_until;
         scene.check_asks(1, PLAIN);
@@ -721,9 +735,10 @@ mod tests {
     fn what_was_believed_is_forgotten_when_a_holder_comes_and_when_it_goes() {
         let mut scene = Scene::of(1);
         scene.refuse_watched(1);
+        scene.pass(SLOW_POLL / 2);
         let holder = scene.holder();
         scene.hold(HOLD, holder);
-        assert!(matches!(scene.poll(1).turn, Turn::WaitUntil(_, Some(_))));
+        scene.check_waits_for(1, holder);
         scene.check_lets_go(HOLD, Call::Waiter(1));
         scene.check_asks(1, PLAIN);
     }
@@ -750,7 +765,7 @@ mod tests {
         let mut scene = Scene::of(2);
         scene.check_changed(0, NOBODY);
         scene.refuse_watched(1);
-        let _: Instant = scene.waits(1);
+        scene.waits(1);
         scene.check_changed(0, NOBODY);
         scene.check_changed(0, NOBODY);
         scene.check_changed(1, Call::Waiter(1));
@@ -769,7 +784,7 @@ mod tests {
         scene.refuse(1);
         assert!(scene.asks(1).is_watched, "it asks at once");
         scene.refuse(1);
-        let _: Instant = scene.waits(1);
+        scene.waits(1);
     }
 
     #[test]
@@ -780,11 +795,35 @@ mod tests {
             scene.refuse_watched(1);
             scene.check_leaves(1, Call::Waiter(2));
             if is_heard {
-                let _: Instant = scene.waits(2);
+                scene.waits(2);
             } else {
                 scene.check_asks(2, Ask { is_watched: true, notes_contention: true, ..PLAIN });
             }
         }
+    }
+
+    #[test]
+    fn a_waiter_on_another_runtime_waits_for_a_local_holder_as_any_other() {
+        let mut scene = Scene::of(1);
+        scene.queue.joined(2, OnRuntime(1));
+        scene.refuse_watched(1);
+        scene.check_leaves(1, Call::Waiter(2));
+        let holder = scene.holder();
+        scene.hold(HOLD, holder);
+        (0..2).for_each(|_| scene.check_waits_for(2, holder));
+    }
+
+    #[test]
+    fn a_waiter_on_another_runtime_stands_back_as_any_other() {
+        let mut scene = Scene::of(5);
+        scene.queue.joined(6, OnRuntime(1));
+        scene.refuse_watched(1);
+        scene.now = scene.waits(1);
+        for number in 1..=5 {
+            scene.check_wins(number, true, Call::Waiter(number + 1));
+            scene.check_lets_go(HOLD + number, Call::Waiter(number + 1));
+        }
+        scene.check_poll(6, NOBODY, Turn::WaitUntil(scene.now + 2 * ROUND_TRIP, None));
     }
 
     #[test]
@@ -822,10 +861,11 @@ mod tests {
         let check = |expect, prepare: fn(&mut Scene)| {
             let mut scene = Scene::of(2);
             prepare(&mut scene);
+            scene.pass(SLOW_POLL * 2);
             assert_eq!(scene.asks(1).counter, expect);
         };
         let fail: fn(&mut Scene) = |scene| {
-            let _: Ask = scene.asks(1);
+            scene.asks(1);
             assert_eq!(scene.fail_with(1, Verdict::Refused, 41), Reachability::Unchanged);
         };
         let hold: fn(&mut Scene) = |scene| {
@@ -837,9 +877,9 @@ mod tests {
         check(41, fail);
         check(42, hold);
         check(41, |scene| {
-            let _: Ask = scene.asks(1);
+            scene.asks(1);
             assert_eq!(scene.fail_with(1, Verdict::Refused, 41), Reachability::Unchanged);
-            let _: Ask = scene.asks(1);
+            scene.asks(1);
             assert_eq!(scene.fail_with(1, Verdict::Refused, 7), Reachability::Unchanged);
         });
     }
@@ -850,7 +890,7 @@ mod tests {
             let mut scene = Scene::of(1);
             let told = verdicts.iter().map(|verdict| {
                 scene.pass(SLOW_POLL * 2);
-                let _: Ask = scene.asks(1);
+                scene.asks(1);
                 scene.fail_with(1, *verdict, 0)
             });
             assert_eq!(told.collect::<Vec<_>>(), expect, "{verdicts:?}");
