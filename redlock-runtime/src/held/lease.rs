@@ -87,9 +87,8 @@ impl Lease {
         owner: Arc<str>,
         ttl: Duration,
         (began, valid_until, fencing_token): (Instant, Instant, u64),
-        max_hold: Option<Duration>,
+        max_until: Option<Instant>,
     ) -> Self {
-        let max_until = max_hold.and_then(|limit| began.checked_add(limit));
         let valid_until = limited(valid_until, max_until);
         let state = Mutex::new(State {
             valid_until,

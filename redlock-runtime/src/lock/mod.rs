@@ -4,6 +4,8 @@ pub(crate) mod shared;
 
 pub(crate) mod guard;
 
+mod resolved;
+
 pub(crate) mod request;
 
 pub(crate) mod get_or_compute;

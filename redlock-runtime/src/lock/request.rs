@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 use super::guard::LockGuard;
+use super::resolved::Resolved;
 use super::shared::{Shared, check_length};
 use crate::engine::{AttemptFailed, Plan, Won};
 use crate::error::HeldElsewhere;
@@ -166,24 +167,20 @@ impl LockRequest {
 
     async fn wait(mut self) -> Result<LockGuard, Error> {
         self.shared.engine.check_process()?;
-        let name = Name::parse(mem::take(&mut self.name))?;
-        let ttl = self.check()?;
-        let key: Arc<str> = self.shared.keys.lock(&name).into();
-        if deadlock::is_held_by_caller(&key, &self.shared.engine) {
-            return Err(if self.timeout.limit() == Some(Duration::ZERO) {
-                not_acquired(&name, Duration::ZERO)
+        let request = self.resolve()?;
+        if deadlock::is_held_by_caller(&request.key, &self.shared.engine) {
+            return Err(if request.waits {
+                Error::WouldDeadlock { name: request.name.as_str().to_owned() }
             } else {
-                Error::WouldDeadlock { name: name.as_str().to_owned() }
+                not_acquired(&request.name, Duration::ZERO)
             });
         }
-        match self.timeout.limit() {
-            Some(Duration::ZERO) => self.ask_once(name, key, ttl).await,
-            limit => self.stand_in_line(name, key, ttl, limit).await,
-        }
+        if request.waits { self.stand_in_line(request).await } else { self.ask_once(request).await }
     }
 
-    /// Checks every setting; returns the TTL.
-    fn check(&self) -> Result<Duration, Error> {
+    /// Checks every setting, and takes the time: the acquisition begins. The name is moved out.
+    fn resolve(&mut self) -> Result<Resolved, Error> {
+        let name = Name::parse(mem::take(&mut self.name))?;
         if let Some(stats_name) = &self.stats_name {
             Name::parse(stats_name.clone())?;
         }
@@ -199,32 +196,39 @@ impl LockRequest {
             let reason = format!("max_hold of {most:?} ends before it begins; use at least {SHORTEST_TTL:?}");
             return Err(Error::Config { reason });
         }
-        Ok(ttl)
+        let key = self.shared.keys.lock(&name).into();
+        // Also if the holder crashes, the key stays for its least time.
+        let key_ttl = self.min_hold.map_or(ttl, |least| least.max(ttl));
+        let (min_hold, max_hold) = (self.min_hold, self.max_hold);
+        let (began, timeout) = (clock::now(), self.timeout.limit());
+        let waits = timeout != Some(Duration::ZERO);
+        // A timeout that no clock reaches is none.
+        let deadline = timeout.filter(|_| waits).and_then(|timeout| began.checked_add(timeout));
+        Ok(Resolved { name, key, ttl, key_ttl, min_hold, max_hold, waits, began, deadline })
     }
 
     /// One attempt, or more where one says nothing about the lock.
-    async fn ask_once(self, name: Name, key: Arc<str>, ttl: Duration) -> Result<LockGuard, Error> {
-        let began = clock::now();
+    async fn ask_once(self, request: Resolved) -> Result<LockGuard, Error> {
         let engine = &self.shared.engine;
         let mut pauses = Pauses::default();
         let mut seen = 0;
         loop {
             let plan = Plan::once(self.shared.wait_queues.fencing(seen));
-            match self.attempt(&key, ttl, None, plan).await? {
+            match self.attempt(&request, plan).await? {
                 Ok(won) => {
-                    let local_hold = |lease: &Arc<Lease>| self.shared.wait_queues.hold_locally(&key, lease);
-                    return self.guard(name, ttl, won, local_hold);
+                    let local_hold = |lease: &Arc<Lease>| self.shared.wait_queues.hold_locally(&lease.key, lease);
+                    return self.guard(request, won, local_hold);
                 }
                 Err(lost) => {
                     seen = lost.counter.max(seen);
-                    let waited = clock::now().saturating_duration_since(began);
+                    let waited = clock::now().saturating_duration_since(request.began);
                     match next_step(lost.verdict, waited, pauses.behind(lost.verdict), engine.node_timeout()) {
                         Next::TryAgainAfter(pause) => sleep(pause).await,
                         Next::GiveUp if lost.verdict == Verdict::Unreachable => {
-                            return Err(lost.into_unreachable(&name, engine));
+                            return Err(lost.into_unreachable(&request.name, engine));
                         }
                         // However long the answers took: nobody waited for the holder.
-                        Next::GiveUp => return Err(not_acquired(&name, Duration::ZERO)),
+                        Next::GiveUp => return Err(not_acquired(&request.name, Duration::ZERO)),
                     }
                 }
             }
@@ -232,18 +236,10 @@ impl LockRequest {
     }
 
     /// Attempts whenever the lock is believed to be free, until one is won or the time is over.
-    async fn stand_in_line(
-        self,
-        name: Name,
-        key: Arc<str>,
-        ttl: Duration,
-        limit: Option<Duration>,
-    ) -> Result<LockGuard, Error> {
-        let began = clock::now();
-        // A limit that no clock reaches is none.
-        let until = limit.and_then(|limit| began.checked_add(limit));
+    async fn stand_in_line(self, request: Resolved) -> Result<LockGuard, Error> {
+        let Resolved { name, key, began, deadline, .. } = &request;
         let mut pauses = Pauses::default();
-        let mut place = self.shared.wait_queues.join(&key);
+        let mut place = self.shared.wait_queues.join(key);
         let stats_name = self.stats_name.as_deref().unwrap_or(name.as_str());
         let mut counted: Option<Waiting> = None;
         let mut count = || {
@@ -255,20 +251,20 @@ impl LockRequest {
                 return Err(Error::ShutDown);
             }
             let now = clock::now();
-            if has_tried && until.is_some_and(|until| now >= until) {
+            if has_tried && deadline.is_some_and(|deadline| now >= deadline) {
                 return Err(match place.unreachable() {
                     Some(Unreachable { granted, failures, .. }) => {
-                        self.shared.engine.unreachable(&name, granted, failures)
+                        self.shared.engine.unreachable(name, granted, failures)
                     }
-                    None => not_acquired(&name, now.saturating_duration_since(began)),
+                    None => not_acquired(name, now.saturating_duration_since(*began)),
                 });
             }
             match place.next(now) {
-                Turn::Ask(plan) => match self.attempt(&key, ttl, until, plan).await? {
+                Turn::Ask(plan) => match self.attempt(&request, plan).await? {
                     Ok(won) => {
                         let (is_wanted, now) = (won.is_wanted, clock::now());
                         let took = now.saturating_duration_since(won.began);
-                        return self.guard(name, ttl, won, |lease| place.won(lease, is_wanted, took, now));
+                        return self.guard(request, won, |lease| place.won(lease, is_wanted, took, now));
                     }
                     // The caller's time was over before the nodes' time was: that says nothing about the nodes.
                     Err(lost) if has_tried && lost.was_cut_short => {}
@@ -279,7 +275,7 @@ impl LockRequest {
                 },
                 Turn::Wait(moment, local_holder) => {
                     count();
-                    let moment = until.map_or(moment, |until| until.min(moment));
+                    let moment = deadline.map_or(moment, |deadline| deadline.min(moment));
                     wait_for_news(&place, moment, local_holder.as_deref()).await;
                 }
             }
@@ -288,19 +284,12 @@ impl LockRequest {
     }
 
     /// One attempt: won, or not, or an error that no other attempt would mend.
-    async fn attempt(
-        &self,
-        key: &Arc<str>,
-        ttl: Duration,
-        until: Option<Instant>,
-        plan: Plan,
-    ) -> Result<Result<Won, AttemptFailed>, Error> {
+    async fn attempt(&self, request: &Resolved, plan: Plan) -> Result<Result<Won, AttemptFailed>, Error> {
         if self.shared.is_shut_down() {
             return Err(Error::ShutDown);
         }
-        // Also if the holder crashes, the key stays for its least time.
-        let ttl = self.min_hold.map_or(ttl, |least| least.max(ttl));
-        match self.shared.engine.acquire(Arc::clone(key), ttl, until, plan).await {
+        let Resolved { key, key_ttl, deadline, .. } = request;
+        match self.shared.engine.acquire(Arc::clone(key), *key_ttl, *deadline, plan).await {
             Err(AttemptFailed { misconfigured: Some(reason), .. }) => Err(Error::Config { reason }),
             attempted => Ok(attempted),
         }
@@ -308,21 +297,22 @@ impl LockRequest {
 
     fn guard(
         &self,
-        name: Name,
-        ttl: Duration,
+        request: Resolved,
         won: Won,
         local_hold: impl FnOnce(&Arc<Lease>) -> LocalHold,
     ) -> Result<LockGuard, Error> {
         let Won { mut acquisition, began, valid_until, fencing_token, .. } = won;
         // A key may be kept for longer than restarted nodes abstain, but nobody may rely on it for longer than that.
         let valid_until = valid_until.min(self.shared.longest_valid_until(began));
-        if let Some(moment) = self.min_hold.and_then(|least| began.checked_add(least)) {
+        if let Some(moment) = request.keep_until(began) {
             acquisition.keep_until(moment);
         }
+        let max_until = request.max_until(began);
         let engine = Arc::clone(&self.shared.engine);
         let (key, owner) = (Arc::clone(acquisition.key()), Arc::clone(acquisition.owner()));
-        let lease =
-            Arc::new(Lease::new(engine, name, key, owner, ttl, (began, valid_until, fencing_token), self.max_hold));
+        let Resolved { name, ttl, .. } = request;
+        let held = (began, valid_until, fencing_token);
+        let lease = Arc::new(Lease::new(engine, name, key, owner, ttl, held, max_until));
         if self.renew {
             self.shared.renewals.start(&lease);
         }
