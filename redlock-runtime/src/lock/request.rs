@@ -269,7 +269,7 @@ impl LockRequest {
                     // The caller's time was over before the nodes' time was: that says nothing about the nodes.
                     Err(lost) if has_tried && lost.was_cut_short => {}
                     Err(lost) => {
-                        place.lost(name.as_str(), &lost, clock::now(), pauses.behind(lost.verdict));
+                        place.failed(name.as_str(), &lost, clock::now(), pauses.behind(lost.verdict));
                         count();
                     }
                 },

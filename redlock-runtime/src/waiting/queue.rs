@@ -231,11 +231,11 @@ impl State {
     }
 
     /// Keeps the last attempt while too few nodes can be reached.
-    fn news(&mut self, reachability: Reachability, last: Option<Unreachable>) -> News {
+    fn news(&mut self, reachability: Reachability, unreachable: Option<Unreachable>) -> News {
         let before = match reachability {
             Reachability::Unchanged => None,
             Reachability::TooFew | Reachability::StillTooFew | Reachability::Enough | Reachability::GivenUp => {
-                std::mem::replace(&mut self.unreachable, last)
+                std::mem::replace(&mut self.unreachable, unreachable)
             }
         };
         News { reachability, before }
@@ -290,20 +290,20 @@ impl QueuePlace {
     }
 
     /// The attempt was not won. `pause` is waited where asking again at once would only repeat the same.
-    pub(crate) fn lost(&mut self, name: &str, lost: &AttemptFailed, now: Instant, pause: Duration) {
-        let failure = Failure { verdict: lost.verdict, seen: &lost.seen, counter: lost.counter, pause };
+    pub(crate) fn failed(&mut self, name: &str, failed: &AttemptFailed, now: Instant, pause: Duration) {
+        let failure = Failure { verdict: failed.verdict, seen: &failed.seen, counter: failed.counter, pause };
         let mut state = self.shared.lock();
         let reachability = state.queue.failed(self.number, failure, now, &self.wait_queues.settings, entropy::seed);
-        let last = match reachability {
+        let unreachable = match reachability {
             Reachability::TooFew | Reachability::StillTooFew => {
-                Some(Unreachable { name: name.into(), granted: lost.granted, failures: lost.failures.clone() })
+                Some(Unreachable { name: name.into(), granted: failed.granted, failures: failed.failures.clone() })
             }
             Reachability::Unchanged | Reachability::Enough | Reachability::GivenUp => None,
         };
-        let news = state.news(reachability, last);
+        let news = state.news(reachability, unreachable);
         drop(state);
         if reachability == Reachability::TooFew {
-            tracing::warn!(lock = name, nodes = %lost.failures, "too few nodes can be reached; trying again");
+            tracing::warn!(lock = name, nodes = %failed.failures, "too few nodes can be reached; trying again");
         }
         news.tell();
     }

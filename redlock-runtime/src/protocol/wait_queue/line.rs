@@ -75,7 +75,9 @@ mod tests {
         let mut line = Line::new();
         (0..joined).for_each(|number| line.join(number, number));
         (0..overtaken).for_each(|_| line.overtake_first());
-        left.iter().for_each(|number| line.leave(*number));
+        for number in left {
+            line.leave(*number);
+        }
         assert_eq!(
             line.iter().copied().collect::<Vec<_>>(),
             expect,

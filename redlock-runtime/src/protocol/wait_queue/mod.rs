@@ -558,7 +558,7 @@ mod tests {
             scene.pass(INSTANT);
             assert_eq!(scene.queue.left(1, scene.now).call, Call::Waiter(2), "{state}");
             scene.check_stands_behind(3);
-            scene.pass(NEGLECTED - INSTANT);
+            scene.pass(NEGLECTED.saturating_sub(INSTANT));
             scene.check_stands_behind(3);
             scene.pass(INSTANT);
             assert_eq!(scene.poll(3).call, Call::Waiter(3), "the second was called when the first left: {state}");
@@ -609,7 +609,7 @@ mod tests {
         let holder = scene.holder();
         scene.hold(HOLD, holder);
         scene.check_lets_go(HOLD, Call::Waiter(1));
-        scene.pass(NEGLECTED - INSTANT);
+        scene.pass(NEGLECTED.saturating_sub(INSTANT));
         scene.check_stands_behind(3);
         scene.pass(INSTANT);
         let behind = Turn::WaitUntil(scene.now + NEGLECTED, None);
@@ -636,7 +636,7 @@ mod tests {
     fn a_waiter_that_asked_and_does_not_look_at_the_answers_goes_to_the_end() {
         let mut scene = Scene::of(3);
         scene.check_asks(1, PLAIN);
-        scene.pass(NEGLECTED + 2 * NODE_TIMEOUT - INSTANT);
+        scene.pass((NEGLECTED + 2 * NODE_TIMEOUT).saturating_sub(INSTANT));
         scene.check_stands_behind(3);
         scene.pass(INSTANT);
         scene.check_poll(3, Call::Waiter(2), Turn::WaitUntil(scene.now + NEGLECTED, None));
@@ -655,10 +655,10 @@ mod tests {
         let mut scene = Scene::of(2);
         scene.refuse_watched(1);
         let moment = scene.waits(1);
-        scene.now = moment - INSTANT;
+        scene.now = moment.checked_sub(INSTANT).unwrap();
         scene.check_stands_behind(2);
         scene.now = moment;
-        for time in [Duration::ZERO, NEGLECTED / 2, NEGLECTED - INSTANT] {
+        for time in [Duration::ZERO, NEGLECTED / 2, NEGLECTED.saturating_sub(INSTANT)] {
             scene.now = moment + time;
             scene.check_poll(2, Call::Waiter(1), Turn::WaitUntil(scene.now + NEGLECTED, None));
         }
@@ -886,6 +886,8 @@ mod tests {
 
     #[test]
     fn people_are_told_once_that_too_few_nodes_can_be_reached_and_once_that_this_is_over() {
+        use Reachability::{Enough, GivenUp, StillTooFew, TooFew, Unchanged};
+        use Verdict::{Refused, Split, Unreachable};
         let check = |verdicts: &[Verdict], expect: &[Reachability]| {
             let mut scene = Scene::of(1);
             let told = verdicts.iter().map(|verdict| {
@@ -896,8 +898,6 @@ mod tests {
             assert_eq!(told.collect::<Vec<_>>(), expect, "{verdicts:?}");
             scene
         };
-        use Reachability::{Enough, GivenUp, StillTooFew, TooFew, Unchanged};
-        use Verdict::{Refused, Split, Unreachable};
         check(&[Refused, Split], &[Unchanged, Unchanged]);
         check(&[Unreachable, Unreachable, Refused, Refused], &[TooFew, StillTooFew, Enough, Unchanged]);
         check(&[Unreachable, Split, Unreachable], &[TooFew, Enough, TooFew]);
@@ -913,7 +913,8 @@ mod tests {
     #[test]
     fn the_slow_poll_is_put_off_by_once_to_one_and_a_half_times_its_length() {
         let scene = Scene::of(0);
-        let moments = (0..1000).map(|seed| scene.settings.poll_at(scene.now, seed) - scene.now);
+        let moments =
+            (0..1000).map(|seed| scene.settings.poll_at(scene.now, seed).saturating_duration_since(scene.now));
         let (earliest, latest) = (moments.clone().min().unwrap(), moments.max().unwrap());
         assert!(earliest >= SLOW_POLL && earliest < SLOW_POLL * 11 / 10, "{earliest:?}");
         assert!(latest <= SLOW_POLL * 3 / 2 && latest > SLOW_POLL * 14 / 10, "{latest:?}");
