@@ -222,7 +222,9 @@ mod tests {
             (None, true, failed(Verdict::Unreachable)),
         ] {
             let mut tally = Tally::new(quorum(), None);
-            vote.into_iter().for_each(|vote| tally.record(1, vote, now, || None));
+            if let Some(vote) = vote {
+                tally.record(1, vote, now, || None);
+            }
             assert_eq!(acquire(Some(1)).after_first(1, &tally, is_cut_short), expect);
         }
     }

@@ -125,9 +125,8 @@ impl Ledger {
         let is_suspected = self.may_be_set.contains(node) && holds(Rule::RepairsAreReleased);
         match effect {
             AcquireEffect::NotSet if !is_suspected => AfterAnswer::NothingLeft,
-            AcquireEffect::NotSet => AfterAnswer::Release,
             AcquireEffect::Set | AcquireEffect::MaybeSet if is_cut => AfterAnswer::ReleaseAfterConnection,
-            AcquireEffect::Set | AcquireEffect::MaybeSet => AfterAnswer::Release,
+            AcquireEffect::NotSet | AcquireEffect::Set | AcquireEffect::MaybeSet => AfterAnswer::Release,
         }
     }
 }
@@ -171,7 +170,9 @@ mod tests {
 
     fn ledger(ended: &[(usize, AcquireEffect)]) -> Ledger {
         let mut ledger = Ledger::default();
-        ended.iter().for_each(|(node, effect)| ledger.ended(*node, *effect));
+        for (node, effect) in ended {
+            ledger.ended(*node, *effect);
+        }
         ledger
     }
 

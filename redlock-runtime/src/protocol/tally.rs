@@ -385,33 +385,33 @@ mod tests {
     /// What comes of these votes of these nodes, and whose votes were struck for what.
     fn check(
         votes: &[Vote],
-        nodes: [NodeStatus; 3],
-        voters: Voters,
+        nodes: &[NodeStatus; 3],
+        round: Voters,
         expect: Hearing,
         objections: &[(usize, Objection)],
     ) {
         let mut tally = tally(votes);
-        let hearing = tally.hearing(voters, votes.len() == 3, || (nodes.to_vec(), now()));
+        let hearing = tally.hearing(round, votes.len() == 3, || (nodes.to_vec(), now()));
         let kind =
             |objection| if let Objection::Young(_) = objection { Objection::Young(Duration::ZERO) } else { objection };
         let struck: Vec<_> = tally.take_objections().map(|(node, objection)| (node, kind(objection))).collect();
-        assert_eq!((hearing, &*struck), (expect, objections), "{votes:?}, {nodes:?}, {voters:?}");
+        assert_eq!((hearing, &*struck), (expect, objections), "{votes:?}, {nodes:?}, {round:?}");
     }
 
     #[test]
     fn a_majority_of_nodes_that_may_vote_wins() {
-        let nodes = || [old("a"), old("b"), old("c")];
-        check(&[GRANTED, GRANTED], nodes(), Voters::Acquisition, Hearing::IsOver(Verdict::Won), &[]);
-        check(&[GRANTED], nodes(), Voters::Acquisition, Hearing::GoesOn, &[]);
+        let nodes = [old("a"), old("b"), old("c")];
+        check(&[GRANTED, GRANTED], &nodes, Voters::Acquisition, Hearing::IsOver(Verdict::Won), &[]);
+        check(&[GRANTED], &nodes, Voters::Acquisition, Hearing::GoesOn, &[]);
         check(
             &[refused("x"), GRANTED, refused("x")],
-            nodes(),
+            &nodes,
             Voters::Acquisition,
             Hearing::IsOver(Verdict::Refused),
             &[],
         );
         // The third may say what the error is about.
-        check(&[Vote::Failed, Vote::Failed], nodes(), Voters::Acquisition, Hearing::GoesOn, &[]);
+        check(&[Vote::Failed, Vote::Failed], &nodes, Voters::Acquisition, Hearing::GoesOn, &[]);
     }
 
     #[test]
@@ -421,32 +421,32 @@ mod tests {
         let votes = [GRANTED, GRANTED, Vote::Failed];
         let unreachable = Hearing::IsOver(Verdict::Unreachable);
         let nodes = [old("a"), young("b"), old("c")];
-        check(&votes, nodes.clone(), Voters::Acquisition, unreachable, &[(1, Objection::Young(Duration::ZERO))]);
+        check(&votes, &nodes, Voters::Acquisition, unreachable, &[(1, Objection::Young(Duration::ZERO))]);
         // In an extension it counts again as soon as no attempt can have heard another server in its place.
-        check(&votes, nodes.clone(), Voters::Extension, Hearing::IsOver(Verdict::Won), &[]);
-        check(&votes, nodes, Voters::All, Hearing::IsOver(Verdict::Won), &[]);
+        check(&votes, &nodes, Voters::Extension, Hearing::IsOver(Verdict::Won), &[]);
+        check(&votes, &nodes, Voters::All, Hearing::IsOver(Verdict::Won), &[]);
         let starting = [old("a"), server("b", 2, Role::Master), old("c")];
-        check(&votes, starting, Voters::Extension, unreachable, &[(1, Objection::Young(Duration::ZERO))]);
-        check(&votes, [old("a"), replica, old("c")], Voters::Acquisition, unreachable, &[(1, Objection::Replica)]);
+        check(&votes, &starting, Voters::Extension, unreachable, &[(1, Objection::Young(Duration::ZERO))]);
+        check(&votes, &[old("a"), replica, old("c")], Voters::Acquisition, unreachable, &[(1, Objection::Replica)]);
         let gone = [old("a"), NodeStatus::Unreachable, old("c")];
-        check(&votes, gone, Voters::Acquisition, unreachable, &[(1, Objection::ConnectionEnded)]);
+        check(&votes, &gone, Voters::Acquisition, unreachable, &[(1, Objection::ConnectionEnded)]);
         let twice = [old("a"), old("a"), old("c")];
         let objections = [(0, Objection::ConfiguredTwice(1)), (1, Objection::ConfiguredTwice(0))];
-        check(&votes, twice, Voters::Acquisition, unreachable, &objections);
+        check(&votes, &twice, Voters::Acquisition, unreachable, &objections);
         // A young node may still know that somebody else holds the lock.
         let refusals = [refused("x"), refused("x")];
         let nodes = [old("a"), young("b"), old("c")];
-        check(&refusals, nodes, Voters::Acquisition, Hearing::IsOver(Verdict::Refused), &[]);
+        check(&refusals, &nodes, Voters::Acquisition, Hearing::IsOver(Verdict::Refused), &[]);
     }
 
     #[test]
     fn young_nodes_wait_for_one_that_may_be_older() {
         let young = |identity| server(identity, 20, Role::Master);
         let nodes = [young("a"), young("b"), NodeStatus::Connecting];
-        check(&[GRANTED, GRANTED], nodes.clone(), Voters::Acquisition, Hearing::GoesOnFor(Verdict::Won), &[]);
+        check(&[GRANTED, GRANTED], &nodes, Voters::Acquisition, Hearing::GoesOnFor(Verdict::Won), &[]);
         check(
             &[GRANTED, GRANTED],
-            [young("a"), young("b"), NodeStatus::Unreachable],
+            &[young("a"), young("b"), NodeStatus::Unreachable],
             Voters::Acquisition,
             Hearing::IsOver(Verdict::Won),
             &[],

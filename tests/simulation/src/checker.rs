@@ -9,7 +9,7 @@ use redlock_simulated::LockGuard;
 use redlock_simulated::simulation::{Held, Place, within};
 use tokio::time::Instant;
 
-use crate::plan::{Plan, Weather};
+use crate::plan::{Fault, Plan, Weather};
 use crate::world::{Life, Universe, locked, now};
 
 /// How long a lock may be free beside somebody who waits, if nothing goes wrong.
@@ -375,9 +375,11 @@ impl Universe {
             process.and_then(|process| Some((process, *state.let_go.get(owner)?)))
         };
         let Some((process, let_go)) = let_go else { return };
-        // What was sent on a connection that is dead is released when that is known; and the connection on which it is then sent may
-        // be dead, too, as the background's own is that was cut off at the same time.
-        let allowed = self.plan.node_timeout * 22 + Duration::from_millis(150);
+        // What was sent on a connection that is dead is released when that is known. In a partition all connections of a process to a
+        // node are cut, so that the one on which it is then sent may be dead, too.
+        let cuts_all = |fault: &Fault| matches!(fault, Fault::Partition { process: p, node: n, .. } if (*p, *n) == (process, node));
+        let times = if self.plan.faults.iter().any(|(_, fault)| cuts_all(fault)) { 22 } else { 12 };
+        let allowed = self.plan.node_timeout * times + Duration::from_millis(100);
         let is_slow = self.plan.nodes[node].is_behind_proxy;
         let late = self.elapsed().saturating_sub(self.plan.healed().max(let_go - self.start));
         if late > allowed && !is_slow && self.has_run_for(process, allowed) {
