@@ -45,10 +45,11 @@ struct SharedQueue(Mutex<State>);
 /// A queue, and what the decisions about it need not know.
 #[derive(Default)]
 struct State {
-    /// Decides.
+    /// The decisions.
     queue: WaitQueue<Arc<Waiter>, Arc<Lease>>,
-    /// The last attempt, while too few nodes can be reached: callers whose time is over are told why.
-    unreachable: Option<Unreachable>,
+    /// The last attempt, while too few nodes can be reached: callers whose time is over are told why. Boxed, because thousands
+    /// of held locks have none.
+    unreachable: Option<Box<Unreachable>>,
 }
 
 /// An attempt that too few nodes answered.
@@ -84,7 +85,7 @@ struct News {
     /// What has changed.
     reachability: Reachability,
     /// The last attempt before, if too few nodes could be reached.
-    before: Option<Unreachable>,
+    before: Option<Box<Unreachable>>,
 }
 
 /// A number for a place or a local holder, greater than all before. Not counted queue by queue: a queue that was deserted is made
@@ -231,7 +232,7 @@ impl State {
     }
 
     /// Keeps the last attempt while too few nodes can be reached.
-    fn news(&mut self, reachability: Reachability, unreachable: Option<Unreachable>) -> News {
+    fn news(&mut self, reachability: Reachability, unreachable: Option<Box<Unreachable>>) -> News {
         let before = match reachability {
             Reachability::Unchanged => None,
             Reachability::TooFew | Reachability::StillTooFew | Reachability::Enough | Reachability::GivenUp => {
@@ -286,7 +287,7 @@ impl QueuePlace {
 
     /// Why the lock cannot be had, if that is because too few nodes can be reached.
     pub(crate) fn unreachable(&self) -> Option<Unreachable> {
-        self.shared.lock().unreachable.clone()
+        self.shared.lock().unreachable.as_deref().cloned()
     }
 
     /// The attempt was not won. `pause` is waited where asking again at once would only repeat the same.
@@ -296,7 +297,8 @@ impl QueuePlace {
         let reachability = state.queue.failed(self.number, failure, now, &self.wait_queues.settings, entropy::seed);
         let unreachable = match reachability {
             Reachability::TooFew | Reachability::StillTooFew => {
-                Some(Unreachable { name: name.into(), granted: failed.granted, failures: failed.failures.clone() })
+                let (granted, failures) = (failed.granted, failed.failures.clone());
+                Some(Box::new(Unreachable { name: name.into(), granted, failures }))
             }
             Reachability::Unchanged | Reachability::Enough | Reachability::GivenUp => None,
         };
@@ -353,12 +355,13 @@ impl Drop for QueuePlace {
 
 impl News {
     fn tell(self) {
-        let Some(Unreachable { name, .. }) = self.before else { return };
+        let Some(before) = self.before else { return };
+        let name = &*before.name;
         match self.reachability {
             Reachability::Unchanged | Reachability::TooFew | Reachability::StillTooFew => {}
-            Reachability::Enough => tracing::info!(lock = &*name, "enough nodes can be reached again"),
+            Reachability::Enough => tracing::info!(lock = name, "enough nodes can be reached again"),
             Reachability::GivenUp => {
-                tracing::info!(lock = &*name, "too few nodes could be reached; nobody tries any more");
+                tracing::info!(lock = name, "too few nodes could be reached; nobody tries any more");
             }
         }
     }

@@ -90,9 +90,8 @@ struct Attempt {
     began: Instant,
     /// In which order the nodes are asked.
     ask_order: AskOrder,
-    /// Whether nodes report changes from then on.
-    is_watched: bool,
-    /// What was believed when it began, if anything was; its result is added to that.
+    /// What was believed when it began; its result is added to that. `None`: nothing was asked before, and the nodes that refuse
+    /// report no changes.
     wait_plan: Option<Box<WaitPlan>>,
 }
 
@@ -205,11 +204,11 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
             // It was overtaken: the waiter that asks now knows more.
             return Reachability::Unchanged;
         };
-        let Attempt { ask_order, is_watched, wait_plan, .. } = attempt;
+        let Attempt { ask_order, wait_plan, .. } = attempt;
         let Failure { verdict, seen, counter, pause } = failure;
-        let mut wait_plan = wait_plan.unwrap_or_else(|| Box::new(WaitPlan::unknown(settings.quorum, now)));
         // Nothing reports a change of what was not watched: ask once more, at once.
-        let is_told = is_watched || !holds(Rule::WatchBeforeAttempt);
+        let is_told = wait_plan.is_some() || !holds(Rule::WatchBeforeAttempt);
+        let mut wait_plan = wait_plan.unwrap_or_else(|| Box::new(WaitPlan::unknown(settings.quorum, now)));
         let poll_at = if is_told { settings.poll_at(now, seed()) } else { now };
         wait_plan.lost((verdict, ask_order), seen.iter().copied(), now, poll_at, pause);
         self.changed.iter().for_each(|node| wait_plan.changed(node));
@@ -299,7 +298,7 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
         let is_watched = wait_plan.is_some();
         let notes_contention = ask_order == AskOrder::AllAtOnce && (is_watched || self.hand_overs.is_last());
         self.changed = NodeSet::default();
-        self.attempt = Some(Attempt { number, began: now, ask_order, is_watched, wait_plan });
+        self.attempt = Some(Attempt { number, began: now, ask_order, wait_plan });
         Ask { ask_order, is_watched, notes_contention, counter: self.counter }
     }
 
