@@ -72,6 +72,34 @@ pub enum Rule {
     StandBack,
     /// Waiters of a process get the lock in the order in which they came.
     FirstComeFirstServed,
+    /// An acquire is answered with the mark of what was completed, in the same script.
+    #[cfg(redlock_simulated)]
+    MarkRidesOnAcquire,
+    /// That a node has no mark is no evidence if it may have forgotten one.
+    YoungMarksAreNoEvidence,
+    /// A node that has run since before a fire was due knows whether that was completed.
+    SinceBeforeDueIsEvidence,
+    /// A fire does not run where a majority has no evidence about it.
+    DoubtRefuses,
+    /// No fire is asked for before it is due.
+    NotBeforeDue,
+    /// A completion compares the owner.
+    CompletionComparesOwner,
+    /// A completion counts when a majority has confirmed it.
+    CompletionIsConfirmed,
+    /// A completion is confirmed within the validity that was held when it was sent.
+    CompletionWithinValidity,
+    /// A completion is sent only to nodes that voted and whose grants were heard.
+    MarksGoToHeardVoters,
+    /// A completion makes the mark live for the retention from then on.
+    #[cfg(redlock_simulated)]
+    MarkExpiryIsRenewed,
+    /// A mark that less than a majority shows does not prove that a fire was completed.
+    MinorityIsNoProof,
+    /// What is written back is the greatest mark that was read, not the own fire.
+    RepairWritesGreatest,
+    /// A mark is written back only where a majority has evidence.
+    RepairHasEvidence,
 }
 
 #[cfg(redlock_simulated)]
@@ -108,6 +136,23 @@ impl Rule {
         Self::ReleaseCalls,
         Self::StandBack,
         Self::FirstComeFirstServed,
+    ];
+
+    /// Those of one run per fire, which the model of the completed fires finds, and no schedule yet.
+    pub const OF_ONCE: &[Self] = &[
+        Self::MarkRidesOnAcquire,
+        Self::YoungMarksAreNoEvidence,
+        Self::SinceBeforeDueIsEvidence,
+        Self::DoubtRefuses,
+        Self::NotBeforeDue,
+        Self::CompletionComparesOwner,
+        Self::CompletionIsConfirmed,
+        Self::CompletionWithinValidity,
+        Self::MarksGoToHeardVoters,
+        Self::MarkExpiryIsRenewed,
+        Self::MinorityIsNoProof,
+        Self::RepairWritesGreatest,
+        Self::RepairHasEvidence,
     ];
 }
 

@@ -9,6 +9,7 @@ mod census;
 mod electorate;
 mod fence;
 mod nodes;
+mod once;
 mod quorum;
 mod release;
 mod retry;
@@ -28,6 +29,10 @@ pub use fence::{
     is_refresh_due, plausible,
 };
 pub use nodes::NodeSet;
+pub use once::{
+    Completion, CompletionVerdict, Fire, GREATEST_FIRE, InDoubt, KeyAfter, MARK_RETENTION, Mark, Marked, NoMark, Once,
+    OnceDecision, OnceTerms, Sending, completed_by_majority, witnesses,
+};
 pub use quorum::Quorum;
 pub use release::{
     AcquireEffect, AfterAnswer, DEAD_AFTER_TIMEOUTS, KEEP_RELEASING, Ledger, OnDeadConnection, RELEASE_PAUSES,

@@ -1,0 +1,488 @@
+use std::time::{Duration, Instant};
+
+use super::{Electorate, Holder, Listening, NodeSet, Quorum, Standing};
+use crate::rules::{Rule, holds};
+
+/// Whether a fire may run: what the nodes answered about their marks to one attempt to acquire, and what follows.
+///
+/// A *fire* is one run of a job, in the fleet, and it is a number that grows. Each node has a *mark* for the lock: the greatest
+/// fire that was completed, as far as the node took part in it. An acquire is answered with the mark, in the same script,
+/// whether it is granted or refused. When the body has ended well, its fire is *completed* ([`Completion`]): the nodes whose
+/// grants were heard are asked to raise their mark to it **if the key is still the asker's** ([`Marked::by`]), and it is
+/// complete once a majority has confirmed within the validity of the lock.
+///
+/// # Why a completed fire does not run again
+///
+/// Let *Q* be the majority that confirmed the fire *f*, and *V* the majority that granted a later attempt for *f* its lock. They
+/// share a node. If the later grant came first there, the key was not the earlier owner's any more, and what it asked for was
+/// refused: the node is not in *Q*. So the mark came first, and the grant was answered with it; and an attempt runs only if
+/// nobody answers a mark as great as its fire. It is for this that the mark rides on the acquire: a mark that is read before
+/// says nothing about what came between. Neither clocks nor the exclusion of two holders are needed so far, only that a
+/// node does not forget.
+///
+/// # Nodes that forget
+///
+/// A node that restarts empty has no mark and would be taken for one that knows of no fire. So that nobody answers a mark
+/// is not enough: a majority of *all* nodes, whether they grant or refuse, must have *evidence* about the fire. It is
+///
+/// - a mark of any number. Who wrote it had evidence that no greater fire of those that count was completed;
+/// - or to have run for the retention: a mark that it would lack has expired by then;
+/// - or to have run since before anybody can have completed the fire, which is known where a fire is a time ([`Fire::due_at`],
+///   [`Fire::called_at`]). Without this, a new fleet would know nothing for its whole first retention.
+///
+/// *Q* shares a node with those that have evidence, and that node has the mark. If it granted, it answered as above. If
+/// it refused, it may have answered before the mark came: then the earlier attempt was under way when this one began, and
+/// so was it when the node that forgot restarted, and that one abstains from this attempt ([`Electorate`]): *V* has no node that
+/// forgot, and the first argument stands. A lock that is renewed may outlive the abstention. So what completes it must not be
+/// stretched across a renewal: it counts within the validity that was held when it was sent, and not within a later one.
+///
+/// A mark must not come to a node that forgot from somebody without evidence, because the next one takes it for such. So grants and
+/// rounds that are lost create none, a completion is sent to no node that abstained, nor to one whose grant was not heard,
+/// whose key may be set after everything else; and it compares the owner.
+///
+/// # When it is told that a fire ran
+///
+/// Only a mark that a majority has outlives a restart. Where a minority shows one as great as the fire, its body has ended, but
+/// what is told could be untrue later. So the lock is taken, with the evidence that running needs, the *greatest* mark that was read is
+/// written back as a completion is ([`OnceDecision::Spread`]), and when a majority has confirmed it, it is told. To write the own
+/// fire instead, or without evidence, would leave a node that forgot a greater one with a mark that looks as if it had not.
+///
+/// # Times
+///
+/// Evidence by the third rule compares clocks of two processes: that of the one who asks, and that of the one who may have
+/// completed the fire before. Nobody asks for a fire earlier than `max_clock_skew` before it is due by the own clock
+/// ([`Fire::asked_in`]), because who planned it may have a clock that is ahead by as much. By the clock of another process that is up to
+/// *twice* the skew before it is due, and since then the node must have run.
+///
+/// # Doubt
+///
+/// If less than a majority has evidence, nobody can know, and the fire is refused, or run on a setting ([`InDoubt`]), which breaks the
+/// promise with a single restart. Two restarts within a retention break nothing, but leave fires in doubt that were due before.
+///
+/// # What is not covered
+///
+/// Marks that vanish without a restart: `FLUSHALL`, eviction, a failover that lost writes, a server's clock that jumps. Fires
+/// older than the retention, whose marks may have expired. A body that ended and whose marks missed a majority runs again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Once {
+    /// What a majority is.
+    quorum: Quorum,
+    /// What shall run.
+    fire: Fire,
+    /// What may be assumed.
+    terms: OnceTerms,
+    /// What each node told, granting or refusing.
+    told: Vec<Option<Told>>,
+}
+
+/// One run of a job: a number that grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fire {
+    /// The number; where it is a time, milliseconds since 1970.
+    number: u64,
+    /// What is known of its time.
+    time: FireTime,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum FireTime {
+    /// Nothing: it is a plain number.
+    Unknown,
+    /// The number is when it is due.
+    Due,
+    /// The number is when it was called, and fires are so many milliseconds apart.
+    Called { period: u64 },
+}
+
+/// What a node answers about its mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Mark {
+    /// The greatest completed fire that the node knows of.
+    pub completed: Option<u64>,
+    /// How long the node has been running, at least: as [`ServerInfo::age`](super::ServerInfo::age) tells it, which leaves out the
+    /// second by which a server misreads it, at the moment of the answer.
+    pub age: Duration,
+}
+
+/// What stands under the key of a mark, and is no mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NoMark;
+
+/// What the promise may assume; the same in every process that uses the lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OnceTerms {
+    /// How long a mark is kept at least that is not written again; see [`Fire::kept_for`].
+    pub retention: Duration,
+    /// The greatest difference between the clocks of any two processes.
+    pub max_clock_skew: Duration,
+    /// What to do without evidence.
+    pub in_doubt: InDoubt,
+}
+
+/// What to do if less than a majority has evidence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InDoubt {
+    /// Rather not run.
+    Refuse,
+    /// Rather run twice. A fire whose mark a node shows does not run even so.
+    Run,
+}
+
+/// What a node told, and whether it is evidence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Told {
+    completed: Option<u64>,
+    is_evidence: bool,
+}
+
+/// What follows from what was heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a body that starts without asking may run twice"]
+pub enum OnceDecision {
+    /// The lock is granted, and the body may start.
+    Run,
+    /// A majority shows that this fire or a later one was completed; nothing needs to be written, nor the lock be had.
+    AlreadyRan {
+        /// A fire as great as this, at least, on every node of that majority.
+        completed: u64,
+    },
+    /// The lock is granted, and less than a majority shows that the fire was completed. This has to be written back, as a [`Completion`];
+    /// when that is confirmed, the fire already ran, and if it is not, nobody can know.
+    Spread {
+        /// The greatest mark that was read.
+        greatest: u64,
+    },
+    /// More answers may decide.
+    Listen,
+    /// The lock is not granted, and no majority shows that the fire was completed.
+    NotGranted,
+    /// The lock is granted and has to be given back: nobody can know whether the fire was completed.
+    Doubt {
+        /// The nodes without evidence: they did not answer, or restarted since.
+        unknowing: NodeSet,
+        /// A mark that covers the fire, if any node shows one.
+        shown: Option<u64>,
+    },
+}
+
+/// The completion of a fire, or the repair of a mark: sent once, in one round, to those who voted for the lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Completion {
+    /// What a majority is.
+    quorum: Quorum,
+    /// What is written.
+    mark: u64,
+    /// What becomes of the lock's key.
+    key: KeyAfter,
+    /// Who is asked.
+    asked: NodeSet,
+    /// Who confirmed.
+    confirmed: NodeSet,
+    /// The validity of the lock, as it was when this was sent.
+    valid_until: Instant,
+}
+
+/// What a completion does with the lock's key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KeyAfter {
+    /// It deletes the key, in the same script: no more round trips than a lock without `once`. Also for a repair.
+    Deleted,
+    /// It leaves the key, because the body is still to come (`once_at = "start"`).
+    Kept,
+}
+
+/// What a node did with a completion, which is also what it answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Marked {
+    /// The key was the asker's: the mark is this now, and lives for the retention from now on.
+    Raised {
+        /// What was asked for, or more.
+        completed: u64,
+    },
+    /// The key is not the asker's, and nothing was changed, but the mark is as great as was asked for.
+    Covered,
+    /// The key is not the asker's, and nothing was changed.
+    Refused,
+}
+
+/// Whether a completion was sent to a node before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Sending {
+    /// It was not.
+    First,
+    /// It was, and its answer was lost.
+    Again,
+}
+
+/// How a completion ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a fire that is not complete may run again"]
+pub enum CompletionVerdict {
+    /// A majority confirmed in time.
+    Confirmed,
+    /// More answers may decide.
+    Listen,
+    /// It may have been written, but nobody can rely on it.
+    Unconfirmed,
+}
+
+/// No fire is greater. Scripts compare marks as Lua does, whose numbers are exact up to this.
+// Source: the precision of an IEEE 754 double, which Lua 5.1 has for numbers; https://www.lua.org/pil/2.3.html
+pub const GREATEST_FIRE: u64 = (1 << 53) - 1;
+
+/// How long a mark is kept that is not written again, unless another time is set; the shortest that can be.
+pub const MARK_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// The nodes whose marks count: those that vote, and those that abstain because they are young. A server at two positions would be
+/// counted twice, and a replica may not have heard yet.
+#[must_use]
+pub fn witnesses(quorum: Quorum, electorate: &Electorate) -> NodeSet {
+    let is_witness = |node: &usize| matches!(electorate.standing(*node), Standing::Votes | Standing::Young);
+    (0..quorum.nodes()).filter(is_witness).collect()
+}
+
+/// The greatest fire that a majority shows, at least: `None` if no majority has a mark.
+#[must_use]
+pub fn completed_by_majority(quorum: Quorum, marks: impl IntoIterator<Item = Option<u64>>) -> Option<u64> {
+    nth_greatest(marks, quorum.needed())
+}
+
+fn nth_greatest(marks: impl IntoIterator<Item = Option<u64>>, nth: usize) -> Option<u64> {
+    let mut marks: Vec<_> = marks.into_iter().flatten().collect();
+    marks.sort_unstable_by_key(|mark| std::cmp::Reverse(*mark));
+    marks.get(nth - 1).copied()
+}
+
+impl Fire {
+    /// A plain number: of a build, of a batch. `None` if it is above [`GREATEST_FIRE`].
+    #[must_use]
+    pub fn counted(number: u64) -> Option<Self> {
+        (number <= GREATEST_FIRE).then_some(Self { number, time: FireTime::Unknown })
+    }
+
+    /// What is due at a time since 1970, of which whole milliseconds count.
+    #[must_use]
+    pub fn due_at(since_1970: Duration) -> Self {
+        Self { number: millis(since_1970), time: FireTime::Due }
+    }
+
+    /// What is called at a moment since 1970 by the own clock, and once a period. There is no grid, because any has a boundary at
+    /// which some schedule fires: the fire *is* the moment of the call, and one that was completed less than half a period
+    /// before is the same. So it holds while calls of one fire are less than half a period apart, clocks included. The moment should
+    /// be one that the nodes' clocks find [`plausible`](super::plausible): one far ahead stands in the way of all fires until then.
+    #[must_use]
+    pub fn called_at(since_1970: Duration, period: Duration) -> Self {
+        Self { number: millis(since_1970), time: FireTime::Called { period: millis(period) } }
+    }
+
+    /// The number, which is what a mark says of it.
+    #[must_use]
+    pub fn number(self) -> u64 {
+        self.number
+    }
+
+    /// When it is due, as a time since 1970; `None` for what is not planned for a time.
+    #[must_use]
+    pub fn due(self) -> Option<Duration> {
+        (self.time == FireTime::Due).then(|| Duration::from_millis(self.number))
+    }
+
+    /// Whether it was completed where this is the greatest completed fire: that is as great, or less than half a period before.
+    #[must_use]
+    pub fn is_covered_by(self, completed: u64) -> bool {
+        let since = self.number.saturating_sub(completed);
+        since == 0 || matches!(self.time, FireTime::Called { period } if since.saturating_mul(2) < period)
+    }
+
+    /// How long until it may be asked for, when the own clock says `now` since 1970: until `max_clock_skew` before it is due. Zero: it
+    /// may; also for what is not planned for a time.
+    #[must_use]
+    pub fn asked_in(self, now: Duration, max_clock_skew: Duration) -> Duration {
+        let early = self.due().unwrap_or_default().saturating_sub(now.saturating_add(max_clock_skew));
+        if holds(Rule::NotBeforeDue) { early } else { Duration::ZERO }
+    }
+
+    /// How long its mark is kept: for the retention that is `configured`, and a period at least, so that it is there when the next
+    /// call compares itself with it.
+    #[must_use]
+    pub fn kept_for(self, configured: Duration) -> Duration {
+        match self.time {
+            FireTime::Called { period } => configured.max(Duration::from_millis(period)),
+            FireTime::Unknown | FireTime::Due => configured,
+        }
+    }
+
+    /// The moment before which nobody whose clock is right has called for this fire, or for one that covers it and is not
+    /// greater; `None` if it is not known.
+    fn earliest(self) -> Option<Duration> {
+        match self.time {
+            FireTime::Unknown => None,
+            FireTime::Due => Some(Duration::from_millis(self.number)),
+            FireTime::Called { period } => Some(Duration::from_millis(self.number.saturating_sub(period.div_ceil(2)))),
+        }
+    }
+}
+
+impl Mark {
+    /// What is stored as text, as a script or somebody else wrote it, on a node of this age.
+    ///
+    /// # Errors
+    ///
+    /// A text that is no fire. The node is then as one that did not answer: it is not merged.
+    pub fn parse(stored: Option<&str>, age: Duration) -> Result<Self, NoMark> {
+        let parse = |text: &str| text.parse().ok().filter(|number| *number <= GREATEST_FIRE).ok_or(NoMark);
+        Ok(Self { completed: stored.map(parse).transpose()?, age })
+    }
+
+    /// Whether a node that answers this knows whether a fire was completed, when the own clock says `now` since 1970, at or after
+    /// the moment of the answer.
+    #[must_use]
+    pub fn is_evidence(self, fire: Fire, now: Duration, terms: OnceTerms) -> bool {
+        let has_run_since = |earliest: Duration| {
+            let skews = terms.max_clock_skew.saturating_mul(2);
+            self.age >= now.saturating_sub(earliest).saturating_add(skews)
+        };
+        self.completed.is_some()
+            || self.age >= terms.retention
+            || holds(Rule::SinceBeforeDueIsEvidence) && fire.earliest().is_some_and(has_run_since)
+            || !holds(Rule::YoungMarksAreNoEvidence)
+    }
+}
+
+impl Once {
+    /// An attempt for this fire, of which nothing was heard yet.
+    #[must_use]
+    pub fn ask(quorum: Quorum, fire: Fire, terms: OnceTerms) -> Self {
+        Self { quorum, fire, terms, told: vec![None; quorum.nodes()] }
+    }
+
+    /// Notes the mark that one of the [`witnesses`] answered with its grant or its refusal; its first answer stands. `now` is what the
+    /// own clock says when it is heard, since 1970.
+    pub fn merge(&mut self, node: usize, mark: Mark, now: Duration) {
+        let is_evidence = mark.is_evidence(self.fire, now, self.terms);
+        self.told[node].get_or_insert(Told { completed: mark.completed, is_evidence });
+    }
+
+    /// What follows from what was heard; `voters` are those that granted the lock and may vote.
+    ///
+    /// A caller whose round is over asks once more with [`Listening::IsOver`], also if the lock was refused: whoever stands by learns
+    /// from the refusals that the fire was completed.
+    pub fn decide(&self, voters: NodeSet, listening: Listening) -> OnceDecision {
+        let needed = self.quorum.needed();
+        let marks = || self.told.iter().map(|told| told.as_ref().and_then(|told| told.completed));
+        let covering = |mark: &u64| self.fire.is_covered_by(*mark);
+
+        let proof = if holds(Rule::MinorityIsNoProof) { needed } else { 1 };
+        if let Some(completed) = nth_greatest(marks(), proof).filter(covering) {
+            return OnceDecision::AlreadyRan { completed };
+        }
+        if voters.len() < needed {
+            return match listening {
+                Listening::GoesOn => OnceDecision::Listen,
+                Listening::IsOver => OnceDecision::NotGranted,
+            };
+        }
+
+        let unknowing: NodeSet =
+            (0..self.quorum.nodes()).filter(|node| !self.told[*node].is_some_and(|told| told.is_evidence)).collect();
+        let is_known = self.quorum.nodes() - unknowing.len() >= needed;
+        let silent = self.told.iter().filter(|told| told.is_none()).count();
+        let shown = marks().flatten().max().filter(covering);
+        let Some(greatest) = shown else {
+            return match listening {
+                _ if is_known => OnceDecision::Run,
+                Listening::GoesOn => OnceDecision::Listen,
+                Listening::IsOver if self.terms.in_doubt == InDoubt::Run || !holds(Rule::DoubtRefuses) => {
+                    OnceDecision::Run
+                }
+                Listening::IsOver => OnceDecision::Doubt { unknowing, shown },
+            };
+        };
+        // A majority may show it yet, which is the quicker way to know.
+        let is_majority_possible = marks().flatten().filter(covering).count() + silent >= needed;
+        if listening == Listening::GoesOn && (is_majority_possible || !is_known) {
+            OnceDecision::Listen
+        } else if is_known || !holds(Rule::RepairHasEvidence) {
+            OnceDecision::Spread { greatest: if holds(Rule::RepairWritesGreatest) { greatest } else { self.fire.number } }
+        } else {
+            OnceDecision::Doubt { unknowing, shown }
+        }
+    }
+}
+
+impl Completion {
+    /// Begins to write a mark, when the lock was granted by `voters`: those whose grants were heard, and who may vote.
+    /// `valid_until` is the end of the validity that the lock has at this moment; a renewal after it does not count.
+    #[must_use]
+    pub fn begin(quorum: Quorum, mark: u64, voters: NodeSet, key: KeyAfter, valid_until: Instant) -> Self {
+        let all = NodeSet::first(quorum.nodes());
+        let asked = if holds(Rule::MarksGoToHeardVoters) { voters } else { all };
+        Self { quorum, mark, key, asked, confirmed: NodeSet::default(), valid_until }
+    }
+
+    /// What is written.
+    #[must_use]
+    pub fn mark(&self) -> u64 {
+        self.mark
+    }
+
+    /// What becomes of the lock's key.
+    #[must_use]
+    pub fn key(&self) -> KeyAfter {
+        self.key
+    }
+
+    /// Whom it is sent to.
+    #[must_use]
+    pub fn asked(&self) -> NodeSet {
+        self.asked
+    }
+
+    /// Notes what a node answered, and that it was heard `now`.
+    ///
+    /// A completion that deletes the key and is sent again may find it deleted by itself. So it then suffices that the mark is as great
+    /// as was asked for.
+    pub fn record(&mut self, node: usize, marked: Marked, sending: Sending, now: Instant) {
+        let is_confirmation = match marked {
+            Marked::Raised { .. } => true,
+            Marked::Covered => sending == Sending::Again && self.key == KeyAfter::Deleted,
+            Marked::Refused => false,
+        };
+        let is_in_time = now < self.valid_until || !holds(Rule::CompletionWithinValidity);
+        if is_confirmation && is_in_time && self.asked.contains(node) {
+            self.confirmed.insert(node);
+        }
+    }
+
+    /// How it ends; `now` is the moment of asking.
+    pub fn verdict(&self, listening: Listening, now: Instant) -> CompletionVerdict {
+        let is_valid = now < self.valid_until || !holds(Rule::CompletionWithinValidity);
+        if self.confirmed.len() >= self.quorum.needed() || !holds(Rule::CompletionIsConfirmed) {
+            CompletionVerdict::Confirmed
+        } else if listening == Listening::GoesOn && is_valid {
+            CompletionVerdict::Listen
+        } else {
+            CompletionVerdict::Unconfirmed
+        }
+    }
+}
+
+impl Marked {
+    /// What a node does that has this mark `stored`, when a completion arrives: with [`Marked::Raised`] it stores what that says for the
+    /// retention from now on, whether it is more than before or not.
+    #[must_use]
+    pub fn by(stored: Option<u64>, holder: Holder, mark: u64) -> Self {
+        if holder == Holder::Asker || !holds(Rule::CompletionComparesOwner) {
+            Self::Raised { completed: stored.unwrap_or_default().max(mark) }
+        } else if stored.is_some_and(|stored| stored >= mark) {
+            Self::Covered
+        } else {
+            Self::Refused
+        }
+    }
+}
+
+/// As many as a fire can have.
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).min(GREATEST_FIRE)
+}
