@@ -20,6 +20,7 @@
 
 mod explore;
 mod histories;
+mod once;
 mod plan;
 mod sameness;
 mod schedules;

@@ -438,6 +438,12 @@ impl Completion {
         self.asked
     }
 
+    /// Who confirmed, so far.
+    #[must_use]
+    pub fn confirmed(&self) -> NodeSet {
+        self.confirmed
+    }
+
     /// Notes what a node answered, and that it was heard `now`.
     ///
     /// A completion that deletes the key and is sent again may find it deleted by itself. So it then suffices that the mark is as great

@@ -1,0 +1,310 @@
+//! What nodes and attempts do. Every decision is one of `redlock_runtime::protocol`.
+
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use redlock_runtime::protocol::{
+    Completion, CompletionVerdict, Fire, Holder, InDoubt, KeyAfter, Listening, MARK_RETENTION, Mark, Marked, NodeSet,
+    Once, OnceDecision, OnceTerms, Quorum, Sending,
+};
+
+use super::plan::{MarksTo, OnceAt, Repair, Time, Validity, World};
+use super::state::{Asked, Attempt, Fault, Key, NODES, Node, Phase, State, Told, Why, narrow};
+
+/// As long as clocks may differ.
+const TICK: Duration = Duration::from_secs(1);
+
+/// The clock begins so many ticks after 1970.
+const EPOCH: u8 = 100;
+
+/// The end of every validity. Only what is before and what is not matters.
+#[expect(clippy::disallowed_methods, reason = "any moment will do")]
+static VALID_UNTIL: LazyLock<Instant> = LazyLock::new(|| Instant::now() + TICK);
+
+/// A time since 1970, and what the protocol says of one.
+fn ticks(tick: u8) -> Duration {
+    TICK * (u32::from(EPOCH) + u32::from(tick))
+}
+
+/// The number of a fire, as the protocol has it.
+fn number(fire: u8) -> u64 {
+    u64::try_from(ticks(fire).as_millis()).expect("small")
+}
+
+/// The fire that has a number.
+fn fire_of(number: u64) -> u8 {
+    u8::try_from(number / 1_000).expect("small") - EPOCH
+}
+
+fn quorum() -> Quorum {
+    Quorum::of(NODES).expect("three nodes")
+}
+
+impl World {
+    /// A fire as the protocol has it.
+    pub(super) fn fire(&self, fire: u8) -> Fire {
+        match self.time {
+            Time::Counted => Fire::counted(number(fire)).expect("small"),
+            Time::Due => Fire::due_at(ticks(fire)),
+            Time::Called { period } => Fire::called_at(ticks(fire), TICK * period.into()),
+        }
+    }
+
+    /// Whether a fire was completed when this is the greatest that was.
+    pub(super) fn is_covered(&self, fire: u8, completed: u8) -> bool {
+        completed != 0 && self.fire(fire).is_covered_by(number(completed))
+    }
+
+    /// What an attempt wants that begins now.
+    pub(super) fn wanted(&self, state: &State, attempt: usize, ahead: u8) -> u8 {
+        match self.time {
+            Time::Called { .. } => state.time + ahead,
+            Time::Counted | Time::Due => self.fires[attempt],
+        }
+    }
+
+    /// Whether somebody whose clock is so far ahead may ask for a fire.
+    pub(super) fn is_due(&self, state: &State, fire: u8, ahead: u8) -> bool {
+        !self.rules.waits_for_due || self.fire(fire).asked_in(ticks(state.time + ahead), TICK).is_zero()
+    }
+
+    /// What a node tells somebody whose clock is so far ahead.
+    pub(super) fn tell(&self, state: &State, node: &Node, ahead: u8) -> Told {
+        let age = match node.restarted {
+            Some(_) if !self.rules.young_say_nothing => Told::OLD,
+            Some(at) => state.time - at,
+            None if self.is_fleet_new => state.time,
+            None => Told::OLD,
+        };
+        Told { mark: node.mark, age, at: state.time + ahead }
+    }
+
+    /// Begins an attempt, if it does with this event: before it reaches a node it might as well begin later.
+    pub(super) fn begin(&self, state: &mut State, attempt: usize, begins: Option<u8>) {
+        if let Some(ahead) = begins {
+            state.attempts[attempt] = Attempt {
+                phase: Phase::Acquiring,
+                fire: self.wanted(state, attempt, ahead),
+                ahead,
+                trusts_restarted: state.nodes.iter().any(|node| node.restarted.is_some()) && state.before_restart == 0,
+            };
+        }
+    }
+
+    /// A node grants an attempt the lock.
+    pub(super) fn grant(&self, state: &mut State, node: usize, attempt: usize, is_heard: bool) {
+        let asking = state.attempts[attempt];
+        let told = match state.nodes[node].asked[attempt] {
+            Asked::Read { told } => told,
+            _ => self.tell(state, &state.nodes[node], asking.ahead),
+        };
+        let granting = &mut state.nodes[node];
+        granting.key = Key::Of(narrow(attempt));
+        let votes = granting.restarted.is_none() || asking.trusts_restarted || !self.rules.abstains;
+        granting.asked[attempt] = match (granting.asked[attempt], asking.phase) {
+            (Asked::Acquire { is_completed: true }, _) => Asked::Complete,
+            (_, Phase::Over { .. } | Phase::Completing { .. }) => Asked::Nothing,
+            _ => Asked::Granted { heard: is_heard.then_some(told), votes },
+        };
+    }
+
+    /// What follows for somebody who wants a fire, and heard this from the nodes, and of some of them as votes.
+    fn once(
+        &self,
+        fire: u8,
+        told: impl Iterator<Item = (usize, Told)>,
+        voters: NodeSet,
+        listening: Listening,
+    ) -> OnceDecision {
+        let skew = if self.rules.skew_counts_twice { TICK } else { TICK / 2 };
+        let in_doubt = if self.rules.doubt_refuses { InDoubt::Refuse } else { InDoubt::Run };
+        let terms = OnceTerms { retention: MARK_RETENTION, max_clock_skew: skew, in_doubt };
+        let wanted = match self.rules.since_due_counts {
+            true => self.fire(fire),
+            false => Fire::counted(number(fire)).expect("small"),
+        };
+        let mut once = Once::ask(quorum(), wanted, terms);
+        for (node, told) in told {
+            // A server's age is less than it says, and never more.
+            let age = (TICK * told.age.into()).saturating_sub(Duration::from_millis(1));
+            let age = if told.age == Told::OLD { MARK_RETENTION } else { age };
+            let completed = (told.mark != 0).then(|| number(told.mark));
+            once.merge(node, Mark { completed, age }, ticks(told.at));
+        }
+        once.decide(voters, listening)
+    }
+
+    /// Takes the decision of an attempt that has heard what it has heard.
+    pub(super) fn decide(&self, state: &mut State, attempt: usize) {
+        let fire = state.attempts[attempt].fire;
+        let mut voters = NodeSet::default();
+        let mut told = Vec::new();
+        let mut listening = Listening::IsOver;
+        for (node, asked) in state.nodes.iter().enumerate() {
+            match asked.asked[attempt] {
+                Asked::Granted { heard: Some(answer), votes } => {
+                    told.push((node, answer));
+                    if votes {
+                        voters.insert(node);
+                    }
+                }
+                Asked::Refused { told: answer } => told.push((node, answer)),
+                Asked::Acquire { .. } | Asked::Read { .. } => listening = Listening::GoesOn,
+                _ => {}
+            }
+        }
+        let mut decision = self.once(fire, told.iter().copied(), voters, listening);
+        if decision == OnceDecision::Listen {
+            // The others' time may be over, too.
+            decision = self.once(fire, told.iter().copied(), voters, Listening::IsOver);
+        }
+        let greatest = told.iter().map(|(_, told)| told.mark).max().unwrap_or_default();
+        if !self.rules.minority_is_no_proof && self.is_covered(fire, greatest) {
+            decision = OnceDecision::AlreadyRan { completed: number(greatest) };
+        }
+        match decision {
+            OnceDecision::Run => match self.once_at {
+                OnceAt::End => {
+                    self.start(state, fire);
+                    state.attempts[attempt].phase = Phase::Running;
+                }
+                OnceAt::Start => self.complete(state, attempt, fire, Why::Starts),
+            },
+            OnceDecision::AlreadyRan { completed } => {
+                state.completed = state.completed.max(fire_of(completed));
+                state.end(attempt);
+            }
+            OnceDecision::Spread { greatest } => {
+                let own = self.rules.repair == Repair::Own;
+                let mark = if own { fire } else { fire_of(greatest) };
+                self.complete(state, attempt, mark, Why::Repair);
+            }
+            OnceDecision::Doubt { shown: Some(shown), .. } if self.rules.repair == Repair::WithoutEvidence => {
+                self.complete(state, attempt, fire_of(shown), Why::Repair);
+            }
+            OnceDecision::Doubt { .. } => state.end(attempt),
+            OnceDecision::Listen | OnceDecision::NotGranted => {}
+        }
+    }
+
+    /// A body starts.
+    fn start(&self, state: &mut State, fire: u8) {
+        match self.once_at {
+            OnceAt::End if self.is_covered(fire, state.completed) => state.fault = Some(Fault::RunsAgain),
+            OnceAt::Start if state.started & (1 << fire) != 0 => state.fault = Some(Fault::StartsTwice),
+            _ => {}
+        }
+        state.started |= 1 << fire;
+    }
+
+    /// Who is asked to mark.
+    fn is_asked_to_mark(&self, asked: Asked) -> bool {
+        match self.rules.marks_to {
+            MarksTo::HeardVoters => matches!(asked, Asked::Granted { heard: Some(_), votes: true }),
+            MarksTo::Heard => matches!(asked, Asked::Granted { heard: Some(_), .. }),
+            MarksTo::All => matches!(asked, Asked::Granted { .. } | Asked::Acquire { .. }),
+        }
+    }
+
+    /// Begins to write a mark.
+    pub(super) fn complete(&self, state: &mut State, attempt: usize, mark: u8, why: Why) {
+        let voters = (0..NODES).filter(|node| self.is_asked_to_mark(state.nodes[*node].asked[attempt])).collect();
+        let completion = self.completion(mark, why, voters);
+        state.attempts[attempt].phase = Phase::Completing { mark, why, is_over: false };
+        for (node, asked) in state.nodes.iter_mut().enumerate() {
+            asked.asked[attempt] = match asked.asked[attempt] {
+                Asked::Acquire { .. } => Asked::Acquire { is_completed: completion.asked().contains(node) },
+                _ if completion.asked().contains(node) => Asked::Complete,
+                _ => Asked::Nothing,
+            };
+        }
+        if !self.rules.confirms {
+            self.completed(state, attempt);
+        }
+    }
+
+    fn completion(&self, mark: u8, why: Why, voters: NodeSet) -> Completion {
+        let key = if why == Why::Starts { KeyAfter::Kept } else { KeyAfter::Deleted };
+        Completion::begin(quorum(), number(mark), voters, key, *VALID_UNTIL)
+    }
+
+    /// A completion reaches a node.
+    pub(super) fn mark(&self, state: &mut State, node: usize, attempt: usize, sending: Sending, is_heard: bool) {
+        let (mark, why, is_over) = match state.attempts[attempt].phase {
+            Phase::Completing { mark, why, is_over } => (mark, why, is_over),
+            Phase::Over { mark } => (mark, Why::Ended, true),
+            phase => unreachable!("it completes: {phase:?}"),
+        };
+        let marking = &mut state.nodes[node];
+        let is_askers = marking.key == Key::Of(narrow(attempt)) || !self.rules.compares_owner;
+        let holder = if is_askers { Holder::Asker } else { Holder::Other };
+        let marked = Marked::by((marking.mark != 0).then(|| number(marking.mark)), holder, number(mark));
+        if let Marked::Raised { completed } = marked {
+            marking.expires_early = marking.mark != 0 && !self.rules.renews_expiry;
+            marking.mark = fire_of(completed);
+            if why != Why::Starts {
+                marking.key = Key::Missing;
+            }
+        }
+        if matches!(state.attempts[attempt].phase, Phase::Over { .. }) {
+            marking.asked[attempt] = Asked::Nothing;
+            return;
+        }
+        if !is_heard {
+            marking.asked[attempt] = Asked::Lost;
+            return;
+        }
+
+        let was = |state: &State, asked: Asked| -> NodeSet {
+            (0..NODES).filter(|node| state.nodes[*node].asked[attempt] == asked).collect()
+        };
+        let asked = [Asked::Complete, Asked::Lost, Asked::Confirmed].map(|asked| was(state, asked));
+        let mut completion = self.completion(mark, why, asked.into_iter().flat_map(NodeSet::iter).collect());
+        let in_time = *VALID_UNTIL - TICK;
+        for node in was(state, Asked::Confirmed).iter() {
+            completion.record(node, Marked::Raised { completed: number(mark) }, Sending::First, in_time);
+        }
+        let now = if is_over && self.rules.validity != Validity::Ignored { *VALID_UNTIL } else { in_time };
+        completion.record(node, marked, sending, now);
+        let is_confirmed = completion.confirmed().contains(node);
+        state.nodes[node].asked[attempt] = if is_confirmed { Asked::Confirmed } else { Asked::Nothing };
+        if completion.verdict(Listening::GoesOn, now) == CompletionVerdict::Confirmed {
+            self.completed(state, attempt);
+        }
+    }
+
+    /// A mark is written, and that is told.
+    fn completed(&self, state: &mut State, attempt: usize) {
+        let Phase::Completing { mark, why, .. } = state.attempts[attempt].phase else {
+            unreachable!("it completes");
+        };
+        if why == Why::Starts {
+            self.start(state, mark);
+        }
+        state.completed = state.completed.max(mark);
+        state.end(attempt);
+    }
+
+    /// Whether those who come next, when nothing that was sent arrives any more, are not in doubt for ever: the first of them
+    /// runs the fire, or learns or spreads that it was, and the second one is told.
+    pub(super) fn is_known_to_the_next(&self, state: &State, fire: u8, ahead: u8, reached: NodeSet) -> bool {
+        let mut nodes = state.nodes;
+        for _ in 0..2 {
+            let told = reached.iter().map(|node| (node, self.tell(state, &nodes[node], ahead)));
+            let mark = match self.once(fire, told, reached, Listening::IsOver) {
+                OnceDecision::AlreadyRan { .. } => return true,
+                OnceDecision::Run => number(fire),
+                OnceDecision::Spread { greatest } => greatest,
+                OnceDecision::Listen | OnceDecision::NotGranted | OnceDecision::Doubt { .. } => return false,
+            };
+            for node in reached.iter() {
+                let stored = (nodes[node].mark != 0).then(|| number(nodes[node].mark));
+                if let Marked::Raised { completed } = Marked::by(stored, Holder::Asker, mark) {
+                    nodes[node].mark = fire_of(completed);
+                }
+            }
+        }
+        let shown = reached.iter().filter(|node| self.is_covered(fire, nodes[*node].mark)).count();
+        shown >= quorum().needed()
+    }
+}
