@@ -340,7 +340,7 @@ impl Mark {
     pub fn is_evidence(self, fire: Fire, now: Duration, terms: OnceTerms) -> bool {
         let has_run_since = |earliest: Duration| {
             let skews = terms.max_clock_skew.saturating_mul(2);
-            self.age >= now.saturating_sub(earliest).saturating_add(skews)
+            self.age >= now.saturating_add(skews).saturating_sub(earliest)
         };
         self.completed.is_some()
             || self.age >= terms.retention
@@ -403,7 +403,9 @@ impl Once {
         if listening == Listening::GoesOn && (is_majority_possible || !is_known) {
             OnceDecision::Listen
         } else if is_known || !holds(Rule::RepairHasEvidence) {
-            OnceDecision::Spread { greatest: if holds(Rule::RepairWritesGreatest) { greatest } else { self.fire.number } }
+            OnceDecision::Spread {
+                greatest: if holds(Rule::RepairWritesGreatest) { greatest } else { self.fire.number },
+            }
         } else {
             OnceDecision::Doubt { unknowing, shown }
         }

@@ -5,6 +5,7 @@ use stateright::{Model, Property};
 
 use super::plan::{OnceAt, Time, Validity, World};
 use super::state::{ATTEMPTS, Asked, Attempt, Fault, Key, NODES, Node, Phase, State, Why, narrow};
+use super::steps::BEGINNING;
 
 /// What happens next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +92,9 @@ impl World {
             _ => false,
         };
         let own = |node: &Node| node.key == Key::Of(narrow(attempt));
-        if !may_be || state.before_restart & (1 << attempt) == 0 || state.nodes.iter().filter(|node| own(node)).count() < 2
+        if !may_be
+            || state.nodes.iter().all(|node| node.waits_for & (1 << attempt) == 0)
+            || state.nodes.iter().filter(|node| own(node)).count() < 2
         {
             return;
         }
@@ -107,16 +110,23 @@ impl Model for World {
 
     fn init_states(&self) -> Vec<State> {
         let asked = [Asked::Acquire { is_completed: false }; ATTEMPTS];
-        let node = Node { key: Key::Missing, mark: 0, expires_early: false, restarted: None, asked };
+        let node = Node {
+            key: Key::Missing,
+            mark: 0,
+            expires_early: false,
+            restarted: None,
+            waits_for: 0,
+            abstains_for: 0,
+            asked,
+        };
         let mut nodes = [node; NODES];
         nodes[0].mark = self.planted.unwrap_or_default();
         let mut state = State {
             nodes,
             attempts: [Attempt::NONE; ATTEMPTS],
-            time: 0,
+            time: BEGINNING,
             losses: self.losses,
             restarts: self.restarts,
-            before_restart: 0,
             completed: 0,
             started: 0,
             fault: None,
@@ -182,7 +192,7 @@ impl Model for World {
                 events.push(Event::Expire { node });
             }
         }
-        if state.time < self.ticks {
+        if state.time < BEGINNING + self.ticks {
             events.push(Event::Tick);
         }
     }
@@ -192,7 +202,7 @@ impl Model for World {
         match event {
             Event::Read { node, attempt, begins } => {
                 self.begin(&mut state, attempt, begins);
-                let told = self.tell(&state, &state.nodes[node], state.attempts[attempt].ahead);
+                let told = self.answer(&state, node, attempt);
                 state.nodes[node].asked[attempt] = Asked::Read { told };
             }
             Event::Grant { node, attempt, begins, heard } => {
@@ -207,10 +217,7 @@ impl Model for World {
             }
             Event::Refuse { node, attempt, begins, heard } => {
                 self.begin(&mut state, attempt, begins);
-                let told = match state.nodes[node].asked[attempt] {
-                    Asked::Read { told } => told,
-                    _ => self.tell(&state, &state.nodes[node], state.attempts[attempt].ahead),
-                };
+                let told = self.answer(&state, node, attempt);
                 state.nodes[node].asked[attempt] = Asked::Refused { told };
                 if heard == Heard::Last {
                     self.decide(&mut state, attempt);
@@ -227,7 +234,7 @@ impl Model for World {
                 self.mark(&mut state, node, attempt, sending, is_heard);
             }
             Event::Renew { attempt, repaired } => {
-                state.before_restart &= !(1 << attempt);
+                state.wait_no_more(attempt);
                 if let Some(node) = repaired {
                     state.nodes[node].key = Key::Of(narrow(attempt));
                 }
@@ -235,22 +242,21 @@ impl Model for World {
             Event::End { attempt } => match &mut state.attempts[attempt].phase {
                 Phase::Completing { is_over, .. } if self.rules.validity == Validity::Ignored => {
                     *is_over = true;
-                    state.before_restart &= !(1 << attempt);
+                    state.wait_no_more(attempt);
                 }
                 _ => state.end(attempt),
             },
             Event::Restart { node } => {
+                let under_way = (0..self.attempts()).filter(|attempt| state.is_valid(*attempt));
+                let under_way = under_way.fold(0, |bits, attempt| bits | 1 << attempt);
                 state.restarts -= 1;
                 let restarted = &mut state.nodes[node];
                 restarted.key = Key::Missing;
                 restarted.mark = 0;
                 restarted.expires_early = false;
                 restarted.restarted = Some(state.time);
-                for attempt in 0..self.attempts() {
-                    if state.is_valid(attempt) {
-                        state.before_restart |= 1 << attempt;
-                    }
-                }
+                restarted.waits_for = under_way;
+                restarted.abstains_for = under_way;
             }
             Event::Expire { node } => {
                 state.nodes[node].mark = 0;
@@ -293,8 +299,8 @@ impl World {
     /// all can.
     fn knows_for_ever(&self, state: &State) -> bool {
         let kept: NodeSet = (0..NODES).filter(|node| state.nodes[*node].restarted.is_none()).collect();
-        if kept.len() + 1 < NODES {
-            // Fires that were due before two restarts may stay in doubt.
+        // Whoever is under way may end. Fires that were due before two restarts may stay in doubt.
+        if (0..self.attempts()).any(|attempt| state.is_valid(attempt)) || kept.len() + 1 < NODES {
             return true;
         }
         let majority = |left_out: usize| (0..NODES).filter(move |node| *node != left_out).collect::<NodeSet>();

@@ -33,14 +33,13 @@ impl World {
     /// Whether an attempt under way can come to no decision any more.
     fn is_hopeless(&self, state: &State, attempt: usize) -> bool {
         let asking = state.attempts[attempt];
-        let trusts = asking.trusts_restarted || !self.rules.abstains;
         let count = |is_hope: &dyn Fn(&super::state::Node, Asked) -> bool| {
             state.nodes.iter().filter(|node| is_hope(node, node.asked[attempt])).count()
         };
         match asking.phase {
             Phase::Acquiring => {
                 let votes = count(&|node, asked| match asked {
-                    Asked::Acquire { .. } | Asked::Read { .. } => trusts || node.restarted.is_none(),
+                    Asked::Acquire { .. } | Asked::Read { .. } => self.votes(node, attempt),
                     Asked::Granted { heard, votes } => votes && heard.is_some(),
                     _ => false,
                 });
@@ -70,6 +69,9 @@ impl World {
     /// Forgets what does not matter any more of what passed between a node and an attempt.
     fn forget(&self, state: &mut State, node: usize, attempt: usize) {
         let phase = state.attempts[attempt].phase;
+        if !matches!(phase, Phase::NotBegun | Phase::Acquiring) {
+            state.attempts[attempt].ahead = 0;
+        }
         let losses = state.losses;
         let node = &mut state.nodes[node];
         let is_here = node.key == Key::Of(narrow(attempt));
@@ -79,7 +81,9 @@ impl World {
             Phase::NotBegun | Phase::Acquiring => {}
             Phase::Running => {
                 *asked = match *asked {
-                    Asked::Granted { heard: Some(_), votes } if votes || self.rules.marks_to != MarksTo::HeardVoters => {
+                    Asked::Granted { heard: Some(_), votes }
+                        if votes || self.rules.marks_to != MarksTo::HeardVoters =>
+                    {
                         Asked::Granted { heard: Some(Told::FORGOTTEN), votes }
                     }
                     Asked::Granted { votes, .. } if marks_all => Asked::Granted { heard: None, votes },

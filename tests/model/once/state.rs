@@ -19,8 +19,6 @@ pub(super) struct State {
     pub(super) losses: u8,
     /// How many more nodes may restart.
     pub(super) restarts: u8,
-    /// The attempts that began before a restart, are still under way, and were not renewed since.
-    pub(super) before_restart: u8,
     /// The greatest fire that was told to be completed.
     pub(super) completed: u8,
     /// The fires whose bodies started, as bits.
@@ -49,6 +47,10 @@ pub(super) struct Node {
     pub(super) expires_early: bool,
     /// When it restarted empty.
     pub(super) restarted: Option<u8>,
+    /// The attempts that were under way then, still are, and were not renewed since, as bits.
+    pub(super) waits_for: u8,
+    /// The attempts in which it abstains, as bits.
+    pub(super) abstains_for: u8,
     /// What passed between it and each attempt.
     pub(super) asked: [Asked; ATTEMPTS],
 }
@@ -95,10 +97,8 @@ pub(super) enum Asked {
 pub(super) struct Told {
     /// Its mark.
     pub(super) mark: u8,
-    /// Its age in ticks; [`Told::OLD`] if it is older than the retention.
-    pub(super) age: u8,
-    /// When it was heard, by the attempt's clock.
-    pub(super) at: u8,
+    /// Whether that was evidence.
+    pub(super) is_evidence: bool,
 }
 
 /// An attempt.
@@ -110,8 +110,6 @@ pub(super) struct Attempt {
     pub(super) fire: u8,
     /// How far its clock is ahead.
     pub(super) ahead: u8,
-    /// Whether a node that restarted may vote for it.
-    pub(super) trusts_restarted: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -146,15 +144,12 @@ pub(super) enum Why {
 
 impl Attempt {
     /// One that no node has heard of.
-    pub(super) const NONE: Self = Self { phase: Phase::NotBegun, fire: 0, ahead: 0, trusts_restarted: false };
+    pub(super) const NONE: Self = Self { phase: Phase::NotBegun, fire: 0, ahead: 0 };
 }
 
 impl Told {
-    /// Older than the retention.
-    pub(super) const OLD: u8 = u8::MAX;
-
     /// What does not matter any more.
-    pub(super) const FORGOTTEN: Self = Self { mark: 0, age: 0, at: 0 };
+    pub(super) const FORGOTTEN: Self = Self { mark: 0, is_evidence: false };
 }
 
 impl State {
@@ -174,13 +169,21 @@ impl State {
             _ => 0,
         };
         self.attempts[attempt] = Attempt { phase: Phase::Over { mark }, ..Attempt::NONE };
-        self.before_restart &= !(1 << attempt);
+        self.wait_no_more(attempt);
         for node in &mut self.nodes {
+            node.abstains_for &= !(1 << attempt);
             node.asked[attempt] = match node.asked[attempt] {
                 Asked::Read { .. } => Asked::Acquire { is_completed: false },
                 asked @ (Asked::Acquire { .. } | Asked::Complete) => asked,
                 _ => Asked::Nothing,
             };
+        }
+    }
+
+    /// Nodes that restarted vote again in attempts that begin later, as far as they abstained because of this one.
+    pub(super) fn wait_no_more(&mut self, attempt: usize) {
+        for node in &mut self.nodes {
+            node.waits_for &= !(1 << attempt);
         }
     }
 

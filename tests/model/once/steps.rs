@@ -17,6 +17,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// The clock begins so many ticks after 1970.
 const EPOCH: u8 = 100;
 
+/// What the clock says at first: no fire is zero, also where it is a time.
+pub(super) const BEGINNING: u8 = 1;
+
 /// The end of every validity. Only what is before and what is not matters.
 #[expect(clippy::disallowed_methods, reason = "any moment will do")]
 static VALID_UNTIL: LazyLock<Instant> = LazyLock::new(|| Instant::now() + TICK);
@@ -36,6 +39,16 @@ fn fire_of(number: u64) -> u8 {
     u8::try_from(number / 1_000).expect("small") - EPOCH
 }
 
+/// A mark as the protocol has it.
+fn stored(mark: u8) -> Option<u64> {
+    (mark != 0).then(|| number(mark))
+}
+
+/// A fire of whose time nothing is known.
+fn counted(fire: u8) -> Fire {
+    Fire::counted(number(fire)).expect("small")
+}
+
 fn quorum() -> Quorum {
     Quorum::of(NODES).expect("three nodes")
 }
@@ -44,7 +57,7 @@ impl World {
     /// A fire as the protocol has it.
     pub(super) fn fire(&self, fire: u8) -> Fire {
         match self.time {
-            Time::Counted => Fire::counted(number(fire)).expect("small"),
+            Time::Counted => counted(fire),
             Time::Due => Fire::due_at(ticks(fire)),
             Time::Called { period } => Fire::called_at(ticks(fire), TICK * period.into()),
         }
@@ -68,44 +81,67 @@ impl World {
         !self.rules.waits_for_due || self.fire(fire).asked_in(ticks(state.time + ahead), TICK).is_zero()
     }
 
-    /// What a node tells somebody whose clock is so far ahead.
-    pub(super) fn tell(&self, state: &State, node: &Node, ahead: u8) -> Told {
-        let age = match node.restarted {
-            Some(_) if !self.rules.young_say_nothing => Told::OLD,
-            Some(at) => state.time - at,
-            None if self.is_fleet_new => state.time,
-            None => Told::OLD,
+    /// What a node tells somebody who wants a fire, and whose clock is so far ahead.
+    pub(super) fn tell(&self, state: &State, node: &Node, fire: u8, ahead: u8) -> Told {
+        let since = match node.restarted {
+            Some(_) if !self.rules.young_say_nothing => None,
+            Some(at) => Some(at),
+            None => self.is_fleet_new.then_some(BEGINNING),
         };
-        Told { mark: node.mark, age, at: state.time + ahead }
+        // A server is older than its age says, never younger.
+        let understated = |since: u8| (TICK * (state.time - since).into()).saturating_sub(Duration::from_millis(1));
+        let age = since.map_or(MARK_RETENTION, understated);
+        let mark = Mark { completed: stored(node.mark), age };
+        let wanted = if self.rules.since_due_counts { self.fire(fire) } else { counted(fire) };
+        let max_clock_skew = if self.rules.skew_counts_twice { TICK } else { TICK / 2 };
+        let terms = OnceTerms { max_clock_skew, ..self.terms() };
+        Told { mark: node.mark, is_evidence: mark.is_evidence(wanted, ticks(state.time + ahead), terms) }
+    }
+
+    fn terms(&self) -> OnceTerms {
+        let in_doubt = if self.rules.doubt_refuses { InDoubt::Refuse } else { InDoubt::Run };
+        OnceTerms { retention: MARK_RETENTION, max_clock_skew: TICK, in_doubt }
     }
 
     /// Begins an attempt, if it does with this event: before it reaches a node it might as well begin later.
     pub(super) fn begin(&self, state: &mut State, attempt: usize, begins: Option<u8>) {
         if let Some(ahead) = begins {
-            state.attempts[attempt] = Attempt {
-                phase: Phase::Acquiring,
-                fire: self.wanted(state, attempt, ahead),
-                ahead,
-                trusts_restarted: state.nodes.iter().any(|node| node.restarted.is_some()) && state.before_restart == 0,
-            };
+            let fire = self.wanted(state, attempt, ahead);
+            state.attempts[attempt] = Attempt { phase: Phase::Acquiring, fire, ahead };
+            for node in &mut state.nodes {
+                if node.waits_for != 0 {
+                    node.abstains_for |= 1 << attempt;
+                }
+            }
         }
+    }
+
+    /// Whether the grant of a node is a vote.
+    pub(super) fn votes(&self, node: &Node, attempt: usize) -> bool {
+        node.abstains_for & (1 << attempt) == 0 || !self.rules.abstains
     }
 
     /// A node grants an attempt the lock.
     pub(super) fn grant(&self, state: &mut State, node: usize, attempt: usize, is_heard: bool) {
         let asking = state.attempts[attempt];
-        let told = match state.nodes[node].asked[attempt] {
-            Asked::Read { told } => told,
-            _ => self.tell(state, &state.nodes[node], asking.ahead),
-        };
+        let told = self.answer(state, node, attempt);
+        let votes = self.votes(&state.nodes[node], attempt);
         let granting = &mut state.nodes[node];
         granting.key = Key::Of(narrow(attempt));
-        let votes = granting.restarted.is_none() || asking.trusts_restarted || !self.rules.abstains;
         granting.asked[attempt] = match (granting.asked[attempt], asking.phase) {
             (Asked::Acquire { is_completed: true }, _) => Asked::Complete,
             (_, Phase::Over { .. } | Phase::Completing { .. }) => Asked::Nothing,
             _ => Asked::Granted { heard: is_heard.then_some(told), votes },
         };
+    }
+
+    /// What a node answers to an acquire, or answered before.
+    pub(super) fn answer(&self, state: &State, node: usize, attempt: usize) -> Told {
+        let asking = state.attempts[attempt];
+        match state.nodes[node].asked[attempt] {
+            Asked::Read { told } => told,
+            _ => self.tell(state, &state.nodes[node], asking.fire, asking.ahead),
+        }
     }
 
     /// What follows for somebody who wants a fire, and heard this from the nodes, and of some of them as votes.
@@ -116,20 +152,11 @@ impl World {
         voters: NodeSet,
         listening: Listening,
     ) -> OnceDecision {
-        let skew = if self.rules.skew_counts_twice { TICK } else { TICK / 2 };
-        let in_doubt = if self.rules.doubt_refuses { InDoubt::Refuse } else { InDoubt::Run };
-        let terms = OnceTerms { retention: MARK_RETENTION, max_clock_skew: skew, in_doubt };
-        let wanted = match self.rules.since_due_counts {
-            true => self.fire(fire),
-            false => Fire::counted(number(fire)).expect("small"),
-        };
-        let mut once = Once::ask(quorum(), wanted, terms);
+        let mut once = Once::ask(quorum(), self.fire(fire), self.terms());
         for (node, told) in told {
-            // A server's age is less than it says, and never more.
-            let age = (TICK * told.age.into()).saturating_sub(Duration::from_millis(1));
-            let age = if told.age == Told::OLD { MARK_RETENTION } else { age };
-            let completed = (told.mark != 0).then(|| number(told.mark));
-            once.merge(node, Mark { completed, age }, ticks(told.at));
+            // What was evidence when it was heard: now nothing but the retention and the mark would be.
+            let age = if told.is_evidence { MARK_RETENTION } else { Duration::ZERO };
+            once.merge(node, Mark { completed: stored(told.mark), age }, ticks(u8::MAX));
         }
         once.decide(voters, listening)
     }
@@ -238,7 +265,7 @@ impl World {
         let marking = &mut state.nodes[node];
         let is_askers = marking.key == Key::Of(narrow(attempt)) || !self.rules.compares_owner;
         let holder = if is_askers { Holder::Asker } else { Holder::Other };
-        let marked = Marked::by((marking.mark != 0).then(|| number(marking.mark)), holder, number(mark));
+        let marked = Marked::by(stored(marking.mark), holder, number(mark));
         if let Marked::Raised { completed } = marked {
             marking.expires_early = marking.mark != 0 && !self.rules.renews_expiry;
             marking.mark = fire_of(completed);
@@ -290,7 +317,7 @@ impl World {
     pub(super) fn is_known_to_the_next(&self, state: &State, fire: u8, ahead: u8, reached: NodeSet) -> bool {
         let mut nodes = state.nodes;
         for _ in 0..2 {
-            let told = reached.iter().map(|node| (node, self.tell(state, &nodes[node], ahead)));
+            let told = reached.iter().map(|node| (node, self.tell(state, &nodes[node], fire, ahead)));
             let mark = match self.once(fire, told, reached, Listening::IsOver) {
                 OnceDecision::AlreadyRan { .. } => return true,
                 OnceDecision::Run => number(fire),
@@ -298,8 +325,7 @@ impl World {
                 OnceDecision::Listen | OnceDecision::NotGranted | OnceDecision::Doubt { .. } => return false,
             };
             for node in reached.iter() {
-                let stored = (nodes[node].mark != 0).then(|| number(nodes[node].mark));
-                if let Marked::Raised { completed } = Marked::by(stored, Holder::Asker, mark) {
+                if let Marked::Raised { completed } = Marked::by(stored(nodes[node].mark), Holder::Asker, mark) {
                     nodes[node].mark = fire_of(completed);
                 }
             }
