@@ -494,3 +494,298 @@ impl Marked {
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).min(GREATEST_FIRE)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::OnceDecision::{AlreadyRan, Doubt, Listen, NotGranted, Run, Spread};
+    use super::*;
+    use crate::protocol::{Role, ServerInfo};
+
+    const SKEW: Duration = Duration::from_secs(60);
+    const TERMS: OnceTerms = OnceTerms { retention: MARK_RETENTION, max_clock_skew: SKEW, in_doubt: InDoubt::Refuse };
+    const HOUR: Duration = Duration::from_secs(60 * 60);
+    const NOW: Duration = Duration::from_secs(1_700_000_000);
+
+    /// So long before now.
+    fn before(duration: Duration) -> Duration {
+        NOW.saturating_sub(duration)
+    }
+
+    fn counted(number: u64) -> Fire {
+        Fire::counted(number).unwrap()
+    }
+
+    fn quorum(nodes: usize) -> Quorum {
+        Quorum::of(nodes).unwrap()
+    }
+
+    fn set(nodes: &[usize]) -> NodeSet {
+        nodes.iter().copied().collect()
+    }
+
+    /// What the nodes told: a digit is a mark, `-` none on an old node, `y` none on a young one, `?` no answer.
+    fn once(terms: OnceTerms, told: &str) -> Once {
+        let mut once = Once::ask(quorum(told.len()), counted(5), terms);
+        for (node, told) in told.chars().enumerate() {
+            let completed = told.to_digit(10).map(u64::from);
+            let age = if told == '-' { MARK_RETENTION } else { Duration::ZERO };
+            if told != '?' {
+                once.merge(node, Mark { completed, age }, NOW);
+            }
+        }
+        once
+    }
+
+    /// What follows for fire 5 when the first `voters` of the nodes granted: while others may answer, and then.
+    fn check(told: &str, voters: usize, expect: [OnceDecision; 2]) {
+        let decide = |listening| once(TERMS, told).decide(NodeSet::first(voters), listening);
+        assert_eq!([Listening::GoesOn, Listening::IsOver].map(decide), expect, "{told} {voters}");
+    }
+
+    #[test]
+    fn a_fire_runs_where_a_majority_knows_that_it_was_not_completed() {
+        check("---", 2, [Run, Run]);
+        check("44?", 2, [Run, Run]);
+        check("4-?", 2, [Run, Run]);
+        check("-y4", 2, [Run, Run]);
+        check("-", 1, [Run, Run]);
+        check("--yy4", 4, [Run, Run]);
+    }
+
+    #[test]
+    fn a_majority_that_shows_a_fire_as_great_tells_that_it_ran_whoever_has_the_lock() {
+        for voters in 0..=3 {
+            check("55-", voters, [AlreadyRan { completed: 5 }; 2]);
+            check("?58", voters, [AlreadyRan { completed: 5 }; 2]);
+            check("789", voters, [AlreadyRan { completed: 8 }; 2]);
+        }
+        check("6", 1, [AlreadyRan { completed: 6 }; 2]);
+    }
+
+    #[test]
+    fn a_mark_of_a_minority_is_written_back_where_a_majority_knows() {
+        check("5--", 3, [Spread { greatest: 5 }; 2]);
+        check("5-?", 2, [Listen, Spread { greatest: 5 }]);
+        check("5y-", 2, [Spread { greatest: 5 }; 2]);
+        check("9-4?-", 4, [Spread { greatest: 9 }; 2]);
+        check("5y?", 2, [Listen, Doubt { unknowing: set(&[1, 2]), shown: Some(5) }]);
+        check("5yy", 3, [Listen, Doubt { unknowing: set(&[1, 2]), shown: Some(5) }]);
+    }
+
+    #[test]
+    fn whoever_lacks_evidence_listens_and_then_is_in_doubt() {
+        check("-y?", 2, [Listen, Doubt { unknowing: set(&[1, 2]), shown: None }]);
+        check("-yy", 3, [Listen, Doubt { unknowing: set(&[1, 2]), shown: None }]);
+        check("4y?", 2, [Listen, Doubt { unknowing: set(&[1, 2]), shown: None }]);
+        check("y", 1, [Listen, Doubt { unknowing: set(&[0]), shown: None }]);
+    }
+
+    #[test]
+    fn whoever_has_no_lock_neither_runs_nor_writes_back() {
+        check("---", 1, [Listen, NotGranted]);
+        check("5--", 1, [Listen, NotGranted]);
+        check("???", 0, [Listen, NotGranted]);
+    }
+
+    #[test]
+    fn doubt_runs_on_a_setting_unless_a_node_shows_the_mark() {
+        let terms = OnceTerms { in_doubt: InDoubt::Run, ..TERMS };
+        let check = |told, expect| {
+            assert_eq!(once(terms, told).decide(NodeSet::first(2), Listening::IsOver), expect, "{told}");
+        };
+        check("-yy", Run);
+        check("5yy", Doubt { unknowing: set(&[1, 2]), shown: Some(5) });
+    }
+
+    #[test]
+    fn a_nodes_first_answer_stands() {
+        let mut once = once(TERMS, "--?");
+        once.merge(0, Mark { completed: Some(5), age: Duration::ZERO }, NOW);
+        assert_eq!(once.decide(NodeSet::first(2), Listening::IsOver), Run);
+    }
+
+    #[test]
+    fn evidence_is_a_mark_or_the_retention_or_to_have_run_since_before_the_fire_was_due() {
+        let check = |fire: Fire, completed: Option<u64>, age: Duration, expect: bool| {
+            assert_eq!(Mark { completed, age }.is_evidence(fire, NOW, TERMS), expect, "{fire:?} {completed:?} {age:?}");
+        };
+        let moment = Duration::from_millis(1);
+        check(counted(5), Some(1), Duration::ZERO, true);
+        check(counted(5), None, MARK_RETENTION, true);
+        check(counted(5), None, MARK_RETENTION.saturating_sub(moment), false);
+        for (fire, since) in [
+            // The clock of another may have been behind by the skew when it asked, which may be the skew before it was due.
+            (Fire::due_at(before(HOUR)), HOUR + 2 * SKEW),
+            (Fire::due_at(NOW), 2 * SKEW),
+            (Fire::due_at(NOW + SKEW), SKEW),
+            // The same fire may have been called for half a period ago.
+            (Fire::called_at(NOW, 2 * HOUR), HOUR + 2 * SKEW),
+            (Fire::called_at(before(HOUR), 2 * HOUR), 2 * HOUR + 2 * SKEW),
+        ] {
+            check(fire, None, since, true);
+            check(fire, None, since.saturating_sub(moment), false);
+        }
+    }
+
+    #[test]
+    fn a_fire_is_covered_by_one_as_great_and_within_half_a_period() {
+        let check = |fire: Fire, completed: Duration, expect: bool| {
+            let completed = u64::try_from(completed.as_millis()).unwrap();
+            assert_eq!(fire.is_covered_by(completed), expect, "{fire:?} {completed}");
+        };
+        let moment = Duration::from_millis(1);
+        let day = 24 * HOUR;
+        check(Fire::due_at(NOW), NOW, true);
+        check(Fire::due_at(NOW), NOW + HOUR, true);
+        check(Fire::due_at(NOW), before(moment), false);
+        check(Fire::called_at(NOW, day), NOW + day, true);
+        check(Fire::called_at(NOW, day), before(12 * HOUR) + moment, true);
+        check(Fire::called_at(NOW, day), before(12 * HOUR), false);
+        check(Fire::called_at(NOW, 3 * moment), before(moment), true);
+        check(Fire::called_at(NOW, 3 * moment), before(2 * moment), false);
+        check(Fire::called_at(NOW, Duration::ZERO), NOW, true);
+        check(Fire::called_at(NOW, Duration::MAX), Duration::ZERO, true);
+    }
+
+    #[test]
+    fn a_fire_is_asked_for_when_it_is_due_less_the_skew() {
+        let check = |fire: Fire, expect| assert_eq!(fire.asked_in(NOW, SKEW), expect, "{fire:?}");
+        check(Fire::due_at(before(HOUR)), Duration::ZERO);
+        check(Fire::due_at(NOW + SKEW), Duration::ZERO);
+        check(Fire::due_at(NOW + HOUR), HOUR.saturating_sub(SKEW));
+        check(Fire::called_at(NOW + HOUR, HOUR), Duration::ZERO);
+        check(counted(GREATEST_FIRE), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_fire_is_a_number_that_scripts_can_compare() {
+        assert_eq!(Fire::counted(GREATEST_FIRE).map(Fire::number), Some(GREATEST_FIRE));
+        assert_eq!(Fire::counted(GREATEST_FIRE + 1), None);
+        assert_eq!(Fire::due_at(Duration::from_micros(7_999)).number(), 7);
+        assert_eq!(Fire::due_at(Duration::MAX).number(), GREATEST_FIRE);
+        assert_eq!(Fire::due_at(NOW).due(), Some(NOW));
+        assert_eq!(Fire::called_at(NOW, HOUR).due(), None);
+    }
+
+    #[test]
+    fn a_mark_is_kept_for_a_period_at_least() {
+        assert_eq!(counted(5).kept_for(MARK_RETENTION), MARK_RETENTION);
+        assert_eq!(Fire::called_at(NOW, HOUR).kept_for(MARK_RETENTION), MARK_RETENTION);
+        assert_eq!(Fire::called_at(NOW, 5 * MARK_RETENTION).kept_for(MARK_RETENTION), 5 * MARK_RETENTION);
+    }
+
+    #[test]
+    fn what_is_stored_is_read_as_a_fire_or_as_none() {
+        for (stored, expect) in [
+            (None, Ok(None)),
+            (Some("0"), Ok(Some(0))),
+            (Some("1700000000000"), Ok(Some(1_700_000_000_000))),
+            (Some("9007199254740991"), Ok(Some(GREATEST_FIRE))),
+            (Some("9007199254740992"), Err(NoMark)),
+            (Some("-1"), Err(NoMark)),
+            (Some("1e3"), Err(NoMark)),
+            (Some(""), Err(NoMark)),
+        ] {
+            assert_eq!(Mark::parse(stored, HOUR).map(|mark| mark.completed), expect, "{stored:?}");
+        }
+    }
+
+    #[test]
+    fn a_completion_raises_the_mark_only_for_the_owner() {
+        let check = |stored, holder, expect| assert_eq!(Marked::by(stored, holder, 5), expect, "{stored:?}");
+        check(None, Holder::Asker, Marked::Raised { completed: 5 });
+        check(Some(4), Holder::Asker, Marked::Raised { completed: 5 });
+        check(Some(6), Holder::Asker, Marked::Raised { completed: 6 });
+        check(None, Holder::Other, Marked::Refused);
+        check(Some(4), Holder::Other, Marked::Refused);
+        check(Some(5), Holder::Other, Marked::Covered);
+    }
+
+    /// What becomes of a completion to the first two of three nodes when these answer, in this order, a moment before the validity
+    /// is over or at its end.
+    fn check_completion(key: KeyAfter, answers: &[(usize, Marked, Sending, bool)], expect: CompletionVerdict) {
+        let now = crate::platform::clock::now();
+        let valid_until = now + HOUR;
+        let mut completion = Completion::begin(quorum(3), 5, NodeSet::first(2), key, valid_until);
+        assert_eq!((completion.asked(), completion.mark(), completion.key()), (NodeSet::first(2), 5, key));
+        for (node, marked, sending, is_in_time) in answers {
+            completion.record(*node, *marked, *sending, if *is_in_time { now } else { valid_until });
+        }
+        assert_eq!(completion.verdict(Listening::IsOver, now), expect, "{answers:?}");
+        let listens = completion.verdict(Listening::GoesOn, now);
+        assert_eq!(listens == CompletionVerdict::Confirmed, expect == CompletionVerdict::Confirmed);
+    }
+
+    #[test]
+    fn a_completion_counts_when_a_majority_of_those_who_were_asked_confirms_it_in_time() {
+        use CompletionVerdict::{Confirmed, Unconfirmed};
+        use KeyAfter::{Deleted, Kept};
+        use Marked::{Covered, Refused};
+        use Sending::{Again, First};
+
+        let raised = Marked::Raised { completed: 5 };
+        let greater = Marked::Raised { completed: 9 };
+        check_completion(Deleted, &[(0, raised, First, true), (1, greater, First, true)], Confirmed);
+        check_completion(Deleted, &[(0, raised, First, true), (0, raised, Again, true)], Unconfirmed);
+        check_completion(Deleted, &[(0, raised, First, true), (1, Refused, First, true)], Unconfirmed);
+        check_completion(Deleted, &[(0, raised, First, true), (1, raised, First, false)], Unconfirmed);
+        check_completion(Deleted, &[(0, raised, First, true), (2, raised, First, true)], Unconfirmed);
+        check_completion(Deleted, &[(0, raised, First, true), (1, Covered, First, true)], Unconfirmed);
+        check_completion(Deleted, &[(0, raised, First, true), (1, Covered, Again, true)], Confirmed);
+        check_completion(Kept, &[(0, raised, First, true), (1, Covered, Again, true)], Unconfirmed);
+        check_completion(Kept, &[(0, raised, First, true), (1, raised, Again, true)], Confirmed);
+    }
+
+    #[test]
+    fn a_completion_whose_validity_is_over_waits_no_longer() {
+        let now = crate::platform::clock::now();
+        let completion = Completion::begin(quorum(3), 5, NodeSet::first(3), KeyAfter::Deleted, now + HOUR);
+        assert_eq!(completion.verdict(Listening::GoesOn, now), CompletionVerdict::Listen);
+        assert_eq!(completion.verdict(Listening::GoesOn, now + HOUR), CompletionVerdict::Unconfirmed);
+        assert_eq!(completion.verdict(Listening::IsOver, now), CompletionVerdict::Unconfirmed);
+    }
+
+    #[test]
+    fn what_a_majority_shows_is_the_greatest_fire_that_all_of_it_have() {
+        let check = |marks: &[Option<u64>], expect| {
+            assert_eq!(completed_by_majority(quorum(marks.len()), marks.iter().copied()), expect, "{marks:?}");
+        };
+        check(&[Some(5), Some(7), None], Some(5));
+        check(&[Some(5), None, None], None);
+        check(&[Some(9), Some(7), Some(5)], Some(7));
+        check(&[Some(9)], Some(9));
+        check(&[None], None);
+    }
+
+    #[test]
+    fn replicas_and_servers_at_two_positions_are_no_witnesses() {
+        let now = crate::platform::clock::now();
+        let server = |uptime, identity: &str, role| {
+            Some(ServerInfo::new(now, Duration::from_secs(uptime), HOUR, identity.into(), role))
+        };
+        let nodes = [
+            server(99_999, "a", Role::Master),
+            server(5, "b", Role::Master),
+            server(99_999, "c", Role::Replica),
+            server(99_999, "d", Role::Master),
+            server(99_999, "d", Role::Master),
+            None,
+            server(99_999, "e", Role::Master),
+        ];
+        let electorate = Electorate::of(now, nodes.iter().map(Option::as_ref));
+        assert_eq!(witnesses(quorum(nodes.len()), &electorate), set(&[0, 1, 6]));
+    }
+
+    #[test]
+    fn no_number_overflows() {
+        let terms = OnceTerms { retention: Duration::MAX, max_clock_skew: Duration::MAX, in_doubt: InDoubt::Refuse };
+        for fire in [Fire::due_at(Duration::MAX), Fire::called_at(Duration::MAX, Duration::MAX), counted(0)] {
+            for now in [Duration::ZERO, Duration::MAX] {
+                let _ = fire.asked_in(now, Duration::MAX);
+                let _ = fire.is_covered_by(u64::MAX);
+                let _ = fire.is_covered_by(0);
+                let _ = Mark { completed: None, age: Duration::ZERO }.is_evidence(fire, now, terms);
+            }
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use redlock_runtime::protocol::{NodeSet, Sending};
 use stateright::{Model, Property};
 
-use super::plan::{OnceAt, Time, Validity, World};
+use super::plan::{OnceAt, Rule, Time, World};
 use super::state::{ATTEMPTS, Asked, Attempt, Fault, Key, NODES, Node, Phase, State, Why, narrow};
 use super::steps::BEGINNING;
 
@@ -54,14 +54,14 @@ impl World {
     /// What the acquire of an attempt may come to on a node.
     fn ask(&self, state: &State, node: usize, attempt: usize, begins: Option<u8>, events: &mut Vec<Event>) {
         let asked = state.nodes[node].asked[attempt];
-        if !self.rules.mark_rides && matches!(asked, Asked::Acquire { .. }) {
+        if !self.keeps(Rule::MarkRidesOnAcquire) && matches!(asked, Asked::Acquire { .. }) {
             events.push(Event::Read { node, attempt, begins });
             return;
         }
         let (is_held, is_expired) = match state.nodes[node].key {
             Key::Missing => (false, true),
             Key::Foreign => (true, true),
-            Key::Of(other) => (true, !state.is_valid(other.into())),
+            Key::Of(other) => (true, !self.keys_stay || !state.is_valid(other.into())),
         };
         let phase = state.attempts[attempt].phase;
         // Behind a completion comes nothing that is heard.
@@ -88,7 +88,7 @@ impl World {
     fn renew(&self, state: &State, attempt: usize, events: &mut Vec<Event>) {
         let may_be = match state.attempts[attempt].phase {
             Phase::Running => true,
-            Phase::Completing { is_over: false, .. } => self.rules.validity == Validity::Stretched,
+            Phase::Completing { is_over: false, .. } => !self.keeps(Rule::CompletionIsNotStretched),
             _ => false,
         };
         let own = |node: &Node| node.key == Key::Of(narrow(attempt));
@@ -146,8 +146,7 @@ impl Model for World {
                 continue;
             }
             match phase {
-                Phase::NotBegun | Phase::Over { .. } => {}
-                Phase::Completing { is_over: true, .. } => {}
+                Phase::NotBegun | Phase::Over { .. } | Phase::Completing { is_over: true, .. } => {}
                 _ => events.push(Event::End { attempt }),
             }
             if phase == Phase::Running {
@@ -240,7 +239,7 @@ impl Model for World {
                 }
             }
             Event::End { attempt } => match &mut state.attempts[attempt].phase {
-                Phase::Completing { is_over, .. } if self.rules.validity == Validity::Ignored => {
+                Phase::Completing { is_over, .. } if !self.keeps(Rule::CompletionWithinValidity) => {
                     *is_over = true;
                     state.wait_no_more(attempt);
                 }

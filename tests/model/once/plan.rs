@@ -1,4 +1,4 @@
-//! What is explored, and which rules are kept.
+//! What is explored, and which rule is broken.
 
 /// What is explored.
 #[derive(Clone, Debug)]
@@ -24,8 +24,10 @@ pub(super) struct World {
     pub(super) restarts: u8,
     /// Whether locks are renewed across a restart.
     pub(super) renews: bool,
-    /// Which rules are kept.
-    pub(super) rules: Rules,
+    /// Whether keys stay while their owner's lock is valid.
+    pub(super) keys_stay: bool,
+    /// Which rule is broken.
+    pub(super) broken: Option<Rule>,
 }
 
 /// What is known of the fires' times.
@@ -48,95 +50,53 @@ pub(super) enum OnceAt {
     Start,
 }
 
-/// The rules of one run per fire, each of which can be broken.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Rules {
-    /// Whether the mark is answered with the acquire; else it is read before.
-    pub(super) mark_rides: bool,
-    /// Whether a young node's missing mark says nothing.
-    pub(super) young_say_nothing: bool,
-    /// Whether having run since before the fire was due is evidence.
-    pub(super) since_due_counts: bool,
-    /// Whether the skew counts twice in that.
-    pub(super) skew_counts_twice: bool,
-    /// Whether doubt refuses.
-    pub(super) doubt_refuses: bool,
-    /// Whether nobody asks before the fire is due.
-    pub(super) waits_for_due: bool,
-    /// Whether a node that restarted abstains while somebody is under way who began before.
-    pub(super) abstains: bool,
-    /// Whether a node compares the owner before it marks.
-    pub(super) compares_owner: bool,
-    /// Whether a majority confirms a completion.
-    pub(super) confirms: bool,
-    /// When a completion counts.
-    pub(super) validity: Validity,
-    /// Who is asked to mark.
-    pub(super) marks_to: MarksTo,
-    /// Whether a mark lives for the retention from when it was last written.
-    pub(super) renews_expiry: bool,
-    /// Whether a majority has to show a mark.
-    pub(super) minority_is_no_proof: bool,
-    /// What is written back where a minority shows a mark.
-    pub(super) repair: Repair,
-}
-
-/// When a completion counts.
+/// A rule of one run per fire, which can be broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Validity {
-    /// Within the validity that was held when it was sent.
-    AsSent,
-    /// Within that of a later renewal, too.
-    Stretched,
-    /// Whenever it is confirmed.
-    Ignored,
-}
-
-/// Who is asked to mark.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum MarksTo {
-    /// Those who voted and were heard.
-    HeardVoters,
-    /// Those who granted and were heard, also if they abstain.
-    Heard,
-    /// All.
-    All,
-}
-
-/// What is written back where a minority shows a mark.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Repair {
-    /// The greatest one, with evidence.
-    Greatest,
-    /// The own fire.
-    Own,
-    /// The greatest one, whether there is evidence or not.
-    WithoutEvidence,
-}
-
-impl Rules {
-    /// All rules as they are.
-    pub(super) const KEPT: Self = Self {
-        mark_rides: true,
-        young_say_nothing: true,
-        since_due_counts: true,
-        skew_counts_twice: true,
-        doubt_refuses: true,
-        waits_for_due: true,
-        abstains: true,
-        compares_owner: true,
-        confirms: true,
-        validity: Validity::AsSent,
-        marks_to: MarksTo::HeardVoters,
-        renews_expiry: true,
-        minority_is_no_proof: true,
-        repair: Repair::Greatest,
-    };
+pub(super) enum Rule {
+    /// The mark is answered with the acquire; else it is read before.
+    MarkRidesOnAcquire,
+    /// A young node's missing mark says nothing.
+    YoungMarksAreNoEvidence,
+    /// To have run since before the fire was due is evidence.
+    SinceBeforeDueIsEvidence,
+    /// The skew counts twice in that; else once.
+    SkewCountsTwice,
+    /// Doubt refuses.
+    DoubtRefuses,
+    /// Nobody asks before the fire is due.
+    NotBeforeDue,
+    /// A node that restarted abstains while somebody is under way who began before.
+    Abstention,
+    /// A node compares the owner before it marks.
+    CompletionComparesOwner,
+    /// A majority confirms a completion.
+    CompletionIsConfirmed,
+    /// A completion counts only while the lock is valid.
+    CompletionWithinValidity,
+    /// It does not count within the validity of a later renewal.
+    CompletionIsNotStretched,
+    /// Nobody is asked to mark whose grant was not heard.
+    MarksGoToHeardGrants,
+    /// Nobody is asked to mark who abstained.
+    MarksGoToVoters,
+    /// A mark lives for the retention from when it was last written.
+    MarkExpiryIsRenewed,
+    /// A majority has to show a mark.
+    MinorityIsNoProof,
+    /// What is written back is the greatest mark; else the own fire.
+    RepairWritesGreatest,
+    /// A mark is written back where there is evidence.
+    RepairHasEvidence,
 }
 
 impl World {
     /// How many attempts there are.
     pub(super) fn attempts(&self) -> usize {
         self.fires.len()
+    }
+
+    /// Whether a rule is kept.
+    pub(super) fn keeps(&self, rule: Rule) -> bool {
+        self.broken != Some(rule)
     }
 }

@@ -1,6 +1,6 @@
 //! States that cannot be told apart by what may follow are made equal, so that each is explored once.
 
-use super::plan::{MarksTo, OnceAt, World};
+use super::plan::{OnceAt, Rule, World};
 use super::state::{Asked, Attempt, Key, Phase, State, Told, narrow};
 
 impl World {
@@ -50,12 +50,14 @@ impl World {
                     }
                     _ => false,
                 });
-                votes < 2 && proof < if self.rules.minority_is_no_proof { 2 } else { 1 }
+                votes < 2 && proof < if self.keeps(Rule::MinorityIsNoProof) { 2 } else { 1 }
             }
             Phase::Completing { mark, .. } => {
                 let hopes = count(&|node, asked| match asked {
                     Asked::Acquire { is_completed } => is_completed,
-                    Asked::Complete => node.key == Key::Of(narrow(attempt)) || !self.rules.compares_owner,
+                    Asked::Complete => {
+                        node.key == Key::Of(narrow(attempt)) || !self.keeps(Rule::CompletionComparesOwner)
+                    }
                     Asked::Lost => node.key == Key::Of(narrow(attempt)) || node.mark >= mark,
                     Asked::Confirmed => true,
                     _ => false,
@@ -75,18 +77,17 @@ impl World {
         let losses = state.losses;
         let node = &mut state.nodes[node];
         let is_here = node.key == Key::Of(narrow(attempt));
-        let marks_all = self.rules.marks_to == MarksTo::All;
         let asked = &mut node.asked[attempt];
         match phase {
             Phase::NotBegun | Phase::Acquiring => {}
             Phase::Running => {
                 *asked = match *asked {
-                    Asked::Granted { heard: Some(_), votes }
-                        if votes || self.rules.marks_to != MarksTo::HeardVoters =>
-                    {
+                    Asked::Granted { heard: Some(_), votes } if self.is_asked_to_mark(*asked) => {
                         Asked::Granted { heard: Some(Told::FORGOTTEN), votes }
                     }
-                    Asked::Granted { votes, .. } if marks_all => Asked::Granted { heard: None, votes },
+                    Asked::Granted { votes, .. } if self.is_asked_to_mark(*asked) => {
+                        Asked::Granted { heard: None, votes }
+                    }
                     acquire @ Asked::Acquire { .. } => acquire,
                     Asked::Read { .. } => Asked::Acquire { is_completed: false },
                     _ => Asked::Nothing,
@@ -94,11 +95,11 @@ impl World {
             }
             Phase::Completing { .. } => match *asked {
                 Asked::Acquire { is_completed: false } if losses == 0 => *asked = Asked::Nothing,
-                Asked::Complete if !is_here && self.rules.compares_owner => *asked = Asked::Nothing,
+                Asked::Complete if !is_here && self.keeps(Rule::CompletionComparesOwner) => *asked = Asked::Nothing,
                 _ => {}
             },
             Phase::Over { .. } => {
-                if losses == 0 || *asked == Asked::Complete && !is_here && self.rules.compares_owner {
+                if losses == 0 || *asked == Asked::Complete && !is_here && self.keeps(Rule::CompletionComparesOwner) {
                     *asked = Asked::Nothing;
                 }
             }

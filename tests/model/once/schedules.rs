@@ -2,7 +2,7 @@
 
 use stateright::{Checker, HasDiscoveries, Model};
 
-use super::plan::{MarksTo, OnceAt, Repair, Rules, Time, Validity, World};
+use super::plan::{OnceAt, Rule, Time, World};
 
 /// Attempts for these fires, on old nodes of which one may restart empty.
 fn world(fires: &'static [u8]) -> World {
@@ -17,7 +17,8 @@ fn world(fires: &'static [u8]) -> World {
         losses: 0,
         restarts: 1,
         renews: false,
-        rules: Rules::KEPT,
+        keys_stay: true,
+        broken: None,
     }
 }
 
@@ -36,11 +37,11 @@ fn check_holds(world: World) {
 
 /// Explores schedules until one is found that breaks the promise, and prints it.
 fn check_breaks(name: &'static str, world: World) {
-    let rules = world.rules;
+    let told = world.broken.expect("one is broken");
     let checker = world.checker().threads(2).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
-    println!("{} states of {rules:?}", checker.unique_state_count());
+    println!("{} states without {told:?}", checker.unique_state_count());
     let found = checker.discovery(name);
-    let found = found.unwrap_or_else(|| panic!("{rules:?} is as good as the rules that are kept"));
+    let found = found.unwrap_or_else(|| panic!("{told:?} is not needed"));
     let steps = found.into_vec();
     for (step, (_, event)) in steps.iter().enumerate() {
         let Some(event) = event else { continue };
@@ -98,96 +99,95 @@ fn a_call_less_than_half_a_period_after_a_completed_one_does_not_run() {
 
 #[test]
 fn a_mark_must_ride_on_the_acquire() {
-    check_breaks(AGAIN, World { rules: Rules { mark_rides: false, ..Rules::KEPT }, ..world(&[1, 1]) });
+    check_breaks(AGAIN, World { broken: Some(Rule::MarkRidesOnAcquire), ..world(&[1, 1]) });
 }
 
 #[test]
 fn a_missing_mark_is_no_evidence_on_a_node_that_restarted_empty() {
-    check_breaks(AGAIN, World { rules: Rules { young_say_nothing: false, ..Rules::KEPT }, ..world(&[1, 1]) });
+    check_breaks(AGAIN, World { broken: Some(Rule::YoungMarksAreNoEvidence), ..world(&[1, 1]) });
 }
 
 #[test]
 fn a_fire_must_not_run_in_doubt() {
-    check_breaks(AGAIN, World { rules: Rules { doubt_refuses: false, ..Rules::KEPT }, ..world(&[1, 1]) });
+    check_breaks(AGAIN, World { broken: Some(Rule::DoubtRefuses), ..world(&[1, 1]) });
 }
 
 #[test]
 fn a_node_that_restarted_must_abstain_while_an_older_attempt_is_under_way() {
-    check_breaks(AGAIN, World { rules: Rules { abstains: false, ..Rules::KEPT }, ..world(&[1, 1, 1]) });
+    check_breaks(AGAIN, World { broken: Some(Rule::Abstention), ..world(&[1, 1, 1]) });
 }
 
 #[test]
 fn a_completion_must_compare_the_owner() {
-    check_breaks(
-        AGAIN,
-        World { losses: 1, rules: Rules { compares_owner: false, ..Rules::KEPT }, ..world(&[1, 2, 2]) },
-    );
+    check_breaks(AGAIN, World { losses: 1, broken: Some(Rule::CompletionComparesOwner), ..world(&[1, 2, 2]) });
 }
 
 #[test]
 fn a_completion_must_be_confirmed() {
-    check_breaks(AGAIN, World { rules: Rules { confirms: false, ..Rules::KEPT }, ..world(&[1, 1]) });
+    check_breaks(AGAIN, World { broken: Some(Rule::CompletionIsConfirmed), ..world(&[1, 1]) });
 }
 
 #[test]
 fn a_completion_must_be_confirmed_within_the_validity() {
-    check_breaks(AGAIN, World { rules: Rules { validity: Validity::Ignored, ..Rules::KEPT }, ..world(&[1, 1, 1]) });
+    check_breaks(AGAIN, World { broken: Some(Rule::CompletionWithinValidity), ..world(&[1, 1, 1]) });
 }
 
 #[test]
 fn a_completion_must_not_be_stretched_across_a_renewal() {
-    let rules = Rules { validity: Validity::Stretched, ..Rules::KEPT };
-    check_breaks(AGAIN, World { renews: true, rules, ..world(&[1, 1]) });
+    check_breaks(AGAIN, World { renews: true, broken: Some(Rule::CompletionIsNotStretched), ..world(&[1, 1]) });
 }
 
 #[test]
 fn a_completion_must_not_be_sent_where_no_grant_was_heard() {
-    check_breaks(
-        AGAIN,
-        World { losses: 1, rules: Rules { marks_to: MarksTo::All, ..Rules::KEPT }, ..world(&[1, 2, 2]) },
-    );
+    check_breaks(AGAIN, World { losses: 1, broken: Some(Rule::MarksGoToHeardGrants), ..world(&[1, 2, 2]) });
 }
 
 #[test]
 fn a_completion_must_not_be_sent_to_a_node_that_abstains() {
-    check_breaks(
-        AGAIN,
-        World { losses: 1, rules: Rules { marks_to: MarksTo::Heard, ..Rules::KEPT }, ..world(&[1, 2, 2]) },
-    );
+    check_breaks(AGAIN, World { losses: 1, broken: Some(Rule::MarksGoToVoters), ..world(&[1, 2, 2]) });
 }
 
 #[test]
 fn a_mark_must_live_for_the_retention_from_when_it_was_last_written() {
-    check_breaks(AGAIN, World { rules: Rules { renews_expiry: false, ..Rules::KEPT }, ..world(&[1, 2, 2]) });
+    check_breaks(AGAIN, World { broken: Some(Rule::MarkExpiryIsRenewed), ..world(&[1, 2, 2]) });
 }
 
 #[test]
 fn a_mark_of_a_minority_is_no_proof() {
-    check_breaks(AGAIN, World { rules: Rules { minority_is_no_proof: false, ..Rules::KEPT }, ..world(&[1, 1, 1]) });
+    check_breaks(AGAIN, World { broken: Some(Rule::MinorityIsNoProof), ..world(&[1, 1, 1]) });
 }
 
 #[test]
 fn what_is_written_back_is_the_greatest_mark() {
-    check_breaks(AGAIN, World { rules: Rules { repair: Repair::Own, ..Rules::KEPT }, ..world(&[2, 1, 2]) });
+    check_breaks(AGAIN, World { broken: Some(Rule::RepairWritesGreatest), ..world(&[2, 1, 2]) });
 }
 
 #[test]
 fn a_mark_must_not_be_written_back_without_evidence() {
-    let rules = Rules { repair: Repair::WithoutEvidence, ..Rules::KEPT };
-    check_breaks(AGAIN, World { planted: Some(1), rules, ..world(&[2, 1, 2]) });
+    check_breaks(AGAIN, World { planted: Some(1), broken: Some(Rule::RepairHasEvidence), ..world(&[2, 1, 2]) });
 }
 
 #[test]
 fn nobody_may_ask_before_a_fire_is_due() {
-    check_breaks(AGAIN, World { rules: Rules { waits_for_due: false, ..Rules::KEPT }, ..timed_world() });
+    check_breaks(AGAIN, World { broken: Some(Rule::NotBeforeDue), ..timed_world() });
 }
 
 #[test]
 fn clocks_that_differ_count_twice_in_what_a_node_knows_of_a_fire_that_is_due() {
-    check_breaks(AGAIN, World { rules: Rules { skew_counts_twice: false, ..Rules::KEPT }, ..timed_world() });
+    check_breaks(AGAIN, World { broken: Some(Rule::SkewCountsTwice), ..timed_world() });
 }
 
 #[test]
 fn a_new_fleet_would_be_in_doubt_if_only_the_retention_counted() {
-    check_breaks(IN_DOUBT, World { rules: Rules { since_due_counts: false, ..Rules::KEPT }, ..timed_world() });
+    check_breaks(IN_DOUBT, World { broken: Some(Rule::SinceBeforeDueIsEvidence), ..timed_world() });
+}
+
+#[test]
+fn experiment_keys() {
+    check_holds(World { losses: 1, restarts: 0, keys_stay: false, ..world(&[1, 2, 1]) });
+}
+
+#[test]
+fn experiment_restart() {
+    check_holds(World { restarts: 1, keys_stay: false, ..world(&[1, 1, 1]) });
 }

@@ -8,7 +8,7 @@ use redlock_runtime::protocol::{
     Once, OnceDecision, OnceTerms, Quorum, Sending,
 };
 
-use super::plan::{MarksTo, OnceAt, Repair, Time, Validity, World};
+use super::plan::{OnceAt, Rule, Time, World};
 use super::state::{Asked, Attempt, Fault, Key, NODES, Node, Phase, State, Told, Why, narrow};
 
 /// As long as clocks may differ.
@@ -20,9 +20,12 @@ const EPOCH: u8 = 100;
 /// What the clock says at first: no fire is zero, also where it is a time.
 pub(super) const BEGINNING: u8 = 1;
 
-/// The end of every validity. Only what is before and what is not matters.
-#[expect(clippy::disallowed_methods, reason = "any moment will do")]
-static VALID_UNTIL: LazyLock<Instant> = LazyLock::new(|| Instant::now() + TICK);
+/// A moment of every validity, and its end. Only what is before and what is not matters.
+static VALIDITY: LazyLock<(Instant, Instant)> = LazyLock::new(|| {
+    #[expect(clippy::disallowed_methods, reason = "any moment will do")]
+    let in_time = Instant::now();
+    (in_time, in_time + TICK)
+});
 
 /// A time since 1970, and what the protocol says of one.
 fn ticks(tick: u8) -> Duration {
@@ -47,6 +50,12 @@ fn stored(mark: u8) -> Option<u64> {
 /// A fire of whose time nothing is known.
 fn counted(fire: u8) -> Fire {
     Fire::counted(number(fire)).expect("small")
+}
+
+/// The completion that is sent to these nodes.
+fn completion(mark: u8, why: Why, voters: NodeSet) -> Completion {
+    let key = if why == Why::Starts { KeyAfter::Kept } else { KeyAfter::Deleted };
+    Completion::begin(quorum(), number(mark), voters, key, VALIDITY.1)
 }
 
 fn quorum() -> Quorum {
@@ -78,13 +87,13 @@ impl World {
 
     /// Whether somebody whose clock is so far ahead may ask for a fire.
     pub(super) fn is_due(&self, state: &State, fire: u8, ahead: u8) -> bool {
-        !self.rules.waits_for_due || self.fire(fire).asked_in(ticks(state.time + ahead), TICK).is_zero()
+        !self.keeps(Rule::NotBeforeDue) || self.fire(fire).asked_in(ticks(state.time + ahead), TICK).is_zero()
     }
 
     /// What a node tells somebody who wants a fire, and whose clock is so far ahead.
     pub(super) fn tell(&self, state: &State, node: &Node, fire: u8, ahead: u8) -> Told {
         let since = match node.restarted {
-            Some(_) if !self.rules.young_say_nothing => None,
+            Some(_) if !self.keeps(Rule::YoungMarksAreNoEvidence) => None,
             Some(at) => Some(at),
             None => self.is_fleet_new.then_some(BEGINNING),
         };
@@ -92,14 +101,14 @@ impl World {
         let understated = |since: u8| (TICK * (state.time - since).into()).saturating_sub(Duration::from_millis(1));
         let age = since.map_or(MARK_RETENTION, understated);
         let mark = Mark { completed: stored(node.mark), age };
-        let wanted = if self.rules.since_due_counts { self.fire(fire) } else { counted(fire) };
-        let max_clock_skew = if self.rules.skew_counts_twice { TICK } else { TICK / 2 };
+        let wanted = if self.keeps(Rule::SinceBeforeDueIsEvidence) { self.fire(fire) } else { counted(fire) };
+        let max_clock_skew = if self.keeps(Rule::SkewCountsTwice) { TICK } else { TICK / 2 };
         let terms = OnceTerms { max_clock_skew, ..self.terms() };
         Told { mark: node.mark, is_evidence: mark.is_evidence(wanted, ticks(state.time + ahead), terms) }
     }
 
     fn terms(&self) -> OnceTerms {
-        let in_doubt = if self.rules.doubt_refuses { InDoubt::Refuse } else { InDoubt::Run };
+        let in_doubt = if self.keeps(Rule::DoubtRefuses) { InDoubt::Refuse } else { InDoubt::Run };
         OnceTerms { retention: MARK_RETENTION, max_clock_skew: TICK, in_doubt }
     }
 
@@ -118,7 +127,7 @@ impl World {
 
     /// Whether the grant of a node is a vote.
     pub(super) fn votes(&self, node: &Node, attempt: usize) -> bool {
-        node.abstains_for & (1 << attempt) == 0 || !self.rules.abstains
+        node.abstains_for & (1 << attempt) == 0 || !self.keeps(Rule::Abstention)
     }
 
     /// A node grants an attempt the lock.
@@ -186,7 +195,7 @@ impl World {
             decision = self.once(fire, told.iter().copied(), voters, Listening::IsOver);
         }
         let greatest = told.iter().map(|(_, told)| told.mark).max().unwrap_or_default();
-        if !self.rules.minority_is_no_proof && self.is_covered(fire, greatest) {
+        if !self.keeps(Rule::MinorityIsNoProof) && self.is_covered(fire, greatest) {
             decision = OnceDecision::AlreadyRan { completed: number(greatest) };
         }
         match decision {
@@ -202,11 +211,10 @@ impl World {
                 state.end(attempt);
             }
             OnceDecision::Spread { greatest } => {
-                let own = self.rules.repair == Repair::Own;
-                let mark = if own { fire } else { fire_of(greatest) };
+                let mark = if self.keeps(Rule::RepairWritesGreatest) { fire_of(greatest) } else { fire };
                 self.complete(state, attempt, mark, Why::Repair);
             }
-            OnceDecision::Doubt { shown: Some(shown), .. } if self.rules.repair == Repair::WithoutEvidence => {
+            OnceDecision::Doubt { shown: Some(shown), .. } if !self.keeps(Rule::RepairHasEvidence) => {
                 self.complete(state, attempt, fire_of(shown), Why::Repair);
             }
             OnceDecision::Doubt { .. } => state.end(attempt),
@@ -225,18 +233,21 @@ impl World {
     }
 
     /// Who is asked to mark.
-    fn is_asked_to_mark(&self, asked: Asked) -> bool {
-        match self.rules.marks_to {
-            MarksTo::HeardVoters => matches!(asked, Asked::Granted { heard: Some(_), votes: true }),
-            MarksTo::Heard => matches!(asked, Asked::Granted { heard: Some(_), .. }),
-            MarksTo::All => matches!(asked, Asked::Granted { .. } | Asked::Acquire { .. }),
+    pub(super) fn is_asked_to_mark(&self, asked: Asked) -> bool {
+        match asked {
+            Asked::Granted { heard, votes } => {
+                (votes || !self.keeps(Rule::MarksGoToVoters)) && heard.is_some()
+                    || !self.keeps(Rule::MarksGoToHeardGrants)
+            }
+            Asked::Acquire { .. } => !self.keeps(Rule::MarksGoToHeardGrants),
+            _ => false,
         }
     }
 
     /// Begins to write a mark.
     pub(super) fn complete(&self, state: &mut State, attempt: usize, mark: u8, why: Why) {
         let voters = (0..NODES).filter(|node| self.is_asked_to_mark(state.nodes[*node].asked[attempt])).collect();
-        let completion = self.completion(mark, why, voters);
+        let completion = completion(mark, why, voters);
         state.attempts[attempt].phase = Phase::Completing { mark, why, is_over: false };
         for (node, asked) in state.nodes.iter_mut().enumerate() {
             asked.asked[attempt] = match asked.asked[attempt] {
@@ -245,14 +256,9 @@ impl World {
                 _ => Asked::Nothing,
             };
         }
-        if !self.rules.confirms {
+        if !self.keeps(Rule::CompletionIsConfirmed) {
             self.completed(state, attempt);
         }
-    }
-
-    fn completion(&self, mark: u8, why: Why, voters: NodeSet) -> Completion {
-        let key = if why == Why::Starts { KeyAfter::Kept } else { KeyAfter::Deleted };
-        Completion::begin(quorum(), number(mark), voters, key, *VALID_UNTIL)
     }
 
     /// A completion reaches a node.
@@ -263,11 +269,11 @@ impl World {
             phase => unreachable!("it completes: {phase:?}"),
         };
         let marking = &mut state.nodes[node];
-        let is_askers = marking.key == Key::Of(narrow(attempt)) || !self.rules.compares_owner;
+        let is_askers = marking.key == Key::Of(narrow(attempt)) || !self.keeps(Rule::CompletionComparesOwner);
         let holder = if is_askers { Holder::Asker } else { Holder::Other };
         let marked = Marked::by(stored(marking.mark), holder, number(mark));
         if let Marked::Raised { completed } = marked {
-            marking.expires_early = marking.mark != 0 && !self.rules.renews_expiry;
+            marking.expires_early = marking.mark != 0 && !self.keeps(Rule::MarkExpiryIsRenewed);
             marking.mark = fire_of(completed);
             if why != Why::Starts {
                 marking.key = Key::Missing;
@@ -286,12 +292,12 @@ impl World {
             (0..NODES).filter(|node| state.nodes[*node].asked[attempt] == asked).collect()
         };
         let asked = [Asked::Complete, Asked::Lost, Asked::Confirmed].map(|asked| was(state, asked));
-        let mut completion = self.completion(mark, why, asked.into_iter().flat_map(NodeSet::iter).collect());
-        let in_time = *VALID_UNTIL - TICK;
+        let mut completion = completion(mark, why, asked.into_iter().flat_map(NodeSet::iter).collect());
+        let (in_time, valid_until) = *VALIDITY;
         for node in was(state, Asked::Confirmed).iter() {
             completion.record(node, Marked::Raised { completed: number(mark) }, Sending::First, in_time);
         }
-        let now = if is_over && self.rules.validity != Validity::Ignored { *VALID_UNTIL } else { in_time };
+        let now = if is_over && self.keeps(Rule::CompletionWithinValidity) { valid_until } else { in_time };
         completion.record(node, marked, sending, now);
         let is_confirmed = completion.confirmed().contains(node);
         state.nodes[node].asked[attempt] = if is_confirmed { Asked::Confirmed } else { Asked::Nothing };
