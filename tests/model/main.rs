@@ -17,6 +17,7 @@
 //!
 //! In reading order: `plan` what is explored; `state` everything at one moment; `steps` what nodes and attempts do;
 //! `sameness` which states are one; `explore` what may happen next; `schedules` the tests; `histories` years at random.
+//! `once` is a model of its own, of fires that are completed.
 
 mod explore;
 mod histories;

@@ -61,7 +61,7 @@ impl World {
         let (is_held, is_expired) = match state.nodes[node].key {
             Key::Missing => (false, true),
             Key::Foreign => (true, true),
-            Key::Of(other) => (true, !self.keys_stay || !state.is_valid(other.into())),
+            Key::Of(other) => (true, !self.keeps(Rule::ValidityWhenStarting) || !state.is_valid(other.into())),
         };
         let phase = state.attempts[attempt].phase;
         // Behind a completion comes nothing that is heard.

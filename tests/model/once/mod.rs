@@ -14,7 +14,7 @@
 //! next is not in doubt while a majority that did not restart can be reached, nor while all nodes can, and what it then does
 //! is known to those who follow. That two bodies never run at once is *not* checked here.
 //!
-//! Each rule can be broken (`plan::Rules`), and for each a test asserts that a schedule is then found, and prints it.
+//! Each rule can be broken (`plan::Rule`), and for each a test asserts that a schedule is then found, and prints it.
 //!
 //! In reading order: `plan` what is explored; `state` everything at one moment; `steps` what nodes and attempts do;
 //! `sameness` which states are one; `explore` what may happen next; `schedules` the tests.

@@ -24,8 +24,6 @@ pub(super) struct World {
     pub(super) restarts: u8,
     /// Whether locks are renewed across a restart.
     pub(super) renews: bool,
-    /// Whether keys stay while their owner's lock is valid.
-    pub(super) keys_stay: bool,
     /// Which rule is broken.
     pub(super) broken: Option<Rule>,
 }
@@ -65,6 +63,8 @@ pub(super) enum Rule {
     DoubtRefuses,
     /// Nobody asks before the fire is due.
     NotBeforeDue,
+    /// An attempt decides while its lock is valid, so that its keys are there; this one is the lock's.
+    ValidityWhenStarting,
     /// A node that restarted abstains while somebody is under way who began before.
     Abstention,
     /// A node compares the owner before it marks.

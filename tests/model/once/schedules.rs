@@ -17,7 +17,6 @@ fn world(fires: &'static [u8]) -> World {
         losses: 0,
         restarts: 1,
         renews: false,
-        keys_stay: true,
         broken: None,
     }
 }
@@ -183,11 +182,6 @@ fn a_new_fleet_would_be_in_doubt_if_only_the_retention_counted() {
 }
 
 #[test]
-fn experiment_keys() {
-    check_holds(World { losses: 1, restarts: 0, keys_stay: false, ..world(&[1, 2, 1]) });
-}
-
-#[test]
-fn experiment_restart() {
-    check_holds(World { restarts: 1, keys_stay: false, ..world(&[1, 1, 1]) });
+fn an_attempt_must_start_while_its_keys_are_there() {
+    check_breaks(AGAIN, World { restarts: 0, broken: Some(Rule::ValidityWhenStarting), ..world(&[1, 1]) });
 }

@@ -1,7 +1,13 @@
-use std::time::{Duration, Instant};
+mod completion;
+mod fire;
 
-use super::{Electorate, Holder, Listening, NodeSet, Quorum, Standing};
+use std::time::Duration;
+
+use super::{Electorate, Listening, NodeSet, Quorum, Standing};
 use crate::rules::{Rule, holds};
+
+pub use completion::{Completion, CompletionVerdict, KeyAfter, Marked, Sending};
+pub use fire::{Fire, GREATEST_FIRE};
 
 /// Whether a fire may run: what the nodes answered about their marks to one attempt to acquire, and what follows.
 ///
@@ -14,11 +20,15 @@ use crate::rules::{Rule, holds};
 /// # Why a completed fire does not run again
 ///
 /// Let *Q* be the majority that confirmed the fire *f*, and *V* the majority that granted a later attempt for *f* its lock. They
-/// share a node. If the later grant came first there, the key was not the earlier owner's any more, and what it asked for was
-/// refused: the node is not in *Q*. So the mark came first, and the grant was answered with it; and an attempt runs only if
-/// nobody answers a mark as great as its fire. It is for this that the mark rides on the acquire: a mark that is read before
-/// says nothing about what came between. Neither clocks nor the exclusion of two holders are needed so far, only that a
-/// node does not forget.
+/// share a node. If the mark came first there, the grant was answered with it, and an attempt runs only if nobody answers a mark
+/// as great as its fire. It is for this that the mark rides on the acquire: one that is read before says nothing about what
+/// comes between. If the grant came first, the key was not the earlier owner's any more when the mark came, and that was
+/// refused: the node is not in *Q*. Unless the earlier owner was granted the lock between the two: then the later one's key had
+/// expired, and with it the validity within which a body may start at all. That is the only thing which is assumed about time, and the lock
+/// assumes it anyway. Whether two bodies run at once does not matter.
+///
+/// A completion that deletes the key and is sent again finds it deleted, by itself or by whoever came after. So the mark has to do, which
+/// is as great then as was asked for.
 ///
 /// # Nodes that forget
 ///
@@ -58,6 +68,8 @@ use crate::rules::{Rule, holds};
 ///
 /// If less than a majority has evidence, nobody can know, and the fire is refused, or run on a setting ([`InDoubt`]), which breaks the
 /// promise with a single restart. Two restarts within a retention break nothing, but leave fires in doubt that were due before.
+/// A fleet that is younger than the retention knows nothing of plain numbers before the first mark, and one that is younger than half a
+/// period, nothing of calls: whoever repeats one could not be told from the first.
 ///
 /// # What is not covered
 ///
@@ -73,25 +85,6 @@ pub struct Once {
     terms: OnceTerms,
     /// What each node told, granting or refusing.
     told: Vec<Option<Told>>,
-}
-
-/// One run of a job: a number that grows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Fire {
-    /// The number; where it is a time, milliseconds since 1970.
-    number: u64,
-    /// What is known of its time.
-    time: FireTime,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum FireTime {
-    /// Nothing: it is a plain number.
-    Unknown,
-    /// The number is when it is due.
-    Due,
-    /// The number is when it was called, and fires are so many milliseconds apart.
-    Called { period: u64 },
 }
 
 /// What a node answers about its mark.
@@ -111,9 +104,10 @@ pub struct NoMark;
 /// What the promise may assume; the same in every process that uses the lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OnceTerms {
-    /// How long a mark is kept at least that is not written again; see [`Fire::kept_for`].
+    /// How long a mark is kept at least that is not written again: [`MARK_RETENTION`] or more, as [`Fire::kept_for`] has it.
     pub retention: Duration,
-    /// The greatest difference between the clocks of any two processes.
+    /// The greatest difference between the clocks of any two processes, as for fencing
+    /// ([`FenceFallback::TrustClocks`](super::FenceFallback::TrustClocks)).
     pub max_clock_skew: Duration,
     /// What to do without evidence.
     pub in_doubt: InDoubt,
@@ -131,7 +125,9 @@ pub enum InDoubt {
 /// What a node told, and whether it is evidence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Told {
+    /// Its mark.
     completed: Option<u64>,
+    /// Whether it knows whether the fire was completed.
     is_evidence: bool,
 }
 
@@ -165,71 +161,6 @@ pub enum OnceDecision {
     },
 }
 
-/// The completion of a fire, or the repair of a mark: sent once, in one round, to those who voted for the lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Completion {
-    /// What a majority is.
-    quorum: Quorum,
-    /// What is written.
-    mark: u64,
-    /// What becomes of the lock's key.
-    key: KeyAfter,
-    /// Who is asked.
-    asked: NodeSet,
-    /// Who confirmed.
-    confirmed: NodeSet,
-    /// The validity of the lock, as it was when this was sent.
-    valid_until: Instant,
-}
-
-/// What a completion does with the lock's key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum KeyAfter {
-    /// It deletes the key, in the same script: no more round trips than a lock without `once`. Also for a repair.
-    Deleted,
-    /// It leaves the key, because the body is still to come (`once_at = "start"`).
-    Kept,
-}
-
-/// What a node did with a completion, which is also what it answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Marked {
-    /// The key was the asker's: the mark is this now, and lives for the retention from now on.
-    Raised {
-        /// What was asked for, or more.
-        completed: u64,
-    },
-    /// The key is not the asker's, and nothing was changed, but the mark is as great as was asked for.
-    Covered,
-    /// The key is not the asker's, and nothing was changed.
-    Refused,
-}
-
-/// Whether a completion was sent to a node before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Sending {
-    /// It was not.
-    First,
-    /// It was, and its answer was lost.
-    Again,
-}
-
-/// How a completion ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "a fire that is not complete may run again"]
-pub enum CompletionVerdict {
-    /// A majority confirmed in time.
-    Confirmed,
-    /// More answers may decide.
-    Listen,
-    /// It may have been written, but nobody can rely on it.
-    Unconfirmed,
-}
-
-/// No fire is greater. Scripts compare marks as Lua does, whose numbers are exact up to this.
-// Source: the precision of an IEEE 754 double, which Lua 5.1 has for numbers; https://www.lua.org/pil/2.3.html
-pub const GREATEST_FIRE: u64 = (1 << 53) - 1;
-
 /// How long a mark is kept that is not written again, unless another time is set; the shortest that can be.
 pub const MARK_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
@@ -247,80 +178,11 @@ pub fn completed_by_majority(quorum: Quorum, marks: impl IntoIterator<Item = Opt
     nth_greatest(marks, quorum.needed())
 }
 
+/// The mark that so many of the nodes show, at least.
 fn nth_greatest(marks: impl IntoIterator<Item = Option<u64>>, nth: usize) -> Option<u64> {
     let mut marks: Vec<_> = marks.into_iter().flatten().collect();
     marks.sort_unstable_by_key(|mark| std::cmp::Reverse(*mark));
     marks.get(nth - 1).copied()
-}
-
-impl Fire {
-    /// A plain number: of a build, of a batch. `None` if it is above [`GREATEST_FIRE`].
-    #[must_use]
-    pub fn counted(number: u64) -> Option<Self> {
-        (number <= GREATEST_FIRE).then_some(Self { number, time: FireTime::Unknown })
-    }
-
-    /// What is due at a time since 1970, of which whole milliseconds count.
-    #[must_use]
-    pub fn due_at(since_1970: Duration) -> Self {
-        Self { number: millis(since_1970), time: FireTime::Due }
-    }
-
-    /// What is called at a moment since 1970 by the own clock, and once a period. There is no grid, because any has a boundary at
-    /// which some schedule fires: the fire *is* the moment of the call, and one that was completed less than half a period
-    /// before is the same. So it holds while calls of one fire are less than half a period apart, clocks included. The moment should
-    /// be one that the nodes' clocks find [`plausible`](super::plausible): one far ahead stands in the way of all fires until then.
-    #[must_use]
-    pub fn called_at(since_1970: Duration, period: Duration) -> Self {
-        Self { number: millis(since_1970), time: FireTime::Called { period: millis(period) } }
-    }
-
-    /// The number, which is what a mark says of it.
-    #[must_use]
-    pub fn number(self) -> u64 {
-        self.number
-    }
-
-    /// When it is due, as a time since 1970; `None` for what is not planned for a time.
-    #[must_use]
-    pub fn due(self) -> Option<Duration> {
-        (self.time == FireTime::Due).then(|| Duration::from_millis(self.number))
-    }
-
-    /// Whether it was completed where this is the greatest completed fire: that is as great, or less than half a period before.
-    #[must_use]
-    pub fn is_covered_by(self, completed: u64) -> bool {
-        let since = self.number.saturating_sub(completed);
-        since == 0 || matches!(self.time, FireTime::Called { period } if since.saturating_mul(2) < period)
-    }
-
-    /// How long until it may be asked for, when the own clock says `now` since 1970: until `max_clock_skew` before it is due. Zero: it
-    /// may; also for what is not planned for a time.
-    #[must_use]
-    pub fn asked_in(self, now: Duration, max_clock_skew: Duration) -> Duration {
-        let early = self.due().unwrap_or_default().saturating_sub(now.saturating_add(max_clock_skew));
-        if holds(Rule::NotBeforeDue) { early } else { Duration::ZERO }
-    }
-
-    /// How long its mark is kept: for the retention that is `configured`, and a period at least, so that it is there when the next
-    /// call compares itself with it.
-    #[must_use]
-    pub fn kept_for(self, configured: Duration) -> Duration {
-        match self.time {
-            FireTime::Called { period } => configured.max(Duration::from_millis(period)),
-            FireTime::Unknown | FireTime::Due => configured,
-        }
-    }
-
-    /// The moment before which nobody whose clock is right has called for this fire, or for one that covers it and is not
-    /// greater; `None` if it is not known.
-    fn earliest(self) -> Option<Duration> {
-        match self.time {
-            FireTime::Unknown => None,
-            FireTime::Due => Some(Duration::from_millis(self.number)),
-            FireTime::Called { period } => Some(Duration::from_millis(self.number.saturating_sub(period.div_ceil(2)))),
-        }
-    }
 }
 
 impl Mark {
@@ -404,7 +266,7 @@ impl Once {
             OnceDecision::Listen
         } else if is_known || !holds(Rule::RepairHasEvidence) {
             OnceDecision::Spread {
-                greatest: if holds(Rule::RepairWritesGreatest) { greatest } else { self.fire.number },
+                greatest: if holds(Rule::RepairWritesGreatest) { greatest } else { self.fire.number() },
             }
         } else {
             OnceDecision::Doubt { unknowing, shown }
@@ -412,98 +274,20 @@ impl Once {
     }
 }
 
-impl Completion {
-    /// Begins to write a mark, when the lock was granted by `voters`: those whose grants were heard, and who may vote.
-    /// `valid_until` is the end of the validity that the lock has at this moment; a renewal after it does not count.
-    #[must_use]
-    pub fn begin(quorum: Quorum, mark: u64, voters: NodeSet, key: KeyAfter, valid_until: Instant) -> Self {
-        let all = NodeSet::first(quorum.nodes());
-        let asked = if holds(Rule::MarksGoToHeardVoters) { voters } else { all };
-        Self { quorum, mark, key, asked, confirmed: NodeSet::default(), valid_until }
-    }
-
-    /// What is written.
-    #[must_use]
-    pub fn mark(&self) -> u64 {
-        self.mark
-    }
-
-    /// What becomes of the lock's key.
-    #[must_use]
-    pub fn key(&self) -> KeyAfter {
-        self.key
-    }
-
-    /// Whom it is sent to.
-    #[must_use]
-    pub fn asked(&self) -> NodeSet {
-        self.asked
-    }
-
-    /// Who confirmed, so far.
-    #[must_use]
-    pub fn confirmed(&self) -> NodeSet {
-        self.confirmed
-    }
-
-    /// Notes what a node answered, and that it was heard `now`.
-    ///
-    /// A completion that deletes the key and is sent again may find it deleted by itself. So it then suffices that the mark is as great
-    /// as was asked for.
-    pub fn record(&mut self, node: usize, marked: Marked, sending: Sending, now: Instant) {
-        let is_confirmation = match marked {
-            Marked::Raised { .. } => true,
-            Marked::Covered => sending == Sending::Again && self.key == KeyAfter::Deleted,
-            Marked::Refused => false,
-        };
-        let is_in_time = now < self.valid_until || !holds(Rule::CompletionWithinValidity);
-        if is_confirmation && is_in_time && self.asked.contains(node) {
-            self.confirmed.insert(node);
-        }
-    }
-
-    /// How it ends; `now` is the moment of asking.
-    pub fn verdict(&self, listening: Listening, now: Instant) -> CompletionVerdict {
-        let is_valid = now < self.valid_until || !holds(Rule::CompletionWithinValidity);
-        if self.confirmed.len() >= self.quorum.needed() || !holds(Rule::CompletionIsConfirmed) {
-            CompletionVerdict::Confirmed
-        } else if listening == Listening::GoesOn && is_valid {
-            CompletionVerdict::Listen
-        } else {
-            CompletionVerdict::Unconfirmed
-        }
-    }
-}
-
-impl Marked {
-    /// What a node does that has this mark `stored`, when a completion arrives: with [`Marked::Raised`] it stores what that says for the
-    /// retention from now on, whether it is more than before or not.
-    #[must_use]
-    pub fn by(stored: Option<u64>, holder: Holder, mark: u64) -> Self {
-        if holder == Holder::Asker || !holds(Rule::CompletionComparesOwner) {
-            Self::Raised { completed: stored.unwrap_or_default().max(mark) }
-        } else if stored.is_some_and(|stored| stored >= mark) {
-            Self::Covered
-        } else {
-            Self::Refused
-        }
-    }
-}
-
-/// As many as a fire can have.
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).min(GREATEST_FIRE)
-}
-
 #[cfg(test)]
 mod tests {
     use super::OnceDecision::{AlreadyRan, Doubt, Listen, NotGranted, Run, Spread};
+
     use super::*;
+
     use crate::protocol::{Role, ServerInfo};
 
     const SKEW: Duration = Duration::from_secs(60);
+
     const TERMS: OnceTerms = OnceTerms { retention: MARK_RETENTION, max_clock_skew: SKEW, in_doubt: InDoubt::Refuse };
+
     const HOUR: Duration = Duration::from_secs(60 * 60);
+
     const NOW: Duration = Duration::from_secs(1_700_000_000);
 
     /// So long before now.
@@ -628,53 +412,6 @@ mod tests {
     }
 
     #[test]
-    fn a_fire_is_covered_by_one_as_great_and_within_half_a_period() {
-        let check = |fire: Fire, completed: Duration, expect: bool| {
-            let completed = u64::try_from(completed.as_millis()).unwrap();
-            assert_eq!(fire.is_covered_by(completed), expect, "{fire:?} {completed}");
-        };
-        let moment = Duration::from_millis(1);
-        let day = 24 * HOUR;
-        check(Fire::due_at(NOW), NOW, true);
-        check(Fire::due_at(NOW), NOW + HOUR, true);
-        check(Fire::due_at(NOW), before(moment), false);
-        check(Fire::called_at(NOW, day), NOW + day, true);
-        check(Fire::called_at(NOW, day), before(12 * HOUR) + moment, true);
-        check(Fire::called_at(NOW, day), before(12 * HOUR), false);
-        check(Fire::called_at(NOW, 3 * moment), before(moment), true);
-        check(Fire::called_at(NOW, 3 * moment), before(2 * moment), false);
-        check(Fire::called_at(NOW, Duration::ZERO), NOW, true);
-        check(Fire::called_at(NOW, Duration::MAX), Duration::ZERO, true);
-    }
-
-    #[test]
-    fn a_fire_is_asked_for_when_it_is_due_less_the_skew() {
-        let check = |fire: Fire, expect| assert_eq!(fire.asked_in(NOW, SKEW), expect, "{fire:?}");
-        check(Fire::due_at(before(HOUR)), Duration::ZERO);
-        check(Fire::due_at(NOW + SKEW), Duration::ZERO);
-        check(Fire::due_at(NOW + HOUR), HOUR.saturating_sub(SKEW));
-        check(Fire::called_at(NOW + HOUR, HOUR), Duration::ZERO);
-        check(counted(GREATEST_FIRE), Duration::ZERO);
-    }
-
-    #[test]
-    fn a_fire_is_a_number_that_scripts_can_compare() {
-        assert_eq!(Fire::counted(GREATEST_FIRE).map(Fire::number), Some(GREATEST_FIRE));
-        assert_eq!(Fire::counted(GREATEST_FIRE + 1), None);
-        assert_eq!(Fire::due_at(Duration::from_micros(7_999)).number(), 7);
-        assert_eq!(Fire::due_at(Duration::MAX).number(), GREATEST_FIRE);
-        assert_eq!(Fire::due_at(NOW).due(), Some(NOW));
-        assert_eq!(Fire::called_at(NOW, HOUR).due(), None);
-    }
-
-    #[test]
-    fn a_mark_is_kept_for_a_period_at_least() {
-        assert_eq!(counted(5).kept_for(MARK_RETENTION), MARK_RETENTION);
-        assert_eq!(Fire::called_at(NOW, HOUR).kept_for(MARK_RETENTION), MARK_RETENTION);
-        assert_eq!(Fire::called_at(NOW, 5 * MARK_RETENTION).kept_for(MARK_RETENTION), 5 * MARK_RETENTION);
-    }
-
-    #[test]
     fn what_is_stored_is_read_as_a_fire_or_as_none() {
         for (stored, expect) in [
             (None, Ok(None)),
@@ -688,61 +425,6 @@ mod tests {
         ] {
             assert_eq!(Mark::parse(stored, HOUR).map(|mark| mark.completed), expect, "{stored:?}");
         }
-    }
-
-    #[test]
-    fn a_completion_raises_the_mark_only_for_the_owner() {
-        let check = |stored, holder, expect| assert_eq!(Marked::by(stored, holder, 5), expect, "{stored:?}");
-        check(None, Holder::Asker, Marked::Raised { completed: 5 });
-        check(Some(4), Holder::Asker, Marked::Raised { completed: 5 });
-        check(Some(6), Holder::Asker, Marked::Raised { completed: 6 });
-        check(None, Holder::Other, Marked::Refused);
-        check(Some(4), Holder::Other, Marked::Refused);
-        check(Some(5), Holder::Other, Marked::Covered);
-    }
-
-    /// What becomes of a completion to the first two of three nodes when these answer, in this order, a moment before the validity
-    /// is over or at its end.
-    fn check_completion(key: KeyAfter, answers: &[(usize, Marked, Sending, bool)], expect: CompletionVerdict) {
-        let now = crate::platform::clock::now();
-        let valid_until = now + HOUR;
-        let mut completion = Completion::begin(quorum(3), 5, NodeSet::first(2), key, valid_until);
-        assert_eq!((completion.asked(), completion.mark(), completion.key()), (NodeSet::first(2), 5, key));
-        for (node, marked, sending, is_in_time) in answers {
-            completion.record(*node, *marked, *sending, if *is_in_time { now } else { valid_until });
-        }
-        assert_eq!(completion.verdict(Listening::IsOver, now), expect, "{answers:?}");
-        let listens = completion.verdict(Listening::GoesOn, now);
-        assert_eq!(listens == CompletionVerdict::Confirmed, expect == CompletionVerdict::Confirmed);
-    }
-
-    #[test]
-    fn a_completion_counts_when_a_majority_of_those_who_were_asked_confirms_it_in_time() {
-        use CompletionVerdict::{Confirmed, Unconfirmed};
-        use KeyAfter::{Deleted, Kept};
-        use Marked::{Covered, Refused};
-        use Sending::{Again, First};
-
-        let raised = Marked::Raised { completed: 5 };
-        let greater = Marked::Raised { completed: 9 };
-        check_completion(Deleted, &[(0, raised, First, true), (1, greater, First, true)], Confirmed);
-        check_completion(Deleted, &[(0, raised, First, true), (0, raised, Again, true)], Unconfirmed);
-        check_completion(Deleted, &[(0, raised, First, true), (1, Refused, First, true)], Unconfirmed);
-        check_completion(Deleted, &[(0, raised, First, true), (1, raised, First, false)], Unconfirmed);
-        check_completion(Deleted, &[(0, raised, First, true), (2, raised, First, true)], Unconfirmed);
-        check_completion(Deleted, &[(0, raised, First, true), (1, Covered, First, true)], Unconfirmed);
-        check_completion(Deleted, &[(0, raised, First, true), (1, Covered, Again, true)], Confirmed);
-        check_completion(Kept, &[(0, raised, First, true), (1, Covered, Again, true)], Unconfirmed);
-        check_completion(Kept, &[(0, raised, First, true), (1, raised, Again, true)], Confirmed);
-    }
-
-    #[test]
-    fn a_completion_whose_validity_is_over_waits_no_longer() {
-        let now = crate::platform::clock::now();
-        let completion = Completion::begin(quorum(3), 5, NodeSet::first(3), KeyAfter::Deleted, now + HOUR);
-        assert_eq!(completion.verdict(Listening::GoesOn, now), CompletionVerdict::Listen);
-        assert_eq!(completion.verdict(Listening::GoesOn, now + HOUR), CompletionVerdict::Unconfirmed);
-        assert_eq!(completion.verdict(Listening::IsOver, now), CompletionVerdict::Unconfirmed);
     }
 
     #[test]

@@ -1,0 +1,211 @@
+use std::time::Instant;
+
+use crate::protocol::{Holder, Listening, NodeSet, Quorum};
+use crate::rules::{Rule, holds};
+
+/// The completion of a fire, or the repair of a mark: sent once, in one round, to those who voted for the lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Completion {
+    /// What a majority is.
+    quorum: Quorum,
+    /// What is written.
+    mark: u64,
+    /// What becomes of the lock's key.
+    key: KeyAfter,
+    /// Who is asked.
+    asked: NodeSet,
+    /// Who confirmed.
+    confirmed: NodeSet,
+    /// The validity of the lock, as it was when this was sent.
+    valid_until: Instant,
+}
+
+/// What a completion does with the lock's key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KeyAfter {
+    /// It deletes the key, in the same script: no more round trips than a lock without `once`. Also for a repair.
+    Deleted,
+    /// It leaves the key, because the body is still to come (`once_at = "start"`).
+    Kept,
+}
+
+/// What a node did with a completion, which is also what it answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Marked {
+    /// The key was the asker's: the mark is this now, and lives for the retention from now on.
+    Raised {
+        /// What was asked for, or more.
+        completed: u64,
+    },
+    /// The key is not the asker's, and nothing was changed, but the mark is as great as was asked for.
+    Covered,
+    /// The key is not the asker's, and nothing was changed.
+    Refused,
+}
+
+/// Whether a completion was sent to a node before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Sending {
+    /// It was not.
+    First,
+    /// It was, and its answer was lost.
+    Again,
+}
+
+/// How a completion ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a fire that is not complete may run again"]
+pub enum CompletionVerdict {
+    /// A majority confirmed in time.
+    Confirmed,
+    /// More answers may decide.
+    Listen,
+    /// It may have been written, but nobody can rely on it.
+    Unconfirmed,
+}
+
+impl Completion {
+    /// Begins to write a mark, when the lock was granted by `voters`: those whose grants were heard, and who may vote.
+    /// `valid_until` is the end of the validity that the lock has at this moment; a renewal after it does not count.
+    #[must_use]
+    pub fn begin(quorum: Quorum, mark: u64, voters: NodeSet, key: KeyAfter, valid_until: Instant) -> Self {
+        let all = NodeSet::first(quorum.nodes());
+        let asked = if holds(Rule::MarksGoToHeardVoters) { voters } else { all };
+        Self { quorum, mark, key, asked, confirmed: NodeSet::default(), valid_until }
+    }
+
+    /// What is written.
+    #[must_use]
+    pub fn mark(&self) -> u64 {
+        self.mark
+    }
+
+    /// What becomes of the lock's key.
+    #[must_use]
+    pub fn key(&self) -> KeyAfter {
+        self.key
+    }
+
+    /// Whom it is sent to.
+    #[must_use]
+    pub fn asked(&self) -> NodeSet {
+        self.asked
+    }
+
+    /// Who confirmed, so far.
+    #[must_use]
+    pub fn confirmed(&self) -> NodeSet {
+        self.confirmed
+    }
+
+    /// Notes what a node answered, and that it was heard `now`.
+    ///
+    /// A completion that deletes the key and is sent again may find it deleted by itself. So it then suffices that the mark is as great
+    /// as was asked for.
+    pub fn record(&mut self, node: usize, marked: Marked, sending: Sending, now: Instant) {
+        let is_confirmation = match marked {
+            Marked::Raised { .. } => true,
+            Marked::Covered => sending == Sending::Again && self.key == KeyAfter::Deleted,
+            Marked::Refused => false,
+        };
+        let is_in_time = now < self.valid_until || !holds(Rule::CompletionWithinValidity);
+        if is_confirmation && is_in_time && self.asked.contains(node) {
+            self.confirmed.insert(node);
+        }
+    }
+
+    /// How it ends; `now` is the moment of asking.
+    pub fn verdict(&self, listening: Listening, now: Instant) -> CompletionVerdict {
+        let is_valid = now < self.valid_until || !holds(Rule::CompletionWithinValidity);
+        if self.confirmed.len() >= self.quorum.needed() || !holds(Rule::CompletionIsConfirmed) {
+            CompletionVerdict::Confirmed
+        } else if listening == Listening::GoesOn && is_valid {
+            CompletionVerdict::Listen
+        } else {
+            CompletionVerdict::Unconfirmed
+        }
+    }
+}
+
+impl Marked {
+    /// What a node does that has this mark `stored`, when a completion arrives: with [`Marked::Raised`] it stores what that says for the
+    /// retention from now on, whether it is more than before or not.
+    #[must_use]
+    pub fn by(stored: Option<u64>, holder: Holder, mark: u64) -> Self {
+        if holder == Holder::Asker || !holds(Rule::CompletionComparesOwner) {
+            Self::Raised { completed: stored.unwrap_or_default().max(mark) }
+        } else if stored.is_some_and(|stored| stored >= mark) {
+            Self::Covered
+        } else {
+            Self::Refused
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(60 * 60);
+
+    fn quorum(nodes: usize) -> Quorum {
+        Quorum::of(nodes).unwrap()
+    }
+
+    #[test]
+    fn a_completion_raises_the_mark_only_for_the_owner() {
+        let check = |stored, holder, expect| assert_eq!(Marked::by(stored, holder, 5), expect, "{stored:?}");
+        check(None, Holder::Asker, Marked::Raised { completed: 5 });
+        check(Some(4), Holder::Asker, Marked::Raised { completed: 5 });
+        check(Some(6), Holder::Asker, Marked::Raised { completed: 6 });
+        check(None, Holder::Other, Marked::Refused);
+        check(Some(4), Holder::Other, Marked::Refused);
+        check(Some(5), Holder::Other, Marked::Covered);
+    }
+
+    /// What becomes of a completion to the first two of three nodes when these answer, in this order, a moment before the validity
+    /// is over or at its end.
+    fn check_completion(key: KeyAfter, answers: &[(usize, Marked, Sending, bool)], expect: CompletionVerdict) {
+        let now = crate::platform::clock::now();
+        let valid_until = now + HOUR;
+        let mut completion = Completion::begin(quorum(3), 5, NodeSet::first(2), key, valid_until);
+        assert_eq!((completion.asked(), completion.mark(), completion.key()), (NodeSet::first(2), 5, key));
+        for (node, marked, sending, is_in_time) in answers {
+            completion.record(*node, *marked, *sending, if *is_in_time { now } else { valid_until });
+        }
+        assert_eq!(completion.verdict(Listening::IsOver, now), expect, "{answers:?}");
+        let listens = completion.verdict(Listening::GoesOn, now);
+        assert_eq!(listens == CompletionVerdict::Confirmed, expect == CompletionVerdict::Confirmed);
+    }
+
+    #[test]
+    fn a_completion_counts_when_a_majority_of_those_who_were_asked_confirms_it_in_time() {
+        use CompletionVerdict::{Confirmed, Unconfirmed};
+        use KeyAfter::{Deleted, Kept};
+        use Marked::{Covered, Refused};
+        use Sending::{Again, First};
+
+        let raised = Marked::Raised { completed: 5 };
+        let greater = Marked::Raised { completed: 9 };
+        check_completion(Deleted, &[(0, raised, First, true), (1, greater, First, true)], Confirmed);
+        check_completion(Deleted, &[(0, raised, First, true), (0, raised, Again, true)], Unconfirmed);
+        check_completion(Deleted, &[(0, raised, First, true), (1, Refused, First, true)], Unconfirmed);
+        check_completion(Deleted, &[(0, raised, First, true), (1, raised, First, false)], Unconfirmed);
+        check_completion(Deleted, &[(0, raised, First, true), (2, raised, First, true)], Unconfirmed);
+        check_completion(Deleted, &[(0, raised, First, true), (1, Covered, First, true)], Unconfirmed);
+        check_completion(Deleted, &[(0, raised, First, true), (1, Covered, Again, true)], Confirmed);
+        check_completion(Kept, &[(0, raised, First, true), (1, Covered, Again, true)], Unconfirmed);
+        check_completion(Kept, &[(0, raised, First, true), (1, raised, Again, true)], Confirmed);
+    }
+
+    #[test]
+    fn a_completion_whose_validity_is_over_waits_no_longer() {
+        let now = crate::platform::clock::now();
+        let completion = Completion::begin(quorum(3), 5, NodeSet::first(3), KeyAfter::Deleted, now + HOUR);
+        assert_eq!(completion.verdict(Listening::GoesOn, now), CompletionVerdict::Listen);
+        assert_eq!(completion.verdict(Listening::GoesOn, now + HOUR), CompletionVerdict::Unconfirmed);
+        assert_eq!(completion.verdict(Listening::IsOver, now), CompletionVerdict::Unconfirmed);
+    }
+}
