@@ -78,7 +78,7 @@ fn a_completed_fire_does_not_run_again_when_every_message_may_be_late_or_lost() 
 
 #[test]
 fn a_completed_fire_does_not_run_again_after_two_restarts() {
-    check_holds(World { restarts: 2, planted: Some(1), ..world(&[2, 1, 2]) });
+    check_holds(World { restarts: 2, renews: true, planted: Some(1), ..world(&[2, 1, 2]) });
 }
 
 #[test]

@@ -107,7 +107,8 @@ pub struct OnceTerms {
     /// How long a mark is kept at least that is not written again: [`MARK_RETENTION`] or more, as [`Fire::kept_for`] has it.
     pub retention: Duration,
     /// The greatest difference between the clocks of any two processes, as for fencing
-    /// ([`FenceFallback::TrustClocks`](super::FenceFallback::TrustClocks)).
+    /// ([`FenceFallback::TrustClocks`](super::FenceFallback::TrustClocks)); [`Duration::MAX`] where clocks are not to be relied on, which
+    /// leaves the marks and the retention.
     pub max_clock_skew: Duration,
     /// What to do without evidence.
     pub in_doubt: InDoubt,
