@@ -7,6 +7,12 @@ use super::plan::{OnceAt, Rule, Time, World};
 use super::state::{ATTEMPTS, Asked, Attempt, Fault, Key, NODES, Node, Phase, State, Why, narrow};
 use super::steps::BEGINNING;
 
+/// The promise.
+pub(super) const AGAIN: &str = "a completed fire does not run again";
+
+/// What makes it worth having.
+pub(super) const IN_DOUBT: &str = "no fire is in doubt for ever";
+
 /// What happens next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Event {
@@ -269,13 +275,11 @@ impl Model for World {
 
     fn properties(&self) -> Vec<Property<Self>> {
         let mut properties = vec![
-            Property::always("a completed fire does not run again", |_, state: &State| {
-                state.fault != Some(Fault::RunsAgain)
-            }),
+            Property::always(AGAIN, |_, state: &State| state.fault != Some(Fault::RunsAgain)),
             Property::always("a fire that is marked before it starts does not start twice", |_, state: &State| {
                 state.fault != Some(Fault::StartsTwice)
             }),
-            Property::always("no fire is in doubt for ever", Self::knows_for_ever),
+            Property::always(IN_DOUBT, Self::knows_for_ever),
             Property::sometimes("a fire is completed", |_, state: &State| state.completed != 0),
             Property::sometimes("a mark of a minority is spread", |_, state: &State| {
                 let repairs = |phase| matches!(phase, Phase::Completing { why: Why::Repair, .. });
