@@ -42,7 +42,7 @@ impl Fire {
     /// What is called at a moment since 1970 by the own clock, and once a period. There is no grid, because any has a boundary at
     /// which some schedule fires: the fire *is* the moment of the call, and one that was completed less than half a period
     /// before is the same. So it holds while calls of one fire are less than half a period apart, clocks included. The moment should
-    /// be one that the nodes' clocks find [`plausible`](super::plausible): one far ahead stands in the way of all fires until then.
+    /// be one that the nodes' clocks find [`plausible`](crate::protocol::plausible): one far ahead stands in the way of all fires until then.
     #[must_use]
     pub fn called_at(since_1970: Duration, period: Duration) -> Self {
         Self { number: millis(since_1970), time: FireTime::Called { period: millis(period) } }
