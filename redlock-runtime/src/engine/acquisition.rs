@@ -414,7 +414,7 @@ impl Acquisition {
 
 impl Drop for Acquisition {
     fn drop(&mut self) {
-        // After a release or a giving back nothing is left here: the settlement answers for it.
+        // After a release or a giving back nothing is left here: the release round answers for it.
         if !self.is_open {
             return;
         }

@@ -16,7 +16,7 @@ use crate::values::keys::{CounterKeys, Keys, LockKeys};
 pub(crate) trait Examining {
     /// Examines every server behind the node, now, whatever is known about it: with connections of its own.
     ///
-    /// An answer may be dropped at any time: what was tried out expires by itself, soon. `patience` is how long each round trip
+    /// An answer may be dropped at any time: what was tried out expires by itself, soon. `reply_timeout` is how long each round trip
     /// may take. The error says why no server can be examined.
     fn examine(&self, trial: Trial, reply_timeout: Duration) -> Answer<Vec<Examination>>;
 }

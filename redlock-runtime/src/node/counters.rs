@@ -24,7 +24,7 @@ pub(crate) const LISTED: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// A node's counters of those who wait.
 ///
 /// Every request may be repeated, also when it is not known whether it was carried out, and an answer may be dropped at any
-/// time. `patience` is how long each round trip may take.
+/// time. `reply_timeout` is how long each round trip may take.
 pub(crate) trait Counting {
     /// Takes in how many waiters a process has, takes away those of processes whose lease is over, and answers with the
     /// counters, in the order of the numbers.
@@ -35,7 +35,7 @@ pub(crate) trait Counting {
     fn enlist(&self, counters: Vec<Arc<CounterKeys>>, keys: &Keys, reply_timeout: Duration) -> Answer<()>;
 
     /// All counters that the list names, without the waiters of processes whose lease is over. Those that are gone, and
-    /// not needed for long, are taken out of the list. `patience` is for each page of the list.
+    /// not needed for long, are taken out of the list. `reply_timeout` is for each page of the list.
     fn count(&self, keys: &Keys, reply_timeout: Duration) -> Answer<Vec<Counted>>;
 }
 

@@ -8,7 +8,7 @@ use crate::values::keys::LockKeys;
 
 /// A node's keys, looked at and deleted past their owners.
 ///
-/// Every request may be repeated, and an answer may be dropped at any time. `patience` is how long each round trip may take.
+/// Every request may be repeated, and an answer may be dropped at any time. `reply_timeout` is how long each round trip may take.
 pub(crate) trait Inspecting {
     /// Writes beside locks who their owners are, for as long as the keys live; nothing beside those that their owners do not
     /// hold any more.

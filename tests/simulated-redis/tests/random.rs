@@ -22,9 +22,9 @@ fn step() -> impl Strategy<Value = String> {
             6 => format!("@release 1 k{lock} o{owner} {ttl} '' n{lock}"),
             7 => format!("@release 1 k{lock} o{owner} 0 '' n{lock} o{other} back"),
             8 => format!("@adopt 2 k{lock} f{lock} o{owner} {life} o{other}"),
-            9 => format!("@note 2 k{lock} n{lock} o{owner} label 20000 {token} 1795900726913"),
+            9 => format!("@label 2 k{lock} n{lock} o{owner} label 20000 {token} 1795900726913"),
             10 => format!("@look 2 k{lock} n{lock} 1795900726913"),
-            _ => format!("@settle 3 c{lock} l{lock} m{lock} p{owner} {other} 60000 70000 80000 1795900726913"),
+            _ => format!("@record 3 c{lock} l{lock} m{lock} p{owner} {other} 60000 70000 80000 1795900726913"),
         }
     })
 }

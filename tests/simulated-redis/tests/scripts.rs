@@ -121,7 +121,7 @@ fn adopt() {
 #[test]
 fn labels() {
     let now = 1_795_900_726_913_u64;
-    let note = format!("@note 2 k n a worker~7 20000 9 {now}");
+    let note = format!("@label 2 k n a worker~7 20000 9 {now}");
     let look = format!("@look 2 k n {now}");
     check(&[
         ("noted and looked at", &*format!("SET k a PX 60000\n{note}\nPTTL n\n{look}")),
@@ -149,14 +149,14 @@ fn reset() {
 }
 
 #[test]
-fn settle() {
-    let settle = |process: &str, waiting: &str| {
+fn record() {
+    let record = |process: &str, waiting: &str| {
         format!(
-            "@settle 3 c l m {process} {waiting} 60000 70000 80000 1795900726913\nGET c\nPTTL c\nHGETALL m\nZCARD l"
+            "@record 3 c l m {process} {waiting} 60000 70000 80000 1795900726913\nGET c\nPTTL c\nHGETALL m\nZCARD l"
         )
     };
-    let (two, none, look) = (settle("p", "2"), settle("p", "0"), settle("p", "''"));
-    let other = settle("q", "3");
+    let (two, none, look) = (record("p", "2"), record("p", "0"), record("p", "''"));
+    let other = record("q", "3");
     check(&[
         ("of one", &*two),
         ("of one, twice", &format!("{two}\n{two}")),
