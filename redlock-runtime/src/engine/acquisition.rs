@@ -1,7 +1,7 @@
 use std::future::{Future, poll_fn};
 use std::mem;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -9,14 +9,14 @@ use super::heard::Heard;
 use super::release_round::{Cut, PendingRelease, ReleaseRound, TrackedRelease};
 use super::repair::Repairs;
 use super::{AttemptFailed, Engine, Fenced, InFlight, Plan, Term, poll_each, poll_in_background, within_deadline};
-use crate::node::{Action, Command, NodeStatus, Predecessor, Reply};
+use crate::node::{Action, Command, Predecessor, Reply};
 use crate::platform::background;
 use crate::platform::clock;
 use crate::platform::deadline::Deadline;
 use crate::platform::entropy::fresh_owner;
 use crate::protocol::{
-    AcquireEffect, AskOrder, Attempt, AttemptStep, Conclusion, Fence, FenceFallback, Ledger, NodeSet, Proposal, Tally,
-    Verdict, Voters, plausible, reply_timeout,
+    AcquireEffect, AskOrder, Attempt, AttemptStep, Conclusion, Fence, FenceFallback, Ledger, NodeSet, Proposal, Quorum,
+    Tally, Verdict, Voters, plausible, reply_timeout,
 };
 use crate::rules::{Rule, holds};
 
@@ -83,9 +83,7 @@ impl Acquisition {
             Arc::new(Predecessor { owner, gets_back: None })
         });
         self.is_noted = true;
-        for node in 0..self.engine.quorum().nodes() {
-            self.ledger.ended(node, AcquireEffect::MaybeSet);
-        }
+        self.ledger = Ledger::of(NodeSet::first(self.engine.quorum().nodes()));
         self.see_late_connections_through();
         self.forget_what_was_asked();
     }
@@ -106,9 +104,7 @@ impl Acquisition {
         acquisition.owner = owner;
         acquisition.is_open = true;
         acquisition.is_noted = true;
-        for node in 0..acquisition.engine.quorum().nodes() {
-            acquisition.ledger.ended(node, AcquireEffect::MaybeSet);
-        }
+        acquisition.ledger = Ledger::of(NodeSet::first(acquisition.engine.quorum().nodes()));
         acquisition
     }
 
@@ -163,19 +159,15 @@ impl Acquisition {
         plan: Plan,
     ) -> Result<Term, AttemptFailed> {
         let Plan { ask_order, is_watched, contender, fencing } = plan;
-        let (engine, quorum) = (Arc::clone(&self.engine), self.engine.quorum());
-        let fence = self.propose(fencing);
-        let proposal = fence.map(|(proposal, _)| proposal);
-        let fence = fence.map(|(proposal, fallback)| Fence::propose(quorum, proposal, fallback));
-        let action = Action::Acquire { ttl, is_watched };
+        let fence = fencing.map(|fencing| self.fence(fencing, Fence::propose));
+        let (action, proposal) = (Action::Acquire { ttl, is_watched }, fence.as_ref().map(Fence::proposal));
         let command = Command::acquire(action, &self.key, &self.owner, contender, proposal);
         let first = match ask_order {
-            AskOrder::OneFirst => engine.first_for(&self.key),
+            AskOrder::OneFirst => self.engine.first_for(&self.key),
             AskOrder::AllAtOnce => None,
         };
-        let attempt = Attempt::to_acquire(quorum, first, began, ttl, engine.longest_round);
-        let heard = Heard::nothing(&self.key, Tally::new(quorum, fence));
-        self.perform(attempt, heard, &command, reply_timeout(engine.node_timeout(), ttl), until).await
+        let attempt = Attempt::to_acquire(self.engine.quorum(), first, began, ttl, self.engine.longest_round);
+        self.perform(attempt, fence, &command, until).await
     }
 
     /// Asks the nodes to give the lock from its owner to this one, and for its fencing token if it gets one. May be
@@ -186,38 +178,35 @@ impl Acquisition {
         ttl: Duration,
         fencing: Option<Fenced>,
     ) -> Result<Term, AttemptFailed> {
-        let (engine, quorum) = (Arc::clone(&self.engine), self.engine.quorum());
-        let fence = self.propose(fencing);
-        let proposal = fence.map(|(proposal, _)| proposal);
-        let fence = fence.map(|(proposal, fallback)| Fence::take_over(quorum, proposal, fallback));
-        let action = Action::Adopt { ttl };
+        let fence = fencing.map(|fencing| self.fence(fencing, Fence::take_over));
+        let (action, proposal) = (Action::Adopt { ttl }, fence.as_ref().map(Fence::proposal));
         let command = Command::of_successor(action, &self.key, &self.owner, self.predecessor.as_ref(), proposal);
-        let attempt = Attempt::to_adopt(quorum, began, ttl, engine.longest_round);
-        let heard = Heard::nothing(&self.key, Tally::new(quorum, fence));
-        let term = self.perform(attempt, heard, &command, reply_timeout(engine.node_timeout(), ttl), None).await;
+        let attempt = Attempt::to_adopt(self.engine.quorum(), began, ttl, self.engine.longest_round);
+        let term = self.perform(attempt, fence, &command, None).await;
         if term.is_err() {
             command.recall();
         }
         term
     }
 
-    fn propose(&self, fencing: Option<Fenced>) -> Option<(Proposal, FenceFallback)> {
-        fencing.map(|Fenced { seen, fence_fallback }| {
-            let since_1970 = self.engine.time_of_day(&self.key);
-            (Proposal::new(since_1970, seen, self.engine.quorum(), fence_fallback), fence_fallback)
-        })
+    /// How the lock gets its fencing token: `make` is given the proposal.
+    fn fence(&self, fencing: Fenced, make: fn(Quorum, Proposal, FenceFallback) -> Fence) -> Fence {
+        let (quorum, Fenced { seen, fence_fallback }) = (self.engine.quorum(), fencing);
+        let proposal = Proposal::new(self.engine.time_of_day(&self.key), seen, quorum, fence_fallback);
+        make(quorum, proposal, fence_fallback)
     }
 
     /// Does what the attempt says, step by step.
     async fn perform(
         &mut self,
         attempt: Attempt,
-        mut heard: Heard,
+        fence: Option<Fence>,
         command: &Arc<Command>,
-        reply_timeout: Duration,
         until: Option<Instant>,
     ) -> Result<Term, AttemptFailed> {
         let engine = Arc::clone(&self.engine);
+        let mut heard = Heard::nothing(&self.key, Tally::new(engine.quorum(), fence));
+        let reply_timeout = reply_timeout(engine.node_timeout(), attempt.ttl());
         self.acquire = Some(Arc::clone(command));
         self.is_open = true;
         let mut step = attempt.begin();
@@ -231,10 +220,7 @@ impl Acquisition {
                 AttemptStep::Ask(nodes) => {
                     self.send(nodes.iter(), command);
                     let Self { ledger, stragglers, cut, .. } = self;
-                    let on_reply = |node: usize, reply: &Reply| {
-                        ledger.ended(node, reply.acquire_effect());
-                        cut.record(node, reply);
-                    };
+                    let on_reply = |node: usize, reply: &Reply| acquire_ended(ledger, cut, node, reply);
                     let listen =
                         engine.hear(&mut heard, Voters::Acquisition, stragglers, reply_timeout, until, on_reply);
                     let verdict = listen.await;
@@ -295,8 +281,7 @@ impl Acquisition {
         let mut late = Deadline::after(reply_timeout);
         let listen = poll_fn(|cx| {
             poll_each(stragglers, cx, |node, reply| {
-                ledger.ended(node, reply.acquire_effect());
-                cut.record(node, &reply);
+                acquire_ended(ledger, cut, node, &reply);
                 heard.record(engine, node, reply);
             });
             if stragglers.is_empty() { Poll::Ready(()) } else { Pin::new(&mut late).poll(cx) }
@@ -323,8 +308,7 @@ impl Acquisition {
     pub(crate) fn drop_stragglers_of_the_caller(&mut self) {
         let Self { ledger, stragglers, cut, .. } = self;
         poll_each(stragglers, &mut Context::from_waker(Waker::noop()), |node, reply| {
-            ledger.ended(node, reply.acquire_effect());
-            cut.record(node, &reply);
+            acquire_ended(ledger, cut, node, &reply);
         });
         self.forget_what_was_asked();
     }
@@ -397,18 +381,11 @@ impl Acquisition {
             acquire.recall();
         }
         let stragglers = mem::take(&mut self.stragglers);
-        let owner = PendingRelease {
-            engine: Arc::clone(&self.engine),
-            key: Arc::clone(&self.key),
-            value: Arc::clone(&self.owner),
-            keep_until: self.keep_until,
-            cut: mem::take(&mut self.cut),
-            usual: OnceLock::new(),
-            is_noted: self.is_noted,
-            predecessor: self.predecessor.clone(),
-            counted: self.counted.take().unwrap_or_else(|| self.engine.track_release()),
-        };
-        ReleaseRound::start(Arc::new(owner), self.ledger, nodes, stragglers)
+        let counted = self.counted.take().unwrap_or_else(|| self.engine.track_release());
+        let mut release = PendingRelease::new(counted, Arc::clone(&self.key), Arc::clone(&self.owner));
+        (release.cut, release.keep_until) = (mem::take(&mut self.cut), self.keep_until);
+        (release.is_noted, release.predecessor) = (self.is_noted, self.predecessor.clone());
+        ReleaseRound::start(Arc::new(release), self.ledger, nodes, stragglers)
     }
 }
 
@@ -443,12 +420,15 @@ impl Engine {
     /// The time of day, as the time since 1970, by this machine's clock, as long as it is none that is far from all others.
     fn time_of_day(&self, key: &str) -> Duration {
         let now = clock::now();
-        let clocks = self.nodes.iter().filter_map(|node| match node.known(key) {
-            NodeStatus::Introduced(server_info) => server_info.clock(now),
-            NodeStatus::Connecting | NodeStatus::Unreachable => None,
-        });
+        let clocks = self.nodes.iter().filter_map(|node| node.known(key).server_info()?.clock(now));
         plausible(clock::since_1970(), clocks)
     }
+}
+
+/// Takes in how a node's acquire ended.
+fn acquire_ended(ledger: &mut Ledger, cut: &mut Cut, node: usize, reply: &Reply) {
+    ledger.ended(node, reply.acquire_effect());
+    cut.record(node, reply);
 }
 
 #[cfg(test)]
@@ -551,7 +531,7 @@ mod tests {
                 let engine = Engine::new(nodes, Quorum::of(3).unwrap(), Duration::from_secs(5), LONGEST_TTL);
                 let fenced = Fenced { seen, fence_fallback: FenceFallback::TrustClocks { max_clock_skew } };
                 let won = engine.acquire("key".into(), Duration::from_secs(60), None, Plan::once(Some(fenced))).await;
-                assert_eq!(won.expect("two of three agree").fencing_token, 7, "what the third told is none");
+                assert_eq!(won.expect("two of three agree").term.fencing_token, 7, "what the third told is none");
             }
         }
     }

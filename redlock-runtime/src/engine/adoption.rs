@@ -9,12 +9,12 @@
 //! somebody's, except if this process dies meanwhile: then the keys stay until their TTL is over.
 
 use std::mem;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::release_round::{Cut, PendingRelease, ReleaseRound};
+use super::release_round::{PendingRelease, ReleaseRound};
 use super::{Acquisition, AttemptFailed, Engine, Fenced, InFlight, TrackedRelease, Won};
 use crate::node::{Predecessor, Voter};
 use crate::platform::clock;
@@ -119,19 +119,9 @@ impl Engine {
             }
             sleep(pauses.next().unwrap_or(longest_pause)).await;
         };
-        let value = Arc::clone(owner);
-        let owner = PendingRelease {
-            engine: self,
-            key,
-            value,
-            keep_until: None,
-            cut: Cut::default(),
-            usual: OnceLock::new(),
-            is_noted: true,
-            predecessor: None,
-            counted,
-        };
-        drop(ReleaseRound::start(Arc::new(owner), Ledger::of(theirs), theirs, Vec::new()));
+        let mut release = PendingRelease::new(counted, key, Arc::clone(owner));
+        release.is_noted = true;
+        drop(ReleaseRound::start(Arc::new(release), Ledger::of(theirs), theirs, Vec::new()));
     }
 }
 
@@ -144,7 +134,7 @@ impl Adoption {
         let term = acquisition.ask_to_adopt(began, ttl, fencing).await?;
         let mut acquisition = self.take_out().expect("it was there a moment ago");
         acquisition.succeed();
-        Ok(term.held_by(acquisition))
+        Ok(Won { acquisition, term })
     }
 
     /// What answers for all that was asked; nothing is left here.

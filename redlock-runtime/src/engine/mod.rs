@@ -57,18 +57,17 @@ pub(crate) struct Engine {
     is_closed: AtomicBool,
 }
 
-/// What a won attempt gives.
-struct Term {
-    began: Instant,
-    valid_until: Instant,
-    fencing_token: u64,
-    is_wanted: bool,
-}
-
 /// A lock that was acquired.
 pub(crate) struct Won {
     /// Answers for its release, however it ends.
     pub(crate) acquisition: Acquisition,
+    /// What was won.
+    pub(crate) term: Term,
+}
+
+/// What an attempt gives that is won.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Term {
     /// When the attempt began.
     pub(crate) began: Instant,
     /// Until when the lock counts as held.
@@ -99,13 +98,6 @@ pub(crate) struct Fenced {
     pub(crate) seen: u64,
     /// What to do if too few nodes have evidence of earlier tokens.
     pub(crate) fence_fallback: FenceFallback,
-}
-
-impl Term {
-    fn held_by(self, acquisition: Acquisition) -> Won {
-        let Self { began, valid_until, fencing_token, is_wanted } = self;
-        Won { acquisition, began, valid_until, fencing_token, is_wanted }
-    }
 }
 
 impl Plan {
@@ -294,7 +286,7 @@ impl Engine {
             Ok(term) => {
                 acquisition.see_late_connections_through();
                 acquisition.forget_what_was_asked();
-                Ok(term.held_by(acquisition))
+                Ok(Won { acquisition, term })
             }
             Err(failed) => {
                 acquisition.give_back(until).await;

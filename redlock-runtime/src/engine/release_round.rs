@@ -201,19 +201,12 @@ impl ReleaseRound {
 
     /// Sees every reply through: tells the nodes that are late, and gives up on connections that are dead; ends within a bound.
     async fn go_on(mut self) {
-        let mut stage = ReleaseStage::Awaited;
-        loop {
-            self.arrive(stage.lasts(self.owner.engine.node_timeout)).await;
-            stage = match stage.next() {
-                Some(next) => next,
-                None => break,
-            };
-            match stage {
-                ReleaseStage::Awaited => {}
-                ReleaseStage::Overdue => self.tell_overdue(),
-                ReleaseStage::Dead => self.give_up_dead_connections(),
-            }
-        }
+        let node_timeout = self.owner.engine.node_timeout;
+        self.arrive(ReleaseStage::Awaited.lasts(node_timeout)).await;
+        self.tell_overdue();
+        self.arrive(ReleaseStage::Overdue.lasts(node_timeout)).await;
+        self.give_up_dead_connections();
+        self.arrive(ReleaseStage::Dead.lasts(node_timeout)).await;
         for InFlight { node, .. } in self.in_flight.drain(..) {
             let voter = &self.owner.engine.nodes[node];
             tracing::warn!(node = voter.label(), key = %shown(&self.owner.key), "gave up a release that was never answered");
@@ -297,6 +290,21 @@ impl Drop for PendingRelease {
 }
 
 impl PendingRelease {
+    /// A release of this owner's key, and of nothing beside it; `counted` is held until it is through.
+    pub(super) fn new(counted: TrackedRelease, key: Arc<str>, value: Arc<str>) -> Self {
+        Self {
+            engine: Arc::clone(&counted.0),
+            key,
+            value,
+            keep_until: None,
+            cut: Cut::default(),
+            usual: OnceLock::new(),
+            is_noted: false,
+            predecessor: None,
+            counted,
+        }
+    }
+
     /// Sends these releases until they are confirmed, in the background.
     fn send_again(self: &Arc<Self>, failed: Vec<(usize, Option<ConnectionId>)>) {
         if !holds(Rule::ReleaseAgain) {
@@ -365,15 +373,15 @@ impl PendingRelease {
 /// Waits for a reply, tells the node when it is overdue, and gives it up when its connection must be dead: a release on
 /// another one does no harm even if both arrive.
 async fn within_reason(voter: &dyn Voter, key: &str, node_timeout: Duration, mut reply: PendingReply) -> Reply {
-    for stage in [ReleaseStage::Awaited, ReleaseStage::Overdue] {
-        tokio::select! {
-            biased;
-            reply = &mut reply => return reply,
-            () = sleep(stage.lasts(node_timeout)) => {}
-        }
-        if stage == ReleaseStage::Awaited {
-            voter.overdue(key);
-        }
+    tokio::select! {
+        biased;
+        reply = &mut reply => return reply,
+        () = sleep(ReleaseStage::Awaited.lasts(node_timeout)) => voter.overdue(key),
+    }
+    tokio::select! {
+        biased;
+        reply = &mut reply => return reply,
+        () = sleep(ReleaseStage::Overdue.lasts(node_timeout)) => {}
     }
     let delivery = Delivery::Unknown(reply.carrier().id());
     Reply::Failed(Failure { reason: Arc::from("its connection is dead"), delivery })
@@ -417,20 +425,7 @@ mod tests {
             Duration::from_millis(2),
             LONGEST_TTL,
         );
-        let (key, value) = ("key".into(), "owner".into());
-        let counted = engine.track_release();
-        let (cut, usual) = (Cut::default(), OnceLock::new());
-        let owner = PendingRelease {
-            engine,
-            key,
-            value,
-            keep_until: None,
-            cut,
-            usual,
-            is_noted: false,
-            predecessor: None,
-            counted,
-        };
+        let owner = PendingRelease::new(engine.track_release(), "key".into(), "owner".into());
         let sending = owner.send_until_confirmed(0, None);
         assert_eq!(tokio::time::timeout(Duration::from_secs(10), sending).await, Ok(Reply::Done));
     }
@@ -444,20 +439,7 @@ mod tests {
             PendingReply::new(pending())
         });
         let engine = Engine::new(vec![never], Quorum::of(1).unwrap(), Duration::from_millis(20), LONGEST_TTL);
-        let (key, value): (Arc<str>, Arc<str>) = ("key".into(), "owner".into());
-        let counted = engine.track_release();
-        let (cut, usual) = (Cut::default(), OnceLock::new());
-        let owner = PendingRelease {
-            engine: Arc::clone(&engine),
-            key,
-            value,
-            keep_until: None,
-            cut,
-            usual,
-            is_noted: false,
-            predecessor: None,
-            counted,
-        };
+        let owner = PendingRelease::new(engine.track_release(), "key".into(), "owner".into());
         let all = NodeSet::first(1);
         ReleaseRound::start(Arc::new(owner), Ledger::default(), all, Vec::new()).go_on().await;
         tokio::time::timeout(10 * KEEP_RELEASING, engine.tracked_releases().all_confirmed())

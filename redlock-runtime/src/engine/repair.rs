@@ -5,7 +5,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -127,20 +127,9 @@ impl Engine {
 
     /// Releases keys that were set again when the lock was over already.
     pub(crate) fn undo(self: &Arc<Self>, key: &Arc<str>, owner: &Arc<str>, repairs: Repairs) {
-        let (key, value) = (Arc::clone(key), Arc::clone(owner));
-        let counted = self.track_release();
-        let owner = PendingRelease {
-            engine: Arc::clone(self),
-            key,
-            value,
-            keep_until: None,
-            cut: repairs.cut,
-            usual: OnceLock::new(),
-            is_noted: repairs.is_noted,
-            predecessor: None,
-            counted,
-        };
-        drop(ReleaseRound::start(Arc::new(owner), Ledger::of(repairs.set), repairs.set, repairs.asked));
+        let mut release = PendingRelease::new(self.track_release(), Arc::clone(key), Arc::clone(owner));
+        (release.cut, release.is_noted) = (repairs.cut, repairs.is_noted);
+        drop(ReleaseRound::start(Arc::new(release), Ledger::of(repairs.set), repairs.set, repairs.asked));
     }
 }
 

@@ -544,7 +544,7 @@ mod tests {
         let ttl = Duration::from_secs(60);
         let won = engine.acquire("key".into(), ttl, None, Plan::once(None)).await.expect("two of three grant");
         let (name, owner) = (Name::parse("x".to_owned()).unwrap(), Arc::clone(won.acquisition.owner()));
-        let held = (won.began, won.valid_until, 0);
+        let held = (won.term.began, won.term.valid_until, 0);
         let lease = Arc::new(Lease::new(engine, name, "key".into(), owner, ttl, held, None));
         drop(lease.entrust(won.acquisition));
         let asked = asked.borrow_and_update().clone();

@@ -47,7 +47,7 @@ const LOOK: Duration = Duration::from_secs(1);
 const BATCH: usize = 64;
 
 /// So long the next ones wait for these, at most: with ten thousand locks, less than half a second in all.
-const BATCH_PATIENCE: Duration = Duration::from_millis(3);
+const BATCH_TIME: Duration = Duration::from_millis(3);
 
 impl Renewals {
     fn schedule(&self) -> MutexGuard<'_, Locks> {
@@ -85,13 +85,13 @@ impl Renewals {
     /// and room in a server's queue meanwhile; but nothing that is slow keeps others waiting for long.
     async fn extend_all(self: &Arc<Self>, leases: impl Iterator<Item = Arc<Lease>>) {
         let mut batch = JoinSet::new();
-        let mut reply_timeout = BATCH_PATIENCE;
+        let mut batch_time = BATCH_TIME;
         for lease in leases {
-            reply_timeout = reply_timeout.min(lease.ttl / PAUSE_PARTS.0);
+            batch_time = batch_time.min(lease.ttl / PAUSE_PARTS.0);
             batch.spawn(Renewal { renewals: Arc::clone(self), lease: Some(lease) }.run());
             if batch.len() == BATCH {
                 let through = async { while batch.join_next().await.is_some() {} };
-                let _ = timeout(reply_timeout, through).await;
+                let _ = timeout(batch_time, through).await;
                 batch.detach_all();
             }
         }
@@ -307,7 +307,7 @@ mod tests {
         was_asked.recv().await.unwrap();
         renewals.end();
         // Timers are as precise as a millisecond.
-        let allowed = 4 * (BATCH_PATIENCE + Duration::from_millis(1));
+        let allowed = 4 * (BATCH_TIME + Duration::from_millis(1));
         assert!(clock::now() - began <= allowed, "{:?}", clock::now() - began);
     }
 

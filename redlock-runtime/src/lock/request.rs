@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use super::guard::LockGuard;
 use super::resolved::Resolved;
 use super::shared::{Shared, check_length};
-use crate::engine::{AttemptFailed, Plan, Won};
+use crate::engine::{AttemptFailed, Plan, Term, Won};
 use crate::error::HeldElsewhere;
 use crate::held::lease::Lease;
 use crate::held::{deadlock, owner_label};
@@ -262,8 +262,8 @@ impl LockRequest {
             match place.next(now) {
                 Turn::Ask(plan) => match self.attempt(&request, plan).await? {
                     Ok(won) => {
-                        let (is_wanted, now) = (won.is_wanted, clock::now());
-                        let took = now.saturating_duration_since(won.began);
+                        let (is_wanted, now) = (won.term.is_wanted, clock::now());
+                        let took = now.saturating_duration_since(won.term.began);
                         return self.guard(request, won, |lease| place.won(lease, is_wanted, took, now));
                     }
                     // The caller's time was over before the nodes' time was: that says nothing about the nodes.
@@ -301,7 +301,7 @@ impl LockRequest {
         won: Won,
         local_hold: impl FnOnce(&Arc<Lease>) -> LocalHold,
     ) -> Result<LockGuard, Error> {
-        let Won { mut acquisition, began, valid_until, fencing_token, .. } = won;
+        let Won { mut acquisition, term: Term { began, valid_until, fencing_token, .. } } = won;
         // A key may be kept for longer than restarted nodes abstain, but nobody may rely on it for longer than that.
         let valid_until = valid_until.min(self.shared.longest_valid_until(began));
         if let Some(moment) = request.keep_until(began) {

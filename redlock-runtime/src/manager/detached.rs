@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Error;
-use crate::engine::{Acquisition, AttemptFailed, Extended, Fenced, Won};
+use crate::engine::{Acquisition, AttemptFailed, Extended, Fenced, Term, Won};
 use crate::held::lease::Lease;
 use crate::lock::guard::LockGuard;
 use crate::manager::LockManager;
@@ -154,7 +154,7 @@ impl LockManager {
             Err(AttemptFailed { verdict: Verdict::Refused, .. }) => return Err(not_held(&token)),
             Err(lost) => return Err(lost.into_unreachable(name, &shared.engine)),
         };
-        let Won { acquisition, began, valid_until, fencing_token, .. } = won;
+        let Won { acquisition, term: Term { began, valid_until, fencing_token, .. } } = won;
         let lease = Arc::new(Lease::new(
             Arc::clone(&shared.engine),
             name.clone(),

@@ -265,7 +265,7 @@ impl Signals {
 
 /// Lets those who hold a lock finish, or asks them to let go, and waits until nothing is on its way, within the bound.
 async fn end(shared: Arc<Shared>, held: Vec<Arc<Lease>>, bound: Duration) -> ShutdownReport {
-    let reply_timeout = match shared.on_shutdown {
+    let time_to_finish = match shared.on_shutdown {
         OnShutdown::Drain => bound.saturating_sub((LET_GO + 2 * shared.engine.node_timeout()).min(bound / 4)),
         OnShutdown::Cancel => Duration::ZERO,
     };
@@ -275,7 +275,7 @@ async fn end(shared: Arc<Shared>, held: Vec<Arc<Lease>>, bound: Duration) -> Shu
         }
     };
     let releases = async {
-        if timeout(reply_timeout, all_let_go()).await.is_err() {
+        if timeout(time_to_finish, all_let_go()).await.is_err() {
             for lease in &held {
                 lease.recall();
             }

@@ -93,7 +93,7 @@ impl<T> Pending<T> {
         &self.carrier
     }
 
-    pub(crate) fn with_extra_patience(self, extra_time: Duration) -> Self {
+    pub(crate) fn with_extra_time(self, extra_time: Duration) -> Self {
         Self { extra_time, ..self }
     }
 

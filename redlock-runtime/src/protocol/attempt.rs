@@ -154,6 +154,12 @@ impl Attempt {
         (now + LOSS_NOTICE < valid_until && is_short).then_some(valid_until)
     }
 
+    /// How long the keys live.
+    #[must_use]
+    pub fn ttl(&self) -> Duration {
+        self.ttl
+    }
+
     /// When it began.
     #[must_use]
     pub fn began(&self) -> Instant {

@@ -383,8 +383,7 @@ impl LocalHold {
     /// The release is on its way on the connections of the current runtime.
     pub(crate) fn hand_over(&self) {
         let mut state = self.shared.lock();
-        let (runtime, now) = (current_runtime(), clock::now());
-        let call = state.queue.hands_over(self.number, runtime, now, &self.wait_queues.settings);
+        let call = state.queue.hands_over(self.number, current_runtime, clock::now, &self.wait_queues.settings);
         state.call(call);
     }
 }
@@ -392,7 +391,7 @@ impl LocalHold {
 impl Drop for LocalHold {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
-        let call = state.queue.let_go(self.number, clock::now(), &self.wait_queues.settings);
+        let call = state.queue.let_go(self.number, clock::now, &self.wait_queues.settings);
         state.call(call);
         let is_deserted = state.queue.is_deserted();
         drop(state);

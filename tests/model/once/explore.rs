@@ -6,6 +6,7 @@ use stateright::{Model, Property};
 use super::plan::{OnceAt, Rule, Time, World};
 use super::state::{ATTEMPTS, Asked, Attempt, Fault, Key, NODES, Node, Phase, State, Why, narrow};
 use super::steps::BEGINNING;
+use crate::explore::Heard;
 
 /// The promise.
 pub(super) const AGAIN: &str = "a completed fire does not run again";
@@ -36,17 +37,6 @@ pub(super) enum Event {
     Expire { node: usize },
     /// Time passes.
     Tick,
-}
-
-/// What becomes of an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Heard {
-    /// It is lost, or comes when nobody listens any more.
-    No,
-    /// More answers come with it before anything is decided.
-    AndMore,
-    /// Whatever follows is decided.
-    Last,
 }
 
 impl World {

@@ -128,17 +128,17 @@ impl Voter for ClusterNode {
     fn ask(&self, command: Arc<Command>) -> PendingReply {
         let cluster = Arc::clone(&self.cluster);
         if let Some(shard) = cluster.owner(&command.key) {
-            let put = shard.put(Arc::clone(&command), Routing::Plainly, std::convert::identity);
-            let (carrier, reply_timeout) = (put.carrier().clone(), put.extra_time());
+            let put = shard.put(Arc::clone(&command), Routing::Plainly);
+            let (carrier, extra_time) = (put.carrier().clone(), put.extra_time());
             let reply = PendingReply::new(async move { cluster.follow(&command, shard, put).await });
-            return reply.carried_by(carrier).with_extra_patience(reply_timeout);
+            return reply.carried_by(carrier).with_extra_time(extra_time);
         }
         if let Map::Unreachable(reason) = &*cluster.map.borrow() {
             cluster.look_again();
             return PendingReply::new(std::future::ready(Reply::not_sent(Arc::clone(reason))));
         }
         // Who has which slots, and then a connection to that server.
-        let reply_timeout = cluster.limits.connect_timeout * 2;
+        let extra_time = cluster.limits.connect_timeout * 2;
         let carrier = Arc::new(OnceLock::new());
         let known_later = Carrier::Later(Arc::clone(&carrier));
         let reply = async move {
@@ -150,11 +150,11 @@ impl Voter for ClusterNode {
             if command.is_recalled() {
                 return recalled();
             }
-            let put = shard.put(Arc::clone(&command), Routing::Plainly, std::convert::identity);
+            let put = shard.put(Arc::clone(&command), Routing::Plainly);
             carrier.get_or_init(|| put.carrier().id());
             cluster.follow(&command, shard, put).await
         };
-        PendingReply::new(reply).with_extra_patience(reply_timeout).carried_by(known_later)
+        PendingReply::new(reply).with_extra_time(extra_time).carried_by(known_later)
     }
 
     fn known(&self, key: &str) -> NodeStatus {
@@ -306,7 +306,7 @@ impl Cluster {
             };
             let Some(next) = next else { return Reply::not_sent("the cluster names no server for it") };
             shard = next;
-            put = shard.put(Arc::clone(command), how, std::convert::identity);
+            put = shard.put(Arc::clone(command), how);
         }
         Reply::not_sent("the cluster sends it from one server to the next; the slot of this lock is being moved")
     }
@@ -437,7 +437,7 @@ async fn has_anything_left(shard: &RedisNode, command: &Command) -> bool {
     let is_left = async |key: &Arc<str>| {
         // The owner has neither yet, so nothing is done to them; and whoever may acquire may ask so.
         let question = Command::new(Action::Extend { ttl, is_noted: false }, key, &command.owner);
-        let answer = shard.put(question, Routing::Plainly, std::convert::identity).await;
+        let answer: Result<Reply, Redirect> = shard.put(question, Routing::Plainly).await;
         !matches!(answer, Err(Redirect::Ask(_) | Redirect::Moved(_)))
     };
     is_left(&command.key).await || is_left(&Keys::fence(&command.key).into()).await

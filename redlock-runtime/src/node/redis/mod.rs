@@ -22,7 +22,6 @@ use self::link::dial::Dial;
 use self::link::traffic::NotHandedOver;
 use self::pooled_request::PooledRequest;
 pub(super) use self::server::Server;
-use super::reply::Pooled;
 use crate::platform::clock;
 use crate::protocol::{Ballot, Counter, NoCounter, RETENTION, Role, confirmation};
 use crate::rules::{Rule, holds};
@@ -49,7 +48,7 @@ impl Voter for RedisNode {
     }
 
     fn ask(&self, command: Arc<Command>) -> PendingReply {
-        self.put(command, Routing::Plainly, |answer| answer.unwrap_or_else(|_| not_a_single_server()))
+        self.put(command, Routing::Plainly)
     }
 
     fn known(&self, _: &str) -> NodeStatus {
@@ -70,16 +69,8 @@ impl Voter for RedisNode {
 }
 
 impl RedisNode {
-    /// Puts a command as [`Voter::ask`] does; the answer goes through `finish`.
-    pub(super) fn put<T: Send + 'static>(
-        &self,
-        command: Arc<Command>,
-        routing: Routing,
-        finish: fn(Result<Reply, Redirect>) -> T,
-    ) -> Pending<T>
-    where
-        PooledRequest: Pooled<T>,
-    {
+    /// Puts a command as [`Voter::ask`] does.
+    pub(super) fn put<T: Answer>(&self, command: Arc<Command>, routing: Routing) -> Pending<T> {
         let now = match command.action {
             Action::Release { .. } => self.links.now_or_alone(),
             Action::Acquire { .. } | Action::Adopt { .. } | Action::Commit { .. } | Action::Extend { .. } => {
@@ -91,12 +82,12 @@ impl RedisNode {
                 let carrier = live.id.map_or(Carrier::Unknown, Carrier::Known);
                 Pending::pooled(PooledRequest::begin(live, command, routing)).carried_by(carrier)
             }
-            LinkState::Down(reason) => Pending::new(async move { finish(Ok(Reply::not_sent(reason))) }),
+            LinkState::Down(reason) => Pending::new(async move { T::of(Ok(Reply::not_sent(reason))) }),
             LinkState::Connecting(link) => {
                 let carrier = Arc::new(OnceLock::new());
                 let known_later = Carrier::Later(Arc::clone(&carrier));
                 let reply = async move {
-                    finish(match link.connected().await {
+                    T::of(match link.connected().await {
                         _ if command.is_recalled() => Ok(recalled()),
                         Ok(mut live) => {
                             carrier.get_or_init(|| live.id);
@@ -105,7 +96,7 @@ impl RedisNode {
                         Err(reason) => Ok(Reply::not_sent(reason)),
                     })
                 };
-                Pending::new(reply).with_extra_patience(self.links.connect_timeout()).carried_by(known_later)
+                Pending::new(reply).with_extra_time(self.links.connect_timeout()).carried_by(known_later)
             }
         }
     }
@@ -151,8 +142,25 @@ impl Redirect {
     }
 }
 
-fn not_a_single_server() -> Reply {
-    Reply::not_sent("it is one server of a Redis Cluster; write its URL as redis+cluster://host1,host2")
+/// What a server's answer is to whoever asked it.
+pub(super) trait Answer: Send + 'static {
+    fn of(answer: Result<Reply, Redirect>) -> Self;
+}
+
+/// Asked as a node of its own.
+impl Answer for Reply {
+    fn of(answer: Result<Reply, Redirect>) -> Self {
+        answer.unwrap_or_else(|_| {
+            Self::not_sent("it is one server of a Redis Cluster; write its URL as redis+cluster://host1,host2")
+        })
+    }
+}
+
+/// Asked as a server of a cluster.
+impl Answer for Result<Reply, Redirect> {
+    fn of(answer: Self) -> Self {
+        answer
+    }
 }
 
 /// Sends a command and reads its answer as a vote.

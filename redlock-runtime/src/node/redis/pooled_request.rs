@@ -3,10 +3,10 @@ use std::future::{Future, poll_fn};
 use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use super::link::connection::Live;
-use super::{Redirect, Routing, not_a_single_server, send};
+use super::{Answer, Redirect, Routing, send};
 use crate::node::reply::Pooled;
 use crate::node::{Command, Reply};
 
@@ -15,7 +15,7 @@ use crate::node::{Command, Reply};
 /// To send a command takes a future of more than a kilobyte. Each lock needs several, and to allocate them, and to move what
 /// they are made of there, takes longer than the rest. So there is one that never ends: it carries out one request after the
 /// other, for whoever has it, and waits for the next one on the thread on which the last one ended.
-pub(in crate::node) struct PooledRequest {
+pub(super) struct PooledRequest {
     slot: Arc<Slot>,
     /// Carries out what is put into the slot, for ever.
     worker: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -57,41 +57,21 @@ impl PooledRequest {
         let worker = Box::pin(work(Arc::clone(&slot)));
         Self { slot, worker }
     }
+}
 
-    fn poll_response(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reply, Redirect>> {
+impl<T: Answer> Pooled<T> for PooledRequest {
+    fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<T> {
         let _ = self.worker.as_mut().poll(cx);
-        self.slot.take_response().map_or(Poll::Pending, Poll::Ready)
+        self.slot.take_response().map_or(Poll::Pending, |response| Poll::Ready(T::of(response)))
     }
 
-    fn return_to_pool(self: Box<Self>) {
+    fn give_back(self: Box<Self>) {
         let _ = POOL.try_with(|pool| {
             let mut pool = pool.borrow_mut();
             if pool.len() < IDLE {
                 pool.push(self);
             }
         });
-    }
-}
-
-/// Of a node that is one server.
-impl Pooled<Reply> for PooledRequest {
-    fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Reply> {
-        Poll::Ready(ready!(self.poll_response(cx)).unwrap_or_else(|_| not_a_single_server()))
-    }
-
-    fn give_back(self: Box<Self>) {
-        self.return_to_pool();
-    }
-}
-
-/// Of a server of a cluster.
-impl Pooled<Result<Reply, Redirect>> for PooledRequest {
-    fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reply, Redirect>> {
-        self.poll_response(cx)
-    }
-
-    fn give_back(self: Box<Self>) {
-        self.return_to_pool();
     }
 }
 

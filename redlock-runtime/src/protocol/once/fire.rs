@@ -105,21 +105,7 @@ fn millis(duration: Duration) -> u64 {
 mod tests {
     use super::*;
     use crate::protocol::MARK_RETENTION;
-
-    const SKEW: Duration = Duration::from_secs(60);
-
-    const HOUR: Duration = Duration::from_secs(60 * 60);
-
-    const NOW: Duration = Duration::from_secs(1_700_000_000);
-
-    /// So long before now.
-    fn before(duration: Duration) -> Duration {
-        NOW.saturating_sub(duration)
-    }
-
-    fn counted(number: u64) -> Fire {
-        Fire::counted(number).unwrap()
-    }
+    use crate::protocol::once::tests::{HOUR, NOW, SKEW, before, counted};
 
     #[test]
     fn a_fire_is_covered_by_one_as_great_and_within_half_a_period() {

@@ -283,20 +283,20 @@ mod tests {
 
     use crate::protocol::{Role, ServerInfo};
 
-    const SKEW: Duration = Duration::from_secs(60);
+    pub(super) const SKEW: Duration = Duration::from_secs(60);
 
     const TERMS: OnceTerms = OnceTerms { retention: MARK_RETENTION, max_clock_skew: SKEW, in_doubt: InDoubt::Refuse };
 
-    const HOUR: Duration = Duration::from_secs(60 * 60);
+    pub(super) const HOUR: Duration = Duration::from_secs(60 * 60);
 
-    const NOW: Duration = Duration::from_secs(1_700_000_000);
+    pub(super) const NOW: Duration = Duration::from_secs(1_700_000_000);
 
     /// So long before now.
-    fn before(duration: Duration) -> Duration {
+    pub(super) fn before(duration: Duration) -> Duration {
         NOW.saturating_sub(duration)
     }
 
-    fn counted(number: u64) -> Fire {
+    pub(super) fn counted(number: u64) -> Fire {
         Fire::counted(number).unwrap()
     }
 

@@ -253,16 +253,17 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
     pub fn hands_over(
         &mut self,
         hold: u64,
-        runtime: Option<W::Runtime>,
-        now: Instant,
+        runtime: impl FnOnce() -> Option<W::Runtime>,
+        now: impl FnOnce() -> Instant,
         settings: &WaitSettings,
     ) -> Call {
-        let follows = self.line.first().is_some_and(|(_, waiter)| waiter.runtime() == runtime);
+        let follows = self.line.first().is_some_and(|(_, waiter)| waiter.runtime() == runtime());
         if follows { self.let_go(hold, now, settings) } else { Call::Nobody }
     }
 
-    /// The holder of this number has let go, if it still was the holder: the lock is free as far as this process is concerned.
-    pub fn let_go(&mut self, hold: u64, now: Instant, settings: &WaitSettings) -> Call {
+    /// The holder of this number has let go, if it still was the holder: the lock is free as far as this process is concerned. The
+    /// time is asked for if somebody waits.
+    pub fn let_go(&mut self, hold: u64, now: impl FnOnce() -> Instant, settings: &WaitSettings) -> Call {
         if self.local_holder.take_if(|(number, _)| *number == hold).is_none() {
             return Call::Nobody;
         }
@@ -272,6 +273,7 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
             self.hand_overs.interrupted();
             return Call::Nobody;
         }
+        let now = now();
         match self.hand_overs.let_go() {
             NextTurn::Ours => {}
             NextTurn::StandBack(pause) => {
@@ -517,7 +519,7 @@ mod tests {
         }
 
         fn check_lets_go(&mut self, hold: u64, expect: Call) {
-            assert_eq!(self.queue.let_go(hold, self.now, &self.settings), expect);
+            assert_eq!(self.queue.let_go(hold, || self.now, &self.settings), expect);
         }
 
         fn check_leaves(&mut self, number: u64, call: Call) {
@@ -747,7 +749,7 @@ mod tests {
         let mut scene = Scene::of(1);
         let holder = scene.holder();
         scene.hold(HOLD, holder);
-        let mut hand_over = |runtime| scene.queue.hands_over(HOLD, runtime, scene.now, &scene.settings);
+        let mut hand_over = |runtime| scene.queue.hands_over(HOLD, || runtime, || scene.now, &scene.settings);
         assert_eq!(hand_over(Some(1)), NOBODY);
         assert_eq!(hand_over(None), NOBODY);
         assert_eq!(hand_over(Some(0)), Call::Waiter(1));
@@ -755,7 +757,7 @@ mod tests {
         scene.check_lets_go(HOLD, NOBODY);
         let mut alone = Scene::of(0);
         alone.hold(HOLD, holder);
-        assert_eq!(alone.queue.hands_over(HOLD, Some(0), alone.now, &alone.settings), NOBODY);
+        assert_eq!(alone.queue.hands_over(HOLD, || Some(0), || alone.now, &alone.settings), NOBODY);
         assert_eq!(alone.queue.local_holder(), Some(&holder), "nobody follows");
     }
 

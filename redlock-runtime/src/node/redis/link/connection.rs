@@ -498,7 +498,7 @@ enum End {
 /// Watches an open connection, which speaks for the node since this moment, to its end.
 async fn attend(dial: &Dial, mut live: Live, since: Instant, received: &mut mpsc::UnboundedReceiver<Event>) -> End {
     let Limits { node_timeout, .. } = dial.limits;
-    let reply_timeout = node_timeout * DEAD_AFTER_TIMEOUTS;
+    let dead_after = node_timeout * DEAD_AFTER_TIMEOUTS;
     loop {
         let event = tokio::select! {
             biased;
@@ -512,7 +512,7 @@ async fn attend(dial: &Dial, mut live: Live, since: Instant, received: &mut mpsc
             Some(Event::Wanted) if live.traffic.is_closed() => return closed(&live, true),
             Some(Event::Changed(generation)) if generation == live.generation => {
                 // A replica that lets itself be written to is no master for that.
-                let role = timeout(reply_timeout, live.connection.send_packed_command(&commands::ask_role())).await;
+                let role = timeout(dead_after, live.connection.send_packed_command(&commands::ask_role())).await;
                 let role = role.ok().and_then(Result::ok).as_ref().and_then(info::role);
                 // One that never told cannot tell that it is another by now.
                 if live.told.role().is_some() && role != Some(live.server_info.role()) {
@@ -535,13 +535,13 @@ async fn attend(dial: &Dial, mut live: Live, since: Instant, received: &mut mpsc
                     dial.health.note_trouble(Trouble::Silent, &reason, since);
                     // What comes now comes after that.
                     asked = clock::now();
-                    answered = timeout(reply_timeout.saturating_sub(node_timeout), answer).await;
+                    answered = timeout(dead_after.saturating_sub(node_timeout), answer).await;
                 }
                 match answered {
                     // If it is not news, whoever found the node not to answer tells that it does again.
                     Ok(Ok(_)) => _ = dial.health.note_answer(asked),
                     Ok(Err(error)) => return End::Lost(live.bound.reason(&error)),
-                    Err(_) => return End::Lost(format!("no answer for {reply_timeout:?}").into()),
+                    Err(_) => return End::Lost(format!("no answer for {dead_after:?}").into()),
                 }
                 live.is_late.store(false, Ordering::Release);
                 // What was not sent meanwhile is not watched.
