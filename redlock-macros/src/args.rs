@@ -25,8 +25,8 @@ use self::reader::Reader;
 pub(crate) use self::fields::Args;
 pub(crate) use self::name::Name;
 pub(crate) use self::reader::Faulty;
-pub(crate) use self::time::{Time, Timeout};
-pub(crate) use self::values::OnLost;
+pub(crate) use self::time::{Once, Time, Timeout};
+pub(crate) use self::values::{OnLost, OnceAt};
 
 impl Args {
     /// Reads all arguments.

@@ -65,6 +65,64 @@ pub enum Error {
         source: NodeFailures,
     },
 
+    /// The fire that the lock was asked for was completed before, by whomever, and does not run again.
+    #[error("fire {fire} of lock `{lock}` already ran: the last one that was completed is {completed}", lock = shown(name))]
+    AlreadyRan {
+        /// The lock's name.
+        name: String,
+        /// The fire, as the number that [`Fire`](crate::Fire) explains.
+        fire: u64,
+        /// The greatest completed fire, as far as is known: this fire's number, or more; of a period, less than half a period less.
+        completed: u64,
+    },
+
+    /// Nobody can know whether the fire that the lock was asked for was completed, so it does not run.
+    ///
+    /// A node knows that by the mark of any fire of this lock. Without one it knows it if it has run since twice
+    /// [`max_clock_skew`](crate::LockManagerBuilder::max_clock_skew) before the fire was due (of a period: half a period
+    /// before the call), or for [`marks_retention`](crate::LockManagerBuilder::marks_retention). Too few do: because nodes are down,
+    /// or were started a short time ago. Whoever deploys a new job on new nodes says that it never ran, with
+    /// [`reset_marks`](crate::LockManager::reset_marks).
+    #[error(
+        "fire {fire} of lock `{lock}` is in doubt and does not run: {} cannot know whether it was completed ({source}); if the \
+         job is new, say so with `reset_marks`; later fires can run once a majority of the nodes has run for long enough, and \
+         `in_doubt` of the builder lets all of them run",
+        if source.len() == 1 { "one node".to_owned() } else { format!("{} nodes", source.len()) },
+        lock = shown(name)
+    )]
+    FireInDoubt {
+        /// The lock's name.
+        name: String,
+        /// The fire.
+        fire: u64,
+        /// A completed fire that covers this one, if a node shows one: its body has ended well, but less than a majority
+        /// of the nodes says so.
+        covered_by: Option<u64>,
+        /// The nodes that cannot know, and why.
+        source: NodeFailures,
+    },
+
+    /// A body ended well, but too few nodes have the mark of its fire: the fire may run again.
+    #[error(
+        "fire {fire} of lock `{lock}` was not completed, so it may run again: {confirmed} of {nodes} nodes have its mark and \
+         {needed} are needed",
+        lock = shown(name)
+    )]
+    NotCompleted {
+        /// The lock's name.
+        name: String,
+        /// The fire.
+        fire: u64,
+        /// How many nodes confirmed its mark.
+        confirmed: usize,
+        /// How many a majority needs.
+        needed: usize,
+        /// How many nodes are configured.
+        nodes: usize,
+        /// What each of the others said instead.
+        source: NodeFailures,
+    },
+
     /// The lock was held and is not any more.
     #[error("lock `{lock}` was lost: {reason}", lock = shown(name))]
     Lost {
@@ -232,6 +290,8 @@ impl From<Error> for std::io::Error {
     fn from(error: Error) -> Self {
         let kind = match error {
             Error::NotAcquired { .. } | Error::WouldDeadlock { .. } => std::io::ErrorKind::WouldBlock,
+            Error::AlreadyRan { .. } => std::io::ErrorKind::AlreadyExists,
+            Error::FireInDoubt { .. } | Error::NotCompleted { .. } => std::io::ErrorKind::NotConnected,
             Error::QuorumUnreachable { .. } | Error::NoNodeAnswered { .. } | Error::ListIncomplete { .. } => {
                 std::io::ErrorKind::NotConnected
             }

@@ -1,7 +1,7 @@
 //! The one place of the harness that reads a clock.
 
 use std::future::Future;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Reads the monotonic clock: bounds of waiting and a proxy's delays are real time, whatever the code under test
 /// believes the time to be.
@@ -12,6 +12,16 @@ use std::time::{Duration, Instant};
 #[must_use]
 pub fn now() -> Instant {
     Instant::now()
+}
+
+/// What the machine's clock shows: a moment for which a job is planned.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the harness plans jobs; the product is given the time of day, or reads it in its clock.rs"
+)]
+#[must_use]
+pub fn time_of_day() -> SystemTime {
+    SystemTime::now()
 }
 
 /// Nanoseconds of the machine's monotonic clock: the same for all processes, so that what they note can be compared.

@@ -9,12 +9,28 @@ impl Slots {
     /// With `is_complete`, an argument that is absent was not written at all.
     pub(super) fn clashes(&self, is_complete: bool) -> impl Iterator<Item = Error> {
         let missing_timeout = if is_complete { self.silent_without_timeout() } else { None };
-        [missing_timeout, self.max_hold_without_renewal(), self.min_hold_above_max_hold()].into_iter().flatten()
+        let missing_once = if is_complete { self.once_at_without_once() } else { None };
+        [missing_timeout, missing_once, self.max_hold_without_renewal(), self.min_hold_above_max_hold()]
+            .into_iter()
+            .flatten()
+    }
+
+    fn once_at_without_once(&self) -> Option<Error> {
+        let key = self.once_at.key().filter(|_| self.once.is_absent())?;
+        Some(Error::new_spanned(
+            key,
+            "`once_at` says when a run is marked, and `once` which run that is: add `once = …`",
+        ))
     }
 
     fn silent_without_timeout(&self) -> Option<Error> {
         if !self.timeout.is_absent() {
             return None;
+        }
+        if let Some(key) = self.once.key() {
+            let message = "`once` needs a `timeout`: with `-1` the others leave, and a run whose machine dies is lost; with N \
+                           they stand by for N seconds, `0` for as long as it takes, and make up for a run that fails";
+            return Some(Error::new_spanned(key, message));
         }
         let key = self.silent.key().or_else(|| self.skip_value.key())?;
         let message = format!(

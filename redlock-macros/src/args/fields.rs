@@ -5,8 +5,8 @@ use syn::{Expr, Ident, LitBool, Path};
 use super::name::Name;
 use super::slot::Slot;
 use super::table::arguments;
-use super::time::{Time, Timeout};
-use super::values::{OnLost, parse_guard, parse_renew, parse_runtime, parse_silent};
+use super::time::{Once, Time, Timeout};
+use super::values::{OnLost, OnceAt, parse_guard, parse_renew, parse_runtime, parse_silent};
 
 /// What holds the arguments: `Args` when all are read, `Slots` meanwhile.
 ///

@@ -24,6 +24,43 @@ pub(crate) enum Time {
     Expression(Expr),
 }
 
+/// Which run of a job a call is.
+pub(crate) enum Once {
+    /// The only one in this time.
+    Period(Duration, Span),
+    /// An expression that is `Into<Fire>`.
+    Fire(Expr),
+}
+
+impl Once {
+    /// No job is called more often for each of its fires.
+    const SHORTEST_PERIOD: Duration = Duration::from_secs(1);
+
+    /// Marks are kept for no longer.
+    const LONGEST_PERIOD: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+    pub(super) fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let expression: Expr = input.parse()?;
+        let span = expression.span();
+        let refuse = |message: &str| Err(syn::Error::new(span, message));
+        match Written::read(&expression)? {
+            Written::Words(period) if period < Self::SHORTEST_PERIOD => {
+                refuse("a period of `once` is at least \"1s\": calls of one fire come less than half a period apart")
+            }
+            Written::Words(period) if period > Self::LONGEST_PERIOD => {
+                refuse("a period of `once` is at most \"365d\": marks of completed fires are kept for no longer")
+            }
+            Written::Words(period) => Ok(Self::Period(period, span)),
+            Written::NegativeWords => refuse("a period of `once` is at least \"1s\""),
+            Written::Seconds(_) => refuse(
+                "a number that is always the same would let the job run once for ever: write a period with its unit, such as \
+                 \"1d\", or an expression that gives each run its own moment or number",
+            ),
+            Written::Other => Ok(Self::Fire(expression)),
+        }
+    }
+}
+
 impl Timeout {
     pub(super) fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
         const CURE: &str = "use -1 for one attempt, 0 to wait for ever, or a positive number of seconds";

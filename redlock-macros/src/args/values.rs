@@ -21,6 +21,25 @@ impl OnLost {
     }
 }
 
+/// When a fire is marked as completed.
+#[derive(Clone, Copy)]
+pub(crate) enum OnceAt {
+    End,
+    Start,
+}
+
+impl OnceAt {
+    pub(super) fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let refuse = |span| syn::Error::new(span, "`once_at` is \"end\" or \"start\"");
+        let value: LitStr = input.parse().map_err(|_| refuse(input.span()))?;
+        match value.value().as_str() {
+            "end" => Ok(Self::End),
+            "start" => Ok(Self::Start),
+            _ => Err(refuse(value.span())),
+        }
+    }
+}
+
 /// Refuses a value of `silent`, which takes none.
 pub(super) fn parse_silent(input: ParseStream<'_>) -> syn::Result<()> {
     if input.peek(Token![=]) {

@@ -4,7 +4,7 @@ use syn::Ident;
 use syn::spanned::Spanned as _;
 
 use super::{Expansion, hidden};
-use crate::args::{Name, Time, Timeout};
+use crate::args::{Name, Once, OnceAt, Time, Timeout};
 
 impl Expansion<'_> {
     /// What is to be acquired. All of the user's expressions but `skip_value` are evaluated here.
@@ -33,6 +33,17 @@ impl Expansion<'_> {
             Some(Timeout::Expression(expression)) => {
                 call.extend(quote_spanned!(hidden(expression.span())=> .timeout(#expression)));
             }
+        }
+        match &args.once {
+            None => {}
+            Some(Once::Period(period, span)) => {
+                let period = duration(*period, *span);
+                call.extend(quote_spanned!(hidden(*span)=> .once(#runtime::Fire::every(#period))));
+            }
+            Some(Once::Fire(fire)) => call.extend(quote_spanned!(hidden(fire.span())=> .once(#fire))),
+        }
+        if let Some(OnceAt::Start) = args.once_at {
+            call.extend(quote_spanned!(Span::mixed_site()=> .once_at(#runtime::OnceAt::Start)));
         }
         for (setter, time) in [("ttl", &args.ttl), ("max_hold", &args.max_hold), ("min_hold", &args.min_hold)] {
             let (value, span) = match time {

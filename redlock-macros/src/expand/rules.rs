@@ -72,6 +72,12 @@ impl Expansion<'_> {
         };
         let on_lost = matches!(args.on_lost, Some(OnLost::Continue))
             .then(|| quote_spanned!(Span::mixed_site()=> .continue_when_lost()));
+        let completing = args.once.as_ref().filter(|_| is_named).map(|_| {
+            quote_spanned! {Span::mixed_site()=> .completing({
+                use #runtime::{Succeeds as _, SucceedsAlways as _};
+                (&__redlock_output).succeeds()
+            })}
+        });
         let plain = output.may_hide_future.then(|| {
             quote_spanned! {hidden(output.span)=>
                 let __redlock_plain = #runtime::no_future({
@@ -84,7 +90,7 @@ impl Expansion<'_> {
             let skip = output.spread(quote_spanned!(hidden(output.span)=> #runtime::skip));
             quote_spanned!(hidden(output.span)=> let __redlock_skip = __redlock_plain.if_skipped(#skip);)
         });
-        quote_spanned!(Span::mixed_site()=> #plain #skip let __redlock_rules = #runtime::Rules::#rules #on_lost;)
+        quote_spanned!(Span::mixed_site()=> #plain #skip let __redlock_rules = #runtime::Rules::#rules #on_lost #completing;)
     }
 
     fn may_skip_hidden_future(&self) -> bool {

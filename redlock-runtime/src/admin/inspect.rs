@@ -2,12 +2,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::last_run::LastRun;
 use crate::Error;
 use crate::error::NodeFailures;
 use crate::manager::LockManager;
 use crate::node::inspect::LockRecord;
 use crate::platform::background::block_on;
-use crate::protocol::{Census, LockState, Quorum, Sighting};
+use crate::protocol::{Census, LockState, Quorum, Sighting, StoredMark};
 use crate::shown::shown;
 use crate::values::keys::Keys;
 use crate::values::name::Name;
@@ -39,6 +40,8 @@ pub struct LockInfo {
     pub nodes: usize,
     /// The fencing token of the owner, if it has one; noted with the label, so not before the lock was held for 100 ms.
     pub fencing_token: Option<u64>,
+    /// The last run that was completed of a job that acquires it with [`once`](crate::LockRequest::once), if a node knows of one.
+    pub last_run: Option<LastRun>,
     /// How many wait for it, in all processes; those that wait under a `stats_name` of their own are counted under that
     /// name only, by [`LockManager::statistics`].
     pub waiting: u64,
@@ -63,7 +66,7 @@ impl LockInfo {
 impl fmt::Display for LockInfo {
     /// One line; control and bidirectional characters, which anybody can write into a name or a label, are escaped.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, state, votes, nodes, waiting, .. } = self;
+        let Self { name, state, votes, nodes, last_run, waiting, .. } = self;
         write!(f, "{}: {state}", shown(name))?;
         if let Some(label) = &self.owner_label {
             write!(f, " by {}", shown(label))?;
@@ -78,6 +81,9 @@ impl fmt::Display for LockInfo {
         if let Some(token) = self.fencing_token {
             write!(f, ", fencing token {token}")?;
         }
+        if let Some(LastRun { fire, .. }) = last_run {
+            write!(f, ", last completed fire {fire}")?;
+        }
         write!(f, ", {waiting} waiting")
     }
 }
@@ -88,6 +94,8 @@ struct NodeRecord {
     record: Option<LockRecord>,
     /// How many wait there.
     waiting: u64,
+    /// The greatest completed fire there, as far as that can be told.
+    mark: Option<StoredMark>,
 }
 
 impl LockManager {
@@ -128,6 +136,7 @@ impl LockManager {
             needed: quorum.needed(),
             nodes: quorum.nodes(),
             fencing_token: of_owner().filter_map(fencing_token).max(),
+            last_run: LastRun::of(quorum, looked.iter().map(|looked| looked.mark)),
             // Nodes learn of a waiter a little later.
             waiting: counted.max(self.shared.statistics.here_under(name.as_str())),
             failures,
@@ -190,9 +199,13 @@ impl LockManager {
             .survey_all(|index, node| {
                 let (keys, name, statistics) = (Arc::clone(&keys), name.clone(), Arc::clone(statistics));
                 async move {
+                    let marked = node.mark(Arc::clone(&keys.lock), reply_timeout);
                     let looking = node.look(keys, reply_timeout);
-                    let (record, waiting) = tokio::join!(looking, statistics.count_one(name.as_str(), index));
-                    record.map(|record| NodeRecord { record, waiting })
+                    let (record, waiting, mark) =
+                        tokio::join!(looking, statistics.count_one(name.as_str(), index), marked);
+                    // Few locks have a mark, and not every user may read one.
+                    let mark = mark.ok().flatten();
+                    record.map(|record| NodeRecord { record, waiting, mark })
                 }
             })
             .await;

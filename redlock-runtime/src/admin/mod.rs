@@ -2,6 +2,8 @@
 
 pub(crate) mod inspect;
 
+pub(crate) mod last_run;
+
 pub(crate) mod list;
 
 pub(crate) mod reset;

@@ -7,6 +7,7 @@ use crate::held::deadlock::within;
 use crate::lock::guard::LockGuard;
 use crate::lock::request::LockRequest;
 use crate::manager::LockManager;
+use crate::values::fire::{Fire, OnceAt};
 use crate::values::name::Name;
 use crate::{Error, IntoDuration, IntoTimeout};
 
@@ -73,6 +74,17 @@ impl Call {
     pub fn ttl(self, ttl: impl IntoDuration) -> Self {
         let ttl = ttl.into_duration();
         self.map(|request| request.ttl(ttl))
+    }
+
+    /// Which run of the job it is.
+    pub fn once(self, fire: impl Into<Fire>) -> Self {
+        let fire = fire.into();
+        self.map(|request| request.once(fire))
+    }
+
+    /// When that is marked as completed.
+    pub fn once_at(self, once_at: OnceAt) -> Self {
+        self.map(|request| request.once_at(once_at))
     }
 
     /// Whether the key is extended while the body runs.

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use super::call::{Attempt, Call, LockId};
 use super::outcome::{Ending, Keep, OnLost, Rules, Verdict};
 use crate::Error;
+use crate::lock::body;
 use crate::lock::request::LockRequest;
 use crate::platform::background::{block_on, on_any_executor};
 use crate::platform::tasks::Handle;
@@ -27,7 +28,10 @@ type Panic = Box<dyn Any + Send>;
 #[track_caller]
 pub fn run<R>(call: Call, body: impl FnOnce() -> R, rules: Rules<R>) -> Verdict<R> {
     let (mut body, mut value) = (Some(body), None);
-    let (lock, ending) = run_once(call, &mut || value = body.take().map(|body| body()));
+    let (lock, ending) = run_once(call, &mut || {
+        value = body.take().map(|body| body());
+        value.as_ref().is_some_and(|value| rules.is_success(value))
+    });
     if rules.has_no_answer(&ending) {
         tell_end(&lock);
         wait_for_the_end();
@@ -35,7 +39,7 @@ pub fn run<R>(call: Call, body: impl FnOnce() -> R, rules: Rules<R>) -> Verdict<
     rules.decide(ending, value, lock.called())
 }
 
-fn run_once(call: Call, body: &mut dyn FnMut()) -> (Arc<LockId>, Ending) {
+fn run_once(call: Call, body: &mut dyn FnMut() -> bool) -> (Arc<LockId>, Ending) {
     let (lock, attempt, request) = call.into_parts();
     let ending = run_under(&lock, attempt, request, body);
     (lock, ending)
@@ -45,24 +49,27 @@ fn run_under(
     lock: &Arc<LockId>,
     attempt: Arc<Attempt>,
     request: Result<LockRequest, Error>,
-    body: &mut dyn FnMut(),
+    body: &mut dyn FnMut() -> bool,
 ) -> Ending {
     let held = request.and_then(LockRequest::acquire_blocking);
     let _first = attempt.held.set(held);
     if let Some(error) = attempt.refusal() {
         return Ending::Refused(error);
     }
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| attempt.within(body))) {
-        // Before whoever catches it, who may try again at once.
-        let _ended = block_on(release_in_time(Arc::clone(lock), Some(attempt)));
-        resume_unwind(panic);
-    }
+    let is_success = match catch_unwind(AssertUnwindSafe(|| attempt.within(body))) {
+        Ok(is_success) => is_success,
+        Err(panic) => {
+            // Before whoever catches it, who may try again at once.
+            let _ended = block_on(release_in_time(Arc::clone(lock), Some(attempt)));
+            resume_unwind(panic);
+        }
+    };
     if attempt.is_refused.load(Ordering::Relaxed) {
         return Ending::Decided;
     }
     if let Some(guard) = attempt.into_guard() {
         let was_lost = guard.was_lost();
-        tell_release(lock, was_lost, guard.release_blocking());
+        tell_release(lock, was_lost, guard.finish_blocking(is_success));
     }
     Ending::Finished
 }
@@ -99,7 +106,7 @@ impl<F: Future, K: Keep<F::Output> + Unpin> Future for Drive<'_, F, K> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { progress, body, rules, keep } = self.get_mut();
-        let mut side = BodySide { body: body.as_mut(), keep, handed_over: None };
+        let mut side = BodySide { body: body.as_mut(), rules, keep, handed_over: None };
         let ending = ready!(progress.poll(&mut side, context));
         if rules.has_no_answer(&ending) {
             // The process is ending, and drops this future with its runtime.
@@ -124,9 +131,17 @@ impl<F: Future, K> Drop for Drive<'_, F, K> {
 /// What [`Progress`] may do with a body.
 trait Body {
     /// Runs it until it waits or is over; then its value is put away.
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Value>;
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Finished>;
     /// Drops it, if that was not done yet.
     fn clear(&mut self);
+}
+
+/// A body that returned.
+struct Finished {
+    /// Where its value is.
+    value: Value,
+    /// Whether it ended well.
+    is_success: bool,
 }
 
 /// Where a body's value is.
@@ -140,16 +155,19 @@ enum Value {
 /// A body during one poll.
 struct BodySide<'a, F: Future, K> {
     body: Pin<&'a mut Option<F>>,
+    rules: &'a Rules<F::Output>,
     keep: &'a mut K,
     handed_over: Option<F::Output>,
 }
 
 impl<F: Future, K: Keep<F::Output>> Body for BodySide<'_, F, K> {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Value> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Finished> {
         let Some(body) = self.body.as_mut().as_pin_mut() else { polled_too_often() };
         let value = ready!(body.poll(context));
+        let is_success = self.rules.is_success(&value);
         self.handed_over = self.keep.put(value);
-        Poll::Ready(if self.handed_over.is_some() { Value::HandedOver } else { Value::Kept })
+        let value = if self.handed_over.is_some() { Value::HandedOver } else { Value::Kept };
+        Poll::Ready(Finished { value, is_success })
     }
 
     fn clear(&mut self) {
@@ -220,8 +238,8 @@ impl Progress {
                         }
                     };
                     let attempt = self.attempt.take();
-                    let value = match ended {
-                        Ok(value) => value,
+                    let Finished { value, is_success } = match ended {
+                        Ok(finished) => finished,
                         Err(ending) => {
                             if matches!(ending, Ending::Lost(_)) {
                                 self.lock.count_loss();
@@ -233,7 +251,7 @@ impl Progress {
                             return Poll::Ready(ending);
                         }
                     };
-                    let mut releasing: BoxFuture<()> = Box::pin(release(Arc::clone(&self.lock), attempt));
+                    let mut releasing: BoxFuture<()> = Box::pin(release(Arc::clone(&self.lock), attempt, is_success));
                     if matches!(value, Value::HandedOver) {
                         // The release is on its way, ahead of whatever the caller does next, and goes on in the
                         // background.
@@ -266,7 +284,7 @@ impl Progress {
     }
 
     /// What became of the body.
-    fn poll_body(&mut self, body: &mut dyn Body, context: &mut Context<'_>) -> Poll<Result<Value, Ending>> {
+    fn poll_body(&mut self, body: &mut dyn Body, context: &mut Context<'_>) -> Poll<Result<Finished, Ending>> {
         let Some(attempt) = &self.attempt else { polled_too_often() };
         if let Some(error) = attempt.refusal() {
             return Poll::Ready(Err(Ending::Refused(error)));
@@ -277,8 +295,8 @@ impl Progress {
         {
             return Poll::Ready(Err(Ending::Lost(error)));
         }
-        if let Poll::Ready(value) = attempt.within(|| body.poll(context)) {
-            return Poll::Ready(Ok(value));
+        if let Poll::Ready(finished) = attempt.within(|| body.poll(context)) {
+            return Poll::Ready(Ok(finished));
         }
         if let Some(error) = attempt.refusal() {
             return Poll::Ready(Err(Ending::Refused(error)));
@@ -322,10 +340,10 @@ impl Progress {
     }
 }
 
-async fn release(lock: Arc<LockId>, attempt: Option<Arc<Attempt>>) {
+async fn release(lock: Arc<LockId>, attempt: Option<Arc<Attempt>>, is_success: bool) {
     if let Some(guard) = attempt.and_then(Attempt::into_guard) {
         let was_lost = guard.was_lost();
-        tell_release(&lock, was_lost, guard.release().await);
+        tell_release(&lock, was_lost, guard.finish(is_success).await);
     }
 }
 
@@ -377,16 +395,11 @@ fn wait_for_the_end() -> ! {
     }
 }
 
-/// The body's value wins over whatever is wrong with the lock at its end, so that is only told here.
 fn tell_release(lock: &LockId, was_lost: bool, released: Result<(), Error>) {
-    let name = lock.name();
-    match released {
+    if was_lost {
         // It was told when it happened.
-        _ if was_lost => lock.count_loss(),
-        Err(error) => {
-            let cause: &(dyn std::error::Error + 'static) = &error;
-            tracing::warn!(lock = name, error = cause, "the lock was not released behind the body");
-        }
-        Ok(()) => {}
+        lock.count_loss();
+    } else {
+        body::tell_end(lock.name(), released);
     }
 }

@@ -17,7 +17,9 @@ use std::marker::PhantomData;
 
 use crate::Error;
 
-pub use self::asked::{BlamesError, BlamesNothing, BlamesPointer, Fails, FailsNot, IsFuture, IsNoFuture};
+pub use self::asked::{
+    BlamesError, BlamesNothing, BlamesPointer, Fails, FailsNot, IsFuture, IsNoFuture, Succeeds, SucceedsAlways,
+};
 pub use self::kept::{HandsOver, Keep, Keeps};
 pub use self::required::{Fail, FailWhenLost, Plain, Skip};
 pub(crate) use self::rules::{Called, Ending, OnLost};
@@ -51,6 +53,9 @@ impl<R> Copy for Output<R> {}
 
 /// Turns a lock's error into what the function returns.
 pub(crate) type Convert<R> = fn(Error) -> R;
+
+/// Tells whether a body's value completes the fire that it ran for.
+pub(crate) type Success<R> = fn(&R) -> bool;
 
 /// Tells whether a body's value is an error caused by a lock that another owner holds.
 pub(crate) type Blame<R> = fn(&R) -> bool;

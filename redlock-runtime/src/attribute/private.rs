@@ -13,9 +13,10 @@ pub use super::call::{Access, Call, CallName};
 pub use super::drive::{Drive, drive, run};
 pub use super::outcome::{
     BlamesError, BlamesNothing, BlamesPointer, Fail, FailWhenLost, Fails, FailsNot, HandsOver, IsFuture, IsNoFuture,
-    Keep, Keeps, Output, Plain, Rules, Skip, Verdict,
+    Keep, Keeps, Output, Plain, Rules, Skip, Succeeds, SucceedsAlways, Verdict,
 };
 pub use crate::lock::guard::LockGuard;
+pub use crate::values::fire::{Fire, OnceAt};
 pub use crate::values::timeout::Timeout;
 
 /// A lock's name as text.

@@ -5,18 +5,22 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use super::completion::{Confirming, NotConfirmed};
 use super::heard::Heard;
 use super::release_round::{Cut, PendingRelease, ReleaseRound, TrackedRelease};
 use super::repair::Repairs;
-use super::{AttemptFailed, Engine, Fenced, InFlight, Plan, Term, poll_each, poll_in_background, within_deadline};
-use crate::node::{Action, Command, Predecessor, Reply};
+use super::{
+    AttemptFailed, Engine, Fenced, FireRefusal, InFlight, Plan, Term, poll_each, poll_in_background, within_deadline,
+};
+use crate::node::{Action, Command, MarkQuery, NewMark, NodeStatus, Predecessor, Reply};
 use crate::platform::background;
 use crate::platform::clock;
 use crate::platform::deadline::Deadline;
 use crate::platform::entropy::fresh_owner;
 use crate::protocol::{
-    AcquireEffect, AskOrder, Attempt, AttemptStep, Conclusion, Fence, FenceFallback, Ledger, NodeSet, Proposal, Quorum,
-    Tally, Verdict, Voters, plausible, reply_timeout,
+    AcquireEffect, AskOrder, Attempt, AttemptStep, Completion, Conclusion, Fence, FenceFallback, FireQuestion,
+    KeyAfter, Ledger, Listening, MARK_RETENTION, NodeSet, Proposal, Quorum, Standing, StoredMark, Tally, Verdict,
+    Voters, plausible, reply_timeout,
 };
 use crate::rules::{Rule, holds};
 
@@ -48,6 +52,12 @@ pub(crate) struct Acquisition {
     predecessor: Option<Arc<Predecessor>>,
     /// Whoever waits for releases waits for this one; none while the lock is held.
     counted: Option<TrackedRelease>,
+    /// The nodes whose grants were heard, and which may vote: a completed fire is marked there and nowhere else.
+    voters: NodeSet,
+    /// When the attempt began.
+    began: Option<Instant>,
+    /// The fire that the release marks as completed, and on which nodes.
+    mark: Option<Box<(NewMark, NodeSet)>>,
 }
 
 impl Acquisition {
@@ -66,6 +76,9 @@ impl Acquisition {
             is_noted: false,
             predecessor: None,
             counted,
+            voters: NodeSet::default(),
+            began: None,
+            mark: None,
         }
     }
 
@@ -158,16 +171,18 @@ impl Acquisition {
         until: Option<Instant>,
         plan: Plan,
     ) -> Result<Term, AttemptFailed> {
-        let Plan { ask_order, is_watched, contender, fencing } = plan;
+        let Plan { ask_order, is_watched, contender, fencing, fire, insists } = plan;
         let fence = fencing.map(|fencing| self.fence(fencing, Fence::propose));
         let (action, proposal) = (Action::Acquire { ttl, is_watched }, fence.as_ref().map(Fence::proposal));
-        let command = Command::acquire(action, &self.key, &self.owner, contender, proposal);
+        let mark =
+            fire.as_ref().map(|question| MarkQuery { refuse_from: (!insists).then(|| question.fire.least_covering()) });
+        let command = Command::acquire(action, &self.key, &self.owner, contender, proposal, mark);
         let first = match ask_order {
             AskOrder::OneFirst => self.engine.first_for(&self.key),
             AskOrder::AllAtOnce => None,
         };
         let attempt = Attempt::to_acquire(self.engine.quorum(), first, began, ttl, self.engine.longest_round);
-        self.perform(attempt, fence, &command, until).await
+        self.perform(attempt, fence, fire, &command, until).await
     }
 
     /// Asks the nodes to give the lock from its owner to this one, and for its fencing token if it gets one. May be
@@ -182,7 +197,7 @@ impl Acquisition {
         let (action, proposal) = (Action::Adopt { ttl }, fence.as_ref().map(Fence::proposal));
         let command = Command::of_successor(action, &self.key, &self.owner, self.predecessor.as_ref(), proposal);
         let attempt = Attempt::to_adopt(self.engine.quorum(), began, ttl, self.engine.longest_round);
-        let term = self.perform(attempt, fence, &command, None).await;
+        let term = self.perform(attempt, fence, None, &command, None).await;
         if term.is_err() {
             command.recall();
         }
@@ -201,14 +216,17 @@ impl Acquisition {
         &mut self,
         attempt: Attempt,
         fence: Option<Fence>,
+        fire: Option<Arc<FireQuestion>>,
         command: &Arc<Command>,
         until: Option<Instant>,
     ) -> Result<Term, AttemptFailed> {
+        let mark = command.mark;
         let engine = Arc::clone(&self.engine);
-        let mut heard = Heard::nothing(&self.key, Tally::new(engine.quorum(), fence));
+        let mut heard = Heard::nothing(&self.key, Tally::new(engine.quorum(), fence).for_fire(fire.clone()));
         let reply_timeout = reply_timeout(engine.node_timeout(), attempt.ttl());
         self.acquire = Some(Arc::clone(command));
         self.is_open = true;
+        self.began = Some(attempt.began());
         let mut step = attempt.begin();
         let conclusion = loop {
             step = match step {
@@ -233,9 +251,18 @@ impl Acquisition {
                     AttemptStep::Conclude(attempt.after_commit(token, verdict))
                 }
                 AttemptStep::Conclude(conclusion) => break conclusion,
+            };
+            if let Some(decision) = heard.tally.fire(Listening::IsOver, || engine.look_at_nodes(&self.key)) {
+                step = Attempt::for_fire(step, decision);
             }
         };
+        self.voters = heard.tally.granted();
         match (conclusion, attempt.valid_until(clock::now())) {
+            (Conclusion::Won { .. }, _)
+                if fire.as_ref().is_some_and(|question| !engine.is_plausible(&self.key, question)) =>
+            {
+                Err(heard.into_failed_by_clock(&engine))
+            }
             (Conclusion::Won { fencing_token }, Some(valid_until)) if heard.tally.twins().is_none() => {
                 let (began, is_wanted) = (attempt.began(), heard.tally.is_wanted());
                 Ok(Term { began, valid_until, fencing_token, is_wanted })
@@ -245,8 +272,30 @@ impl Acquisition {
                 heard.failures.push("a majority of the nodes", nobody_knows);
                 Err(heard.into_failed(&engine, Verdict::Unreachable))
             }
+            (Conclusion::AlreadyRan { completed }, _) => {
+                Err(heard.into_refused(&engine, FireRefusal::AlreadyRan { completed }))
+            }
+            (Conclusion::Spread { greatest }, Some(valid_until)) if heard.tally.twins().is_none() => {
+                let stored = heard.tally.marks().filter_map(|(_, told)| told.stored).find(|mark| mark.fire == greatest);
+                let stored = stored.unwrap_or(StoredMark { fire: greatest, token: 0 });
+                let retention = fire.map_or(MARK_RETENTION, |question| question.terms.retention);
+                let mark = NewMark { stored, retention };
+                Err(heard.into_refused(&engine, FireRefusal::Spread { mark, valid_until }))
+            }
+            (Conclusion::Doubt { unknowing, shown }, _) => {
+                heard.tell_unknowing(&engine, unknowing);
+                Err(heard.into_refused(&engine, FireRefusal::Doubt { shown }))
+            }
+            // Unless somebody holds the lock: then it may be completed by more when that ends.
+            (Conclusion::Failed(Verdict::Split | Verdict::Unreachable), _)
+                if mark.is_some_and(|mark| heard.tally.marks().any(|(_, told)| mark.refuses(told.stored))) =>
+            {
+                Err(heard.into_refused(&engine, FireRefusal::Shown))
+            }
             (Conclusion::Failed(verdict), _) => Err(heard.into_failed(&engine, verdict)),
-            (Conclusion::Won { .. }, _) => Err(heard.into_failed(&engine, Verdict::Unreachable)),
+            (Conclusion::Won { .. } | Conclusion::Spread { .. }, _) => {
+                Err(heard.into_failed(&engine, Verdict::Unreachable))
+            }
         }
     }
 
@@ -306,9 +355,14 @@ impl Acquisition {
     /// Takes in what has been answered since the lock was won, and forgets what was asked: for a lock that is held longer than
     /// nodes take to answer, so that it takes less memory.
     pub(crate) fn drop_stragglers_of_the_caller(&mut self) {
-        let Self { ledger, stragglers, cut, .. } = self;
+        let Self { engine, key, ledger, stragglers, cut, voters, began, .. } = self;
         poll_each(stragglers, &mut Context::from_waker(Waker::noop()), |node, reply| {
             acquire_ended(ledger, cut, node, &reply);
+            // As in the attempt: who granted it a long time ago may be another server by now.
+            let is_in_time = began.is_some_and(|began| clock::now() <= began + engine.longest_round);
+            if matches!(reply, Reply::Granted { .. } | Reply::Done) && is_in_time && engine.may_vote(key, node) {
+                voters.insert(node);
+            }
         });
         self.forget_what_was_asked();
     }
@@ -318,6 +372,31 @@ impl Acquisition {
         if self.stragglers.is_empty() {
             self.stragglers = Vec::new();
             self.acquire = None;
+        }
+    }
+
+    /// Ends an attempt that was not won; what became of it.
+    pub(super) async fn end_lost_attempt(self, failed: AttemptFailed, until: Option<Instant>) -> AttemptFailed {
+        match failed.fire.as_deref().copied() {
+            // It is told at once: nobody wants the lock.
+            Some(FireRefusal::AlreadyRan { .. }) => {
+                drop(self);
+                failed
+            }
+            Some(FireRefusal::Spread { mark, valid_until }) => {
+                let completed = mark.stored.fire;
+                match Box::pin(self.complete(mark, valid_until)).await {
+                    Ok(()) => AttemptFailed { fire: Some(Box::new(FireRefusal::AlreadyRan { completed })), ..failed },
+                    Err(NotConfirmed { failures, .. }) => {
+                        let doubt = FireRefusal::Doubt { shown: Some(completed) };
+                        AttemptFailed { fire: Some(Box::new(doubt)), failures, ..failed }
+                    }
+                }
+            }
+            Some(FireRefusal::Shown | FireRefusal::Doubt { .. }) | None => {
+                self.give_back(until).await;
+                failed
+            }
         }
     }
 
@@ -337,6 +416,38 @@ impl Acquisition {
     pub(crate) async fn release(mut self) -> Result<(), AttemptFailed> {
         let all = NodeSet::first(self.engine.quorum().nodes());
         self.start_release(all).confirm().await
+    }
+
+    /// Marks a fire as completed and releases the lock, in one step on each node; returns when a majority has confirmed, or no longer
+    /// can before `valid_until`, the end of the validity that the lock has now.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped at any await, both go on in the background.
+    pub(crate) async fn complete(mut self, mark: NewMark, valid_until: Instant) -> Result<(), NotConfirmed> {
+        self.drop_stragglers_of_the_caller();
+        let quorum = self.engine.quorum();
+        let completion = Completion::begin(quorum, mark.stored.fire, self.voters, KeyAfter::Deleted, valid_until);
+        self.mark = Some(Box::new((mark, completion.asked())));
+        let all = NodeSet::first(quorum.nodes());
+        self.start_release(all).confirm_mark(completion).await
+    }
+
+    /// Marks a fire as completed before it begins, and keeps the lock; otherwise as [`Self::complete`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped at any await, the fire may or may not be marked.
+    pub(crate) async fn mark(&mut self, mark: NewMark, valid_until: Instant) -> Result<(), NotConfirmed> {
+        self.drop_stragglers_of_the_caller();
+        let quorum = self.engine.quorum();
+        let completion = Completion::begin(quorum, mark.stored.fire, self.voters, KeyAfter::Kept, valid_until);
+        let command = Command::new(Action::Mark(mark), &self.key, &self.owner);
+        let mut in_flight: Vec<_> = completion.asked().iter().map(|node| self.engine.ask(node, &command)).collect();
+        let confirmed = Confirming::new(&self.engine, &self.key, completion).listen(&mut in_flight, None).await;
+        command.recall();
+        poll_in_background(in_flight);
+        confirmed
     }
 
     /// Releases the lock on every node in the background; drops `afterwards` when a majority has confirmed, or no longer
@@ -371,6 +482,9 @@ impl Acquisition {
             is_noted: self.is_noted,
             predecessor: self.predecessor.clone(),
             counted: self.counted.take(),
+            voters: self.voters,
+            began: self.began,
+            mark: self.mark.take(),
         }
     }
 
@@ -385,6 +499,7 @@ impl Acquisition {
         let mut release = PendingRelease::new(counted, Arc::clone(&self.key), Arc::clone(&self.owner));
         (release.cut, release.keep_until) = (mem::take(&mut self.cut), self.keep_until);
         (release.is_noted, release.predecessor) = (self.is_noted, self.predecessor.clone());
+        release.mark = self.mark.take();
         ReleaseRound::start(Arc::new(release), self.ledger, nodes, stragglers)
     }
 }
@@ -419,9 +534,26 @@ impl Drop for Acquisition {
 impl Engine {
     /// The time of day, as the time since 1970, by this machine's clock, as long as it is none that is far from all others.
     fn time_of_day(&self, key: &str) -> Duration {
+        self.plausible(key, clock::since_1970())
+    }
+
+    /// A moment since 1970, unless it is far ahead of the clocks of all nodes.
+    fn plausible(&self, key: &str, moment: Duration) -> Duration {
         let now = clock::now();
         let clocks = self.nodes.iter().filter_map(|node| node.known(key).server_info()?.clock(now));
-        plausible(clock::since_1970(), clocks)
+        plausible(moment, clocks)
+    }
+
+    /// Whether a fire may be marked: one of a time far ahead would stand in the way of all others until then.
+    fn is_plausible(&self, key: &str, question: &FireQuestion) -> bool {
+        question.fire.moment().is_none_or(|moment| self.plausible(key, moment) == moment)
+    }
+
+    /// Whether a node may vote at this moment.
+    fn may_vote(&self, key: &str, node: usize) -> bool {
+        let (nodes, now) = self.look_at_nodes(key);
+        let electorate = Voters::Acquisition.electorate(now, nodes.iter().map(NodeStatus::server_info));
+        self.nodes.len() == 1 || electorate.standing(node) == Standing::Votes
     }
 }
 
@@ -519,14 +651,15 @@ mod tests {
         for seen in [0, u64::MAX] {
             let answers = |counter| {
                 let counter = Some(Counter::Known(counter));
-                let held = Reply::NotOurs { owner: Some("a".into()), remaining: Some(Duration::MAX), counter };
-                [held, Reply::Granted { counter, is_wanted: true }]
+                let held =
+                    Reply::NotOurs { owner: Some("a".into()), remaining: Some(Duration::MAX), counter, mark: None };
+                [held, Reply::Granted { counter, is_wanted: true, mark: None }]
             };
             for told in [1 << 52, u64::MAX].map(answers).into_iter().flatten() {
                 let voter = |reply: Reply| -> Arc<dyn Voter> {
                     Scripted::voter(move |_, _| PendingReply::new(ready(reply.clone())))
                 };
-                let well = || voter(Reply::Granted { counter: Some(Counter::Known(7)), is_wanted: false });
+                let well = || voter(Reply::Granted { counter: Some(Counter::Known(7)), is_wanted: false, mark: None });
                 let nodes = vec![voter(told), well(), well()];
                 let engine = Engine::new(nodes, Quorum::of(3).unwrap(), Duration::from_secs(5), LONGEST_TTL);
                 let fenced = Fenced { seen, fence_fallback: FenceFallback::TrustClocks { max_clock_skew } };
@@ -540,7 +673,7 @@ mod tests {
     async fn the_others_decide_where_the_node_that_is_asked_first_does_not_vote() {
         for faulty in 0..3 {
             ask_one_first(faulty, Reply::Done).await.expect("a majority grants");
-            let held = Reply::NotOurs { owner: Some("another".into()), remaining: None, counter: None };
+            let held = Reply::NotOurs { owner: Some("another".into()), remaining: None, counter: None, mark: None };
             let lost = ask_one_first(faulty, held).await.expect_err("a majority refuses");
             assert_eq!(lost.verdict, Verdict::Refused);
         }

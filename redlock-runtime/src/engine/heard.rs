@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{AttemptFailed, Engine};
+use super::{AttemptFailed, Engine, FireRefusal};
 use crate::error::NodeFailures;
 use crate::node::Reply;
 use crate::platform::clock;
@@ -62,6 +62,40 @@ impl Heard {
         }
     }
 
+    /// Says of each of these nodes why it cannot know of a fire.
+    pub(super) fn tell_unknowing(&mut self, engine: &Engine, unknowing: NodeSet) {
+        for node in unknowing.iter() {
+            let label = engine.nodes[node].label();
+            if self.failures.iter().any(|failure| failure.node == label) {
+                continue;
+            }
+            let age = engine.nodes[node].known(&self.key).server_info().map(|info| info.age(clock::now()));
+            let reason = match age {
+                Some(age) => {
+                    format!("it has run for {age:?} and has no mark, so it cannot know what was completed before")
+                }
+                None => "it did not answer".to_owned(),
+            };
+            self.failures.push(label, reason);
+        }
+    }
+
+    /// An attempt that ended with this about its fire.
+    pub(super) fn into_refused(self, engine: &Engine, fire: FireRefusal) -> AttemptFailed {
+        let verdict = match fire {
+            FireRefusal::AlreadyRan { .. } => Verdict::Refused,
+            FireRefusal::Spread { .. } | FireRefusal::Shown | FireRefusal::Doubt { .. } => Verdict::Unreachable,
+        };
+        AttemptFailed { fire: Some(Box::new(fire)), ..self.into_failed(engine, verdict) }
+    }
+
+    /// An attempt for a fire of a time that no clock of the nodes comes near.
+    pub(super) fn into_failed_by_clock(self, engine: &Engine) -> AttemptFailed {
+        let reason = "the clock of this machine is more than 12 hours ahead of those of all nodes, and a fire that is completed \
+                      at such a time would stand in the way of all others until then; set the clock right";
+        AttemptFailed { misconfigured: Some(reason.to_owned()), ..self.into_failed(engine, Verdict::Unreachable) }
+    }
+
     pub(super) fn into_failed(self, engine: &Engine, verdict: Verdict) -> AttemptFailed {
         let Self { tally, failures, was_cut_short, .. } = self;
         let misconfigured = tally.twins().map(|(one, other)| {
@@ -73,14 +107,14 @@ impl Heard {
         });
         let (granted, counter) = (tally.granted().len(), tally.greatest_counter());
         let seen = tally.observations().collect();
-        AttemptFailed { verdict, granted, failures, was_cut_short, seen, counter, misconfigured }
+        AttemptFailed { verdict, granted, failures, was_cut_short, seen, counter, misconfigured, fire: None }
     }
 }
 
 impl Engine {
     /// What is known about the nodes, and the moment at which it is looked at. Not an earlier one: who is old at a moment need not
     /// have been old a moment earlier.
-    fn look_at_nodes(&self, key: &str) -> (Vec<NodeStatus>, Instant) {
+    pub(super) fn look_at_nodes(&self, key: &str) -> (Vec<NodeStatus>, Instant) {
         let nodes = self.nodes.iter().map(|node| node.known(key)).collect();
         (nodes, clock::now())
     }

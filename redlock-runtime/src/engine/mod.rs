@@ -5,6 +5,7 @@
 
 mod acquisition;
 mod adoption;
+mod completion;
 mod heard;
 mod release_round;
 mod repair;
@@ -21,20 +22,21 @@ use std::time::{Duration, Instant};
 use tokio::time::{Sleep, sleep};
 
 pub(crate) use self::acquisition::Acquisition;
+pub(crate) use self::completion::NotConfirmed;
 use self::heard::Heard;
 pub(crate) use self::release_round::{TrackedRelease, TrackedReleases};
 pub(crate) use self::repair::{Extended, Repairs};
 use crate::Error;
 use crate::error::NodeFailures;
-use crate::node::{Action, Changes, Command, Listener, NodeStatus, PendingReply, Reply, Voter};
+use crate::node::{Action, Changes, Command, Listener, NewMark, NodeStatus, PendingReply, Reply, Voter};
 use crate::platform::background;
 use crate::platform::deadline::Deadline;
 use crate::platform::drivers::Uses;
 use crate::platform::tasks::Handle;
 use crate::platform::{clock, process};
 use crate::protocol::{
-    AskOrder, FenceFallback, Hearing, NodeObservation, NodeSet, Quorum, Tally, Verdict, Voters, longest_round,
-    reply_timeout, valid_until,
+    AskOrder, FenceFallback, FireQuestion, Hearing, NodeObservation, NodeSet, Quorum, Tally, Verdict, Voters,
+    longest_round, reply_timeout, valid_until,
 };
 
 /// The configured nodes.
@@ -89,6 +91,10 @@ pub(crate) struct Plan {
     pub(crate) contender: Option<Arc<str>>,
     /// How the lock gets its fencing token, if it gets one.
     pub(crate) fencing: Option<Fenced>,
+    /// The fire that the lock is asked for, if it is for one; in an Arc, because most locks are for none.
+    pub(crate) fire: Option<Arc<FireQuestion>>,
+    /// Whether nodes that know the fire to be completed grant the lock all the same, so that it can be told.
+    pub(crate) insists: bool,
 }
 
 /// How a lock gets its fencing token.
@@ -103,7 +109,12 @@ pub(crate) struct Fenced {
 impl Plan {
     /// One attempt of somebody who does not wait.
     pub(crate) fn once(fencing: Option<Fenced>) -> Self {
-        Self { ask_order: AskOrder::AllAtOnce, is_watched: false, contender: None, fencing }
+        Self { ask_order: AskOrder::AllAtOnce, is_watched: false, contender: None, fencing, fire: None, insists: false }
+    }
+
+    /// The same attempt, for this fire.
+    pub(crate) fn for_fire(self, fire: Option<Arc<FireQuestion>>) -> Self {
+        Self { fire, ..self }
     }
 }
 
@@ -122,8 +133,34 @@ pub(crate) struct AttemptFailed {
     pub(crate) seen: Vec<(usize, NodeObservation)>,
     /// The greatest fencing counter that was heard of; zero if none was.
     pub(crate) counter: u64,
-    /// What is wrong with the nodes as they were configured, if something is.
+    /// What is wrong with the nodes as they were configured, or with this machine's clock, if something is.
     pub(crate) misconfigured: Option<String>,
+    /// What the marks say about the fire that the lock was asked for, if that is why it was not won.
+    pub(crate) fire: Option<Box<FireRefusal>>,
+}
+
+/// Why a fire does not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FireRefusal {
+    /// It was completed.
+    AlreadyRan {
+        /// The greatest completed fire, as far as is known.
+        completed: u64,
+    },
+    /// It was completed as far as less than a majority shows: the lock is granted, and this is to be written back before it is told.
+    Spread {
+        /// What was read, and how long it is kept.
+        mark: NewMark,
+        /// Until when the lock counts as held.
+        valid_until: Instant,
+    },
+    /// It was completed as far as less than a majority shows, and those did not grant the lock: they have to be asked for it.
+    Shown,
+    /// Nobody can know whether it was completed; the nodes that cannot are among the failures.
+    Doubt {
+        /// A mark that covers the fire, if a node shows one.
+        shown: Option<u64>,
+    },
 }
 
 /// A reply that is on its way from a node.
@@ -279,6 +316,23 @@ impl Engine {
         until: Option<Instant>,
         plan: Plan,
     ) -> Result<Won, AttemptFailed> {
+        let again = plan.fire.is_some().then(|| Box::new(Plan { insists: true, ..plan.clone() }));
+        match (self.acquire_once(Arc::clone(&key), ttl, until, plan).await, again) {
+            (Err(AttemptFailed { fire: Some(refusal), .. }), Some(again)) if *refusal == FireRefusal::Shown => {
+                // Seldom, and not to make every acquisition larger.
+                Box::pin(self.acquire_once(key, ttl, until, *again)).await
+            }
+            (attempted, _) => attempted,
+        }
+    }
+
+    async fn acquire_once(
+        self: &Arc<Self>,
+        key: Arc<str>,
+        ttl: Duration,
+        until: Option<Instant>,
+        plan: Plan,
+    ) -> Result<Won, AttemptFailed> {
         let began = clock::now();
         // From here on the acquisition answers for whatever the nodes do: it exists before the first command.
         let mut acquisition = Acquisition::new(Arc::clone(self), key);
@@ -288,10 +342,7 @@ impl Engine {
                 acquisition.forget_what_was_asked();
                 Ok(Won { acquisition, term })
             }
-            Err(failed) => {
-                acquisition.give_back(until).await;
-                Err(failed)
-            }
+            Err(failed) => Err(acquisition.end_lost_attempt(failed, until).await),
         }
     }
 

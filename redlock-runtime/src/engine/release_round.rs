@@ -12,17 +12,18 @@ use tokio::runtime::RuntimeFlavor;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
+use super::completion::{Confirming, NotConfirmed};
 use super::heard::Heard;
 use super::{AttemptFailed, Engine, InFlight, poll_each, poll_in_background};
-use crate::node::{Action, Command, ConnectionId, Delivery, Failure, PendingReply, Predecessor, Reply, Voter};
+use crate::node::{Action, Command, ConnectionId, Delivery, Failure, NewMark, PendingReply, Predecessor, Reply, Voter};
 use crate::platform::background;
 use crate::platform::clock;
 use crate::platform::deadline::Deadline;
 use crate::platform::entropy::seed;
 use crate::platform::tasks::Handle;
 use crate::protocol::{
-    AfterAnswer, Backoff, KEEP_RELEASING, Ledger, NodeSet, OnDeadConnection, RELEASE_PAUSES, ReleaseStage, ReleasesDue,
-    Tally, Verdict, Voters,
+    AfterAnswer, Backoff, Completion, KEEP_RELEASING, Ledger, NodeSet, OnDeadConnection, RELEASE_PAUSES, ReleaseStage,
+    ReleasesDue, Tally, Verdict, Voters,
 };
 use crate::rules::{Rule, holds};
 use crate::shown::shown;
@@ -91,6 +92,8 @@ pub(super) struct PendingRelease {
     pub(super) is_noted: bool,
     /// Whose lock it was, if it was adopted.
     pub(super) predecessor: Option<Arc<Predecessor>>,
+    /// The fire that is marked as completed, and on which nodes.
+    pub(super) mark: Option<Box<(NewMark, NodeSet)>>,
     /// Held until every node has confirmed, or is given up.
     #[expect(dead_code, reason = "held for its drop")]
     pub(super) counted: TrackedRelease,
@@ -104,7 +107,7 @@ pub(super) struct Cut(Vec<(usize, ConnectionId)>);
 impl Cut {
     /// Keeps the connection if this reply to an acquire says that it ended.
     pub(super) fn record(&mut self, node: usize, reply: &Reply) {
-        self.0.extend(connection_of(reply).map(|connection| (node, connection)));
+        self.0.extend(reply.broken_connection().map(|connection| (node, connection)));
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -184,6 +187,16 @@ impl ReleaseRound {
             Verdict::Won => Ok(()),
             verdict => Err(heard.into_failed(engine, verdict)),
         }
+    }
+
+    /// Waits for a majority to confirm the mark that the releases carry. What fails is sent again meanwhile.
+    pub(super) async fn confirm_mark(mut self, completion: Completion) -> Result<(), NotConfirmed> {
+        let Self { owner, in_flight, tracked, failed, is_reported, .. } = &mut self;
+        let again = |node, behind| InFlight { node, reply: owner.ask(node, behind) };
+        let confirming = Confirming::new(&owner.engine, &owner.key, completion);
+        let confirmed = confirming.listen(in_flight, Some((failed, *tracked, &again))).await;
+        *is_reported = true;
+        confirmed
     }
 
     /// Waits until each of `nodes` has answered, but no longer than this.
@@ -301,6 +314,7 @@ impl PendingRelease {
             usual: OnceLock::new(),
             is_noted: false,
             predecessor: None,
+            mark: None,
             counted,
         }
     }
@@ -321,18 +335,19 @@ impl PendingRelease {
     /// One release request to one node. Only an acquire can do harm behind it, so a connection that may still carry one
     /// comes before another.
     fn ask(&self, node: usize, behind: Option<ConnectionId>) -> PendingReply {
-        let command = match (self.cut.of(node).or(behind), self.keep_until) {
-            (None, None) => Arc::clone(self.usual.get_or_init(|| self.command(Duration::ZERO, None))),
-            (behind, until) => {
+        let mark = self.mark.as_deref().filter(|(_, nodes)| nodes.contains(node)).map(|(mark, _)| *mark);
+        let command = match (self.cut.of(node).or(behind), self.keep_until, mark) {
+            (None, None, None) => Arc::clone(self.usual.get_or_init(|| self.command(Duration::ZERO, None, None))),
+            (behind, until, mark) => {
                 let keep = until.map(|moment| moment.saturating_duration_since(clock::now()));
-                self.command(keep.unwrap_or_default(), behind)
+                self.command(keep.unwrap_or_default(), behind, mark)
             }
         };
         self.engine.nodes[node].ask(command)
     }
 
-    fn command(&self, keep: Duration, behind: Option<ConnectionId>) -> Arc<Command> {
-        let action = Action::Release { keep, behind, is_noted: self.is_noted };
+    fn command(&self, keep: Duration, behind: Option<ConnectionId>, mark: Option<NewMark>) -> Arc<Command> {
+        let action = Action::Release { keep, behind, is_noted: self.is_noted, mark };
         Command::of_successor(action, &self.key, &self.value, self.predecessor.as_ref(), None)
     }
 
@@ -341,7 +356,7 @@ impl PendingRelease {
         let carrier = straggler.carrier().clone();
         let release = async move {
             let reply = straggler.await;
-            match ledger.after_answer(node, reply.acquire_effect(), connection_of(&reply).is_some()) {
+            match ledger.after_answer(node, reply.acquire_effect(), reply.broken_connection().is_some()) {
                 AfterAnswer::NothingLeft => Reply::NOT_OURS,
                 AfterAnswer::Release => self.ask(node, None).await,
                 // As a release that failed on that connection.
@@ -390,17 +405,7 @@ async fn within_reason(voter: &dyn Voter, key: &str, node_timeout: Duration, mut
 /// Keeps a release that failed where the key may be set.
 fn keep_failed(failed: &mut Vec<(usize, Option<ConnectionId>)>, tracked: NodeSet, node: usize, reply: &Reply) {
     if matches!(reply, Reply::Failed(_)) && tracked.contains(node) {
-        failed.push((node, connection_of(reply)));
-    }
-}
-
-fn connection_of(reply: &Reply) -> Option<ConnectionId> {
-    match reply {
-        Reply::Failed(failure) => match failure.delivery {
-            Delivery::Unknown(connection) => connection,
-            Delivery::NotSent | Delivery::Answered => None,
-        },
-        Reply::Done | Reply::Granted { .. } | Reply::NotOurs { .. } | Reply::Missing => None,
+        failed.push((node, reply.broken_connection()));
     }
 }
 

@@ -490,7 +490,7 @@ mod tests {
         let (told, mut came) = watch::channel(Came::default());
         let granted = Mutex::new(Some(granted));
         let lost_the_key = Scripted::voter(move |command, _| match command.action {
-            Action::Adopt { .. } | Action::Commit { .. } => unreachable!("nothing is acquired here"),
+            Action::Adopt { .. } | Action::Commit { .. } | Action::Mark(_) => unreachable!("nothing is acquired here"),
             Action::Extend { .. } => PendingReply::new(ready(Reply::Missing)),
             Action::Acquire { .. } => {
                 told.send_modify(|came| came.repair = Some(command));

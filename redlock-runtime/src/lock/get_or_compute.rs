@@ -1,11 +1,9 @@
 //! One computes, everybody has the value.
 
-use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
-use std::task::Poll;
-use std::thread;
 
+use super::body::{caught, tell_end, until_lost};
 use super::request::LockRequest;
 use crate::Error;
 use crate::held::deadlock::within;
@@ -78,22 +76,13 @@ impl LockRequest {
         let computing = async {
             match get().await {
                 Ok(Some(value)) => Ok(value),
-                // In this order: a loss that is told together with what wakes the computation ends it.
-                Ok(None) => {
-                    let mut computing = pin!(compute());
-                    let computing = poll_fn(|cx| within(guard.lease(), || computing.as_mut().poll(cx)));
-                    tokio::select! {
-                        biased;
-                        loss = guard.lost() => Err(loss.into()),
-                        value = computing => value,
-                    }
-                }
+                Ok(None) => until_lost(&guard, pin!(compute())).await,
                 Err(error) => Err(error),
             }
         };
         let value = caught(computing).await;
         let name = guard.name().to_owned();
-        tell_release(&name, guard.release().await);
+        tell_end(&name, guard.release().await);
         // Behind the release: whoever catches a panic may try again at once.
         value.unwrap_or_else(|panic| resume_unwind(panic))
     }
@@ -120,30 +109,12 @@ impl LockRequest {
         let computing = || get().and_then(|found| found.map_or_else(|| within(guard.lease(), compute), Ok));
         let value = catch_unwind(AssertUnwindSafe(computing));
         let name = guard.name().to_owned();
-        tell_release(&name, guard.release_blocking());
+        tell_end(&name, guard.release_blocking());
         value.unwrap_or_else(|panic| resume_unwind(panic))
     }
-}
-
-/// What a future comes to, or what it panicked with.
-async fn caught<F: Future>(future: F) -> thread::Result<F::Output> {
-    let mut future = pin!(future);
-    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
-        Ok(polled) => polled.map(Ok),
-        Err(panic) => Poll::Ready(Err(panic)),
-    })
-    .await
 }
 
 /// Whether somebody may have computed while this caller tried to get the lock.
 fn may_be_there(error: &Error) -> bool {
     matches!(error, Error::NotAcquired { .. } | Error::QuorumUnreachable { .. })
-}
-
-/// The value wins over whatever is wrong with the lock at its end, so that is only told here.
-fn tell_release(name: &str, released: Result<(), Error>) {
-    if let Err(error) = released {
-        let cause: &(dyn std::error::Error + 'static) = &error;
-        tracing::warn!(lock = name, error = cause, "the lock was not released behind the computation");
-    }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::once::HeldFire;
 use super::shared::Shared;
 use crate::Error;
 use crate::engine::Acquisition;
@@ -34,6 +35,8 @@ pub struct LockGuard {
     local_hold: Option<LocalHold>,
     /// Renews the lock, and must live as long as it is held.
     shared: Arc<Shared>,
+    /// The fire that it was acquired for, if it was for one.
+    pub(super) fire: Option<Box<HeldFire>>,
 }
 
 impl LockGuard {
@@ -42,11 +45,12 @@ impl LockGuard {
         lease: Arc<Lease>,
         acquisition: Acquisition,
         shared: &Arc<Shared>,
+        fire: Option<Box<HeldFire>>,
         local_hold: impl FnOnce(&Arc<Lease>) -> LocalHold,
     ) -> Result<Self, Error> {
         let counted = lease.entrust(acquisition);
         let local_hold = local_hold(&lease);
-        let guard = Self { lease, local_hold: Some(local_hold), shared: Arc::clone(shared) };
+        let guard = Self { lease, local_hold: Some(local_hold), shared: Arc::clone(shared), fire };
         // Only now does a shutdown find it by itself; what it did not find is released by dropping the guard.
         let acquired = if shared.is_shut_down() { Err(Error::ShutDown) } else { Ok(guard) };
         drop(counted);
@@ -55,6 +59,10 @@ impl LockGuard {
 
     pub(crate) fn lease(&self) -> &Arc<Lease> {
         &self.lease
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// The lock's name.
@@ -81,12 +89,22 @@ impl LockGuard {
     /// over by its token, here or in another process.
     ///
     /// It is not renewed any more; `max_hold` and `min_hold` end with the guard.
+    ///
+    /// # Panics
+    ///
+    /// If the lock was acquired for a fire ([`once`](crate::LockRequest::once)): a token completes none, so the fire would run again. End
+    /// it here with [`complete`](Self::complete), or acquire the lock without `once`.
     #[must_use = "without its token the lock stays until its TTL is over"]
     pub fn detach(self) -> LockToken {
         if self.check_process().is_err() {
             // Nothing is done to what is the parent's.
             return self.token();
         }
+        assert!(
+            self.fire.is_none(),
+            "a lock with `once` cannot be detached: its token completes no fire. End it with `complete()`, or acquire it \
+             without `once`"
+        );
         self.lease.leave_now();
         self.shared.renewals.stop(&self.lease);
         if let Some(acquisition) = self.lease.take_hold() {
@@ -130,7 +148,7 @@ impl LockGuard {
     }
 
     /// A child that was forked while this was held has a copy, which holds nothing.
-    fn check_process(&self) -> Result<(), Error> {
+    pub(super) fn check_process(&self) -> Result<(), Error> {
         // It may be the first that is called on a thread that is ending, or in a child.
         let _place = Place::of_caller();
         process::id();
@@ -242,26 +260,33 @@ impl LockGuard {
         block_on(self.give_back())
     }
 
-    async fn give_back(self) -> Result<(), Error> {
+    pub(super) async fn give_back(self) -> Result<(), Error> {
         self.check_process()?;
+        let (shared, lease) = (Arc::clone(&self.shared), Arc::clone(&self.lease));
+        match self.end_with(Acquisition::release).await {
+            Ok(()) => Ok(()),
+            Err(lost) if lost.verdict == Verdict::Refused => {
+                Err(Error::NotHeld { name: lease.name.as_str().to_owned() })
+            }
+            Err(lost) => Err(lost.into_unreachable(&lease.name, &shared.engine)),
+        }
+    }
+
+    /// Ends the lock's renewal, and then the lock, by this; lets the next in line go ahead as soon as it is on its way.
+    pub(super) async fn end_with<F: Future>(self, release: impl FnOnce(Acquisition) -> F) -> F::Output {
         self.shared.renewals.stop(&self.lease);
         self.lease.end().await;
         // Until here a drop of this future is a drop of the guard.
         let Some(acquisition) = self.lease.take_hold() else { unreachable!("only the guard takes it out, at its end") };
-        let mut releasing = pin!(acquisition.release());
+        let mut releasing = pin!(release(acquisition));
         // Polled once, it is on its way; what the next in line sends comes behind it.
         let is_done = poll_fn(|cx| Poll::Ready(releasing.as_mut().poll(cx))).await;
         if let Some(local_hold) = &self.local_hold {
             local_hold.hand_over();
         }
-        let released = match is_done {
+        match is_done {
             Poll::Ready(released) => released,
             Poll::Pending => releasing.await,
-        };
-        match released {
-            Ok(()) => Ok(()),
-            Err(lost) if lost.verdict == Verdict::Refused => Err(Error::NotHeld { name: self.name().to_owned() }),
-            Err(lost) => Err(lost.into_unreachable(&self.lease.name, &self.shared.engine)),
         }
     }
 }

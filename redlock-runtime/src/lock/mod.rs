@@ -4,6 +4,8 @@ pub(crate) mod shared;
 
 pub(crate) mod guard;
 
+pub(crate) mod body;
+pub(crate) mod once;
 mod resolved;
 
 pub(crate) mod request;

@@ -10,13 +10,14 @@ use tokio::time::sleep;
 use super::guard::LockGuard;
 use super::resolved::Resolved;
 use super::shared::{Shared, check_length};
-use crate::engine::{AttemptFailed, Plan, Term, Won};
+use crate::engine::{AttemptFailed, FireRefusal, Plan, Term, Won};
 use crate::error::HeldElsewhere;
 use crate::held::lease::Lease;
 use crate::held::{deadlock, owner_label};
 use crate::platform::background::{block_on, on_any_executor};
 use crate::platform::{clock, entropy};
 use crate::protocol::{Backoff, Next, SHORTEST_TTL, Verdict, next_step};
+use crate::values::fire::{Fire, OnceAt};
 use crate::values::name::Name;
 use crate::waiting::counters::Waiting;
 use crate::waiting::queue::{LocalHold, QueuePlace, Turn, Unreachable};
@@ -29,7 +30,7 @@ use crate::{Error, IntoDuration, IntoTimeout, Timeout};
 #[must_use = "nothing is locked until one of the `acquire` methods is called and its guard kept"]
 pub struct LockRequest {
     /// Which nodes, and the defaults.
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     /// Checked when acquiring, where an error can be returned.
     name: String,
     /// How long the key lives without renewal; `None`: the manager's.
@@ -46,6 +47,10 @@ pub struct LockRequest {
     stats_name: Option<String>,
     /// What the owner is called; `None`: as the manager says.
     owner_label: Option<String>,
+    /// The fire that the lock is asked for.
+    pub(super) once: Option<Fire>,
+    /// When that is marked as completed.
+    pub(super) once_at: OnceAt,
 }
 
 impl LockRequest {
@@ -60,6 +65,8 @@ impl LockRequest {
             min_hold: None,
             stats_name: None,
             owner_label: None,
+            once: None,
+            once_at: OnceAt::End,
         }
     }
 
@@ -204,7 +211,8 @@ impl LockRequest {
         let waits = timeout != Some(Duration::ZERO);
         // A timeout that no clock reaches is none.
         let deadline = timeout.filter(|_| waits).and_then(|timeout| began.checked_add(timeout));
-        Ok(Resolved { name, key, ttl, key_ttl, min_hold, max_hold, waits, began, deadline })
+        let fire = self.resolve_fire(began)?;
+        Ok(Resolved { name, key, ttl, key_ttl, min_hold, max_hold, waits, began, deadline, fire })
     }
 
     /// One attempt, or more where one says nothing about the lock.
@@ -215,7 +223,8 @@ impl LockRequest {
         loop {
             let plan = Plan::once(self.shared.wait_queues.fencing(seen));
             match self.attempt(&request, plan).await? {
-                Ok(won) => {
+                Ok(mut won) => {
+                    self.mark_start(&request, &mut won).await?;
                     let local_hold = |lease: &Arc<Lease>| self.shared.wait_queues.hold_locally(&lease.key, lease);
                     return self.guard(request, won, local_hold);
                 }
@@ -225,7 +234,10 @@ impl LockRequest {
                     match next_step(lost.verdict, waited, pauses.behind(lost.verdict), engine.node_timeout()) {
                         Next::TryAgainAfter(pause) => sleep(pause).await,
                         Next::GiveUp if lost.verdict == Verdict::Unreachable => {
-                            return Err(lost.into_unreachable(&request.name, engine));
+                            return Err(match request.in_doubt(&lost) {
+                                Some(doubt) => doubt,
+                                None => lost.into_unreachable(&request.name, engine),
+                            });
                         }
                         // However long the answers took: nobody waited for the holder.
                         Next::GiveUp => return Err(not_acquired(&request.name, Duration::ZERO)),
@@ -246,6 +258,7 @@ impl LockRequest {
             counted.get_or_insert_with(|| self.shared.statistics.join(stats_name));
         };
         let mut has_tried = false;
+        let mut doubt = None;
         loop {
             if self.shared.is_shut_down() {
                 return Err(Error::ShutDown);
@@ -253,6 +266,7 @@ impl LockRequest {
             let now = clock::now();
             if has_tried && deadline.is_some_and(|deadline| now >= deadline) {
                 return Err(match place.unreachable() {
+                    _ if doubt.is_some() => doubt.unwrap_or(Error::ShutDown),
                     Some(Unreachable { granted, failures, .. }) => {
                         self.shared.engine.unreachable(name, granted, failures)
                     }
@@ -261,7 +275,8 @@ impl LockRequest {
             }
             match place.next(now) {
                 Turn::Ask(plan) => match self.attempt(&request, plan).await? {
-                    Ok(won) => {
+                    Ok(mut won) => {
+                        self.mark_start(&request, &mut won).await?;
                         let (is_wanted, now) = (won.term.is_wanted, clock::now());
                         let took = now.saturating_duration_since(won.term.began);
                         return self.guard(request, won, |lease| place.won(lease, is_wanted, took, now));
@@ -269,6 +284,7 @@ impl LockRequest {
                     // The caller's time was over before the nodes' time was: that says nothing about the nodes.
                     Err(lost) if has_tried && lost.was_cut_short => {}
                     Err(lost) => {
+                        doubt = request.in_doubt(&lost);
                         place.failed(name.as_str(), &lost, clock::now(), pauses.behind(lost.verdict));
                         count();
                     }
@@ -288,10 +304,23 @@ impl LockRequest {
         if self.shared.is_shut_down() {
             return Err(Error::ShutDown);
         }
-        let Resolved { key, key_ttl, deadline, .. } = request;
+        let Resolved { name, key, key_ttl, deadline, fire, .. } = request;
+        let plan = plan.for_fire(fire.as_ref().map(|fire| Arc::clone(&fire.question)));
         match self.shared.engine.acquire(Arc::clone(key), *key_ttl, *deadline, plan).await {
             Err(AttemptFailed { misconfigured: Some(reason), .. }) => Err(Error::Config { reason }),
-            attempted => Ok(attempted),
+            Err(lost) => match (fire, lost.fire.as_deref()) {
+                (Some(fire), Some(ran @ FireRefusal::AlreadyRan { .. })) => Err(fire.error(name, *ran, lost.failures)),
+                _ => Ok(Err(lost)),
+            },
+            Ok(won) => Ok(Ok(won)),
+        }
+    }
+
+    /// Marks the fire of a lock that was just acquired, if that is due before its body.
+    async fn mark_start(&self, request: &Resolved, won: &mut Won) -> Result<(), Error> {
+        match &request.fire {
+            Some(fire) => Box::pin(fire.mark_start(&self.shared, &request.name, won)).await,
+            None => Ok(()),
         }
     }
 
@@ -310,14 +339,15 @@ impl LockRequest {
         let max_until = request.max_until(began);
         let engine = Arc::clone(&self.shared.engine);
         let (key, owner) = (Arc::clone(acquisition.key()), Arc::clone(acquisition.owner()));
-        let Resolved { name, ttl, .. } = request;
+        let Resolved { name, ttl, fire, .. } = request;
         let held = (began, valid_until, fencing_token);
         let lease = Arc::new(Lease::new(engine, name, key, owner, ttl, held, max_until));
         if self.renew {
             self.shared.renewals.start(&lease);
         }
         self.shared.labels.note_later(&lease, self.owner_label.as_deref());
-        LockGuard::new(lease, acquisition, &self.shared, local_hold)
+        let fire = fire.map(|fire| Box::new(fire.held(fencing_token)));
+        LockGuard::new(lease, acquisition, &self.shared, fire, local_hold)
     }
 }
 

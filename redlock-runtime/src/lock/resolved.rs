@@ -1,6 +1,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::once::RequestedFire;
+use crate::Error;
+use crate::engine::AttemptFailed;
 use crate::values::name::Name;
 
 /// A request as one acquisition has it: every setting checked, the manager's where the request sets none.
@@ -24,6 +27,8 @@ pub(super) struct Resolved {
     pub(super) began: Instant,
     /// When a caller that waits gives up; `None`: never.
     pub(super) deadline: Option<Instant>,
+    /// The fire that the lock is asked for, if it is for one.
+    pub(super) fire: Option<RequestedFire>,
 }
 
 impl Resolved {
@@ -31,6 +36,14 @@ impl Resolved {
     /// the lock is held.
     pub(super) fn keep_until(&self, began: Instant) -> Option<Instant> {
         self.min_hold.and_then(|least| began.checked_add(least))
+    }
+
+    /// The error of an attempt after which nobody can know whether the fire was completed; `None` for any other.
+    pub(super) fn in_doubt(&self, lost: &AttemptFailed) -> Option<Error> {
+        match (&self.fire, lost.fire.as_deref()) {
+            (Some(fire), Some(refusal)) => Some(fire.error(&self.name, *refusal, lost.failures.clone())),
+            _ => None,
+        }
     }
 
     /// Beyond which moment the lock is not extended after an attempt that began then; `None`: as long as its guard lives.

@@ -3,7 +3,7 @@
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::Error;
 use crate::engine::Engine;
@@ -11,11 +11,15 @@ use crate::held::lease::Lease;
 use crate::held::owner_label::Labels;
 use crate::held::renewal::Renewals;
 use crate::held::unconfirmed_tokens::Unconfirmed;
-use crate::protocol::{FenceFallback, LONGEST_TTL, SHORTEST_TTL, valid_until};
+use crate::platform::clock;
+use crate::protocol::{FenceFallback, LONGEST_TTL, OnceTerms, SHORTEST_TTL, valid_until};
 use crate::values::keys::Keys;
 use crate::values::on_shutdown::OnShutdown;
 use crate::waiting::counters::Statistics;
 use crate::waiting::queue::WaitQueues;
+
+/// A clock of a test.
+pub(crate) type TimeOfDay = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
 /// The settings of a manager, its nodes, and the renewal of all locks that it holds.
 pub(crate) struct Shared {
@@ -39,6 +43,10 @@ pub(crate) struct Shared {
     pub(crate) statistics: Arc<Statistics>,
     /// Releases by token that may be repeated.
     pub(crate) unconfirmed: Unconfirmed,
+    /// What may be assumed about completed fires.
+    pub(crate) once_terms: OnceTerms,
+    /// What a test says that the machine's clock shows.
+    time_of_day: Option<TimeOfDay>,
     /// What a shutdown does to those who hold a lock.
     pub(crate) on_shutdown: OnShutdown,
     /// Whether no more locks are acquired.
@@ -51,10 +59,10 @@ impl Shared {
     pub(crate) fn new(
         engine: Arc<Engine>,
         keys: Keys,
-        ttl: Duration,
-        longest_ttl: Duration,
+        (ttl, longest_ttl): (Duration, Duration),
         fence_fallback: Option<FenceFallback>,
         owner_label: Option<Arc<str>>,
+        (once_terms, time_of_day): (OnceTerms, Option<TimeOfDay>),
         (slow_poll, on_shutdown): (Duration, OnShutdown),
     ) -> Self {
         let (renewals, is_shut_down, losses) = (Arc::default(), AtomicBool::new(false), AtomicU64::new(0));
@@ -73,9 +81,19 @@ impl Shared {
             labels,
             statistics,
             unconfirmed: Unconfirmed::default(),
+            once_terms,
+            time_of_day,
             on_shutdown,
             is_shut_down,
             losses,
+        }
+    }
+
+    /// The time of day, as the time since 1970.
+    pub(crate) fn since_1970(&self) -> Duration {
+        match &self.time_of_day {
+            Some(clock) => clock().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(),
+            None => clock::since_1970(),
         }
     }
 

@@ -4,20 +4,22 @@ mod written;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+#[cfg(feature = "testing")]
+use std::time::SystemTime;
 
 use redis::Client;
 
 use super::nodes::NodeSettings;
 use crate::engine::Engine;
 use crate::held::owner_label;
-use crate::lock::shared::Shared;
+use crate::lock::shared::{Shared, TimeOfDay};
 use crate::node::Node;
 use crate::node::limits::Limits;
 use crate::node::redis::link::replicas::Replicas;
 #[cfg(feature = "tls")]
 use crate::node::redis::tls::TlsSettings;
 use crate::node::redis::url::{Credentials, UrlSettings};
-use crate::protocol::{FenceFallback, LONGEST_TTL, RETENTION};
+use crate::protocol::{FenceFallback, InDoubt, LONGEST_TTL, MARK_RETENTION, OnceTerms, RETENTION};
 use crate::values::keys::Keys;
 use crate::values::on_shutdown::OnShutdown;
 use crate::waiting::queue::SLOW_POLL;
@@ -76,6 +78,12 @@ pub struct LockManagerBuilder {
     slow_poll: Duration,
     /// What a shutdown does to those who hold a lock.
     on_shutdown: OnShutdown,
+    /// How long marks of completed fires are kept that are not written again.
+    marks_retention: Duration,
+    /// What to do with a fire of which nobody can know whether it was completed.
+    in_doubt: InDoubt,
+    /// What a test says that the machine's clock shows.
+    time_of_day: Option<TimeOfDay>,
 }
 
 impl Default for LockManagerBuilder {
@@ -92,6 +100,9 @@ impl Default for LockManagerBuilder {
             owner_label: None,
             slow_poll: SLOW_POLL,
             on_shutdown: OnShutdown::default(),
+            marks_retention: MARK_RETENTION,
+            in_doubt: InDoubt::Refuse,
+            time_of_day: None,
         }
     }
 }
@@ -238,11 +249,26 @@ impl LockManagerBuilder {
         Self { fencing, ..self }
     }
 
-    /// The greatest difference between the clocks of any two machines that use these locks; matters only for fencing
-    /// tokens, and only where too few nodes remember the earlier ones. `None` trusts no clock: such a lock is then not
-    /// acquired at all. Default: 1 minute.
+    /// The greatest difference between the clocks of any two machines that use these locks. It matters for fencing tokens, where
+    /// too few nodes remember the earlier ones: `None` trusts no clock, and such a lock is then not acquired at all. And it matters
+    /// for [`once`](crate::LockRequest::once): a fire may be asked for so long before it is due; a node that has no mark
+    /// knows that a fire was not completed if it has run since twice that before it was due, and with `None` only if it has run for
+    /// [`marks_retention`](Self::marks_retention). Default: 1 minute.
     pub fn max_clock_skew(self, max_clock_skew: impl Into<Option<Duration>>) -> Self {
         Self { max_clock_skew: max_clock_skew.into(), ..self }
+    }
+
+    /// How long the nodes keep the mark of a fire that was completed with [`once`](crate::LockRequest::once), from 7 days to a
+    /// year; at least for the longest period of a fire. The same in all processes. One node may restart empty in that time, and no
+    /// fire that was completed runs again. Default: 7 days.
+    pub fn marks_retention(self, marks_retention: impl IntoDuration) -> Self {
+        Self { marks_retention: marks_retention.into_duration(), ..self }
+    }
+
+    /// What becomes of a fire of which nobody can know whether it was completed, because too many nodes do not answer, or
+    /// restarted empty. Default: [`InDoubt::Refuse`], an [`Error::FireInDoubt`] that names these nodes.
+    pub fn in_doubt(self, in_doubt: InDoubt) -> Self {
+        Self { in_doubt, ..self }
     }
 
     /// What [`LockManager::inspect`](crate::LockManager::inspect) shows as the owner of locks that are acquired here, up to
@@ -251,6 +277,13 @@ impl LockManagerBuilder {
     /// inside a tokio task, that task's id, such as `worker-3 pid 4711 task 29`.
     pub fn owner_label(self, owner_label: impl Into<String>) -> Self {
         Self { owner_label: Some(owner_label.into().into()), ..self }
+    }
+
+    /// What the clock of this machine shows, for the fires of [`once`](crate::LockRequest::once): for a test of machines whose clocks
+    /// differ, and of a time of day that is paused together with tokio's clock. Default: the machine's.
+    #[cfg(feature = "testing")]
+    pub fn time_of_day(self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        Self { time_of_day: Some(Arc::new(clock)), ..self }
     }
 
     /// How long after its last attempt a waiter asks again although no node reported a change, and up to a half longer.
@@ -325,11 +358,24 @@ impl LockManagerBuilder {
             Some(max_clock_skew) => FenceFallback::TrustClocks { max_clock_skew },
             None => FenceFallback::Refuse,
         };
+        if !(MARK_RETENTION..=LONGEST_TTL).contains(&self.marks_retention) {
+            return config_error(format!(
+                "a marks_retention of {:?} is not possible; use 7 to {} days",
+                self.marks_retention,
+                LONGEST_TTL.as_secs() / (24 * 60 * 60)
+            ));
+        }
+        let once_terms = OnceTerms {
+            retention: self.marks_retention,
+            max_clock_skew: self.max_clock_skew.unwrap_or(Duration::MAX),
+            in_doubt: self.in_doubt,
+        };
         let engine = Engine::new(nodes, quorum, self.node_timeout, self.longest_ttl);
         let fence_fallback = self.fencing.then_some(fence_fallback);
         let times = (self.slow_poll, self.on_shutdown);
-        let shared =
-            Shared::new(engine, self.keys, self.ttl, self.longest_ttl, fence_fallback, self.owner_label, times);
+        let (keys, label) = (self.keys, self.owner_label);
+        let once = (once_terms, self.time_of_day);
+        let shared = Shared::new(engine, keys, (self.ttl, self.longest_ttl), fence_fallback, label, once, times);
         shared.check_ttl("ttl", self.ttl)?;
         Ok(shared)
     }

@@ -166,7 +166,7 @@ impl LockManager {
         ));
         shared.renewals.start(&lease);
         shared.labels.note_later(&lease, None);
-        LockGuard::new(lease, acquisition, &shared, |lease| shared.wait_queues.hold_locally(&key, lease))
+        LockGuard::new(lease, acquisition, &shared, None, |lease| shared.wait_queues.hold_locally(&key, lease))
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::ConnectionId;
-use crate::protocol::{Proposal, RETENTION};
+use crate::protocol::{Proposal, RETENTION, StoredMark};
 
 /// One request of one owner for one key.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub(crate) struct Command {
     pub(crate) owner: Arc<str>,
     /// Which process asks, if this acquire comes from one that waits for the key: such processes are noted.
     pub(crate) contender: Option<Arc<str>>,
+    /// What an acquire that is made for a fire asks of the mark of completed fires, which it is told.
+    pub(crate) mark: Option<MarkQuery>,
     /// What the lock's fencing counter is raised to at least, if it has one.
     pub(crate) fence: Option<Proposal>,
     /// Whose lock it was before this owner adopts it, or did.
@@ -33,7 +35,7 @@ pub(crate) struct Command {
 
 impl Command {
     pub(crate) fn new(action: Action, key: &Arc<str>, owner: &Arc<str>) -> Arc<Self> {
-        Self::acquire(action, key, owner, None, None)
+        Arc::new(Self::plain(action, key, owner))
     }
 
     /// An acquire, or the commit behind it, with what else it does. By one of those who wait for the key: refused, it notes
@@ -44,8 +46,9 @@ impl Command {
         owner: &Arc<str>,
         contender: Option<Arc<str>>,
         fence: Option<Proposal>,
+        mark: Option<MarkQuery>,
     ) -> Arc<Self> {
-        Arc::new(Self { contender, fence, ..Self::plain(action, key, owner) })
+        Arc::new(Self { contender, mark, fence, ..Self::plain(action, key, owner) })
     }
 
     /// A command of an owner who adopts the lock, or did.
@@ -63,7 +66,7 @@ impl Command {
         let (key, owner) = (Arc::clone(key), Arc::clone(owner));
         let (retention, recalled, packed) = (RETENTION, AtomicBool::new(false), OnceLock::new());
         let (contender, fence, predecessor) = (None, None, None);
-        Self { action, key, owner, contender, fence, predecessor, retention, recalled, packed }
+        Self { action, key, owner, contender, mark: None, fence, predecessor, retention, recalled, packed }
     }
 
     /// A command on a lock that is tried out: its counter stays no longer than `retention`.
@@ -80,7 +83,7 @@ impl Command {
     /// Whether the owner may be noted beside the key.
     pub(crate) fn is_noted(&self) -> bool {
         match self.action {
-            Action::Acquire { .. } | Action::Adopt { .. } | Action::Commit { .. } => false,
+            Action::Acquire { .. } | Action::Adopt { .. } | Action::Commit { .. } | Action::Mark(_) => false,
             Action::Extend { is_noted, .. } | Action::Release { is_noted, .. } => is_noted,
         }
     }
@@ -158,5 +161,33 @@ pub(crate) enum Action {
         behind: Option<ConnectionId>,
         /// Whether the owner may be noted beside the key: the note goes with it.
         is_noted: bool,
+        /// The fire that is marked as completed in the same step, if the key has the owner's value.
+        mark: Option<NewMark>,
     },
+    /// Mark a fire as completed, if the key has the owner's value, and leave the key.
+    Mark(NewMark),
+}
+
+/// What an acquire that is made for a fire asks of a node's mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MarkQuery {
+    /// A node that has a mark as great as this does not set the key: the fire was completed, and nobody wants the lock. `None`: it
+    /// sets it even so, because less than a majority says so.
+    pub(crate) refuse_from: Option<u64>,
+}
+
+impl MarkQuery {
+    /// Whether a node that has this stored sets no key.
+    pub(crate) fn refuses(self, stored: Option<StoredMark>) -> bool {
+        self.refuse_from.zip(stored).is_some_and(|(least, stored)| stored.fire >= least)
+    }
+}
+
+/// A fire that is marked as completed, unless a later one is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NewMark {
+    /// What is stored.
+    pub(crate) stored: StoredMark,
+    /// How long it is kept from now on, at least.
+    pub(crate) retention: Duration,
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::counters::Answer;
+use crate::protocol::StoredMark;
 use crate::values::keys::LockKeys;
 
 /// A node's keys, looked at and deleted past their owners.
@@ -23,6 +24,12 @@ pub(crate) trait Inspecting {
 
     /// Deletes locks, whoever holds them, and what stands beside them.
     fn reset(&self, locks: Vec<Arc<LockKeys>>, reply_timeout: Duration) -> Answer<Vec<Deleted>>;
+
+    /// The mark of the greatest completed fire of the lock with this key; `None`: no fire, as far as the node knows.
+    fn mark(&self, lock: Arc<str>, reply_timeout: Duration) -> Answer<Option<StoredMark>>;
+
+    /// Lets that mark say that no fire was completed, for so long; whether one was.
+    fn reset_mark(&self, lock: Arc<str>, retention: Duration, reply_timeout: Duration) -> Answer<bool>;
 }
 
 /// Who holds a lock, in words.

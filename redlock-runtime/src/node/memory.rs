@@ -10,10 +10,12 @@ use tokio::time::sleep;
 use super::check::{Examination, Examining, FencingCounters, Tells, Trial, Wakes};
 use super::counters::{Answer, Counted, Counting, LEASE, Number, Recorded};
 use super::inspect::{Cursor, Deleted, Inspecting, LockRecord, OwnerLabel, Page, RecordedLabel};
-use super::{Action, Changes, Command, Delivery, Failure, NodeStatus, PendingReply, Reply, Voter, VoterId};
+use super::{Action, Changes, Command, Delivery, Failure, NewMark, NodeStatus, PendingReply, Reply, Voter, VoterId};
 use crate::platform::clock;
 use crate::platform::process::PerProcess;
-use crate::protocol::{Ballot, Counter, Holder, RELEASED, RETENTION, Role, ServerInfo, confirmation};
+use crate::protocol::{
+    Ballot, Counter, Holder, Marked, RELEASED, RETENTION, Role, ServerInfo, StoredMark, ToldMark, confirmation,
+};
 use crate::values::keys::{CounterKeys, Keys, LockKeys};
 
 /// A node that keeps its keys in this process and behaves like a Redis node.
@@ -56,6 +58,8 @@ struct State {
     waiting: HashMap<Arc<str>, HashMap<Arc<str>, Instant>>,
     /// The fencing counters, by the keys of their locks.
     fences: HashMap<Arc<str>, u64>,
+    /// The greatest completed fires, by the keys of their locks, and until when each is kept.
+    marks: HashMap<Arc<str>, (StoredMark, Instant)>,
     /// Who waits for what.
     counters: HashMap<String, Waiters>,
     /// What is noted about the owners of keys.
@@ -126,6 +130,7 @@ impl State {
         self.notes.clear();
         self.waiting.clear();
         self.fences.clear();
+        self.marks.clear();
     }
 }
 
@@ -236,6 +241,14 @@ impl Server {
         if entries.get(&command.key).is_some_and(|entry| entry.expires <= now) {
             entries.remove(&command.key);
         }
+        if let Some(mark) = state.told_mark(command, now)
+            && command.mark.is_some_and(|query| query.refuses(mark.stored))
+            && state.live(&command.key, now).is_none()
+        {
+            let counter = command.fence.map(|_| state.fence(&command.key, now));
+            return Reply::NotOurs { owner: None, remaining: None, counter, mark: Some(mark) };
+        }
+        let entries = &mut state.entries;
         match (command.action, entries.get_mut(&command.key)) {
             (Action::Acquire { ttl, .. }, None) => {
                 let entry = Entry { owner: Arc::clone(&command.owner), expires: now + ttl };
@@ -248,13 +261,13 @@ impl Server {
                     state.fences.extend(granted.number().map(|counter| (Arc::clone(&command.key), counter)));
                     granted
                 });
-                Reply::Granted { counter, is_wanted }
+                Reply::Granted { counter, is_wanted, mark: state.told_mark(command, now) }
             }
             (Action::Adopt { ttl }, Some(entry)) if command.is_to_adopt_from(&entry.owner) => {
                 *entry = Entry { owner: Arc::clone(&command.owner), expires: entry.expires.max(now + ttl) };
                 state.tell(&command.key);
                 let counter = command.fence.map(|_| state.fence(&command.key, now));
-                Reply::Granted { counter, is_wanted: false }
+                Reply::Granted { counter, is_wanted: false, mark: None }
             }
             (Action::Commit { token }, held) => {
                 let is_ours = held.is_some_and(|entry| entry.owner == command.owner);
@@ -273,6 +286,22 @@ impl Server {
             }
             (Action::Release { .. }, Some(entry)) if command.gives_back().is_some_and(|to| entry.owner == to.owner) => {
                 Reply::Done
+            }
+            (Action::Mark(mark), held) => {
+                let holder = holder(held.as_deref(), command);
+                state.complete(&command.key, holder, mark, now)
+            }
+            (Action::Release { mark: Some(mark), keep, .. }, held) => {
+                let holder = holder(held.as_deref(), command);
+                if let (Holder::Asker, Some(entry)) = (holder, held) {
+                    if keep.is_zero() {
+                        entries.remove(&command.key);
+                    } else {
+                        *entry = Entry { owner: Arc::from(kept(&command.owner)), expires: now + keep };
+                    }
+                    state.tell(&command.key);
+                }
+                state.complete(&command.key, holder, mark, now)
             }
             (Action::Release { keep, .. }, Some(entry)) if command.releases(&entry.owner) => {
                 if let Some(to) = command.gives_back() {
@@ -298,7 +327,8 @@ impl Server {
                     state.watched.entry(Arc::clone(&command.key)).or_default().push(changes);
                 }
                 let counter = command.fence.map(|_| state.fence(&command.key, now));
-                Reply::NotOurs { owner, remaining, counter }
+                let mark = state.told_mark(command, now);
+                Reply::NotOurs { owner, remaining, counter, mark }
             }
         }
     }
@@ -327,6 +357,31 @@ impl State {
         Counter::read(self.fences.get(key).copied(), self.age(now), RETENTION)
     }
 
+    /// The mark of a lock, as an acquire that asks for it is told.
+    fn told_mark(&self, command: &Command, now: Instant) -> Option<ToldMark> {
+        let stored = self.mark(&command.key, now);
+        command.mark.map(|_| ToldMark { stored, age: self.age(now) })
+    }
+
+    /// A mark that has not expired.
+    fn mark(&self, key: &str, now: Instant) -> Option<StoredMark> {
+        self.marks.get(key).filter(|(_, expires)| *expires > now).map(|(mark, _)| *mark)
+    }
+
+    /// Completes a fire, as far as the node takes part in it.
+    fn complete(&mut self, key: &Arc<str>, holder: Holder, new: NewMark, now: Instant) -> Reply {
+        let stored = self.mark(key, now);
+        match Marked::by(stored.map(|stored| stored.fire), holder, new.stored.fire) {
+            Marked::Raised { completed } => {
+                let mark = stored.filter(|stored| stored.fire == completed).unwrap_or(new.stored);
+                self.marks.insert(Arc::clone(key), (mark, now + new.retention));
+                Reply::Done
+            }
+            Marked::Covered => Reply::Covered,
+            Marked::Refused => Reply::NOT_OURS,
+        }
+    }
+
     /// A key that has not expired.
     fn live(&self, key: &str, now: Instant) -> Option<&Entry> {
         self.entries.get(key).filter(|entry| entry.expires > now)
@@ -337,6 +392,11 @@ impl State {
         let waiting = self.waiting.get(key);
         waiting.is_some_and(|waiting| waiting.iter().any(|(other, until)| other != process && *until > now))
     }
+}
+
+/// Whose a key is, as a command sees it.
+fn holder(held: Option<&Entry>, command: &Command) -> Holder {
+    if held.is_some_and(|entry| entry.owner == command.owner) { Holder::Asker } else { Holder::Other }
 }
 
 /// The value of a key that its owner's release keeps.
@@ -504,6 +564,18 @@ impl Inspecting for MemoryNode {
                 Ok(was_there)
             };
             locks.iter().map(reset).collect()
+        })
+    }
+
+    fn mark(&self, lock: Arc<str>, reply_timeout: Duration) -> Answer<Option<StoredMark>> {
+        self.server.answer(reply_timeout, move |state, now| state.mark(&lock, now))
+    }
+
+    fn reset_mark(&self, lock: Arc<str>, retention: Duration, reply_timeout: Duration) -> Answer<bool> {
+        self.server.answer(reply_timeout, move |state, now| {
+            let before = state.mark(&lock, now);
+            state.marks.insert(lock, (StoredMark::NONE, now + retention));
+            before.is_some_and(|mark| mark != StoredMark::NONE)
         })
     }
 }

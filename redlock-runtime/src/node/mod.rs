@@ -22,7 +22,7 @@ pub use self::custom::{
 };
 
 use self::check::Examining;
-pub(crate) use self::command::{Action, Command, Predecessor};
+pub(crate) use self::command::{Action, Command, MarkQuery, NewMark, Predecessor};
 pub(crate) use self::connection_id::{ConnectionId, PeerAddress};
 use self::counters::Counting;
 use self::inspect::Inspecting;
@@ -69,6 +69,11 @@ pub(crate) trait Voter: Counting + Examining + Inspecting + Debug + Send + Sync 
     /// Whether it is in this process's memory, and so can live by the clock of whoever asks.
     fn is_in_memory(&self) -> bool {
         false
+    }
+
+    /// Whether it keeps marks of completed fires.
+    fn keeps_marks(&self) -> bool {
+        true
     }
 
     /// Ends all connections for good. Releases are still sent, each on a connection of its own; nothing else is.

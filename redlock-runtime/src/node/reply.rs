@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::ConnectionId;
 use crate::platform::tasks;
-use crate::protocol::{AcquireEffect, Counter, Vote};
+use crate::protocol::{AcquireEffect, Counter, ToldMark, Vote};
 use crate::rules::{Rule, holds};
 
 /// A reply that is on its way.
@@ -151,7 +151,11 @@ pub(crate) enum Reply {
         counter: Option<Counter>,
         /// Whether another process waits for it.
         is_wanted: bool,
+        /// The mark of completed fires, if that was asked for.
+        mark: Option<ToldMark>,
     },
+    /// It was not completed: the key has another value, or none, but a fire as great was completed before.
+    Covered,
     /// It was not extended: there is no such key.
     Missing,
     /// It was not done: the key has another value, or none.
@@ -162,6 +166,8 @@ pub(crate) enum Reply {
         remaining: Option<Duration>,
         /// The lock's fencing counter, if that was asked for.
         counter: Option<Counter>,
+        /// The mark of completed fires, if that was asked for.
+        mark: Option<ToldMark>,
     },
     /// No vote.
     Failed(Failure),
@@ -189,14 +195,15 @@ pub(crate) enum Delivery {
 
 impl Reply {
     /// Not done, and nothing more is known.
-    pub(crate) const NOT_OURS: Self = Self::NotOurs { owner: None, remaining: None, counter: None };
+    pub(crate) const NOT_OURS: Self = Self::NotOurs { owner: None, remaining: None, counter: None, mark: None };
 
     /// What counts of it in a round.
     pub(crate) fn into_vote(self) -> Vote {
         match self {
-            Self::Done => Vote::Granted { counter: None, is_wanted: false },
-            Self::Granted { counter, is_wanted } => Vote::Granted { counter, is_wanted },
-            Self::NotOurs { owner, remaining, counter } => Vote::Refused { owner, remaining, counter },
+            Self::Done => Vote::Granted { counter: None, is_wanted: false, mark: None },
+            Self::Granted { counter, is_wanted, mark } => Vote::Granted { counter, is_wanted, mark },
+            Self::NotOurs { owner, remaining, counter, mark } => Vote::Refused { owner, remaining, counter, mark },
+            Self::Covered => Vote::Refused { owner: None, remaining: None, counter: None, mark: None },
             Self::Missing => Vote::Missing,
             Self::Failed(_) => Vote::Failed,
         }
@@ -206,12 +213,20 @@ impl Reply {
     pub(crate) fn acquire_effect(&self) -> AcquireEffect {
         match self {
             Self::Done | Self::Granted { .. } => AcquireEffect::Set,
-            Self::NotOurs { .. } | Self::Missing => AcquireEffect::NotSet,
+            Self::NotOurs { .. } | Self::Covered | Self::Missing => AcquireEffect::NotSet,
             Self::Failed(failure) => match failure.delivery {
                 Delivery::NotSent => AcquireEffect::NotSet,
                 _ if !holds(Rule::MaybeSetIsReleased) => AcquireEffect::NotSet,
                 Delivery::Answered | Delivery::Unknown(_) => AcquireEffect::MaybeSet,
             },
+        }
+    }
+
+    /// The connection that ended before the node answered, and may still carry the command.
+    pub(crate) fn broken_connection(&self) -> Option<ConnectionId> {
+        match self {
+            Self::Failed(Failure { delivery: Delivery::Unknown(connection), .. }) => *connection,
+            _ => None,
         }
     }
 

@@ -11,6 +11,7 @@ use super::identity;
 use super::inspect::{Cursor, Deleted, Inspecting, LockRecord, OwnerLabel, Page};
 use super::{Changes, Command, NodeStatus, PendingReply, Voter};
 use crate::platform::clock;
+use crate::protocol::StoredMark;
 use crate::values::keys::{CounterKeys, Keys, LockKeys};
 
 /// What it answers to a command, of which there were so many before.
@@ -96,6 +97,14 @@ impl Inspecting for Scripted {
     }
 
     fn reset(&self, _: Vec<Arc<LockKeys>>, _: Duration) -> Counts<Vec<Deleted>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn mark(&self, _: Arc<str>, _: Duration) -> Counts<Option<StoredMark>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn reset_mark(&self, _: Arc<str>, _: Duration, _: Duration) -> Counts<bool> {
         Box::pin(std::future::pending())
     }
 }

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use super::{Fencing, LOSS_NOTICE, Listening, NodeSet, Quorum, Tally, Verdict, valid_until};
+use super::{Fencing, LOSS_NOTICE, Listening, NodeSet, OnceDecision, Quorum, Tally, Verdict, valid_until};
 use crate::rules::{Rule, holds};
 
 /// One attempt to get a lock, from its first question to its end.
@@ -67,6 +67,24 @@ pub enum Conclusion {
     },
     /// A majority granted it, but too few nodes remember the fencing tokens that were given before.
     NoEvidence,
+    /// The fire that it was asked for was completed, and whether the lock is won does not matter.
+    AlreadyRan {
+        /// The greatest completed fire that a majority shows, at least.
+        completed: u64,
+    },
+    /// It is granted, and its fire was completed as far as less than a majority shows. That is written back, as a
+    /// [`Completion`](super::Completion), before it is told.
+    Spread {
+        /// The greatest completed fire that was read.
+        greatest: u64,
+    },
+    /// It is granted, and nobody can know whether its fire was completed.
+    Doubt {
+        /// The nodes that cannot know.
+        unknowing: NodeSet,
+        /// A mark that covers the fire, if any node shows one.
+        shown: Option<u64>,
+    },
     /// It is not won.
     Failed(Verdict),
 }
@@ -129,6 +147,31 @@ impl Attempt {
             (Verdict::Won, None) => Conclusion::Won { fencing_token: 0 },
             (verdict, _) => Conclusion::Failed(verdict),
         })
+    }
+
+    /// The same step for an attempt that is made for a fire, of which this follows from the marks. A fire that was completed needs
+    /// no lock, and one of which nobody knows gets none.
+    pub fn for_fire(step: AttemptStep, decision: OnceDecision) -> AttemptStep {
+        let is_granted = match step {
+            AttemptStep::AskFirst(_) | AttemptStep::Ask(_) => return step,
+            AttemptStep::Commit { .. } | AttemptStep::Conclude(Conclusion::Won { .. }) => true,
+            AttemptStep::Conclude(_) => false,
+        };
+        match decision {
+            OnceDecision::AlreadyRan { completed } => AttemptStep::Conclude(Conclusion::AlreadyRan { completed }),
+            OnceDecision::Spread { greatest } if is_granted => AttemptStep::Conclude(Conclusion::Spread { greatest }),
+            OnceDecision::Doubt { unknowing, shown } if is_granted => {
+                AttemptStep::Conclude(Conclusion::Doubt { unknowing, shown })
+            }
+            OnceDecision::Listen | OnceDecision::NotGranted if is_granted => {
+                AttemptStep::Conclude(Conclusion::Failed(Verdict::Unreachable))
+            }
+            OnceDecision::Run
+            | OnceDecision::Spread { .. }
+            | OnceDecision::Doubt { .. }
+            | OnceDecision::Listen
+            | OnceDecision::NotGranted => step,
+        }
     }
 
     /// What came of the attempt after [`AttemptStep::Commit`], with the verdict of that round.
@@ -204,7 +247,7 @@ mod tests {
         let proposal = Proposal::new(Duration::from_micros(10), 0, quorum(), FenceFallback::Refuse);
         let mut tally = Tally::new(quorum(), Some(Fence::propose(quorum(), proposal, FenceFallback::Refuse)));
         for (node, counter) in counters.iter().enumerate() {
-            tally.record(node, Vote::Granted { counter: Some(*counter), is_wanted: false }, now, || None);
+            tally.record(node, Vote::Granted { counter: Some(*counter), is_wanted: false, mark: None }, now, || None);
         }
         tally
     }
@@ -218,8 +261,8 @@ mod tests {
 
     #[test]
     fn a_first_node_that_refuses_ends_the_attempt_and_one_that_does_not_vote_does_not() {
-        let refused = Vote::Refused { owner: None, remaining: None, counter: None };
-        let granted = Vote::Granted { counter: None, is_wanted: false };
+        let refused = Vote::Refused { owner: None, remaining: None, counter: None, mark: None };
+        let granted = Vote::Granted { counter: None, is_wanted: false, mark: None };
         for (vote, is_cut_short, expect) in [
             (Some(refused), false, failed(Verdict::Refused)),
             (Some(granted), false, AttemptStep::Ask(nodes(&[0, 2]))),
@@ -259,11 +302,32 @@ mod tests {
     fn a_lock_without_fencing_token_is_won_by_the_grants_alone() {
         let mut tally = Tally::new(quorum(), None);
         for node in [0, 1] {
-            tally.record(node, Vote::Granted { counter: None, is_wanted: false }, now, || None);
+            tally.record(node, Vote::Granted { counter: None, is_wanted: false, mark: None }, now, || None);
         }
         let won = AttemptStep::Conclude(Conclusion::Won { fencing_token: 0 });
         assert_eq!(acquire(None).after_all(&tally, Verdict::Won), won);
         assert_eq!(acquire(None).after_all(&tally, Verdict::Unreachable), failed(Verdict::Unreachable));
+    }
+
+    #[test]
+    fn a_fire_runs_only_if_the_marks_say_so() {
+        use OnceDecision::{AlreadyRan, Doubt, NotGranted, Run, Spread};
+        let check = |step, decision, expect| assert_eq!(Attempt::for_fire(step, decision), expect, "{decision:?}");
+        let conclude = AttemptStep::Conclude;
+        let won = conclude(Conclusion::Won { fencing_token: 7 });
+        let commit = AttemptStep::Commit { token: 7, nodes: nodes(&[0, 1]) };
+        let (unknowing, shown) = (nodes(&[2]), Some(5));
+        for granted in [won, commit] {
+            check(granted, Run, granted);
+            check(granted, AlreadyRan { completed: 5 }, conclude(Conclusion::AlreadyRan { completed: 5 }));
+            check(granted, Spread { greatest: 6 }, conclude(Conclusion::Spread { greatest: 6 }));
+            check(granted, Doubt { unknowing, shown }, conclude(Conclusion::Doubt { unknowing, shown }));
+        }
+        let refused = failed(Verdict::Refused);
+        check(refused, NotGranted, refused);
+        check(refused, AlreadyRan { completed: 5 }, conclude(Conclusion::AlreadyRan { completed: 5 }));
+        let ask = AttemptStep::Ask(nodes(&[1, 2]));
+        check(ask, AlreadyRan { completed: 5 }, ask);
     }
 
     #[test]

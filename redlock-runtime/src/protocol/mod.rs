@@ -30,8 +30,8 @@ pub use fence::{
 };
 pub use nodes::NodeSet;
 pub use once::{
-    Completion, CompletionVerdict, Fire, GREATEST_FIRE, InDoubt, KeyAfter, MARK_RETENTION, Mark, Marked, NoMark, Once,
-    OnceDecision, OnceTerms, Sending, completed_by_majority, witnesses,
+    Completion, CompletionVerdict, Fire, FireQuestion, GREATEST_FIRE, InDoubt, KeyAfter, MARK_RETENTION, Mark, Marked,
+    NoMark, Once, OnceDecision, OnceTerms, Sending, StoredMark, ToldMark, completed_by_majority, witnesses,
 };
 pub use quorum::Quorum;
 pub use release::{

@@ -3,8 +3,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{
-    Ballot, Counter, Fence, Fencing, Listening, NoCounter, NodeObservation, NodeSet, NodeStatus, OthersKey, Quorum,
-    Rivals, Round, ServerInfo, Standing, Verdict, Voters,
+    Ballot, Counter, Fence, Fencing, FireQuestion, Listening, NoCounter, NodeObservation, NodeSet, NodeStatus,
+    OnceDecision, OthersKey, Quorum, Rivals, Round, ServerInfo, Standing, ToldMark, Verdict, Voters,
 };
 use crate::rules::{Rule, holds};
 
@@ -17,6 +17,8 @@ pub enum Vote {
         counter: Option<Counter>,
         /// Whether another process waits for the lock.
         is_wanted: bool,
+        /// The mark of completed fires, if that was asked for.
+        mark: Option<ToldMark>,
     },
     /// The key has another owner's value, or none.
     Refused {
@@ -26,6 +28,8 @@ pub enum Vote {
         remaining: Option<Duration>,
         /// The lock's fencing counter, if that was asked for.
         counter: Option<Counter>,
+        /// The mark of completed fires, if that was asked for.
+        mark: Option<ToldMark>,
     },
     /// There is no such key.
     Missing,
@@ -51,12 +55,23 @@ pub struct Tally {
     missing: usize,
     /// How the lock gets its fencing token, if it gets one.
     fence: Option<Fence>,
+    /// The fire that the lock is asked for, if it is for one; boxed, because most locks are for none.
+    fire: Option<Box<FireTally>>,
     /// Whether a node that granted the lock said that another process waits for it.
     is_wanted: bool,
     /// Two nodes of the configuration that are one server, if there are any: then nothing is won.
     twins: Option<(usize, usize)>,
     /// Why votes were struck that nobody has been told about yet.
     objections: Vec<(usize, Objection)>,
+}
+
+/// What the nodes told about a fire.
+#[derive(Clone, Debug)]
+struct FireTally {
+    /// The fire.
+    question: Arc<FireQuestion>,
+    /// The marks, by node.
+    told: Vec<(usize, ToldMark)>,
 }
 
 /// Why the vote of a node does not count.
@@ -115,10 +130,18 @@ impl Tally {
             rivals: Rivals::default(),
             missing: 0,
             fence,
+            fire: None,
             is_wanted: false,
             twins: None,
             objections: Vec::new(),
         }
+    }
+
+    /// The same round, for a lock that is asked for a fire.
+    #[must_use]
+    pub fn for_fire(self, question: Option<Arc<FireQuestion>>) -> Self {
+        let fire = question.map(|question| Box::new(FireTally { question, told: Vec::new() }));
+        Self { fire, ..self }
     }
 
     /// A round in which only these nodes are asked. The others count as nodes that did not vote: a majority is one of all.
@@ -139,13 +162,16 @@ impl Tally {
         now: impl FnOnce() -> Instant,
         node_clock: impl FnOnce() -> Option<Duration>,
     ) {
-        let told = match vote {
-            Vote::Granted { counter, .. } | Vote::Refused { counter, .. } => counter,
-            Vote::Missing | Vote::Failed => None,
+        let (told, mark) = match vote {
+            Vote::Granted { counter, mark, .. } | Vote::Refused { counter, mark, .. } => (counter, mark),
+            Vote::Missing | Vote::Failed => (None, None),
         };
         if let Err(fault) = self.merge(node, told, node_clock) {
             self.objections.push((node, Objection::NoCounter(fault)));
             return self.round.record(node, Ballot::Failed);
+        }
+        if let (Some(fire), Some(mark)) = (&mut self.fire, mark) {
+            fire.told.push((node, mark));
         }
         let ballot = match vote {
             Vote::Granted { is_wanted, .. } => {
@@ -191,20 +217,41 @@ impl Tally {
         self.fence.as_ref().map(|fence| fence.decide(self.round.granted(), listening))
     }
 
+    /// What follows from the marks that were told; `None` if the lock is asked for no fire. `look` as in [`Self::hearing`].
+    #[must_use]
+    pub fn fire(&self, listening: Listening, look: impl Fn() -> (Vec<NodeStatus>, Instant)) -> Option<OnceDecision> {
+        let FireTally { question, told } = &**self.fire.as_ref()?;
+        Some(question.decide(self.quorum, told, self.round.granted(), listening, &look()))
+    }
+
+    /// The marks that were told, by node.
+    pub fn marks(&self) -> impl Iterator<Item = (usize, ToldMark)> {
+        self.fire.iter().flat_map(|fire| fire.told.iter().copied())
+    }
+
     /// What comes of the round with what was heard. `look` gives the nodes as they are now, and the moment at which they were
     /// looked at; it is asked for when a verdict is near.
     pub fn hearing(
         &mut self,
         voters: Voters,
         all_have_answered: bool,
-        look: impl FnOnce() -> (Vec<NodeStatus>, Instant),
+        look: impl Fn() -> (Vec<NodeStatus>, Instant),
     ) -> Hearing {
         let is_near = matches!(self.round.verdict(), Some(Verdict::Won | Verdict::Refused));
-        let ages = if voters != Voters::All && is_near { self.strike(voters, look) } else { Ages::Certain };
+        let ages = if voters != Voters::All && is_near { self.strike(voters, &look) } else { Ages::Certain };
+        let fire = self.fire(Listening::GoesOn, look);
+        if matches!(fire, Some(OnceDecision::AlreadyRan { .. })) {
+            // Whoever holds the lock: nobody wants it any more.
+            return Hearing::IsOver(self.round.verdict().unwrap_or(Verdict::Refused));
+        }
         match self.round.verdict() {
             Some(verdict) if all_have_answered => Hearing::IsOver(verdict),
             Some(verdict) if ages == Ages::Uncertain => Hearing::GoesOnFor(verdict),
-            Some(Verdict::Won) if self.fencing(Listening::GoesOn) == Some(Fencing::Listen) => Hearing::GoesOn,
+            Some(Verdict::Won)
+                if self.fencing(Listening::GoesOn) == Some(Fencing::Listen) || fire == Some(OnceDecision::Listen) =>
+            {
+                Hearing::GoesOn
+            }
             // Nobody is slowed by that, and the error can say how many nodes answered.
             None | Some(Verdict::Unreachable) => Hearing::GoesOn,
             Some(verdict) => Hearing::IsOver(verdict),
@@ -354,10 +401,10 @@ mod tests {
     use crate::protocol::{FenceFallback, Proposal, Role};
 
     const LONGEST_TTL: Duration = Duration::from_secs(300);
-    const GRANTED: Vote = Vote::Granted { counter: None, is_wanted: false };
+    const GRANTED: Vote = Vote::Granted { counter: None, is_wanted: false, mark: None };
 
     fn refused(owner: &str) -> Vote {
-        Vote::Refused { owner: Some(owner.into()), remaining: None, counter: None }
+        Vote::Refused { owner: Some(owner.into()), remaining: None, counter: None, mark: None }
     }
 
     /// A node of this age in seconds, which is the server with this identity.
@@ -484,7 +531,7 @@ mod tests {
         let fallback = FenceFallback::TrustClocks { max_clock_skew: Duration::from_secs(60) };
         let proposal = Proposal::new(Duration::from_secs(1), 0, quorum, fallback);
         let mut tally = Tally::new(quorum, Some(Fence::propose(quorum, proposal, fallback)));
-        let granted = |number| Vote::Granted { counter: Some(Counter::Known(number)), is_wanted: true };
+        let granted = |number| Vote::Granted { counter: Some(Counter::Known(number)), is_wanted: true, mark: None };
         tally.record(0, granted(u64::MAX), now, || None);
         tally.record(1, granted(7), now, || None);
         assert_eq!(tally.granted().iter().collect::<Vec<_>>(), [1]);

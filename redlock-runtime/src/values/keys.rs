@@ -69,6 +69,11 @@ impl Keys {
         slot::key_beside("redlock-fence", lock)
     }
 
+    /// Ours: the mark of the greatest completed fire of the lock with this key; in the cluster slot of that key.
+    pub(crate) fn done(lock: &str) -> String {
+        slot::key_beside("redlock-done", lock)
+    }
+
     /// Ours: what is noted about the owner of the lock with this key; in the cluster slot of that key.
     pub(crate) fn owner_label(lock: &str) -> String {
         slot::key_beside("redlock-holder", lock)

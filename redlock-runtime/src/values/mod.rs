@@ -8,6 +8,7 @@ pub(crate) mod token;
 
 pub(crate) mod slot;
 
+pub(crate) mod fire;
 pub(crate) mod keys;
 
 pub(crate) mod on_shutdown;

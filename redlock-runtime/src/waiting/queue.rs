@@ -271,7 +271,14 @@ impl QueuePlace {
             wait_queue::Turn::WaitUntil(moment, local_holder) => Turn::Wait(moment, local_holder),
             wait_queue::Turn::Ask(Ask { ask_order, is_watched, notes_contention, counter }) => {
                 let contender = notes_contention.then(|| Arc::clone(process));
-                Turn::Ask(Plan { ask_order, is_watched, contender, fencing: self.wait_queues.fencing(counter) })
+                Turn::Ask(Plan {
+                    ask_order,
+                    is_watched,
+                    contender,
+                    fencing: self.wait_queues.fencing(counter),
+                    fire: None,
+                    insists: false,
+                })
             }
         }
     }

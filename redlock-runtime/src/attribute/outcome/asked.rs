@@ -3,7 +3,7 @@ use std::error::Error as StdError;
 use std::marker::PhantomData;
 use std::ops::Deref;
 
-use super::{Blame, Convert, Fail, Output};
+use super::{Blame, Convert, Fail, Output, Success};
 use crate::Error;
 use crate::error::HeldElsewhere;
 
@@ -35,6 +35,38 @@ impl<R> FailsNot for &Output<R> {
     type Returned = R;
 
     fn fail(&self) -> Option<Convert<R>> {
+        None
+    }
+}
+
+/// First answer to "did the body end well?": as its `Result` says.
+pub trait Succeeds {
+    /// The return type.
+    type Returned;
+    /// How to ask a value, if it can be asked.
+    fn succeeds(&self) -> Option<Success<Self::Returned>>;
+}
+
+impl<T, E> Succeeds for Output<Result<T, E>> {
+    type Returned = Result<T, E>;
+
+    fn succeeds(&self) -> Option<Success<Self::Returned>> {
+        Some(Result::is_ok)
+    }
+}
+
+/// Second answer: it did, because it returned.
+pub trait SucceedsAlways {
+    /// The return type.
+    type Returned;
+    /// How to ask a value, if it can be asked.
+    fn succeeds(&self) -> Option<Success<Self::Returned>>;
+}
+
+impl<R> SucceedsAlways for &Output<R> {
+    type Returned = R;
+
+    fn succeeds(&self) -> Option<Success<R>> {
         None
     }
 }

@@ -1,6 +1,6 @@
 use std::error::Error as StdError;
 
-use super::{Blame, Convert, Output};
+use super::{Blame, Convert, Output, Success};
 use crate::Error;
 use crate::error::LostReason;
 
@@ -11,6 +11,8 @@ pub struct Rules<R> {
     blame: Option<Blame<R>>,
     silent: bool,
     on_lost: OnLost,
+    /// Whether a value completes the fire of the call; `None`: any does.
+    succeeds: Option<Success<R>>,
 }
 
 /// Which call it is, for people.
@@ -68,19 +70,30 @@ impl<R> Rules<R> {
     pub const fn loud(_output: Output<R>, fail: Option<Convert<R>>) -> Self {
         // Nothing could be returned in place of a dropped body's value if not an error.
         let on_lost = if fail.is_some() { OnLost::Cancel } else { OnLost::Continue };
-        Self { fail, blame: None, silent: false, on_lost }
+        Self { fail, blame: None, silent: false, on_lost, succeeds: None }
     }
 
     /// With `silent`: a lock that another owner holds is no error.
     #[must_use]
     pub const fn silent(_output: Output<R>, fail: Option<Convert<R>>, blame: Option<Blame<R>>) -> Self {
-        Self { fail, blame, silent: true, on_lost: OnLost::Cancel }
+        Self { fail, blame, silent: true, on_lost: OnLost::Cancel, succeeds: None }
     }
 
     /// With `on_lost = "continue"`.
     #[must_use]
     pub const fn continue_when_lost(self) -> Self {
         Self { on_lost: OnLost::Continue, ..self }
+    }
+
+    /// With `once`: what completes the fire.
+    #[must_use]
+    pub const fn completing(self, succeeds: Option<Success<R>>) -> Self {
+        Self { succeeds, ..self }
+    }
+
+    /// Whether a body that returned this ended well.
+    pub(crate) fn is_success(&self, value: &R) -> bool {
+        self.succeeds.is_none_or(|succeeds| succeeds(value))
     }
 
     pub(crate) const fn on_lost(&self) -> OnLost {
@@ -136,6 +149,10 @@ fn report(error: Error, is_silent: bool, is_returnable: bool, called: Called<'_>
     match error {
         Error::NotAcquired { .. } if is_silent => {
             tracing::debug!(function, lock, "skipped: the lock is held elsewhere");
+            None
+        }
+        Error::AlreadyRan { fire, completed, .. } if is_silent => {
+            tracing::debug!(function, lock, fire, completed, "skipped: the fire already ran");
             None
         }
         error if is_returnable => Some(error),

@@ -41,6 +41,7 @@ struct Written {
     slow_poll: Option<Time>,
     fencing: Option<bool>,
     max_clock_skew: Option<TimeOrNone>,
+    marks_retention: Option<Time>,
     owner_label: Option<String>,
     lock_prefix: Option<String>,
     waiting_prefix: Option<String>,
@@ -101,6 +102,8 @@ impl Written {
         let builder = with(builder, self.slow_poll, |builder, Time(pause)| builder.slow_poll(pause));
         let builder = with(builder, self.fencing, LockManagerBuilder::fencing);
         let builder = with(builder, self.max_clock_skew, |builder, TimeOrNone(skew)| builder.max_clock_skew(skew));
+        let builder =
+            with(builder, self.marks_retention, |builder, Time(retention)| builder.marks_retention(retention));
         let builder = with(builder, self.owner_label, LockManagerBuilder::owner_label);
         let builder = with(builder, self.lock_prefix, LockManagerBuilder::lock_prefix);
         let builder = with(builder, self.waiting_prefix, LockManagerBuilder::waiting_prefix);

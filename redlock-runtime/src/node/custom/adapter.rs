@@ -21,7 +21,7 @@ use crate::node::identity;
 use crate::node::limits::Limits;
 use crate::platform::{clock, tasks};
 use crate::protocol::DEAD_AFTER_TIMEOUTS;
-use crate::protocol::{Ballot, Counter, RELEASED, RETENTION, ServerInfo, confirmation};
+use crate::protocol::{Ballot, Counter, RELEASED, RETENTION, ServerInfo, StoredMark, confirmation};
 use crate::values::keys::{CounterKeys, Keys, LockKeys};
 
 /// Somebody else's node as a voter.
@@ -121,6 +121,10 @@ impl Voter for ForeignNode {
         false
     }
 
+    fn keeps_marks(&self) -> bool {
+        false
+    }
+
     fn overdue(&self, _: &str) {
         self.shared.is_late.store(true, Ordering::Release);
     }
@@ -201,8 +205,10 @@ impl Shared {
                     self.node.acquire(Acquire { key, owner, ttl, is_watched, counter }).await?;
                 let counter = fence.map(|_| self.counter(counter));
                 match held {
-                    None => Reply::Granted { counter, is_wanted: false },
-                    Some(Held { owner, remaining }) => Reply::NotOurs { owner: Some(owner), remaining, counter },
+                    None => Reply::Granted { counter, is_wanted: false, mark: None },
+                    Some(Held { owner, remaining }) => {
+                        Reply::NotOurs { owner: Some(owner), remaining, counter, mark: None }
+                    }
                 }
             }
             Action::Adopt { ttl } => self.adopt(command, ttl).await?,
@@ -216,6 +222,7 @@ impl Shared {
                 Outcome::OtherOwner => Reply::NOT_OURS,
                 Outcome::NoKey => Reply::Missing,
             },
+            Action::Mark(_) => return Err(NodeError::not_sent(KEEPS_NO_MARKS)),
             Action::Release { keep, .. } => {
                 let before = command.predecessor.as_deref();
                 let keep = match before.and_then(|before| Some((before, before.gets_back?))) {
@@ -253,7 +260,7 @@ impl Shared {
         };
         let fence = command.fence.as_ref();
         if is_ours && (fence.is_none() || !self.has_counters) {
-            return Ok(Reply::Granted { counter: fence.map(|_| self.counter(None)), is_wanted: false });
+            return Ok(Reply::Granted { counter: fence.map(|_| self.counter(None)), is_wanted: false, mark: None });
         }
         // Only a refusal tells whose the key is, and what the counter is.
         let rule = CounterRule { least: 1, first: None, keep_for: command.retention };
@@ -262,8 +269,10 @@ impl Shared {
         let Vote { held, counter } = self.node.acquire(ask).await?;
         let counter = fence.map(|_| self.counter(counter));
         Ok(match held {
-            Some(Held { owner, .. }) if owner == command.owner => Reply::Granted { counter, is_wanted: false },
-            Some(Held { owner, remaining }) => Reply::NotOurs { owner: Some(owner), remaining, counter },
+            Some(Held { owner, .. }) if owner == command.owner => {
+                Reply::Granted { counter, is_wanted: false, mark: None }
+            }
+            Some(Held { owner, remaining }) => Reply::NotOurs { owner: Some(owner), remaining, counter, mark: None },
             // It has ended meanwhile: it was not to be taken anew.
             None => {
                 let _ = self.node.release(Release { key: key(), owner: owner(), keep: None }).await?;
@@ -421,7 +430,17 @@ impl Inspecting for ForeignNode {
             Ok(join_all(reset).await)
         })
     }
+
+    fn mark(&self, _: Arc<str>, _: Duration) -> Answer<Option<StoredMark>> {
+        Box::pin(std::future::ready(Err(Arc::from(KEEPS_NO_MARKS))))
+    }
+
+    fn reset_mark(&self, _: Arc<str>, _: Duration, _: Duration) -> Answer<bool> {
+        Box::pin(std::future::ready(Err(Arc::from(KEEPS_NO_MARKS))))
+    }
 }
+
+const KEEPS_NO_MARKS: &str = "it keeps no marks of completed fires";
 
 /// What is tried out on it is asked for as everything else is.
 impl Examining for ForeignNode {
@@ -550,7 +569,7 @@ mod tests {
     }
 
     fn release(key: &str, owner: &str) -> Arc<Command> {
-        let action = Action::Release { keep: Duration::ZERO, behind: None, is_noted: false };
+        let action = Action::Release { keep: Duration::ZERO, behind: None, is_noted: false, mark: None };
         Command::new(action, &key.into(), &owner.into())
     }
 
@@ -603,6 +622,6 @@ mod tests {
         assert_eq!(failure.delivery, Delivery::Unknown(None));
         let acquire = Action::Acquire { ttl, is_watched: false };
         let granted = node.ask(Command::new(acquire, &"x".into(), &"a".into())).await;
-        assert_eq!(granted, Reply::Granted { counter: None, is_wanted: false });
+        assert_eq!(granted, Reply::Granted { counter: None, is_wanted: false, mark: None });
     }
 }

@@ -11,7 +11,8 @@ use super::commands;
 use super::server::{BATCH, Server, all_done, reason};
 use super::{RedisNode, never_given, text};
 use crate::platform::clock;
-use crate::values::keys::LockKeys;
+use crate::protocol::{NoMark, StoredMark};
+use crate::values::keys::{Keys, LockKeys};
 
 impl Inspecting for RedisNode {
     fn record_labels(&self, labels: Vec<OwnerLabel>, reply_timeout: Duration) -> Answer<()> {
@@ -28,6 +29,14 @@ impl Inspecting for RedisNode {
 
     fn reset(&self, locks: Vec<Arc<LockKeys>>, reply_timeout: Duration) -> Answer<Vec<Deleted>> {
         self.with_connection(reply_timeout, |mut server| async move { server.reset(&locks).await })
+    }
+
+    fn mark(&self, lock: Arc<str>, reply_timeout: Duration) -> Answer<Option<StoredMark>> {
+        self.with_connection(reply_timeout, |mut server| async move { server.mark(&lock).await })
+    }
+
+    fn reset_mark(&self, lock: Arc<str>, retention: Duration, reply_timeout: Duration) -> Answer<bool> {
+        self.with_connection(reply_timeout, move |mut server| async move { server.reset_mark(&lock, retention).await })
     }
 }
 
@@ -61,6 +70,24 @@ impl Server {
         // No key of ours is called what is no text.
         let keys = keys.into_iter().filter_map(|key| String::from_utf8(key).ok()).collect();
         Ok((keys, (next != 0).then_some(Cursor { at: next, ..from })))
+    }
+
+    async fn mark(&mut self, lock: &str) -> Result<Option<StoredMark>, Arc<str>> {
+        let key = Keys::done(lock);
+        let answer = self.send(&commands::values(std::slice::from_ref(&key))).await?.pop().unwrap_or(Value::Nil);
+        match answer.extract_error().map_err(|error| reason(&error))? {
+            Value::Nil => Ok(None),
+            stored => match text(&stored).map(|stored| StoredMark::parse(&stored)) {
+                Some(Ok(mark)) => Ok(Some(mark)),
+                _ => Err(NoMark::about(&key).into()),
+            },
+        }
+    }
+
+    async fn reset_mark(&mut self, lock: &str, retention: Duration) -> Result<bool, Arc<str>> {
+        let before = self.mark(lock).await;
+        all_done(self.send(&commands::reset_mark(&Keys::done(lock), retention)).await?)?;
+        Ok(before.is_ok_and(|mark| mark.is_some_and(|mark| mark != StoredMark::NONE)))
     }
 
     async fn reset(&mut self, locks: &[Arc<LockKeys>]) -> Result<Vec<Deleted>, Arc<str>> {

@@ -23,7 +23,7 @@ use self::link::traffic::NotHandedOver;
 use self::pooled_request::PooledRequest;
 pub(super) use self::server::Server;
 use crate::platform::clock;
-use crate::protocol::{Ballot, Counter, NoCounter, RETENTION, Role, confirmation};
+use crate::protocol::{Ballot, Counter, NoCounter, NoMark, RETENTION, Role, StoredMark, ToldMark, confirmation};
 use crate::rules::{Rule, holds};
 use crate::values::keys::Keys;
 
@@ -73,9 +73,11 @@ impl RedisNode {
     pub(super) fn put<T: Answer>(&self, command: Arc<Command>, routing: Routing) -> Pending<T> {
         let now = match command.action {
             Action::Release { .. } => self.links.now_or_alone(),
-            Action::Acquire { .. } | Action::Adopt { .. } | Action::Commit { .. } | Action::Extend { .. } => {
-                self.links.now()
-            }
+            Action::Acquire { .. }
+            | Action::Adopt { .. }
+            | Action::Commit { .. }
+            | Action::Extend { .. }
+            | Action::Mark(_) => self.links.now(),
         };
         match now {
             LinkState::Up(live) => {
@@ -291,9 +293,9 @@ fn is_refused_script(error: &RedisError) -> bool {
 fn is_relied_on(command: &Command, vote: &Reply) -> bool {
     match command.action {
         Action::Acquire { .. } | Action::Adopt { .. } => matches!(vote, Reply::Granted { .. }),
-        Action::Commit { .. } | Action::Extend { .. } => *vote == Reply::Done,
+        Action::Commit { .. } | Action::Extend { .. } | Action::Mark(_) => *vote == Reply::Done,
         // Also that the key is not there: a replica that takes over may have it still, for its TTL.
-        Action::Release { .. } => matches!(vote, Reply::Done | Reply::NotOurs { .. }),
+        Action::Release { .. } => matches!(vote, Reply::Done | Reply::Covered | Reply::NotOurs { .. }),
     }
 }
 
@@ -331,22 +333,31 @@ fn is_acquire(command: &Command) -> bool {
 
 fn vote(command: &Command, value: &Value, age: Duration) -> Reply {
     let counter = |stored| command.fence.map(|_| Counter::read(stored, age, RETENTION));
+    let granted = |granted: i64, mark| {
+        // A counter is never that small.
+        let stored = Some(granted.unsigned_abs()).filter(|counter| *counter > 1);
+        Reply::Granted { counter: counter(stored), is_wanted: granted < 0, mark }
+    };
     match (command.action, value) {
-        (Action::Acquire { .. }, Value::Int(granted @ (1.. | ..=-1))) => {
-            // A counter is never that small.
-            let stored = Some(granted.unsigned_abs()).filter(|counter| *counter > 1);
-            Reply::Granted { counter: counter(stored), is_wanted: *granted < 0 }
-        }
-        (Action::Acquire { .. }, Value::Array(holder)) => match holder.as_slice() {
-            [owner, Value::Int(milliseconds), stored] => refusal(command, owner, *milliseconds, stored, counter),
+        (Action::Acquire { .. }, Value::Int(number @ (1.. | ..=-1))) => granted(*number, None),
+        (Action::Acquire { .. }, Value::Array(told)) => match told.as_slice() {
+            [Value::Int(number @ (1.. | ..=-1)), stored] => match told_mark(command, stored, age) {
+                Ok(mark) => granted(*number, Some(mark)),
+                Err(reply) => reply,
+            },
+            [owner, Value::Int(milliseconds), stored] => refusal(command, owner, *milliseconds, stored, None, counter),
+            [owner, Value::Int(milliseconds), stored, mark] => match told_mark(command, mark, age) {
+                Ok(mark) => refusal(command, owner, *milliseconds, stored, Some(mark), counter),
+                Err(reply) => reply,
+            },
             _ => unexpected(value),
         },
         (Action::Adopt { .. }, Value::Array(held)) => match held.as_slice() {
             [Value::Nil, Value::Int(_), _] => Reply::Missing,
             [owner, Value::Int(milliseconds), stored] => {
-                match refusal(command, owner, *milliseconds, stored, counter) {
+                match refusal(command, owner, *milliseconds, stored, None, counter) {
                     Reply::NotOurs { owner: Some(owner), counter, .. } if owner == command.owner => {
-                        Reply::Granted { counter, is_wanted: false }
+                        Reply::Granted { counter, is_wanted: false, mark: None }
                     }
                     reply => reply,
                 }
@@ -361,8 +372,9 @@ fn vote(command: &Command, value: &Value, age: Duration) -> Reply {
                 Reply::NOT_OURS
             }
         }
-        (Action::Extend { .. } | Action::Release { .. }, Value::Int(1)) => Reply::Done,
-        (Action::Extend { .. } | Action::Release { .. }, Value::Int(0)) => Reply::NOT_OURS,
+        (Action::Extend { .. } | Action::Release { .. } | Action::Mark(_), Value::Int(1)) => Reply::Done,
+        (Action::Extend { .. } | Action::Release { .. } | Action::Mark(_), Value::Int(0)) => Reply::NOT_OURS,
+        (Action::Release { mark: Some(_), .. } | Action::Mark(_), Value::Int(2)) => Reply::Covered,
         (Action::Extend { .. }, Value::Int(-1)) => Reply::Missing,
         _ => unexpected(value),
     }
@@ -374,6 +386,7 @@ fn refusal(
     owner: &Value,
     milliseconds: i64,
     stored: &Value,
+    mark: Option<ToldMark>,
     counter: impl Fn(Option<u64>) -> Option<Counter>,
 ) -> Reply {
     match text(stored).map_or(Ok(None), |stored| Counter::parse(&stored)) {
@@ -382,16 +395,29 @@ fn refusal(
             // Negative for a key without an expiry, and for one that ended meanwhile.
             remaining: u64::try_from(milliseconds).ok().map(Duration::from_millis),
             counter: counter(stored),
+            mark,
         },
         Err(fault) => answered_with(fault.about(&Keys::fence(&command.key)).into()),
     }
 }
 
+/// Reads what a script found under the key of the mark, on a server of this age; else what the node's answer comes to.
+fn told_mark(command: &Command, value: &Value, age: Duration) -> Result<ToldMark, Reply> {
+    let stored = match value {
+        Value::Nil => None,
+        _ => match text(value).map(|stored| StoredMark::parse(&stored)) {
+            Some(Ok(stored)) => Some(stored),
+            _ => return Err(answered_with(NoMark::about(&Keys::done(&command.key)).into())),
+        },
+    };
+    Ok(ToldMark { stored, age })
+}
+
 /// What the answer to an acquire without script means: the value that was there before.
 fn plain_vote(value: &Value) -> Reply {
     match value {
-        Value::Nil => Reply::Granted { counter: None, is_wanted: false },
-        Value::BulkString(_) => Reply::NotOurs { owner: text(value), remaining: None, counter: None },
+        Value::Nil => Reply::Granted { counter: None, is_wanted: false, mark: None },
+        Value::BulkString(_) => Reply::NotOurs { owner: text(value), remaining: None, counter: None, mark: None },
         _ => unexpected(value),
     }
 }
@@ -431,7 +457,7 @@ mod tests {
             Action::Adopt { ttl },
             Action::Commit { token: 5 },
             Action::Extend { ttl, is_noted: false },
-            Action::Release { keep: Duration::ZERO, behind: None, is_noted: false },
+            Action::Release { keep: Duration::ZERO, behind: None, is_noted: false, mark: None },
         ];
         for action in actions {
             let command = Command::new(action, &key, &owner);

@@ -60,11 +60,26 @@ impl Fire {
         (self.time == FireTime::Due).then(|| Duration::from_millis(self.number))
     }
 
+    /// The moment that its number is, since 1970: when it is due, or was called; `None` for a plain number.
+    #[must_use]
+    pub fn moment(self) -> Option<Duration> {
+        (self.time != FireTime::Unknown).then(|| Duration::from_millis(self.number))
+    }
+
     /// Whether it was completed where this is the greatest completed fire: that is as great, or less than half a period before.
     #[must_use]
     pub fn is_covered_by(self, completed: u64) -> bool {
         let since = self.number.saturating_sub(completed);
         since == 0 || matches!(self.time, FireTime::Called { period } if since.saturating_mul(2) < period)
+    }
+
+    /// The least mark that covers it: see [`Self::is_covered_by`].
+    #[must_use]
+    pub fn least_covering(self) -> u64 {
+        match self.time {
+            FireTime::Called { period } => self.number.saturating_sub(period.saturating_sub(1) / 2),
+            FireTime::Unknown | FireTime::Due => self.number,
+        }
     }
 
     /// How long until it may be asked for, when the own clock says `now` since 1970: until `max_clock_skew` before it is due. Zero: it

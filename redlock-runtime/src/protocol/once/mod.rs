@@ -1,9 +1,10 @@
 mod completion;
 mod fire;
 
-use std::time::Duration;
+use std::fmt;
+use std::time::{Duration, Instant};
 
-use super::{Electorate, Listening, NodeSet, Quorum, Standing};
+use super::{Electorate, Listening, NodeSet, NodeStatus, Quorum, Standing, Voters};
 use crate::rules::{Rule, holds};
 
 pub use completion::{Completion, CompletionVerdict, KeyAfter, Marked, Sending};
@@ -97,9 +98,38 @@ pub struct Mark {
     pub age: Duration,
 }
 
+/// A mark as a node stores it: the fire, and the fencing token of the lock under which it was completed, as `FIRE:TOKEN`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredMark {
+    /// The greatest completed fire.
+    pub fire: u64,
+    /// The fencing token; zero where locks have none. No decision depends on it.
+    pub token: u64,
+}
+
 /// What stands under the key of a mark, and is no mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NoMark;
+
+/// What a node told about its mark with its vote, whether it granted or refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ToldMark {
+    /// What it has stored.
+    pub stored: Option<StoredMark>,
+    /// As [`Mark::age`].
+    pub age: Duration,
+}
+
+/// The fire that an attempt is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FireQuestion {
+    /// The fire.
+    pub fire: Fire,
+    /// What the promise may assume.
+    pub terms: OnceTerms,
+    /// A moment, and what the own clock says at that moment, since 1970.
+    pub clock: (Instant, Duration),
+}
 
 /// What the promise may assume; the same in every process that uses the lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,16 +217,6 @@ fn nth_greatest(marks: impl IntoIterator<Item = Option<u64>>, nth: usize) -> Opt
 }
 
 impl Mark {
-    /// What is stored as text, as a script or somebody else wrote it, on a node of this age.
-    ///
-    /// # Errors
-    ///
-    /// A text that is no fire. The node is then as one that did not answer: it is not merged.
-    pub fn parse(stored: Option<&str>, age: Duration) -> Result<Self, NoMark> {
-        let parse = |text: &str| text.parse().ok().filter(|number| *number <= GREATEST_FIRE).ok_or(NoMark);
-        Ok(Self { completed: stored.map(parse).transpose()?, age })
-    }
-
     /// Whether a node that answers this knows whether a fire was completed, when the own clock says `now` since 1970, at or after
     /// the moment of the answer.
     #[must_use]
@@ -209,6 +229,75 @@ impl Mark {
             || self.age >= terms.retention
             || holds(Rule::SinceBeforeDueIsEvidence) && fire.earliest().is_some_and(has_run_since)
             || !holds(Rule::YoungMarksAreNoEvidence)
+    }
+}
+
+impl StoredMark {
+    /// No fire was completed: what an operator says, who knows. Fires begin with 1.
+    pub const NONE: Self = Self { fire: 0, token: 0 };
+
+    /// Reads what is stored as text, as a script or somebody else wrote it.
+    ///
+    /// # Errors
+    ///
+    /// A text that is no mark. The node is then as one that did not answer.
+    pub fn parse(stored: &str) -> Result<Self, NoMark> {
+        let number = |text: &str| {
+            let is_digits = text.bytes().all(|byte| byte.is_ascii_digit());
+            text.parse().ok().filter(|number| is_digits && *number <= GREATEST_FIRE).ok_or(NoMark)
+        };
+        let (fire, token) = stored.split_once(':').ok_or(NoMark)?;
+        Ok(Self { fire: number(fire)?, token: number(token)? })
+    }
+}
+
+impl NoMark {
+    /// For people: what is wrong with this key.
+    #[must_use]
+    pub fn about(key: &str) -> String {
+        format!(
+            "the key {key} holds no mark of a completed fire: somebody else wrote it; delete it, or use another lock prefix"
+        )
+    }
+}
+
+impl fmt::Display for StoredMark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.fire, self.token)
+    }
+}
+
+impl ToldMark {
+    /// What counts of it.
+    #[must_use]
+    pub fn mark(self) -> Mark {
+        Mark { completed: self.stored.map(|stored| stored.fire), age: self.age }
+    }
+}
+
+impl FireQuestion {
+    /// What the own clock says at a moment, since 1970.
+    fn since_1970(&self, now: Instant) -> Duration {
+        let (moment, since_1970) = self.clock;
+        since_1970.saturating_add(now.saturating_duration_since(moment))
+    }
+
+    /// What follows from the marks that were told, by nodes that are known as these at this moment; `voters` granted the lock.
+    pub fn decide(
+        &self,
+        quorum: Quorum,
+        told: &[(usize, ToldMark)],
+        voters: NodeSet,
+        listening: Listening,
+        (nodes, now): &(Vec<NodeStatus>, Instant),
+    ) -> OnceDecision {
+        let electorate = Voters::Acquisition.electorate(*now, nodes.iter().map(NodeStatus::server_info));
+        let witnesses = witnesses(quorum, &electorate);
+        let mut once = Once::ask(quorum, self.fire, self.terms);
+        for (node, told) in told.iter().filter(|(node, _)| witnesses.contains(*node)) {
+            once.merge(*node, told.mark(), self.since_1970(*now));
+        }
+        once.decide(voters, listening)
     }
 }
 
@@ -415,16 +504,22 @@ mod tests {
     #[test]
     fn what_is_stored_is_read_as_a_fire_or_as_none() {
         for (stored, expect) in [
-            (None, Ok(None)),
-            (Some("0"), Ok(Some(0))),
-            (Some("1700000000000"), Ok(Some(1_700_000_000_000))),
-            (Some("9007199254740991"), Ok(Some(GREATEST_FIRE))),
-            (Some("9007199254740992"), Err(NoMark)),
-            (Some("-1"), Err(NoMark)),
-            (Some("1e3"), Err(NoMark)),
-            (Some(""), Err(NoMark)),
+            ("0:0", Ok((0, 0))),
+            ("1700000000000:7", Ok((1_700_000_000_000, 7))),
+            ("9007199254740991:0", Ok((GREATEST_FIRE, 0))),
+            ("9007199254740992:0", Err(NoMark)),
+            ("-1:0", Err(NoMark)),
+            ("+1:0", Err(NoMark)),
+            ("1e3:0", Err(NoMark)),
+            ("5", Err(NoMark)),
+            ("5:", Err(NoMark)),
+            ("", Err(NoMark)),
         ] {
-            assert_eq!(Mark::parse(stored, HOUR).map(|mark| mark.completed), expect, "{stored:?}");
+            let mark = StoredMark::parse(stored);
+            assert_eq!(mark.map(|mark| (mark.fire, mark.token)), expect, "{stored:?}");
+            if let Ok(mark) = mark {
+                assert_eq!(mark.to_string(), stored);
+            }
         }
     }
 

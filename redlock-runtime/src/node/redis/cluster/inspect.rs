@@ -9,6 +9,7 @@ use super::ClusterNode;
 use crate::node::counters::Answer;
 use crate::node::inspect::{Cursor, Deleted, Inspecting, LockRecord, OwnerLabel, Page};
 use crate::node::redis::RedisNode;
+use crate::protocol::StoredMark;
 use crate::values::keys::LockKeys;
 
 impl Inspecting for ClusterNode {
@@ -55,6 +56,29 @@ impl Inspecting for ClusterNode {
             let following = Cursor { server: from.server + 1, at: 0 };
             let next = page.next.or_else(|| (following.server < servers.len()).then_some(following));
             Ok(Page { next, ..page })
+        })
+    }
+
+    fn mark(&self, lock: Arc<str>, reply_timeout: Duration) -> Answer<Option<StoredMark>> {
+        let cluster = Arc::clone(&self.cluster);
+        Box::pin(async move {
+            if let Ok(mark) = cluster.mapped(&lock).await?.mark(Arc::clone(&lock), reply_timeout).await {
+                return Ok(mark);
+            }
+            cluster.looked_again().await;
+            cluster.mapped(&lock).await?.mark(lock, reply_timeout).await
+        })
+    }
+
+    fn reset_mark(&self, lock: Arc<str>, retention: Duration, reply_timeout: Duration) -> Answer<bool> {
+        let cluster = Arc::clone(&self.cluster);
+        Box::pin(async move {
+            let reset = |server: Arc<RedisNode>| server.reset_mark(Arc::clone(&lock), retention, reply_timeout);
+            if let Ok(was_there) = reset(cluster.mapped(&lock).await?).await {
+                return Ok(was_there);
+            }
+            cluster.looked_again().await;
+            reset(cluster.mapped(&lock).await?).await
         })
     }
 

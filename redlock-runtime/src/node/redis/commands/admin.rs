@@ -8,6 +8,7 @@ use redis::{Cmd, Pipeline};
 use super::locks::RELEASED;
 use super::{Call, Script, each, pipeline, script, whole_milliseconds};
 use crate::node::inspect::{Cursor, OwnerLabel};
+use crate::protocol::StoredMark;
 use crate::values::keys::LockKeys;
 
 // Not loaded with those of locks: few look.
@@ -74,6 +75,13 @@ pub(in crate::node) fn values(keys: &[String]) -> Pipeline {
         cmd.arg("GET").arg(key);
         cmd
     }))
+}
+
+/// Lets the mark under this key say that no fire was completed; one answer.
+pub(in crate::node) fn reset_mark(key: &str, retention: Duration) -> Pipeline {
+    let mut cmd = Cmd::new();
+    cmd.arg("SET").arg(key).arg(StoredMark::NONE.to_string()).arg("PX").arg(whole_milliseconds(retention));
+    pipeline(std::iter::once(cmd))
 }
 
 /// How long the texts are that keys hold, one answer each: zero for no key, an error for what is no text.

@@ -8,7 +8,7 @@ use redis::{Cmd, Pipeline};
 
 use super::beside::Beside;
 use super::{Script, whole_milliseconds};
-use crate::node::{Action, Command};
+use crate::node::{Action, Command, NewMark};
 use crate::protocol::{Counter, RETENTION};
 use crate::values::keys::Keys;
 
@@ -16,9 +16,10 @@ static ACQUIRE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("..
 static ADOPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/adopt.lua")));
 static COMMIT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/commit.lua")));
 static EXTEND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/extend.lua")));
+static COMPLETE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/complete.lua")));
 static RELEASE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/release.lua")));
 
-/// Those that a new connection loads: whoever adopts a lock does that seldom.
+/// Those that a new connection loads: whoever adopts a lock, or completes a fire, does that seldom.
 pub(in crate::node) static LOADED: [&LazyLock<Script>; 4] = [&ACQUIRE, &COMMIT, &EXTEND, &RELEASE];
 
 fn script_of(action: Action) -> &'static Script {
@@ -27,7 +28,8 @@ fn script_of(action: Action) -> &'static Script {
         Action::Adopt { .. } => &ADOPT,
         Action::Commit { .. } => &COMMIT,
         Action::Extend { .. } => &EXTEND,
-        Action::Release { .. } => &RELEASE,
+        Action::Release { mark: Some(_), .. } | Action::Mark(_) => &COMPLETE,
+        Action::Release { mark: None, .. } => &RELEASE,
     }
 }
 
@@ -70,7 +72,8 @@ impl Server {
 /// lives matters to those who wait alone.
 pub(in crate::node) fn is_plain(command: &Command, server: Server) -> bool {
     let is_unwatched = matches!(command.action, Action::Acquire { is_watched: false, .. });
-    is_unwatched && server.set_tells && command.fence.is_none() && command.contender.is_none()
+    let does_more = command.fence.is_some() || command.contender.is_some() || command.mark.is_some();
+    is_unwatched && server.set_tells && !does_more
 }
 
 fn set(command: &Command, ttl: Duration) -> Cmd {
@@ -167,8 +170,16 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd 
     let beside = is_fenced.then(|| Keys::fence(key));
     // A commit finds both keys, because its acquire was granted.
     let (named, unnamed) = if server.is_asking && may_lack_counter { (None, beside) } else { (beside, None) };
-    let keys = 1 + usize::from(named.is_some()) + usize::from(declared.is_some());
-    cmd.arg(verb).arg(script).arg(keys).arg(&**key).arg(named).arg(declared);
+    let new_mark = match command.action {
+        Action::Release { mark, .. } => mark,
+        Action::Mark(mark) => Some(mark),
+        Action::Acquire { .. } | Action::Adopt { .. } | Action::Commit { .. } | Action::Extend { .. } => None,
+    };
+    let mark = (command.mark.is_some() || new_mark.is_some()).then(|| Keys::done(key));
+    // Whoever may not touch it gets no lock for a fire. A completion finds the lock's key, or does nothing.
+    let named_mark = mark.as_deref().filter(|_| !server.is_asking);
+    let keys = 1 + [named.is_some(), declared.is_some(), named_mark.is_some()].map(usize::from).iter().sum::<usize>();
+    cmd.arg(verb).arg(script).arg(keys).arg(&**key).arg(named).arg(declared).arg(named_mark);
     cmd.arg(&**owner);
     let retention = whole_milliseconds(*retention);
     match command.action {
@@ -181,15 +192,19 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd 
                     None => cmd.arg(""),
                 };
                 cmd.arg(retention);
-            } else if contender.is_some() {
+            } else if contender.is_some() || mark.is_some() {
                 cmd.arg("").arg("").arg("");
             }
             if let Some((process, contention)) = contender {
                 cmd.arg(process).arg(contention);
-            } else if unnamed.is_some() {
+            } else if unnamed.is_some() || mark.is_some() {
                 cmd.arg("").arg("");
             }
-            cmd.arg(unnamed);
+            match (unnamed, mark) {
+                (None, Some(mark)) => cmd.arg("").arg(mark),
+                (unnamed, mark) => cmd.arg(unnamed).arg(mark),
+            };
+            cmd.arg(command.mark.and_then(|mark| mark.refuse_from));
         }
         Action::Adopt { ttl } => {
             let before = command.predecessor.as_ref().map_or("", |before| &*before.owner);
@@ -201,7 +216,20 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd 
         Action::Extend { ttl, .. } => {
             cmd.arg(whole_milliseconds(ttl)).arg(note);
         }
-        Action::Release { keep, .. } => {
+        Action::Mark(new) | Action::Release { mark: Some(new), .. } => {
+            let NewMark { stored, retention } = new;
+            cmd.arg(mark.unwrap_or_default())
+                .arg(stored.fire)
+                .arg(stored.to_string())
+                .arg(whole_milliseconds(retention));
+            match command.action {
+                Action::Release { keep, .. } => cmd.arg(whole_milliseconds(keep)),
+                _ => cmd.arg(-1),
+            };
+            let channel = if server.reports_changes { String::new() } else { format!("{RELEASED}{key}") };
+            cmd.arg(channel).arg(note);
+        }
+        Action::Release { keep, mark: None, .. } => {
             cmd.arg(whole_milliseconds(keep));
             if !server.reports_changes {
                 cmd.arg(format!("{RELEASED}{key}"));
@@ -232,9 +260,9 @@ mod tests {
         let fence_fallback = crate::protocol::FenceFallback::Refuse;
         let proposal = Proposal::new(Duration::from_secs(1), 0, Quorum::of(3).unwrap(), fence_fallback);
         let acquire = Action::Acquire { ttl, is_watched: false };
-        let release = Action::Release { keep: Duration::ZERO, behind: None, is_noted: false };
+        let release = Action::Release { keep: Duration::ZERO, behind: None, is_noted: false, mark: None };
         for (action, fence) in [(acquire, Some(proposal)), (release, None)] {
-            let command = Command::acquire(action, &"key".into(), &"owner".into(), None, fence);
+            let command = Command::acquire(action, &"key".into(), &"owner".into(), None, fence, None);
             let asked = |reports, age| {
                 evaluate_known(&command, Server::new(reports, age, false, false, Beside::default()))
                     .get_packed_command()

@@ -4,12 +4,21 @@
 -- ARGV[8] the counter, where the lock's key alone may be named
 -- ARGV[6], ARGV[7] if the caller is one of those who wait: which process it is, and the key, in the slot of the lock's, where
 -- these are noted; not one of KEYS, because a user who may not touch it would be refused the lock as well
+-- ARGV[9] if the lock is asked for a fire: the key of the mark of completed fires, which is one of KEYS unless the lock's alone
+-- may be named; ARGV[10] the least mark by which the fire is completed: then nothing is set (empty: it is even so)
 -- granted: the counter, or 1 if there is none, below zero if another process waits; refused: who holds it, for how long, and
--- the counter
+-- the counter; in both cases the mark as well, if it was asked for, behind the rest: an empty text for what holds no text
 -- Not nil: the answer to a refusal would end in front of it.
 local is_fenced = ARGV[3] ~= nil and ARGV[3] ~= ''
 local fence = KEYS[2] or ARGV[8]
-local counter = redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) and 1
+local mark, is_completed
+if ARGV[9] then
+    mark = redis.pcall('GET', ARGV[9])
+    mark = type(mark) == 'table' and '' or mark
+    local least, completed = tonumber(ARGV[10]), mark and tonumber(string.match(mark, '^(%d+):%d+$'))
+    is_completed = least and completed and completed >= least
+end
+local counter = not is_completed and redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) and 1
 
 if counter and is_fenced then
     counter = redis.call('INCR', fence)
@@ -42,13 +51,13 @@ if counter then
         -- Each stays there for three seconds; of whoever waits no longer, others are told until somebody is refused.
         for _, process in ipairs(redis.pcall('ZRANGE', ARGV[7], 0, 1)) do
             if process ~= ARGV[6] then
-                return -counter
+                counter = -math.abs(counter)
             end
         end
     end
-    return counter
+    return ARGV[9] and {counter, mark} or counter
 end
-if is_waiter then
+if is_waiter and not is_completed then
     -- Whoever waits asks at least every two seconds.
     local is_told, time = pcall(redis.call, 'TIME')
     local now = is_told and time[1] * 1000 + math.floor(time[2] / 1000)
@@ -57,4 +66,4 @@ if is_waiter then
         redis.pcall('ZREMRANGEBYSCORE', ARGV[7], '-inf', now)
     end
 end
-return {redis.call('GET', KEYS[1]), redis.call('PTTL', KEYS[1]), is_fenced and redis.call('GET', fence)}
+return {redis.call('GET', KEYS[1]), redis.call('PTTL', KEYS[1]), is_fenced and redis.call('GET', fence), mark}

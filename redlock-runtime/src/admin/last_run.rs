@@ -1,0 +1,154 @@
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::Error;
+use crate::engine::Engine;
+use crate::error::NodeFailures;
+use crate::manager::LockManager;
+use crate::node::Voter;
+use crate::node::counters::Answer;
+use crate::platform::background::block_on;
+use crate::protocol::{Quorum, StoredMark};
+use crate::values::name::Name;
+
+/// The last run that was completed of a job that uses [`once`](crate::LockRequest::once).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LastRun {
+    /// Its fire, as the number that [`Fire`](crate::Fire) explains.
+    pub fire: u64,
+    /// The fencing token of the lock under which it ran; zero where locks have none.
+    pub fencing_token: u64,
+    /// Whether a majority of the nodes says so. If fewer do, the body has ended well, but its process may not have learnt that
+    /// the fire was completed.
+    pub is_confirmed: bool,
+}
+
+impl LastRun {
+    /// The fire as a moment, if it is one: when the run was due, or was called.
+    #[must_use]
+    pub fn moment(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_millis(self.fire)
+    }
+
+    /// What follows from the marks of the nodes that answered.
+    pub(super) fn of(quorum: Quorum, marks: impl Iterator<Item = Option<StoredMark>> + Clone) -> Option<Self> {
+        let StoredMark { fire, token } =
+            marks.clone().flatten().filter(|mark| *mark != StoredMark::NONE).max_by_key(|mark| mark.fire)?;
+        let confirmed = marks.flatten().filter(|mark| mark.fire == fire).count();
+        Some(Self { fire, fencing_token: token, is_confirmed: confirmed >= quorum.needed() })
+    }
+}
+
+impl LockManager {
+    /// The last run that was completed of the job whose lock has this name; `None` if none was within
+    /// [`marks_retention`](crate::LockManagerBuilder::marks_retention).
+    ///
+    /// For jobs that make up for fires which nobody was there to run: ask when the process starts, and run what is missing, one
+    /// after the other. Two processes may do so at once.
+    ///
+    /// ```
+    /// use std::time::{Duration, SystemTime};
+    /// use redlock_runtime::{Error, Fire, LockManager, Timeout};
+    ///
+    /// async fn catch_up(locks: &LockManager, now: SystemTime) -> Result<(), Error> {
+    ///     let hour = Duration::from_secs(3600);
+    ///     let Some(last) = locks.last_run("hourly").await? else { return Ok(()) };
+    ///     let mut due = last.moment() + hour;
+    ///     while due <= now {
+    ///         let request = locks.lock("hourly").once(Fire::at(due)).timeout(Timeout::Skip);
+    ///         let _ = request.run(async |_| report(due).await).await?;
+    ///         due += hour;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// # async fn report(_: SystemTime) -> Result<(), Error> { Ok(()) }
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// # let now = SystemTime::now();
+    /// # catch_up(&locks, now).await?;
+    /// # let before = now - Duration::from_secs(3 * 3600);
+    /// # let _ = locks.lock("hourly").once(Fire::at(before)).run(async |_| report(before).await).await?;
+    /// # catch_up(&locks, now).await?;
+    /// # assert!(locks.last_run("hourly").await?.unwrap().moment() > now - Duration::from_secs(3600));
+    /// # Ok::<(), Error>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::QuorumUnreachable`] if no majority answered; [`Error::InvalidName`]; [`Error::ShutDown`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only looks.
+    pub async fn last_run(&self, name: impl Into<String>) -> Result<Option<LastRun>, Error> {
+        let quorum = self.shared.engine.quorum();
+        let marks = self.ask_marks(name.into(), quorum.needed(), |node, lock, limit| node.mark(lock, limit)).await?;
+        Ok(LastRun::of(quorum, marks.into_iter()))
+    }
+
+    /// [`Self::last_run`] for code that is not async: blocks the thread.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::last_run`].
+    pub fn last_run_blocking(&self, name: impl Into<String>) -> Result<Option<LastRun>, Error> {
+        let name = name.into();
+        block_on(self.last_run(name))
+    }
+
+    /// Says that no fire of the job whose lock has this name was completed, so that each may run again; on how many nodes one
+    /// was. [`reset`](Self::reset) leaves completed fires alone.
+    ///
+    /// Also for a job that is new, on nodes that were just started: they cannot know that it never ran, and whoever deploys it does.
+    /// Without this its fires are [in doubt](Error::FireInDoubt) at first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::QuorumUnreachable`] if a node did not confirm, which may still have a mark; to reset them again does no harm. [`Error::InvalidName`]; [`Error::ShutDown`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Once polled, it goes on in the background if it is dropped.
+    pub async fn reset_marks(&self, name: impl Into<String>) -> Result<usize, Error> {
+        let retention = self.shared.once_terms.retention;
+        let all = self.shared.engine.quorum().nodes();
+        let reset = move |node: &dyn Voter, lock, limit| node.reset_mark(lock, retention, limit);
+        let were_there = self.ask_marks(name.into(), all, reset).await?;
+        Ok(were_there.into_iter().filter(|was_there| *was_there).count())
+    }
+
+    /// [`Self::reset_marks`] for code that is not async: blocks the thread.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::reset_marks`].
+    pub fn reset_marks_blocking(&self, name: impl Into<String>) -> Result<usize, Error> {
+        let name = name.into();
+        block_on(self.reset_marks(name))
+    }
+
+    /// What the nodes answer about the mark of this lock, if so many do.
+    async fn ask_marks<T: Send + 'static>(
+        &self,
+        name: String,
+        needed: usize,
+        ask: impl Fn(&dyn Voter, Arc<str>, Duration) -> Answer<T> + Copy + Send + 'static,
+    ) -> Result<Vec<T>, Error> {
+        self.check_open()?;
+        let name = Name::parse(name)?;
+        let engine: &Engine = &self.shared.engine;
+        let (lock, limit): (Arc<str>, _) = (self.shared.keys.lock(&name).into(), engine.node_timeout());
+        let (answers, failures): (Vec<(usize, T)>, NodeFailures) = engine
+            .survey_all(|_, node| {
+                let lock = Arc::clone(&lock);
+                async move { ask(&*node, lock, limit).await }
+            })
+            .await;
+        if answers.len() < needed {
+            return Err(engine.unreachable(&name, answers.len(), failures));
+        }
+        Ok(answers.into_iter().map(|(_, answer)| answer).collect())
+    }
+}

@@ -1,0 +1,49 @@
+//! What runs under a lock that is given back behind it.
+
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::thread;
+
+use super::guard::LockGuard;
+use crate::Error;
+use crate::held::deadlock::within;
+
+/// Runs a body until it ends, or the lock is lost: then it is dropped.
+pub(super) async fn until_lost<T, E: From<Error>>(
+    guard: &LockGuard,
+    mut body: Pin<&mut impl Future<Output = Result<T, E>>>,
+) -> Result<T, E> {
+    let running = poll_fn(|cx| within(guard.lease(), || body.as_mut().poll(cx)));
+    // In this order: a loss that is told together with what wakes the body ends it.
+    tokio::select! {
+        biased;
+        loss = guard.lost() => Err(loss.into()),
+        value = running => value,
+    }
+}
+
+/// What a future comes to, or what it panicked with.
+pub(super) async fn caught<F: Future>(future: F) -> thread::Result<F::Output> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        Ok(polled) => polled.map(Ok),
+        Err(panic) => Poll::Ready(Err(panic)),
+    })
+    .await
+}
+
+/// The value wins over whatever is wrong with the lock at its end, so that is only told here.
+pub(crate) fn tell_end(name: &str, ended: Result<(), Error>) {
+    let Err(error) = ended else { return };
+    let cause: &(dyn std::error::Error + 'static) = &error;
+    match &error {
+        Error::NotCompleted { fire, .. } => {
+            tracing::error!(lock = name, fire, error = cause, "the body ended well, but its fire may run again");
+        }
+        // The lease has told.
+        Error::Lost { .. } => {}
+        _ => tracing::warn!(lock = name, error = cause, "the lock was not released behind the body"),
+    }
+}

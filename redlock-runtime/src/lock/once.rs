@@ -1,0 +1,329 @@
+//! One run per fire: which fire a lock is asked for, the body that is run for it, and its completion.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::body::{caught, tell_end, until_lost};
+use super::guard::LockGuard;
+use super::request::LockRequest;
+use super::shared::Shared;
+use crate::Error;
+use crate::engine::{FireRefusal, NotConfirmed, Won};
+use crate::error::NodeFailures;
+use crate::held::deadlock::within;
+use crate::node::NewMark;
+use crate::platform::background::{block_on, on_any_executor};
+use crate::platform::clock;
+use crate::protocol::{self, FireQuestion, GREATEST_FIRE, StoredMark};
+use crate::values::fire::{Fire, FireKind, OnceAt};
+use crate::values::name::Name;
+
+/// What became of a body that runs if it gets its lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "it says whether the body ran"]
+pub enum Run<T> {
+    /// It ran to its end, and returned this.
+    Ran(T),
+    /// It did not run, and nothing is wrong.
+    Skipped(SkipReason),
+}
+
+/// Why a body did not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SkipReason {
+    /// Another owner held the lock until the timeout was over.
+    HeldElsewhere,
+    /// The fire was completed before.
+    AlreadyRan {
+        /// The greatest completed fire, as far as is known.
+        completed: u64,
+    },
+}
+
+impl<T> Run<T> {
+    /// The body's value, if it ran.
+    pub fn ran(self) -> Option<T> {
+        match self {
+            Self::Ran(value) => Some(value),
+            Self::Skipped(_) => None,
+        }
+    }
+}
+
+/// The fire that a request is for, checked.
+#[derive(Clone, Debug)]
+pub(super) struct RequestedFire {
+    /// What the marks of the nodes are asked about.
+    pub(super) question: Arc<FireQuestion>,
+    /// When it is marked as completed.
+    at: OnceAt,
+}
+
+/// The fire that a held lock is for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeldFire {
+    /// What is marked.
+    mark: NewMark,
+    /// When.
+    at: OnceAt,
+}
+
+impl LockRequest {
+    /// Acquires the lock for one run of a job: if the [fire](Fire) was completed before, by whomever, the request ends with
+    /// [`Error::AlreadyRan`]. Complete the fire with [`LockGuard::complete`]; [`run`](Self::run) does both.
+    ///
+    /// Never two at once, as any lock; and what was completed does not run again while a majority of the nodes keep their
+    /// marks, of which one may restart empty in a week ([`marks_retention`](crate::LockManagerBuilder::marks_retention)). Between the
+    /// end of a body and its mark it may run again, if its process dies there: where that matters, hand
+    /// [`fire`](LockGuard::fire) and the fencing token to the store that the body writes to.
+    ///
+    /// The request's `timeout` decides what becomes of a run that fails: with [`Timeout::Skip`](crate::Timeout::Skip) the others have
+    /// left by then, and with a longer one they stand by, and the next of them runs.
+    pub fn once(mut self, fire: impl Into<Fire>) -> Self {
+        self.once = Some(fire.into());
+        self
+    }
+
+    /// When the fire of [`once`](Self::once) is marked as completed. Default: [`OnceAt::End`].
+    pub fn once_at(mut self, once_at: OnceAt) -> Self {
+        self.once_at = once_at;
+        self
+    }
+
+    /// Acquires the lock, runs the body, and releases the lock; with [`once`](Self::once), completes the fire if the body returned
+    /// `Ok`.
+    ///
+    /// If the lock is lost while the body runs, its future is dropped at its next await, as the body of an annotated function is.
+    /// What the body returns wins over whatever is wrong with the lock at its end: an ERROR event tells of a fire that was not
+    /// [completed](Error::NotCompleted), a WARN event of a lock that was not released.
+    ///
+    /// ```
+    /// # use redlock_runtime::{Error, Fire, LockManager, Run, SkipReason, Timeout};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let report = async |batch: u64| {
+    ///     let request = locks.lock("report").once(Fire::from(batch)).timeout(Timeout::Skip);
+    ///     request.run(async |guard| Ok::<_, Error>(guard.fire())).await
+    /// };
+    /// assert_eq!(report(7).await?, Run::Ran(Some(7)));
+    /// assert_eq!(report(7).await?, Run::Skipped(SkipReason::AlreadyRan { completed: 7 }));
+    /// # Ok::<(), Error>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of the body, which complete no fire. Those of [`Self::acquire`], but [`Error::NotAcquired`] and
+    /// [`Error::AlreadyRan`]: these are [`Run::Skipped`]. [`Error::Lost`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped at any await, the body is dropped, and then the lock is released in the background; its fire is not completed, unless
+    /// the body had returned.
+    pub async fn run<T, E: From<Error>>(self, body: impl AsyncFnOnce(&LockGuard) -> Result<T, E>) -> Result<Run<T>, E> {
+        let guard = match self.acquire().await {
+            Ok(guard) => guard,
+            Err(error) => return skipped(error),
+        };
+        let value = caught(until_lost(&guard, pin!(body(&guard)))).await;
+        let name = guard.name().to_owned();
+        tell_end(&name, guard.finish(matches!(value, Ok(Ok(_)))).await);
+        // Behind the release: whoever catches a panic may try again at once.
+        value.unwrap_or_else(|panic| resume_unwind(panic)).map(Run::Ran)
+    }
+
+    /// [`Self::run`] for code that is not async: blocks the thread. A body is not stopped by the loss of the lock.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::run`], but [`Error::Lost`].
+    pub fn run_blocking<T, E: From<Error>>(self, body: impl FnOnce(&LockGuard) -> Result<T, E>) -> Result<Run<T>, E> {
+        let guard = match self.acquire_blocking() {
+            Ok(guard) => guard,
+            Err(error) => return skipped(error),
+        };
+        let value = catch_unwind(AssertUnwindSafe(|| within(guard.lease(), || body(&guard))));
+        let name = guard.name().to_owned();
+        tell_end(&name, guard.finish_blocking(matches!(value, Ok(Ok(_)))));
+        value.unwrap_or_else(|panic| resume_unwind(panic)).map(Run::Ran)
+    }
+
+    /// Checks the fire that the request is for, at the moment from which its timeout counts.
+    pub(super) fn resolve_fire(&self, began: Instant) -> Result<Option<RequestedFire>, Error> {
+        let Some(fire) = self.once else { return Ok(None) };
+        let shared = &self.shared;
+        if let Some(node) = shared.engine.nodes().iter().find(|node| !node.keeps_marks()) {
+            let node = node.label();
+            let reason =
+                format!("`once` needs nodes that keep marks of completed fires, and {node}, which you brought, cannot");
+            return Err(Error::Config { reason });
+        }
+        let mut terms = shared.once_terms;
+        let now = shared.since_1970();
+        let fire = checked(fire, terms.retention, now)?;
+        let early = fire.asked_in(now, terms.max_clock_skew);
+        if !early.is_zero() {
+            let reason = format!(
+                "the fire {} is due only {early:?} after `max_clock_skew`, which is {:?}, from now: ask for it when it is due",
+                fire.number(),
+                terms.max_clock_skew
+            );
+            return Err(Error::Config { reason });
+        }
+        terms.retention = fire.kept_for(terms.retention);
+        let question = Arc::new(FireQuestion { fire, terms, clock: (began, now) });
+        Ok(Some(RequestedFire { question, at: self.once_at }))
+    }
+}
+
+/// A fire as the nodes know it, if it can be one.
+fn checked(fire: Fire, retention: Duration, now: Duration) -> Result<protocol::Fire, Error> {
+    let refuse = |reason: String| Err(Error::Config { reason });
+    match fire.0 {
+        FireKind::Number(0) => refuse("a fire of 0 stands for none; count from 1".to_owned()),
+        FireKind::Number(number) => protocol::Fire::counted(number).map_or_else(
+            || {
+                refuse(format!(
+                    "a fire of {number} is too great; use a number up to 2^53 - 1, which is {GREATEST_FIRE}"
+                ))
+            },
+            Ok,
+        ),
+        FireKind::At(moment) => match moment.duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(since_1970) => Ok(protocol::Fire::due_at(since_1970)),
+            Err(_) => refuse(
+                "a fire that is due before 1970 has no number; use the moment that the job is scheduled for".to_owned(),
+            ),
+        },
+        FireKind::Every(period) if period < SHORTEST_PERIOD => {
+            refuse(format!("a fire every {period:?} comes too often; use a period of at least {SHORTEST_PERIOD:?}"))
+        }
+        FireKind::Every(period) if period > retention => refuse(format!(
+            "a period of {period:?} is longer than the marks of completed fires are kept, which is {retention:?}; set \
+             `marks_retention` of the builder to at least the period, in all processes"
+        )),
+        FireKind::Every(period) => Ok(protocol::Fire::called_at(now, period)),
+    }
+}
+
+/// No job is called more often than that for each of its fires.
+const SHORTEST_PERIOD: Duration = Duration::from_secs(1);
+
+/// What a request without a lock comes to.
+fn skipped<T, E: From<Error>>(error: Error) -> Result<Run<T>, E> {
+    match error {
+        Error::NotAcquired { .. } => Ok(Run::Skipped(SkipReason::HeldElsewhere)),
+        Error::AlreadyRan { completed, .. } => Ok(Run::Skipped(SkipReason::AlreadyRan { completed })),
+        error => Err(error.into()),
+    }
+}
+
+impl RequestedFire {
+    /// The fire of a lock that was acquired for it, with this fencing token.
+    pub(super) fn held(&self, token: u64) -> HeldFire {
+        let FireQuestion { fire, terms, .. } = *self.question;
+        let stored = StoredMark { fire: fire.number(), token };
+        HeldFire { mark: NewMark { stored, retention: terms.retention }, at: self.at }
+    }
+
+    /// Marks the fire of a lock that was just acquired, if that is due before its body.
+    pub(super) async fn mark_start(&self, shared: &Shared, name: &Name, won: &mut Won) -> Result<(), Error> {
+        if self.at == OnceAt::End {
+            return Ok(());
+        }
+        let HeldFire { mark, .. } = self.held(won.term.fencing_token);
+        let marked = won.acquisition.mark(mark, won.term.valid_until).await;
+        marked.map_err(|not| not_completed(shared, name, mark.stored.fire, not))
+    }
+
+    /// The error of an attempt that ended with this about its fire; `failures`: what nodes said that cannot know.
+    pub(super) fn error(&self, name: &Name, refusal: FireRefusal, failures: NodeFailures) -> Error {
+        let (name, fire) = (name.as_str().to_owned(), self.question.fire.number());
+        match refusal {
+            FireRefusal::AlreadyRan { completed } => Error::AlreadyRan { name, fire, completed },
+            FireRefusal::Spread { mark, .. } => {
+                Error::FireInDoubt { name, fire, covered_by: Some(mark.stored.fire), source: failures }
+            }
+            FireRefusal::Shown => Error::FireInDoubt { name, fire, covered_by: None, source: failures },
+            FireRefusal::Doubt { shown } => Error::FireInDoubt { name, fire, covered_by: shown, source: failures },
+        }
+    }
+}
+
+fn not_completed(shared: &Shared, name: &Name, fire: u64, not: NotConfirmed) -> Error {
+    let NotConfirmed { confirmed, failures } = not;
+    let quorum = shared.engine.quorum();
+    let (needed, nodes) = (quorum.needed(), quorum.nodes());
+    Error::NotCompleted { name: name.as_str().to_owned(), fire, confirmed, needed, nodes, source: failures }
+}
+
+impl LockGuard {
+    /// The fire that the lock was acquired for, as the number that [`Fire`] explains; `None` without
+    /// [`once`](LockRequest::once). For what the lock protects: a store that has seen this fire refuses it, whoever comes with it.
+    #[must_use]
+    pub fn fire(&self) -> Option<u64> {
+        self.fire.as_ref().map(|fire| fire.mark.stored.fire)
+    }
+
+    /// Marks the fire as completed and releases the lock, in one step on each node; returns when a majority has confirmed. From
+    /// then on the fire does not run again.
+    ///
+    /// With [`OnceAt::Start`] the fire is marked already: then this is a [release](Self::release). However it ends, the lock is
+    /// released.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotCompleted`] if too few nodes confirmed before the lock would have been lost: the fire may run again.
+    /// [`Error::Lost`] if it was lost before. [`Error::Config`] for a lock that was acquired without [`once`](LockRequest::once).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it ended, both go on in the background.
+    pub async fn complete(self) -> Result<(), Error> {
+        let uses = self.uses();
+        on_any_executor(uses, pin!(self.complete_fire())).await
+    }
+
+    /// [`Self::complete`] for code that is not async; blocks the thread.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::complete`].
+    pub fn complete_blocking(self) -> Result<(), Error> {
+        block_on(self.complete_fire())
+    }
+
+    /// Ends what a body did: completes the fire that it ran for, if it ended well, or releases the lock.
+    pub(crate) async fn finish(self, is_success: bool) -> Result<(), Error> {
+        if is_success && self.fire.is_some() { Box::pin(self.complete()).await } else { self.release().await }
+    }
+
+    /// [`Self::finish`] for code that is not async; blocks the thread.
+    pub(crate) fn finish_blocking(self, is_success: bool) -> Result<(), Error> {
+        if is_success && self.fire.is_some() { self.complete_blocking() } else { self.release_blocking() }
+    }
+
+    async fn complete_fire(self) -> Result<(), Error> {
+        let Some(HeldFire { mark, at }) = self.fire.as_deref().copied() else {
+            let reason =
+                "the lock was acquired for no fire, so there is none to complete; say which with `once`, or release it";
+            return Err(Error::Config { reason: reason.to_owned() });
+        };
+        if at == OnceAt::Start {
+            return self.give_back().await;
+        }
+        self.check_process()?;
+        if let Some(reason) = self.lease().lost_reason(clock::now()) {
+            let lost = self.lease().lost_error(reason);
+            // It is lost, and whatever its release comes to adds nothing.
+            let _ = self.give_back().await;
+            return Err(lost);
+        }
+        let (shared, lease) = (Arc::clone(self.shared()), Arc::clone(self.lease()));
+        let completed = self.end_with(|acquisition| acquisition.complete(mark, lease.valid_until())).await;
+        completed.map_err(|not| not_completed(&shared, &lease.name, mark.stored.fire, not))
+    }
+}

@@ -1,0 +1,86 @@
+use std::time::{Duration, SystemTime};
+
+use super::timeout::IntoDuration;
+
+/// One run of a job, in the whole fleet: what [`LockRequest::once`](crate::LockRequest::once) and `#[redlock(once = …)]` let run
+/// once.
+///
+/// A fire is a number that grows. It is completed when its body has ended well, and then neither it nor a smaller one runs again.
+///
+/// | made from | the number | the same fire is |
+/// |---|---|---|
+/// | [`SystemTime`], [`Fire::at`] | milliseconds since 1970 | the same moment: the one that the job is *scheduled for*, not the one at which it starts |
+/// | [`Duration`], [`Fire::every`], a literal such as `"1d"` | the moment of the call, by this machine's clock | every call less than half a period after the last completed one |
+/// | `u64` | itself, up to 2^53 − 1 | the same number: of a build, of a batch |
+///
+/// Use one of these for one lock: numbers of different kinds cannot be compared.
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+/// use redlock_runtime::Fire;
+///
+/// let planned = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+/// assert_eq!(Fire::at(planned), Fire::from(planned));
+/// assert_eq!(Fire::every(Duration::from_secs(60)), Fire::from(Duration::from_secs(60)));
+/// let batch = Fire::from(17_u64);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Fire(pub(crate) FireKind);
+
+/// What a fire is made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum FireKind {
+    /// A number.
+    Number(u64),
+    /// The moment that it is due.
+    At(SystemTime),
+    /// The moment of the call, once a period.
+    Every(Duration),
+}
+
+impl Fire {
+    /// What is due at this moment. It may be asked for from [`max_clock_skew`](crate::LockManagerBuilder::max_clock_skew) before
+    /// that moment on.
+    #[must_use]
+    pub fn at(moment: impl Into<SystemTime>) -> Self {
+        Self(FireKind::At(moment.into()))
+    }
+
+    /// One run a period, from 1 s to [`marks_retention`](crate::LockManagerBuilder::marks_retention). There is no grid, such as
+    /// midnight, because any has a boundary at which some schedule fires: the fire is the moment of the call, and a call less
+    /// than half a period after the last completed one is the same fire. So all calls of one fire have to come within half a period,
+    /// differences of the machines' clocks included.
+    #[must_use]
+    pub fn every(period: impl IntoDuration) -> Self {
+        Self(FireKind::Every(period.into_duration()))
+    }
+}
+
+impl From<u64> for Fire {
+    fn from(number: u64) -> Self {
+        Self(FireKind::Number(number))
+    }
+}
+
+impl From<SystemTime> for Fire {
+    fn from(moment: SystemTime) -> Self {
+        Self::at(moment)
+    }
+}
+
+impl From<Duration> for Fire {
+    fn from(period: Duration) -> Self {
+        Self::every(period)
+    }
+}
+
+/// When a fire is marked as completed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OnceAt {
+    /// When its body has ended well. A run that fails, or whose machine dies, is made up for by whoever stands by; between the
+    /// body's end and its mark it may run again. The default.
+    #[default]
+    End,
+    /// Before its body starts: it runs at most once, and a run that fails, or whose machine dies, is lost.
+    Start,
+}

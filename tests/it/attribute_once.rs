@@ -1,0 +1,151 @@
+//! Annotated functions that run once per fire.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime};
+
+use redlock_runtime::testing::MemoryNode;
+use redlock_runtime::{Error, Fire, LockManager, redlock, require_lock};
+use redlock_tests::clock::time_of_day;
+
+/// A manager of one node inside this process, that no other test uses.
+fn own_node() -> (LockManager, MemoryNode) {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let name = format!("attribute-once-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    let locks = LockManager::builder().nodes([format!("memory://{name}")]).build().unwrap();
+    (locks, MemoryNode::named(&name))
+}
+
+#[redlock(name = "job", once = fire, timeout = -1, manager = locks, guard = lock)]
+async fn by_number(locks: &LockManager, fire: u64, end: Result<(), Error>) -> Result<Option<u64>, Error> {
+    tokio::task::yield_now().await;
+    end.map(|()| lock.fire())
+}
+
+#[redlock(name = "job", once = fire, timeout = -1, manager = locks, guard = lock)]
+fn by_number_blocking(locks: &LockManager, fire: u64, end: Result<(), Error>) -> Result<Option<u64>, Error> {
+    end.map(|()| lock.fire())
+}
+
+#[redlock(name = "job", once = "1d", timeout = -1, silent, manager = locks)]
+async fn daily(locks: &LockManager) -> Option<&'static str> {
+    Some("ran")
+}
+
+#[redlock(name = "job", once = Duration::from_secs(3600), timeout = -1, skip_value = "skipped", manager = locks)]
+fn hourly(locks: &LockManager) -> &'static str {
+    "ran"
+}
+
+#[redlock(name = "job", once = Fire::at(due), once_at = "start", timeout = 5, manager = locks)]
+async fn at_most_once(locks: &LockManager, due: SystemTime) -> Result<(), Error> {
+    Err(Error::ShutDown)
+}
+
+#[redlock(name = "job", once = 1 + calls, timeout = -1, silent, manager = locks)]
+fn future_of(locks: &LockManager, calls: u64) -> impl Future<Output = Result<u32, Error>> + use<> {
+    async { Ok(7) }
+}
+
+#[redlock(name = "job", once = u64::from(5_u32), timeout = -1, silent, manager = locks)]
+async fn split(locks: &LockManager, count: &Cell<u32>) -> Result<(), Error> {
+    count.set(count.get() + 1);
+    require_lock!();
+    count.set(count.get() + 100);
+    Ok(())
+}
+
+#[redlock(name = "job", once = u64::from(5_u32), timeout = -1, manager = locks)]
+async fn not_send(locks: &LockManager) -> Result<std::rc::Rc<()>, Error> {
+    Ok(std::rc::Rc::new(()))
+}
+
+#[redlock(name = "job", once = u64::from(9_u32), timeout = -1, manager = locks)]
+async fn broken(locks: &LockManager, node: &MemoryNode) -> Result<u32, Error> {
+    node.fail("it is a test");
+    Ok(7)
+}
+
+async fn last(locks: &LockManager) -> Option<u64> {
+    locks.last_run("job").await.unwrap().map(|last| last.fire)
+}
+
+#[tokio::test]
+async fn an_ok_completes_the_fire_and_an_error_does_not() {
+    let (locks, _node) = own_node();
+    let failed = by_number(&locks, 7, Err(Error::ShutDown)).await;
+    assert!(matches!(failed, Err(Error::ShutDown)));
+    assert_eq!(last(&locks).await, None);
+    assert_eq!(by_number(&locks, 7, Ok(())).await.unwrap(), Some(7));
+    assert_eq!(last(&locks).await, Some(7));
+    let again = by_number(&locks, 7, Ok(())).await.unwrap_err();
+    assert!(matches!(again, Error::AlreadyRan { fire: 7, completed: 7, .. }), "{again}");
+    assert!(matches!(by_number_blocking(&locks, 6, Ok(())), Err(Error::AlreadyRan { fire: 6, completed: 7, .. })));
+    assert!(matches!(by_number_blocking(&locks, 8, Err(Error::ShutDown)), Err(Error::ShutDown)));
+    assert_eq!(by_number_blocking(&locks, 8, Ok(())).unwrap(), Some(8));
+    assert!(matches!(by_number(&locks, 8, Ok(())).await, Err(Error::AlreadyRan { .. })));
+}
+
+#[tokio::test]
+async fn what_is_no_result_completes_its_fire_and_silent_calls_are_skipped() {
+    let (locks, _node) = own_node();
+    assert_eq!(daily(&locks).await, Some("ran"));
+    assert_eq!(daily(&locks).await, None);
+    let (locks, _node) = own_node();
+    assert_eq!(hourly(&locks), "ran");
+    assert_eq!(hourly(&locks), "skipped");
+}
+
+#[tokio::test]
+async fn at_most_once_is_lost_if_it_fails() {
+    let (locks, _node) = own_node();
+    let due = time_of_day();
+    assert!(matches!(at_most_once(&locks, due).await, Err(Error::ShutDown)));
+    assert!(matches!(at_most_once(&locks, due).await, Err(Error::AlreadyRan { .. })));
+}
+
+#[tokio::test]
+async fn functions_of_all_shapes_complete_their_fires() {
+    let (locks, _node) = own_node();
+    assert_eq!(future_of(&locks, 2).await.unwrap(), 7);
+    assert_eq!(last(&locks).await, Some(3));
+    assert_eq!(future_of(&locks, 2).await.unwrap(), 0, "skipped");
+
+    let count = Cell::new(0);
+    split(&locks, &count).await.unwrap();
+    assert_eq!(count.get(), 101);
+    split(&locks, &count).await.unwrap();
+    assert_eq!(count.get(), 102, "what stands before `require_lock!` runs in any case");
+
+    let (locks, _node) = own_node();
+    not_send(&locks).await.unwrap();
+    assert!(matches!(not_send(&locks).await, Err(Error::AlreadyRan { .. })));
+}
+
+#[tokio::test]
+async fn a_fire_that_could_not_be_marked_is_told_of_and_the_value_wins() {
+    let (locks, node) = own_node();
+    assert_eq!(broken(&locks, &node).await.unwrap(), 7);
+    node.recover();
+    node.flush();
+    assert_eq!(broken(&locks, &node).await.unwrap(), 7, "it may run again");
+}
+
+#[tokio::test]
+async fn a_run_can_be_awaited_in_a_task_of_its_own() {
+    let (locks, _node) = own_node();
+    let request = locks.lock("job").once(7_u64);
+    let value = "borrowed".to_owned();
+    let ran = tokio::spawn(async move {
+        let value = &value;
+        request
+            .run(async |guard| {
+                tokio::task::yield_now().await;
+                Ok::<_, Error>((guard.fire(), value.len()))
+            })
+            .await
+    });
+    assert_eq!(ran.await.unwrap().unwrap().ran(), Some((Some(7), 8)));
+    let blocking = locks.lock("job").once(8_u64).run_blocking(|guard| Ok::<_, Error>(guard.fire()));
+    assert_eq!(blocking.unwrap().ran(), Some(Some(8)));
+}
