@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::once::HeldFire;
+use super::fire::HeldFire;
 use super::shared::Shared;
 use crate::Error;
 use crate::engine::Acquisition;

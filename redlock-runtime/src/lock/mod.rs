@@ -5,6 +5,7 @@ pub(crate) mod shared;
 pub(crate) mod guard;
 
 pub(crate) mod body;
+pub(crate) mod fire;
 pub(crate) mod once;
 mod resolved;
 

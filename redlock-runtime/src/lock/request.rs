@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
+use super::fire::RequestedFire;
 use super::guard::LockGuard;
 use super::resolved::Resolved;
 use super::shared::{Shared, check_length};
@@ -30,7 +31,7 @@ use crate::{Error, IntoDuration, IntoTimeout, Timeout};
 #[must_use = "nothing is locked until one of the `acquire` methods is called and its guard kept"]
 pub struct LockRequest {
     /// Which nodes, and the defaults.
-    pub(super) shared: Arc<Shared>,
+    shared: Arc<Shared>,
     /// Checked when acquiring, where an error can be returned.
     name: String,
     /// How long the key lives without renewal; `None`: the manager's.
@@ -211,7 +212,8 @@ impl LockRequest {
         let waits = timeout != Some(Duration::ZERO);
         // A timeout that no clock reaches is none.
         let deadline = timeout.filter(|_| waits).and_then(|timeout| began.checked_add(timeout));
-        let fire = self.resolve_fire(began)?;
+        let resolve = |fire| RequestedFire::resolve(fire, self.once_at, &self.shared, began);
+        let fire = self.once.map(resolve).transpose()?;
         Ok(Resolved { name, key, ttl, key_ttl, min_hold, max_hold, waits, began, deadline, fire })
     }
 

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::once::RequestedFire;
+use super::fire::RequestedFire;
 use crate::Error;
 use crate::engine::AttemptFailed;
 use crate::values::name::Name;
