@@ -138,7 +138,7 @@ impl Rule {
         Self::FirstComeFirstServed,
     ];
 
-    /// Those of one run per fire, which the model of the completed fires finds, and no schedule yet.
+    /// Those of one run per fire. The model of the completed fires finds all of them, and schedules of jobs most.
     pub const OF_ONCE: &[Self] = &[
         Self::MarkRidesOnAcquire,
         Self::YoungMarksAreNoEvidence,

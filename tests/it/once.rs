@@ -199,9 +199,15 @@ async fn a_number_is_in_doubt_on_new_servers_until_somebody_says_that_it_never_r
         assert!(error.to_string().contains(&server.address()), "{error}");
     }
     assert!(error.to_string().contains("reset_marks"), "{error}");
-    let (waited, took) = timed(run(job(&locks, 7).timeout(Duration::from_millis(300)))).await;
-    assert!(matches!(waited, Err(Error::FireInDoubt { .. })));
-    assert!(took >= Duration::from_millis(300), "who waits may learn more, {took:?}");
+    let waited = run(job(&locks, 7).timeout(Timeout::Forever)).await;
+    assert!(matches!(waited, Err(Error::FireInDoubt { .. })), "they have all answered");
+    servers[0].probe().set_for(&mark("job"), "6:1", WEEK);
+    servers[1].hang();
+    let (waited, took) = timed(run(job(&locks, 7).timeout(Duration::from_millis(600)))).await;
+    assert!(matches!(waited, Err(Error::FireInDoubt { .. })), "{waited:?}");
+    assert!(took >= Duration::from_millis(600), "the one that hangs may know, {took:?}");
+    servers[1].resume();
+    servers[0].probe().del(&mark("job"));
     eventually_async("no key is left", async || servers.holding(&key("job")) == 0).await;
 
     let daring = LockManager::builder().nodes(servers.urls()).in_doubt(InDoubt::Run).build().unwrap();

@@ -283,8 +283,9 @@ impl Acquisition {
                 Err(heard.into_refused(&engine, FireRefusal::Spread { mark, valid_until }))
             }
             (Conclusion::Doubt { unknowing, shown }, _) => {
+                let is_final = unknowing.iter().all(|node| heard.tally.marks().any(|(told, _)| told == node));
                 heard.tell_unknowing(&engine, unknowing);
-                Err(heard.into_refused(&engine, FireRefusal::Doubt { shown }))
+                Err(heard.into_refused(&engine, FireRefusal::Doubt { shown, is_final }))
             }
             // Unless somebody holds the lock: then it may be completed by more when that ends.
             (Conclusion::Failed(Verdict::Split | Verdict::Unreachable), _)
@@ -388,7 +389,7 @@ impl Acquisition {
                 match Box::pin(self.complete(mark, valid_until)).await {
                     Ok(()) => AttemptFailed { fire: Some(Box::new(FireRefusal::AlreadyRan { completed })), ..failed },
                     Err(NotConfirmed { failures, .. }) => {
-                        let doubt = FireRefusal::Doubt { shown: Some(completed) };
+                        let doubt = FireRefusal::Doubt { shown: Some(completed), is_final: false };
                         AttemptFailed { fire: Some(Box::new(doubt)), failures, ..failed }
                     }
                 }

@@ -160,6 +160,8 @@ pub(crate) enum FireRefusal {
     Doubt {
         /// A mark that covers the fire, if a node shows one.
         shown: Option<u64>,
+        /// Whether all of them answered, so that no later attempt learns more of them.
+        is_final: bool,
     },
 }
 

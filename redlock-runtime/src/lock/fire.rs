@@ -82,7 +82,7 @@ impl RequestedFire {
                 Error::FireInDoubt { name, fire, covered_by: Some(mark.stored.fire), source: failures }
             }
             FireRefusal::Shown => Error::FireInDoubt { name, fire, covered_by: None, source: failures },
-            FireRefusal::Doubt { shown } => Error::FireInDoubt { name, fire, covered_by: shown, source: failures },
+            FireRefusal::Doubt { shown, .. } => Error::FireInDoubt { name, fire, covered_by: shown, source: failures },
         }
     }
 }

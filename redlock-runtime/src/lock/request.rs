@@ -311,7 +311,10 @@ impl LockRequest {
         match self.shared.engine.acquire(Arc::clone(key), *key_ttl, *deadline, plan).await {
             Err(AttemptFailed { misconfigured: Some(reason), .. }) => Err(Error::Config { reason }),
             Err(lost) => match (fire, lost.fire.as_deref()) {
-                (Some(fire), Some(ran @ FireRefusal::AlreadyRan { .. })) => Err(fire.error(name, *ran, lost.failures)),
+                (
+                    Some(fire),
+                    Some(told @ (FireRefusal::AlreadyRan { .. } | FireRefusal::Doubt { is_final: true, .. })),
+                ) => Err(fire.error(name, *told, lost.failures)),
                 _ => Ok(Err(lost)),
             },
             Ok(won) => Ok(Ok(won)),

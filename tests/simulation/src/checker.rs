@@ -9,7 +9,7 @@ use redlock_simulated::LockGuard;
 use redlock_simulated::simulation::{Held, Place, within};
 use tokio::time::Instant;
 
-use crate::plan::{Fault, Plan, Weather};
+use crate::plan::{FIRE_SKEW, Fault, FireKind, FireWish, Plan, Weather, Wish};
 use crate::world::{Life, Universe, locked, now};
 
 /// How long a lock may be free beside somebody who waits, if nothing goes wrong.
@@ -87,8 +87,28 @@ struct State {
     let_go: BTreeMap<String, Instant>,
     /// Owners whose locks were given out of hand.
     detached: BTreeSet<String>,
+    /// What is known of fires.
+    fires: Fires,
     /// All that ever were, and those that were lost before their holders let go: what a shutdown does not answer for.
     given_away: BTreeSet<String>,
+}
+
+/// What is known of the fires of a job.
+#[derive(Default)]
+struct Fires {
+    /// Those whose bodies have started.
+    started: Vec<u64>,
+    /// Those whose bodies have ended well.
+    ended: Vec<u64>,
+    /// Those whose completion was confirmed.
+    confirmed: Vec<u64>,
+}
+
+/// Whether a fire was completed where this one was.
+fn covers(completed: u64, fire: u64, wanted: &FireWish) -> bool {
+    let since = fire.saturating_sub(completed);
+    let is_within = |period: Duration| u128::from(since) * 2 < period.as_millis();
+    since == 0 || matches!(wanted.kind, FireKind::Called { period } if is_within(period))
 }
 
 /// How long an owner's value is.
@@ -146,6 +166,19 @@ impl Checker {
         }
     }
 
+    /// The body of a fire has ended well.
+    pub(crate) fn ended_well(&self, fire: u64) {
+        locked(&self.state).fires.ended.push(fire);
+    }
+
+    /// The completion of a fire was confirmed.
+    pub(crate) fn confirmed(&self, fire: u64, wanted: &FireWish) {
+        self.meet("completed");
+        if !wanted.is_at_start {
+            locked(&self.state).fires.confirmed.push(fire);
+        }
+    }
+
     /// Nobody answers for the keys of this owner, until somebody has adopted them.
     pub(crate) fn detached(&self, owner: &str) {
         let mut state = locked(&self.state);
@@ -183,6 +216,48 @@ impl Checker {
 }
 
 impl Universe {
+    /// Whether nodes may be unable to know whether a fire was completed: those that restarted, and those that have not run for long
+    /// enough, unless it is due when they have.
+    pub(crate) fn may_be_in_doubt(&self, wish: &Wish) -> bool {
+        let is_early = wish.fire.is_none_or(|fire| fire.due < Duration::from_millis(1_500) + 2 * FIRE_SKEW);
+        let is_young = self.checker.is_young && is_early;
+        self.checker.has_restarts() || is_young || !self.plan.faults.is_empty()
+    }
+
+    /// The body of a fire starts.
+    pub(crate) fn started(&self, fire: u64, wanted: &FireWish) {
+        self.checker.meet("fire started");
+        let mut state = locked(&self.checker.state);
+        let Fires { started, confirmed, .. } = &mut state.fires;
+        let again = confirmed.iter().find(|completed| covers(**completed, fire, wanted)).copied();
+        let twice =
+            started.iter().find(|before| covers(**before, fire, wanted)).filter(|_| wanted.is_at_start).copied();
+        started.push(fire);
+        drop(state);
+        if let Some(completed) = again {
+            self.violated(format!("ran again: fire {fire} starts, and {completed} was completed"));
+        }
+        if let Some(before) = twice {
+            self.violated(format!("started twice: fire {fire}, after {before}, at most once"));
+        }
+    }
+
+    /// Somebody was told that a fire already ran.
+    pub(crate) fn already_ran(&self, fire: u64, completed: u64, is_at_start: bool) {
+        self.checker.meet("already ran");
+        let mut state = locked(&self.checker.state);
+        // What is marked before it starts may never start.
+        let is_true = state.fires.ended.contains(&completed) || is_at_start;
+        if !is_at_start {
+            // What is told stays true.
+            state.fires.confirmed.push(completed);
+        }
+        drop(state);
+        if !is_true {
+            self.violated(format!("never ran: fire {fire} is told to be covered by {completed}"));
+        }
+    }
+
     /// For how long, in true time, a lock counts as held by its holder.
     fn remaining(&self, process: usize, held: &Held) -> Duration {
         let place = Place { process, runtime: Place::BACKGROUND };

@@ -4,16 +4,17 @@ use std::future::{Future, poll_fn};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt as _;
 use redlock_simulated::simulation::{Held, Place, here};
-use redlock_simulated::{Error, LockGuard, LockManager, LockToken, Timeout, redlock};
+use redlock_simulated::{Error, Fire, LockGuard, LockManager, LockToken, OnceAt, Timeout, redlock};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::checker::Waiter;
-use crate::plan::{Ending, How, Wish};
+use crate::node::TIME_OF_DAY;
+use crate::plan::{Ending, FireKind, FireWish, How, Wish};
 use crate::world::{Universe, now};
 
 pub(crate) const NAMES: [&str; 2] = ["x", "y"];
@@ -81,7 +82,14 @@ fn place() -> Place {
 impl Task {
     pub(crate) async fn run(self, wishes: Vec<Wish>) {
         for wish in wishes {
-            sleep(wish.after).await;
+            if let Some(fire) = &wish.fire {
+                // By the clock of the process, which is ahead by its skew.
+                let skew = self.universe.plan.processes[place().process].skew;
+                let moment = (fire.due + wish.after).saturating_sub(skew + fire.early);
+                sleep(moment.saturating_sub(self.universe.elapsed())).await;
+            } else {
+                sleep(wish.after).await;
+            }
             let lived = match wish.how {
                 How::Guard | How::Blocking => AssertUnwindSafe(self.by_guard(&wish)).catch_unwind().await,
                 How::Attribute => AssertUnwindSafe(self.by_attribute(&wish)).catch_unwind().await,
@@ -119,7 +127,27 @@ impl Task {
         let number = universe.acquired(wish.name, place, waits.1, &guard);
         drop(waits);
         let holds = Holds(universe, wish.name, number);
-        self.hold(wish, number, &guard).await;
+        if let (Some(fire), Some(wanted)) = (guard.fire(), &wish.fire) {
+            universe.started(fire, wanted);
+        }
+        let is_lost = self.hold(wish, number, &guard).await;
+        if let (Some(fire), Some(wanted)) = (guard.fire(), &wish.fire)
+            && !(is_lost || wanted.fails || matches!(wish.ending, Ending::Drop | Ending::Panic))
+        {
+            drop(holds);
+            universe.checker.ended_well(fire);
+            let polls = if let Ending::Cancel(polls) = wish.ending { Some(polls) } else { None };
+            let completed = until_poll(polls, guard.complete()).await;
+            universe.note(|| format!("p{}: fire {fire} completed: {completed:?}", place.process));
+            match completed {
+                Some(Ok(())) => universe.checker.confirmed(fire, wanted),
+                Some(Err(Error::NotCompleted { .. } | Error::Lost { .. })) => universe.checker.meet("not completed"),
+                // A fire that is marked already is released with the lock.
+                Some(Err(error)) if !wanted.is_at_start => universe.violated(format!("p{}: {error}", place.process)),
+                Some(Err(_)) | None => {}
+            }
+            return true;
+        }
         match wish.ending {
             Ending::Release => {
                 drop(holds);
@@ -154,6 +182,14 @@ impl Task {
         if let Some(most) = wish.max_hold {
             request = request.max_hold(most);
         }
+        if let Some(FireWish { kind, due, is_at_start, .. }) = wish.fire {
+            let fire = match kind {
+                FireKind::Due => Fire::at(SystemTime::UNIX_EPOCH + TIME_OF_DAY + due),
+                FireKind::Number(number) => Fire::from(number),
+                FireKind::Called { period } => Fire::every(period),
+            };
+            request = request.once(fire).once_at(if is_at_start { OnceAt::Start } else { OnceAt::End });
+        }
         request
     }
 
@@ -184,6 +220,18 @@ impl Task {
             error if wish.is_certain => universe.violated(format!("p{} was kept from it: {error}", place.process)),
             Error::NotAcquired { .. } if wish.limit.is_some() => universe.checker.meet("not acquired"),
             Error::QuorumUnreachable { .. } if wish.limit.is_some() => universe.checker.meet("unreachable"),
+            Error::AlreadyRan { fire, completed, .. } => {
+                universe.already_ran(*fire, *completed, wish.fire.is_some_and(|fire| fire.is_at_start));
+                return true;
+            }
+            Error::FireInDoubt { .. } if universe.may_be_in_doubt(wish) => universe.checker.meet("in doubt"),
+            // It is not due yet.
+            Error::Config { .. } if wish.fire.is_some() && universe.plan.twin.is_none() => {
+                universe.checker.meet("early");
+            }
+            Error::NotCompleted { .. } if wish.fire.is_some_and(|fire| fire.is_at_start) => {
+                universe.checker.meet("not completed");
+            }
             Error::ShutDown if universe.checker.is_shut_down(place.process) => return false,
             Error::Config { .. } if universe.plan.twin.is_some() => universe.checker.meet("same server"),
             error => universe.violated(format!("p{}: {error}", place.process)),
@@ -192,8 +240,8 @@ impl Task {
         true
     }
 
-    /// What a holder does.
-    async fn hold(&self, wish: &Wish, number: u64, guard: &LockGuard) {
+    /// What a holder does; whether it stopped because the lock was lost.
+    async fn hold(&self, wish: &Wish, number: u64, guard: &LockGuard) -> bool {
         let universe = &*self.universe;
         let until = now() + wish.body;
         let works = async {
@@ -218,6 +266,7 @@ impl Task {
                 sleep(until.saturating_duration_since(now())).await;
             }
         }
+        is_lost && !wish.is_stubborn
     }
 
     /// Adopts what others detached.

@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use redlock_simulated::simulation::Rule;
 
-use crate::plan::{Ending, Fault, How, NodePlan, OLD, Passage, Plan, ProcessPlan, Script, Slow, Weather, Wish, rate};
+use crate::plan::{
+    Ending, Fault, FireKind, FireWish, How, NodePlan, OLD, Passage, Plan, ProcessPlan, Script, Slow, Weather, Wish,
+    rate,
+};
 use crate::random::Random;
 
 /// A schedule, and the rule that it needs.
@@ -26,6 +29,16 @@ pub(crate) const ALL: &[Made] = &[
     Made { rule: Rule::RestartIsNoEvidence, plan: a_token_where_a_restarted_node_and_one_that_never_heard_vote },
     Made { rule: Rule::YoungCountInNoExtension, plan: an_extension_by_a_node_that_forgot_a_vote },
     Made { rule: Rule::RoundsAreShort, plan: a_round_that_outlasts_what_a_node_forgot },
+    Made {
+        rule: Rule::YoungMarksAreNoEvidence,
+        plan: a_fire_that_a_restarted_node_and_one_that_never_heard_are_asked_for,
+    },
+    Made { rule: Rule::NotBeforeDue, plan: a_fire_that_is_completed_long_before_it_is_due },
+    Made {
+        rule: Rule::CompletionComparesOwner,
+        plan: a_completion_that_comes_late_to_a_node_that_forgot_a_greater_one,
+    },
+    Made { rule: Rule::MinorityIsNoProof, plan: a_fire_that_a_single_node_knows_of_and_forgets },
 ];
 
 /// The one for this rule.
@@ -91,6 +104,7 @@ fn wish(after: Duration, ttl: u64, body: u64) -> Wish {
         is_stubborn: false,
         is_certain: false,
         ending: Ending::Release,
+        fire: None,
     }
 }
 
@@ -229,4 +243,66 @@ fn forgotten_vote(random: &mut Random, longest_ttl: u64, cut_off: u64, arrives: 
             slow(1, Z, Passage::Connection, ms(0)..ms(90), ms(150)),
         ];
     })
+}
+
+/// Wants the lock for a fire that is due at a time, after that.
+fn fire(due: u64, after: Duration, body: u64) -> Wish {
+    let fire = FireWish { kind: FireKind::Due, due: ms(due), is_at_start: false, fails: false, early: ms(0) };
+    Wish { fire: Some(fire), ..wish(after, 200, body) }
+}
+
+/// A fire is completed on x and y; x restarts, and is old enough to vote when it is asked for once more, by a process that
+/// does not reach y. z never heard of it.
+fn a_fire_that_a_restarted_node_and_one_that_never_heard_are_asked_for(random: &mut Random) -> Plan {
+    let a = process([fire(300, about(random, 10), 20)]);
+    let b = process([fire(300, about(random, 3_200), 20)]);
+    let faults = vec![
+        (ms(0), Fault::Partition { process: 0, node: Z, lasting: THROUGHOUT }),
+        (ms(0), Fault::Partition { process: 1, node: Y, lasting: THROUGHOUT }),
+        (about(random, 600), Fault::Crash { node: X, down: random.millis(1, 50) }),
+    ];
+    with(plan(random, 3, vec![a, b], 250), faults, |_| {})
+}
+
+/// The same, but it is asked for before it is due, and x restarts before that, too: it would count as one that must have heard.
+fn a_fire_that_is_completed_long_before_it_is_due(random: &mut Random) -> Plan {
+    let mut early = fire(3_400, about(random, 0), 20);
+    early.fire = early.fire.map(|fire| FireWish { early: ms(3_000), ..fire });
+    let a = process([early]);
+    let b = process([fire(3_400, about(random, 10), 20)]);
+    let faults = vec![
+        (ms(0), Fault::Partition { process: 0, node: Z, lasting: THROUGHOUT }),
+        (ms(0), Fault::Partition { process: 1, node: Y, lasting: THROUGHOUT }),
+        (about(random, 700), Fault::Crash { node: X, down: random.millis(1, 50) }),
+    ];
+    with(plan(random, 3, vec![a, b], 250), faults, |_| {})
+}
+
+/// A completes the first fire on x and y, and z does not hear of it, so that it is sent there again and again. B completes the
+/// second on x and z; z restarts, and hears of A's. It knows a fire then, and not the greatest.
+fn a_completion_that_comes_late_to_a_node_that_forgot_a_greater_one(random: &mut Random) -> Plan {
+    let held = Wish { is_renewed: false, ..fire(300, about(random, 10), 30) };
+    let a = process([held]);
+    let b = process([fire(900, about(random, 10), 20)]);
+    let c = process([fire(900, about(random, 3_500), 20)]);
+    let faults = vec![
+        (ms(325), Fault::Partition { process: 0, node: Z, lasting: ms(1_300) }),
+        (ms(0), Fault::Partition { process: 1, node: Y, lasting: THROUGHOUT }),
+        (ms(0), Fault::Partition { process: 2, node: X, lasting: THROUGHOUT }),
+        (about(random, 1_200), Fault::Crash { node: Z, down: random.millis(1, 20) }),
+    ];
+    with(plan(random, 3, vec![a, b, c], 250), faults, |_| {})
+}
+
+/// A's completion reaches x alone, and B is told of it by x. Then x restarts, and C wants the fire.
+fn a_fire_that_a_single_node_knows_of_and_forgets(random: &mut Random) -> Plan {
+    let a = process([fire(300, about(random, 10), 30)]);
+    let b = process([fire(300, about(random, 700), 20)]);
+    let c = process([fire(300, about(random, 3_800), 20)]);
+    let faults = vec![
+        (ms(0), Fault::Partition { process: 0, node: Z, lasting: THROUGHOUT }),
+        (ms(325), Fault::Partition { process: 0, node: Y, lasting: THROUGHOUT }),
+        (about(random, 1_200), Fault::Crash { node: X, down: random.millis(1, 20) }),
+    ];
+    with(plan(random, 3, vec![a, b, c], 250), faults, |_| {})
 }

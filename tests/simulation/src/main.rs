@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! schedules run [--from SEED] [--count N]     runs schedules, tells those that break a promise, and how fast it went
+//! schedules fires [--from SEED] [--count N]   the same of those in which jobs run once per fire
+//! schedules fire SEED [--without RULE]        replays one of these
 //! schedules replay SEED [--without RULE]      runs one, and tells everything that can be seen of it
 //! schedules rules [--count N]                 without each rule in turn: which seed finds what it prevents
 //! schedules made RULE SEED [--without RULE]   replays one that was made for a rule
@@ -40,7 +42,7 @@ use redlock_simulated::simulation::Rule;
 
 use self::checker::Met;
 use self::random::Random;
-use self::run::{Outcome, plan_of, run, run_plan};
+use self::run::{Outcome, fires_of, plan_of, run, run_fires, run_plan};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -53,7 +55,13 @@ fn main() -> ExitCode {
     let off = option("--without");
     let Some(off) = off.map_or(Some(None), |off| rule(&off).map(Some)) else { return usage() };
     match arguments.first().map(String::as_str) {
-        Some("run") => run_all(from, count),
+        Some("run") => run_all(from, count, run),
+        Some("fires") => run_all(from, count, run_fires),
+        Some("fire") => {
+            let Some(seed) = arguments.get(1).and_then(|seed| seed.parse().ok()) else { return usage() };
+            println!("{:#?}", fires_of(seed));
+            tell(&run_fires(seed, off, true))
+        }
         Some("replay") => {
             let Some(seed) = arguments.get(1).and_then(|seed| seed.parse().ok()) else { return usage() };
             replay(seed, off)
@@ -72,18 +80,18 @@ fn main() -> ExitCode {
 
 fn usage() -> ExitCode {
     eprintln!(
-        "usage: schedules run [--from SEED] [--count N] | replay SEED [--without RULE] | rules [--count N] \
+        "usage: schedules run|fires [--from SEED] [--count N] | fire SEED [--without RULE] | replay SEED [--without RULE] | rules [--count N] \
          | made RULE SEED [--without RULE]"
     );
     ExitCode::from(2)
 }
 
 fn rule(name: &str) -> Option<Rule> {
-    Rule::ALL.iter().copied().find(|rule| format!("{rule:?}") == name)
+    Rule::ALL.iter().chain(Rule::OF_ONCE).copied().find(|rule| format!("{rule:?}") == name)
 }
 
 #[expect(clippy::disallowed_methods, reason = "how long it takes")]
-fn run_all(from: u64, count: u64) -> ExitCode {
+fn run_all(from: u64, count: u64, run: fn(u64, Option<Rule>, bool) -> Outcome) -> ExitCode {
     let began = Instant::now();
     let (mut met, mut broken) = (Met::default(), 0_u64);
     for seed in from..from + count {
@@ -118,7 +126,9 @@ fn tell(outcome: &Outcome) -> ExitCode {
 #[expect(clippy::disallowed_methods, reason = "how long it takes")]
 fn rules(from: u64, count: u64, only: Option<&str>) -> ExitCode {
     let mut is_complete = true;
-    for off in Rule::ALL.iter().filter(|rule| only.is_none_or(|only| format!("{rule:?}") == only)) {
+    let all = Rule::ALL.iter().map(|rule| (rule, run as fn(u64, Option<Rule>, bool) -> Outcome));
+    let all = all.chain(Rule::OF_ONCE.iter().map(|rule| (rule, run_fires as _)));
+    for (off, run) in all.filter(|(rule, _)| only.is_none_or(|only| format!("{rule:?}") == only)) {
         let began = Instant::now();
         let found = (from..from + count).find_map(|seed| {
             let violation = run(seed, Some(*off), false).violations.into_iter().next()?;

@@ -18,6 +18,8 @@ pub(crate) enum Weather {
     Slow,
     /// Nodes restart and vote again, so that tokens have to grow across it, by clocks that are far apart.
     Fenced,
+    /// Jobs that run once per fire, by clocks that differ.
+    Fires,
     /// Nothing is left to chance but what a [`Script`] leaves to it.
     Made,
 }
@@ -124,6 +126,30 @@ pub(crate) struct Wish {
     /// Whether nothing may keep it from the lock.
     pub(crate) is_certain: bool,
     pub(crate) ending: Ending,
+    /// The run of a job that the lock is wanted for.
+    pub(crate) fire: Option<FireWish>,
+}
+
+/// A run of a job.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FireWish {
+    pub(crate) kind: FireKind,
+    /// When it is due, as the time since the simulation's time of day began.
+    pub(crate) due: Duration,
+    /// Whether it is marked before its body starts.
+    pub(crate) is_at_start: bool,
+    /// Whether its body fails.
+    pub(crate) fails: bool,
+    /// How long before it is due it is asked for.
+    pub(crate) early: Duration,
+}
+
+/// What a fire is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FireKind {
+    Due,
+    Number(u64),
+    Called { period: Duration },
 }
 
 /// By what a lock is taken.
@@ -212,8 +238,18 @@ pub(crate) enum Fault {
 
 /// When faults end.
 fn healed(weather: Weather) -> Duration {
-    Duration::from_millis(if weather == Weather::Fenced { 4_000 } else { 1_500 })
+    match weather {
+        Weather::Fenced => Duration::from_secs(4),
+        Weather::Fires => FIRES_HEALED,
+        _ => Duration::from_millis(1_500),
+    }
 }
+
+/// When faults end that meet jobs.
+const FIRES_HEALED: Duration = Duration::from_secs(5);
+
+/// The greatest difference between the clocks of processes that call for the same fires.
+pub(crate) const FIRE_SKEW: Duration = Duration::from_millis(150);
 
 /// More than the retention of fencing counters.
 pub(crate) const OLD: Duration = Duration::from_secs(2 * 24 * 60 * 60);
@@ -277,6 +313,72 @@ impl Plan {
         }
     }
 
+    /// Jobs that several processes call for the same fires.
+    pub(crate) fn draw_fires(random: &mut Random) -> Self {
+        let is_fine = random.percent(15);
+        let process_count = random.pick(&[2, 2, 3]);
+        let is_long = random.percent(50);
+        let node_count = random.pick(&[1, 3, 3, 3, 3, 5]);
+        let kind = random.index(3);
+        let is_young = kind == 0 && random.percent(30);
+        let nodes: Vec<_> = (0..node_count)
+            .map(|_| {
+                let age = if is_young { random.millis(0, 1_000) } else { 5 * OLD };
+                NodePlan { age, ..NodePlan::draw(random, false) }
+            })
+            .collect();
+        let is_at_start = random.percent(15);
+        let period = random.millis(1_000, 1_500);
+        let fires: Vec<_> = (0..random.between(2, 4))
+            .map(|fire| {
+                let due = Duration::from_millis(300) + period * fire as u32;
+                let kind = match kind {
+                    0 => FireKind::Due,
+                    1 => FireKind::Number(fire + 1),
+                    _ => FireKind::Called { period },
+                };
+                FireWish { kind, due, is_at_start, fails: false, early: Duration::ZERO }
+            })
+            .collect();
+        let skews: Vec<_> = (0..process_count).map(|_| random.millis(0, FIRE_SKEW.as_millis() as u64)).collect();
+        let processes = skews
+            .into_iter()
+            .map(|skew| {
+                let tasks = (0..random.pick(&[1, 1, 2])).map(|_| {
+                    let wishes = fires.iter().map(|fire| Wish::draw_fire(random, *fire, is_fine, is_long));
+                    wishes.collect()
+                });
+                let tasks = tasks.collect();
+                ProcessPlan { rate: rate(random), skew, is_multi_thread: random.percent(50), tasks }
+            })
+            .collect();
+        let count = if is_fine { 0 } else { random.index(16) };
+        let mut faults: Vec<_> = (0..count)
+            .map(|_| {
+                let fault = if random.percent(30) {
+                    Fault::Crash { node: random.index(nodes.len()), down: random.millis(1, 50) }
+                } else {
+                    Fault::draw(random, Weather::Rough, nodes.len(), process_count, is_long)
+                };
+                (random.millis(0, FIRES_HEALED.as_millis() as u64 - 300), fault)
+            })
+            .collect();
+        faults.sort_by_key(|(moment, _)| *moment);
+        Self {
+            weather: Weather::Fires,
+            twin: (!is_fine && nodes.len() >= 2 && random.percent(3)).then(|| random.index(nodes.len())),
+            processes,
+            fencing: random.percent(75),
+            node_timeout: random.pick(&[20, 30, 50].map(Duration::from_millis)),
+            longest_ttl: Duration::from_millis(if is_long { 300_000 } else { 500 }),
+            errors: if is_fine { 0 } else { random.pick(&[0, 0, 0, 5]) },
+            reports: if is_fine { (0, 0) } else { random.pick(&[(0, 0), (0, 0), (20, 20)]) },
+            nodes,
+            faults,
+            script: None,
+        }
+    }
+
     /// When faults end.
     pub(crate) fn healed(&self) -> Duration {
         self.script.as_ref().map_or(healed(self.weather), |script| script.healed)
@@ -284,6 +386,11 @@ impl Plan {
 
     pub(crate) fn is_fine(&self) -> bool {
         matches!(self.weather, Weather::Calm | Weather::Crowded)
+    }
+
+    /// Whether locks are wanted for runs of jobs.
+    pub(crate) fn has_fires(&self) -> bool {
+        self.processes.iter().flat_map(|process| &process.tasks).flatten().any(|wish| wish.fire.is_some())
     }
 }
 
@@ -385,6 +492,40 @@ impl Wish {
                 18 if !is_fine => Ending::Detach(random.millis(0, 100)),
                 _ => Ending::Release,
             },
+            fire: None,
+        }
+    }
+}
+
+impl Wish {
+    fn draw_fire(random: &mut Random, fire: FireWish, is_fine: bool, is_long: bool) -> Self {
+        let (least, most) = if is_long { (60_000, 300_000) } else { (150, 500) };
+        let fails = !is_fine && random.percent(20);
+        let body = random.between(0, 60) * random.pick(&[1, 1, 1, 8]);
+        let latest = if random.percent(85) { 80 } else { 1_500 };
+        Self {
+            name: 0,
+            // After the fire is due by the own clock; a job may be late.
+            after: random.millis(0, latest),
+            ttl: random.millis(least, most),
+            limit: random.pick(&[None, None, Some(0), Some(200)]).map(Duration::from_millis),
+            body: Duration::from_millis(body),
+            is_renewed: random.percent(80),
+            min_hold: (!is_fine && random.percent(5)).then(|| random.millis(0, 200)),
+            max_hold: None,
+            extension: None,
+            cancel: (!is_fine && random.percent(10)).then(|| random.between(1, 12) as u32),
+            give_up: None,
+            how: How::Guard,
+            is_stubborn: !is_fine && random.percent(15),
+            is_certain: false,
+            ending: match random.index(20) {
+                0..2 if !is_fine => Ending::Drop,
+                2..4 if !is_fine => Ending::Cancel(random.between(0, 6) as u32),
+                4 if !is_fine => Ending::Panic,
+                _ => Ending::Release,
+            },
+            fire: Some(FireWish { fails, ..fire }),
         }
     }
 }

@@ -8,14 +8,14 @@ use redlock_simulated::simulation::Rule;
 
 use crate::made::{self, Made};
 use crate::random::Random;
-use crate::run::{run, run_plan};
+use crate::run::{Outcome, run, run_fires, run_plan};
 
 /// So many schedules are the same in each run of the tests, and so many are new.
 const FIXED: u64 = 8_000;
 const NEW: u64 = 2_000;
 
 /// Runs these seeds on all processors; returns what was broken.
-fn broken(seeds: std::ops::Range<u64>) -> Vec<(u64, Vec<String>)> {
+fn broken(seeds: std::ops::Range<u64>, run: fn(u64, Option<Rule>, bool) -> Outcome) -> Vec<(u64, Vec<String>)> {
     let next = AtomicU64::new(seeds.start);
     let workers = thread::available_parallelism().map_or(1, usize::from);
     let work = || {
@@ -42,8 +42,8 @@ fn no_schedule_breaks_a_promise() {
     // A seed is replayed by `cargo run -p redlock-simulation -- replay SEED`.
     let base = RandomState::new().hash_one("base") >> 16;
     println!("new schedules: the {NEW} from seed {base}");
-    let mut broken = broken(0..FIXED);
-    broken.extend(self::broken(base..base + NEW));
+    let mut broken = broken(0..FIXED, run);
+    broken.extend(self::broken(base..base + NEW, run));
     assert!(broken.is_empty(), "base seed {base}: {broken:#?}");
 }
 
@@ -53,6 +53,33 @@ fn the_same_seed_is_the_same_schedule() {
         let [one, other] = [(); 2].map(|()| run(seed, None, false).trace);
         assert_eq!(one, other, "seed {seed}");
     }
+}
+
+/// So many schedules of jobs are the same in each run of the tests, and so many are new.
+const FIRES: (u64, u64) = (4_000, 1_000);
+
+#[test]
+fn no_schedule_repeats_a_fire_that_was_completed() {
+    let base = RandomState::new().hash_one("base") >> 16;
+    println!("new schedules of jobs: the {} from seed {base}", FIRES.1);
+    let mut broken = broken(0..FIRES.0, run_fires);
+    broken.extend(self::broken(base..base + FIRES.1, run_fires));
+    // One is replayed by `cargo run -p redlock-simulation -- fire SEED`.
+    assert!(broken.is_empty(), "base seed {base}: {broken:#?}");
+}
+
+/// Each rule of these, and a seed that finds what it prevents.
+const FOUND_BY_FIRES: &[(Rule, u64)] = &[
+    (Rule::MarkRidesOnAcquire, 0),
+    (Rule::SinceBeforeDueIsEvidence, 0),
+    (Rule::DoubtRefuses, 60),
+    (Rule::CompletionIsConfirmed, 17),
+    (Rule::RepairWritesGreatest, 19),
+];
+
+#[test]
+fn schedules_of_jobs_find_what_each_rule_prevents() {
+    find_all(FOUND_BY_FIRES, run_fires);
 }
 
 /// Each rule, and a seed that finds what it prevents; another one if the code has changed since.
@@ -82,7 +109,11 @@ const FOUND: &[(Rule, u64)] = &[
 
 #[test]
 fn schedules_find_what_each_rule_prevents() {
-    for (rule, seed) in FOUND {
+    find_all(FOUND, run);
+}
+
+fn find_all(rules: &[(Rule, u64)], run: fn(u64, Option<Rule>, bool) -> Outcome) {
+    for (rule, seed) in rules {
         let mut seeds = std::iter::once(*seed).chain(0..2_000);
         let found = seeds.find_map(|seed| {
             let violation = run(seed, Some(*rule), false).violations.into_iter().next()?;
