@@ -1,6 +1,8 @@
 //! Three processes of eight tasks on five servers, each of which is hung, killed and restarted in turn, for a minute.
 //! What they say about when they held a lock is looked through by somebody who knows nothing of locks.
 
+mod jobs;
+
 use std::process::Command;
 use std::time::Duration;
 

@@ -252,7 +252,9 @@ impl Acquisition {
                 }
                 AttemptStep::Conclude(conclusion) => break conclusion,
             };
-            if let Some(decision) = heard.tally.fire(Listening::IsOver, || engine.look_at_nodes(&self.key)) {
+            if !matches!(step, AttemptStep::Ask(_))
+                && let Some(decision) = heard.tally.fire(Listening::IsOver, || engine.look_at_nodes(&self.key))
+            {
                 step = Attempt::for_fire(step, decision);
             }
         };

@@ -88,6 +88,8 @@ pub(super) struct PendingRelease {
     pub(super) cut: Cut,
     /// What is put to all nodes of which there is nothing more to say.
     pub(super) usual: OnceLock<Arc<Command>>,
+    /// What is put to all nodes on which a fire is marked, likewise.
+    pub(super) marking: OnceLock<Arc<Command>>,
     /// Whether the owner may be noted beside the key.
     pub(super) is_noted: bool,
     /// Whose lock it was, if it was adopted.
@@ -312,6 +314,7 @@ impl PendingRelease {
             keep_until: None,
             cut: Cut::default(),
             usual: OnceLock::new(),
+            marking: OnceLock::new(),
             is_noted: false,
             predecessor: None,
             mark: None,
@@ -338,6 +341,7 @@ impl PendingRelease {
         let mark = self.mark.as_deref().filter(|(_, nodes)| nodes.contains(node)).map(|(mark, _)| *mark);
         let command = match (self.cut.of(node).or(behind), self.keep_until, mark) {
             (None, None, None) => Arc::clone(self.usual.get_or_init(|| self.command(Duration::ZERO, None, None))),
+            (None, None, Some(_)) => Arc::clone(self.marking.get_or_init(|| self.command(Duration::ZERO, None, mark))),
             (behind, until, mark) => {
                 let keep = until.map(|moment| moment.saturating_duration_since(clock::now()));
                 self.command(keep.unwrap_or_default(), behind, mark)

@@ -72,6 +72,8 @@ struct FireTally {
     question: Arc<FireQuestion>,
     /// The marks, by node.
     told: Vec<(usize, ToldMark)>,
+    /// Whether it may run, as was decided when the last vote came.
+    may_run: bool,
 }
 
 /// Why the vote of a node does not count.
@@ -140,7 +142,7 @@ impl Tally {
     /// The same round, for a lock that is asked for a fire.
     #[must_use]
     pub fn for_fire(self, question: Option<Arc<FireQuestion>>) -> Self {
-        let fire = question.map(|question| Box::new(FireTally { question, told: Vec::new() }));
+        let fire = question.map(|question| Box::new(FireTally { question, told: Vec::new(), may_run: false }));
         Self { fire, ..self }
     }
 
@@ -220,8 +222,21 @@ impl Tally {
     /// What follows from the marks that were told; `None` if the lock is asked for no fire. `look` as in [`Self::hearing`].
     #[must_use]
     pub fn fire(&self, listening: Listening, look: impl Fn() -> (Vec<NodeStatus>, Instant)) -> Option<OnceDecision> {
-        let FireTally { question, told } = &**self.fire.as_ref()?;
+        let FireTally { question, told, may_run } = &**self.fire.as_ref()?;
+        if *may_run {
+            return Some(OnceDecision::Run);
+        }
         Some(question.decide(self.quorum, told, self.round.granted(), listening, &look()))
+    }
+
+    /// Whether what was told may decide about the fire: the lock is granted, or as many marks cover the fire as prove that it was
+    /// completed.
+    fn is_fire_near(&self) -> bool {
+        self.fire.as_ref().is_some_and(|fire| {
+            let covers = |told: &ToldMark| told.stored.is_some_and(|mark| fire.question.fire.is_covered_by(mark.fire));
+            let covering = fire.told.iter().filter(|(_, told)| covers(told)).count();
+            self.round.verdict() == Some(Verdict::Won) || covering >= self.quorum.needed()
+        })
     }
 
     /// The marks that were told, by node.
@@ -239,7 +254,10 @@ impl Tally {
     ) -> Hearing {
         let is_near = matches!(self.round.verdict(), Some(Verdict::Won | Verdict::Refused));
         let ages = if voters != Voters::All && is_near { self.strike(voters, &look) } else { Ages::Certain };
-        let fire = self.fire(Listening::GoesOn, look);
+        let fire = if self.is_fire_near() { self.fire(Listening::GoesOn, look) } else { None };
+        if let Some(fire_tally) = &mut self.fire {
+            fire_tally.may_run = fire == Some(OnceDecision::Run);
+        }
         if matches!(fire, Some(OnceDecision::AlreadyRan { .. })) {
             // Whoever holds the lock: nobody wants it any more.
             return Hearing::IsOver(self.round.verdict().unwrap_or(Verdict::Refused));

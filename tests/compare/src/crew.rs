@@ -20,13 +20,14 @@ const CONNECTING: Duration = Duration::from_secs(10);
 pub(crate) const PEERS: [&str; 3] = ["rslock", "redlock", "distributed-lock-redis"];
 
 /// All who take part.
-pub(crate) const CONTESTANTS: [&str; 10] = [
+pub(crate) const CONTESTANTS: [&str; 11] = [
     "floor",
     "floor-fenced",
     "floor-push",
     "floor-line",
     "ours",
     "ours-unfenced",
+    "ours-once",
     "#[redlock]",
     "rslock",
     "distributed-lock-redis",

@@ -98,7 +98,7 @@ fn table<'a>(measure: Measure, series: impl Iterator<Item = &'a Series>, all: &F
 }
 
 /// The order of tables.
-const ORDER: [&str; 11] = [
+const ORDER: [&str; 12] = [
     "floor",
     "floor-fenced",
     "floor-push",
@@ -106,6 +106,7 @@ const ORDER: [&str; 11] = [
     "by hand",
     "ours",
     "ours-unfenced",
+    "ours-once",
     "#[redlock]",
     "rslock",
     "distributed-lock-redis",

@@ -75,6 +75,8 @@ impl<'a> Judge<'a> {
     fn cycles(&mut self) {
         for nodes in NODES {
             self.ratio("one task, p50, ours / floor", cycles::P50, nodes, ["ours", "floor"], Limit::AtMost(1.10));
+            let what = "one task, p50, ours with `once` / ours";
+            self.ratio(what, cycles::P50, nodes, ["ours-once", "ours"], Limit::AtMost(1.15));
         }
         for peer in crate::crew::PEERS {
             for nodes in &NODES[1..] {

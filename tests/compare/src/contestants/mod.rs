@@ -6,7 +6,7 @@ use anyhow::bail;
 use redlock_compare::{Orders, serve};
 
 use floor::{Fenced, Floor};
-use ours::{Annotated, Ours};
+use ours::{Annotated, Once, Ours};
 use push::{Line, Push};
 
 mod nodes;
@@ -26,6 +26,7 @@ pub(crate) fn take_part(orders: &Orders) -> anyhow::Result<()> {
         "floor-line" => serve(orders, Line::connect),
         "ours" => serve(orders, async |orders| Ours::connect(orders, |builder| builder)),
         "ours-unfenced" => serve(orders, async |orders| Ours::connect(orders, |builder| builder.fencing(false))),
+        "ours-once" => serve(orders, async |orders| Once::connect(orders)),
         "#[redlock]" => serve(orders, async |orders| Annotated(Ours::connect(orders, |builder| builder))),
         unknown => bail!("no contestant is called {unknown:?}"),
     }

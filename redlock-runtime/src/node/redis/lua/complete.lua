@@ -1,7 +1,6 @@
 -- KEYS[1] the lock's key; ARGV[1] the owner
 -- ARGV[2] the key of the mark of completed fires, in the slot of the lock's, which is one of KEYS unless the lock's alone may be
--- named; ARGV[3] the fire that was completed, ARGV[4] the mark that says so, ARGV[5] how long that is kept at least, in
--- milliseconds
+-- named; ARGV[3] the fire that was completed, ARGV[4] the mark that says so, ARGV[5] how long that is kept, in milliseconds
 -- ARGV[6] how long to keep the lock's key, in milliseconds (0: delete it; -1: it stays as it is)
 -- ARGV[7] where to publish that it is gone, ARGV[8] what may be noted about its owner, both as in a release
 -- 1 if the key was the owner's, and the mark is as great now; 2 if it was not, but the mark is as great; else 0
@@ -15,11 +14,10 @@ end
 
 local is_ours = completed or not mark
 if is_ours then
-    local life = string.format('%.0f', math.max(redis.call('PTTL', ARGV[2]), tonumber(ARGV[5])))
     if completed and completed >= fire then
-        redis.call('PEXPIRE', ARGV[2], life)
+        redis.call('PEXPIRE', ARGV[2], ARGV[5])
     else
-        redis.call('SET', ARGV[2], ARGV[4], 'PX', life)
+        redis.call('SET', ARGV[2], ARGV[4], 'PX', ARGV[5])
     end
 end
 
