@@ -11,10 +11,11 @@ use redlock_tests::RedisServer;
 use crate::wire::{count, end_of_reply, is_alike, pack, show, words};
 
 /// The scripts as they are shipped.
-pub(crate) const SCRIPTS: [(&str, &str); 12] = [
+pub(crate) const SCRIPTS: [(&str, &str); 13] = [
     ("acquire", include_str!("../../../redlock-runtime/src/node/redis/lua/acquire.lua")),
     ("adopt", include_str!("../../../redlock-runtime/src/node/redis/lua/adopt.lua")),
     ("commit", include_str!("../../../redlock-runtime/src/node/redis/lua/commit.lua")),
+    ("complete", include_str!("../../../redlock-runtime/src/node/redis/lua/complete.lua")),
     ("enlist", include_str!("../../../redlock-runtime/src/node/redis/lua/enlist.lua")),
     ("extend", include_str!("../../../redlock-runtime/src/node/redis/lua/extend.lua")),
     ("look", include_str!("../../../redlock-runtime/src/node/redis/lua/look.lua")),

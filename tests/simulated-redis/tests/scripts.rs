@@ -16,6 +16,38 @@ const STATE: &str = "GET k\nPTTL k\nTYPE f\nGET f\nPTTL f\nZRANGE w 0 -1\nPTTL w
 fn acquire() {
     let sequences = [
         ("granted", "@acquire 1 k a 60000"),
+        ("granted for a fire, without a mark", "@acquire 2 k d a 60000 '' '' '' '' '' '' d 7"),
+        ("granted for a fire, fenced", "SET f 900 PX 60000\n@acquire 3 k f d a 60000 100 100 90000000 '' '' '' d 7"),
+        ("granted for a fire, after a smaller one", "SET d 6:5\n@acquire 2 k d a 60000 '' '' '' '' '' '' d 7"),
+        ("not granted for a completed fire", "SET d 7:5\n@acquire 2 k d a 60000 '' '' '' p w '' d 7"),
+        ("granted all the same", "SET d 7:5\n@acquire 2 k d a 60000 '' '' '' '' '' '' d"),
+        ("refused for a fire", "SET d 6:5\nSET k x PX 60000\n@acquire 2 k d a 60000 '' '' '' p w '' d 7"),
+        (
+            "a mark that is none",
+            "SET d x\n@acquire 2 k d a 60000 '' '' '' '' '' '' d 7\nDEL d\nHSET d a b\n@acquire 2 k d b 60000 '' '' '' '' '' '' d 7",
+        ),
+        ("completed", "@acquire 1 k a 60000\n@complete 2 k d a d 7 7:5 90000 0 ''\nGET d\nPTTL d\nGET k"),
+        (
+            "completed and kept",
+            "@acquire 1 k a 60000\n@complete 2 k d a d 7 7:5 90000 5000 '' n\nGET k\nPTTL k\n@complete 2 k d a d 7 7:5 90000 0 ''",
+        ),
+        ("marked at the start", "@acquire 1 k a 60000\n@complete 2 k d a d 7 7:5 90000 -1 ''\nGET k\nGET d"),
+        (
+            "completed after a greater one",
+            "SET d 9:5 PX 50\n@acquire 1 k a 60000\n@complete 2 k d a d 7 7:5 90000 0 ''\nGET d\nPTTL d",
+        ),
+        (
+            "completed by another",
+            "SET k x\n@complete 2 k d a d 7 7:5 90000 0 ''\nSET d 7:1\n@complete 2 k d a d 7 7:5 90000 0 ''\nGET k",
+        ),
+        (
+            "completed twice",
+            "@acquire 1 k a 60000\n@complete 2 k d a d 7 7:5 90000 0 c\n@complete 2 k d a d 7 7:5 90000 0 c",
+        ),
+        (
+            "completed where the mark is none",
+            "@acquire 1 k a 60000\nHSET d a b\n@complete 2 k d a d 7 7:5 90000 0 ''\nGET k\nTYPE d",
+        ),
         ("refused", "@acquire 1 k a 60000\n@acquire 1 k b 60000"),
         ("refused without an expiry", "SET k x\n@acquire 1 k b 60000"),
         ("fenced, without a counter that may begin", "@acquire 2 k f a 60000 1795900726913000 '' 90000000"),
