@@ -428,7 +428,11 @@ impl Acquisition {
     ///
     /// Dropped at any await, both go on in the background.
     pub(crate) async fn complete(mut self, mark: NewMark, valid_until: Instant) -> Result<(), NotConfirmed> {
-        self.drop_stragglers_of_the_caller();
+        if !self.stragglers.is_empty() {
+            // A body that was quick: let the connections read what has come, because who is heard confirms, too.
+            tokio::task::yield_now().await;
+            self.drop_stragglers_of_the_caller();
+        }
         let quorum = self.engine.quorum();
         let completion = Completion::begin(quorum, mark.stored.fire, self.voters, KeyAfter::Deleted, valid_until);
         self.mark = Some(Box::new((mark, completion.asked())));
