@@ -34,6 +34,7 @@ mod harness;
 mod harness_places;
 mod idle;
 mod inspect;
+mod leader;
 mod nothing_left;
 mod once;
 mod once_periods;

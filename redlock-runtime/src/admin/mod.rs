@@ -4,6 +4,8 @@ pub(crate) mod inspect;
 
 pub(crate) mod last_run;
 
+pub(crate) mod leader;
+
 pub(crate) mod list;
 
 pub(crate) mod reset;

@@ -198,6 +198,21 @@ impl Lease {
         }
     }
 
+    /// Ends when the lock is lost, and not when its holder is only asked to let go.
+    pub(crate) async fn until_gone(&self) {
+        loop {
+            let lost = self.lost.notified();
+            if self.lost_reason(clock::now()).is_some() {
+                return;
+            }
+            tokio::select! {
+                biased;
+                () = lost => {}
+                () = clock::sleep_until(self.valid_until()) => {}
+            }
+        }
+    }
+
     /// Whether its validity reaches the end of `max_hold`, so that no extension makes it longer.
     pub(crate) fn is_final(&self) -> bool {
         self.is_at_limit(self.valid_until())

@@ -24,6 +24,17 @@ pub(super) async fn until_lost<T, E: From<Error>>(
     }
 }
 
+/// Runs a body until it ends, or the lock is gone: then it is dropped, and `None`. A shutdown that asks its holder to let go keeps the
+/// lock while the body winds down.
+pub(super) async fn until_gone<T>(guard: &LockGuard, mut body: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    let running = poll_fn(|cx| within(guard.lease(), || body.as_mut().poll(cx)));
+    tokio::select! {
+        biased;
+        () = guard.gone() => None,
+        value = running => Some(value),
+    }
+}
+
 /// What a future comes to, or what it panicked with.
 pub(super) async fn caught<F: Future>(future: F) -> thread::Result<F::Output> {
     let mut future = pin!(future);

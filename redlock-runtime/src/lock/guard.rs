@@ -198,6 +198,17 @@ impl LockGuard {
         }
     }
 
+    /// Waits until the lock is lost, also where a shutdown keeps it while its holder winds down.
+    pub(super) async fn gone(&self) {
+        let uses = self.shared.engine.uses();
+        let until_gone = async {
+            self.shared.engine.check_process()?;
+            self.lease.until_gone().await;
+            Ok(())
+        };
+        let _ = on_any_executor(uses, pin!(until_gone)).await;
+    }
+
     /// Lets the key live for at least `ttl` from now on, at most to the end of `max_hold`; never shorter than before. Renewal
     /// goes on with the lock's own TTL when that is due.
     ///

@@ -6,6 +6,7 @@ pub(crate) mod guard;
 
 pub(crate) mod body;
 pub(crate) mod fire;
+pub(crate) mod lead;
 pub(crate) mod once;
 mod resolved;
 

@@ -71,6 +71,16 @@ impl LockRequest {
         }
     }
 
+    /// Which nodes, and the defaults.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// The name, as it was asked for.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// How long the key outlives a holder that crashed, from 10 ms to the manager's
     /// [`longest_ttl`](crate::LockManagerBuilder::longest_ttl), which is 5 minutes unless set; a longer one is an
     /// [`Error::Config`] when the lock is acquired. A lock is renewed, so this is no bound on how long it is held. Default: the

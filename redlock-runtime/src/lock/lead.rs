@@ -1,0 +1,277 @@
+//! Leadership: of all processes of a fleet one leads, and when it ends another does.
+
+use std::fmt;
+use std::panic::resume_unwind;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+use super::body::{caught, tell_end, until_gone};
+use super::guard::LockGuard;
+use super::request::LockRequest;
+use crate::platform::background::{block_on, on_any_executor};
+use crate::platform::entropy;
+use crate::protocol::Backoff;
+use crate::{Error, IntoDuration};
+
+/// A process that wants to lead: made by [`LockManager::lead`](crate::LockManager::lead).
+///
+/// Whoever leads holds an ordinary lock of that name, with all that comes with one: it is renewed, its loss is told, and each
+/// [`Term`] has a fencing token that is greater than those of all earlier terms.
+#[derive(Clone, Debug)]
+#[must_use = "nobody campaigns until `run` or `watch` is called"]
+pub struct Lead {
+    /// The lock that the leader holds.
+    pub(crate) request: LockRequest,
+}
+
+/// For as long as this process leads.
+///
+/// Dropping it ends the term; the next leader follows as soon as the release has reached a majority of the nodes.
+#[derive(Debug)]
+#[must_use = "a term that is dropped at once ends at once"]
+pub struct Term {
+    /// Held until the term is over.
+    guard: Option<LockGuard>,
+    /// What others see of it.
+    state: Arc<TermState>,
+}
+
+/// What is known of a term from outside.
+#[derive(Debug, Default)]
+pub(crate) struct TermState {
+    /// Whether the leader gave it up.
+    is_resigned: AtomicBool,
+    /// Whether it is over.
+    is_over: AtomicBool,
+    /// Told when it is.
+    over: Notify,
+}
+
+/// How long somebody who resigned stands back, so that another leads: the shortest and the longest pause, of which a random half is
+/// left out.
+const STAND_BACK: Duration = Duration::from_millis(400);
+
+/// Pauses behind bodies that failed one after the other: the first, and the longest.
+const AFTER_ERRORS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
+
+impl Lead {
+    pub(crate) fn new(request: LockRequest) -> Self {
+        Self { request }
+    }
+
+    /// How long it takes at most until another leads when this process was killed: as [`LockRequest::ttl`]. Default: the
+    /// manager's, 30 s unless set.
+    pub fn ttl(self, ttl: impl IntoDuration) -> Self {
+        Self { request: self.request.ttl(ttl) }
+    }
+
+    /// What [`LockManager::leader`](crate::LockManager::leader) says of this process. Default: the manager's
+    /// [`owner_label`](crate::LockManagerBuilder::owner_label).
+    pub fn owner_label(self, owner_label: impl Into<String>) -> Self {
+        Self { request: self.request.owner_label(owner_label) }
+    }
+
+    /// Campaigns, runs the body while this process leads, and campaigns again when the body has ended or the leadership was lost;
+    /// until the manager is shut down.
+    ///
+    /// - A body that returned an error is told as a WARN event, and this process pauses before it campaigns again: 100 ms, then twice
+    ///   as long each time, up to 30 s, of which a random half is left out.
+    /// - When the leadership is lost, [`Term::lost`] tells so, and the body's future is dropped at its next await, before the lock
+    ///   can be another's.
+    /// - A [shutdown](crate::LockManager::shutdown_within) is told by [`Term::lost`], too, but the body winds down by itself: the lock is
+    ///   kept, and renewed, until it has ended or the shutdown's time is over. Then another leads.
+    ///
+    /// ```
+    /// # use redlock_runtime::{Error, LockManager};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let leading = locks.lead("scheduler").run(async |term| {
+    ///     println!("leads with fencing token {}", term.fencing_token());
+    ///     // … until there is nothing left to do, or:
+    ///     let loss = term.lost().await;
+    ///     println!("leads no more: {loss}");
+    ///     Ok::<(), Error>(())
+    /// });
+    /// # let ending = async { tokio::time::sleep(std::time::Duration::from_millis(50)).await; locks.shutdown().await; Ok(()) };
+    /// # tokio::try_join!(leading, ending)?;
+    /// # Ok::<(), Error>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidName`], [`Error::Config`] and [`Error::WouldDeadlock`], at once. `Ok` when the manager was shut down.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped at any await, the body is dropped, and then the lock is released in the background.
+    pub async fn run<E: fmt::Display>(self, mut body: impl AsyncFnMut(&Term) -> Result<(), E>) -> Result<(), Error> {
+        let mut pauses = pauses();
+        loop {
+            let Some(term) = self.campaign().await? else { return Ok(()) };
+            let name = term.name().to_owned();
+            tracing::info!(lock = name, fencing_token = term.fencing_token(), "leads");
+            let ended = caught(until_gone(term.guard(), pin!(body(&term)))).await;
+            let is_resigned = term.state.is_resigned.load(Ordering::Acquire);
+            let uses = term.guard().uses();
+            tell_end(&name, term.end().await);
+            let pause = match ended {
+                // Behind the release: another may lead while whoever catches it tries again.
+                Err(panic) => resume_unwind(panic),
+                Ok(Some(Ok(()))) if is_resigned => stand_back(),
+                Ok(Some(Ok(()))) => {
+                    pauses = self::pauses();
+                    continue;
+                }
+                Ok(Some(Err(error))) => {
+                    tracing::warn!(lock = name, %error, "the leader's body failed");
+                    pauses.next().unwrap_or(AFTER_ERRORS.1)
+                }
+                // The lease has told.
+                Ok(None) => continue,
+            };
+            let pausing = async {
+                sleep(pause).await;
+                Ok(())
+            };
+            on_any_executor(uses, pin!(pausing)).await?;
+        }
+    }
+
+    /// [`Self::run`] for code that is not async: blocks the thread. A body is not stopped by the loss of the leadership: it asks
+    /// [`Term::is_leader`] before each step.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::run`].
+    pub fn run_blocking<E: fmt::Display>(self, mut body: impl FnMut(&Term) -> Result<(), E>) -> Result<(), Error> {
+        let mut pauses = pauses();
+        loop {
+            let Some(term) = block_on(self.campaign())? else { return Ok(()) };
+            let name = term.name().to_owned();
+            tracing::info!(lock = name, fencing_token = term.fencing_token(), "leads");
+            let ended = body(&term);
+            let is_resigned = term.state.is_resigned.load(Ordering::Acquire);
+            tell_end(&name, block_on(term.end()));
+            match ended {
+                Ok(()) if is_resigned => std::thread::sleep(stand_back()),
+                Ok(()) => pauses = self::pauses(),
+                Err(error) => {
+                    tracing::warn!(lock = name, %error, "the leader's body failed");
+                    std::thread::sleep(pauses.next().unwrap_or(AFTER_ERRORS.1));
+                }
+            }
+        }
+    }
+
+    /// Returns when this process leads; `None` when its manager was shut down.
+    pub(crate) async fn campaign(&self) -> Result<Option<Term>, Error> {
+        match self.request.clone().acquire().await {
+            Ok(guard) => Ok(Some(Term { guard: Some(guard), state: Arc::default() })),
+            Err(Error::ShutDown) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn pauses() -> Backoff {
+    Backoff::new(AFTER_ERRORS.0, AFTER_ERRORS.1, entropy::seed())
+}
+
+fn stand_back() -> Duration {
+    Backoff::new(STAND_BACK, STAND_BACK, entropy::seed()).next().unwrap_or(STAND_BACK)
+}
+
+impl Term {
+    fn guard(&self) -> &LockGuard {
+        match &self.guard {
+            Some(guard) => guard,
+            None => unreachable!("it is taken out by what ends the term"),
+        }
+    }
+
+    /// What others see of it.
+    pub(crate) fn state(&self) -> &Arc<TermState> {
+        &self.state
+    }
+
+    /// What is led.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.guard().name()
+    }
+
+    /// A number that is greater than that of every earlier term, of whichever process; see [`LockGuard::fencing_token`].
+    #[must_use]
+    pub fn fencing_token(&self) -> u64 {
+        self.guard().fencing_token()
+    }
+
+    /// Whether this process leads at this moment, and is not asked to stop. Costs no round trip.
+    #[must_use]
+    pub fn is_leader(&self) -> bool {
+        self.guard().is_valid()
+    }
+
+    /// Waits until the leadership is lost, or the manager is being shut down, and says why, as [`LockGuard::lost`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn lost(&self) -> Error {
+        self.guard().lost().await
+    }
+
+    /// Gives the leadership up when this term ends: this process then stands back for up to 400 ms before it campaigns again, so that
+    /// another leads, if one campaigns. The term ends when the body returns, or the term is dropped.
+    pub fn resign(&self) {
+        self.state.is_resigned.store(true, Ordering::Release);
+    }
+
+    /// Ends the term, and waits until a majority of the nodes has released its lock.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`LockGuard::release`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it ended, the release goes on in the background.
+    pub async fn end(mut self) -> Result<(), Error> {
+        match self.guard.take() {
+            Some(guard) => guard.release().await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Term {
+    fn drop(&mut self) {
+        drop(self.guard.take());
+        self.state.is_over.store(true, Ordering::Release);
+        self.state.over.notify_waiters();
+    }
+}
+
+impl TermState {
+    /// How long whoever led stands back now.
+    pub(crate) fn stands_back(&self) -> Duration {
+        if self.is_resigned.load(Ordering::Acquire) { stand_back() } else { Duration::ZERO }
+    }
+
+    /// Ends when the term is over.
+    pub(crate) async fn until_over(&self) {
+        loop {
+            let over = self.over.notified();
+            if self.is_over.load(Ordering::Acquire) {
+                return;
+            }
+            over.await;
+        }
+    }
+}
