@@ -200,7 +200,7 @@ async fn a_watch_tells_who_leads_as_it_changes() {
     let (locks, others) = (manager(&servers), manager(&servers));
     let held = others.lock("x").owner_label("another").acquire().await.unwrap();
     eventually_async("its label is noted", async || others.inspect("x").await.unwrap().owner_label.is_some()).await;
-    let mut watch = locks.lead("x").watch();
+    let mut watch = locks.lead("x").ttl(Duration::from_secs(1)).watch();
     let Some(Ok(Leadership::Following { label })) = watch.next().await else { panic!("another leads") };
     assert_eq!(label.as_deref(), Some("another"));
     held.release().await.unwrap();

@@ -77,6 +77,17 @@ struct State {
     repairs: Option<Box<Repairs>>,
     /// Whether the owner may be noted beside its keys.
     is_noted: bool,
+    /// When its holder lets go.
+    let_go: LetGo,
+}
+
+/// When a holder lets go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LetGo {
+    /// When its work is done.
+    ByItself,
+    /// When it is asked to.
+    WhenAsked,
 }
 
 impl Lease {
@@ -100,6 +111,7 @@ impl Lease {
             ticket: None,
             repairs: None,
             is_noted: false,
+            let_go: LetGo::ByItself,
         });
         let (turn, lost, over) = (TurnMutex::new(()), Notify::new(), Notify::new());
         Self {
@@ -226,6 +238,15 @@ impl Lease {
     pub(crate) fn lose(&self, reason: LostReason) {
         self.state().lose(&self.name, reason);
         self.lost.notify_waiters();
+    }
+
+    /// A shutdown asks the holder to let go at once: there is no end to wait for.
+    pub(crate) fn set_endless(&self) {
+        self.state().let_go = LetGo::WhenAsked;
+    }
+
+    pub(crate) fn is_endless(&self) -> bool {
+        self.state().let_go == LetGo::WhenAsked
     }
 
     /// Asks the holder to let go: to it the lock is lost from now on, but the key is kept for it, and renewed.

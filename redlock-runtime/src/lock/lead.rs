@@ -172,7 +172,14 @@ impl Lead {
     /// Returns when this process leads; `None` when its manager was shut down.
     pub(crate) async fn campaign(&self) -> Result<Option<Term>, Error> {
         match self.request.clone().acquire().await {
-            Ok(guard) => Ok(Some(Term { guard: Some(guard), state: Arc::default() })),
+            Ok(guard) => {
+                guard.lease().set_endless();
+                if self.request.shared().is_shut_down() {
+                    // It has asked all others already.
+                    guard.lease().recall();
+                }
+                Ok(Some(Term { guard: Some(guard), state: Arc::default() }))
+            }
             Err(Error::ShutDown) => Ok(None),
             Err(error) => Err(error),
         }

@@ -85,6 +85,7 @@ impl LockManager {
     /// 1. No more locks are acquired; whoever waits for one gets [`Error::ShutDown`](crate::Error::ShutDown) at once.
     /// 2. Whoever holds a lock may finish: the key stays, and is renewed, until the body has ended or the guard is gone, and is
     ///    released then (after its `min_hold`, where it has one).
+    ///    Who [leads](crate::Lead) has no end to come to, so [`Term::lost`](crate::Term::lost) ends at once.
     /// 3. Shortly before `bound` is over (a tenth of a second and two node timeouts, at most a quarter of `bound`) those who are
     ///    left are asked to let go; with [`OnShutdown::Cancel`] at once. The lock is lost to them
     ///    ([`LostReason::ShutDown`]): an async body of `#[redlock]` is dropped at its next await, `guard.lost()` ends,
@@ -274,6 +275,7 @@ async fn end(shared: Arc<Shared>, held: Vec<Arc<Lease>>, bound: Duration) -> Shu
             lease.until_let_go().await;
         }
     };
+    held.iter().filter(|lease| lease.is_endless()).for_each(|lease| lease.recall());
     let releases = async {
         if timeout(time_to_finish, all_let_go()).await.is_err() {
             for lease in &held {
