@@ -337,3 +337,29 @@ async fn what_a_token_says_of_fencing_is_not_believed() {
     let counters = servers.values(COUNTER);
     assert!(counters.iter().flatten().all(|counter| counter.parse::<u64>().unwrap() < 1 << 52), "{counters:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_adoption_that_a_shutdown_overtakes_gives_the_lock_back_to_its_token() {
+    let proxied = Proxied::start();
+    let (here, there) = (proxied.manager(Duration::from_secs(10)), manager(&proxied.servers));
+    let token = detached(&here).await;
+    eventually_async("every node has it", async || proxied.servers.holding(&key("x")) == 3).await;
+    let before = proxied.servers.values(&key("x"));
+    proxied.proxies.iter().for_each(|proxy| proxy.set(Direction::Replies, Flow::Hold));
+    let adopting = tokio::spawn({
+        let (here, token) = (here.clone(), token.clone());
+        async move { here.adopt(token).await }
+    });
+    eventually_async("they have given it", async || proxied.is_given_on(&[0, 1, 2], &before)).await;
+    let ending = tokio::spawn({
+        let here = here.clone();
+        async move { here.shutdown_within(TTL).await }
+    });
+    let is_ending = async || matches!(here.lock("y").try_acquire().await, Err(Error::ShutDown));
+    eventually_async("it is shut down", is_ending).await;
+    proxied.proxies.iter().for_each(|proxy| proxy.set(Direction::Replies, Flow::Forward));
+    assert!(matches!(adopting.await.unwrap(), Err(Error::ShutDown)));
+    let _ = ending.await.unwrap();
+    assert!(there.lock("x").try_acquire().await.unwrap().is_none(), "the lock was left to nobody");
+    there.adopt(token).await.expect("it is the token's again").release().await.unwrap();
+}

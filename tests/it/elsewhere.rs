@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use redlock_runtime::{Error, LockManager, LockToken};
-use redlock_tests::Servers;
+use redlock_tests::proxy::{Direction, Flow};
 use redlock_tests::wait::eventually_async;
+use redlock_tests::{Proxy, Servers};
 
 use crate::acquire::{key, manager};
 
@@ -127,4 +128,26 @@ fn every_call_has_a_blocking_twin() {
     locks.extend_blocking(&token, TTL).unwrap();
     let token = locks.adopt_blocking(token).unwrap().detach();
     locks.release_blocking(&token).unwrap();
+}
+
+#[tokio::test]
+async fn a_release_by_token_that_was_dropped_may_be_repeated() {
+    let servers = Servers::start(3);
+    let proxies: Vec<_> = servers.iter().map(Proxy::start).collect();
+    let urls = proxies.iter().map(Proxy::url);
+    let locks = LockManager::builder().nodes(urls).node_timeout(Duration::from_secs(5)).build().unwrap();
+    let token = detached(&locks).await;
+    set_all(&proxies, Flow::Hold);
+    assert!(tokio::time::timeout(Duration::from_millis(100), locks.release(&token)).await.is_err());
+    set_all(&proxies, Flow::Forward);
+    eventually_async("it is released", async || servers.holding(&key("x")) == 0).await;
+    locks.release(&token).await.expect("it was this caller's own release");
+    let again = locks.release(&token).await;
+    assert!(matches!(again, Err(Error::NotHeld { .. })), "{again:?}");
+}
+
+fn set_all(proxies: &[Proxy], flow: Flow) {
+    for proxy in proxies {
+        proxy.set(Direction::Replies, flow);
+    }
 }

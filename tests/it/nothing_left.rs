@@ -5,7 +5,8 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use redlock_runtime::{Error, LockManager, LockRequest};
+use redlock_runtime::{Error, LockManager, LockRequest, Timeout};
+use redlock_tests::clock::timed;
 use redlock_tests::wait::{eventually, eventually_async};
 use redlock_tests::{RedisServer, Servers};
 use tokio::runtime::{Builder, Runtime};
@@ -443,4 +444,29 @@ async fn a_node_that_asks_for_a_password_or_a_right_has_no_vote_and_the_error_sa
     let source = std::error::Error::source(&error).unwrap().to_string();
     assert!(source.contains("NOAUTH") && source.contains("no permissions") && !source.contains("secret"), "{source}");
     eventually_async("the grant of the third is given back", async || keys_of_locks(&servers[2]).is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_waiter_that_asks_hung_nodes_is_let_go_by_a_shutdown_at_once() {
+    let servers = Servers::start(3);
+    let patience = Duration::from_secs(20);
+    for timeout in [Timeout::Forever, Timeout::Skip] {
+        let locks = LockManager::builder().nodes(servers.urls()).node_timeout(patience).build().unwrap();
+        long(&locks).acquire().await.unwrap().release().await.unwrap();
+        eventually_async("it is released", async || servers.holding(&key("x")) == 0).await;
+        servers[0].hang();
+        servers[1].hang();
+        let mut waiting = tokio::spawn(long(&locks).timeout(timeout).acquire());
+        eventually_async("it asks", async || servers[2].probe().exists(&key("x"))).await;
+        assert!(tokio::time::timeout(Duration::from_millis(50), &mut waiting).await.is_err());
+        let ending = tokio::spawn(async move { locks.shutdown_within(patience).await });
+        let (acquired, took) = timed(waiting).await;
+        assert!(matches!(acquired.unwrap(), Err(Error::ShutDown)));
+        assert!(took < patience / 2, "{took:?}");
+        servers[0].resume();
+        servers[1].resume();
+        let report = ending.await.unwrap();
+        assert_eq!(report.unconfirmed, 0);
+        eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+    }
 }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use redlock_runtime::{Error, LockManager, LostReason};
+use redlock_tests::proxy::{Direction, Flow};
 use redlock_tests::wait::{LIMIT, eventually, eventually_async};
-use redlock_tests::{Monitor, RedisServer, Servers};
+use redlock_tests::{Monitor, Proxy, RedisServer, Servers};
 
 use crate::acquire::{key, manager};
 
@@ -329,5 +330,40 @@ async fn an_extension_of_a_lock_that_was_taken_leaves_the_keys_of_who_took_it() 
     assert_eq!(servers.values(&key("x")), vec![Some("somebody".to_owned()); 3]);
     for server in &servers {
         assert!(server.probe().pttl(&key("x")).remaining().unwrap() <= Duration::from_secs(20));
+    }
+}
+
+/// An extension that has begun on a runtime which nobody drives any more: it must not be in the way of the renewal.
+#[test]
+fn an_extension_under_way_on_a_runtime_that_stands_still_does_not_stop_the_renewal() {
+    for is_inside in [true, false] {
+        let servers = Servers::start(3);
+        let proxies: Vec<_> = servers.iter().map(Proxy::start).collect();
+        let locks = LockManager::builder().nodes(proxies.iter().map(Proxy::url)).build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let guard = runtime.block_on(async {
+            let guard = locks.lock("x").ttl(SHORT).acquire().await.unwrap();
+            set_all(&proxies, Flow::Hold);
+            {
+                let mut extension = Box::pin(guard.extend(SHORT));
+                assert!(futures::poll!(&mut extension).is_pending());
+                // Its task has begun now.
+                tokio::task::yield_now().await;
+            }
+            set_all(&proxies, Flow::Forward);
+            if is_inside {
+                std::thread::sleep(SHORT * 3);
+                assert!(guard.is_valid());
+            }
+            guard
+        });
+        std::thread::sleep(SHORT * 3);
+        assert!(guard.is_valid());
+    }
+}
+
+fn set_all(proxies: &[Proxy], flow: Flow) {
+    for proxy in proxies {
+        proxy.set(Direction::Replies, flow);
     }
 }

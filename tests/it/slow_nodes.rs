@@ -77,3 +77,23 @@ async fn the_body_goes_on_while_its_nodes_hang() {
     drop(guard);
     eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
 }
+
+#[tokio::test]
+async fn an_extension_does_not_wait_for_a_hung_node_that_a_renewal_listens_to() {
+    let servers = Servers::start(3);
+    let (locks, ttl) = (patient(&servers), Duration::from_secs(12));
+    let guard = locks.lock("x").ttl(ttl).acquire().await.unwrap();
+    eventually_async("it is labelled", async || locks.inspect("x").await.unwrap().owner_label.is_some()).await;
+    servers[2].hang();
+    // For longer than any extension takes, a renewal listens to the node that hangs: for 2.4 s.
+    let mut before = Duration::MAX;
+    eventually_async("a renewal has begun", async || {
+        let left = servers[0].probe().pttl("redlock:ConfigurableLock.x").remaining().unwrap();
+        left > std::mem::replace(&mut before, left)
+    })
+    .await;
+    let (extended, took) = timed(guard.extend(ttl)).await;
+    servers[2].resume();
+    extended.unwrap();
+    assert!(took < ttl / 10, "{took:?}");
+}

@@ -285,3 +285,20 @@ async fn what_a_server_or_another_client_wrote_directs_no_terminal_by_an_event()
     let report = locks.check().await.unwrap().to_string();
     assert!(report.contains(ESCAPED) && !report.contains(['\u{1b}', '\u{202e}']), "{report:?}");
 }
+
+#[tokio::test]
+async fn a_node_that_hangs_while_a_lock_is_only_renewed_is_told() {
+    let servers = Servers::start(3);
+    let nodes: Vec<_> = servers.iter().map(|server| node_at(server.port())).collect();
+    let locks = LockManager::builder().nodes(nodes.iter().map(|(url, _)| url.clone())).build().unwrap();
+    let guard = locks.lock("x").ttl(Duration::from_millis(1500)).acquire().await.unwrap();
+    eventually_async("it is labelled", async || locks.inspect("x").await.unwrap().owner_label.is_some()).await;
+    let events = Events::from_now();
+    servers[2].hang();
+    let node = &nodes[2].1;
+    eventually_async("it is told", async || events.count(Level::WARN, &[node, "node does not answer"]) == 1).await;
+    assert!(guard.is_valid());
+    servers[2].resume();
+    eventually_async("it is told", async || events.count(Level::INFO, &[node, "node answers again"]) == 1).await;
+    guard.release().await.unwrap();
+}

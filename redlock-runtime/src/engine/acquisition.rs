@@ -101,6 +101,14 @@ impl Acquisition {
         self.forget_what_was_asked();
     }
 
+    /// The new owner does not want the lock after all: its release gives it back to the one before, for so long at least.
+    pub(crate) fn give_back_adopted(&mut self, ttl: Duration) {
+        self.predecessor = self.predecessor.take().map(|before| {
+            let owner = Arc::clone(&before.owner);
+            Arc::new(Predecessor { owner, gets_back: Some(ttl) })
+        });
+    }
+
     /// Requests whose reply is on its way, to be [waited for](Self::wait_for_too) later.
     pub(super) fn set_aside(&mut self) -> Vec<InFlight> {
         mem::take(&mut self.stragglers)

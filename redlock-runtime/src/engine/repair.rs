@@ -93,6 +93,12 @@ impl Engine {
             }
         });
         let is_over = listened.await;
+        if !is_over {
+            // Most locks are only renewed, so that nobody else would find that a node does not answer.
+            for asked in &rest {
+                self.nodes[asked.node].overdue(key);
+            }
+        }
         poll_in_background(rest);
         let is_held = clock::now() < valid_until || !holds(Rule::RepairAfterMajority);
         if is_over || missing.is_empty() || !is_held {

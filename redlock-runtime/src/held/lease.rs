@@ -352,11 +352,13 @@ impl Lease {
 
     /// Lets the lock live for its own TTL from now, and repairs nodes that lost the key.
     pub(crate) async fn renew(&self) -> Result<(), Error> {
-        let _turn = self.turn.lock().await;
+        let turn = self.turn.lock().await;
         let extended = match self.extend_once(self.ttl).await {
             Err(_) if !holds(Rule::RepairAfterMajority) => self.engine.assumed_extended(self.valid_until()),
             extended => extended?,
         };
+        // What else is extended meanwhile needs not wait for a node that does not answer; what is set again is released behind the lock.
+        drop(turn);
         let repairs = self.engine.repair(&self.key, &self.owner, self.ttl, extended, self.until_over()).await;
         let mut state = self.state();
         if state.is_left {

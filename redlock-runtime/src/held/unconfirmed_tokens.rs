@@ -12,20 +12,21 @@ impl Unconfirmed {
     /// More than anybody repeats.
     const MOST: usize = 1024;
 
-    pub(crate) fn note(&self, owner: &Arc<str>) {
+    /// Says whether it was known before.
+    pub(crate) fn note(&self, owner: &Arc<str>) -> bool {
         let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
-        if !owners.contains(owner) {
-            owners.push_back(Arc::clone(owner));
-            if owners.len() > Self::MOST {
-                owners.pop_front();
-            }
+        if owners.contains(owner) {
+            return true;
         }
+        owners.push_back(Arc::clone(owner));
+        if owners.len() > Self::MOST {
+            owners.pop_front();
+        }
+        false
     }
 
-    /// Says whether it was known.
-    pub(crate) fn forget(&self, owner: &str) -> bool {
+    pub(crate) fn forget(&self, owner: &str) {
         let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
-        let position = owners.iter().position(|known| **known == *owner);
-        position.is_some_and(|position| owners.remove(position).is_some())
+        owners.retain(|known| **known != *owner);
     }
 }

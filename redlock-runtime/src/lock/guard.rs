@@ -14,7 +14,6 @@ use crate::Error;
 use crate::engine::Acquisition;
 use crate::error::LostReason;
 use crate::held::lease::{Lease, ToldBy};
-use crate::platform::background;
 use crate::platform::background::{block_on, on_any_executor};
 use crate::platform::drivers::{Place, Uses};
 use crate::platform::{clock, process};
@@ -52,9 +51,24 @@ impl LockGuard {
         let local_hold = local_hold(&lease);
         let guard = Self { lease, local_hold: Some(local_hold), shared: Arc::clone(shared), fire };
         // Only now does a shutdown find it by itself; what it did not find is released by dropping the guard.
-        let acquired = if shared.is_shut_down() { Err(Error::ShutDown) } else { Ok(guard) };
+        let acquired = if shared.is_shut_down() {
+            guard.give_up();
+            Err(Error::ShutDown)
+        } else {
+            Ok(guard)
+        };
         drop(counted);
         acquired
+    }
+
+    /// Releases a lock that nobody has used yet; one that was adopted goes back to its token.
+    fn give_up(mut self) {
+        self.lease.end_now();
+        self.shared.renewals.stop(&self.lease);
+        if let Some(mut acquisition) = self.lease.take_hold() {
+            acquisition.give_back_adopted(self.lease.ttl);
+            acquisition.release_in_background(self.local_hold.take());
+        }
     }
 
     pub(crate) fn lease(&self) -> &Arc<Lease> {
@@ -224,11 +238,12 @@ impl LockGuard {
     pub async fn extend(&self, ttl: Duration) -> Result<(), Error> {
         self.check_process()?;
         self.shared.check_ttl("extension", ttl)?;
-        // In a task of its own: the renewal waits for it, and must not depend on whoever polls this future.
+        // In a task of its own, on a runtime that runs by itself: the renewal waits for it, and must not depend on whoever polls this
+        // future, nor on the caller's runtime, which may stand still.
         let lease = Arc::clone(&self.lease);
         let extending = async move { lease.extend(ttl).await };
         let (told, extended) = oneshot::channel();
-        background::spawn_here(self.shared.engine.uses(), async move {
+        self.shared.engine.spawn(async move {
             // Whoever asked may be gone.
             let _ = told.send(extending.await);
         });

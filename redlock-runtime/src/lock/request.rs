@@ -313,12 +313,10 @@ impl LockRequest {
 
     /// One attempt: won, or not, or an error that no other attempt would mend.
     async fn attempt(&self, request: &Resolved, plan: Plan) -> Result<Result<Won, AttemptFailed>, Error> {
-        if self.shared.is_shut_down() {
-            return Err(Error::ShutDown);
-        }
         let Resolved { name, key, key_ttl, deadline, fire, .. } = request;
         let plan = plan.for_fire(fire.as_ref().map(|fire| Arc::clone(&fire.question)));
-        match self.shared.engine.acquire(Arc::clone(key), *key_ttl, *deadline, plan).await {
+        let acquiring = pin!(self.shared.engine.acquire(Arc::clone(key), *key_ttl, *deadline, plan));
+        match self.shared.unless_shut_down(acquiring).await? {
             Err(AttemptFailed { misconfigured: Some(reason), .. }) => Err(Error::Config { reason }),
             Err(lost) => match (fire, lost.fire.as_deref()) {
                 (

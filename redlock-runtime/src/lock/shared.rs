@@ -1,9 +1,12 @@
 //! What a manager, its requests and its guards share.
 
 use std::mem;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::Notify;
 
 use crate::Error;
 use crate::engine::Engine;
@@ -51,6 +54,8 @@ pub(crate) struct Shared {
     pub(crate) on_shutdown: OnShutdown,
     /// Whether no more locks are acquired.
     is_shut_down: AtomicBool,
+    /// Told when that begins.
+    shutting_down: Notify,
     /// How often the body of an annotated function lost its lock.
     pub(crate) losses: AtomicU64,
 }
@@ -85,6 +90,7 @@ impl Shared {
             time_of_day,
             on_shutdown,
             is_shut_down,
+            shutting_down: Notify::new(),
             losses,
         }
     }
@@ -100,7 +106,21 @@ impl Shared {
     /// Acquires no more locks; returns those that are held.
     pub(crate) fn shut_down(&self) -> Vec<Arc<Lease>> {
         self.is_shut_down.store(true, Ordering::Release);
+        self.shutting_down.notify_waiters();
         self.wait_queues.call_all()
+    }
+
+    /// What this comes to, unless no more locks are acquired before that.
+    pub(crate) async fn unless_shut_down<T>(&self, acquiring: Pin<&mut impl Future<Output = T>>) -> Result<T, Error> {
+        let shutting_down = self.shutting_down.notified();
+        if self.is_shut_down() {
+            return Err(Error::ShutDown);
+        }
+        tokio::select! {
+            biased;
+            acquired = acquiring => Ok(acquired),
+            () = shutting_down => Err(Error::ShutDown),
+        }
     }
 
     pub(crate) fn is_shut_down(&self) -> bool {

@@ -114,19 +114,18 @@ impl LockManager {
     async fn release_now(&self, token: &LockToken) -> Result<(), Error> {
         self.check_open()?;
         let engine = Arc::clone(&self.shared.engine);
-        let released = Acquisition::adopted(engine, self.key_of(&token.name), Arc::clone(&token.owner)).release().await;
         let unconfirmed = &self.shared.unconfirmed;
+        // Before it is sent: if this is dropped it goes on, and may be repeated.
+        let is_repeated = unconfirmed.note(&token.owner);
+        let released = Acquisition::adopted(engine, self.key_of(&token.name), Arc::clone(&token.owner)).release().await;
         match released {
-            Ok(()) => {
-                unconfirmed.forget(&token.owner);
-                Ok(())
-            }
-            // The nodes that did not answer may have been told once more meanwhile.
-            Err(AttemptFailed { verdict: Verdict::Refused, .. }) if unconfirmed.forget(&token.owner) => Ok(()),
-            Err(AttemptFailed { verdict: Verdict::Refused, .. }) => Err(not_held(token)),
-            Err(lost) => {
-                unconfirmed.note(&token.owner);
+            Err(lost) if lost.verdict != Verdict::Refused => {
                 Err(lost.into_unreachable(&token.name, &self.shared.engine))
+            }
+            released => {
+                unconfirmed.forget(&token.owner);
+                // The nodes that did not answer may have been told once more meanwhile.
+                if released.is_ok() || is_repeated { Ok(()) } else { Err(not_held(token)) }
             }
         }
     }

@@ -15,7 +15,7 @@ const NODES: &str = "REDLOCK_NODES";
 const DEFAULT_NODE: &str = "redis://127.0.0.1:6379";
 
 pub(crate) fn builder() -> Result<LockManagerBuilder, Error> {
-    let nodes = read(NODES)?.unwrap_or_else(|| DEFAULT_NODE.to_owned());
+    let nodes = read_any(NODES)?.unwrap_or_else(|| DEFAULT_NODE.to_owned());
     let nodes = url::separate(&nodes);
     if nodes.is_empty() {
         return refused(format!(
@@ -71,6 +71,15 @@ fn file(variable: &str) -> Result<Option<Vec<u8>>, Error> {
 }
 
 fn read(variable: &str) -> Result<Option<String>, Error> {
+    match read_any(variable)? {
+        Some(value) if value.is_empty() => {
+            refused(format!("{variable} is set but empty; set it to a value, or unset it"))
+        }
+        value => Ok(value),
+    }
+}
+
+fn read_any(variable: &str) -> Result<Option<String>, Error> {
     match env::var(variable) {
         Ok(value) => Ok(Some(value)),
         Err(VarError::NotPresent) => Ok(None),

@@ -73,6 +73,7 @@ impl Server {
         bound.ask_for_page();
         let answers = timeout(*reply_timeout, live.connection.send_packed_commands(pipeline, 0, pipeline.len())).await;
         let Ok(answers) = answers else {
+            bound.give_up();
             live.note_overdue();
             return Err(format!("no answer within {reply_timeout:?}").into());
         };

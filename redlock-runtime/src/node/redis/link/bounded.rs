@@ -25,6 +25,8 @@ const PAGE: usize = 16 << 20;
 pub(crate) struct Bound {
     /// How many questions are open whose answers are pages of a list.
     pages: AtomicUsize,
+    /// How many of them were given up.
+    given_up: AtomicUsize,
     /// Set when there was more.
     exceeded: OnceLock<Arc<str>>,
 }
@@ -35,9 +37,24 @@ impl Bound {
         self.pages.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Such a question was answered. One that was given up may still be answered, so it is not told of.
+    /// Such a question was answered.
     pub(in crate::node) fn answered(&self) {
         self.pages.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Such a question is waited for by nobody any more, and may still be answered.
+    pub(in crate::node) fn give_up(&self) {
+        self.given_up.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Those that were given up before something is asked: they are answered when that is.
+    pub(in crate::node) fn take_given_up(&self) -> usize {
+        self.given_up.swap(0, Ordering::Relaxed)
+    }
+
+    /// So many of them were answered.
+    pub(in crate::node) fn were_answered(&self, given_up: usize) {
+        self.pages.fetch_sub(given_up, Ordering::Relaxed);
     }
 
     /// Why the connection was closed, if a reply was too long.

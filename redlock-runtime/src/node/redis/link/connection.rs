@@ -525,6 +525,7 @@ async fn attend(dial: &Dial, mut live: Live, since: Instant, received: &mut mpsc
                 // Replies come in the order of the commands, so the answer to this one says that all of those
                 // before it have been answered.
                 let ping = commands::ping();
+                let given_up = live.bound.take_given_up();
                 let mut asked = clock::now();
                 let mut connection = live.connection.clone();
                 let mut answer = pin!(connection.send_packed_command(&ping));
@@ -543,6 +544,7 @@ async fn attend(dial: &Dial, mut live: Live, since: Instant, received: &mut mpsc
                     Ok(Err(error)) => return End::Lost(live.bound.reason(&error)),
                     Err(_) => return End::Lost(format!("no answer for {dead_after:?}").into()),
                 }
+                live.bound.were_answered(given_up);
                 live.is_late.store(false, Ordering::Release);
                 // What was not sent meanwhile is not watched.
                 dial.tell_of_gap();
