@@ -102,10 +102,11 @@ pub enum Error {
         source: NodeFailures,
     },
 
-    /// A body ended well, but too few nodes have the mark of its fire: the fire may run again.
+    /// Too few nodes have the mark of a fire: whose body ended well, so that it may run again; or which was to be marked before its body
+    /// starts, so that it did not run, and may not run at all.
     #[error(
-        "fire {fire} of lock `{lock}` was not completed, so it may run again: {confirmed} of {nodes} nodes have its mark and \
-         {needed} are needed",
+        "fire {fire} of lock `{lock}` was not completed: {confirmed} of {nodes} nodes have its mark and {needed} are needed, so it may run \
+         again or, if it is marked before it starts, not at all",
         lock = shown(name)
     )]
     NotCompleted {

@@ -81,7 +81,7 @@ pub enum Rule {
     SinceBeforeDueIsEvidence,
     /// A fire does not run where a majority has no evidence about it.
     DoubtRefuses,
-    /// No fire is asked for before it is due.
+    /// No fire is asked for before it is due. Where nodes tell their clocks, these keep it, too.
     NotBeforeDue,
     /// A completion compares the owner.
     CompletionComparesOwner,

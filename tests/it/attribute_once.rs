@@ -123,6 +123,18 @@ async fn functions_of_all_shapes_complete_their_fires() {
 }
 
 #[tokio::test]
+async fn a_value_that_cannot_wait_completes_its_fire_beside_a_node_that_has_not_answered() {
+    let names = ["one", "two", "three"].map(|name| format!("attribute-once-{name}"));
+    let locks = LockManager::builder().nodes(names.iter().map(|name| format!("memory://{name}"))).build().unwrap();
+    let slow = MemoryNode::named(&names[2]);
+    slow.hang();
+    not_send(&locks).await.unwrap();
+    slow.recover();
+    assert_eq!(last(&locks).await, Some(5));
+    assert!(matches!(not_send(&locks).await, Err(Error::AlreadyRan { .. })));
+}
+
+#[tokio::test]
 async fn a_fire_that_could_not_be_marked_is_told_of_and_the_value_wins() {
     let (locks, node) = own_node();
     assert_eq!(broken(&locks, &node).await.unwrap(), 7);

@@ -2,9 +2,11 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use redlock_runtime::{LockManager, Timeout};
-use redlock_tests::wait::eventually_async;
+use redlock_tests::clock::now;
+use redlock_tests::wait::{LIMIT, eventually_async};
 use redlock_tests::{Proxy, RedisServer, Servers};
 use tracing::Level;
 
@@ -82,4 +84,22 @@ async fn eventually_connected(server: &RedisServer) -> TcpStream {
     let mut client = connected.unwrap();
     client.read_exact(&mut [0; 2]).unwrap();
     client
+}
+
+#[tokio::test]
+async fn a_connection_that_is_ended_as_soon_as_it_is_made_is_made_less_and_less_often() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(&server);
+    let locks = LockManager::builder().nodes([proxy.url()]).build().unwrap();
+    locks.lock("x").acquire().await.unwrap().release().await.unwrap();
+    let before = proxy.accepted();
+    let began = now();
+    while began.elapsed() < Duration::from_secs(2) {
+        proxy.cut();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // Every 20 ms it would be a hundred, on each of two connections.
+    let made = proxy.accepted() - before;
+    assert!(made < 50, "{made}");
+    locks.lock("x").timeout(LIMIT).acquire().await.unwrap().release().await.unwrap();
 }

@@ -145,6 +145,8 @@ async fn a_run_that_fails_is_made_up_for_by_who_stands_by() {
         assert_eq!(run(job(&others, 7).timeout(LIMIT)).await.unwrap(), Run::Ran(Some(7)), "{end}");
         assert!(locks.reset_marks("job").await.unwrap() > 1, "{end}");
     }
+    // It still has the guard that was forgotten, and would look for its servers for ever.
+    let _ = locks.shutdown_within(Duration::ZERO).await;
 }
 
 #[tokio::test]
@@ -306,6 +308,70 @@ async fn a_completion_whose_answers_are_lost_is_sent_again_and_confirmed() {
         assert_eq!(run(job(&locks, fire).timeout(LIMIT)).await.unwrap(), already_ran(fire));
     }
     eventually_async("no key is left", async || servers.holding(&key("job")) == 0).await;
+}
+
+#[tokio::test]
+async fn a_completion_that_is_dropped_goes_on() {
+    let servers = Servers::start(3);
+    let locks = LockManager::builder().nodes(servers.urls()).node_timeout(Duration::from_secs(5)).build().unwrap();
+    new_on(&locks).await;
+    // One that has not answered yet.
+    servers[2].hang();
+    let guard = job(&locks, 7).acquire().await.unwrap();
+    let mut completing = Box::pin(guard.complete());
+    assert!(futures::poll!(&mut completing).is_pending());
+    drop(completing);
+    eventually_async("it is marked", async || {
+        let marked = |mark: &Option<String>| mark.as_deref().is_some_and(|mark| mark.starts_with("7:"));
+        [0, 1].iter().all(|node| marked(&servers[*node].probe().get(&mark("job"))))
+    })
+    .await;
+    servers[2].resume();
+    assert_eq!(run(job(&locks, 7)).await.unwrap(), already_ran(7));
+}
+
+#[tokio::test]
+async fn a_clock_that_is_ahead_of_all_servers_marks_nothing() {
+    let servers = Servers::start(3);
+    for (ahead, expect) in [(Duration::from_secs(30), true), (Duration::from_secs(3 * 3600), false)] {
+        let builder = LockManager::builder().nodes(servers.urls()).in_doubt(InDoubt::Run);
+        let locks = builder.time_of_day(move || time_of_day() + ahead).build().unwrap();
+        let request = locks.lock("job").once(Duration::from_secs(60)).timeout(Timeout::Skip);
+        match run(request).await {
+            Ok(Run::Ran(_)) => assert!(expect, "{ahead:?}"),
+            Err(error) => assert!(!expect && error.to_string().contains("set the clock right"), "{error}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(marks(&servers).iter().flatten().count() > 1);
+}
+
+#[tokio::test]
+async fn who_stands_by_beside_others_is_told_at_once_too() {
+    let servers = Servers::start(3);
+    let locks = new_job(&servers).await;
+    for fire in [7, 8, 9] {
+        let waiting: Vec<_> = (0..6)
+            .map(|_| {
+                let others = manager(&servers);
+                tokio::spawn(async move {
+                    let request = job(&others, fire).timeout(LIMIT);
+                    // The first of them fails, so that the others race.
+                    let body = async |_: &LockGuard| {
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                        Ok::<_, Error>(())
+                    };
+                    request.run(body).await
+                })
+            })
+            .collect();
+        let failed = job(&locks, fire).timeout(LIMIT).run(async |_| Err::<(), _>(Error::ShutDown)).await;
+        assert!(matches!(failed, Err(Error::ShutDown) | Ok(Run::Skipped(_))));
+        let (ran, took) = timed(futures::future::join_all(waiting)).await;
+        let ran = ran.into_iter().filter(|ran| matches!(ran, Ok(Ok(Run::Ran(()))))).count();
+        assert_eq!(ran, 1);
+        assert!(took < RARE_POLL / 2, "all of them were woken, {took:?}");
+    }
 }
 
 #[tokio::test]

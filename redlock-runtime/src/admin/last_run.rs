@@ -25,10 +25,10 @@ pub struct LastRun {
 }
 
 impl LastRun {
-    /// The fire as a moment, if it is one: when the run was due, or was called.
+    /// The fire as a moment: when the run was due, or was called. `None` for a number that no clock can show.
     #[must_use]
-    pub fn moment(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_millis(self.fire)
+    pub fn moment(&self) -> Option<SystemTime> {
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(self.fire))
     }
 
     /// What follows from the marks of the nodes that answered.
@@ -44,6 +44,9 @@ impl LockManager {
     /// The last run that was completed of the job whose lock has this name; `None` if none was within
     /// [`marks_retention`](crate::LockManagerBuilder::marks_retention).
     ///
+    /// It is the greatest fire that any of the nodes knows which answered, a majority at least. A node that restarted empty hides a run
+    /// while another one that knows of it is down; whoever asks for that fire again is told that it already ran, or is in doubt.
+    ///
     /// For jobs that make up for fires which nobody was there to run: ask when the process starts, and run what is missing, one
     /// after the other. Two processes may do so at once.
     ///
@@ -53,8 +56,8 @@ impl LockManager {
     ///
     /// async fn catch_up(locks: &LockManager, now: SystemTime) -> Result<(), Error> {
     ///     let hour = Duration::from_secs(3600);
-    ///     let Some(last) = locks.last_run("hourly").await? else { return Ok(()) };
-    ///     let mut due = last.moment() + hour;
+    ///     let Some(last) = locks.last_run("hourly").await?.and_then(|last| last.moment()) else { return Ok(()) };
+    ///     let mut due = last + hour;
     ///     while due <= now {
     ///         let request = locks.lock("hourly").once(Fire::at(due)).timeout(Timeout::Skip);
     ///         let _ = request.run(async |_| report(due).await).await?;
@@ -70,7 +73,7 @@ impl LockManager {
     /// # let before = now - Duration::from_secs(3 * 3600);
     /// # let _ = locks.lock("hourly").once(Fire::at(before)).run(async |_| report(before).await).await?;
     /// # catch_up(&locks, now).await?;
-    /// # assert!(locks.last_run("hourly").await?.unwrap().moment() > now - Duration::from_secs(3600));
+    /// # assert!(locks.last_run("hourly").await?.unwrap().moment().unwrap() > now - Duration::from_secs(3600));
     /// # Ok::<(), Error>(())
     /// # }).unwrap();
     /// ```

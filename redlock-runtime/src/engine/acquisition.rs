@@ -436,16 +436,20 @@ impl Acquisition {
     ///
     /// Dropped at any await, both go on in the background.
     pub(crate) async fn complete(mut self, mark: NewMark, valid_until: Instant) -> Result<(), NotConfirmed> {
-        if !self.stragglers.is_empty() {
-            // A body that was quick: let the connections read what has come, because who is heard confirms, too.
-            tokio::task::yield_now().await;
-            self.drop_stragglers_of_the_caller();
-        }
+        self.drop_stragglers_of_the_caller();
+        self.set_mark(mark);
         let quorum = self.engine.quorum();
         let completion = Completion::begin(quorum, mark.stored.fire, self.voters, KeyAfter::Deleted, valid_until);
-        self.mark = Some(Box::new((mark, completion.asked())));
         let all = NodeSet::first(quorum.nodes());
         self.start_release(all).confirm_mark(completion).await
+    }
+
+    /// Its release, however it comes about from now on, marks a fire as completed.
+    pub(crate) fn set_mark(&mut self, mark: NewMark) {
+        let quorum = self.engine.quorum();
+        // Whom it is sent to depends on neither: it is decided in one place.
+        let completion = Completion::begin(quorum, mark.stored.fire, self.voters, KeyAfter::Deleted, clock::now());
+        self.mark = Some(Box::new((mark, completion.asked())));
     }
 
     /// Marks a fire as completed before it begins, and keeps the lock; otherwise as [`Self::complete`].
@@ -458,8 +462,11 @@ impl Acquisition {
         let quorum = self.engine.quorum();
         let completion = Completion::begin(quorum, mark.stored.fire, self.voters, KeyAfter::Kept, valid_until);
         let command = Command::new(Action::Mark(mark), &self.key, &self.owner);
-        let mut in_flight: Vec<_> = completion.asked().iter().map(|node| self.engine.ask(node, &command)).collect();
-        let confirmed = Confirming::new(&self.engine, &self.key, completion).listen(&mut in_flight, None).await;
+        let (asked, mut failed) = (completion.asked(), Vec::new());
+        let mut in_flight: Vec<_> = asked.iter().map(|node| self.engine.ask(node, &command)).collect();
+        let again = |node, _| self.engine.ask(node, &command);
+        let confirming = Confirming::new(&self.engine, &self.key, completion);
+        let confirmed = confirming.listen(&mut in_flight, (&mut failed, asked, &again)).await;
         command.recall();
         poll_in_background(in_flight);
         confirmed
@@ -549,19 +556,20 @@ impl Drop for Acquisition {
 impl Engine {
     /// The time of day, as the time since 1970, by this machine's clock, as long as it is none that is far from all others.
     fn time_of_day(&self, key: &str) -> Duration {
-        self.plausible(key, clock::since_1970())
-    }
-
-    /// A moment since 1970, unless it is far ahead of the clocks of all nodes.
-    fn plausible(&self, key: &str, moment: Duration) -> Duration {
         let now = clock::now();
         let clocks = self.nodes.iter().filter_map(|node| node.known(key).server_info()?.clock(now));
-        plausible(moment, clocks)
+        plausible(clock::since_1970(), clocks)
     }
 
-    /// Whether a fire may be marked: one of a time far ahead would stand in the way of all others until then.
+    /// Whether a fire may be marked: one of a time ahead would stand in the way of all others until then. It may be asked for by
+    /// `max_clock_skew` before it is due, by a clock that differs by as much from the nodes' clocks, which tell whole seconds.
     fn is_plausible(&self, key: &str, question: &FireQuestion) -> bool {
-        question.fire.moment().is_none_or(|moment| self.plausible(key, moment) == moment)
+        let FireQuestion { fire, terms, .. } = question;
+        let allowed = terms.max_clock_skew.saturating_mul(2).saturating_add(Duration::from_secs(1));
+        let now = clock::now();
+        let mut clocks = self.nodes.iter().filter_map(|node| node.known(key).server_info()?.clock(now)).peekable();
+        let Some(moment) = fire.moment() else { return true };
+        clocks.peek().is_none() || clocks.any(|clock| moment <= clock.saturating_add(allowed))
     }
 
     /// Whether a node may vote at this moment.

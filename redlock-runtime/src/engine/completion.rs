@@ -33,7 +33,7 @@ pub(super) struct Confirming<'a> {
     sent_again: NodeSet,
 }
 
-/// Releases that failed, the nodes where that matters, and how to send one once more.
+/// What failed, the nodes where that matters, and how to send it once more.
 type Again<'a> = (
     &'a mut Vec<(usize, Option<ConnectionId>)>,
     NodeSet,
@@ -52,25 +52,21 @@ impl<'a> Confirming<'a> {
     pub(super) async fn listen(
         mut self,
         in_flight: &mut Vec<InFlight>,
-        mut again: Option<Again<'_>>,
+        (failed, tracked, send): Again<'_>,
     ) -> Result<(), NotConfirmed> {
         let node_timeout = self.engine.node_timeout;
         let extra = in_flight.iter().map(|asked| asked.reply.extra_time()).max().unwrap_or_default();
-        let timeouts = if again.is_some() { WAIT_TIMEOUTS } else { 1 };
-        let mut over = Deadline::after(node_timeout * timeouts + extra);
+        let mut over = Deadline::after(node_timeout * WAIT_TIMEOUTS + extra);
         let mut pause: Option<Deadline> = None;
         let verdict = poll_fn(|cx| {
             loop {
                 poll_each(in_flight, cx, |node, reply| {
-                    if let (Reply::Failed(_), Some((failed, tracked, _))) = (&reply, &mut again)
-                        && tracked.contains(node)
-                    {
+                    if matches!(reply, Reply::Failed(_)) && tracked.contains(node) {
                         failed.push((node, reply.broken_connection()));
                     }
                     self.record(node, &reply);
                 });
-                let may_come = again.as_ref().is_some_and(|(failed, ..)| !failed.is_empty());
-                let is_heard = in_flight.is_empty() && !may_come;
+                let is_heard = in_flight.is_empty() && failed.is_empty();
                 let listening = if is_heard { Listening::IsOver } else { Listening::GoesOn };
                 match self.completion.verdict(listening, clock::now()) {
                     CompletionVerdict::Listen => {}
@@ -79,15 +75,15 @@ impl<'a> Confirming<'a> {
                 if Pin::new(&mut over).poll(cx).is_ready() {
                     return Poll::Ready(self.completion.verdict(Listening::IsOver, clock::now()));
                 }
-                let Some((failed, _, send)) = again.as_mut().filter(|(failed, ..)| !failed.is_empty()) else {
+                if failed.is_empty() {
                     return Poll::Pending;
-                };
+                }
                 let waited = pause.get_or_insert_with(|| Deadline::after(RELEASE_PAUSES.0));
                 if Pin::new(waited).poll(cx).is_pending() {
                     return Poll::Pending;
                 }
                 pause = None;
-                for (node, behind) in mem::take(*failed) {
+                for (node, behind) in mem::take(failed) {
                     self.sent_again.insert(node);
                     in_flight.push(send(node, behind));
                 }

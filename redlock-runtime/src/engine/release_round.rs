@@ -196,7 +196,7 @@ impl ReleaseRound {
         let Self { owner, in_flight, tracked, failed, is_reported, .. } = &mut self;
         let again = |node, behind| InFlight { node, reply: owner.ask(node, behind) };
         let confirming = Confirming::new(&owner.engine, &owner.key, completion);
-        let confirmed = confirming.listen(in_flight, Some((failed, *tracked, &again))).await;
+        let confirmed = confirming.listen(in_flight, (failed, *tracked, &again)).await;
         *is_reported = true;
         confirmed
     }

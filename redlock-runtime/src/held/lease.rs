@@ -10,10 +10,11 @@ use tokio::time::timeout;
 use crate::Error;
 use crate::engine::{Acquisition, AttemptFailed, Engine, Extended, Repairs, TrackedRelease};
 use crate::error::{LostReason, NodeFailures};
+use crate::node::NewMark;
 use crate::platform::clock;
 use crate::platform::schedule::Ticket;
 use crate::platform::tasks::Handle;
-use crate::protocol::{LOSS_NOTICE, SHORTEST_TTL, Verdict, drift};
+use crate::protocol::{LOSS_NOTICE, SHORTEST_TTL, Verdict, drift, reply_timeout};
 use crate::rules::{Rule, holds};
 use crate::values::name::Name;
 
@@ -156,6 +157,11 @@ impl Lease {
         let repairs = state.repairs.take().map_or_else(Repairs::default, |repairs| *repairs);
         hold.add(repairs.beside_note(is_noted));
         Some(hold)
+    }
+
+    /// Its release, however it comes about from now on, marks a fire as completed.
+    pub(crate) fn set_mark(&self, mark: NewMark) {
+        self.hold().iter_mut().for_each(|acquisition| acquisition.set_mark(mark));
     }
 
     /// The lock has been held for a while.
@@ -352,7 +358,10 @@ impl Lease {
 
     /// Lets the lock live for its own TTL from now, and repairs nodes that lost the key.
     pub(crate) async fn renew(&self) -> Result<(), Error> {
-        let turn = self.turn.lock().await;
+        // Whoever has the turn may be on a runtime that stands still. An extension beside it does no harm: neither makes a key live
+        // shorter.
+        let patience = reply_timeout(self.engine.node_timeout(), self.ttl);
+        let turn = timeout(patience, self.turn.lock()).await;
         let extended = match self.extend_once(self.ttl).await {
             Err(_) if !holds(Rule::RepairAfterMajority) => self.engine.assumed_extended(self.valid_until()),
             extended => extended?,

@@ -14,6 +14,7 @@ use crate::Error;
 use crate::engine::Acquisition;
 use crate::error::LostReason;
 use crate::held::lease::{Lease, ToldBy};
+use crate::platform::background;
 use crate::platform::background::{block_on, on_any_executor};
 use crate::platform::drivers::{Place, Uses};
 use crate::platform::{clock, process};
@@ -238,12 +239,11 @@ impl LockGuard {
     pub async fn extend(&self, ttl: Duration) -> Result<(), Error> {
         self.check_process()?;
         self.shared.check_ttl("extension", ttl)?;
-        // In a task of its own, on a runtime that runs by itself: the renewal waits for it, and must not depend on whoever polls this
-        // future, nor on the caller's runtime, which may stand still.
+        // In a task of its own: the renewal waits for it, and must not depend on whoever polls this future.
         let lease = Arc::clone(&self.lease);
         let extending = async move { lease.extend(ttl).await };
         let (told, extended) = oneshot::channel();
-        self.shared.engine.spawn(async move {
+        background::spawn_here(self.shared.engine.uses(), async move {
             // Whoever asked may be gone.
             let _ = told.send(extending.await);
         });

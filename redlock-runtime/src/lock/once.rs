@@ -199,6 +199,8 @@ impl LockGuard {
             let _ = self.give_back().await;
             return Err(lost);
         }
+        // From here on a drop of this future completes the fire, too.
+        self.lease().set_mark(mark);
         let (shared, lease) = (Arc::clone(self.shared()), Arc::clone(self.lease()));
         let completed = self.end_with(|acquisition| acquisition.complete(mark, lease.valid_until())).await;
         completed.map_err(|not| not_completed(&shared, &lease.name, mark.stored.fire, not))

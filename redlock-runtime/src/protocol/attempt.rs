@@ -120,7 +120,8 @@ impl Attempt {
     /// The step after [`AttemptStep::AskFirst`], when that node has answered or its time is over; `is_cut_short`: because the
     /// caller's is.
     pub fn after_first(&self, first: usize, tally: &Tally, is_cut_short: bool) -> AttemptStep {
-        if tally.refused().contains(first) {
+        // One that refused because the fire was completed says nothing about the lock.
+        if tally.refused().contains(first) && !tally.shows_completed(first) {
             AttemptStep::Conclude(Conclusion::Failed(Verdict::Refused))
         } else if is_cut_short {
             AttemptStep::Conclude(Conclusion::Failed(Verdict::Unreachable))

@@ -239,6 +239,15 @@ impl Tally {
         })
     }
 
+    /// Whether a node showed that the fire was completed.
+    #[must_use]
+    pub fn shows_completed(&self, node: usize) -> bool {
+        self.fire.as_ref().is_some_and(|fire| {
+            let covers = |told: &ToldMark| told.stored.is_some_and(|mark| fire.question.fire.is_covered_by(mark.fire));
+            fire.told.iter().any(|(other, told)| *other == node && covers(told))
+        })
+    }
+
     /// The marks that were told, by node.
     pub fn marks(&self) -> impl Iterator<Item = (usize, ToldMark)> {
         self.fire.iter().flat_map(|fire| fire.told.iter().copied())

@@ -85,7 +85,7 @@ impl Task {
             if let Some(fire) = &wish.fire {
                 // By the clock of the process, which is ahead by its skew.
                 let skew = self.universe.plan.processes[place().process].skew;
-                let moment = (fire.due + wish.after).saturating_sub(skew + fire.early);
+                let moment = (fire.due + wish.after).saturating_sub(skew);
                 sleep(moment.saturating_sub(self.universe.elapsed())).await;
             } else {
                 sleep(wish.after).await;

@@ -33,7 +33,6 @@ pub(crate) const ALL: &[Made] = &[
         rule: Rule::YoungMarksAreNoEvidence,
         plan: a_fire_that_a_restarted_node_and_one_that_never_heard_are_asked_for,
     },
-    Made { rule: Rule::NotBeforeDue, plan: a_fire_that_is_completed_long_before_it_is_due },
     Made {
         rule: Rule::CompletionComparesOwner,
         plan: a_completion_that_comes_late_to_a_node_that_forgot_a_greater_one,
@@ -247,7 +246,7 @@ fn forgotten_vote(random: &mut Random, longest_ttl: u64, cut_off: u64, arrives: 
 
 /// Wants the lock for a fire that is due at a time, after that.
 fn fire(due: u64, after: Duration, body: u64) -> Wish {
-    let fire = FireWish { kind: FireKind::Due, due: ms(due), is_at_start: false, fails: false, early: ms(0) };
+    let fire = FireWish { kind: FireKind::Due, due: ms(due), is_at_start: false, fails: false };
     Wish { fire: Some(fire), ..wish(after, 200, body) }
 }
 
@@ -260,20 +259,6 @@ fn a_fire_that_a_restarted_node_and_one_that_never_heard_are_asked_for(random: &
         (ms(0), Fault::Partition { process: 0, node: Z, lasting: THROUGHOUT }),
         (ms(0), Fault::Partition { process: 1, node: Y, lasting: THROUGHOUT }),
         (about(random, 600), Fault::Crash { node: X, down: random.millis(1, 50) }),
-    ];
-    with(plan(random, 3, vec![a, b], 250), faults, |_| {})
-}
-
-/// The same, but it is asked for before it is due, and x restarts before that, too: it would count as one that must have heard.
-fn a_fire_that_is_completed_long_before_it_is_due(random: &mut Random) -> Plan {
-    let mut early = fire(3_400, about(random, 0), 20);
-    early.fire = early.fire.map(|fire| FireWish { early: ms(3_000), ..fire });
-    let a = process([early]);
-    let b = process([fire(3_400, about(random, 10), 20)]);
-    let faults = vec![
-        (ms(0), Fault::Partition { process: 0, node: Z, lasting: THROUGHOUT }),
-        (ms(0), Fault::Partition { process: 1, node: Y, lasting: THROUGHOUT }),
-        (about(random, 700), Fault::Crash { node: X, down: random.millis(1, 50) }),
     ];
     with(plan(random, 3, vec![a, b], 250), faults, |_| {})
 }

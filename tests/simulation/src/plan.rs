@@ -140,8 +140,6 @@ pub(crate) struct FireWish {
     pub(crate) is_at_start: bool,
     /// Whether its body fails.
     pub(crate) fails: bool,
-    /// How long before it is due it is asked for.
-    pub(crate) early: Duration,
 }
 
 /// What a fire is made of.
@@ -337,7 +335,7 @@ impl Plan {
                     1 => FireKind::Number(fire + 1),
                     _ => FireKind::Called { period },
                 };
-                FireWish { kind, due, is_at_start, fails: false, early: Duration::ZERO }
+                FireWish { kind, due, is_at_start, fails: false }
             })
             .collect();
         let skews: Vec<_> = (0..process_count).map(|_| random.millis(0, FIRE_SKEW.as_millis() as u64)).collect();

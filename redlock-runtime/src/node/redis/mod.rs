@@ -224,6 +224,8 @@ async fn send(live: &mut Live, command: &Command, routing: Routing) -> Result<Re
     }
     match answer.and_then(Value::extract_error) {
         Ok(value) => {
+            // Where a slot is on its way to, the mark may not have come yet.
+            let age = if is_asking && command.mark.is_some() { Duration::ZERO } else { age };
             let vote =
                 if commands::is_plain(command, server) { plain_vote(&value) } else { vote(command, &value, age) };
             Ok(if is_relied_on(command, &vote) { confirmed(live, command, vote).await } else { vote })
@@ -292,7 +294,12 @@ fn is_refused_script(error: &RedisError) -> bool {
 /// Whether somebody relies on it that the server does not forget what it has answered.
 fn is_relied_on(command: &Command, vote: &Reply) -> bool {
     match command.action {
-        Action::Acquire { .. } | Action::Adopt { .. } => matches!(vote, Reply::Granted { .. }),
+        Action::Acquire { .. } | Action::Adopt { .. } => match vote {
+            Reply::Granted { .. } => true,
+            // That a fire was completed is told to whoever asks for it.
+            Reply::NotOurs { mark: Some(told), .. } => command.mark.is_some_and(|query| query.refuses(told.stored)),
+            _ => false,
+        },
         Action::Commit { .. } | Action::Extend { .. } | Action::Mark(_) => *vote == Reply::Done,
         // Also that the key is not there: a replica that takes over may have it still, for its TTL.
         Action::Release { .. } => matches!(vote, Reply::Done | Reply::Covered | Reply::NotOurs { .. }),
@@ -375,6 +382,9 @@ fn vote(command: &Command, value: &Value, age: Duration) -> Reply {
         (Action::Extend { .. } | Action::Release { .. } | Action::Mark(_), Value::Int(1)) => Reply::Done,
         (Action::Extend { .. } | Action::Release { .. } | Action::Mark(_), Value::Int(0)) => Reply::NOT_OURS,
         (Action::Release { mark: Some(_), .. } | Action::Mark(_), Value::Int(2)) => Reply::Covered,
+        (Action::Release { mark: Some(_), .. } | Action::Mark(_), Value::Int(3)) => {
+            answered_with(NoMark::about(&Keys::done(&command.key)).into())
+        }
         (Action::Extend { .. }, Value::Int(-1)) => Reply::Missing,
         _ => unexpected(value),
     }

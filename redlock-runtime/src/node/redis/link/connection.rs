@@ -31,6 +31,9 @@ use crate::shown::shown;
 /// Pauses between attempts to connect: the first, and the longest.
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
+/// A connection that was there for so long says that the next one is worth an attempt at once.
+const LASTED: Duration = Duration::from_secs(1);
+
 /// An attempt to connect that somebody waits for is made this long after the last one at the latest.
 const WANTED: Duration = Duration::from_millis(100);
 
@@ -402,7 +405,7 @@ async fn keep_connected(
                 }
                 let since = heard.unwrap_or(began);
                 previous = live.id;
-                let bound = Arc::clone(&live.bound);
+                let (bound, up) = (Arc::clone(&live.bound), clock::now());
                 state.set(State::Up(live.clone()));
                 if generation > 0 {
                     dial.tell_of_gap();
@@ -412,8 +415,8 @@ async fn keep_connected(
                     end = attend(&dial, live, since, &mut received) => end,
                     () = dial.origin.moved(&endpoint) => End::Lost(Arc::from("another server is the master now")),
                 };
-                // Who floods one connection would flood the next.
-                if bound.exceeded().is_none() {
+                // Who floods one connection would flood the next, and who ends one at once, too.
+                if bound.exceeded().is_none() && clock::now().saturating_duration_since(up) >= LASTED {
                     pauses = reconnect_pauses();
                 }
                 match ended {

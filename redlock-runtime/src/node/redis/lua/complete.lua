@@ -3,7 +3,8 @@
 -- named; ARGV[3] the fire that was completed, ARGV[4] the mark that says so, ARGV[5] how long that is kept, in milliseconds
 -- ARGV[6] how long to keep the lock's key, in milliseconds (0: delete it; -1: it stays as it is)
 -- ARGV[7] where to publish that it is gone, ARGV[8] what may be noted about its owner, both as in a release
--- 1 if the key was the owner's, and the mark is as great now; 2 if it was not, but the mark is as great; else 0
+-- 1 if the key was the owner's, and the mark is as great now; 2 if it was not, but the mark is as great; 3 if it was, but what
+-- holds no mark stands there; else 0
 -- A mark says which fire is the greatest, so it never becomes smaller; and it comes to no node that has another owner's key, or
 -- none: that node may have forgotten a greater one.
 local mark, fire = redis.pcall('GET', ARGV[2]), tonumber(ARGV[3])
@@ -36,4 +37,4 @@ if ARGV[6] ~= '-1' then
     end
 end
 -- What holds no mark of ours is left alone.
-return is_ours and 1 or 0
+return is_ours and 1 or 3
