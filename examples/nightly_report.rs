@@ -1,31 +1,37 @@
-//! A cron job that fires on several machines and runs on one of them.
+//! A cron job that fires on several machines and of which each fire runs once, on one of them.
 //!
-//! Two workers fire at once: one gets the lock and writes the report, the other is skipped. With Redis masters in
-//! `REDLOCK_NODES`, start it in two terminals together: of the four workers, again one writes the report. An argument
-//! says how many seconds that takes (2).
+//! Three workers: two fire together, of which one writes the report while the other stands by, and the third, whose clock is
+//! behind, fires when the report is done. The others say that it already ran. With Redis masters in `REDLOCK_NODES`, start it in
+//! two terminals together: of the six workers, again one writes the report. Started once more within half a day, none does.
+//!
+//! Masters that were started less than half a day ago cannot know whether the report was written today, and the job does not
+//! run; the argument `new` says that it never ran. A number says how many seconds the report takes (2).
 
 use std::time::Duration;
 
-use redlock_runtime::{LockManager, redlock};
+use redlock_runtime::{Error, LockManager, redlock};
+use tokio::time::sleep;
 
 /// What the job returns when it runs.
 struct Report {
     rows: u32,
 }
 
-#[redlock(name = "nightly-report", timeout = -1, silent)]
-async fn nightly_report(worker: &str, work: Duration) -> Option<Report> {
+#[redlock(name = "nightly-report", once = "1d", timeout = "10s")]
+async fn nightly_report(worker: &str, work: Duration) -> Result<Report, Error> {
     println!("{worker}: got the lock, writes the report for {work:?}");
-    tokio::time::sleep(work).await;
-    Some(Report { rows: 365 })
+    sleep(work).await;
+    Ok(Report { rows: 365 })
 }
 
-/// What cron does on each machine.
-async fn fire(number: u32, work: Duration) {
+/// What cron does on each machine; the clock of some is behind.
+async fn fire(number: u32, behind: Duration, work: Duration) {
     let worker = format!("process {}, worker {number}", std::process::id());
+    sleep(behind).await;
     match nightly_report(&worker, work).await {
-        Some(report) => println!("{worker}: done, the report has {} rows", report.rows),
-        None => println!("{worker}: skipped, did not get the lock"),
+        Ok(report) => println!("{worker}: done, the report has {} rows", report.rows),
+        Err(Error::AlreadyRan { .. }) => println!("{worker}: skipped, it already ran"),
+        Err(error) => println!("{worker}: {error}"),
     }
 }
 
@@ -41,9 +47,17 @@ async fn main() -> anyhow::Result<()> {
     let locks = builder.build()?;
     locks.install()?;
 
-    let seconds = std::env::args().nth(1).map_or(Ok(2), |argument| argument.parse())?;
-    let work = Duration::from_secs(seconds);
-    let workers = [1, 2].map(|number| tokio::spawn(fire(number, work)));
+    let mut work = Duration::from_secs(2);
+    for argument in std::env::args().skip(1) {
+        if argument == "new" {
+            locks.reset_marks("nightly-report").await?;
+        } else {
+            work = Duration::from_secs(argument.parse()?);
+        }
+    }
+    let late = work + Duration::from_millis(500);
+    let fires = [(1, Duration::ZERO), (2, Duration::ZERO), (3, late)];
+    let workers = fires.map(|(number, behind)| tokio::spawn(fire(number, behind, work)));
     for worker in workers {
         worker.await?;
     }

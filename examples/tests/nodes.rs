@@ -4,8 +4,17 @@ use std::process::Command;
 
 use redlock_tests::Sentinel;
 
-const EXAMPLES: [&str; 7] =
-    ["quickstart", "nightly_report", "http_handler", "waiting_room", "cache_stampede", "fenced_writes", "doctor"];
+const EXAMPLES: [&str; 9] = [
+    "quickstart",
+    "nightly_report",
+    "cron_once",
+    "queue_job",
+    "http_handler",
+    "waiting_room",
+    "cache_stampede",
+    "fenced_writes",
+    "doctor",
+];
 
 #[test]
 fn every_example_runs_with_the_nodes_of_the_environment_whatever_their_urls_have_commas_for() {
