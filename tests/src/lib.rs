@@ -100,3 +100,8 @@ pub struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/testing.md")]
 pub struct TestingPage;
+
+/// The code of the page about cron jobs, compiled and run as doc tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/cron.md")]
+pub struct CronPage;

@@ -58,6 +58,9 @@ impl LockRequest {
     ///
     /// The request's `timeout` decides what becomes of a run that fails: with [`Timeout::Skip`](crate::Timeout::Skip) the others have
     /// left by then, and with a longer one they stand by, and the next of them runs.
+    ///
+    /// Which jobs need it, what servers that were just started cannot know, and how missed fires are made up for is in
+    /// `docs/cron.md`, "Cron jobs".
     pub fn once(mut self, fire: impl Into<Fire>) -> Self {
         self.once = Some(fire.into());
         self
