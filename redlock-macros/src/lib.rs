@@ -71,6 +71,35 @@ use self::args::table::arguments;
 /// lock. Where an argument may contain what separates it from the next one (text that users type, a path), let
 /// `name = name_of!("t", tenant, doc)` escape it, which is in `redlock_runtime`; numbers and UUIDs need nothing of the kind.
 ///
+/// # One run per fire
+///
+/// A job that several machines fire runs once with `once`, which says which run it is: a period (`once = "1d"`), whose calls are
+/// one fire while they come less than half a period apart, clocks included; or a `Fire` made of
+/// the moment that the run is scheduled for, or of a number that grows.
+///
+/// ```
+/// use redlock_runtime::{Error, LockManager, redlock};
+///
+/// // Others stand by for up to five seconds, and run the batch if this run fails.
+/// #[redlock(name = "import", once = batch, timeout = 5)]
+/// async fn import(batch: u64) -> Result<u64, Error> {
+///     Ok(batch)
+/// }
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # LockManager::builder().nodes(["memory://"]).build()?.install()?;
+/// assert_eq!(import(7).await?, 7);
+/// assert!(matches!(import(7).await, Err(Error::AlreadyRan { .. })));
+/// # Ok::<(), Error>(())
+/// # }).unwrap();
+/// ```
+///
+/// The fire is completed when the body has returned, and not `Err`; with `once_at = "start"` before it starts. From then on
+/// neither it nor an earlier one runs again. A process that dies between the end of the body and the mark of its fire leaves no
+/// mark, and the fire may run again. With `timeout = -1` the others leave, and a run that fails is lost; with a longer one they
+/// stand by, and the next of them runs. What servers that were just started cannot know is in doubt, and does not run. All of it
+/// is in `docs/cron.md`, "Cron jobs".
+///
 /// # What the function returns
 ///
 /// The declared return type decides, never its spelling: **A** is a `Result<T, E>` with `E: From<redlock_runtime::Error>`
@@ -81,6 +110,8 @@ use self::args::table::arguments;
 /// |---|---|---|
 /// | not acquired, not `silent` | `Err(E::from(Error::NotAcquired { .. }))` | does not compile, unless the call waits for ever |
 /// | not acquired, `silent` | the skip value | the skip value |
+/// | `once`: the fire already ran | `Err(E::from(Error::AlreadyRan { .. }))`; `silent`: the skip value | `silent`: the skip value; else does not compile, or panics if the call waits for ever |
+/// | `once`: nobody can know whether the fire ran | `Err(E::from(Error::FireInDoubt { .. }))`, also when `silent` | `silent`: the skip value, and an event at ERROR |
 /// | too few nodes can be reached within the timeout | `Err(E::from(Error::QuorumUnreachable { .. }))`, also when `silent` | the skip value, and an event at ERROR |
 /// | invalid name, wrong configuration, manager shut down, the call would wait for itself | `Err`, also when `silent` | `silent`: the skip value and an event at ERROR; else a panic |
 /// | the lock is lost while the body runs | `"cancel"`: `Err(E::from(Error::Lost { .. }))`, also when `silent`; else the body's value, and an event at WARN | `silent` and async: body dropped, skip value, event at ERROR; else the body's value, and an event at WARN |
