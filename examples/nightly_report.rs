@@ -5,7 +5,7 @@
 //! two terminals together: of the six workers, again one writes the report. Started once more within half a day, none does.
 //!
 //! Masters that were started less than half a day ago cannot know whether the report was written today, and the job does not
-//! run; the argument `new` says that it never ran. A number says how many seconds the report takes (2).
+//! run: the argument `new`, of one of the processes, says that it never ran. A number says how many seconds the report takes (2).
 
 use std::time::Duration;
 
