@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use redis::cmd;
-use redlock_runtime::{Error, LockManager};
+use redlock_runtime::{Error, LockManager, Timeout};
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{Cluster, RedisServer, Sentinel, Setup};
 
+use crate::once::a_fire_runs_once;
 use crate::places::{a_lock_lives, causes, waiting};
 
 const PAGE: &str = include_str!("../../docs/acl.md");
@@ -126,10 +127,25 @@ async fn whatever_else_is_taken_away_is_told_of_and_locks_go_on() {
         locks(&url).await.unwrap_or_else(|error| panic!("{taken}: {}", causes(&error)));
         let report = manager(&url).check().await.unwrap().to_string();
         // What nobody asked for here, and what cannot be tried out without doing it.
-        if !["+wait", "~redlock-replicated:*", "+rpush"].contains(taken) {
+        if !["+wait", "~redlock-replicated:*", "+rpush", "~redlock-done:*"].contains(taken) {
             let is_told = |rule: &str| report.contains(rule) || report.contains(&rule.to_uppercase());
             assert!(is_told(taken[1..].trim_end_matches('*')), "{taken}:\n{report}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_job_runs_once_per_fire_with_the_blocks_of_locks_and_completed_fires_and_not_without_the_second() {
+    let server = RedisServer::start();
+    let (first, second) = (rules("acl", Some("Locks")), rules("acl", Some("Completed fires")));
+    a_fire_runs_once(LockManager::builder().nodes([user(&server, &[first, second.clone()].concat())])).await;
+    for taken in second {
+        let left: Vec<_> = rules("acl", None).into_iter().filter(|rule| *rule != taken).collect();
+        let url = user(&server, &left);
+        locks(&url).await.unwrap_or_else(|error| panic!("{taken}: {}", causes(&error)));
+        let error = manager(&url).lock("job").once(20_u64).timeout(Timeout::Skip).acquire().await.err();
+        let error = error.map(|error| causes(&error)).unwrap_or_default();
+        assert!(error.contains("NOPERM") || error.contains("permission"), "{taken}: {error}");
     }
 }
 
