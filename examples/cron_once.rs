@@ -110,7 +110,7 @@ async fn main() -> anyhow::Result<()> {
             _ => failed += 1,
         }
     }
-    println!("{FIRES} fires at 2 workers: {runs} ran, {already_ran} already ran, {failed} failed");
+    println!("{FIRES} fires at 2 workers: {runs} ran, {already_ran} already ran, {failed} did not run to their end");
     for mut scheduler in schedulers {
         scheduler.shutdown().await?;
     }

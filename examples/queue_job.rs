@@ -43,7 +43,7 @@ static HAS_FAILED: AtomicBool = AtomicBool::new(false);
 
 // Each order has a lock of its own: under a common one, an order that comes late would be smaller than the last one that was
 // completed, and count as one that already ran.
-#[redlock(name = "order:{number}", once = Fire::at(queued), timeout = "10s", manager = &worker.locks)]
+#[redlock(name = "order:{number}", once = Fire::at(queued), timeout = "3s", manager = &worker.locks)]
 async fn bill(worker: &Worker, number: u32, queued: SystemTime) -> anyhow::Result<()> {
     println!("order {number}: worker {} bills it", worker.number);
     sleep(Duration::from_millis(900)).await;
