@@ -76,7 +76,7 @@ impl Fleet {
     /// What was told of each fire of each job, when all have ended by themselves.
     fn end(mut self, fires: usize) -> BTreeMap<(String, usize), Told> {
         for program in self.programs {
-            let ended = program.wait_within(Duration::from_secs(60));
+            let ended = program.wait_within(lasts(fires) + Duration::from_secs(60));
             assert!(ended.status.success(), "{ended:?}");
             self.lines.extend(ended.lines);
         }
@@ -109,6 +109,11 @@ fn start(nodes: &str, arguments: &[String]) -> Program {
 fn fires() -> usize {
     let fires = env::var("REDLOCK_FIRES").ok().and_then(|fires| fires.parse().ok()).unwrap_or(100);
     (fires / NAMES).max(1) * NAMES
+}
+
+/// How long it takes until the last fire is due.
+fn lasts(fires: usize) -> Duration {
+    Duration::from_secs(7) + PERIOD * u32::try_from(fires / NAMES).expect("few")
 }
 
 fn old_servers() -> Servers {
@@ -169,9 +174,8 @@ fn every_fire_is_completed_while_servers_and_processes_are_killed() {
     let servers = old_servers();
     let fires = fires();
     let mut fleet = Fleet::start(&servers, fires);
-    let lasts = Duration::from_secs(7) + PERIOD * u32::try_from(fires / NAMES).expect("few");
     let began = monotonic_nanoseconds();
-    let over = || Duration::from_nanos(monotonic_nanoseconds() - began) > lasts;
+    let over = || Duration::from_nanos(monotonic_nanoseconds() - began) > lasts(fires);
     let (mut round, mut kills) = (0, 0);
     while !over() {
         // Longer apart than a server needs to vote again, and to have marks again.

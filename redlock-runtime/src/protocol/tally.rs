@@ -76,6 +76,14 @@ struct FireTally {
     may_run: bool,
 }
 
+impl FireTally {
+    /// The nodes that showed that the fire was completed.
+    fn covering(&self) -> impl Iterator<Item = usize> {
+        let covers = |told: &ToldMark| told.stored.is_some_and(|mark| self.question.fire.is_covered_by(mark.fire));
+        self.told.iter().filter(move |(_, told)| covers(told)).map(|(node, _)| *node)
+    }
+}
+
 /// Why the vote of a node does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "whoever reads the error wants to know why a node that answered has no vote"]
@@ -233,19 +241,14 @@ impl Tally {
     /// completed.
     fn is_fire_near(&self) -> bool {
         self.fire.as_ref().is_some_and(|fire| {
-            let covers = |told: &ToldMark| told.stored.is_some_and(|mark| fire.question.fire.is_covered_by(mark.fire));
-            let covering = fire.told.iter().filter(|(_, told)| covers(told)).count();
-            self.round.verdict() == Some(Verdict::Won) || covering >= self.quorum.needed()
+            self.round.verdict() == Some(Verdict::Won) || fire.covering().count() >= self.quorum.needed()
         })
     }
 
     /// Whether a node showed that the fire was completed.
     #[must_use]
     pub fn shows_completed(&self, node: usize) -> bool {
-        self.fire.as_ref().is_some_and(|fire| {
-            let covers = |told: &ToldMark| told.stored.is_some_and(|mark| fire.question.fire.is_covered_by(mark.fire));
-            fire.told.iter().any(|(other, told)| *other == node && covers(told))
-        })
+        self.fire.as_ref().is_some_and(|fire| fire.covering().any(|other| other == node))
     }
 
     /// The marks that were told, by node.
