@@ -461,7 +461,7 @@ impl Acquisition {
         self.drop_stragglers_of_the_caller();
         let quorum = self.engine.quorum();
         let completion = Completion::begin(quorum, mark.stored.fire, self.voters, KeyAfter::Kept, valid_until);
-        let command = Command::new(Action::Mark(mark), &self.key, &self.owner);
+        let command = Command::marking(Action::Mark, &self.key, &self.owner, mark);
         let (asked, mut failed) = (completion.asked(), Vec::new());
         let mut in_flight: Vec<_> = asked.iter().map(|node| self.engine.ask(node, &command)).collect();
         let again = |node, _| self.engine.ask(node, &command);

@@ -351,7 +351,10 @@ impl PendingRelease {
     }
 
     fn command(&self, keep: Duration, behind: Option<ConnectionId>, mark: Option<NewMark>) -> Arc<Command> {
-        let action = Action::Release { keep, behind, is_noted: self.is_noted, mark };
+        let action = Action::Release { keep, behind, is_noted: self.is_noted };
+        if let Some(mark) = mark {
+            return Command::marking(action, &self.key, &self.value, mark);
+        }
         Command::of_successor(action, &self.key, &self.value, self.predecessor.as_ref(), None)
     }
 

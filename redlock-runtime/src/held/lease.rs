@@ -428,11 +428,10 @@ impl Lease {
             }
             _ => ttl,
         };
-        // Never beyond the local deadline: what comes back later than that is no extension.
-        let deadline = self.valid_until();
         let is_noted = self.state().is_noted;
         match self.engine.extend(&self.key, &self.owner, ttl, is_noted, self.until_over()).await {
-            Ok(extended) if clock::now() < deadline => {
+            // Never beyond the local deadline, which another extension may have moved meanwhile: what comes back later is none.
+            Ok(extended) if clock::now() < self.valid_until() => {
                 let mut state = self.state();
                 // Keys are never made to live shorter, so neither is this.
                 state.valid_until = state.valid_until.max(limited(extended.valid_until, self.max_until));
@@ -537,7 +536,7 @@ mod tests {
         let (told, mut came) = watch::channel(Came::default());
         let granted = Mutex::new(Some(granted));
         let lost_the_key = Scripted::voter(move |command, _| match command.action {
-            Action::Adopt { .. } | Action::Commit { .. } | Action::Mark(_) => unreachable!("nothing is acquired here"),
+            Action::Adopt { .. } | Action::Commit { .. } | Action::Mark => unreachable!("nothing is acquired here"),
             Action::Extend { .. } => PendingReply::new(ready(Reply::Missing)),
             Action::Acquire { .. } => {
                 told.send_modify(|came| came.repair = Some(command));

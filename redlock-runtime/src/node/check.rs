@@ -286,7 +286,7 @@ pub(crate) async fn try_out(trial: &Trial, number: u32, server: &mut impl CarryO
         Err(reason) => failed.push((Step::Acquire, Arc::clone(reason))),
     }
     // An acquire that failed may have set the key.
-    let release = Action::Release { keep: Duration::ZERO, behind: None, is_noted: true, mark: None };
+    let release = Action::Release { keep: Duration::ZERO, behind: None, is_noted: true };
     let released = done(server, command(release)).await.err();
     failed.extend(released.filter(|_| acquired.is_ok()).map(|reason| (Step::Release, reason)));
     failed

@@ -21,6 +21,8 @@ pub(crate) struct Command {
     pub(crate) contender: Option<Arc<str>>,
     /// What an acquire that is made for a fire asks of the mark of completed fires, which it is told.
     pub(crate) mark: Option<MarkQuery>,
+    /// The fire that a release, or a mark, marks as completed, if the key has the owner's value.
+    pub(crate) new_mark: Option<NewMark>,
     /// What the lock's fencing counter is raised to at least, if it has one.
     pub(crate) fence: Option<Proposal>,
     /// Whose lock it was before this owner adopts it, or did.
@@ -62,11 +64,17 @@ impl Command {
         Arc::new(Self { fence, predecessor: predecessor.cloned(), ..Self::plain(action, key, owner) })
     }
 
+    /// A release, or a mark, that marks a fire as completed.
+    pub(crate) fn marking(action: Action, key: &Arc<str>, owner: &Arc<str>, new_mark: NewMark) -> Arc<Self> {
+        Arc::new(Self { new_mark: Some(new_mark), ..Self::plain(action, key, owner) })
+    }
+
     fn plain(action: Action, key: &Arc<str>, owner: &Arc<str>) -> Self {
         let (key, owner) = (Arc::clone(key), Arc::clone(owner));
         let (retention, recalled, packed) = (RETENTION, AtomicBool::new(false), OnceLock::new());
         let (contender, fence, predecessor) = (None, None, None);
-        Self { action, key, owner, contender, mark: None, fence, predecessor, retention, recalled, packed }
+        let (mark, new_mark) = (None, None);
+        Self { action, key, owner, contender, mark, new_mark, fence, predecessor, retention, recalled, packed }
     }
 
     /// A command on a lock that is tried out: its counter stays no longer than `retention`.
@@ -83,7 +91,7 @@ impl Command {
     /// Whether the owner may be noted beside the key.
     pub(crate) fn is_noted(&self) -> bool {
         match self.action {
-            Action::Acquire { .. } | Action::Adopt { .. } | Action::Commit { .. } | Action::Mark(_) => false,
+            Action::Acquire { .. } | Action::Adopt { .. } | Action::Commit { .. } | Action::Mark => false,
             Action::Extend { is_noted, .. } | Action::Release { is_noted, .. } => is_noted,
         }
     }
@@ -161,11 +169,9 @@ pub(crate) enum Action {
         behind: Option<ConnectionId>,
         /// Whether the owner may be noted beside the key: the note goes with it.
         is_noted: bool,
-        /// The fire that is marked as completed in the same step, if the key has the owner's value.
-        mark: Option<NewMark>,
     },
-    /// Mark a fire as completed, if the key has the owner's value, and leave the key.
-    Mark(NewMark),
+    /// Mark a fire as completed ([`Command::new_mark`]), if the key has the owner's value, and leave the key.
+    Mark,
 }
 
 /// What an acquire that is made for a fire asks of a node's mark.

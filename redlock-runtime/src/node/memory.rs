@@ -246,7 +246,7 @@ impl Server {
             && state.live(&command.key, now).is_none()
         {
             let counter = command.fence.map(|_| state.fence(&command.key, now));
-            return Reply::NotOurs { owner: None, remaining: None, counter, mark: Some(mark) };
+            return Reply::NotOurs { owner: None, remaining: None, counter, mark: Some(Box::new(mark)) };
         }
         let entries = &mut state.entries;
         match (command.action, entries.get_mut(&command.key)) {
@@ -261,7 +261,7 @@ impl Server {
                     state.fences.extend(granted.number().map(|counter| (Arc::clone(&command.key), counter)));
                     granted
                 });
-                Reply::Granted { counter, is_wanted, mark: state.told_mark(command, now) }
+                Reply::Granted { counter, is_wanted, mark: state.told_mark(command, now).map(Box::new) }
             }
             (Action::Adopt { ttl }, Some(entry)) if command.is_to_adopt_from(&entry.owner) => {
                 *entry = Entry { owner: Arc::clone(&command.owner), expires: entry.expires.max(now + ttl) };
@@ -287,13 +287,9 @@ impl Server {
             (Action::Release { .. }, Some(entry)) if command.gives_back().is_some_and(|to| entry.owner == to.owner) => {
                 Reply::Done
             }
-            (Action::Mark(mark), held) => {
+            (action @ (Action::Mark | Action::Release { .. }), held) if command.new_mark.is_some() => {
                 let holder = holder(held.as_deref(), command);
-                state.complete(&command.key, holder, mark, now)
-            }
-            (Action::Release { mark: Some(mark), keep, .. }, held) => {
-                let holder = holder(held.as_deref(), command);
-                if let (Holder::Asker, Some(entry)) = (holder, held) {
+                if let (Holder::Asker, Some(entry), Action::Release { keep, .. }) = (holder, held, action) {
                     if keep.is_zero() {
                         entries.remove(&command.key);
                     } else {
@@ -301,8 +297,10 @@ impl Server {
                     }
                     state.tell(&command.key);
                 }
-                state.complete(&command.key, holder, mark, now)
+                command.new_mark.map_or(Reply::Done, |mark| state.complete(&command.key, holder, mark, now))
             }
+            // It has a new mark.
+            (Action::Mark, _) => Reply::Done,
             (Action::Release { keep, .. }, Some(entry)) if command.releases(&entry.owner) => {
                 if let Some(to) = command.gives_back() {
                     entry.owner = Arc::clone(&to.owner);
@@ -327,7 +325,7 @@ impl Server {
                     state.watched.entry(Arc::clone(&command.key)).or_default().push(changes);
                 }
                 let counter = command.fence.map(|_| state.fence(&command.key, now));
-                let mark = state.told_mark(command, now);
+                let mark = state.told_mark(command, now).map(Box::new);
                 Reply::NotOurs { owner, remaining, counter, mark }
             }
         }

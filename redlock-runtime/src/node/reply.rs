@@ -151,8 +151,8 @@ pub(crate) enum Reply {
         counter: Option<Counter>,
         /// Whether another process waits for it.
         is_wanted: bool,
-        /// The mark of completed fires, if that was asked for.
-        mark: Option<ToldMark>,
+        /// The mark of completed fires, if that was asked for; boxed, because for most locks it is not.
+        mark: Option<Box<ToldMark>>,
     },
     /// It was not completed: the key has another value, or none, but a fire as great was completed before.
     Covered,
@@ -166,8 +166,8 @@ pub(crate) enum Reply {
         remaining: Option<Duration>,
         /// The lock's fencing counter, if that was asked for.
         counter: Option<Counter>,
-        /// The mark of completed fires, if that was asked for.
-        mark: Option<ToldMark>,
+        /// The mark of completed fires, if that was asked for; boxed, because for most locks it is not.
+        mark: Option<Box<ToldMark>>,
     },
     /// No vote.
     Failed(Failure),

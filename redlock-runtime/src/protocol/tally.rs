@@ -17,8 +17,8 @@ pub enum Vote {
         counter: Option<Counter>,
         /// Whether another process waits for the lock.
         is_wanted: bool,
-        /// The mark of completed fires, if that was asked for.
-        mark: Option<ToldMark>,
+        /// The mark of completed fires, if that was asked for; boxed, because for most locks it is not.
+        mark: Option<Box<ToldMark>>,
     },
     /// The key has another owner's value, or none.
     Refused {
@@ -28,8 +28,8 @@ pub enum Vote {
         remaining: Option<Duration>,
         /// The lock's fencing counter, if that was asked for.
         counter: Option<Counter>,
-        /// The mark of completed fires, if that was asked for.
-        mark: Option<ToldMark>,
+        /// The mark of completed fires, if that was asked for; boxed, because for most locks it is not.
+        mark: Option<Box<ToldMark>>,
     },
     /// There is no such key.
     Missing,
@@ -173,7 +173,9 @@ impl Tally {
         node_clock: impl FnOnce() -> Option<Duration>,
     ) {
         let (told, mark) = match vote {
-            Vote::Granted { counter, mark, .. } | Vote::Refused { counter, mark, .. } => (counter, mark),
+            Vote::Granted { counter, ref mark, .. } | Vote::Refused { counter, ref mark, .. } => {
+                (counter, mark.as_deref().copied())
+            }
             Vote::Missing | Vote::Failed => (None, None),
         };
         if let Err(fault) = self.merge(node, told, node_clock) {

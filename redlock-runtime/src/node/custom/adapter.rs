@@ -222,7 +222,7 @@ impl Shared {
                 Outcome::OtherOwner => Reply::NOT_OURS,
                 Outcome::NoKey => Reply::Missing,
             },
-            Action::Mark(_) => return Err(NodeError::not_sent(KEEPS_NO_MARKS)),
+            Action::Mark => return Err(NodeError::not_sent(KEEPS_NO_MARKS)),
             Action::Release { keep, .. } => {
                 let before = command.predecessor.as_deref();
                 let keep = match before.and_then(|before| Some((before, before.gets_back?))) {
@@ -569,7 +569,7 @@ mod tests {
     }
 
     fn release(key: &str, owner: &str) -> Arc<Command> {
-        let action = Action::Release { keep: Duration::ZERO, behind: None, is_noted: false, mark: None };
+        let action = Action::Release { keep: Duration::ZERO, behind: None, is_noted: false };
         Command::new(action, &key.into(), &owner.into())
     }
 

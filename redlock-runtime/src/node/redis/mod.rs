@@ -77,7 +77,7 @@ impl RedisNode {
             | Action::Adopt { .. }
             | Action::Commit { .. }
             | Action::Extend { .. }
-            | Action::Mark(_) => self.links.now(),
+            | Action::Mark => self.links.now(),
         };
         match now {
             LinkState::Up(live) => {
@@ -300,7 +300,7 @@ fn is_relied_on(command: &Command, vote: &Reply) -> bool {
             Reply::NotOurs { mark: Some(told), .. } => command.mark.is_some_and(|query| query.refuses(told.stored)),
             _ => false,
         },
-        Action::Commit { .. } | Action::Extend { .. } | Action::Mark(_) => *vote == Reply::Done,
+        Action::Commit { .. } | Action::Extend { .. } | Action::Mark => *vote == Reply::Done,
         // Also that the key is not there: a replica that takes over may have it still, for its TTL.
         Action::Release { .. } => matches!(vote, Reply::Done | Reply::Covered | Reply::NotOurs { .. }),
     }
@@ -379,10 +379,10 @@ fn vote(command: &Command, value: &Value, age: Duration) -> Reply {
                 Reply::NOT_OURS
             }
         }
-        (Action::Extend { .. } | Action::Release { .. } | Action::Mark(_), Value::Int(1)) => Reply::Done,
-        (Action::Extend { .. } | Action::Release { .. } | Action::Mark(_), Value::Int(0)) => Reply::NOT_OURS,
-        (Action::Release { mark: Some(_), .. } | Action::Mark(_), Value::Int(2)) => Reply::Covered,
-        (Action::Release { mark: Some(_), .. } | Action::Mark(_), Value::Int(3)) => {
+        (Action::Extend { .. } | Action::Release { .. } | Action::Mark, Value::Int(1)) => Reply::Done,
+        (Action::Extend { .. } | Action::Release { .. } | Action::Mark, Value::Int(0)) => Reply::NOT_OURS,
+        (Action::Release { .. } | Action::Mark, Value::Int(2)) if command.new_mark.is_some() => Reply::Covered,
+        (Action::Release { .. } | Action::Mark, Value::Int(3)) if command.new_mark.is_some() => {
             answered_with(NoMark::about(&Keys::done(&command.key)).into())
         }
         (Action::Extend { .. }, Value::Int(-1)) => Reply::Missing,
@@ -396,7 +396,7 @@ fn refusal(
     owner: &Value,
     milliseconds: i64,
     stored: &Value,
-    mark: Option<ToldMark>,
+    mark: Option<Box<ToldMark>>,
     counter: impl Fn(Option<u64>) -> Option<Counter>,
 ) -> Reply {
     match text(stored).map_or(Ok(None), |stored| Counter::parse(&stored)) {
@@ -412,7 +412,7 @@ fn refusal(
 }
 
 /// Reads what a script found under the key of the mark, on a server of this age; else what the node's answer comes to.
-fn told_mark(command: &Command, value: &Value, age: Duration) -> Result<ToldMark, Reply> {
+fn told_mark(command: &Command, value: &Value, age: Duration) -> Result<Box<ToldMark>, Reply> {
     let stored = match value {
         Value::Nil => None,
         _ => match text(value).map(|stored| StoredMark::parse(&stored)) {
@@ -420,7 +420,7 @@ fn told_mark(command: &Command, value: &Value, age: Duration) -> Result<ToldMark
             _ => return Err(answered_with(NoMark::about(&Keys::done(&command.key)).into())),
         },
     };
-    Ok(ToldMark { stored, age })
+    Ok(Box::new(ToldMark { stored, age }))
 }
 
 /// What the answer to an acquire without script means: the value that was there before.
@@ -467,7 +467,7 @@ mod tests {
             Action::Adopt { ttl },
             Action::Commit { token: 5 },
             Action::Extend { ttl, is_noted: false },
-            Action::Release { keep: Duration::ZERO, behind: None, is_noted: false, mark: None },
+            Action::Release { keep: Duration::ZERO, behind: None, is_noted: false },
         ];
         for action in actions {
             let command = Command::new(action, &key, &owner);

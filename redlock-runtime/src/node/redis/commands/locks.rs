@@ -22,14 +22,14 @@ static RELEASE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("..
 /// Those that a new connection loads: whoever adopts a lock, or completes a fire, does that seldom.
 pub(in crate::node) static LOADED: [&LazyLock<Script>; 4] = [&ACQUIRE, &COMMIT, &EXTEND, &RELEASE];
 
-fn script_of(action: Action) -> &'static Script {
-    match action {
+fn script_of(command: &Command) -> &'static Script {
+    match command.action {
         Action::Acquire { .. } => &ACQUIRE,
         Action::Adopt { .. } => &ADOPT,
         Action::Commit { .. } => &COMMIT,
         Action::Extend { .. } => &EXTEND,
-        Action::Release { mark: Some(_), .. } | Action::Mark(_) => &COMPLETE,
-        Action::Release { mark: None, .. } => &RELEASE,
+        Action::Release { .. } if command.new_mark.is_none() => &RELEASE,
+        Action::Release { .. } | Action::Mark => &COMPLETE,
     }
 }
 
@@ -94,7 +94,7 @@ pub(in crate::node) fn evaluate_known(command: &Command, server: Server) -> Cow<
         Action::Acquire { ttl, .. } if is_plain(command, server) => set(command, ttl),
         // Seldom, and not worth a round trip to learn that the server does not know it.
         Action::Adopt { .. } => evaluate_unknown(command, server),
-        action => evaluate("EVALSHA", &script_of(action).hash, command, server),
+        _ => evaluate("EVALSHA", &script_of(command).hash, command, server),
     };
     let packed = command.packed.get_or_init(|| Box::new(PackedCommand { server, cmd: evaluate() }));
     match packed.downcast_ref::<PackedCommand>() {
@@ -105,7 +105,7 @@ pub(in crate::node) fn evaluate_known(command: &Command, server: Server) -> Cow<
 
 /// Carries a command out with its whole script, which the server knows from then on.
 pub(in crate::node) fn evaluate_unknown(command: &Command, server: Server) -> Cmd {
-    evaluate("EVAL", script_of(command.action).code, command, server)
+    evaluate("EVAL", script_of(command).code, command, server)
 }
 
 /// What stands before a key in the name of the channel on which its releases are published.
@@ -170,19 +170,26 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd 
     let beside = is_fenced.then(|| Keys::fence(key));
     // A commit finds both keys, because its acquire was granted.
     let (named, unnamed) = if server.is_asking && may_lack_counter { (None, beside) } else { (beside, None) };
-    let new_mark = match command.action {
-        Action::Release { mark, .. } => mark,
-        Action::Mark(mark) => Some(mark),
-        Action::Acquire { .. } | Action::Adopt { .. } | Action::Commit { .. } | Action::Extend { .. } => None,
-    };
-    let mark = (command.mark.is_some() || new_mark.is_some()).then(|| Keys::done(key));
+    let mark = (command.mark.is_some() || command.new_mark.is_some()).then(|| Keys::done(key));
     // Whoever may not touch it gets no lock for a fire. A completion finds the lock's key, or does nothing.
     let named_mark = mark.as_deref().filter(|_| !server.is_asking);
     let keys = 1 + [named.is_some(), declared.is_some(), named_mark.is_some()].map(usize::from).iter().sum::<usize>();
     cmd.arg(verb).arg(script).arg(keys).arg(&**key).arg(named).arg(declared).arg(named_mark);
     cmd.arg(&**owner);
     let retention = whole_milliseconds(*retention);
+    if let Some(NewMark { stored, retention }) = command.new_mark {
+        cmd.arg(mark).arg(stored.fire).arg(stored.to_string()).arg(whole_milliseconds(retention));
+        match command.action {
+            Action::Release { keep, .. } => cmd.arg(whole_milliseconds(keep)),
+            _ => cmd.arg(-1),
+        };
+        let channel = if server.reports_changes { String::new() } else { format!("{RELEASED}{key}") };
+        cmd.arg(channel).arg(note);
+        return cmd;
+    }
     match command.action {
+        // It has a new mark.
+        Action::Mark => {}
         Action::Acquire { ttl, .. } => {
             cmd.arg(whole_milliseconds(ttl));
             if let Some(proposal) = fence {
@@ -216,20 +223,7 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd 
         Action::Extend { ttl, .. } => {
             cmd.arg(whole_milliseconds(ttl)).arg(note);
         }
-        Action::Mark(new) | Action::Release { mark: Some(new), .. } => {
-            let NewMark { stored, retention } = new;
-            cmd.arg(mark.unwrap_or_default())
-                .arg(stored.fire)
-                .arg(stored.to_string())
-                .arg(whole_milliseconds(retention));
-            match command.action {
-                Action::Release { keep, .. } => cmd.arg(whole_milliseconds(keep)),
-                _ => cmd.arg(-1),
-            };
-            let channel = if server.reports_changes { String::new() } else { format!("{RELEASED}{key}") };
-            cmd.arg(channel).arg(note);
-        }
-        Action::Release { keep, mark: None, .. } => {
+        Action::Release { keep, .. } => {
             cmd.arg(whole_milliseconds(keep));
             if !server.reports_changes {
                 cmd.arg(format!("{RELEASED}{key}"));
@@ -260,7 +254,7 @@ mod tests {
         let fence_fallback = crate::protocol::FenceFallback::Refuse;
         let proposal = Proposal::new(Duration::from_secs(1), 0, Quorum::of(3).unwrap(), fence_fallback);
         let acquire = Action::Acquire { ttl, is_watched: false };
-        let release = Action::Release { keep: Duration::ZERO, behind: None, is_noted: false, mark: None };
+        let release = Action::Release { keep: Duration::ZERO, behind: None, is_noted: false };
         for (action, fence) in [(acquire, Some(proposal)), (release, None)] {
             let command = Command::acquire(action, &"key".into(), &"owner".into(), None, fence, None);
             let asked = |reports, age| {
