@@ -51,6 +51,27 @@ async fn a_half_open_connection_holds_nobody_up_and_another_takes_its_place() {
     guard.release().await.unwrap();
 }
 
+#[tokio::test]
+async fn a_half_open_connection_that_only_renewals_use_is_replaced() {
+    let servers = Servers::start(3);
+    let proxy = Proxy::start(&servers[0]);
+    let urls = [proxy.url(), servers[1].url(), servers[2].url()];
+    let limits = (Duration::from_millis(100), Duration::from_millis(500));
+    let locks = LockManager::builder().nodes(urls).node_timeout(limits.0).connect_timeout(limits.1).build().unwrap();
+    let guard = locks.lock("x").ttl(Duration::from_secs(3)).acquire().await.unwrap();
+    // The background's connection is there as well.
+    drop(locks.lock("y").acquire().await.unwrap());
+    eventually_async("the other is released", async || servers.holding(&key("y")) == 0).await;
+    let before = proxy.accepted();
+    proxy.set_both(Flow::Swallow);
+    eventually_async("the renewals' connection is replaced", async || proxy.accepted() > before).await;
+    eventually_async("the key has expired there", async || !servers[0].probe().exists(&key("x"))).await;
+    proxy.set_both(Flow::Forward);
+    eventually_async("it is set again", async || servers.holding(&key("x")) == 3).await;
+    assert!(guard.is_valid());
+    guard.release().await.unwrap();
+}
+
 #[test]
 fn an_acquire_that_a_cut_connection_still_carries_leaves_nothing_behind_its_release() {
     let servers = Servers::start(3);

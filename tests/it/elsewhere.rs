@@ -146,6 +146,18 @@ async fn a_release_by_token_that_was_dropped_may_be_repeated() {
     assert!(matches!(again, Err(Error::NotHeld { .. })), "{again:?}");
 }
 
+#[tokio::test]
+async fn of_releases_at_the_same_time_none_is_told_that_a_lock_was_its_own_which_was_not() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    let token = detached(&locks).await;
+    locks.reset("x").await.unwrap();
+    let all = tokio::join!(locks.release(&token), locks.release(&token), locks.release(&token));
+    for released in [all.0, all.1, all.2] {
+        assert!(matches!(released, Err(Error::NotHeld { .. })), "{released:?}");
+    }
+}
+
 fn set_all(proxies: &[Proxy], flow: Flow) {
     for proxy in proxies {
         proxy.set(Direction::Replies, flow);

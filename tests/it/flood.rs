@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use redlock_runtime::{Error, LockGuard, LockManager};
+use redlock_runtime::{Error, LockGuard, LockManager, LockManagerBuilder};
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{RedisServer, Servers};
 use tokio::runtime::{Builder, Runtime};
@@ -23,7 +23,12 @@ type Acquiring = Pin<Box<dyn Future<Output = Result<LockGuard, Error>> + Send>>;
 #[test]
 fn a_flood_that_is_dropped_after_some_polls_is_not_sent() {
     // Three times what is handed over in one go, and the releases.
-    check_flood(1, FLOOD, 8_000, &Builder::new_current_thread().enable_all().build().unwrap());
+    check_flood(1, FLOOD, 8_000, &on_one_thread(), |locks| locks);
+}
+
+#[test]
+fn neither_is_one_of_locks_without_fencing_whose_commands_are_shorter() {
+    check_flood(1, FLOOD, 8_000, &on_one_thread(), |locks| locks.fencing(false));
 }
 
 #[test]
@@ -35,12 +40,23 @@ fn one_on_several_threads_and_nodes_is_sent_and_released_once_at_most() {
         SENT,
         3 * SENT as u64 + 8,
         &Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap(),
+        |locks| locks,
     );
 }
 
-fn check_flood(nodes: usize, flood: usize, most: u64, runtime: &Runtime) {
+fn on_one_thread() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+fn check_flood(
+    nodes: usize,
+    flood: usize,
+    most: u64,
+    runtime: &Runtime,
+    setting: impl FnOnce(LockManagerBuilder) -> LockManagerBuilder,
+) {
     let servers = Servers::start(nodes);
-    let locks = patient(&servers);
+    let locks = setting(patient(&servers)).build().unwrap();
     runtime.block_on(async {
         locks.lock("x").acquire().await.unwrap().release().await.unwrap();
         let before: Vec<_> = servers.iter().map(commands).collect();
@@ -66,8 +82,8 @@ fn check_flood(nodes: usize, flood: usize, most: u64, runtime: &Runtime) {
 }
 
 /// Does not ask again, nor give a node up, because the machine is slow.
-fn patient(servers: &Servers) -> LockManager {
-    LockManager::builder().nodes(servers.urls()).node_timeout(Duration::from_secs(9)).build().unwrap()
+fn patient(servers: &Servers) -> LockManagerBuilder {
+    LockManager::builder().nodes(servers.urls()).node_timeout(Duration::from_secs(9))
 }
 
 fn acquiring(locks: &LockManager, number: usize) -> Acquiring {
@@ -83,7 +99,7 @@ fn commands(server: &RedisServer) -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_tasks_that_are_aborted_leaves_nothing() {
     let servers = Servers::start(3);
-    let locks = patient(&servers);
+    let locks = patient(&servers).build().unwrap();
     locks.lock("x").acquire().await.unwrap().release().await.unwrap();
     let before: Vec<_> = servers.iter().map(commands).collect();
     let tasks: Vec<_> = (0..SENT).map(|number| tokio::spawn(acquiring(&locks, number))).collect();

@@ -42,6 +42,18 @@ fn nodes_in_the_environment_that_cannot_be_read_are_told_with_their_place_and_th
     }
 }
 
+#[test]
+fn a_variable_that_is_set_to_nothing_is_told_by_its_name() {
+    for variable in ["USERNAME", "PASSWORD", "SENTINEL_USERNAME", "SENTINEL_PASSWORD", "TLS_ROOTS", "TLS_KEY"] {
+        let variable = format!("REDLOCK_{variable}");
+        let mut holder = Command::new(env!("CARGO_BIN_EXE_holder"));
+        let output =
+            holder.arg("name=x").env("REDLOCK_NODES", "redis://127.0.0.1:1").env(&variable, "").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(&format!("{variable} is set but empty")), "{said}");
+    }
+}
+
 #[tokio::test]
 async fn the_environment_is_where_a_program_may_begin() {
     let locks =

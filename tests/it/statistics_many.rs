@@ -187,3 +187,33 @@ fn an_entry_goes_only_from_where_it_was_seen() {
     check(&[("1", "b", "2")], &all);
     check(&[("1", "b", "9")], &all);
 }
+
+#[test]
+fn the_waiters_of_thousands_of_processes_that_died_are_taken_away_a_page_at_a_time() {
+    const DEAD: usize = 2_500;
+    let server = RedisServer::start();
+    let mut connection = connect(&server);
+    let mut all = redis::pipe();
+    all.cmd("SET").arg("counter").arg(DEAD).ignore();
+    for number in 0..DEAD {
+        let process = format!("dead-{number}");
+        all.cmd("ZADD")
+            .arg("leases")
+            .arg(1)
+            .arg(&process)
+            .ignore()
+            .cmd("HSET")
+            .arg("counts")
+            .arg(&process)
+            .arg(1)
+            .ignore();
+    }
+    all.exec(&mut connection).unwrap();
+    let script = redis::Script::new(include_str!("../../redlock-runtime/src/node/redis/lua/record.lua"));
+    let mut look = || {
+        let mut call = script.prepare_invoke();
+        call.key("counter").key("leases").key("counts").arg("this process").arg("").arg(15_000).arg(20_000).arg(30_000);
+        call.arg(0).invoke::<usize>(&mut connection).unwrap()
+    };
+    assert_eq!([look(), look(), look(), look()], [DEAD - PAGE, DEAD - 2 * PAGE, 0, 0]);
+}

@@ -302,3 +302,32 @@ async fn a_node_that_hangs_while_a_lock_is_only_renewed_is_told() {
     eventually_async("it is told", async || events.count(Level::INFO, &[node, "node answers again"]) == 1).await;
     guard.release().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_node_is_told_to_be_back_though_the_runtime_that_found_it_down_has_ended() {
+    let server = RedisServer::start();
+    let (url, node) = node_at(server.port());
+    let locks = LockManager::builder().nodes([url]).node_timeout(Duration::from_millis(200)).build().unwrap();
+    connect_twice(&locks, std::slice::from_ref(&server)).await;
+    // Asked on the runtime of whoever calls, and nowhere else.
+    let token = locks.lock("x").renew(false).acquire().await.unwrap().detach();
+    let ttl = Duration::from_secs(20);
+    let events = Events::from_now();
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+                locks.extend(&token, ttl).await.unwrap();
+                server.hang();
+                let is_told = async || {
+                    let _ = locks.extend(&token, ttl).await;
+                    events.count(Level::WARN, &[&node, "node does not answer"]) == 1
+                };
+                eventually_async("it is told", is_told).await;
+            });
+        });
+    });
+    server.resume();
+    let answers = async || events.count(Level::INFO, &[&node, "node answers again"]) == 1;
+    eventually_async("it is told that it answers again", answers).await;
+    events.assert_one(Level::WARN, &[&node]);
+}

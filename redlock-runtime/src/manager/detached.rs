@@ -19,7 +19,8 @@ impl LockManager {
     /// Releases a lock that was [detached](LockGuard::detach), here or elsewhere, on every node, and waits for a majority
     /// to confirm.
     ///
-    /// It may be repeated: after one that could not be confirmed, which goes on in the background for two minutes.
+    /// It may be repeated: after one that could not be confirmed, or was dropped, which goes on in the background for two minutes.
+    /// Of two at the same time one may be told [`Error::NotHeld`].
     ///
     /// # Errors
     ///
@@ -114,17 +115,16 @@ impl LockManager {
     async fn release_now(&self, token: &LockToken) -> Result<(), Error> {
         self.check_open()?;
         let engine = Arc::clone(&self.shared.engine);
-        let unconfirmed = &self.shared.unconfirmed;
         // Before it is sent: if this is dropped it goes on, and may be repeated.
-        let is_repeated = unconfirmed.note(&token.owner);
+        let releasing = self.shared.unconfirmed.begin(&token.owner);
         let released = Acquisition::adopted(engine, self.key_of(&token.name), Arc::clone(&token.owner)).release().await;
         match released {
             Err(lost) if lost.verdict != Verdict::Refused => {
                 Err(lost.into_unreachable(&token.name, &self.shared.engine))
             }
             released => {
-                unconfirmed.forget(&token.owner);
                 // The nodes that did not answer may have been told once more meanwhile.
+                let is_repeated = releasing.was_decided();
                 if released.is_ok() || is_repeated { Ok(()) } else { Err(not_held(token)) }
             }
         }

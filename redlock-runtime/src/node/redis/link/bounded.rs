@@ -343,4 +343,20 @@ mod tests {
             assert!(stream.read_u8().await.is_err(), "it is over");
         }
     }
+
+    #[test]
+    fn a_question_for_a_page_that_is_given_up_counts_until_it_must_have_been_answered() {
+        let bound = Bound::default();
+        bound.ask_for_page();
+        bound.ask_for_page();
+        bound.give_up();
+        assert_eq!(bound.limit(), PAGE);
+        // Asked behind it, and answered.
+        let given_up = bound.take_given_up();
+        bound.give_up();
+        bound.were_answered(given_up);
+        assert_eq!(bound.limit(), PAGE, "the other was given up after that was asked");
+        bound.were_answered(bound.take_given_up());
+        assert_eq!(bound.limit(), REPLY);
+    }
 }

@@ -374,6 +374,8 @@ async fn keep_connected(
     mut received: mpsc::UnboundedReceiver<Event>,
     state: Publisher<State>,
 ) {
+    // The runtime may end, and this with it, before the node answers again.
+    let _keeper = dial.health.keeper();
     let mut previous = None;
     let mut pauses = reconnect_pauses();
     let mut subscription: Option<(String, Subscription)> = None;
@@ -502,12 +504,17 @@ enum End {
 async fn attend(dial: &Dial, mut live: Live, since: Instant, received: &mut mpsc::UnboundedReceiver<Event>) -> End {
     let Limits { node_timeout, .. } = dial.limits;
     let dead_after = node_timeout * DEAD_AFTER_TIMEOUTS;
+    let mut left_alone = pin!(dial.health.left_alone());
     loop {
         let event = tokio::select! {
             biased;
             event = received.recv() => event,
             // Not every protocol tells it on the connection.
             () = live.traffic.ended() => Some(Event::Broken(live.generation)),
+            () = &mut left_alone => {
+                left_alone.set(dial.health.left_alone());
+                Some(Event::Doubted)
+            }
         };
         match event {
             None => return End::Unneeded,

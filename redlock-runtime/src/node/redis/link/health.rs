@@ -3,6 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+
 use crate::platform::clock;
 use crate::shown::shown;
 
@@ -15,7 +18,13 @@ pub(in crate::node) struct Health {
     echo: Duration,
     /// A std mutex: it is never held across an await, nor while an event is told.
     state: Mutex<State>,
+    /// Tells the connections that are left that nobody may be about to notice that the node answers again.
+    left_alone: Notify,
 }
+
+/// Somebody who keeps a connection to the node, and asks it again when it does not answer, until this is dropped.
+#[derive(Debug)]
+pub(in crate::node) struct Keeper(Arc<Health>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -38,7 +47,17 @@ pub(in crate::node) enum Trouble {
 
 impl Health {
     pub(in crate::node) fn new(label: &Arc<str>, echo: Duration) -> Self {
-        Self { label: Arc::clone(label), echo, state: Mutex::default() }
+        Self { label: Arc::clone(label), echo, state: Mutex::default(), left_alone: Notify::new() }
+    }
+
+    /// Somebody begins to keep a connection.
+    pub(in crate::node) fn keeper(self: &Arc<Self>) -> Keeper {
+        Keeper(Arc::clone(self))
+    }
+
+    /// Ready when whoever found that the node does not answer may be gone, and the node has to be asked. Waits from the call on.
+    pub(in crate::node) fn left_alone(&self) -> Notified<'_> {
+        self.left_alone.notified()
     }
 
     /// A connection, or an attempt to make one, came to nothing. What it says about the node is as old as `since`: the beginning of
@@ -71,6 +90,14 @@ impl Health {
 
     fn with<T>(&self, then: impl FnOnce(&mut State, Instant) -> T) -> T {
         then(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner), clock::now())
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        if self.0.with(|state, _| state.down.is_some()) {
+            self.0.left_alone.notify_waiters();
+        }
     }
 }
 

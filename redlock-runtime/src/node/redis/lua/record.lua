@@ -19,7 +19,8 @@ local function take_away(process)
     redis.call('ZREM', KEYS[2], process)
 end
 
-for _, process in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now)) do
+-- A thousand at a time: a server stands still meanwhile. Of more, the next who looks takes the rest away.
+for _, process in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, 1000)) do
     take_away(process)
 end
 local is_ours = ARGV[2] ~= ''
