@@ -100,7 +100,7 @@ fn collections() {
         ),
         (
             "sorted sets by score",
-            "ZADD k 1 a 2 b 3 c 4 d\nZRANGEBYSCORE k 2 3\nZRANGEBYSCORE k (2 +inf\nZRANGEBYSCORE k -inf (2\nZREMRANGEBYSCORE k -inf 2\nZREMRANGEBYSCORE k 9 10\nZRANGE k 0 -1\nZREMRANGEBYSCORE k -inf inf\nEXISTS k",
+            "ZADD k 1 a 2 b 3 c 4 d\nZRANGEBYSCORE k 2 3\nZRANGEBYSCORE k (2 +inf\nZRANGEBYSCORE k -inf (2\nZRANGEBYSCORE k 1 3 LIMIT 0 2\nZRANGEBYSCORE k 1 3 limit 1 9\nZRANGEBYSCORE k 1 3 LIMIT 9 1\nZRANGEBYSCORE k 1 3 LIMIT 1 0\nZRANGEBYSCORE k 1 3 LIMIT 1 -1\nZRANGEBYSCORE k 1 3 LIMIT -1 5\nZRANGEBYSCORE k x 3 LIMIT y 1\nZREMRANGEBYSCORE k -inf 2\nZREMRANGEBYSCORE k 9 10\nZRANGE k 0 -1\nZREMRANGEBYSCORE k -inf inf\nEXISTS k",
         ),
         (
             "sorted sets as nobody does",

@@ -2,7 +2,7 @@
 
 use super::{Outcome, either, is_word, positions, text};
 use crate::keyspace::{Keyspace, wrong_type};
-use crate::number::parse_float;
+use crate::number::{parse_float, parse_integer};
 use crate::reply::Reply;
 use crate::value::{SortedSet, Value};
 
@@ -100,14 +100,24 @@ pub(super) fn range_by_score(keyspace: &mut Keyspace, arguments: &[&[u8]]) -> Re
 }
 
 fn try_range_by_score(keyspace: &mut Keyspace, arguments: &[&[u8]]) -> Outcome {
+    // How many are left out, and how many of the rest are told; below zero, all or none.
+    let (skipped, most) = match arguments[4..] {
+        [] => (0, -1),
+        [option, skipped, most] if is_word(option, "LIMIT") => {
+            let read = |number| parse_integer(number).ok_or_else(Reply::not_an_integer);
+            (read(skipped)?, read(most)?)
+        }
+        [option, ..] => {
+            keyspace.unknown.push(format!("ZRANGEBYSCORE with {}", text(option)));
+            return Err(Reply::syntax_error());
+        }
+    };
     let range = Range::read(arguments[2], arguments[3])?;
-    if let Some(option) = arguments.get(4) {
-        keyspace.unknown.push(format!("ZRANGEBYSCORE with {}", text(option)));
-        return Err(Reply::syntax_error());
-    }
+    let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
     let found = read(keyspace, arguments[1], |members| {
         let found = members.iter().filter(|(_, score)| range.contains(*score));
-        found.map(|(member, _)| Reply::Bulk(member.clone())).collect()
+        found.skip(skipped).take(most).map(|(member, _)| Reply::Bulk(member.clone())).collect()
     })?;
     Ok(Reply::Array(found))
 }
