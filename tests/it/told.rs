@@ -197,8 +197,8 @@ async fn that_an_acquisition_keeps_trying_is_told_in_pairs_also_when_it_is_grant
     let locks = LockManager::builder().nodes([proxy.url()]).build().unwrap();
     proxy.refuse();
     let (begins, ends) = (
-        |name: &str| events.count(Level::WARN, &[&format!("lock=\"{name}\""), "too few nodes can be reached"]),
-        |name: &str, how: &str| events.count(Level::INFO, &[&format!("lock=\"{name}\""), how]),
+        |name: &str| events.count(Level::WARN, &[&format!("lock={name}"), "too few nodes can be reached"]),
+        |name: &str, how: &str| events.count(Level::INFO, &[&format!("lock={name}"), how]),
     );
 
     let given_up = locks.lock("told-given-up").timeout(Duration::from_millis(300)).acquire().await;
@@ -330,4 +330,58 @@ async fn a_node_is_told_to_be_back_though_the_runtime_that_found_it_down_has_end
     let answers = async || events.count(Level::INFO, &[&node, "node answers again"]) == 1;
     eventually_async("it is told that it answers again", answers).await;
     events.assert_one(Level::WARN, &[&node]);
+}
+
+#[tokio::test]
+async fn what_a_lock_is_called_directs_no_terminal_by_an_event_or_a_report() {
+    /// Not text of somebody else alone: names are made from arguments.
+    const NAME: &str = "told-\u{202e}named";
+
+    let events = Events::from_now();
+    let is_told = async |level, message| {
+        let parts = [r"told-\u{202e}named", message];
+        eventually_async(message, async || events.count(level, &parts) > 0).await;
+        assert_eq!(events.count(level, &[NAME]), 0);
+    };
+    let server = RedisServer::start();
+    let gateway = Gateway::start(&server);
+    let locks = LockManager::builder().nodes([node_at(gateway.port()).0]).build().unwrap();
+    let guard = locks.lock(NAME).ttl(Duration::from_secs(3)).acquire().await.unwrap();
+    for command in ["EVALSHA", "EVAL"] {
+        gateway.answer(command, Answer::error("ERR not now"));
+    }
+    is_told(Level::DEBUG, "extension failed").await;
+    is_told(Level::WARN, "lock lost").await;
+    assert!(locks.lock(NAME).timeout(Timeout::After(Duration::from_millis(300))).acquire().await.is_err());
+    is_told(Level::WARN, "too few nodes can be reached").await;
+    is_told(Level::INFO, "nobody tries any more").await;
+    for command in ["EVALSHA", "EVAL"] {
+        gateway.answer(command, Answer::Passed);
+    }
+    drop(guard);
+    let guard = locks.lock(NAME).acquire().await.unwrap();
+    let report = locks.shutdown_within(Duration::from_millis(10)).await;
+    assert_eq!(report.still_held, [NAME]);
+    let shown = report.to_string();
+    assert!(shown.contains(r"`told-\u{202e}named`") && !shown.contains(NAME), "{shown}");
+    drop(guard);
+}
+
+#[tokio::test]
+async fn that_a_server_tells_no_age_is_told_once_however_many_connections_there_are() {
+    let server = RedisServer::start();
+    let gateway = Gateway::start(&server);
+    gateway.answer("INFO", Answer::edited(|info| info.replace("uptime_in_seconds:", "up_for:")));
+    let (url, node) = node_at(gateway.port());
+    let locks = LockManager::builder().nodes([url]).build().unwrap();
+    let events = Events::from_now();
+    for _ in 0..3 {
+        // The caller's connection, and that of the background, each made anew.
+        let guard = locks.lock("x").acquire().await.unwrap();
+        assert!(locks.is_locked("x").await.unwrap());
+        guard.release().await.unwrap();
+        gateway.cut();
+        eventually_async("it is asked again", async || locks.lock("x").acquire().await.is_ok()).await;
+    }
+    events.assert_one(Level::WARN, &[&node, "does not tell its age"]);
 }

@@ -107,6 +107,8 @@ impl LockManager {
     /// Also for a job that is new, on nodes that were just started: they cannot know that it never ran, and whoever deploys it does.
     /// Without this its fires are [in doubt](Error::FireInDoubt) at first.
     ///
+    /// Not while a run is under way or has just ended: its completion may reach a node behind this, and counts.
+    ///
     /// # Errors
     ///
     /// [`Error::QuorumUnreachable`] if a node did not confirm, which may still have a mark; to reset them again does no harm. [`Error::InvalidName`]; [`Error::ShutDown`].

@@ -9,6 +9,7 @@ use std::thread;
 use super::guard::LockGuard;
 use crate::Error;
 use crate::held::deadlock::within;
+use crate::shown::shown;
 
 /// Runs a body until it ends, or the lock is lost: then it is dropped.
 pub(super) async fn until_lost<T, E: From<Error>>(
@@ -51,10 +52,10 @@ pub(crate) fn tell_end(name: &str, ended: Result<(), Error>) {
     let cause: &(dyn std::error::Error + 'static) = &error;
     match &error {
         Error::NotCompleted { fire, .. } => {
-            tracing::error!(lock = name, fire, error = cause, "the body ended well, but its fire may run again");
+            tracing::error!(lock = %shown(name), fire, error = cause, "the body ended well, but its fire may run again");
         }
         // The lease has told.
         Error::Lost { .. } => {}
-        _ => tracing::warn!(lock = name, error = cause, "the lock was not released behind the body"),
+        _ => tracing::warn!(lock = %shown(name), error = cause, "the lock was not released behind the body"),
     }
 }

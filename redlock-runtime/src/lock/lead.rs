@@ -16,6 +16,7 @@ use super::request::LockRequest;
 use crate::platform::background::{block_on, on_any_executor};
 use crate::platform::entropy;
 use crate::protocol::Backoff;
+use crate::shown::shown;
 use crate::{Error, IntoDuration};
 
 /// A process that wants to lead: made by [`LockManager::lead`](crate::LockManager::lead).
@@ -115,7 +116,7 @@ impl Lead {
         loop {
             let Some(term) = self.campaign().await? else { return Ok(()) };
             let name = term.name().to_owned();
-            tracing::info!(lock = name, fencing_token = term.fencing_token(), "leads");
+            tracing::info!(lock = %shown(&name), fencing_token = term.fencing_token(), "leads");
             let ended = caught(until_gone(term.guard(), pin!(body(&term)))).await;
             let is_resigned = term.state.is_resigned.load(Ordering::Acquire);
             let uses = term.guard().uses();
@@ -129,7 +130,7 @@ impl Lead {
                     continue;
                 }
                 Ok(Some(Err(error))) => {
-                    tracing::warn!(lock = name, %error, "the leader's body failed");
+                    tracing::warn!(lock = %shown(&name), %error, "the leader's body failed");
                     pauses.next().unwrap_or(AFTER_ERRORS.1)
                 }
                 // The lease has told.
@@ -154,7 +155,7 @@ impl Lead {
         loop {
             let Some(term) = block_on(self.campaign())? else { return Ok(()) };
             let name = term.name().to_owned();
-            tracing::info!(lock = name, fencing_token = term.fencing_token(), "leads");
+            tracing::info!(lock = %shown(&name), fencing_token = term.fencing_token(), "leads");
             let ended = body(&term);
             let is_resigned = term.state.is_resigned.load(Ordering::Acquire);
             tell_end(&name, block_on(term.end()));
@@ -162,7 +163,7 @@ impl Lead {
                 Ok(()) if is_resigned => std::thread::sleep(stand_back()),
                 Ok(()) => pauses = self::pauses(),
                 Err(error) => {
-                    tracing::warn!(lock = name, %error, "the leader's body failed");
+                    tracing::warn!(lock = %shown(&name), %error, "the leader's body failed");
                     std::thread::sleep(pauses.next().unwrap_or(AFTER_ERRORS.1));
                 }
             }

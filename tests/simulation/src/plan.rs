@@ -249,6 +249,9 @@ const FIRES_HEALED: Duration = Duration::from_secs(5);
 /// The greatest difference between the clocks of processes that call for the same fires.
 pub(crate) const FIRE_SKEW: Duration = Duration::from_millis(150);
 
+/// How long it may take to connect, in timeouts of a node, unless a schedule says otherwise.
+pub(crate) const CONNECT_TIMEOUTS: u32 = 6;
+
 /// More than the retention of fencing counters.
 pub(crate) const OLD: Duration = Duration::from_secs(2 * 24 * 60 * 60);
 
