@@ -264,6 +264,32 @@ async fn one_server_may_restart_empty() {
 }
 
 #[tokio::test]
+async fn a_run_that_the_nodes_that_answer_forgot_is_not_told_of_and_does_not_run_again() {
+    let servers = Servers::start(3);
+    let locks = new_job(&servers).await;
+    servers[2].kill();
+    assert_eq!(run(job(&locks, 7)).await.unwrap(), Run::Ran(Some(7)));
+    servers[2].restart();
+    servers[1].kill();
+    servers[1].restart();
+    // It alone still has the mark.
+    servers[0].hang();
+    let others = manager(&servers);
+    eventually_async("two answer", async || others.last_run("job").await.is_ok()).await;
+    assert_eq!(others.last_run("job").await.unwrap(), None);
+    let error = run(job(&others, 7)).await.unwrap_err();
+    assert!(matches!(error, Error::FireInDoubt { fire: 7, covered_by: None, .. }), "{error}");
+    servers[0].resume();
+    eventually_async("it is known again", async || {
+        let last = others.last_run("job").await.unwrap();
+        last.is_some_and(|last| last.fire == 7 && !last.is_confirmed)
+    })
+    .await;
+    let attempt = run(job(&others, 7)).await;
+    assert!(matches!(attempt, Err(Error::FireInDoubt { .. }) | Ok(Run::Skipped(_))), "{attempt:?}");
+}
+
+#[tokio::test]
 async fn a_mark_of_a_minority_is_spread_before_it_is_told() {
     let servers = Servers::start(3);
     let locks = new_job(&servers).await;
