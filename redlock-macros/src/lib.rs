@@ -110,7 +110,7 @@ use self::args::table::arguments;
 /// |---|---|---|
 /// | not acquired, not `silent` | `Err(E::from(Error::NotAcquired { .. }))` | does not compile, unless the call waits for ever |
 /// | not acquired, `silent` | the skip value | the skip value |
-/// | `once`: the fire already ran | `Err(E::from(Error::AlreadyRan { .. }))`; `silent`: the skip value | `silent`: the skip value; else does not compile, or panics if the call waits for ever |
+/// | `once`: the fire already ran | `Err(E::from(Error::AlreadyRan { .. }))`; `silent`: the skip value | `silent`: the skip value; else does not compile, also if the call waits for ever |
 /// | `once`: nobody can know whether the fire ran | `Err(E::from(Error::FireInDoubt { .. }))`, also when `silent` | `silent`: the skip value, and an event at ERROR |
 /// | too few nodes can be reached within the timeout | `Err(E::from(Error::QuorumUnreachable { .. }))`, also when `silent` | the skip value, and an event at ERROR |
 /// | invalid name, wrong configuration, manager shut down, the call would wait for itself | `Err`, also when `silent` | `silent`: the skip value and an event at ERROR; else a panic |
@@ -119,7 +119,7 @@ use self::args::table::arguments;
 ///
 /// Every loss is counted, in `LockManager::losses`. Where the table says that it does not compile, the error stands at the
 /// return type and names the cures. A function that returns `impl Trait` itself needs `skip_value`, and one that returns `!`
-/// has to wait for ever.
+/// has to wait for ever, without `once`.
 ///
 /// A call made from inside a body that holds the same lock, annotated or by hand, would wait for itself for ever. It fails at
 /// once with `Error::WouldDeadlock`; with one attempt it is simply not acquired. Spawned tasks and other threads wait, and so

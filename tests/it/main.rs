@@ -37,6 +37,8 @@ mod inspect;
 mod leader;
 mod nothing_left;
 mod once;
+mod once_beside;
+mod once_cluster;
 mod once_periods;
 mod other_servers;
 mod panics;

@@ -17,39 +17,39 @@ use redlock_tests::{Cluster, Gateway, Monitor, RedisServer, Sentinel, Servers, S
 use crate::acquire::{RARE_POLL, key, manager};
 use crate::places::causes;
 
-const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+pub(crate) const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// Where the greatest completed fire of a lock stands.
-fn mark(name: &str) -> String {
+pub(crate) fn mark(name: &str) -> String {
     format!("redlock-done:{{{}}}", key(name))
 }
 
 /// A manager for whom it is known that the job "job" never ran: the servers are too young to know.
-async fn new_job(servers: &Servers) -> LockManager {
+pub(crate) async fn new_job(servers: &Servers) -> LockManager {
     let locks = manager(servers);
     new_on(&locks).await;
     locks
 }
 
-async fn new_on(locks: &LockManager) {
+pub(crate) async fn new_on(locks: &LockManager) {
     assert_eq!(locks.reset_marks("job").await.unwrap(), 0);
 }
 
-fn job(locks: &LockManager, fire: u64) -> LockRequest {
+pub(crate) fn job(locks: &LockManager, fire: u64) -> LockRequest {
     locks.lock("job").once(fire).timeout(Timeout::Skip)
 }
 
 /// Runs the fire, whose body returns its number.
-async fn run(request: LockRequest) -> Result<Run<Option<u64>>, Error> {
+pub(crate) async fn run(request: LockRequest) -> Result<Run<Option<u64>>, Error> {
     request.run(async |guard| Ok(guard.fire())).await
 }
 
-fn already_ran(completed: u64) -> Run<Option<u64>> {
+pub(crate) fn already_ran(completed: u64) -> Run<Option<u64>> {
     Run::Skipped(SkipReason::AlreadyRan { completed })
 }
 
 /// The marks of the servers.
-fn marks(servers: &Servers) -> Vec<Option<String>> {
+pub(crate) fn marks(servers: &Servers) -> Vec<Option<String>> {
     servers.values(&mark("job"))
 }
 
@@ -265,6 +265,32 @@ async fn one_server_may_restart_empty() {
         })
         .await;
     }
+}
+
+#[tokio::test]
+async fn a_run_that_the_nodes_that_answer_forgot_is_not_told_of_and_does_not_run_again() {
+    let servers = Servers::start(3);
+    let locks = new_job(&servers).await;
+    servers[2].kill();
+    assert_eq!(run(job(&locks, 7)).await.unwrap(), Run::Ran(Some(7)));
+    servers[2].restart();
+    servers[1].kill();
+    servers[1].restart();
+    // It alone still has the mark.
+    servers[0].hang();
+    let others = manager(&servers);
+    eventually_async("two answer", async || others.last_run("job").await.is_ok()).await;
+    assert_eq!(others.last_run("job").await.unwrap(), None);
+    let error = run(job(&others, 7)).await.unwrap_err();
+    assert!(matches!(error, Error::FireInDoubt { fire: 7, covered_by: None, .. }), "{error}");
+    servers[0].resume();
+    eventually_async("it is known again", async || {
+        let last = others.last_run("job").await.unwrap();
+        last.is_some_and(|last| last.fire == 7 && !last.is_confirmed)
+    })
+    .await;
+    let attempt = run(job(&others, 7)).await;
+    assert!(matches!(attempt, Err(Error::FireInDoubt { .. }) | Ok(Run::Skipped(_))), "{attempt:?}");
 }
 
 #[tokio::test]

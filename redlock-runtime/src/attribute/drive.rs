@@ -397,9 +397,10 @@ fn wait_for_the_end() -> ! {
 
 fn tell_release(lock: &LockId, was_lost: bool, released: Result<(), Error>) {
     if was_lost {
-        // It was told when it happened.
         lock.count_loss();
-    } else {
+    }
+    // That it was lost was told when it happened, but not what it means for a fire.
+    if !was_lost || matches!(released, Err(Error::Lost { .. })) {
         body::tell_end(lock.name(), released);
     }
 }

@@ -54,8 +54,14 @@ pub(crate) fn tell_end(name: &str, ended: Result<(), Error>) {
         Error::NotCompleted { fire, .. } => {
             tracing::error!(lock = %shown(name), fire, error = cause, "the body ended well, but its fire may run again");
         }
-        // The lease has told.
-        Error::Lost { .. } => {}
+        // Only a completion ends so. The lease has told of the loss, but not what it means for the fire.
+        Error::Lost { .. } => {
+            tracing::error!(
+                lock = %shown(name),
+                error = cause,
+                "the body ended well, but behind the loss of its lock, so its fire was not completed and may run again"
+            );
+        }
         _ => tracing::warn!(lock = %shown(name), error = cause, "the lock was not released behind the body"),
     }
 }
