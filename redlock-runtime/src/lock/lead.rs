@@ -14,7 +14,7 @@ use super::body::{caught, tell_end, until_gone};
 use super::guard::LockGuard;
 use super::request::LockRequest;
 use crate::platform::background::{block_on, on_any_executor};
-use crate::platform::entropy;
+use crate::platform::{entropy, parking};
 use crate::protocol::Backoff;
 use crate::{Error, IntoDuration};
 
@@ -159,11 +159,11 @@ impl Lead {
             let is_resigned = term.state.is_resigned.load(Ordering::Acquire);
             tell_end(&name, block_on(term.end()));
             match ended {
-                Ok(()) if is_resigned => std::thread::sleep(stand_back()),
+                Ok(()) if is_resigned => parking::sleep(stand_back()),
                 Ok(()) => pauses = self::pauses(),
                 Err(error) => {
                     tracing::warn!(lock = name, %error, "the leader's body failed");
-                    std::thread::sleep(pauses.next().unwrap_or(AFTER_ERRORS.1));
+                    parking::sleep(pauses.next().unwrap_or(AFTER_ERRORS.1));
                 }
             }
         }

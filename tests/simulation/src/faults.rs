@@ -76,7 +76,8 @@ impl Run {
                 }
             }
             Fault::EndRuntime { process } => {
-                if universe.is_running(process) {
+                // It cannot end while its only thread blocks.
+                if universe.is_running(process) && !universe.is_blocked(process) {
                     universe.end_callers(process);
                     self.begin_again(process);
                 }

@@ -156,8 +156,12 @@ pub(crate) enum How {
     Guard,
     /// An annotated function.
     Attribute,
-    /// A thread that blocks.
-    Blocking,
+    /// A thread that blocks: a plain one, or one of its process's runtime.
+    Blocking {
+        /// Whether it calls an annotated function.
+        is_attribute: bool,
+        is_on_runtime: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -460,7 +464,8 @@ impl Wish {
             (false, _) => (200, 1_500),
         };
         let extension = (random.millis(0, body.max(1)), random.millis(least / 2, most));
-        let is_blocking = random.percent(8);
+        let blocking = random.index(100);
+        let is_on_runtime = !is_fine && blocking < 3;
         Self {
             name: if is_crowded { 0 } else { random.index(names) },
             after: if is_crowded { Duration::ZERO } else { random.millis(0, longest_pause) },
@@ -477,7 +482,7 @@ impl Wish {
             how: match random.index(100) {
                 _ if is_crowded => How::Guard,
                 0..15 => How::Attribute,
-                _ if is_blocking => How::Blocking,
+                _ if blocking < 8 => How::Blocking { is_attribute: blocking.is_multiple_of(2), is_on_runtime },
                 _ => How::Guard,
             },
             is_stubborn: !is_fine && random.percent(15),
@@ -501,6 +506,8 @@ impl Wish {
         let fails = !is_fine && random.percent(20);
         let body = random.between(0, 60) * random.pick(&[1, 1, 1, 8]);
         let latest = if random.percent(85) { 80 } else { 1_500 };
+        let is_blocking = random.percent(10);
+        let is_on_runtime = !is_fine && random.percent(30);
         Self {
             name: 0,
             // After the fire is due by the own clock; a job may be late.
@@ -514,7 +521,7 @@ impl Wish {
             extension: None,
             cancel: (!is_fine && random.percent(10)).then(|| random.between(1, 12) as u32),
             give_up: None,
-            how: How::Guard,
+            how: if is_blocking { How::Blocking { is_attribute: false, is_on_runtime } } else { How::Guard },
             is_stubborn: !is_fine && random.percent(15),
             is_certain: false,
             ending: match random.index(20) {

@@ -1,19 +1,18 @@
 //! One run: from a seed to what was seen.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use redlock_simulated::LockManager;
 use redlock_simulated::simulation::{self, Placed, Rule, open_releases, within};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::checker::Met;
 use crate::events::Events;
 use crate::faults;
-use crate::life::{Parcel, Task};
+use crate::life::{Parcel, Task, Tasks};
 use crate::plan::{FIRE_SKEW, Plan};
 use crate::random::Random;
 use crate::world::{Universe, locked};
@@ -34,7 +33,7 @@ pub(crate) struct Run {
     pub(crate) managers: Vec<LockManager>,
     parcels: mpsc::UnboundedSender<Parcel>,
     /// The tasks that have to come to their end, and whose they are.
-    tasks: Mutex<Vec<(usize, JoinHandle<()>)>>,
+    tasks: Arc<Tasks>,
 }
 
 /// How long after the last fault everybody has got what he wants.
@@ -90,7 +89,7 @@ pub(crate) fn run_plan(plan: Plan, random: Random, off: Option<Rule>, is_logged:
 async fn simulate(universe: &Arc<Universe>) {
     let (parcels, mut received) = mpsc::unbounded_channel();
     let managers = (0..universe.plan.processes.len()).map(|process| manager(universe, process)).collect();
-    let run = Run { universe: Arc::clone(universe), managers, parcels, tasks: Mutex::default() };
+    let run = Run { universe: Arc::clone(universe), managers, parcels, tasks: Arc::default() };
     for process in 0..run.managers.len() {
         run.begin(process);
     }
@@ -166,6 +165,7 @@ impl Run {
             universe: Arc::clone(&self.universe),
             locks: self.managers[process].clone(),
             parcels: self.parcels.clone(),
+            tasks: Arc::clone(&self.tasks),
         };
         let task = tokio::spawn(Placed::new(place, life(task)));
         simulation::World::began(&*self.universe, place, task.abort_handle());

@@ -105,6 +105,7 @@ const FOUND: &[(Rule, u64)] = &[
     (Rule::ReleaseCalls, 8),
     (Rule::StandBack, 13),
     (Rule::FirstComeFirstServed, 25),
+    (Rule::BlockingUsesBackground, 46),
 ];
 
 #[test]
