@@ -74,6 +74,10 @@ pub enum Rule {
     FirstComeFirstServed,
     /// A blocking call asks for nothing of the runtime that it is made on, which it may block.
     BlockingUsesBackground,
+    /// Whoever resigned stands back, so that another leads.
+    ResignedStandBack,
+    /// The body of a leader ends when its lock is lost, whether it listens or not.
+    BodyEndsWithTerm,
     /// An acquire is answered with the mark of what was completed, in the same script.
     #[cfg(redlock_simulated)]
     MarkRidesOnAcquire,
@@ -140,6 +144,9 @@ impl Rule {
         Self::FirstComeFirstServed,
         Self::BlockingUsesBackground,
     ];
+
+    /// Those of leadership, which schedules of candidates find.
+    pub const OF_LEADS: &[Self] = &[Self::ResignedStandBack, Self::BodyEndsWithTerm];
 
     /// Those of one run per fire. The model of the completed fires finds all of them, and schedules of jobs most.
     pub const OF_ONCE: &[Self] = &[

@@ -16,6 +16,7 @@ use super::request::LockRequest;
 use crate::platform::background::{block_on, on_any_executor};
 use crate::platform::{entropy, parking};
 use crate::protocol::Backoff;
+use crate::rules::{self, Rule};
 use crate::{Error, IntoDuration};
 
 /// A process that wants to lead: made by [`LockManager::lead`](crate::LockManager::lead).
@@ -191,11 +192,14 @@ fn pauses() -> Backoff {
 }
 
 fn stand_back() -> Duration {
+    if !rules::holds(Rule::ResignedStandBack) {
+        return Duration::ZERO;
+    }
     Backoff::new(STAND_BACK, STAND_BACK, entropy::seed()).next().unwrap_or(STAND_BACK)
 }
 
 impl Term {
-    fn guard(&self) -> &LockGuard {
+    pub(crate) fn guard(&self) -> &LockGuard {
         match &self.guard {
             Some(guard) => guard,
             None => unreachable!("it is taken out by what ends the term"),

@@ -83,6 +83,7 @@ impl Run {
                 }
             }
             Fault::Shutdown { process, bound } => self.shut_down(process, bound),
+            Fault::Memory { node, fault, lasting } => universe.strike_memory(node, fault, lasting),
         }
     }
 

@@ -44,9 +44,9 @@ pub(crate) struct Task {
 pub(crate) type Tasks = Mutex<Vec<(usize, JoinHandle<()>)>>;
 
 /// With what bodies panic.
-const PLANNED: &str = "as planned";
+pub(crate) const PLANNED: &str = "as planned";
 
-fn panic_as_planned() -> ! {
+pub(crate) fn panic_as_planned() -> ! {
     resume_unwind(Box::new(PLANNED))
 }
 
@@ -89,7 +89,7 @@ async fn until_poll<F: Future>(polls: Option<u32>, future: F) -> Option<F::Outpu
 }
 
 /// Where the task runs.
-fn place() -> Place {
+pub(crate) fn place() -> Place {
     here().expect("it runs in a process")
 }
 
@@ -108,7 +108,7 @@ impl Task {
                 How::Guard => AssertUnwindSafe(self.by_guard(&wish)).catch_unwind().await,
                 How::Attribute => AssertUnwindSafe(self.by_attribute(&wish)).catch_unwind().await,
                 How::Blocking { is_attribute, is_on_runtime } => {
-                    self.on_thread(&wish, is_attribute, is_on_runtime).await
+                    self.by_thread(&wish, is_attribute, is_on_runtime).await
                 }
             };
             match lived {
@@ -140,7 +140,7 @@ impl Task {
             Some(Err(error)) => return self.failed(wish, place, began, &error),
             Some(Ok(guard)) => guard,
         };
-        let number = universe.acquired(wish.name, place, waits.1, &guard);
+        let number = universe.acquired(wish.name, place, waits.1, Held::of(&guard));
         drop(waits);
         let holds = Holds(universe, wish.name, number);
         if let (Some(fire), Some(wanted)) = (guard.fire(), &wish.fire) {
@@ -200,22 +200,31 @@ impl Task {
         }
     }
 
-    /// Has a thread take the lock, which goes on if the task that waits for it ends.
-    async fn on_thread(&self, wish: &Wish, is_attribute: bool, is_on_runtime: bool) -> thread::Result<bool> {
+    /// Has a thread do something, whose code runs there. It goes on if the task that waits for it ends.
+    pub(crate) async fn on_thread<T: Send + 'static>(
+        &self,
+        code: Place,
+        run: impl FnOnce() -> T + Send + 'static,
+    ) -> thread::Result<T> {
+        let nowhere = Place { runtime: Place::THREAD, ..code };
+        let thread = Thread::new(code, run);
+        let (told, heard) = oneshot::channel();
+        let stands_for_it = async { drop(told.send(thread.await)) };
+        locked(&self.tasks).push((code.process, tokio::spawn(Placed::new(nowhere, stands_for_it))));
+        heard.await.expect("it ends with the run")
+    }
+
+    /// Has a thread take the lock.
+    async fn by_thread(&self, wish: &Wish, is_attribute: bool, is_on_runtime: bool) -> thread::Result<bool> {
         let here = place();
-        let nowhere = Place { runtime: Place::THREAD, ..here };
         let (task, mut wish) = (self.clone(), wish.clone());
         if is_on_runtime {
             // Somebody may have it who cannot let it go while this blocks.
             wish.limit = wish.limit.or(Some(Duration::from_millis(200)));
         }
-        let thread = Thread::new(if is_on_runtime { here } else { nowhere }, move || {
-            if is_attribute { task.by_blocking_call(&wish) } else { task.by_blocking_guard(&wish) }
-        });
-        let (told, heard) = oneshot::channel();
-        let stands_for_it = async { drop(told.send(thread.await)) };
-        locked(&self.tasks).push((here.process, tokio::spawn(Placed::new(nowhere, stands_for_it))));
-        heard.await.expect("it ends with the run")
+        let code = if is_on_runtime { here } else { Place { runtime: Place::THREAD, ..here } };
+        let takes = move || if is_attribute { task.by_blocking_call(&wish) } else { task.by_blocking_guard(&wish) };
+        self.on_thread(code, takes).await
     }
 
     /// As [`Self::by_guard`], on a thread.
@@ -229,7 +238,7 @@ impl Task {
             Err(error) => return self.failed(wish, place, began, &error),
         };
         universe.checker.meet("acquired by a thread");
-        let number = universe.acquired(wish.name, place, waits.1, &guard);
+        let number = universe.acquired(wish.name, place, waits.1, Held::of(&guard));
         drop(waits);
         let holds = Holds(universe, wish.name, number);
         if let (Some(fire), Some(wanted)) = (guard.fire(), &wish.fire) {
@@ -413,7 +422,7 @@ impl Task {
             Ok(guard) => {
                 universe.checker.meet("adopted");
                 universe.checker.adopted(&owner);
-                let number = universe.acquired(name, place, None, &guard);
+                let number = universe.acquired(name, place, None, Held::of(&guard));
                 let holds = Holds(universe, name, number);
                 sleep(after).await;
                 drop(holds);
@@ -445,7 +454,7 @@ fn limit(wish: &Wish) -> Timeout {
 )]
 async fn annotated(task: &Task, wish: &Wish, waiter: Option<Waiter>) -> Result<(), Error> {
     let universe = &*task.universe;
-    let number = universe.acquired(wish.name, place(), waiter, guard);
+    let number = universe.acquired(wish.name, place(), waiter, Held::of(guard));
     let _holds = Holds(universe, wish.name, number);
     // The call itself ends the body when the lock is lost.
     universe.told(wish.name, number);
@@ -466,7 +475,7 @@ async fn annotated(task: &Task, wish: &Wish, waiter: Option<Waiter>) -> Result<(
 )]
 fn annotated_blocking(task: &Task, wish: &Wish, waiter: Option<Waiter>) -> Result<(), Error> {
     let universe = &*task.universe;
-    let number = universe.acquired(wish.name, place(), waiter, guard);
+    let number = universe.acquired(wish.name, place(), waiter, Held::of(guard));
     let _holds = Holds(universe, wish.name, number);
     // Nobody listens.
     universe.told(wish.name, number);

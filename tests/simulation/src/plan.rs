@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use crate::leads::{Candidacy, LEADS_HEALED};
 use crate::random::Random;
 
 /// What kind of trouble a run is about.
@@ -20,6 +21,8 @@ pub(crate) enum Weather {
     Fenced,
     /// Jobs that run once per fire, by clocks that differ.
     Fires,
+    /// Candidates of which one leads.
+    Leads,
     /// Nothing is left to chance but what a [`Script`] leaves to it.
     Made,
 }
@@ -28,6 +31,8 @@ pub(crate) enum Weather {
 pub(crate) struct Plan {
     pub(crate) weather: Weather,
     pub(crate) nodes: Vec<NodePlan>,
+    /// How many nodes there are instead in the memory of the process of which those here are managers.
+    pub(crate) memory: usize,
     /// A node that is configured twice.
     pub(crate) twin: Option<usize>,
     pub(crate) processes: Vec<ProcessPlan>,
@@ -100,6 +105,8 @@ pub(crate) struct ProcessPlan {
     pub(crate) is_multi_thread: bool,
     /// By task, one after the other.
     pub(crate) tasks: Vec<Vec<Wish>>,
+    /// Those who want to lead.
+    pub(crate) leaders: Vec<Candidacy>,
 }
 
 /// What a task wants once.
@@ -236,6 +243,24 @@ pub(crate) enum Fault {
         process: usize,
         bound: Duration,
     },
+    /// Something is wrong with a node in memory.
+    Memory {
+        node: usize,
+        fault: MemoryFault,
+        lasting: Duration,
+    },
+}
+
+/// What is wrong with a node in memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum MemoryFault {
+    Hangs,
+    IsDown,
+    Fails,
+    FailsAfterwards,
+    AnswersAfter(Duration),
+    /// It forgets everything.
+    Restarts,
 }
 
 /// When faults end.
@@ -243,6 +268,7 @@ fn healed(weather: Weather) -> Duration {
     match weather {
         Weather::Fenced => Duration::from_secs(4),
         Weather::Fires => FIRES_HEALED,
+        Weather::Leads => LEADS_HEALED,
         _ => Duration::from_millis(1_500),
     }
 }
@@ -310,6 +336,7 @@ impl Plan {
             errors: if is_fine { 0 } else { random.pick(&[0, 0, 0, 5]) },
             reports: if is_fine { (0, 0) } else { random.pick(&[(0, 0), (0, 0), (20, 20)]) },
             nodes,
+            memory: 0,
             faults,
             script: None,
         }
@@ -351,7 +378,13 @@ impl Plan {
                     wishes.collect()
                 });
                 let tasks = tasks.collect();
-                ProcessPlan { rate: rate(random), skew, is_multi_thread: random.percent(50), tasks }
+                ProcessPlan {
+                    rate: rate(random),
+                    skew,
+                    is_multi_thread: random.percent(50),
+                    tasks,
+                    leaders: Vec::new(),
+                }
             })
             .collect();
         let count = if is_fine { 0 } else { random.index(16) };
@@ -376,6 +409,7 @@ impl Plan {
             errors: if is_fine { 0 } else { random.pick(&[0, 0, 0, 5]) },
             reports: if is_fine { (0, 0) } else { random.pick(&[(0, 0), (0, 0), (20, 20)]) },
             nodes,
+            memory: 0,
             faults,
             script: None,
         }
@@ -407,7 +441,7 @@ pub(crate) fn rate(random: &mut Random) -> i64 {
 }
 
 impl NodePlan {
-    fn draw(random: &mut Random, is_fresh: bool) -> Self {
+    pub(crate) fn draw(random: &mut Random, is_fresh: bool) -> Self {
         Self {
             rate: rate(random),
             // Ages are told in whole seconds.
@@ -421,7 +455,7 @@ impl NodePlan {
 }
 
 impl ProcessPlan {
-    fn draw(random: &mut Random, weather: Weather, process: usize, names: usize, is_long: bool) -> Self {
+    pub(crate) fn draw(random: &mut Random, weather: Weather, process: usize, names: usize, is_long: bool) -> Self {
         let tasks = match (weather, process) {
             (Weather::Crowded, 0) => 3,
             (Weather::Crowded, _) => 1,
@@ -432,6 +466,7 @@ impl ProcessPlan {
             skew: random.millis(0, 50_000),
             is_multi_thread: random.percent(50),
             tasks: (0..tasks).map(|_| Wish::draw_all(random, weather, process, names, is_long)).collect(),
+            leaders: Vec::new(),
         }
     }
 }
@@ -536,7 +571,7 @@ impl Wish {
 }
 
 impl Fault {
-    fn draw(random: &mut Random, weather: Weather, nodes: usize, processes: usize, is_long: bool) -> Self {
+    pub(crate) fn draw(random: &mut Random, weather: Weather, nodes: usize, processes: usize, is_long: bool) -> Self {
         let (process, node, runtime) = (random.index(processes), random.index(nodes), random.index(2));
         let lasting = random.millis(1, 300);
         let crash = Self::Crash { node, down: random.millis(1, 50) };

@@ -13,6 +13,7 @@ use crate::checker::Met;
 use crate::events::Events;
 use crate::faults;
 use crate::life::{Parcel, Task, Tasks};
+use crate::memory;
 use crate::plan::{FIRE_SKEW, Plan};
 use crate::random::Random;
 use crate::world::{Universe, locked};
@@ -66,6 +67,30 @@ pub(crate) fn run_fires(seed: u64, off: Option<Rule>, is_logged: bool) -> Outcom
     run_plan(plan, random, off, is_logged)
 }
 
+/// What was drawn for a seed of candidates.
+pub(crate) fn leads_of(seed: u64) -> Plan {
+    Plan::draw_leads(&mut Random::new(seed))
+}
+
+/// Runs a seed in which one of several leads.
+pub(crate) fn run_leads(seed: u64, off: Option<Rule>, is_logged: bool) -> Outcome {
+    let mut random = Random::new(seed);
+    let plan = Plan::draw_leads(&mut random);
+    run_plan(plan, random, off, is_logged)
+}
+
+/// What was drawn for a seed of nodes in memory.
+pub(crate) fn memory_of(seed: u64) -> Plan {
+    Plan::draw_memory(&mut Random::new(seed))
+}
+
+/// Runs a seed in which the nodes are in memory.
+pub(crate) fn run_memory(seed: u64, off: Option<Rule>, is_logged: bool) -> Outcome {
+    let mut random = Random::new(seed);
+    let plan = Plan::draw_memory(&mut random);
+    run_plan(plan, random, off, is_logged)
+}
+
 /// Runs a plan that was drawn, or made.
 pub(crate) fn run_plan(plan: Plan, random: Random, off: Option<Rule>, is_logged: bool) -> Outcome {
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
@@ -88,6 +113,8 @@ pub(crate) fn run_plan(plan: Plan, random: Random, off: Option<Rule>, is_logged:
 
 async fn simulate(universe: &Arc<Universe>) {
     let (parcels, mut received) = mpsc::unbounded_channel();
+    // They are looked up before a manager may be gone with them.
+    let _ = universe.memory();
     let managers = (0..universe.plan.processes.len()).map(|process| manager(universe, process)).collect();
     let run = Run { universe: Arc::clone(universe), managers, parcels, tasks: Arc::default() };
     for process in 0..run.managers.len() {
@@ -128,6 +155,8 @@ fn manager(universe: &Universe, process: usize) -> LockManager {
         let alias = if position < plan.nodes.len() { "node" } else { "alias" };
         format!("redis://{alias}{node}:6379{protocol}")
     });
+    let in_memory = (0..plan.memory).map(|node| format!("memory://{}", memory::name_of(node)));
+    let nodes = nodes.chain(in_memory);
     within(universe.callers(process), || {
         let builder = LockManager::builder()
             .nodes(nodes)
@@ -145,8 +174,12 @@ fn manager(universe: &Universe, process: usize) -> LockManager {
 impl Run {
     /// Begins the tasks of a process.
     fn begin(&self, process: usize) {
-        for wishes in self.universe.plan.processes[process].tasks.clone() {
+        let plan = &self.universe.plan.processes[process];
+        for wishes in plan.tasks.clone() {
             self.spawn(process, |task| task.run(wishes));
+        }
+        for candidacy in plan.leaders.clone() {
+            self.spawn(process, |task| task.lead(candidacy));
         }
     }
 

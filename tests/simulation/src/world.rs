@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
 use redlock_simulated::simulation::{Connecting, Place, Rule, World};
+use redlock_simulated::testing::MemoryNode;
 use redlock_simulated_redis::ConnectionId;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
 use crate::checker::Checker;
+use crate::memory;
 use crate::network::{self, Arrival, Pipe};
 use crate::node::Node;
 use crate::plan::{Passage, Plan, Slow, Weather};
@@ -67,6 +69,8 @@ pub(crate) struct Universe {
     pub(crate) processes: Mutex<Vec<Process>>,
     pub(crate) nodes: Mutex<Vec<Node>>,
     pub(crate) pipes: Mutex<Vec<Pipe>>,
+    /// Those in memory.
+    memory: OnceLock<Vec<MemoryNode>>,
     pub(crate) checker: Checker,
     trace: Mutex<Trace>,
     is_healed: AtomicBool,
@@ -109,12 +113,19 @@ impl Universe {
             processes: Mutex::new(processes),
             nodes: Mutex::new(nodes),
             pipes: Mutex::default(),
+            memory: OnceLock::new(),
             is_healed: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
             checker: Checker::new(&plan),
             trace: Mutex::new(Trace { hash: 0xcbf2_9ce4_8422_2325, lines: is_logged.then(Vec::new) }),
             plan,
         })
+    }
+
+    /// The nodes in memory, which are those of this run once it is installed.
+    pub(crate) fn memory(&self) -> &[MemoryNode] {
+        let node = |number| MemoryNode::named(&memory::name_of(number));
+        self.memory.get_or_init(|| (0..self.plan.memory).map(node).collect())
     }
 
     pub(crate) fn this(&self) -> Arc<Self> {

@@ -118,6 +118,11 @@ pub(crate) fn number() -> u64 {
     NUMBER.get()
 }
 
+/// A name that no other run has.
+pub(crate) fn of_this_run(name: &str) -> String {
+    format!("{name} of run {}", NUMBER.get())
+}
+
 pub(crate) fn is_over() -> bool {
     IS_OVER.get()
 }
