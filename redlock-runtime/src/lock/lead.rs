@@ -14,8 +14,9 @@ use super::body::{caught, tell_end, until_gone};
 use super::guard::LockGuard;
 use super::request::LockRequest;
 use crate::platform::background::{block_on, on_any_executor};
-use crate::platform::entropy;
+use crate::platform::{entropy, parking};
 use crate::protocol::Backoff;
+use crate::rules::{self, Rule};
 use crate::shown::shown;
 use crate::{Error, IntoDuration};
 
@@ -160,11 +161,11 @@ impl Lead {
             let is_resigned = term.state.is_resigned.load(Ordering::Acquire);
             tell_end(&name, block_on(term.end()));
             match ended {
-                Ok(()) if is_resigned => std::thread::sleep(stand_back()),
+                Ok(()) if is_resigned => parking::sleep(stand_back()),
                 Ok(()) => pauses = self::pauses(),
                 Err(error) => {
                     tracing::warn!(lock = %shown(&name), %error, "the leader's body failed");
-                    std::thread::sleep(pauses.next().unwrap_or(AFTER_ERRORS.1));
+                    parking::sleep(pauses.next().unwrap_or(AFTER_ERRORS.1));
                 }
             }
         }
@@ -192,11 +193,14 @@ fn pauses() -> Backoff {
 }
 
 fn stand_back() -> Duration {
+    if !rules::holds(Rule::ResignedStandBack) {
+        return Duration::ZERO;
+    }
     Backoff::new(STAND_BACK, STAND_BACK, entropy::seed()).next().unwrap_or(STAND_BACK)
 }
 
 impl Term {
-    fn guard(&self) -> &LockGuard {
+    pub(crate) fn guard(&self) -> &LockGuard {
         match &self.guard {
             Some(guard) => guard,
             None => unreachable!("it is taken out by what ends the term"),

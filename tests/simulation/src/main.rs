@@ -4,6 +4,10 @@
 //! schedules run [--from SEED] [--count N]     runs schedules, tells those that break a promise, and how fast it went
 //! schedules fires [--from SEED] [--count N]   the same of those in which jobs run once per fire
 //! schedules fire SEED [--without RULE]        replays one of these
+//! schedules leads [--from SEED] [--count N]   the same of those in which one of several processes leads
+//! schedules lead SEED [--without RULE]        replays one of these
+//! schedules memory [--from SEED] [--count N]  the same of those whose nodes are in memory
+//! schedules remember SEED [--without RULE]    replays one of these
 //! schedules replay SEED [--without RULE]      runs one, and tells everything that can be seen of it
 //! schedules rules [--count N]                 without each rule in turn: which seed finds what it prevents
 //! schedules made RULE SEED [--without RULE]   replays one that was made for a rule
@@ -22,8 +26,10 @@
 mod checker;
 mod events;
 mod faults;
+mod leads;
 mod life;
 mod made;
+mod memory;
 mod network;
 mod node;
 mod plan;
@@ -42,7 +48,7 @@ use redlock_simulated::simulation::Rule;
 
 use self::checker::Met;
 use self::random::Random;
-use self::run::{Outcome, fires_of, plan_of, run, run_fires, run_plan};
+use self::run::{Outcome, fires_of, leads_of, memory_of, plan_of, run, run_fires, run_leads, run_memory, run_plan};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -62,6 +68,18 @@ fn main() -> ExitCode {
             println!("{:#?}", fires_of(seed));
             tell(&run_fires(seed, off, true))
         }
+        Some("leads") => run_all(from, count, run_leads),
+        Some("lead") => {
+            let Some(seed) = arguments.get(1).and_then(|seed| seed.parse().ok()) else { return usage() };
+            println!("{:#?}", leads_of(seed));
+            tell(&run_leads(seed, off, true))
+        }
+        Some("memory") => run_all(from, count, run_memory),
+        Some("remember") => {
+            let Some(seed) = arguments.get(1).and_then(|seed| seed.parse().ok()) else { return usage() };
+            println!("{:#?}", memory_of(seed));
+            tell(&run_memory(seed, off, true))
+        }
         Some("replay") => {
             let Some(seed) = arguments.get(1).and_then(|seed| seed.parse().ok()) else { return usage() };
             replay(seed, off)
@@ -80,14 +98,14 @@ fn main() -> ExitCode {
 
 fn usage() -> ExitCode {
     eprintln!(
-        "usage: schedules run|fires [--from SEED] [--count N] | fire SEED [--without RULE] | replay SEED [--without RULE] | rules [--count N] \
+        "usage: schedules run|fires|leads|memory [--from SEED] [--count N] | replay|fire|lead|remember SEED [--without RULE] | rules [--count N] \
          | made RULE SEED [--without RULE]"
     );
     ExitCode::from(2)
 }
 
 fn rule(name: &str) -> Option<Rule> {
-    Rule::ALL.iter().chain(Rule::OF_ONCE).copied().find(|rule| format!("{rule:?}") == name)
+    Rule::ALL.iter().chain(Rule::OF_LEADS).chain(Rule::OF_ONCE).copied().find(|rule| format!("{rule:?}") == name)
 }
 
 #[expect(clippy::disallowed_methods, reason = "how long it takes")]
@@ -128,6 +146,7 @@ fn rules(from: u64, count: u64, only: Option<&str>) -> ExitCode {
     let mut is_complete = true;
     let all = Rule::ALL.iter().map(|rule| (rule, run as fn(u64, Option<Rule>, bool) -> Outcome));
     let all = all.chain(Rule::OF_ONCE.iter().map(|rule| (rule, run_fires as _)));
+    let all = all.chain(Rule::OF_LEADS.iter().map(|rule| (rule, run_leads as _)));
     for (off, run) in all.filter(|(rule, _)| only.is_none_or(|only| format!("{rule:?}") == only)) {
         let began = Instant::now();
         let found = (from..from + count).find_map(|seed| {

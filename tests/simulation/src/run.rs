@@ -1,19 +1,19 @@
 //! One run: from a seed to what was seen.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use redlock_simulated::LockManager;
 use redlock_simulated::simulation::{self, Placed, Rule, open_releases, within};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::checker::Met;
 use crate::events::Events;
 use crate::faults;
-use crate::life::{Parcel, Task};
+use crate::life::{Parcel, Task, Tasks};
+use crate::memory;
 use crate::plan::{CONNECT_TIMEOUTS, FIRE_SKEW, Plan};
 use crate::random::Random;
 use crate::world::{Universe, locked};
@@ -34,7 +34,7 @@ pub(crate) struct Run {
     pub(crate) managers: Vec<LockManager>,
     parcels: mpsc::UnboundedSender<Parcel>,
     /// The tasks that have to come to their end, and whose they are.
-    tasks: Mutex<Vec<(usize, JoinHandle<()>)>>,
+    tasks: Arc<Tasks>,
 }
 
 /// How long after the last fault everybody has got what he wants.
@@ -67,6 +67,30 @@ pub(crate) fn run_fires(seed: u64, off: Option<Rule>, is_logged: bool) -> Outcom
     run_plan(plan, random, off, is_logged)
 }
 
+/// What was drawn for a seed of candidates.
+pub(crate) fn leads_of(seed: u64) -> Plan {
+    Plan::draw_leads(&mut Random::new(seed))
+}
+
+/// Runs a seed in which one of several leads.
+pub(crate) fn run_leads(seed: u64, off: Option<Rule>, is_logged: bool) -> Outcome {
+    let mut random = Random::new(seed);
+    let plan = Plan::draw_leads(&mut random);
+    run_plan(plan, random, off, is_logged)
+}
+
+/// What was drawn for a seed of nodes in memory.
+pub(crate) fn memory_of(seed: u64) -> Plan {
+    Plan::draw_memory(&mut Random::new(seed))
+}
+
+/// Runs a seed in which the nodes are in memory.
+pub(crate) fn run_memory(seed: u64, off: Option<Rule>, is_logged: bool) -> Outcome {
+    let mut random = Random::new(seed);
+    let plan = Plan::draw_memory(&mut random);
+    run_plan(plan, random, off, is_logged)
+}
+
 /// Runs a plan that was drawn, or made.
 pub(crate) fn run_plan(plan: Plan, random: Random, off: Option<Rule>, is_logged: bool) -> Outcome {
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
@@ -89,8 +113,10 @@ pub(crate) fn run_plan(plan: Plan, random: Random, off: Option<Rule>, is_logged:
 
 async fn simulate(universe: &Arc<Universe>) {
     let (parcels, mut received) = mpsc::unbounded_channel();
+    // They are looked up before a manager may be gone with them.
+    let _ = universe.memory();
     let managers = (0..universe.plan.processes.len()).map(|process| manager(universe, process)).collect();
-    let run = Run { universe: Arc::clone(universe), managers, parcels, tasks: Mutex::default() };
+    let run = Run { universe: Arc::clone(universe), managers, parcels, tasks: Arc::default() };
     for process in 0..run.managers.len() {
         run.begin(process);
     }
@@ -129,6 +155,8 @@ fn manager(universe: &Universe, process: usize) -> LockManager {
         let alias = if position < plan.nodes.len() { "node" } else { "alias" };
         format!("redis://{alias}{node}:6379{protocol}")
     });
+    let in_memory = (0..plan.memory).map(|node| format!("memory://{}", memory::name_of(node)));
+    let nodes = nodes.chain(in_memory);
     within(universe.callers(process), || {
         let builder = LockManager::builder()
             .nodes(nodes)
@@ -148,8 +176,12 @@ fn manager(universe: &Universe, process: usize) -> LockManager {
 impl Run {
     /// Begins the tasks of a process.
     fn begin(&self, process: usize) {
-        for wishes in self.universe.plan.processes[process].tasks.clone() {
+        let plan = &self.universe.plan.processes[process];
+        for wishes in plan.tasks.clone() {
             self.spawn(process, |task| task.run(wishes));
+        }
+        for candidacy in plan.leaders.clone() {
+            self.spawn(process, |task| task.lead(candidacy));
         }
     }
 
@@ -168,6 +200,7 @@ impl Run {
             universe: Arc::clone(&self.universe),
             locks: self.managers[process].clone(),
             parcels: self.parcels.clone(),
+            tasks: Arc::clone(&self.tasks),
         };
         let task = tokio::spawn(Placed::new(place, life(task)));
         simulation::World::began(&*self.universe, place, task.abort_handle());

@@ -8,10 +8,10 @@ use redlock_simulated::simulation::Rule;
 
 use crate::made::{self, Made};
 use crate::random::Random;
-use crate::run::{Outcome, run, run_fires, run_plan};
+use crate::run::{Outcome, run, run_fires, run_leads, run_memory, run_plan};
 
 /// So many schedules are the same in each run of the tests, and so many are new.
-const FIXED: u64 = 8_000;
+const FIXED: u64 = 7_000;
 const NEW: u64 = 2_000;
 
 /// Runs these seeds on all processors; returns what was broken.
@@ -49,14 +49,58 @@ fn no_schedule_breaks_a_promise() {
 
 #[test]
 fn the_same_seed_is_the_same_schedule() {
-    for seed in 0..150 {
-        let [one, other] = [(); 2].map(|()| run(seed, None, false).trace);
-        assert_eq!(one, other, "seed {seed}");
+    let all: [(&str, fn(u64, Option<Rule>, bool) -> Outcome); 4] =
+        [("locks", run), ("fires", run_fires), ("leads", run_leads), ("memory", run_memory)];
+    for (what, run) in all {
+        for seed in 0..100 {
+            let [one, other] = [(); 2].map(|()| run(seed, None, false).trace);
+            assert_eq!(one, other, "{what}, seed {seed}");
+        }
     }
 }
 
+/// So many schedules of candidates are the same in each run of the tests, and so many are new; and of nodes in memory.
+const LEADS: (u64, u64) = (700, 300);
+const MEMORY: (u64, u64) = (4_000, 1_000);
+
+#[test]
+fn no_schedule_has_two_leaders_or_none_for_long() {
+    let base = RandomState::new().hash_one("base") >> 16;
+    println!("new schedules of candidates: the {} from seed {base}", LEADS.1);
+    let mut broken = broken(0..LEADS.0, run_leads);
+    broken.extend(self::broken(base..base + LEADS.1, run_leads));
+    // One is replayed by `cargo run -p redlock-simulation -- lead SEED`.
+    assert!(broken.is_empty(), "base seed {base}: {broken:#?}");
+}
+
+#[test]
+fn no_schedule_of_nodes_in_memory_breaks_a_promise() {
+    let base = RandomState::new().hash_one("base") >> 16;
+    println!("new schedules of nodes in memory: the {} from seed {base}", MEMORY.1);
+    let mut broken = broken(0..MEMORY.0, run_memory);
+    broken.extend(self::broken(base..base + MEMORY.1, run_memory));
+    // One is replayed by `cargo run -p redlock-simulation -- remember SEED`.
+    assert!(broken.is_empty(), "base seed {base}: {broken:#?}");
+}
+
+/// Each rule of these, and a seed that finds what it prevents.
+const FOUND_BY_LEADS: &[(Rule, u64)] = &[(Rule::ResignedStandBack, 12), (Rule::BodyEndsWithTerm, 19)];
+
+#[test]
+fn schedules_of_candidates_find_what_each_rule_prevents() {
+    find_all(FOUND_BY_LEADS, run_leads);
+}
+
+/// Rules that nodes in memory need, too, and a seed that finds what each prevents.
+const FOUND_IN_MEMORY: &[(Rule, u64)] = &[(Rule::MajorityOfAll, 54)];
+
+#[test]
+fn schedules_of_nodes_in_memory_find_what_each_rule_prevents() {
+    find_all(FOUND_IN_MEMORY, run_memory);
+}
+
 /// So many schedules of jobs are the same in each run of the tests, and so many are new.
-const FIRES: (u64, u64) = (4_000, 1_000);
+const FIRES: (u64, u64) = (3_500, 1_000);
 
 #[test]
 fn no_schedule_repeats_a_fire_that_was_completed() {
@@ -105,6 +149,7 @@ const FOUND: &[(Rule, u64)] = &[
     (Rule::ReleaseCalls, 8),
     (Rule::StandBack, 13),
     (Rule::FirstComeFirstServed, 25),
+    (Rule::BlockingUsesBackground, 46),
 ];
 
 #[test]
