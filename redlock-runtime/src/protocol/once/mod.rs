@@ -212,8 +212,8 @@ pub fn completed_by_majority(quorum: Quorum, marks: impl Iterator<Item = Option<
 /// The mark that so many of the nodes show, at least. There are few of them, so that to look at each beside all others is quicker than
 /// to put them in order.
 fn nth_greatest(marks: impl Iterator<Item = Option<u64>> + Clone, nth: usize) -> Option<u64> {
-    let at_least = |mark: &u64| marks.clone().flatten().filter(|other| other >= mark).count();
-    marks.clone().flatten().filter(|mark| at_least(mark) >= nth).max()
+    let all = marks.clone();
+    marks.flatten().filter(|mark| all.clone().flatten().filter(|other| other >= mark).count() >= nth).max()
 }
 
 impl Mark {
