@@ -446,6 +446,28 @@ async fn what_holds_no_mark_is_named_and_left_alone() {
 }
 
 #[tokio::test]
+async fn a_mark_is_compared_as_a_number_and_never_becomes_smaller() {
+    let servers = Servers::start(1);
+    let locks = new_job(&servers).await;
+    for fire in [9, 10, 99, 100, 999_999, 1_000_000, (1 << 53) - 2, (1 << 53) - 1] {
+        assert_eq!(run(job(&locks, fire)).await.unwrap(), Run::Ran(Some(fire)));
+        for earlier in [1, fire / 2, fire - 1, fire] {
+            assert_eq!(run(job(&locks, earlier)).await.unwrap(), already_ran(fire), "{earlier}");
+        }
+    }
+    servers[0].probe().set_for(&mark("job"), "0007:1", WEEK);
+    assert_eq!(run(job(&locks, 6)).await.unwrap(), already_ran(7));
+    let guard = job(&locks, 10).acquire().await.unwrap();
+    // As whoever else would, whose fire is later.
+    servers[0].probe().set_for(&mark("job"), "11:5", WEEK / 2);
+    guard.complete().await.unwrap();
+    assert_eq!(marks(&servers), [Some("11:5".to_owned())]);
+    let kept = servers[0].probe().pttl(&mark("job")).remaining().unwrap();
+    assert!(kept > WEEK / 2, "it was written again, {kept:?}");
+    assert!(!servers[0].probe().exists(&key("job")));
+}
+
+#[tokio::test]
 async fn the_key_stays_for_min_hold_behind_a_completion() {
     let servers = Servers::start(3);
     let locks = new_job(&servers).await;
