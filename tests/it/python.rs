@@ -10,8 +10,8 @@ use redlock_tests::wait::{eventually, eventually_async};
 use redlock_tests::{Program, Servers};
 use tokio::runtime::Runtime;
 
-use crate::acquire::{key, manager};
-use crate::statistics::{counter, marker, waiting};
+use crate::common::counters::{counter, marker, waiting};
+use crate::common::{key, manager};
 
 /// A Python process does not give up, nor does a test, before it had this long.
 const LONG: Duration = Duration::from_secs(10);
