@@ -18,6 +18,7 @@ mod check;
 mod clocks;
 mod cluster;
 mod cluster_traps;
+mod common;
 mod compute;
 mod connections;
 mod deadline;

@@ -14,8 +14,8 @@ use redlock_tests::gateway::Answer;
 use redlock_tests::wait::{LIMIT, eventually_async};
 use redlock_tests::{Cluster, Gateway, Monitor, RedisServer, Sentinel, Servers, Setup};
 
-use crate::acquire::{RARE_POLL, key, manager};
-use crate::places::causes;
+use crate::common::causes;
+use crate::common::{RARE_POLL, key, manager};
 
 pub(crate) const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 

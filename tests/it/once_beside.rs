@@ -16,9 +16,9 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 use tracing::Level;
 
-use crate::acquire::{key, manager};
+use crate::common::events::Events;
+use crate::common::{key, manager};
 use crate::once::{already_ran, job, mark, new_job, run};
-use crate::told::Events;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 

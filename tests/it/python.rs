@@ -10,9 +10,9 @@ use redlock_tests::wait::{eventually, eventually_async};
 use redlock_tests::{Program, Servers};
 use tokio::runtime::Runtime;
 
-use crate::acquire::{key, manager};
+use crate::common::counters::{counter, marker, waiting};
+use crate::common::{key, manager};
 use crate::once::{already_ran, job, new_job, run};
-use crate::statistics::{counter, marker, waiting};
 
 /// A Python process does not give up, nor does a test, before it had this long.
 const LONG: Duration = Duration::from_secs(10);

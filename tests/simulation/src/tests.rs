@@ -49,8 +49,8 @@ fn no_schedule_breaks_a_promise() {
 
 #[test]
 fn the_same_seed_is_the_same_schedule() {
-    let all: [(&str, fn(u64, Option<Rule>, bool) -> Outcome); 4] =
-        [("locks", run), ("fires", run_fires), ("leads", run_leads), ("memory", run_memory)];
+    type Kind = (&'static str, fn(u64, Option<Rule>, bool) -> Outcome);
+    let all: [Kind; 4] = [("locks", run), ("fires", run_fires), ("leads", run_leads), ("memory", run_memory)];
     for (what, run) in all {
         for seed in 0..100 {
             let [one, other] = [(); 2].map(|()| run(seed, None, false).trace);
