@@ -107,6 +107,7 @@ impl Plan {
             reports: if is_rough { random.pick(&[(0, 0), (0, 0), (20, 20)]) } else { (0, 0) },
             nodes,
             memory: 0,
+            is_cluster: false,
             faults,
             script: None,
         }
@@ -298,7 +299,8 @@ impl Candidate {
                 Some(Ok(Leadership::Leading(term))) => {
                     let leads = self.begins(&term);
                     self.works(&leads, &term).await;
-                    let (ended, is_waited_for) = (Self::ends(&leads, &term), leads.wish.body.as_millis() % 2 == 0);
+                    let (ended, is_waited_for) =
+                        (Self::ends(&leads, &term), leads.wish.body.as_millis().is_multiple_of(2));
                     drop(leads);
                     if ended.is_ok() && is_waited_for {
                         let ended = term.end().await;
@@ -348,7 +350,10 @@ impl Task {
                 By::Thread => {
                     let candidate = Arc::clone(&candidate);
                     let blocks = move || catch_unwind(AssertUnwindSafe(|| candidate.blocks(ttl)));
-                    self.on_thread(a_thread(here), blocks).await.flatten()
+                    match self.on_thread(a_thread(here), blocks).await {
+                        Ok(ended) => ended,
+                        Err(panic) => Err(panic),
+                    }
                 }
             };
             if !self.goes_on(&candidate, ended) {
