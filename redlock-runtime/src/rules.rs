@@ -76,6 +76,8 @@ pub enum Rule {
     BlockingUsesBackground,
     /// Whoever resigned stands back, so that another leads.
     ResignedStandBack,
+    /// What is acquired where a slot goes to has nothing left where that comes from.
+    AskedWhenNothingIsLeft,
     /// The body of a leader ends when its lock is lost, whether it listens or not.
     BodyEndsWithTerm,
     /// An acquire is answered with the mark of what was completed, in the same script.
@@ -147,6 +149,9 @@ impl Rule {
 
     /// Those of leadership, which schedules of candidates find.
     pub const OF_LEADS: &[Self] = &[Self::ResignedStandBack, Self::BodyEndsWithTerm];
+
+    /// Those of clusters, which schedules of slots that move find.
+    pub const OF_CLUSTERS: &[Self] = &[Self::AskedWhenNothingIsLeft];
 
     /// Those of one run per fire. The model of the completed fires finds all of them, and schedules of jobs most.
     pub const OF_ONCE: &[Self] = &[

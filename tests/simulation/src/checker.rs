@@ -125,7 +125,7 @@ impl Checker {
             is_crowded: plan.weather == Weather::Crowded,
             are_clocks_right: plan.script.as_ref().is_none_or(|script| script.are_clocks_right),
             is_young: plan.nodes.iter().any(|node| node.age < Duration::from_secs(24 * 60 * 60)),
-            majority: plan.nodes.len().max(plan.memory) / 2 + 1,
+            majority: if plan.is_cluster { 1 } else { plan.nodes.len().max(plan.memory) / 2 + 1 },
         }
     }
 

@@ -83,6 +83,10 @@ impl Run {
                 }
             }
             Fault::Shutdown { process, bound } => self.shut_down(process, bound),
+            Fault::Migrate { name, is_counter } => {
+                // Whatever becomes of the processes.
+                tokio::spawn(Arc::clone(universe).migrate(name, is_counter));
+            }
             Fault::Memory { node, fault, lasting } => universe.strike_memory(node, fault, lasting),
         }
     }

@@ -107,6 +107,7 @@ impl Plan {
             reports: if is_rough { random.pick(&[(0, 0), (0, 0), (20, 20)]) } else { (0, 0) },
             nodes,
             memory: 0,
+            is_cluster: false,
             faults,
             script: None,
         }
@@ -349,7 +350,10 @@ impl Task {
                 By::Thread => {
                     let candidate = Arc::clone(&candidate);
                     let blocks = move || catch_unwind(AssertUnwindSafe(|| candidate.blocks(ttl)));
-                    self.on_thread(a_thread(here), blocks).await.and_then(|ended| ended)
+                    match self.on_thread(a_thread(here), blocks).await {
+                        Ok(ended) => ended,
+                        Err(panic) => Err(panic),
+                    }
                 }
             };
             if !self.goes_on(&candidate, ended) {

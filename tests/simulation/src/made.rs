@@ -116,6 +116,7 @@ fn plan(random: &mut Random, nodes: usize, mut processes: Vec<ProcessPlan>, long
         weather: Weather::Made,
         nodes: (0..nodes).map(|_| node(random)).collect(),
         memory: 0,
+        is_cluster: false,
         twin: None,
         processes,
         fencing: true,

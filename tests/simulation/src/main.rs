@@ -8,6 +8,8 @@
 //! schedules lead SEED [--without RULE]        replays one of these
 //! schedules memory [--from SEED] [--count N]  the same of those whose nodes are in memory
 //! schedules remember SEED [--without RULE]    replays one of these
+//! schedules clusters [--from SEED] [--count N] the same of those in which a cluster is the only voter
+//! schedules cluster SEED [--without RULE]     replays one of these
 //! schedules replay SEED [--without RULE]      runs one, and tells everything that can be seen of it
 //! schedules rules [--count N]                 without each rule in turn: which seed finds what it prevents
 //! schedules made RULE SEED [--without RULE]   replays one that was made for a rule
@@ -24,6 +26,7 @@
 )]
 
 mod checker;
+mod cluster;
 mod events;
 mod faults;
 mod leads;
@@ -48,7 +51,10 @@ use redlock_simulated::simulation::Rule;
 
 use self::checker::Met;
 use self::random::Random;
-use self::run::{Outcome, fires_of, leads_of, memory_of, plan_of, run, run_fires, run_leads, run_memory, run_plan};
+use self::run::{
+    Outcome, cluster_of, fires_of, leads_of, memory_of, plan_of, run, run_cluster, run_fires, run_leads, run_memory,
+    run_plan,
+};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -61,24 +67,30 @@ fn main() -> ExitCode {
     let off = option("--without");
     let Some(off) = off.map_or(Some(None), |off| rule(&off).map(Some)) else { return usage() };
     match arguments.first().map(String::as_str) {
-        Some("run") => run_all(from, count, run),
-        Some("fires") => run_all(from, count, run_fires),
+        Some("run") => run_all(from, count, off, run),
+        Some("fires") => run_all(from, count, off, run_fires),
         Some("fire") => {
             let Some(seed) = arguments.get(1).and_then(|seed| seed.parse().ok()) else { return usage() };
             println!("{:#?}", fires_of(seed));
             tell(&run_fires(seed, off, true))
         }
-        Some("leads") => run_all(from, count, run_leads),
+        Some("leads") => run_all(from, count, off, run_leads),
         Some("lead") => {
             let Some(seed) = arguments.get(1).and_then(|seed| seed.parse().ok()) else { return usage() };
             println!("{:#?}", leads_of(seed));
             tell(&run_leads(seed, off, true))
         }
-        Some("memory") => run_all(from, count, run_memory),
+        Some("memory") => run_all(from, count, off, run_memory),
         Some("remember") => {
             let Some(seed) = arguments.get(1).and_then(|seed| seed.parse().ok()) else { return usage() };
             println!("{:#?}", memory_of(seed));
             tell(&run_memory(seed, off, true))
+        }
+        Some("clusters") => run_all(from, count, off, run_cluster),
+        Some("cluster") => {
+            let Some(seed) = arguments.get(1).and_then(|seed| seed.parse().ok()) else { return usage() };
+            println!("{:#?}", cluster_of(seed));
+            tell(&run_cluster(seed, off, true))
         }
         Some("replay") => {
             let Some(seed) = arguments.get(1).and_then(|seed| seed.parse().ok()) else { return usage() };
@@ -98,22 +110,28 @@ fn main() -> ExitCode {
 
 fn usage() -> ExitCode {
     eprintln!(
-        "usage: schedules run|fires|leads|memory [--from SEED] [--count N] | replay|fire|lead|remember SEED [--without RULE] | rules [--count N] \
+        "usage: schedules run|fires|leads|memory|clusters [--from SEED] [--count N] [--without RULE] | replay|fire|lead|remember|cluster SEED [--without RULE] | rules [--count N] \
          | made RULE SEED [--without RULE]"
     );
     ExitCode::from(2)
 }
 
 fn rule(name: &str) -> Option<Rule> {
-    Rule::ALL.iter().chain(Rule::OF_LEADS).chain(Rule::OF_ONCE).copied().find(|rule| format!("{rule:?}") == name)
+    Rule::ALL
+        .iter()
+        .chain(Rule::OF_LEADS)
+        .chain(Rule::OF_CLUSTERS)
+        .chain(Rule::OF_ONCE)
+        .copied()
+        .find(|rule| format!("{rule:?}") == name)
 }
 
 #[expect(clippy::disallowed_methods, reason = "how long it takes")]
-fn run_all(from: u64, count: u64, run: fn(u64, Option<Rule>, bool) -> Outcome) -> ExitCode {
+fn run_all(from: u64, count: u64, off: Option<Rule>, run: fn(u64, Option<Rule>, bool) -> Outcome) -> ExitCode {
     let began = Instant::now();
     let (mut met, mut broken) = (Met::default(), 0_u64);
     for seed in from..from + count {
-        let outcome = run(seed, None, false);
+        let outcome = run(seed, off, false);
         met.add(&outcome.met);
         if !outcome.violations.is_empty() {
             broken += 1;
@@ -146,6 +164,7 @@ fn rules(from: u64, count: u64, only: Option<&str>) -> ExitCode {
     let mut is_complete = true;
     let all = Rule::ALL.iter().map(|rule| (rule, run as fn(u64, Option<Rule>, bool) -> Outcome));
     let all = all.chain(Rule::OF_ONCE.iter().map(|rule| (rule, run_fires as _)));
+    let all = all.chain(Rule::OF_CLUSTERS.iter().map(|rule| (rule, run_cluster as _)));
     let all = all.chain(Rule::OF_LEADS.iter().map(|rule| (rule, run_leads as _)));
     for (off, run) in all.filter(|(rule, _)| only.is_none_or(|only| format!("{rule:?}") == only)) {
         let began = Instant::now();

@@ -22,11 +22,12 @@ impl Plan {
         };
         let is_fine = weather != Weather::Rough;
         let managers = if weather == Weather::Crowded { 2 } else { random.pick(&[1, 2, 2, 3]) };
+        let is_long = random.percent(40);
         let (node_count, names) = (random.pick(&[1, 3, 3, 3, 5]), random.pick(&[1, 1, 2]));
         // One clock, and one time of day.
         let (rate, skew) = (rate(random), random.millis(0, 50_000));
         let processes = (0..managers).map(|manager| {
-            let drawn = ProcessPlan::draw(random, weather, manager, names, false);
+            let drawn = ProcessPlan::draw(random, weather, manager, names, is_long);
             ProcessPlan { rate, skew, ..drawn }
         });
         let processes = processes.collect();
@@ -38,11 +39,12 @@ impl Plan {
             weather,
             nodes: Vec::new(),
             memory: node_count,
+            is_cluster: false,
             twin: None,
             processes,
             fencing: random.percent(75),
             node_timeout: random.pick(&[20, 30, 50].map(Duration::from_millis)),
-            longest_ttl: Duration::from_millis(1_500),
+            longest_ttl: Duration::from_millis(if is_long { 300_000 } else { 1_500 }),
             errors: 0,
             reports: (0, 0),
             faults,

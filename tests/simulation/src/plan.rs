@@ -33,6 +33,8 @@ pub(crate) struct Plan {
     pub(crate) nodes: Vec<NodePlan>,
     /// How many nodes there are instead in the memory of the process of which those here are managers.
     pub(crate) memory: usize,
+    /// Whether the nodes are the servers of a cluster, which is the only voter.
+    pub(crate) is_cluster: bool,
     /// A node that is configured twice.
     pub(crate) twin: Option<usize>,
     pub(crate) processes: Vec<ProcessPlan>,
@@ -243,6 +245,11 @@ pub(crate) enum Fault {
         process: usize,
         bound: Duration,
     },
+    /// The slot of a lock, or of those who wait for it, moves to another server.
+    Migrate {
+        name: usize,
+        is_counter: bool,
+    },
     /// Something is wrong with a node in memory.
     Memory {
         node: usize,
@@ -340,6 +347,7 @@ impl Plan {
             reports: if is_fine { (0, 0) } else { random.pick(&[(0, 0), (0, 0), (20, 20)]) },
             nodes,
             memory: 0,
+            is_cluster: false,
             faults,
             script: None,
         }
@@ -413,6 +421,7 @@ impl Plan {
             reports: if is_fine { (0, 0) } else { random.pick(&[(0, 0), (0, 0), (20, 20)]) },
             nodes,
             memory: 0,
+            is_cluster: false,
             faults,
             script: None,
         }

@@ -91,6 +91,18 @@ pub(crate) fn run_memory(seed: u64, off: Option<Rule>, is_logged: bool) -> Outco
     run_plan(plan, random, off, is_logged)
 }
 
+/// What was drawn for a seed of a cluster.
+pub(crate) fn cluster_of(seed: u64) -> Plan {
+    Plan::draw_cluster(&mut Random::new(seed))
+}
+
+/// Runs a seed in which a cluster is the only voter.
+pub(crate) fn run_cluster(seed: u64, off: Option<Rule>, is_logged: bool) -> Outcome {
+    let mut random = Random::new(seed);
+    let plan = Plan::draw_cluster(&mut random);
+    run_plan(plan, random, off, is_logged)
+}
+
 /// Runs a plan that was drawn, or made.
 pub(crate) fn run_plan(plan: Plan, random: Random, off: Option<Rule>, is_logged: bool) -> Outcome {
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
@@ -156,7 +168,12 @@ fn manager(universe: &Universe, process: usize) -> LockManager {
         format!("redis://{alias}{node}:6379{protocol}")
     });
     let in_memory = (0..plan.memory).map(|node| format!("memory://{}", memory::name_of(node)));
-    let nodes = nodes.chain(in_memory);
+    let nodes: Vec<_> = if plan.is_cluster {
+        let hosts: Vec<_> = (0..plan.nodes.len()).map(|node| format!("node{node}")).collect();
+        vec![format!("redis+cluster://{}", hosts.join(","))]
+    } else {
+        nodes.chain(in_memory).collect()
+    };
     within(universe.callers(process), || {
         let builder = LockManager::builder()
             .nodes(nodes)

@@ -84,6 +84,17 @@ struct Trace {
     lines: Option<Vec<String>>,
 }
 
+/// The nodes, as servers of their cluster if they are some.
+fn joined(nodes: impl Iterator<Item = Node>, plan: &Plan) -> Vec<Node> {
+    let join = |(number, mut node): (usize, Node)| {
+        if let Some(cluster) = plan.cluster_at(number) {
+            node.server.join(cluster);
+        }
+        node
+    };
+    nodes.enumerate().map(join).collect()
+}
+
 /// A std mutex that no panic of a simulated task makes useless.
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -93,7 +104,7 @@ impl Universe {
     pub(crate) fn new(plan: Plan, mut random: Random, off: Option<Rule>, is_logged: bool) -> Arc<Self> {
         let start = now();
         let entropy = Random::new(random.next());
-        let nodes = plan.nodes.iter().enumerate().map(|(number, node)| Node::new(number, node, off)).collect();
+        let nodes = plan.nodes.iter().enumerate().map(|(number, node)| Node::new(number, node, off));
         let process = |process: &crate::plan::ProcessPlan| Process {
             life: Life::Runs { since: start },
             rate: process.rate,
@@ -105,6 +116,7 @@ impl Universe {
             blocked: None,
         };
         let processes = plan.processes.iter().map(process).collect();
+        let nodes: Vec<_> = joined(nodes, &plan);
         Arc::new_cyclic(|this| Self {
             this: Weak::clone(this),
             start,

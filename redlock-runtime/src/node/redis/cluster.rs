@@ -12,6 +12,7 @@ mod counters;
 mod inspect;
 mod slots;
 
+#[cfg(not(redlock_simulated))]
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
@@ -33,6 +34,9 @@ use crate::node::{Action, Carrier, Changes, Command, NodeStatus, Pending, Pendin
 use crate::platform::background;
 use crate::platform::background::background;
 use crate::platform::clock;
+#[cfg(redlock_simulated)]
+use crate::platform::simulated::HashMap;
+use crate::rules::{self, Rule};
 use crate::shown::shown;
 use crate::values::keys::Keys;
 use crate::values::slot::slot_of;
@@ -287,7 +291,10 @@ impl Cluster {
                 }
                 Err(redirect) => redirect,
             };
-            if matches!(redirect, Redirect::Ask(_)) && Box::pin(has_anything_left(&shard, command)).await {
+            if matches!(redirect, Redirect::Ask(_))
+                && rules::holds(Rule::AskedWhenNothingIsLeft)
+                && Box::pin(has_anything_left(&shard, command)).await
+            {
                 redirect = Redirect::TryAgain;
             }
             if redirect == Redirect::TryAgain {
