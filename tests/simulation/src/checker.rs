@@ -482,8 +482,8 @@ impl Universe {
         // node are cut, so that the one on which it is then sent may be dead, too.
         let cuts_all = |fault: &Fault| matches!(fault, Fault::Partition { process: p, node: n, .. } if (*p, *n) == (process, node));
         let dead = if self.plan.faults.iter().any(|(_, fault)| cuts_all(fault)) { 22 } else { 12 };
-        // The connection before may have been begun when nothing got through yet: its time has to be over first.
-        let times = dead + CONNECT_TIMEOUTS;
+        // The connection before may have been begun when nothing got through yet: its time has to be over first. No made schedule does that.
+        let times = dead + if self.plan.script.is_none() { CONNECT_TIMEOUTS } else { 0 };
         let allowed = self.plan.node_timeout * times + Duration::from_millis(100);
         let is_slow = self.plan.nodes[node].is_behind_proxy;
         let late = self.elapsed().saturating_sub(self.plan.healed().max(let_go - self.start));

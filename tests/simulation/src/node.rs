@@ -184,8 +184,8 @@ fn patch(off: Rule) -> Option<(&'static str, &'static str)> {
         ),
         Rule::MarkRidesOnAcquire => ("mark = redis.pcall('GET', ARGV[9])", "mark = false"),
         Rule::CompletionComparesOwner => (
-            "if redis.call('GET', KEYS[1]) ~= ARGV[1] then\n    return completed",
-            "if false then\n    return completed",
+            "if redis.call('GET', KEYS[1]) ~= ARGV[1] then\n    return is_as_great",
+            "if false then\n    return is_as_great",
         ),
         _ => return None,
     })

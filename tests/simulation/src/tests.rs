@@ -50,10 +50,10 @@ fn no_schedule_breaks_a_promise() {
     assert!(broken.is_empty(), "base seed {base}: {broken:#?}");
 }
 
-/// Not clusters: of several tasks that wait for a map of the slots, tokio's `watch` draws whom it wakes first.
 #[test]
 fn the_same_seed_is_the_same_schedule() {
-    let all: [(&str, Seeded); 4] = [("locks", run), ("fires", run_fires), ("leads", run_leads), ("memory", run_memory)];
+    let all: [(&str, Seeded); 5] =
+        [("locks", run), ("fires", run_fires), ("leads", run_leads), ("memory", run_memory), ("clusters", run_cluster)];
     for (what, run) in all {
         for seed in 0..80 {
             let [one, other] = [(); 2].map(|()| run(seed, None, false).trace);

@@ -19,7 +19,6 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use redis::Value;
-use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use self::slots::{ClusterView, Slots};
@@ -27,6 +26,7 @@ use super::commands;
 use super::link::dial::{Dial, Origin};
 use super::link::endpoint::{Endpoint, address};
 use super::link::lookup;
+use super::link::published::{Published, Publisher, publish};
 use super::link::replicas::Replicas;
 use super::{Redirect, RedisNode, Routing, recalled};
 use crate::node::limits::Limits;
@@ -68,8 +68,10 @@ struct Cluster {
     changes: OnceLock<Changes>,
     /// Its masters. Never locked across an await, as the others.
     shards: RwLock<Shards>,
-    /// What is known about who has which slots.
-    map: watch::Sender<Map>,
+    /// What is known about who has which slots: written by a look.
+    map: Publisher<Told>,
+    /// The same, for all others.
+    told: Published<Told>,
     /// When that was asked last, and whether an answer is under way.
     looking: Mutex<Looking>,
 }
@@ -80,6 +82,14 @@ struct Shards {
     by_address: HashMap<String, Arc<RedisNode>>,
     slots: Option<Slots<Arc<RedisNode>>>,
     is_closed: bool,
+}
+
+/// What the last look came to.
+#[derive(Clone, Debug)]
+struct Told {
+    map: Map,
+    /// How many looks have told something.
+    looks: u64,
 }
 
 /// Whether it is known who has which slots.
@@ -110,6 +120,7 @@ impl Drop for Look {
 
 impl ClusterNode {
     pub(crate) fn new(seeds: Vec<Endpoint>, label: &str, limits: Limits, replicas: Option<Replicas>) -> Self {
+        let (map, told) = publish(Told { map: Map::NotYet, looks: 0 });
         let cluster = Cluster {
             label: Arc::from(label),
             seeds,
@@ -117,7 +128,8 @@ impl ClusterNode {
             replicas,
             changes: OnceLock::new(),
             shards: RwLock::default(),
-            map: watch::Sender::new(Map::NotYet),
+            map,
+            told,
             looking: Mutex::default(),
         };
         Self { cluster: Arc::new(cluster) }
@@ -137,7 +149,7 @@ impl Voter for ClusterNode {
             let reply = PendingReply::new(async move { cluster.follow(&command, shard, put).await });
             return reply.carried_by(carrier).with_extra_time(extra_time);
         }
-        if let Map::Unreachable(reason) = &*cluster.map.borrow() {
+        if let Map::Unreachable(reason) = &cluster.told.read().map {
             cluster.look_again();
             return PendingReply::new(std::future::ready(Reply::not_sent(Arc::clone(reason))));
         }
@@ -162,7 +174,7 @@ impl Voter for ClusterNode {
     }
 
     fn known(&self, key: &str) -> NodeStatus {
-        match (self.cluster.owner(key), &*self.cluster.map.borrow()) {
+        match (self.cluster.owner(key), &self.cluster.told.read().map) {
             (Some(shard), _) => shard.known(key),
             (None, Map::NotYet) => NodeStatus::Connecting,
             (None, Map::Known | Map::Unreachable(_)) => NodeStatus::Unreachable,
@@ -209,15 +221,14 @@ impl Cluster {
         if let Some(shard) = self.owner(key) {
             return Ok(shard);
         }
-        let mut map = self.map.subscribe();
         self.look_again();
-        let map = map.wait_for(|map| !matches!(map, Map::NotYet)).await;
+        let told = self.told.wait_for(|told| !matches!(told.map, Map::NotYet)).await;
         if let Some(shard) = self.owner(key) {
             return Ok(shard);
         }
-        Err(match map.as_deref() {
-            Ok(Map::Unreachable(reason)) => Arc::clone(reason),
-            Ok(Map::Known | Map::NotYet) | Err(_) => Arc::from("no server of the cluster has the slot of this lock"),
+        Err(match told.map(|told| told.map) {
+            Some(Map::Unreachable(reason)) => reason,
+            Some(Map::Known | Map::NotYet) | None => Arc::from("no server of the cluster has the slot of this lock"),
         })
     }
 
@@ -352,13 +363,13 @@ impl Cluster {
 
     /// Returns when it was asked anew who has which slots: people shall not be told of a server that has none any more.
     async fn looked_again(self: &Arc<Self>) {
-        let mut map = self.map.subscribe();
-        map.mark_unchanged();
+        let before = self.told.read().looks;
+        let is_told = || self.told.wait_for(|told| told.looks > before);
         self.look_again();
-        if timeout(LOOK_AGAIN, map.changed()).await.is_err() {
+        if timeout(LOOK_AGAIN, is_told()).await.is_err() {
             // Perhaps that had just been asked, before what it is asked again for.
             self.look_again();
-            let _ = timeout(self.limits.node_timeout.min(self.limits.connect_timeout), map.changed()).await;
+            let _ = timeout(self.limits.node_timeout.min(self.limits.connect_timeout), is_told()).await;
         }
     }
 
@@ -382,18 +393,20 @@ impl Cluster {
             } else {
                 "no server of the cluster has any slots".to_owned()
             };
-            self.map.send_if_modified(|map| {
-                let is_news = !matches!(map, Map::Known);
-                if is_news {
-                    *map = Map::Unreachable(reason.into());
-                }
-                is_news
-            });
+            if !matches!(self.told.read().map, Map::Known) {
+                self.tell(Map::Unreachable(reason.into()));
+            }
             return;
         };
         let here = server.host_and_port().map(|(host, _)| host);
         self.adopt(told, here.unwrap_or_default());
-        self.map.send_replace(Map::Known);
+        self.tell(Map::Known);
+    }
+
+    /// One look at a time does so.
+    fn tell(&self, map: Map) {
+        let looks = self.told.read().looks + 1;
+        self.map.set(Told { map, looks });
     }
 
     /// The servers that are known, the named ones last.

@@ -8,7 +8,7 @@ pub(crate) mod endpoint;
 mod health;
 pub(in crate::node::redis) mod lookup;
 mod lookup_host;
-mod published;
+pub(in crate::node::redis) mod published;
 pub(crate) mod replicas;
 pub(crate) mod sentinel;
 pub(in crate::node::redis) mod subscription;
