@@ -540,7 +540,7 @@ async fn fires_that_cannot_be_are_refused_with_the_cure() {
         (Fire::from(0), "count from 1"),
         (Fire::from(1 << 53), "up to 2^53 - 1"),
         (Fire::at(SystemTime::UNIX_EPOCH - Duration::from_secs(1)), "before 1970"),
-        (Fire::at(now + Duration::from_secs(3600)), "ask for it when it is due"),
+        (Fire::at(now + Duration::from_secs(3600)), "too early"),
         (Fire::every(Duration::from_millis(999)), "at least 1s"),
         (Fire::every(8 * WEEK), "`marks_retention`"),
     ] {
