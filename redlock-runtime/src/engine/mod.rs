@@ -38,6 +38,7 @@ use crate::protocol::{
     AskOrder, FenceFallback, FireQuestion, Hearing, NodeObservation, NodeSet, Quorum, Tally, Verdict, Voters,
     longest_round, reply_timeout, valid_until,
 };
+use crate::values::subject::Subject;
 
 /// The configured nodes.
 pub(crate) struct Engine {
@@ -313,16 +314,16 @@ impl Engine {
     /// Dropped at any await, the attempt is given back in the background.
     pub(crate) async fn acquire(
         self: &Arc<Self>,
-        key: Arc<str>,
+        subject: Subject,
         ttl: Duration,
         until: Option<Instant>,
         plan: Plan,
     ) -> Result<Won, AttemptFailed> {
         let again = plan.fire.is_some().then(|| Box::new(Plan { insists: true, ..plan.clone() }));
-        match (self.acquire_once(Arc::clone(&key), ttl, until, plan).await, again) {
+        match (self.acquire_once(subject.clone(), ttl, until, plan).await, again) {
             (Err(AttemptFailed { fire: Some(refusal), .. }), Some(again)) if *refusal == FireRefusal::Shown => {
                 // Seldom, and not to make every acquisition larger.
-                Box::pin(self.acquire_once(key, ttl, until, *again)).await
+                Box::pin(self.acquire_once(subject, ttl, until, *again)).await
             }
             (attempted, _) => attempted,
         }
@@ -330,14 +331,14 @@ impl Engine {
 
     async fn acquire_once(
         self: &Arc<Self>,
-        key: Arc<str>,
+        subject: Subject,
         ttl: Duration,
         until: Option<Instant>,
         plan: Plan,
     ) -> Result<Won, AttemptFailed> {
         let began = clock::now();
         // From here on the acquisition answers for whatever the nodes do: it exists before the first command.
-        let mut acquisition = Acquisition::new(Arc::clone(self), key);
+        let mut acquisition = Acquisition::new(Arc::clone(self), subject);
         match acquisition.ask(began, ttl, until, plan).await {
             Ok(term) => {
                 acquisition.see_late_connections_through();
@@ -355,17 +356,17 @@ impl Engine {
     /// Dropped at any await, the key may or may not have been extended.
     pub(crate) async fn extend(
         &self,
-        key: &Arc<str>,
+        subject: &Subject,
         owner: &Arc<str>,
         ttl: Duration,
         is_noted: bool,
         over: impl Future<Output = ()>,
     ) -> Result<Extended, AttemptFailed> {
         let began = clock::now();
-        let command = Command::new(Action::Extend { ttl, is_noted }, key, owner);
+        let command = Command::new(Action::Extend { ttl, is_noted }, subject, owner);
         let mut in_flight = self.ask_each(&command);
         let mut missing = NodeSet::default();
-        let mut heard = Heard::nothing(key, Tally::new(self.quorum, None));
+        let mut heard = Heard::nothing(subject.key(), Tally::new(self.quorum, None));
         let reply_timeout = reply_timeout(self.node_timeout, ttl);
         let listen = self.hear(&mut heard, Voters::Extension, &mut in_flight, reply_timeout, None, |node, reply| {
             if *reply == Reply::Missing {

@@ -20,6 +20,7 @@ use crate::platform::{clock, entropy};
 use crate::protocol::{Backoff, Next, SHORTEST_TTL, Verdict, next_step};
 use crate::values::fire::{Fire, OnceAt};
 use crate::values::name::Name;
+use crate::values::subject::Subject;
 use crate::waiting::counters::Waiting;
 use crate::waiting::queue::{LocalHold, QueuePlace, Turn, Unreachable};
 use crate::{Error, IntoDuration, IntoTimeout, Timeout};
@@ -186,7 +187,7 @@ impl LockRequest {
     async fn wait(mut self) -> Result<LockGuard, Error> {
         self.shared.engine.check_process()?;
         let request = self.resolve()?;
-        if deadlock::is_held_by_caller(&request.key, &self.shared.engine) {
+        if deadlock::is_held_by_caller(&request.subject, &self.shared.engine) {
             return Err(if request.waits {
                 Error::WouldDeadlock { name: request.name.as_str().to_owned() }
             } else {
@@ -214,7 +215,7 @@ impl LockRequest {
             let reason = format!("max_hold of {most:?} ends before it begins; use at least {SHORTEST_TTL:?}");
             return Err(Error::Config { reason });
         }
-        let key = self.shared.keys.lock(&name).into();
+        let subject = Subject::Key(self.shared.keys.lock(&name).into());
         // Also if the holder crashes, the key stays for its least time.
         let key_ttl = self.min_hold.map_or(ttl, |least| least.max(ttl));
         let (min_hold, max_hold) = (self.min_hold, self.max_hold);
@@ -224,7 +225,7 @@ impl LockRequest {
         let deadline = timeout.filter(|_| waits).and_then(|timeout| began.checked_add(timeout));
         let resolve = |fire| RequestedFire::resolve(fire, self.once_at, &self.shared, began);
         let fire = self.once.map(resolve).transpose()?;
-        Ok(Resolved { name, key, ttl, key_ttl, min_hold, max_hold, waits, began, deadline, fire })
+        Ok(Resolved { name, subject, ttl, key_ttl, min_hold, max_hold, waits, began, deadline, fire })
     }
 
     /// One attempt, or more where one says nothing about the lock.
@@ -237,7 +238,7 @@ impl LockRequest {
             match self.attempt(&request, plan).await? {
                 Ok(mut won) => {
                     self.mark_start(&request, &mut won).await?;
-                    let local_hold = |lease: &Arc<Lease>| self.shared.wait_queues.hold_locally(&lease.key, lease);
+                    let local_hold = |lease: &Arc<Lease>| self.shared.wait_queues.hold_locally(lease);
                     return self.guard(request, won, local_hold);
                 }
                 Err(lost) => {
@@ -261,9 +262,9 @@ impl LockRequest {
 
     /// Attempts whenever the lock is believed to be free, until one is won or the time is over.
     async fn stand_in_line(self, request: Resolved) -> Result<LockGuard, Error> {
-        let Resolved { name, key, began, deadline, .. } = &request;
+        let Resolved { name, subject, began, deadline, .. } = &request;
         let mut pauses = Pauses::default();
-        let mut place = self.shared.wait_queues.join(key);
+        let mut place = self.shared.wait_queues.join(subject);
         let stats_name = self.stats_name.as_deref().unwrap_or(name.as_str());
         let mut counted: Option<Waiting> = None;
         let mut count = || {
@@ -313,9 +314,9 @@ impl LockRequest {
 
     /// One attempt: won, or not, or an error that no other attempt would mend.
     async fn attempt(&self, request: &Resolved, plan: Plan) -> Result<Result<Won, AttemptFailed>, Error> {
-        let Resolved { name, key, key_ttl, deadline, fire, .. } = request;
+        let Resolved { name, subject, key_ttl, deadline, fire, .. } = request;
         let plan = plan.for_fire(fire.as_ref().map(|fire| Arc::clone(&fire.question)));
-        let acquiring = pin!(self.shared.engine.acquire(Arc::clone(key), *key_ttl, *deadline, plan));
+        let acquiring = pin!(self.shared.engine.acquire(subject.clone(), *key_ttl, *deadline, plan));
         match self.shared.unless_shut_down(acquiring).await? {
             Err(AttemptFailed { misconfigured: Some(reason), .. }) => Err(Error::Config { reason }),
             Err(lost) => match (fire, lost.fire.as_deref()) {
@@ -351,10 +352,10 @@ impl LockRequest {
         }
         let max_until = request.max_until(began);
         let engine = Arc::clone(&self.shared.engine);
-        let (key, owner) = (Arc::clone(acquisition.key()), Arc::clone(acquisition.owner()));
+        let (subject, owner) = (acquisition.subject().clone(), Arc::clone(acquisition.owner()));
         let Resolved { name, ttl, fire, .. } = request;
         let held = (began, valid_until, fencing_token);
-        let lease = Arc::new(Lease::new(engine, name, key, owner, ttl, held, max_until));
+        let lease = Arc::new(Lease::new(engine, name, subject, owner, ttl, held, max_until));
         if self.renew {
             self.shared.renewals.start(&lease);
         }

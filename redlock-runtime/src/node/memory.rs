@@ -238,35 +238,35 @@ impl Server {
         let now = clock::now();
         let mut state = self.state();
         let entries = &mut state.entries;
-        if entries.get(&command.key).is_some_and(|entry| entry.expires <= now) {
-            entries.remove(&command.key);
+        if entries.get(command.key()).is_some_and(|entry| entry.expires <= now) {
+            entries.remove(command.key());
         }
         if let Some(mark) = state.told_mark(command, now)
             && command.mark.is_some_and(|query| query.refuses(mark.stored))
-            && state.live(&command.key, now).is_none()
+            && state.live(command.key(), now).is_none()
         {
-            let counter = command.fence.map(|_| state.fence(&command.key, now));
+            let counter = command.fence.map(|_| state.fence(command.key(), now));
             return Reply::NotOurs { owner: None, remaining: None, counter, mark: Some(Box::new(mark)) };
         }
         let entries = &mut state.entries;
-        match (command.action, entries.get_mut(&command.key)) {
+        match (command.action, entries.get_mut(command.key())) {
             (Action::Acquire { ttl, .. }, None) => {
                 let entry = Entry { owner: Arc::clone(&command.owner), expires: now + ttl };
-                entries.insert(Arc::clone(&command.key), entry);
-                state.tell(&command.key);
+                entries.insert(Arc::clone(command.key()), entry);
+                state.tell(command.key());
                 let is_wanted =
-                    command.contender.as_ref().is_some_and(|process| state.is_wanted(&command.key, process, now));
+                    command.contender.as_ref().is_some_and(|process| state.is_wanted(command.key(), process, now));
                 let counter = command.fence.map(|proposal| {
-                    let granted = state.fence(&command.key, now).grant(proposal);
-                    state.fences.extend(granted.number().map(|counter| (Arc::clone(&command.key), counter)));
+                    let granted = state.fence(command.key(), now).grant(proposal);
+                    state.fences.extend(granted.number().map(|counter| (Arc::clone(command.key()), counter)));
                     granted
                 });
                 Reply::Granted { counter, is_wanted, mark: state.told_mark(command, now).map(Box::new) }
             }
             (Action::Adopt { ttl }, Some(entry)) if command.is_to_adopt_from(&entry.owner) => {
                 *entry = Entry { owner: Arc::clone(&command.owner), expires: entry.expires.max(now + ttl) };
-                state.tell(&command.key);
-                let counter = command.fence.map(|_| state.fence(&command.key, now));
+                state.tell(command.key());
+                let counter = command.fence.map(|_| state.fence(command.key(), now));
                 Reply::Granted { counter, is_wanted: false, mark: None }
             }
             (Action::Commit { token }, held) => {
@@ -274,14 +274,14 @@ impl Server {
                 if !is_ours {
                     return Reply::NOT_OURS;
                 }
-                let committed = state.fence(&command.key, now).commit(Holder::Asker, token);
+                let committed = state.fence(command.key(), now).commit(Holder::Asker, token);
                 let stored = committed.and_then(Counter::number);
-                state.fences.extend(stored.map(|counter| (Arc::clone(&command.key), counter)));
+                state.fences.extend(stored.map(|counter| (Arc::clone(command.key()), counter)));
                 if confirmation(token, committed) == Ballot::Granted { Reply::Done } else { Reply::NOT_OURS }
             }
             (Action::Extend { ttl, .. }, Some(entry)) if entry.owner == command.owner => {
                 entry.expires = entry.expires.max(now + ttl);
-                state.tell(&command.key);
+                state.tell(command.key());
                 Reply::Done
             }
             (Action::Release { .. }, Some(entry)) if command.gives_back().is_some_and(|to| entry.owner == to.owner) => {
@@ -291,13 +291,13 @@ impl Server {
                 let holder = holder(held.as_deref(), command);
                 if let (Holder::Asker, Some(entry), Action::Release { keep, .. }) = (holder, held, action) {
                     if keep.is_zero() {
-                        entries.remove(&command.key);
+                        entries.remove(command.key());
                     } else {
                         *entry = Entry { owner: Arc::from(kept(&command.owner)), expires: now + keep };
                     }
-                    state.tell(&command.key);
+                    state.tell(command.key());
                 }
-                command.new_mark.map_or(Reply::Done, |mark| state.complete(&command.key, holder, mark, now))
+                command.new_mark.map_or(Reply::Done, |mark| state.complete(command.key(), holder, mark, now))
             }
             // It has a new mark.
             (Action::Mark, _) => Reply::Done,
@@ -305,11 +305,11 @@ impl Server {
                 if let Some(to) = command.gives_back() {
                     entry.owner = Arc::clone(&to.owner);
                 } else if keep.is_zero() {
-                    entries.remove(&command.key);
+                    entries.remove(command.key());
                 } else {
                     *entry = Entry { owner: Arc::from(kept(&command.owner)), expires: now + keep };
                 }
-                state.tell(&command.key);
+                state.tell(command.key());
                 Reply::Done
             }
             (Action::Release { .. }, Some(entry)) if *entry.owner == kept(&command.owner) => Reply::Done,
@@ -318,13 +318,13 @@ impl Server {
                 let remaining = held.as_ref().map(|entry| entry.expires.saturating_duration_since(now));
                 let owner = held.map(|entry| Arc::clone(&entry.owner));
                 if let Some(process) = &command.contender {
-                    let waiting = state.waiting.entry(Arc::clone(&command.key)).or_default();
+                    let waiting = state.waiting.entry(Arc::clone(command.key())).or_default();
                     waiting.insert(Arc::clone(process), now + WAITING);
                 }
                 if let (Action::Acquire { is_watched: true, .. }, Some(changes)) = (command.action, changes) {
-                    state.watched.entry(Arc::clone(&command.key)).or_default().push(changes);
+                    state.watched.entry(Arc::clone(command.key())).or_default().push(changes);
                 }
-                let counter = command.fence.map(|_| state.fence(&command.key, now));
+                let counter = command.fence.map(|_| state.fence(command.key(), now));
                 let mark = state.told_mark(command, now).map(Box::new);
                 Reply::NotOurs { owner, remaining, counter, mark }
             }
@@ -357,7 +357,7 @@ impl State {
 
     /// The mark of a lock, as an acquire that asks for it is told.
     fn told_mark(&self, command: &Command, now: Instant) -> Option<ToldMark> {
-        let stored = self.mark(&command.key, now);
+        let stored = self.mark(command.key(), now);
         command.mark.map(|_| ToldMark { stored, age: self.age(now) })
     }
 

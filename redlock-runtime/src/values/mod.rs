@@ -10,5 +10,6 @@ pub(crate) mod slot;
 
 pub(crate) mod fire;
 pub(crate) mod keys;
+pub(crate) mod subject;
 
 pub(crate) mod on_shutdown;

@@ -127,7 +127,7 @@ impl Voter for ClusterNode {
 
     fn ask(&self, command: Arc<Command>) -> PendingReply {
         let cluster = Arc::clone(&self.cluster);
-        if let Some(shard) = cluster.owner(&command.key) {
+        if let Some(shard) = cluster.owner(command.key()) {
             let put = shard.put(Arc::clone(&command), Routing::Plainly);
             let (carrier, extra_time) = (put.carrier().clone(), put.extra_time());
             let reply = PendingReply::new(async move { cluster.follow(&command, shard, put).await });
@@ -142,7 +142,7 @@ impl Voter for ClusterNode {
         let carrier = Arc::new(OnceLock::new());
         let known_later = Carrier::Later(Arc::clone(&carrier));
         let reply = async move {
-            let shard = match cluster.mapped(&command.key).await {
+            let shard = match cluster.mapped(command.key()).await {
                 Ok(shard) => shard,
                 Err(reason) => return Reply::not_sent(reason),
             };
@@ -300,9 +300,9 @@ impl Cluster {
                 return recalled();
             }
             let (next, how) = match redirect {
-                Redirect::Moved(address) => (self.moved(&command.key, &address), Routing::Plainly),
+                Redirect::Moved(address) => (self.moved(command.key(), &address), Routing::Plainly),
                 Redirect::Ask(address) => (self.at(&address), Routing::Asking),
-                Redirect::TryAgain => (self.owner(&command.key), Routing::Plainly),
+                Redirect::TryAgain => (self.owner(command.key()), Routing::Plainly),
             };
             let Some(next) = next else { return Reply::not_sent("the cluster names no server for it") };
             shard = next;
@@ -436,11 +436,11 @@ async fn has_anything_left(shard: &RedisNode, command: &Command) -> bool {
     };
     let is_left = async |key: &Arc<str>| {
         // The owner has neither yet, so nothing is done to them; and whoever may acquire may ask so.
-        let question = Command::new(Action::Extend { ttl, is_noted: false }, key, &command.owner);
+        let question = Command::new(Action::Extend { ttl, is_noted: false }, &key.into(), &command.owner);
         let answer: Result<Reply, Redirect> = shard.put(question, Routing::Plainly).await;
         !matches!(answer, Err(Redirect::Ask(_) | Redirect::Moved(_)))
     };
-    is_left(&command.key).await || is_left(&Keys::fence(&command.key).into()).await
+    is_left(command.key()).await || is_left(&Keys::fence(command.key()).into()).await
 }
 
 impl fmt::Debug for ClusterNode {

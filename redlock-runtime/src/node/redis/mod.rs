@@ -194,7 +194,12 @@ async fn send(live: &mut Live, command: &Command, routing: Routing) -> Result<Re
     };
     if let Some(subscription) = live.subscription.as_ref().filter(|_| is_watched) {
         // Before the attempt: a change behind it must not be missed.
-        Box::pin(subscription.cover(&command.key)).await;
+        Box::pin(async {
+            for key in command.subject.keys() {
+                subscription.cover(key).await;
+            }
+        })
+        .await;
         if command.is_recalled() {
             return Ok(recalled());
         }
@@ -234,7 +239,7 @@ async fn send(live: &mut Live, command: &Command, routing: Routing) -> Result<Re
         Err(error) if error.code() == Some("WRONGTYPE") && !is_acquire(command) => Ok(Reply::NOT_OURS),
         // Its acquire has set the key; that is seen to as after any error.
         Err(error) if is_acquire(command) && command.fence.is_some() && is_about_a_counter(&error) => {
-            Ok(answered_with(NoCounter::Text.about(&Keys::fence(&command.key)).into()))
+            Ok(answered_with(NoCounter::Text.about(&Keys::fence(command.key())).into()))
         }
         Err(error) => Redirect::of(&error).map_or_else(|| Ok(failed(live, &error)), Err),
     }
@@ -313,7 +318,7 @@ async fn confirmed(live: &Live, command: &Command, vote: Reply) -> Reply {
         live.note_changed_role();
     }
     let Some(acknowledgements) = &live.acknowledgements else { return vote };
-    match Box::pin(acknowledgements.of(&command.key)).await {
+    match Box::pin(acknowledgements.of(command.key())).await {
         Ok(()) => vote,
         Err(reason) => answered_with(reason),
     }
@@ -383,7 +388,7 @@ fn vote(command: &Command, value: &Value, age: Duration) -> Reply {
         (Action::Extend { .. } | Action::Release { .. } | Action::Mark, Value::Int(0)) => Reply::NOT_OURS,
         (Action::Release { .. } | Action::Mark, Value::Int(2)) if command.new_mark.is_some() => Reply::Covered,
         (Action::Release { .. } | Action::Mark, Value::Int(3)) if command.new_mark.is_some() => {
-            answered_with(NoMark::about(&Keys::done(&command.key)).into())
+            answered_with(NoMark::about(&Keys::done(command.key())).into())
         }
         (Action::Extend { .. }, Value::Int(-1)) => Reply::Missing,
         _ => unexpected(value),
@@ -407,7 +412,7 @@ fn refusal(
             counter: counter(stored),
             mark,
         },
-        Err(fault) => answered_with(fault.about(&Keys::fence(&command.key)).into()),
+        Err(fault) => answered_with(fault.about(&Keys::fence(command.key())).into()),
     }
 }
 
@@ -417,7 +422,7 @@ fn told_mark(command: &Command, value: &Value, age: Duration) -> Result<Box<Told
         Value::Nil => None,
         _ => match text(value).map(|stored| StoredMark::parse(&stored)) {
             Some(Ok(stored)) => Some(stored),
-            _ => return Err(answered_with(NoMark::about(&Keys::done(&command.key)).into())),
+            _ => return Err(answered_with(NoMark::about(&Keys::done(command.key())).into())),
         },
     };
     Ok(Box::new(ToldMark { stored, age }))

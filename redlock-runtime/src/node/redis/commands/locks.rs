@@ -78,7 +78,13 @@ pub(in crate::node) fn is_plain(command: &Command, server: Server) -> bool {
 
 fn set(command: &Command, ttl: Duration) -> Cmd {
     let mut cmd = Cmd::with_capacity(7, 160);
-    cmd.arg("SET").arg(&*command.key).arg(&*command.owner).arg("NX").arg("GET").arg("PX").arg(whole_milliseconds(ttl));
+    cmd.arg("SET")
+        .arg(&**command.key())
+        .arg(&*command.owner)
+        .arg("NX")
+        .arg("GET")
+        .arg("PX")
+        .arg(whole_milliseconds(ttl));
     cmd
 }
 
@@ -157,7 +163,8 @@ pub(in crate::node) fn prefaced(command: Cmd, preface: Preface) -> Pipeline {
 
 fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd {
     const ROOM_FOR_THE_SCRIPT_AND_USUAL_NAMES: usize = 320;
-    let Command { key, owner, fence, retention, .. } = command;
+    let Command { owner, fence, retention, .. } = command;
+    let key = command.key();
     // A key that is noted where its slot is still on its way to could not be moved there any more.
     let contender = command.contender.as_deref().filter(|_| !server.is_asking);
     let (contention, declared) = server.beside.contenders.of(contender.map(|_| Keys::contention(key)));
