@@ -96,6 +96,10 @@ pub enum Rule {
     MarkExpiryIsRenewed,
     /// A mark that less than a majority shows does not prove that a fire was completed.
     MinorityIsNoProof,
+    /// The grants of different permits are not added up.
+    OneSlotIsOneLock,
+    /// The release of a permit looks at all others, which a node may have granted that answered late.
+    AllSlotsAreReleased,
     /// What is written back is the greatest mark that was read, not the own fire.
     RepairWritesGreatest,
     /// A mark is written back only where a majority has evidence.
@@ -137,6 +141,9 @@ impl Rule {
         Self::StandBack,
         Self::FirstComeFirstServed,
     ];
+
+    /// Those that only schedules of locks with permits need.
+    pub const OF_PERMITS: &[Self] = &[Self::OneSlotIsOneLock, Self::AllSlotsAreReleased];
 
     /// Those of one run per fire. The model of the completed fires finds all of them, and schedules of jobs most.
     pub const OF_ONCE: &[Self] = &[

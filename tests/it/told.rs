@@ -331,3 +331,19 @@ async fn a_node_is_told_to_be_back_though_the_runtime_that_found_it_down_has_end
     eventually_async("it is told that it answers again", answers).await;
     events.assert_one(Level::WARN, &[&node]);
 }
+
+#[tokio::test]
+async fn two_processes_that_differ_in_how_many_permits_a_lock_has_are_told_once() {
+    let events = Events::from_now();
+    let build = || LockManager::builder().nodes(["memory://told-permits"]).build().unwrap();
+    let (few, many) = (build(), build());
+    let name = "two-or-five";
+    for _ in 0..3 {
+        for (locks, permits) in [(&few, 2), (&many, 5)] {
+            locks.lock(name).permits(permits).acquire().await.unwrap().release().await.unwrap();
+        }
+    }
+    let lock = format!("lock=\"{name}\"");
+    events.assert_one(Level::WARN, &[&lock, "here=2", "elsewhere=5"]);
+    events.assert_one(Level::WARN, &[&lock, "here=5", "elsewhere=2"]);
+}

@@ -10,7 +10,8 @@ use super::heard::Heard;
 use super::release_round::{Cut, PendingRelease, ReleaseRound, TrackedRelease};
 use super::repair::Repairs;
 use super::{
-    AttemptFailed, Engine, Fenced, FireRefusal, InFlight, Plan, Term, poll_each, poll_in_background, within_deadline,
+    AttemptFailed, Engine, Fenced, FireRefusal, InFlight, Plan, Term, Won, poll_each, poll_in_background,
+    within_deadline,
 };
 use crate::node::{Action, Command, MarkQuery, NewMark, NodeStatus, Predecessor, Reply};
 use crate::platform::background;
@@ -19,11 +20,11 @@ use crate::platform::deadline::Deadline;
 use crate::platform::entropy::fresh_owner;
 use crate::protocol::{
     AcquireEffect, AskOrder, Attempt, AttemptStep, Completion, Conclusion, Fence, FenceFallback, FireQuestion,
-    KeyAfter, Ledger, Listening, MARK_RETENTION, NodeSet, Proposal, Quorum, Standing, StoredMark, Tally, Verdict,
-    Voters, plausible, reply_timeout,
+    KeyAfter, Ledger, Listening, MARK_RETENTION, NodeSet, Proposal, Quorum, SlotTally, Standing, StoredMark, Tally,
+    Verdict, Voters, plausible, reply_timeout,
 };
 use crate::rules::{Rule, holds};
-use crate::values::subject::Subject;
+use crate::values::subject::{Subject, Which};
 
 /// One owner of one key on all nodes, from before its first command until the last node has confirmed its release.
 ///
@@ -59,6 +60,8 @@ pub(crate) struct Acquisition {
     began: Option<Instant>,
     /// The fire that the release marks as completed, and on which nodes.
     mark: Option<Box<(NewMark, NodeSet)>>,
+    /// How many permits the lock has, if somebody else said that before.
+    said: Option<u8>,
 }
 
 impl Acquisition {
@@ -80,6 +83,7 @@ impl Acquisition {
             voters: NodeSet::default(),
             began: None,
             mark: None,
+            said: None,
         }
     }
 
@@ -231,7 +235,12 @@ impl Acquisition {
     ) -> Result<Term, AttemptFailed> {
         let mark = command.mark;
         let engine = Arc::clone(&self.engine);
-        let mut heard = Heard::nothing(self.subject.key(), Tally::new(engine.quorum(), fence).for_fire(fire.clone()));
+        let order = match self.subject.permits() {
+            Some((slots, Which::Any)) => Some(slots.order().into()),
+            _ => None,
+        };
+        let tally = Tally::new(engine.quorum(), fence).for_fire(fire.clone()).for_slots(order);
+        let mut heard = Heard::nothing(self.subject.key(), tally);
         let reply_timeout = reply_timeout(engine.node_timeout(), attempt.ttl());
         self.acquire = Some(Arc::clone(command));
         self.is_open = true;
@@ -245,7 +254,14 @@ impl Acquisition {
                     attempt.after_first(first, &heard.tally, heard.was_cut_short)
                 }
                 AttemptStep::Ask(nodes) => {
-                    self.send(nodes.iter(), command);
+                    match heard.tally.slot() {
+                        Some(slot) => {
+                            let narrowed = command.narrowed(slot);
+                            self.send(nodes.iter(), &narrowed);
+                            self.acquire = Some(narrowed);
+                        }
+                        None => self.send(nodes.iter(), command),
+                    }
                     let Self { ledger, stragglers, cut, .. } = self;
                     let on_reply = |node: usize, reply: &Reply| acquire_ended(ledger, cut, node, reply);
                     let listen =
@@ -254,6 +270,7 @@ impl Acquisition {
                     attempt.after_all(&heard.tally, verdict)
                 }
                 AttemptStep::Commit { token, nodes } => {
+                    self.narrow(&heard.tally);
                     let (verdict, committing) = self.commit(token, nodes, reply_timeout, until).await;
                     heard.failures.extend(committing.failures);
                     heard.was_cut_short |= committing.was_cut_short;
@@ -276,6 +293,8 @@ impl Acquisition {
             }
             (Conclusion::Won { fencing_token }, Some(valid_until)) if heard.tally.twins().is_none() => {
                 let (began, is_wanted) = (attempt.began(), heard.tally.is_wanted());
+                self.narrow(&heard.tally);
+                self.said = heard.tally.slots().and_then(SlotTally::permits);
                 Ok(Term { began, valid_until, fencing_token, is_wanted })
             }
             (Conclusion::NoEvidence, _) => {
@@ -304,11 +323,30 @@ impl Acquisition {
             {
                 Err(heard.into_refused(&engine, FireRefusal::Shown))
             }
-            (Conclusion::Failed(verdict), _) => Err(heard.into_failed(&engine, verdict)),
+            (Conclusion::Failed(verdict), _) => Err(heard.into_failed_of(&engine, verdict, self.subject.part())),
             (Conclusion::Won { .. } | Conclusion::Spread { .. }, _) => {
                 Err(heard.into_failed(&engine, Verdict::Unreachable))
             }
         }
+    }
+
+    /// If any permit was asked for, it is about the one from now on that most of the nodes granted. What others granted is given back.
+    fn narrow(&mut self, tally: &Tally) {
+        let Some((slots, slot)) = tally.slots().zip(tally.slot()) else { return };
+        let astray = slots.astray(slot);
+        if !astray.is_empty() && matches!(self.subject.permits(), Some((_, Which::Any))) {
+            let strays = Repairs { set: astray, ..Repairs::default() };
+            self.engine.undo(&self.subject.about(Which::AllBut(slot)), &self.owner, strays);
+        }
+        self.subject = self.subject.about(Which::One(slot));
+    }
+
+    /// The attempt is won.
+    pub(super) fn into_won(mut self, term: Term) -> Won {
+        self.see_late_connections_through();
+        self.forget_what_was_asked();
+        let permits = self.said;
+        Won { acquisition: self, term, permits }
     }
 
     /// Has the nodes that granted the lock raise its fencing counter to the token. It counts when a majority has.
@@ -511,6 +549,7 @@ impl Acquisition {
             voters: self.voters,
             began: self.began,
             mark: self.mark.take(),
+            said: self.said,
         }
     }
 

@@ -135,7 +135,7 @@ impl Adoption {
         let term = acquisition.ask_to_adopt(began, ttl, fencing).await?;
         let mut acquisition = self.take_out().expect("it was there a moment ago");
         acquisition.succeed();
-        Ok(Won { acquisition, term })
+        Ok(Won { acquisition, term, permits: None })
     }
 
     /// What answers for all that was asked; nothing is left here.

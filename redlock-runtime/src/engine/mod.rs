@@ -7,6 +7,7 @@ mod acquisition;
 mod adoption;
 mod completion;
 mod heard;
+mod permits;
 mod release_round;
 mod repair;
 mod survey;
@@ -35,10 +36,10 @@ use crate::platform::drivers::Uses;
 use crate::platform::tasks::Handle;
 use crate::platform::{clock, process};
 use crate::protocol::{
-    AskOrder, FenceFallback, FireQuestion, Hearing, NodeObservation, NodeSet, Quorum, Tally, Verdict, Voters,
+    AskOrder, At, FenceFallback, FireQuestion, Hearing, NodeObservation, NodeSet, Quorum, Tally, Verdict, Voters,
     longest_round, reply_timeout, valid_until,
 };
-use crate::values::subject::Subject;
+use crate::values::subject::{Subject, Which};
 
 /// The configured nodes.
 pub(crate) struct Engine {
@@ -66,6 +67,8 @@ pub(crate) struct Won {
     pub(crate) acquisition: Acquisition,
     /// What was won.
     pub(crate) term: Term,
+    /// How many permits the lock has, if somebody else said that before.
+    pub(crate) permits: Option<u8>,
 }
 
 /// What an attempt gives that is won.
@@ -131,13 +134,24 @@ pub(crate) struct AttemptFailed {
     /// Whether nodes did not answer because the caller's time was over before theirs.
     pub(crate) was_cut_short: bool,
     /// What was learnt about the nodes that were asked.
-    pub(crate) seen: Vec<(usize, NodeObservation)>,
+    pub(crate) seen: Vec<(At, NodeObservation)>,
     /// The greatest fencing counter that was heard of; zero if none was.
     pub(crate) counter: u64,
     /// What is wrong with the nodes as they were configured, or with this machine's clock, if something is.
     pub(crate) misconfigured: Option<String>,
     /// What the marks say about the fire that the lock was asked for, if that is why it was not won.
     pub(crate) fire: Option<Box<FireRefusal>>,
+    /// What was told of the permits, if any was asked for.
+    pub(crate) permits: Option<Box<PermitsRefused>>,
+}
+
+/// What an attempt for any permit was told that was not won.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PermitsRefused {
+    /// The slot that may be had although the nodes disagreed, if there is one.
+    pub(crate) second_choice: Option<u8>,
+    /// How many permits the lock has, if somebody else said that before.
+    pub(crate) said: Option<u8>,
 }
 
 /// Why a fire does not run.
@@ -319,6 +333,9 @@ impl Engine {
         until: Option<Instant>,
         plan: Plan,
     ) -> Result<Won, AttemptFailed> {
+        if let Some((_, Which::Any)) = subject.permits() {
+            return Box::pin(self.acquire_any_permit(subject, ttl, until, plan)).await;
+        }
         let again = plan.fire.is_some().then(|| Box::new(Plan { insists: true, ..plan.clone() }));
         match (self.acquire_once(subject.clone(), ttl, until, plan).await, again) {
             (Err(AttemptFailed { fire: Some(refusal), .. }), Some(again)) if *refusal == FireRefusal::Shown => {
@@ -340,11 +357,7 @@ impl Engine {
         // From here on the acquisition answers for whatever the nodes do: it exists before the first command.
         let mut acquisition = Acquisition::new(Arc::clone(self), subject);
         match acquisition.ask(began, ttl, until, plan).await {
-            Ok(term) => {
-                acquisition.see_late_connections_through();
-                acquisition.forget_what_was_asked();
-                Ok(Won { acquisition, term })
-            }
+            Ok(term) => Ok(acquisition.into_won(term)),
             Err(failed) => Err(acquisition.end_lost_attempt(failed, until).await),
         }
     }

@@ -36,7 +36,7 @@ impl Running {
     }
 }
 
-/// Whether the caller is inside a body that holds this lock on these nodes.
+/// Whether the caller is inside bodies that hold this lock on these nodes, so that nobody else can.
 pub(crate) fn is_held_by_caller(subject: &Subject, engine: &Engine) -> bool {
     // Without its stack, a thread that is ending runs no body.
     RUNNING.try_with(|stack| is_held(&stack.borrow(), subject, engine)).unwrap_or(false)
@@ -48,7 +48,9 @@ fn is_held(stack: &[Running], subject: &Subject, engine: &Engine) -> bool {
         return false;
     }
     let task = task::try_id();
-    stack.iter().any(|running| running.task == task && running.holds(subject, engine))
+    let is_held = |running: &&Running| running.task == task && running.holds(subject, engine);
+    // Of a lock with permits: all of them.
+    stack.iter().filter(is_held).nth(usize::from(subject.places()).saturating_sub(1)).is_some()
 }
 
 /// Runs `body`, or a part of it, as a body that holds the lock.

@@ -153,7 +153,7 @@ impl LockManager {
             Err(AttemptFailed { verdict: Verdict::Refused, .. }) => return Err(not_held(&token)),
             Err(lost) => return Err(lost.into_unreachable(name, &shared.engine)),
         };
-        let Won { acquisition, term: Term { began, valid_until, fencing_token, .. } } = won;
+        let Won { acquisition, term: Term { began, valid_until, fencing_token, .. }, .. } = won;
         let lease = Arc::new(Lease::new(
             Arc::clone(&shared.engine),
             name.clone(),

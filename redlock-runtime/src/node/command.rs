@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::ConnectionId;
 use crate::protocol::{Proposal, RETENTION, StoredMark};
-use crate::values::subject::Subject;
+use crate::values::subject::{Subject, Which};
 
 /// One request of one owner for one lock.
 #[derive(Debug)]
@@ -52,6 +52,12 @@ impl Command {
         mark: Option<MarkQuery>,
     ) -> Arc<Self> {
         Arc::new(Self { contender, mark, fence, ..Self::plain(action, subject, owner) })
+    }
+
+    /// The same acquire of the permits this one alone.
+    pub(crate) fn narrowed(&self, slot: u8) -> Arc<Self> {
+        let plain = Self::plain(self.action, &self.subject.about(Which::One(slot)), &self.owner);
+        Arc::new(Self { fence: self.fence, retention: self.retention, ..plain })
     }
 
     /// A command of an owner who adopts the lock, or did.

@@ -9,14 +9,17 @@ use tokio::time::sleep;
 
 use super::check::{Examination, Examining, FencingCounters, Tells, Trial, Wakes};
 use super::counters::{Answer, Counted, Counting, LEASE, Number, Recorded};
-use super::inspect::{Cursor, Deleted, Inspecting, LockRecord, OwnerLabel, Page, RecordedLabel};
+use super::inspect::{Cursor, Deleted, Inspecting, LockRecord, OwnerLabel, Page, PermitsRecord, RecordedLabel};
 use super::{Action, Changes, Command, Delivery, Failure, NewMark, NodeStatus, PendingReply, Reply, Voter, VoterId};
 use crate::platform::clock;
 use crate::platform::process::PerProcess;
 use crate::protocol::{
-    Ballot, Counter, Holder, Marked, RELEASED, RETENTION, Role, ServerInfo, StoredMark, ToldMark, confirmation,
+    Ballot, Counter, GrantedSlot, Holder, Marked, OthersKey, PERMITS_RETENTION, RELEASED, RETENTION, Role, ServerInfo,
+    StoredMark, ToldMark, ToldSlots, confirmation,
 };
 use crate::values::keys::{CounterKeys, Keys, LockKeys};
+use crate::values::permits::Slots;
+use crate::values::subject::Which;
 
 /// A node that keeps its keys in this process and behaves like a Redis node.
 #[derive(Debug)]
@@ -60,6 +63,8 @@ struct State {
     fences: HashMap<Arc<str>, u64>,
     /// The greatest completed fires, by the keys of their locks, and until when each is kept.
     marks: HashMap<Arc<str>, (StoredMark, Instant)>,
+    /// How many permits somebody said that a lock has, and until when that counts.
+    permits: HashMap<Arc<str>, (u8, Instant)>,
     /// Who waits for what.
     counters: HashMap<String, Waiters>,
     /// What is noted about the owners of keys.
@@ -131,6 +136,7 @@ impl State {
         self.waiting.clear();
         self.fences.clear();
         self.marks.clear();
+        self.permits.clear();
     }
 }
 
@@ -237,6 +243,9 @@ impl Server {
     fn apply(&self, command: &Command, changes: Option<Changes>) -> Reply {
         let now = clock::now();
         let mut state = self.state();
+        if let Some(reply) = state.apply_to_permits(command, changes.as_ref(), now) {
+            return reply;
+        }
         let entries = &mut state.entries;
         if entries.get(command.key()).is_some_and(|entry| entry.expires <= now) {
             entries.remove(command.key());
@@ -350,6 +359,85 @@ impl State {
         self.restarted.map_or(Duration::MAX, |moment| now.saturating_duration_since(moment))
     }
 
+    /// Carries out what is about several permits; `None` if there is more to do, or all.
+    fn apply_to_permits(&mut self, command: &Command, changes: Option<&Changes>, now: Instant) -> Option<Reply> {
+        let (slots, which) = command.subject.permits()?;
+        match (command.action, which) {
+            (Action::Acquire { ttl, .. }, Which::Any) => Some(self.grant_permit(command, slots, ttl, changes, now)),
+            (Action::Release { .. }, Which::Any) => Some(self.release_permits(command, slots, None)),
+            (Action::Release { .. }, Which::AllBut(slot)) => Some(self.release_permits(command, slots, Some(slot))),
+            (Action::Release { .. }, Which::One(slot)) => {
+                // What may be left of asking for any. The slot itself is released as any key.
+                let _ = self.release_permits(command, slots, Some(slot));
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// Grants the first slot that is free: see `permit.lua`.
+    fn grant_permit(
+        &mut self,
+        command: &Command,
+        slots: &Slots,
+        ttl: Duration,
+        changes: Option<&Changes>,
+        now: Instant,
+    ) -> Reply {
+        let said = self.permits.get(slots.line()).filter(|(_, until)| *until > now).map(|(permits, _)| *permits);
+        if said.is_none_or(|said| said <= slots.said()) {
+            self.permits.insert(Arc::clone(slots.line()), (slots.said(), now + PERMITS_RETENTION));
+        }
+        let held: Vec<_> = slots
+            .keys()
+            .iter()
+            .map(|key| {
+                let entry = self.live(key, now)?;
+                let owner = entry.owner.strip_suffix(RELEASED).unwrap_or(&entry.owner);
+                Some(OthersKey::told(Some(owner), Some(entry.expires.saturating_duration_since(now)), || now))
+            })
+            .collect();
+        let free = slots.order().iter().find(|slot| held[usize::from(**slot)].is_none()).copied();
+        let granted = free.map(|slot| {
+            let key = slots.key(slot);
+            self.entries.insert(Arc::clone(key), Entry { owner: Arc::clone(&command.owner), expires: now + ttl });
+            self.tell(key);
+            let contender = command.contender.as_ref();
+            let is_wanted = contender.is_some_and(|process| self.is_wanted(slots.line(), process, now));
+            let counter = command.fence.map(|proposal| {
+                let granted = self.fence(key, now).grant(proposal);
+                self.fences.extend(granted.number().map(|counter| (Arc::clone(key), counter)));
+                granted
+            });
+            GrantedSlot { slot, counter, is_wanted }
+        });
+        if granted.is_none() {
+            if let Some(process) = &command.contender {
+                let waiting = self.waiting.entry(Arc::clone(slots.line())).or_default();
+                waiting.insert(Arc::clone(process), now + WAITING);
+            }
+            if let (Action::Acquire { is_watched: true, .. }, Some(changes)) = (command.action, changes) {
+                for key in slots.keys() {
+                    self.watched.entry(Arc::clone(key)).or_default().push(changes.clone());
+                }
+            }
+        }
+        Reply::Slots(Box::new(ToldSlots { granted, held, permits: said }))
+    }
+
+    /// Releases whatever an owner has of these slots, but for one.
+    fn release_permits(&mut self, command: &Command, slots: &Slots, but: Option<u8>) -> Reply {
+        let mut reply = Reply::NOT_OURS;
+        for (_, key) in (0..).zip(slots.keys()).filter(|(slot, _)| Some(*slot) != but) {
+            if self.entries.get(key).is_some_and(|entry| entry.owner == command.owner) {
+                self.entries.remove(key);
+                self.tell(key);
+                reply = Reply::Done;
+            }
+        }
+        reply
+    }
+
     /// A lock's fencing counter. It does not expire: that a Redis server forgets one spares memory, and nothing else.
     fn fence(&self, key: &str, now: Instant) -> Counter {
         Counter::read(self.fences.get(key).copied(), self.age(now), RETENTION)
@@ -383,6 +471,21 @@ impl State {
     /// A key that has not expired.
     fn live(&self, key: &str, now: Instant) -> Option<&Entry> {
         self.entries.get(key).filter(|entry| entry.expires > now)
+    }
+
+    /// Who has a key, in words.
+    fn look(&self, key: &str, now: Instant) -> Option<LockRecord> {
+        let entry = self.live(key, now)?;
+        let noted = self.notes.get(key).filter(|(owner, ..)| *owner == entry.owner);
+        Some(LockRecord {
+            owner: Arc::clone(&entry.owner),
+            remaining: Some(entry.expires.saturating_duration_since(now)),
+            label: noted.map(|(_, label, since, fencing_token)| RecordedLabel {
+                label: label.to_string(),
+                held_for: now.saturating_duration_since(*since),
+                fencing_token: *fencing_token,
+            }),
+        })
     }
 
     /// Whether another process waits.
@@ -529,18 +632,14 @@ impl Inspecting for MemoryNode {
     }
 
     fn look(&self, keys: Arc<LockKeys>, reply_timeout: Duration) -> Answer<Option<LockRecord>> {
+        self.server.answer(reply_timeout, move |state, now| state.look(&keys.lock, now))
+    }
+
+    fn permits(&self, lock: Arc<str>, reply_timeout: Duration) -> Answer<PermitsRecord> {
         self.server.answer(reply_timeout, move |state, now| {
-            let entry = state.live(&keys.lock, now)?;
-            let noted = state.notes.get(&keys.lock).filter(|(owner, ..)| *owner == entry.owner);
-            Some(LockRecord {
-                owner: Arc::clone(&entry.owner),
-                remaining: Some(entry.expires.saturating_duration_since(now)),
-                label: noted.map(|(_, label, since, fencing_token)| RecordedLabel {
-                    label: label.to_string(),
-                    held_for: now.saturating_duration_since(*since),
-                    fencing_token: *fencing_token,
-                }),
-            })
+            let said = state.permits.get(&*Keys::permits(&lock)).filter(|(_, until)| *until > now);
+            let held = Keys::all_permits(&lock).filter_map(|(slot, key)| Some((slot, state.look(&key, now)?)));
+            PermitsRecord { said: said.map(|(permits, _)| *permits), held: held.collect() }
         })
     }
 

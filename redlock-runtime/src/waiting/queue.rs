@@ -3,7 +3,7 @@
 
 #[cfg(not(redlock_simulated))]
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -34,8 +34,8 @@ pub(crate) struct WaitQueues {
     fence_fallback: Option<FenceFallback>,
     /// Tells this manager from others who wait.
     process: Arc<str>,
-    /// What somebody in this process holds or wants, by its [line](Subject::line). A std mutex: it is never held across an await. That of a queue
-    /// is locked under this one, or alone.
+    /// What somebody in this process holds or wants, by its [line](Subject::line). A std mutex: it is never held across an await. That
+    /// of a queue is locked under this one, or alone.
     by_line: Mutex<HashMap<Arc<str>, Arc<SharedQueue>>>,
 }
 
@@ -70,6 +70,8 @@ struct Waiter {
     call: Notify,
     /// The runtime whose connections the waiter uses.
     runtime: Option<Id>,
+    /// How many can hold what it waits for at once.
+    places: AtomicU8,
 }
 
 /// What the owner of a place does next.
@@ -136,7 +138,8 @@ impl WaitQueues {
     /// Stands at the end of a name's line.
     pub(crate) fn join(self: &Arc<Self>, subject: &Subject) -> QueuePlace {
         let line = subject.line();
-        let waiter = Arc::new(Waiter { call: Notify::new(), runtime: current_runtime() });
+        let places = AtomicU8::new(subject.places());
+        let waiter = Arc::new(Waiter { call: Notify::new(), runtime: current_runtime(), places });
         let (shared, number) = self.enter(line, |state| {
             let number = next_number();
             state.queue.joined(number, Arc::clone(&waiter));
@@ -162,9 +165,10 @@ impl WaitQueues {
         self.fence_fallback.map(|fence_fallback| Fenced { seen, fence_fallback })
     }
 
-    /// The holder of a lock in this process, as far as that was noted.
-    pub(crate) fn local_holder(&self, line: &str) -> Option<Arc<Lease>> {
-        self.by_line().get(line)?.lock().queue.local_holder().cloned()
+    /// The holders of a lock in this process, as far as they were noted.
+    pub(crate) fn local_holders(&self, line: &str) -> Vec<Arc<Lease>> {
+        let by_line = self.by_line();
+        by_line.get(line).map(|shared| shared.lock().queue.local_holders().cloned().collect()).unwrap_or_default()
     }
 
     /// Calls everybody who waits, and returns whatever is held: the manager is being shut down.
@@ -173,7 +177,7 @@ impl WaitQueues {
         for shared in self.by_line().values() {
             let state = shared.lock();
             state.queue.waiters().for_each(|waiter| waiter.call.notify_one());
-            held.extend(state.queue.local_holder().cloned());
+            held.extend(state.queue.local_holders().cloned());
         }
         held
     }
@@ -185,9 +189,10 @@ impl Listener for WaitQueues {
         let now = clock::now();
         match key {
             Some(key) => {
-                by_line.get(Subject::line_of(key)).into_iter().for_each(|shared| shared.lock().changed(node, now));
+                let (line, part) = Subject::news_of(key);
+                by_line.get(&*line).into_iter().for_each(|shared| shared.lock().changed(node, Some(part), now));
             }
-            None => by_line.values().for_each(|shared| shared.lock().changed(node, now)),
+            None => by_line.values().for_each(|shared| shared.lock().changed(node, None, now)),
         }
     }
 }
@@ -198,6 +203,10 @@ impl wait_queue::Waiter for Arc<Waiter> {
     fn runtime(&self) -> Option<Id> {
         self.runtime
     }
+
+    fn places(&self) -> usize {
+        usize::from(self.places.load(Ordering::Relaxed))
+    }
 }
 
 impl LocalHolder for Arc<Lease> {
@@ -207,6 +216,10 @@ impl LocalHolder for Arc<Lease> {
 
     fn fencing_token(&self) -> u64 {
         self.fencing_token
+    }
+
+    fn part(&self) -> u8 {
+        self.subject.part()
     }
 }
 
@@ -224,8 +237,8 @@ impl State {
         }
     }
 
-    fn changed(&mut self, node: usize, now: Instant) {
-        let call = self.queue.changed(node, now);
+    fn changed(&mut self, node: usize, part: Option<u8>, now: Instant) {
+        let call = self.queue.changed(node, part, now);
         self.call(call);
     }
 
@@ -287,6 +300,11 @@ impl QueuePlace {
                 })
             }
         }
+    }
+
+    /// So many can hold what is waited for at once, as was learnt meanwhile.
+    pub(crate) fn set_places(&self, places: u8) {
+        self.waiter.places.store(places, Ordering::Relaxed);
     }
 
     /// Waits to be called.
@@ -441,10 +459,10 @@ mod tests {
         let wait_queues = WaitQueues::new(Quorum::of(1).unwrap(), Duration::from_secs(1), None, SLOW_POLL);
         let late = wait_queues.hold_locally(&lease());
         drop(wait_queues.hold_locally(&lease()));
-        assert!(wait_queues.local_holder("key").is_none());
+        assert!(wait_queues.local_holders("key").is_empty());
         let _local_hold = wait_queues.hold_locally(&lease());
         drop(late);
-        assert!(wait_queues.local_holder("key").is_some());
+        assert!(!wait_queues.local_holders("key").is_empty());
     }
 
     #[test]

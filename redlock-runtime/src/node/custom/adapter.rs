@@ -125,6 +125,10 @@ impl Voter for ForeignNode {
         false
     }
 
+    fn grants_permits(&self) -> bool {
+        false
+    }
+
     fn overdue(&self, _: &str) {
         self.shared.is_late.store(true, Ordering::Release);
     }
