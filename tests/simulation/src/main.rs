@@ -4,6 +4,8 @@
 //! schedules run [--from SEED] [--count N]     runs schedules, tells those that break a promise, and how fast it went
 //! schedules fires [--from SEED] [--count N]   the same of those in which jobs run once per fire
 //! schedules fire SEED [--without RULE]        replays one of these
+//! schedules permits [--from SEED] [--count N] the same of those in which locks have permits
+//! schedules permit SEED [--without RULE]      replays one of these
 //! schedules replay SEED [--without RULE]      runs one, and tells everything that can be seen of it
 //! schedules rules [--count N]                 without each rule in turn: which seed finds what it prevents
 //! schedules made RULE SEED [--without RULE]   replays one that was made for a rule
@@ -42,7 +44,7 @@ use redlock_simulated::simulation::Rule;
 
 use self::checker::Met;
 use self::random::Random;
-use self::run::{Outcome, fires_of, plan_of, run, run_fires, run_plan};
+use self::run::{Outcome, fires_of, permits_of, plan_of, run, run_fires, run_permits, run_plan};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -62,6 +64,12 @@ fn main() -> ExitCode {
             println!("{:#?}", fires_of(seed));
             tell(&run_fires(seed, off, true))
         }
+        Some("permits") => run_all(from, count, run_permits),
+        Some("permit") => {
+            let Some(seed) = arguments.get(1).and_then(|seed| seed.parse().ok()) else { return usage() };
+            println!("{:#?}", permits_of(seed));
+            tell(&run_permits(seed, off, true))
+        }
         Some("replay") => {
             let Some(seed) = arguments.get(1).and_then(|seed| seed.parse().ok()) else { return usage() };
             replay(seed, off)
@@ -80,14 +88,14 @@ fn main() -> ExitCode {
 
 fn usage() -> ExitCode {
     eprintln!(
-        "usage: schedules run|fires [--from SEED] [--count N] | fire SEED [--without RULE] | replay SEED [--without RULE] | rules [--count N] \
+        "usage: schedules run|fires|permits [--from SEED] [--count N] | fire|permit SEED [--without RULE] | replay SEED [--without RULE] | rules [--count N] \
          | made RULE SEED [--without RULE]"
     );
     ExitCode::from(2)
 }
 
 fn rule(name: &str) -> Option<Rule> {
-    Rule::ALL.iter().chain(Rule::OF_ONCE).copied().find(|rule| format!("{rule:?}") == name)
+    Rule::ALL.iter().chain(Rule::OF_ONCE).chain(Rule::OF_PERMITS).copied().find(|rule| format!("{rule:?}") == name)
 }
 
 #[expect(clippy::disallowed_methods, reason = "how long it takes")]
@@ -128,6 +136,7 @@ fn rules(from: u64, count: u64, only: Option<&str>) -> ExitCode {
     let mut is_complete = true;
     let all = Rule::ALL.iter().map(|rule| (rule, run as fn(u64, Option<Rule>, bool) -> Outcome));
     let all = all.chain(Rule::OF_ONCE.iter().map(|rule| (rule, run_fires as _)));
+    let all = all.chain(Rule::OF_PERMITS.iter().map(|rule| (rule, run_permits as _)));
     for (off, run) in all.filter(|(rule, _)| only.is_none_or(|only| format!("{rule:?}") == only)) {
         let began = Instant::now();
         let found = (from..from + count).find_map(|seed| {
