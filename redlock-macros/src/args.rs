@@ -51,4 +51,9 @@ impl Args {
     pub(crate) fn can_run_out(&self) -> bool {
         !matches!(self.timeout, None | Some(Timeout::Forever))
     }
+
+    /// Whether a call may end without its body, however long it waits: its fire may have run.
+    pub(crate) fn may_have_run(&self) -> bool {
+        self.once.is_some()
+    }
 }

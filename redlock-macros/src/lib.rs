@@ -110,16 +110,17 @@ use self::args::table::arguments;
 /// |---|---|---|
 /// | not acquired, not `silent` | `Err(E::from(Error::NotAcquired { .. }))` | does not compile, unless the call waits for ever |
 /// | not acquired, `silent` | the skip value | the skip value |
-/// | `once`: the fire already ran | `Err(E::from(Error::AlreadyRan { .. }))`; `silent`: the skip value | `silent`: the skip value; else does not compile, or panics if the call waits for ever |
+/// | `once`: the fire already ran | `Err(E::from(Error::AlreadyRan { .. }))`; `silent`: the skip value | `silent`: the skip value; else does not compile, also if the call waits for ever |
 /// | `once`: nobody can know whether the fire ran | `Err(E::from(Error::FireInDoubt { .. }))`, also when `silent` | `silent`: the skip value, and an event at ERROR |
 /// | too few nodes can be reached within the timeout | `Err(E::from(Error::QuorumUnreachable { .. }))`, also when `silent` | the skip value, and an event at ERROR |
-/// | invalid name, wrong configuration, manager shut down, the call would wait for itself | `Err`, also when `silent` | `silent`: the skip value and an event at ERROR; else a panic |
+/// | invalid name, wrong configuration, the call would wait for itself | `Err`, also when `silent` | `silent`: the skip value and an event at ERROR; else a panic |
+/// | the manager was shut down | `Err`, also when `silent` | `silent`: the skip value and an event at INFO; else the call does not return, because the process is ending |
 /// | the lock is lost while the body runs | `"cancel"`: `Err(E::from(Error::Lost { .. }))`, also when `silent`; else the body's value, and an event at WARN | `silent` and async: body dropped, skip value, event at ERROR; else the body's value, and an event at WARN |
 /// | the body of a `silent` function fails because another lock was not acquired | the skip value | the skip value (B) |
 ///
 /// Every loss is counted, in `LockManager::losses`. Where the table says that it does not compile, the error stands at the
 /// return type and names the cures. A function that returns `impl Trait` itself needs `skip_value`, and one that returns `!`
-/// has to wait for ever.
+/// has to wait for ever, without `once`.
 ///
 /// A call made from inside a body that holds the same lock, annotated or by hand, would wait for itself for ever. It fails at
 /// once with `Error::WouldDeadlock`; with one attempt it is simply not acquired. Spawned tasks and other threads wait, and so
@@ -168,7 +169,8 @@ use self::args::table::arguments;
 /// Attributes are expanded from the top, and each wraps what the ones above it made of the body. So
 ///
 /// - of two `#[redlock]` the upper lock is taken first, which is the one exception: the lower goes inside;
-/// - `#[tracing::instrument]` below covers the waiting too, above only the body;
+/// - `#[tracing::instrument]` *below* `#[redlock]` is expanded later and wraps it, so that its span covers the waiting too; above, its
+///   span covers the body alone;
 /// - methods under `#[async_trait]`, which stands on the whole trait, are what they are written as, an `async fn`;
 /// - above `#[tokio::main]` and `#[tokio::test]` the function is still async; below them it is a sync function, which blocks
 ///   its thread.

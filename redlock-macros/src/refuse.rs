@@ -48,6 +48,14 @@ pub(crate) fn refuse(args: &Args, item: &Item, output: &Output) -> syn::Result<(
         let message = "`impl Trait` does not tell what to return without the lock: \
                        add `skip_value = …`, or wait for ever with `timeout = 0`";
         faults.push(Error::new(output.span, message));
+    } else if args.may_have_run() && output.kind == OutputKind::Never {
+        let message =
+            "a run with `once` is completed when the function returns, and this one never does: leave `once` out";
+        faults.push(Error::new(output.span, message));
+    } else if args.may_have_run() && output.kind == OutputKind::ImplTrait && args.skip_value.is_none() {
+        let message =
+            "`impl Trait` does not tell what to return when the fire of `once` has run before: add `skip_value = …`";
+        faults.push(Error::new(output.span, message));
     }
     let combined = faults.into_iter().reduce(|mut all, fault| {
         all.combine(fault);

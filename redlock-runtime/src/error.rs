@@ -72,7 +72,8 @@ pub enum Error {
         name: String,
         /// The fire, as the number that [`Fire`](crate::Fire) explains.
         fire: u64,
-        /// The greatest completed fire, as far as is known: this fire's number, or more; of a period, less than half a period less.
+        /// The greatest completed fire, as far as is known: at least this fire's number; for a period it may be smaller, by less than half a
+        /// period.
         completed: u64,
     },
 

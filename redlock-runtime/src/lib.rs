@@ -104,7 +104,7 @@ pub use crate::manager::scope::{InstallGuard, Scoped};
 pub use crate::manager::shutdown::ShutdownReport;
 pub use crate::node::check::{Persistence, Wakes};
 pub use crate::protocol::{InDoubt, LockState, Role};
-pub use crate::values::fire::{Fire, OnceAt};
+pub use crate::values::fire::{Fire, IntoFire, OnceAt};
 pub use crate::values::name::name_from_parts;
 pub use crate::values::on_shutdown::OnShutdown;
 pub use crate::values::timeout::{IntoDuration, IntoTimeout, Timeout};

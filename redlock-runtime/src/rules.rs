@@ -72,6 +72,14 @@ pub enum Rule {
     StandBack,
     /// Waiters of a process get the lock in the order in which they came.
     FirstComeFirstServed,
+    /// A blocking call asks for nothing of the runtime that it is made on, which it may block.
+    BlockingUsesBackground,
+    /// Whoever resigned stands back, so that another leads.
+    ResignedStandBack,
+    /// What is acquired where a slot goes to has nothing left where that comes from.
+    AskedWhenNothingIsLeft,
+    /// The body of a leader ends when its lock is lost, whether it listens or not.
+    BodyEndsWithTerm,
     /// An acquire is answered with the mark of what was completed, in the same script.
     #[cfg(redlock_simulated)]
     MarkRidesOnAcquire,
@@ -140,10 +148,17 @@ impl Rule {
         Self::ReleaseCalls,
         Self::StandBack,
         Self::FirstComeFirstServed,
+        Self::BlockingUsesBackground,
     ];
 
     /// Those that only schedules of locks with permits need.
     pub const OF_PERMITS: &[Self] = &[Self::OneSlotIsOneLock, Self::AllSlotsAreReleased];
+
+    /// Those of leadership, which schedules of candidates find.
+    pub const OF_LEADS: &[Self] = &[Self::ResignedStandBack, Self::BodyEndsWithTerm];
+
+    /// Those of clusters, which schedules of slots that move find.
+    pub const OF_CLUSTERS: &[Self] = &[Self::AskedWhenNothingIsLeft];
 
     /// Those of one run per fire. The model of the completed fires finds all of them, and schedules of jobs most.
     pub const OF_ONCE: &[Self] = &[
@@ -178,6 +193,12 @@ thread_local! {
 #[cfg(redlock_simulated)]
 pub fn switch_off(rule: Option<Rule>) {
     OFF.set(rule);
+}
+
+/// The rule that is off on this thread.
+#[cfg(redlock_simulated)]
+pub(crate) fn switched_off() -> Option<Rule> {
+    OFF.get()
 }
 
 /// Whether a rule holds.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::held::lease::Lease;
 use crate::platform::clock;
-use crate::{LockGuard, LockManager};
+use crate::{LockGuard, LockManager, Term};
 
 pub use crate::platform::simulated::*;
 pub use crate::rules::{Rule, switch_off};
@@ -34,6 +34,12 @@ impl std::fmt::Debug for Held {
 }
 
 impl Held {
+    /// That of whoever leads.
+    #[must_use]
+    pub fn of_term(term: &Term) -> Self {
+        Self::of(term.guard())
+    }
+
     #[must_use]
     pub fn of(guard: &LockGuard) -> Self {
         let lease = guard.lease();

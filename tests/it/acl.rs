@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use redis::cmd;
-use redlock_runtime::{Error, LockManager, Timeout};
+use redlock_runtime::{Error, Finding, LockManager, Severity, Timeout};
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{Cluster, RedisServer, Sentinel, Setup};
 
+use crate::common::{a_lock_lives, causes, waiting};
 use crate::once::a_fire_runs_once;
-use crate::places::{a_lock_lives, causes, waiting};
 
 const PAGE: &str = include_str!("../../docs/acl.md");
 
@@ -127,15 +127,7 @@ async fn whatever_else_is_taken_away_is_told_of_and_locks_go_on() {
         locks(&url).await.unwrap_or_else(|error| panic!("{taken}: {}", causes(&error)));
         let report = manager(&url).check().await.unwrap().to_string();
         // What nobody asked for here, and what cannot be tried out without doing it.
-        let untold = [
-            "+wait",
-            "~redlock-replicated:*",
-            "+rpush",
-            "~redlock-done:*",
-            "~redlock-permits:*",
-            "~redlock-permit-*",
-            "+mget",
-        ];
+        let untold = ["+wait", "~redlock-replicated:*", "+rpush", "~redlock-permits:*", "~redlock-permit-*", "+mget"];
         if !untold.contains(taken) {
             let is_told = |rule: &str| report.contains(rule) || report.contains(&rule.to_uppercase());
             assert!(is_told(taken[1..].trim_end_matches('*')), "{taken}:\n{report}");
@@ -174,6 +166,27 @@ async fn permits_are_had_with_the_blocks_of_locks_and_permits_and_not_without_th
         let error = error.map(|error| causes(&error)).unwrap_or_default();
         assert!(error.contains("NOPERM") || error.contains("permission"), "{taken}: {error}");
     }
+}
+
+#[tokio::test]
+async fn a_user_who_may_not_mark_fires_is_told_of_by_check_with_the_rule_that_mends_it() {
+    let server = RedisServer::start();
+    let url = user(&server, &rules("acl", Some("Locks")));
+    let report = manager(&url).check().await.unwrap();
+    let about_fires = |finding: &&Finding| finding.text.contains("`once`");
+    let finding = report.findings().iter().find(about_fires).unwrap_or_else(|| panic!("{report}"));
+    assert_eq!(finding.severity, Severity::Note, "whoever has no such jobs misses nothing\n{report}");
+    assert!(report.nodes()[0].can_lock, "{report}");
+    let (_, cure) = finding.text.split_once("ACL SETUSER <user> ").expect("it says how to allow it");
+    let cure: Vec<_> = cure.split_whitespace().collect();
+    assert_eq!(cure.last(), Some(&"~redlock-done:*"), "{finding}");
+
+    let mended: Vec<_> = rules("acl", Some("Locks")).into_iter().chain(cure).collect();
+    let url = user(&server, &mended);
+    let report = manager(&url).check().await.unwrap();
+    assert_eq!(report.findings().iter().find(about_fires), None, "{report}");
+    a_fire_runs_once(LockManager::builder().nodes([url])).await;
+    assert!(server.probe().keys_like("redlock-done:*redlock-check*").is_empty(), "it tries out on no mark that stays");
 }
 
 #[tokio::test]

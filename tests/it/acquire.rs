@@ -2,24 +2,12 @@
 
 use std::time::Duration;
 
-use redlock_runtime::{Error, LockManager, Timeout};
+use redlock_runtime::{Error, Timeout};
 use redlock_tests::Servers;
 use redlock_tests::wait::{LIMIT, eventually_async};
 
-use crate::waiting::Asked;
-
-/// The key of a lock, as configurable-redlock writes it.
-pub(crate) fn key(name: &str) -> String {
-    format!("redlock:ConfigurableLock.{name}")
-}
-
-/// A slow poll that is rare: whoever gets a lock much sooner was woken, however slow the machine is. A node that was too busy to
-/// answer the first attempt is asked with the next poll.
-pub(crate) const RARE_POLL: Duration = Duration::from_secs(10);
-
-pub(crate) fn manager(servers: &Servers) -> LockManager {
-    LockManager::builder().nodes(servers.urls()).slow_poll(RARE_POLL).build().unwrap()
-}
+use crate::common::waiters::Asked;
+use crate::common::{key, manager};
 
 #[tokio::test]
 async fn a_held_lock_is_a_uuid_on_every_node_with_the_ttl_and_nothing_after_its_release() {

@@ -4,8 +4,8 @@ use redis::Client;
 use redlock_runtime::{Error, LockManager};
 use redlock_tests::{Certificates, Cluster, RedisServer, Sentinel, Setup};
 
-use crate::acquire::key;
-use crate::places::{a_lock_lives, causes};
+use crate::common::key;
+use crate::common::{a_lock_lives, causes};
 
 /// The databases of a server that hold anything.
 fn databases(server: &RedisServer) -> Vec<String> {

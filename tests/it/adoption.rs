@@ -11,7 +11,7 @@ use redlock_tests::proxy::{Direction, Flow};
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{Cluster, Proxy, Servers};
 
-use crate::acquire::{key, manager};
+use crate::common::{key, manager};
 
 const TTL: Duration = Duration::from_secs(60);
 const COUNTER: &str = "redlock-fence:{redlock:ConfigurableLock.x}";

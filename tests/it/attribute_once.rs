@@ -66,6 +66,21 @@ async fn broken(locks: &LockManager, node: &MemoryNode) -> Result<u32, Error> {
     Ok(7)
 }
 
+#[redlock(name = "job", once = fire, timeout = 0, silent, manager = locks)]
+fn waits_silently(locks: &LockManager, fire: u64) -> u32 {
+    1
+}
+
+#[redlock(name = "job", once = fire, timeout = 0, skip_value = 0..0, manager = locks)]
+fn with_a_skip_value(locks: &LockManager, fire: u64) -> impl Iterator<Item = u64> {
+    0..fire
+}
+
+#[redlock(name = "job", once = fire, timeout = 0, manager = locks)]
+fn waits_in_a_future(locks: &LockManager, fire: u64) -> impl Future<Output = std::io::Result<u32>> {
+    async { Ok(1) }
+}
+
 async fn last(locks: &LockManager) -> Option<u64> {
     locks.last_run("job").await.unwrap().map(|last| last.fire)
 }
@@ -94,6 +109,16 @@ async fn what_is_no_result_completes_its_fire_and_silent_calls_are_skipped() {
     let (locks, _node) = own_node();
     assert_eq!(hourly(&locks), "ran");
     assert_eq!(hourly(&locks), "skipped");
+}
+
+#[tokio::test]
+async fn whoever_waits_for_ever_is_told_of_a_fire_that_ran_in_each_way_that_compiles() {
+    let (locks, _node) = own_node();
+    assert_eq!((waits_silently(&locks, 7), waits_silently(&locks, 7)), (1, 0));
+    assert_eq!((with_a_skip_value(&locks, 8).count(), with_a_skip_value(&locks, 8).count()), (8, 0));
+    assert_eq!(waits_in_a_future(&locks, 9).await.unwrap(), 1);
+    let again = waits_in_a_future(&locks, 9).await.unwrap_err();
+    assert_eq!(again.kind(), std::io::ErrorKind::AlreadyExists);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use redlock_tests::proxy::Flow;
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{Proxy, RedisServer, Servers};
 
-use crate::acquire::manager;
+use crate::common::manager;
 
 fn locks_on(urls: impl IntoIterator<Item = String>) -> LockManager {
     LockManager::builder().nodes(urls).build().unwrap()

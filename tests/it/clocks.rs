@@ -8,7 +8,7 @@ use redlock_runtime::testing::MemoryNode;
 use redlock_runtime::{Error, LockManager};
 use redlock_tests::{Monitor, RedisServer};
 
-use crate::acquire::key;
+use crate::common::key;
 
 /// The runtime's own files, tests in them included.
 fn sources() -> Vec<(PathBuf, String)> {

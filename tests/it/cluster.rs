@@ -12,8 +12,8 @@ use redlock_tests::wait::{LIMIT, eventually_async};
 use redlock_tests::{Certificates, Cluster, Proxy, RedisServer, Setup};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::acquire::key;
-use crate::places::{a_lock_lives, causes, listed, waiting};
+use crate::common::key;
+use crate::common::{a_lock_lives, causes, listed, waiting};
 
 fn manager(cluster: &Cluster) -> LockManager {
     LockManager::builder().nodes([cluster.url()]).build().unwrap()

@@ -7,8 +7,8 @@ use redlock_tests::clock::timed;
 use redlock_tests::wait::{eventually, eventually_async};
 use redlock_tests::{Cluster, RedisServer, Servers};
 
-use crate::acquire::key;
-use crate::sentinel_traps::{cycle_at_once, cycle_soon, unreachable};
+use crate::common::cycles::{cycle_at_once, cycle_soon, unreachable};
+use crate::common::key;
 
 fn manager(urls: impl IntoIterator<Item = String>) -> LockManager {
     LockManager::builder().nodes(urls).build().unwrap()

@@ -11,7 +11,7 @@ use redlock_tests::{RedisServer, Servers};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 
-use crate::acquire::{key, manager};
+use crate::common::{key, manager};
 
 /// What a caller can get instead of a value.
 #[derive(Debug, thiserror::Error)]

@@ -9,7 +9,7 @@ use redlock_tests::wait::{eventually, eventually_async};
 use redlock_tests::{Proxy, RedisServer, Servers};
 use tokio::runtime::Builder;
 
-use crate::acquire::key;
+use crate::common::key;
 
 #[tokio::test]
 async fn a_half_open_connection_holds_nobody_up_and_another_takes_its_place() {

@@ -9,7 +9,7 @@ use redlock_tests::proxy::{Direction, Flow};
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{Proxy, RedisServer, Servers};
 
-use crate::acquire::key;
+use crate::common::key;
 
 const LIMIT: Duration = Duration::from_millis(50);
 const NODE_TIMEOUT: Duration = Duration::from_millis(250);

@@ -8,7 +8,7 @@ use redlock_tests::clock::{now, timed};
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{RedisServer, Servers};
 
-use crate::acquire::{key, manager};
+use crate::common::{key, manager};
 
 const LONGEST: Duration = Duration::from_secs(2);
 

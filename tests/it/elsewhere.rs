@@ -7,7 +7,7 @@ use redlock_tests::proxy::{Direction, Flow};
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{Proxy, Servers};
 
-use crate::acquire::{key, manager};
+use crate::common::{key, manager};
 
 const TTL: Duration = Duration::from_secs(20);
 

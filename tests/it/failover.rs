@@ -7,7 +7,7 @@ use redlock_tests::load::check;
 use redlock_tests::wait::long_eventually_some;
 use redlock_tests::{Cluster, Load, Sentinel};
 
-use crate::acquire::key;
+use crate::common::key;
 
 /// So many tasks want locks.
 const TASKS: usize = 8;

@@ -8,7 +8,7 @@ use redlock_runtime::{Error, LockManager};
 use redlock_tests::Servers;
 use redlock_tests::wait::eventually_async;
 
-use crate::acquire::manager;
+use crate::common::manager;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const COUNTER: &str = "redlock-fence:{redlock:ConfigurableLock.x}";

@@ -15,7 +15,7 @@ use redlock_tests::wait::eventually_async;
 use redlock_tests::{RedisServer, Servers};
 use tokio::sync::Notify;
 
-use crate::acquire::key;
+use crate::common::key;
 
 /// What a node does wrong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use redlock_tests::wait::{LIMIT, eventually_async};
 use redlock_tests::{Proxy, RedisServer, Servers};
 use tracing::Level;
 
-use crate::told::{Events, NO_BUSY_MACHINE, node_at};
+use crate::common::events::{Events, NO_BUSY_MACHINE, node_at};
 
 /// Has the servers hang up on clients that say nothing for a second, and locks after that.
 async fn check_idle(nodes: usize, parameters: &str) {

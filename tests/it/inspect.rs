@@ -9,8 +9,8 @@ use redlock_runtime::{Error, LockInfo, LockManager, LockState, LostReason};
 use redlock_tests::wait::{eventually, eventually_async};
 use redlock_tests::{RedisServer, Servers};
 
-use crate::acquire::{key, manager};
-use crate::waiting::holder;
+use crate::common::waiters::holder;
+use crate::common::{key, manager};
 
 const LONG: Duration = Duration::from_secs(20);
 

@@ -2,7 +2,7 @@
 
 use redlock_runtime::{LockManager, LockRequest};
 
-use crate::acquire::key;
+use crate::common::key;
 use crate::permits::slot;
 
 /// A kind of lock.

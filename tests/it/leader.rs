@@ -11,7 +11,7 @@ use redlock_tests::clock::timed;
 use redlock_tests::wait::{LIMIT, eventually_async};
 use tokio::task::JoinHandle;
 
-use crate::acquire::{RARE_POLL, key, manager};
+use crate::common::{RARE_POLL, key, manager};
 
 /// A candidate, and the token of the term in which it leads; zero while it does not.
 struct Candidate {

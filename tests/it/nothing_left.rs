@@ -12,7 +12,7 @@ use redlock_tests::{RedisServer, Servers};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::LocalSet;
 
-use crate::acquire::{key, manager};
+use crate::common::{key, manager};
 use crate::kinds::Kind;
 
 /// A lock that would be there for a minute if it was not released.

@@ -14,43 +14,48 @@ use redlock_tests::gateway::Answer;
 use redlock_tests::wait::{LIMIT, eventually_async};
 use redlock_tests::{Cluster, Gateway, Monitor, RedisServer, Sentinel, Servers, Setup};
 
-use crate::acquire::{RARE_POLL, key, manager};
-use crate::places::causes;
+use crate::common::causes;
+use crate::common::{RARE_POLL, key, manager};
 
-const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+pub(crate) const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// Where the greatest completed fire of a lock stands.
-fn mark(name: &str) -> String {
+pub(crate) fn mark(name: &str) -> String {
     format!("redlock-done:{{{}}}", key(name))
 }
 
 /// A manager for whom it is known that the job "job" never ran: the servers are too young to know.
-async fn new_job(servers: &Servers) -> LockManager {
+pub(crate) async fn new_job(servers: &Servers) -> LockManager {
     let locks = manager(servers);
     new_on(&locks).await;
     locks
 }
 
-async fn new_on(locks: &LockManager) {
+pub(crate) async fn new_on(locks: &LockManager) {
     assert_eq!(locks.reset_marks("job").await.unwrap(), 0);
 }
 
-fn job(locks: &LockManager, fire: u64) -> LockRequest {
+pub(crate) fn job(locks: &LockManager, fire: u64) -> LockRequest {
     locks.lock("job").once(fire).timeout(Timeout::Skip)
 }
 
 /// Runs the fire, whose body returns its number.
-async fn run(request: LockRequest) -> Result<Run<Option<u64>>, Error> {
+pub(crate) async fn run(request: LockRequest) -> Result<Run<Option<u64>>, Error> {
     request.run(async |guard| Ok(guard.fire())).await
 }
 
-fn already_ran(completed: u64) -> Run<Option<u64>> {
+pub(crate) fn already_ran(completed: u64) -> Run<Option<u64>> {
     Run::Skipped(SkipReason::AlreadyRan { completed })
 }
 
 /// The marks of the servers.
-fn marks(servers: &Servers) -> Vec<Option<String>> {
+pub(crate) fn marks(servers: &Servers) -> Vec<Option<String>> {
     servers.values(&mark("job"))
+}
+
+/// Ends when no completion of the job is on its way any more: a server takes it only while the owner's key is there.
+async fn all_is_delivered(servers: &Servers) {
+    eventually_async("all is delivered", async || servers.values(&key("job")).iter().all(Option::is_none)).await;
 }
 
 /// A job's fires run once, wherever the lock is.
@@ -143,6 +148,7 @@ async fn a_run_that_fails_is_made_up_for_by_who_stands_by() {
         failing.await;
         assert_eq!(locks.last_run("job").await.unwrap(), None, "{end} completes nothing");
         assert_eq!(run(job(&others, 7).timeout(LIMIT)).await.unwrap(), Run::Ran(Some(7)), "{end}");
+        all_is_delivered(&servers).await;
         assert!(locks.reset_marks("job").await.unwrap() > 1, "{end}");
     }
     // It still has the guard that was forgotten, and would look for its servers for ever.
@@ -259,6 +265,32 @@ async fn one_server_may_restart_empty() {
         })
         .await;
     }
+}
+
+#[tokio::test]
+async fn a_run_that_the_nodes_that_answer_forgot_is_not_told_of_and_does_not_run_again() {
+    let servers = Servers::start(3);
+    let locks = new_job(&servers).await;
+    servers[2].kill();
+    assert_eq!(run(job(&locks, 7)).await.unwrap(), Run::Ran(Some(7)));
+    servers[2].restart();
+    servers[1].kill();
+    servers[1].restart();
+    // It alone still has the mark.
+    servers[0].hang();
+    let others = manager(&servers);
+    eventually_async("two answer", async || others.last_run("job").await.is_ok()).await;
+    assert_eq!(others.last_run("job").await.unwrap(), None);
+    let error = run(job(&others, 7)).await.unwrap_err();
+    assert!(matches!(error, Error::FireInDoubt { fire: 7, covered_by: None, .. }), "{error}");
+    servers[0].resume();
+    eventually_async("it is known again", async || {
+        let last = others.last_run("job").await.unwrap();
+        last.is_some_and(|last| last.fire == 7 && !last.is_confirmed)
+    })
+    .await;
+    let attempt = run(job(&others, 7)).await;
+    assert!(matches!(attempt, Err(Error::FireInDoubt { .. }) | Ok(Run::Skipped(_))), "{attempt:?}");
 }
 
 #[tokio::test]
@@ -414,6 +446,28 @@ async fn what_holds_no_mark_is_named_and_left_alone() {
 }
 
 #[tokio::test]
+async fn a_mark_is_compared_as_a_number_and_never_becomes_smaller() {
+    let servers = Servers::start(1);
+    let locks = new_job(&servers).await;
+    for fire in [9, 10, 99, 100, 999_999, 1_000_000, (1 << 53) - 2, (1 << 53) - 1] {
+        assert_eq!(run(job(&locks, fire)).await.unwrap(), Run::Ran(Some(fire)));
+        for earlier in [1, fire / 2, fire - 1, fire] {
+            assert_eq!(run(job(&locks, earlier)).await.unwrap(), already_ran(fire), "{earlier}");
+        }
+    }
+    servers[0].probe().set_for(&mark("job"), "0007:1", WEEK);
+    assert_eq!(run(job(&locks, 6)).await.unwrap(), already_ran(7));
+    let guard = job(&locks, 10).acquire().await.unwrap();
+    // As whoever else would, whose fire is later.
+    servers[0].probe().set_for(&mark("job"), "11:5", WEEK / 2);
+    guard.complete().await.unwrap();
+    assert_eq!(marks(&servers), [Some("11:5".to_owned())]);
+    let kept = servers[0].probe().pttl(&mark("job")).remaining().unwrap();
+    assert!(kept > WEEK / 2, "it was written again, {kept:?}");
+    assert!(!servers[0].probe().exists(&key("job")));
+}
+
+#[tokio::test]
 async fn the_key_stays_for_min_hold_behind_a_completion() {
     let servers = Servers::start(3);
     let locks = new_job(&servers).await;
@@ -450,6 +504,7 @@ async fn marks_outlive_a_reset_of_the_lock_and_people_see_them() {
     assert_eq!(info.last_run.map(|last| last.fire), Some(7));
     assert!(info.to_string().contains("last completed fire 7"), "{info}");
     assert_eq!(locks.inspect("another").await.unwrap().last_run, None);
+    all_is_delivered(&servers).await;
     assert!(locks.reset_marks("job").await.unwrap() > 1);
     assert_eq!(locks.inspect("job").await.unwrap().last_run, None);
     assert_eq!(run(job(&locks, 7)).await.unwrap(), Run::Ran(Some(7)));

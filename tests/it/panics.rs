@@ -11,7 +11,7 @@ use redlock_tests::clock::timed;
 use redlock_tests::wait::{LIMIT, eventually_async};
 use tokio::runtime::Builder;
 
-use crate::acquire::{key, manager};
+use crate::common::{key, manager};
 
 const TIMES: usize = 40;
 

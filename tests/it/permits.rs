@@ -10,9 +10,9 @@ use redlock_tests::clock::timed;
 use redlock_tests::wait::{LIMIT, eventually_async};
 use redlock_tests::{Monitor, Servers};
 
-use crate::acquire::{RARE_POLL, key, manager};
+use crate::common::waiters::{Asked, LONG};
+use crate::common::{RARE_POLL, key, manager};
 use crate::nothing_left::poll_and_drop;
-use crate::waiting::{Asked, LONG};
 
 /// The key of a permit.
 pub(crate) fn slot(name: &str, permit: u32) -> String {
@@ -163,7 +163,7 @@ async fn a_waiter_is_woken_by_the_release_of_any_permit_where_servers_do_not_tra
     })
     .await;
     // It has asked since, or asks in a moment.
-    eventually_async("it is counted", async || crate::places::waiting(&locks, "x").await == 1).await;
+    eventually_async("it is counted", async || crate::common::waiting(&locks, "x").await == 1).await;
     let (guard, took) = timed(async {
         guards.swap_remove(17).release().await.unwrap();
         waiter.await.unwrap().unwrap()
@@ -432,7 +432,7 @@ async fn people_see_and_take(servers: &Servers, locks: &LockManager, others: &Lo
     assert_eq!(free.state, LockState::Free);
     assert!(seen.to_string().contains("2 of 3 permits taken"), "{seen}");
     let _plain = locks.lock("plain").acquire().await.unwrap();
-    assert_eq!(crate::places::listed(others).await, ["plain", "x"]);
+    assert_eq!(crate::common::listed(others).await, ["plain", "x"]);
 
     assert_eq!(locks.reset_permit("x", free.permit).await.unwrap(), 0);
     assert_eq!(locks.reset_permit("x", here.permit()).await.unwrap(), servers.len());
@@ -455,10 +455,10 @@ async fn those_who_wait_for_permits_are_counted_together() {
     let (locks, others) = (manager(&servers), manager(&servers));
     let _held = all_of(&locks, 2).await;
     let waiters: Vec<_> = [&locks, &others, &others].map(|locks| tokio::spawn(waits_for(locks, 2).acquire())).into();
-    eventually_async("all three are counted", async || crate::places::waiting(&locks, "x").await == 3).await;
+    eventually_async("all three are counted", async || crate::common::waiting(&locks, "x").await == 3).await;
     assert_eq!(others.inspect("x").await.unwrap().waiting, 3);
     waiters.iter().for_each(tokio::task::JoinHandle::abort);
-    eventually_async("none is counted any more", async || crate::places::waiting(&locks, "x").await == 0).await;
+    eventually_async("none is counted any more", async || crate::common::waiting(&locks, "x").await == 0).await;
 }
 
 #[tokio::test]

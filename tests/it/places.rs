@@ -3,84 +3,14 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::thread;
-use std::time::Duration;
 
 use redis::Client;
 use redlock_runtime::{Error, LockManager, LockManagerBuilder, Timeout};
 use redlock_tests::clock::timed;
-use redlock_tests::wait::{LIMIT, eventually_async};
+use redlock_tests::wait::LIMIT;
 use redlock_tests::{Certificates, RedisServer, Servers, Setup};
 
-/// All that is done with locks, on whatever nodes.
-pub(crate) async fn a_lock_lives(builder: LockManagerBuilder) {
-    let (locks, elsewhere) = (builder.clone().build().unwrap(), builder.build().unwrap());
-    let guard = locks.lock("life").ttl(Duration::from_secs(20)).acquire().await.expect("the lock is free");
-    let earlier = guard.fencing_token();
-    guard.extend(Duration::from_secs(30)).await.expect("it is held");
-    assert!(locks.lock("life").try_acquire().await.expect("the nodes answer").is_none());
-    assert!(locks.is_locked("life").await.unwrap());
-    eventually_async("its owner is noted", async || locks.inspect("life").await.unwrap().owner_label.is_some()).await;
-    assert_eq!(listed(&locks).await, ["life"]);
-
-    let request = locks.lock("life").timeout(Duration::from_secs(20));
-    let waiter = tokio::spawn(async move { request.acquire().await });
-    eventually_async("the waiter is counted", async || waiting(&elsewhere, "life").await == 1).await;
-    guard.release().await.expect("it was held");
-    let guard = waiter.await.unwrap().expect("it was released");
-    assert!(guard.fencing_token() > earlier);
-
-    let token = guard.detach();
-    assert!(locks.lock("life").try_acquire().await.unwrap().is_none());
-    locks.release(&token).await.expect("the token is the owner's");
-    let guard = locks.lock("life").renew(false).acquire().await.unwrap();
-    assert!(locks.reset("life").await.unwrap() > 0);
-    assert!(!locks.is_locked("life").await.unwrap());
-    drop(guard);
-    a_permit_lives(&locks, &elsewhere).await;
-}
-
-async fn a_permit_lives(locks: &LockManager, elsewhere: &LockManager) {
-    let permit = |locks: &LockManager| locks.lock("permits").permits(2).ttl(Duration::from_secs(20));
-    let (one, other) = (permit(locks).acquire().await.unwrap(), permit(elsewhere).acquire().await.unwrap());
-    assert_ne!(one.permit(), other.permit());
-    one.extend(Duration::from_secs(30)).await.expect("it is held");
-    assert!(permit(locks).try_acquire().await.expect("the nodes answer").is_none());
-    assert_eq!(listed(locks).await, ["permits"]);
-    let request = permit(elsewhere).timeout(Duration::from_secs(20));
-    let waiter = tokio::spawn(request.acquire());
-    eventually_async("the waiter is counted", async || waiting(locks, "permits").await == 1).await;
-    let permit = one.permit();
-    one.release().await.expect("it was held");
-    let guard = waiter.await.unwrap().expect("one was released");
-    assert_eq!(guard.permit(), permit);
-    let taken = locks.inspect("permits").await.unwrap().permits.iter().filter(|permit| permit.is_taken()).count();
-    assert_eq!(taken, 2);
-    assert!(locks.reset_permit("permits", permit).await.unwrap() > 0);
-    assert!(locks.reset("permits").await.unwrap() > 0);
-    drop((guard, other));
-}
-
-/// The names of all locks.
-pub(crate) async fn listed(locks: &LockManager) -> Vec<String> {
-    let (mut names, mut listed) = (locks.list(), Vec::new());
-    while let Some(name) = names.next().await {
-        listed.push(name.expect("the nodes answer"));
-    }
-    listed.sort_unstable();
-    listed
-}
-
-/// How many wait for a lock, as the nodes say.
-pub(crate) async fn waiting(locks: &LockManager, name: &str) -> u64 {
-    let statistics = locks.statistics().await.expect("the nodes answer");
-    statistics.get(name).map_or(0, |waiting| waiting.everywhere)
-}
-
-/// An error with all its causes.
-pub(crate) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
+use crate::common::{a_lock_lives, causes};
 
 fn trusting(servers: &Servers, certificates: &Certificates) -> LockManagerBuilder {
     LockManager::builder().nodes(servers.urls()).tls_roots(certificates.authority())

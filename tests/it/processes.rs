@@ -6,7 +6,7 @@ use std::time::Duration;
 use redlock_tests::wait::eventually;
 use redlock_tests::{Program, Servers};
 
-use crate::acquire::{key, manager};
+use crate::common::{key, manager};
 
 fn holder(servers: &Servers, arguments: &[&str]) -> Program {
     Program::start(Command::new(env!("CARGO_BIN_EXE_holder")).env("REDLOCK_NODES", servers.nodes()).args(arguments))

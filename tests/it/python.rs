@@ -3,15 +3,16 @@
 use std::path::Path;
 use std::time::Duration;
 
-use redlock_runtime::{Error, LockManager};
+use redlock_runtime::{Error, LockManager, Run, SkipReason};
 use redlock_tests::clock::monotonic_nanoseconds;
 use redlock_tests::python::{Class, Python};
 use redlock_tests::wait::{eventually, eventually_async};
 use redlock_tests::{Program, Servers};
 use tokio::runtime::Runtime;
 
-use crate::acquire::{key, manager};
-use crate::statistics::{counter, marker, waiting};
+use crate::common::counters::{counter, marker, waiting};
+use crate::common::{key, manager};
+use crate::once::{already_ran, job, new_job, run};
 
 /// A Python process does not give up, nor does a test, before it had this long.
 const LONG: Duration = Duration::from_secs(10);
@@ -44,6 +45,39 @@ fn while_python_holds_a_lock_rust_skips_it_or_waits_and_gets_it_after_its_releas
         assert_eq!(holds.line(), "released", "{class:?}");
         assert!(guard.is_valid(), "Python's release took our key");
         guard.release_blocking().unwrap();
+    }
+}
+
+#[test]
+fn a_python_holder_keeps_a_fire_waiting_and_marks_nothing_and_no_mark_keeps_python_out() {
+    let Some(python) = python() else { return };
+    for class in Class::ALL {
+        let servers = Servers::start(3);
+        let runtime = Runtime::new().unwrap();
+        let locks = runtime.block_on(new_job(&servers));
+        let last = || locks.last_run_blocking("job").unwrap().map(|last| last.fire);
+        let mut holds = holder(&python, class, &servers, &["name=job", "timeout=0"]);
+        assert_eq!(holds.line(), "acquired", "{class:?}");
+        let skipped = runtime.block_on(run(job(&locks, 7))).unwrap();
+        assert_eq!(skipped, Run::Skipped(SkipReason::HeldElsewhere), "{class:?}");
+        let standing_by = runtime.spawn(run(job(&locks, 7).timeout(LONG)));
+        eventually("it waits", || waiting(&servers, "job") == 1);
+        assert!(!standing_by.is_finished());
+        holds.tell("");
+        assert_eq!(holds.line(), "released", "{class:?}");
+        assert_eq!(runtime.block_on(standing_by).unwrap().unwrap(), Run::Ran(Some(7)), "Python marked nothing");
+        assert_eq!(last(), Some(7));
+
+        // While a fire runs, Python is excluded; what was completed means nothing to it, and it leaves the mark alone.
+        let guard = job(&locks, 8).acquire_blocking().unwrap();
+        let skips = holder(&python, class, &servers, &["name=job", "timeout=-1"]);
+        assert_eq!(skips.line(), "skipped", "{class:?}");
+        let waits = holder(&python, class, &servers, &["name=job", "timeout=0"]);
+        eventually("it waits", || waiting(&servers, "job") == 1);
+        guard.complete_blocking().unwrap();
+        take_and_release(waits);
+        assert_eq!(last(), Some(8));
+        assert_eq!(runtime.block_on(run(job(&locks, 8).timeout(LONG))).unwrap(), already_ran(8));
     }
 }
 

@@ -7,7 +7,7 @@ use redlock_tests::proxy::{Direction, Flow};
 use redlock_tests::wait::{LIMIT, eventually, eventually_async};
 use redlock_tests::{Monitor, Proxy, RedisServer, Servers};
 
-use crate::acquire::{key, manager};
+use crate::common::{key, manager};
 
 /// Shorter than a test may take, and longer than a busy machine leaves a task alone.
 const SHORT: Duration = Duration::from_millis(1500);

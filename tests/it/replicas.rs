@@ -6,8 +6,8 @@ use redlock_runtime::{Error, LockManager, Timeout};
 use redlock_tests::wait::{eventually, eventually_async};
 use redlock_tests::{RedisServer, Servers};
 
-use crate::acquire::key;
-use crate::places::causes;
+use crate::common::causes;
+use crate::common::key;
 
 /// A master with a replica that is in step.
 fn followed() -> (RedisServer, RedisServer) {

@@ -7,7 +7,7 @@ use redlock_runtime::{CheckVerdict, LockInfo, LockManager, Severity};
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{Gateway, RedisServer};
 
-use crate::places::{a_lock_lives, waiting};
+use crate::common::{a_lock_lives, waiting};
 
 /// How a server refuses what a script may not do.
 #[derive(Clone, Copy, Debug)]

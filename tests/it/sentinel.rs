@@ -6,8 +6,8 @@ use redlock_runtime::{LockManager, Timeout};
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{Certificates, Sentinel, Setup};
 
-use crate::acquire::key;
-use crate::places::a_lock_lives;
+use crate::common::a_lock_lives;
+use crate::common::key;
 
 fn manager(service: &Sentinel) -> LockManager {
     LockManager::builder().nodes([service.url()]).build().unwrap()

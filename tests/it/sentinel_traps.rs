@@ -4,20 +4,14 @@
 use std::time::Duration;
 
 use redis::cmd;
-use redlock_runtime::{Error, LockManager, Timeout};
+use redlock_runtime::{Error, LockManager};
 use redlock_tests::clock::timed;
 use redlock_tests::proxy::Flow;
 use redlock_tests::wait::{eventually, eventually_async};
 use redlock_tests::{Proxy, RedisServer, Sentinel, Servers, Setup, sentinel};
 
-use crate::acquire::key;
-use crate::places::causes;
-
-/// Longer than one round on this machine, and far below what a hung server would cost.
-const AT_ONCE: Duration = Duration::from_millis(150);
-
-/// However long the servers may take among themselves.
-const PATIENT: Duration = Duration::from_secs(20);
+use crate::common::cycles::{PATIENT, cycle_at_once, cycle_soon, unreachable};
+use crate::common::key;
 
 fn manager(urls: impl IntoIterator<Item = String>) -> LockManager {
     LockManager::builder().nodes(urls).build().unwrap()
@@ -25,29 +19,6 @@ fn manager(urls: impl IntoIterator<Item = String>) -> LockManager {
 
 fn url(hosts: &[String]) -> String {
     format!("redis+sentinel://{}/{}/0", hosts.join(","), sentinel::SERVICE)
-}
-
-/// What an attempt says that finds too few nodes.
-pub(crate) async fn unreachable(locks: &LockManager, name: &str) -> String {
-    let error = locks.lock(name).timeout(Timeout::Skip).acquire().await.expect_err("the deciding node cannot vote");
-    assert!(matches!(error, Error::QuorumUnreachable { .. }), "{error}");
-    causes(&error)
-}
-
-/// Takes and gives back a lock, within a time that no hung server leaves.
-pub(crate) async fn cycle_at_once(locks: &LockManager, name: &str) {
-    let (result, took) =
-        timed(async { locks.lock(name).try_acquire().await?.expect("it is free").release().await }).await;
-    result.unwrap();
-    assert!(took < AT_ONCE, "{took:?}");
-}
-
-/// Whoever gets it soon gets it.
-pub(crate) async fn cycle_soon(locks: &LockManager, name: &str) -> u64 {
-    let guard = locks.lock(name).timeout(PATIENT).acquire().await.expect("it is free, or soon will be");
-    let token = guard.fencing_token();
-    guard.release().await.expect("it is held");
-    token
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use redlock_runtime::{Error, LockManager, Timeout};
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{RedisServer, Servers};
 
-use crate::acquire::key;
+use crate::common::key;
 
 /// The example of the documentation.
 #[allow(unreachable_pub, reason = "it is as its readers have it")]

@@ -13,7 +13,7 @@ use redlock_tests::{Program, Servers};
 use tokio::runtime::Builder;
 use tokio::sync::Notify;
 
-use crate::acquire::{key, manager};
+use crate::common::{key, manager};
 
 const LONG: Duration = Duration::from_secs(60);
 

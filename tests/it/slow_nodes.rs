@@ -7,7 +7,7 @@ use redlock_tests::clock::timed;
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{RedisServer, Servers};
 
-use crate::acquire::{key, manager};
+use crate::common::{key, manager};
 
 /// Far longer than anything takes that waits for no hung node.
 const PATIENT: Duration = Duration::from_secs(5);

@@ -7,7 +7,7 @@ use redlock_tests::Servers;
 use redlock_tests::wait::eventually_async;
 use tokio::sync::Barrier;
 
-use crate::acquire::{key, manager};
+use crate::common::{key, manager};
 
 /// Contenders that do not wait, with managers of their own as in processes of their own.
 const CONTENDERS: usize = 4;

@@ -11,10 +11,8 @@ use redlock_tests::wait::{as_promised, eventually, eventually_async};
 use redlock_tests::{Program, RedisServer, Servers};
 use tokio::task::JoinHandle;
 
-use crate::acquire::manager;
-
-/// Where the counters of waiters are listed.
-pub(crate) const LIST: &str = "ConfigurableLockKeys";
+use crate::common::counters::{LIST, counter, marker, waiting};
+use crate::common::manager;
 
 /// How long a process answers for its waiters.
 const LEASE: Duration = Duration::from_secs(10);
@@ -23,19 +21,6 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// After this time the waiters of a process that was killed are not counted any more.
 const PROMISED: Duration = Duration::from_secs(15);
-
-pub(crate) fn counter(name: &str) -> String {
-    format!("Waiting.ConfigurableLock.{name}")
-}
-
-pub(crate) fn marker(name: &str) -> String {
-    format!("Inserted.{}", counter(name))
-}
-
-/// How many wait, all nodes together.
-pub(crate) fn waiting(servers: &Servers, name: &str) -> i64 {
-    servers.iter().filter_map(|server| server.probe().get(&counter(name))?.parse::<i64>().ok()).sum()
-}
 
 fn wait_for(locks: &LockManager, name: &str) -> JoinHandle<Result<LockGuard, redlock_runtime::Error>> {
     tokio::spawn(locks.lock(name).acquire())
@@ -88,7 +73,7 @@ async fn whoever_does_not_wait_leaves_no_trace() {
     let guard = locks.lock("x").acquire().await.unwrap();
     assert!(others.lock("x").try_acquire().await.unwrap().is_none());
     others.shutdown().await;
-    assert_eq!(servers[0].probe().keys_like("redlock:*"), [crate::acquire::key("x")]);
+    assert_eq!(servers[0].probe().keys_like("redlock:*"), [crate::common::key("x")]);
     guard.release().await.unwrap();
 }
 

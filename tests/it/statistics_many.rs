@@ -8,8 +8,8 @@ use redlock_runtime::LockManager;
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{Monitor, RedisServer, Servers};
 
-use crate::acquire::manager;
-use crate::statistics::{LIST, counter, marker};
+use crate::common::counters::{LIST, counter, marker};
+use crate::common::manager;
 
 /// So many names were contended in the last days.
 const MANY: usize = 100_000;

@@ -9,8 +9,8 @@ use redlock_tests::wait::{LIMIT, eventually_async};
 use redlock_tests::{Cluster, Proxy, RedisServer, Sentinel, Setup};
 use tokio::task::JoinHandle;
 
-use crate::acquire::RARE_POLL;
-use crate::waiting::promptly;
+use crate::common::RARE_POLL;
+use crate::common::waiters::promptly;
 
 const KEY: &str = "redlock:ConfigurableLock.x";
 

@@ -1,7 +1,5 @@
 //! What is told as events: each node's end and return once, however many connections it has, and in pairs.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use redis::cmd;
@@ -10,115 +8,9 @@ use redlock_tests::gateway::Answer;
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{Gateway, Proxy, RedisServer, Servers};
 use tracing::Level;
-use tracing::field::{Field, Visit};
-use tracing_subscriber::field::RecordFields;
-use tracing_subscriber::fmt::format::{FormatFields, Writer};
 
-use crate::statistics::LIST;
-
-/// The database of these tests' nodes. It is part of a node's name in events: other tests' nodes had, or will have, the same ports,
-/// and their managers may still try to reach them.
-const DATABASE: u8 = 9;
-
-/// A node timeout that no busy machine exceeds twice: a node that is late is told as well, and that it answers.
-pub(crate) const NO_BUSY_MACHINE: Duration = Duration::from_secs(2);
-
-/// What is told in this process, on whatever thread.
-#[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<u8>>>);
-
-/// Writes texts without escapes of its own, as somebody else's subscriber may.
-struct AsTheyCome;
-
-struct Fields<'a, 'writer>(&'a mut Writer<'writer>);
-
-impl<'writer> FormatFields<'writer> for AsTheyCome {
-    fn format_fields<R: RecordFields>(&self, mut writer: Writer<'writer>, fields: R) -> std::fmt::Result {
-        fields.record(&mut Fields(&mut writer));
-        Ok(())
-    }
-}
-
-impl Visit for Fields<'_, '_> {
-    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        let name = field.name();
-        let _ = if name == "message" { write!(self.0, "{value:?}") } else { write!(self.0, " {name}={value:?}") };
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        let _ = write!(self.0, " {}=\"{value}\"", field.name());
-    }
-}
-
-/// The events of all tests from a moment on.
-pub(crate) struct Events {
-    told: Told,
-    /// So much had been told before.
-    from: usize,
-}
-
-impl Events {
-    /// Those from now on.
-    pub(crate) fn from_now() -> Self {
-        static TOLD: OnceLock<Told> = OnceLock::new();
-        let told = TOLD.get_or_init(|| {
-            let told = Told::default();
-            let writer = told.clone();
-            let subscriber = tracing_subscriber::fmt()
-                .with_writer(move || writer.clone())
-                .with_max_level(Level::DEBUG)
-                .with_ansi(false)
-                .fmt_fields(AsTheyCome)
-                .finish();
-            tracing::subscriber::set_global_default(subscriber).expect("no other test hears all threads");
-            told
-        });
-        Self { told: told.clone(), from: told.bytes().len() }
-    }
-
-    /// How many events of this level have all of this in them.
-    pub(crate) fn count(&self, level: Level, parts: &[&str]) -> usize {
-        self.find(level, parts).len()
-    }
-
-    /// The events of this level that have all of this in them.
-    pub(crate) fn find(&self, level: Level, parts: &[&str]) -> Vec<String> {
-        let bytes = self.told.bytes();
-        let text = String::from_utf8_lossy(&bytes[self.from..]);
-        let level = format!(" {level} ");
-        let is_meant = |line: &&str| line.contains(&level) && parts.iter().all(|part| line.contains(part));
-        text.lines().filter(is_meant).map(str::to_owned).collect()
-    }
-
-    /// Expects one such event.
-    #[track_caller]
-    fn assert_one(&self, level: Level, parts: &[&str]) {
-        let found = self.find(level, parts);
-        assert_eq!(found.len(), 1, "{level} {parts:?}: {found:#?}");
-    }
-}
-
-impl Told {
-    fn bytes(&self) -> MutexGuard<'_, Vec<u8>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Write for Told {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.bytes().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-/// A node at this place, and the end of its name.
-pub(crate) fn node_at(port: u16) -> (String, String) {
-    let node = format!("127.0.0.1:{port}/{DATABASE}");
-    (format!("redis://{node}"), node)
-}
+use crate::common::counters::LIST;
+use crate::common::events::{DATABASE, Events, NO_BUSY_MACHINE, node_at};
 
 /// Whether no lock is left on a server.
 fn is_released(server: &RedisServer) -> bool {
@@ -197,8 +89,8 @@ async fn that_an_acquisition_keeps_trying_is_told_in_pairs_also_when_it_is_grant
     let locks = LockManager::builder().nodes([proxy.url()]).build().unwrap();
     proxy.refuse();
     let (begins, ends) = (
-        |name: &str| events.count(Level::WARN, &[&format!("lock=\"{name}\""), "too few nodes can be reached"]),
-        |name: &str, how: &str| events.count(Level::INFO, &[&format!("lock=\"{name}\""), how]),
+        |name: &str| events.count(Level::WARN, &[&format!("lock={name}"), "too few nodes can be reached"]),
+        |name: &str, how: &str| events.count(Level::INFO, &[&format!("lock={name}"), how]),
     );
 
     let given_up = locks.lock("told-given-up").timeout(Duration::from_millis(300)).acquire().await;
@@ -346,4 +238,58 @@ async fn two_processes_that_differ_in_how_many_permits_a_lock_has_are_told_once(
     let lock = format!("lock=\"{name}\"");
     events.assert_one(Level::WARN, &[&lock, "here=2", "elsewhere=5"]);
     events.assert_one(Level::WARN, &[&lock, "here=5", "elsewhere=2"]);
+}
+
+#[tokio::test]
+async fn what_a_lock_is_called_directs_no_terminal_by_an_event_or_a_report() {
+    /// Not text of somebody else alone: names are made from arguments.
+    const NAME: &str = "told-\u{202e}named";
+
+    let events = Events::from_now();
+    let is_told = async |level, message| {
+        let parts = [r"told-\u{202e}named", message];
+        eventually_async(message, async || events.count(level, &parts) > 0).await;
+        assert_eq!(events.count(level, &[NAME]), 0);
+    };
+    let server = RedisServer::start();
+    let gateway = Gateway::start(&server);
+    let locks = LockManager::builder().nodes([node_at(gateway.port()).0]).build().unwrap();
+    let guard = locks.lock(NAME).ttl(Duration::from_secs(3)).acquire().await.unwrap();
+    for command in ["EVALSHA", "EVAL"] {
+        gateway.answer(command, Answer::error("ERR not now"));
+    }
+    is_told(Level::DEBUG, "extension failed").await;
+    is_told(Level::WARN, "lock lost").await;
+    assert!(locks.lock(NAME).timeout(Timeout::After(Duration::from_millis(300))).acquire().await.is_err());
+    is_told(Level::WARN, "too few nodes can be reached").await;
+    is_told(Level::INFO, "nobody tries any more").await;
+    for command in ["EVALSHA", "EVAL"] {
+        gateway.answer(command, Answer::Passed);
+    }
+    drop(guard);
+    let guard = locks.lock(NAME).acquire().await.unwrap();
+    let report = locks.shutdown_within(Duration::from_millis(10)).await;
+    assert_eq!(report.still_held, [NAME]);
+    let shown = report.to_string();
+    assert!(shown.contains(r"`told-\u{202e}named`") && !shown.contains(NAME), "{shown}");
+    drop(guard);
+}
+
+#[tokio::test]
+async fn that_a_server_tells_no_age_is_told_once_however_many_connections_there_are() {
+    let server = RedisServer::start();
+    let gateway = Gateway::start(&server);
+    gateway.answer("INFO", Answer::edited(|info| info.replace("uptime_in_seconds:", "up_for:")));
+    let (url, node) = node_at(gateway.port());
+    let locks = LockManager::builder().nodes([url]).build().unwrap();
+    let events = Events::from_now();
+    for _ in 0..3 {
+        // The caller's connection, and that of the background, each made anew.
+        let guard = locks.lock("x").acquire().await.unwrap();
+        assert!(locks.is_locked("x").await.unwrap());
+        guard.release().await.unwrap();
+        gateway.cut();
+        eventually_async("it is asked again", async || locks.lock("x").acquire().await.is_ok()).await;
+    }
+    events.assert_one(Level::WARN, &[&node, "does not tell its age"]);
 }

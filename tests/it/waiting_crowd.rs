@@ -13,9 +13,9 @@ use redlock_tests::proxy::Flow;
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{Account, Program, Proxy, RedisServer, Servers};
 
-use crate::acquire::{key, manager};
-use crate::waiting::{How, LONG, starts_to_wait};
-use crate::waiting_line::in_line;
+use crate::common::waiters::in_line;
+use crate::common::waiters::{How, LONG, starts_to_wait};
+use crate::common::{key, manager};
 
 /// Lets two processes of four tasks each want one name for a few seconds, each holding it for at most a millisecond.
 fn check_fairness(count: usize) {

@@ -7,8 +7,8 @@ use redlock_tests::clock::timed;
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{RedisServer, Servers};
 
-use crate::acquire::{key, manager};
-use crate::waiting::{LONG, somebody_holds};
+use crate::common::waiters::{LONG, somebody_holds};
+use crate::common::{key, manager};
 
 const LIMIT: Duration = Duration::from_millis(300);
 const WAITERS: usize = 40;

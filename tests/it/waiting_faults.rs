@@ -6,8 +6,8 @@ use redlock_runtime::LockManager;
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{RedisServer, Servers};
 
-use crate::acquire::{RARE_POLL, key, manager};
-use crate::waiting::{Asked, How, LONG, Named, promptly, somebody_holds, starts_to_wait};
+use crate::common::waiters::{Asked, How, LONG, Named, promptly, somebody_holds, starts_to_wait};
+use crate::common::{RARE_POLL, key, manager};
 
 /// What happens to a node, and whether it can be asked and looked at afterwards.
 const FAULTS: [(Named<RedisServer>, bool); 4] = [

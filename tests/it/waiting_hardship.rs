@@ -12,9 +12,9 @@ use redlock_tests::probe::Expiry;
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{Probe, RedisServer, Servers};
 
-use crate::acquire::{key, manager};
-use crate::waiting::{How, LONG, promptly, somebody_holds, starts_to_wait, watched};
-use crate::waiting_line::in_line;
+use crate::common::waiters::in_line;
+use crate::common::waiters::{How, LONG, promptly, somebody_holds, starts_to_wait, watched};
+use crate::common::{key, manager};
 
 fn marks(probe: &Probe) -> String {
     let found = probe.keys_like("redlock-waiting:*");

@@ -1,45 +1,21 @@
 //! The waiters of a name in one process stand in line: the first come is the first served, and only he speaks to Redis.
 
 use std::collections::HashSet;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Waker};
 use std::time::Duration;
 
-use redlock_runtime::{Error, LockGuard, LockManager};
+use redlock_runtime::{Error, LockManager};
 use redlock_tests::clock::timed;
 use redlock_tests::proxy::{Direction, Flow};
 use redlock_tests::wait::{LIMIT, eventually_async};
 use redlock_tests::{Proxy, Servers};
 use tokio::runtime::Builder;
 
-use crate::acquire::{key, manager};
-use crate::waiting::{Asked, How, LONG, Waiter, eventually_had, promptly, somebody_holds, starts_to_wait, watched};
-
-pub(crate) type Acquire = Pin<Box<dyn Future<Output = Result<LockGuard, Error>> + Send>>;
-
-/// An acquisition of "x" that stands in line already.
-pub(crate) fn in_line(locks: &LockManager) -> Acquire {
-    let mut acquire: Acquire = Box::pin(locks.lock("x").ttl(LONG).acquire());
-    assert!(poll_once(&mut acquire).is_none(), "it has to wait");
-    acquire
-}
-
-pub(crate) fn poll_once(acquire: &mut Acquire) -> Option<Result<LockGuard, Error>> {
-    match acquire.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        std::task::Poll::Ready(output) => Some(output),
-        std::task::Poll::Pending => None,
-    }
-}
-
-pub(crate) fn spawn_in_line(locks: &LockManager) -> Waiter {
-    tokio::spawn(in_line(locks))
-}
-
-pub(crate) fn release_by_hand(servers: &Servers) {
-    servers.iter().for_each(|server| _ = server.probe().del(&key("x")));
-}
+use crate::common::waiters::{
+    Asked, How, LONG, Waiter, eventually_had, in_line, poll_once, promptly, release_by_hand, somebody_holds,
+    spawn_in_line, starts_to_wait, watched,
+};
+use crate::common::{key, manager};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_waiters_get_the_lock_in_the_order_in_which_they_came_each_with_an_owner_of_his_own() {

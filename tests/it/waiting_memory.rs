@@ -7,8 +7,8 @@ use redlock_runtime::{Error, LockManager};
 use redlock_tests::clock::timed;
 use redlock_tests::wait::eventually_async;
 
-use crate::acquire::key;
-use crate::waiting::{LONG, Named, Waiter, promptly};
+use crate::common::key;
+use crate::common::waiters::{LONG, Named, Waiter, promptly};
 
 /// Nodes, and managers as two processes would have them.
 struct Fleet {

@@ -6,8 +6,8 @@ use redlock_runtime::LockManager;
 use redlock_tests::Servers;
 use tokio::runtime::Builder;
 
-use crate::waiting::{How, LONG, eventually_had, fill, somebody_holds, starts_to_wait};
-use crate::waiting_line::{in_line, poll_once, release_by_hand, spawn_in_line};
+use crate::common::waiters::{How, LONG, eventually_had, fill, somebody_holds, starts_to_wait};
+use crate::common::waiters::{in_line, poll_once, release_by_hand, spawn_in_line};
 
 /// With the slow poll, which finds what nobody heard of who was told.
 fn manager(servers: &Servers) -> LockManager {

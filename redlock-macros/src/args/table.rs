@@ -34,7 +34,7 @@ macro_rules! arguments {
                 "renew" => renew: LitBool, value(parse_renew);
                 /// | a duration | none | when renewal stops, and the lock counts as lost |
                 "max_hold" => max_hold: Time, value(Time::parse);
-                /// | a duration | none | the lock stays taken at least this long, however quick the body is; up to a year |
+                /// | a duration | none | the lock stays taken at least this long, however quick the body is; up to a year, also above `longest_ttl` |
                 "min_hold" => min_hold: Time, value(Time::parse);
                 /// | `"cancel"`, `"continue"` | `"cancel"` if async and the loss can be told | whether a running body is dropped at its next await when the lock is lost; a sync body always continues |
                 "on_lost" => on_lost: OnLost, value(OnLost::parse);

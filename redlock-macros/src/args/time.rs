@@ -89,7 +89,7 @@ impl Time {
     pub(super) fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
         let expression: Expr = input.parse()?;
         let span = expression.span();
-        let refuse = || Err(syn::Error::new(span, "this must be longer than no time at all"));
+        let refuse = || Err(syn::Error::new(span, "this length of time must be greater than zero"));
         match Written::read(&expression)? {
             Written::NegativeWords => refuse(),
             Written::Words(time) if time.is_zero() => refuse(),

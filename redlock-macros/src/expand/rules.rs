@@ -65,6 +65,7 @@ impl Expansion<'_> {
         } else {
             let fail = match args.on_lost {
                 _ if args.can_run_out() => required("fail"),
+                _ if args.may_have_run() => required("fail_again"),
                 Some(OnLost::Cancel(_)) => required("fail_lost"),
                 Some(OnLost::Continue) | None => if_possible,
             };

@@ -41,11 +41,13 @@ impl LastRun {
 }
 
 impl LockManager {
-    /// The last run that was completed of the job whose lock has this name; `None` if none was within
+    /// The last run that was completed of the job whose lock has this name: the greatest fire that any node knows of those that
+    /// answered, which are a majority at least. `None` if none of them knows one of the last
     /// [`marks_retention`](crate::LockManagerBuilder::marks_retention).
     ///
-    /// It is the greatest fire that any of the nodes knows which answered, a majority at least. A node that restarted empty hides a run
-    /// while another one that knows of it is down; whoever asks for that fire again is told that it already ran, or is in doubt.
+    /// A node that restarted empty has forgotten what was completed. So `None`, or a fire that is not the last, does not prove that
+    /// nothing ran: if the nodes that still know it are down, this cannot tell. A call with [`once`](crate::LockRequest::once) for the
+    /// forgotten fire does not run it again, but ends with [`Error::AlreadyRan`] or [`Error::FireInDoubt`].
     ///
     /// For jobs that make up for fires which nobody was there to run: ask when the process starts, and run what is missing, one
     /// after the other. Two processes may do so at once.
@@ -106,6 +108,8 @@ impl LockManager {
     ///
     /// Also for a job that is new, on nodes that were just started: they cannot know that it never ran, and whoever deploys it does.
     /// Without this its fires are [in doubt](Error::FireInDoubt) at first.
+    ///
+    /// Not while a run is under way or has just ended: its completion may reach a node behind this, and counts.
     ///
     /// # Errors
     ///

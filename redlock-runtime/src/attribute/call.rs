@@ -7,7 +7,7 @@ use crate::held::deadlock::within;
 use crate::lock::guard::LockGuard;
 use crate::lock::request::LockRequest;
 use crate::manager::LockManager;
-use crate::values::fire::{Fire, OnceAt};
+use crate::values::fire::{IntoFire, OnceAt};
 use crate::values::name::Name;
 use crate::{Error, IntoDuration, IntoTimeout};
 
@@ -77,8 +77,8 @@ impl Call {
     }
 
     /// Which run of the job it is.
-    pub fn once(self, fire: impl Into<Fire>) -> Self {
-        let fire = fire.into();
+    pub fn once(self, fire: impl IntoFire) -> Self {
+        let fire = fire.into_fire();
         self.map(|request| request.once(fire))
     }
 

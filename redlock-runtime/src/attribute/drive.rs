@@ -18,6 +18,7 @@ use crate::lock::body;
 use crate::lock::request::LockRequest;
 use crate::platform::background::{block_on, on_any_executor};
 use crate::platform::tasks::Handle;
+use crate::shown::shown;
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -357,7 +358,7 @@ async fn release_in_time(lock: Arc<LockId>, attempt: Option<Arc<Attempt>>) -> Re
         match on_any_executor(uses, pin!(releasing)).await? {
             Ok(released) => tell_release(&lock, was_lost, released),
             Err(_) => {
-                tracing::debug!(lock = lock.name(), "the release of a body that panicked goes on in the background");
+                tracing::debug!(lock = %shown(lock.name()), "the release of a body that panicked goes on in the background");
             }
         }
     }
@@ -365,9 +366,8 @@ async fn release_in_time(lock: Arc<LockId>, attempt: Option<Arc<Attempt>>) -> Re
 }
 
 fn tell_end(lock: &LockId) {
-    let lock = lock.name();
     tracing::info!(
-        lock,
+        lock = %shown(lock.name()),
         "the lock manager was shut down: a call that can return no error waits for the process to end"
     );
 }
@@ -397,9 +397,10 @@ fn wait_for_the_end() -> ! {
 
 fn tell_release(lock: &LockId, was_lost: bool, released: Result<(), Error>) {
     if was_lost {
-        // It was told when it happened.
         lock.count_loss();
-    } else {
+    }
+    // That it was lost was told when it happened, but not what it means for a fire.
+    if !was_lost || matches!(released, Err(Error::Lost { .. })) {
         body::tell_end(lock.name(), released);
     }
 }

@@ -21,7 +21,7 @@ pub use self::asked::{
     BlamesError, BlamesNothing, BlamesPointer, Fails, FailsNot, IsFuture, IsNoFuture, Succeeds, SucceedsAlways,
 };
 pub use self::kept::{HandsOver, Keep, Keeps};
-pub use self::required::{Fail, FailWhenLost, Plain, Skip};
+pub use self::required::{Fail, FailWhenLost, FailWhenRan, Plain, Skip};
 pub(crate) use self::rules::{Called, Ending, OnLost};
 pub use self::rules::{Rules, Verdict};
 

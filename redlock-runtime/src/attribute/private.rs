@@ -12,8 +12,8 @@ use crate::values::name::unfilled;
 pub use super::call::{Access, Call, CallName};
 pub use super::drive::{Drive, drive, run};
 pub use super::outcome::{
-    BlamesError, BlamesNothing, BlamesPointer, Fail, FailWhenLost, Fails, FailsNot, HandsOver, IsFuture, IsNoFuture,
-    Keep, Keeps, Output, Plain, Rules, Skip, Succeeds, SucceedsAlways, Verdict,
+    BlamesError, BlamesNothing, BlamesPointer, Fail, FailWhenLost, FailWhenRan, Fails, FailsNot, HandsOver, IsFuture,
+    IsNoFuture, Keep, Keeps, Output, Plain, Rules, Skip, Succeeds, SucceedsAlways, Verdict,
 };
 pub use crate::lock::guard::LockGuard;
 pub use crate::values::fire::{Fire, OnceAt};
@@ -40,6 +40,12 @@ pub fn fail<R: Fail>(error: Error) -> R {
 /// What a function that can report it returns when its lock was lost.
 #[must_use]
 pub fn fail_lost<R: FailWhenLost>(error: Error) -> R {
+    R::fail(error)
+}
+
+/// What a function that can report it returns when its fire has run before.
+#[must_use]
+pub fn fail_again<R: FailWhenRan>(error: Error) -> R {
     R::fail(error)
 }
 

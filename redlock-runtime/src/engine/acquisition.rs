@@ -491,7 +491,11 @@ impl Acquisition {
         let quorum = self.engine.quorum();
         // Whom it is sent to depends on neither: it is decided in one place.
         let completion = Completion::begin(quorum, mark.stored.fire, self.voters, KeyAfter::Deleted, clock::now());
-        self.mark = Some(Box::new((mark, completion.asked())));
+        let marked = (mark, completion.asked());
+        match &mut self.mark {
+            Some(before) => **before = marked,
+            None => self.mark = Some(Box::new(marked)),
+        }
     }
 
     /// Marks a fire as completed before it begins, and keeps the lock; otherwise as [`Self::complete`].

@@ -16,6 +16,7 @@ use crate::platform::schedule::Ticket;
 use crate::platform::tasks::Handle;
 use crate::protocol::{LOSS_NOTICE, SHORTEST_TTL, Verdict, drift, reply_timeout};
 use crate::rules::{Rule, holds};
+use crate::shown::shown;
 use crate::values::name::Name;
 use crate::values::subject::Subject;
 
@@ -471,7 +472,7 @@ impl State {
 fn tell_loss(name: &Name, reason: LostReason) {
     // A shutdown tells of all that it gave up, at once.
     if reason != LostReason::ShutDown {
-        tracing::warn!(lock = name.as_str(), %reason, "lock lost");
+        tracing::warn!(lock = %shown(name.as_str()), %reason, "lock lost");
     }
 }
 

@@ -17,6 +17,7 @@ use crate::platform::schedule::{Schedule, Timer};
 use crate::platform::tasks::JoinSet;
 use crate::platform::{clock, entropy};
 use crate::protocol::{Backoff, extended_together, renewal_due};
+use crate::shown::shown;
 
 /// When which lock is to be extended.
 #[derive(Default)]
@@ -180,7 +181,7 @@ impl Renewal {
                     return;
                 }
                 Err(Error::QuorumUnreachable { source, .. }) => {
-                    tracing::debug!(lock = lease.name.as_str(), %source, "extension failed, trying again");
+                    tracing::debug!(lock = %shown(lease.name.as_str()), %source, "extension failed, trying again");
                     let pause = pauses.next().unwrap_or(longest).max(Duration::from_millis(1));
                     clock::sleep_until(clock::now() + pause).await;
                 }

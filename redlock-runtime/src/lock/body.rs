@@ -9,6 +9,8 @@ use std::thread;
 use super::guard::LockGuard;
 use crate::Error;
 use crate::held::deadlock::within;
+use crate::rules::{self, Rule};
+use crate::shown::shown;
 
 /// Runs a body until it ends, or the lock is lost: then it is dropped.
 pub(super) async fn until_lost<T, E: From<Error>>(
@@ -30,7 +32,7 @@ pub(super) async fn until_gone<T>(guard: &LockGuard, mut body: Pin<&mut impl Fut
     let running = poll_fn(|cx| within(guard.lease(), || body.as_mut().poll(cx)));
     tokio::select! {
         biased;
-        () = guard.gone() => None,
+        () = guard.gone(), if rules::holds(Rule::BodyEndsWithTerm) => None,
         value = running => Some(value),
     }
 }
@@ -51,10 +53,16 @@ pub(crate) fn tell_end(name: &str, ended: Result<(), Error>) {
     let cause: &(dyn std::error::Error + 'static) = &error;
     match &error {
         Error::NotCompleted { fire, .. } => {
-            tracing::error!(lock = name, fire, error = cause, "the body ended well, but its fire may run again");
+            tracing::error!(lock = %shown(name), fire, error = cause, "the body ended well, but its fire may run again");
         }
-        // The lease has told.
-        Error::Lost { .. } => {}
-        _ => tracing::warn!(lock = name, error = cause, "the lock was not released behind the body"),
+        // Only a completion ends so. The lease has told of the loss, but not what it means for the fire.
+        Error::Lost { .. } => {
+            tracing::error!(
+                lock = %shown(name),
+                error = cause,
+                "the body ended well, but behind the loss of its lock, so its fire was not completed and may run again"
+            );
+        }
+        _ => tracing::warn!(lock = %shown(name), error = cause, "the lock was not released behind the body"),
     }
 }

@@ -45,7 +45,7 @@ impl RequestedFire {
         let early = fire.asked_in(now, terms.max_clock_skew);
         if !early.is_zero() {
             let reason = format!(
-                "the fire {} is due only {early:?} after `max_clock_skew`, which is {:?}, from now: ask for it when it is due",
+                "the fire {} is asked for {early:?} too early: it may be asked for at most `max_clock_skew`, which is {:?}, before it is due",
                 fire.number(),
                 terms.max_clock_skew
             );

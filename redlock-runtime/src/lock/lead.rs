@@ -14,8 +14,10 @@ use super::body::{caught, tell_end, until_gone};
 use super::guard::LockGuard;
 use super::request::LockRequest;
 use crate::platform::background::{block_on, on_any_executor};
-use crate::platform::entropy;
+use crate::platform::{entropy, parking};
 use crate::protocol::Backoff;
+use crate::rules::{self, Rule};
+use crate::shown::shown;
 use crate::{Error, IntoDuration};
 
 /// A process that wants to lead: made by [`LockManager::lead`](crate::LockManager::lead).
@@ -115,7 +117,7 @@ impl Lead {
         loop {
             let Some(term) = self.campaign().await? else { return Ok(()) };
             let name = term.name().to_owned();
-            tracing::info!(lock = name, fencing_token = term.fencing_token(), "leads");
+            tracing::info!(lock = %shown(&name), fencing_token = term.fencing_token(), "leads");
             let ended = caught(until_gone(term.guard(), pin!(body(&term)))).await;
             let is_resigned = term.state.is_resigned.load(Ordering::Acquire);
             let uses = term.guard().uses();
@@ -129,7 +131,7 @@ impl Lead {
                     continue;
                 }
                 Ok(Some(Err(error))) => {
-                    tracing::warn!(lock = name, %error, "the leader's body failed");
+                    tracing::warn!(lock = %shown(&name), %error, "the leader's body failed");
                     pauses.next().unwrap_or(AFTER_ERRORS.1)
                 }
                 // The lease has told.
@@ -154,16 +156,16 @@ impl Lead {
         loop {
             let Some(term) = block_on(self.campaign())? else { return Ok(()) };
             let name = term.name().to_owned();
-            tracing::info!(lock = name, fencing_token = term.fencing_token(), "leads");
+            tracing::info!(lock = %shown(&name), fencing_token = term.fencing_token(), "leads");
             let ended = body(&term);
             let is_resigned = term.state.is_resigned.load(Ordering::Acquire);
             tell_end(&name, block_on(term.end()));
             match ended {
-                Ok(()) if is_resigned => std::thread::sleep(stand_back()),
+                Ok(()) if is_resigned => parking::sleep(stand_back()),
                 Ok(()) => pauses = self::pauses(),
                 Err(error) => {
-                    tracing::warn!(lock = name, %error, "the leader's body failed");
-                    std::thread::sleep(pauses.next().unwrap_or(AFTER_ERRORS.1));
+                    tracing::warn!(lock = %shown(&name), %error, "the leader's body failed");
+                    parking::sleep(pauses.next().unwrap_or(AFTER_ERRORS.1));
                 }
             }
         }
@@ -191,11 +193,14 @@ fn pauses() -> Backoff {
 }
 
 fn stand_back() -> Duration {
+    if !rules::holds(Rule::ResignedStandBack) {
+        return Duration::ZERO;
+    }
     Backoff::new(STAND_BACK, STAND_BACK, entropy::seed()).next().unwrap_or(STAND_BACK)
 }
 
 impl Term {
-    fn guard(&self) -> &LockGuard {
+    pub(crate) fn guard(&self) -> &LockGuard {
         match &self.guard {
             Some(guard) => guard,
             None => unreachable!("it is taken out by what ends the term"),

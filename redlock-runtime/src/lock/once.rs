@@ -12,7 +12,7 @@ use crate::Error;
 use crate::held::deadlock::within;
 use crate::platform::background::{block_on, on_any_executor};
 use crate::platform::clock;
-use crate::values::fire::{Fire, OnceAt};
+use crate::values::fire::{IntoFire, OnceAt};
 
 /// What became of a body that runs if it gets its lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ impl<T> Run<T> {
 }
 
 impl LockRequest {
-    /// Acquires the lock for one run of a job: if the [fire](Fire) was completed before, by whomever, the request ends with
+    /// Acquires the lock for one run of a job: if the [fire](crate::Fire) was completed before, by whomever, the request ends with
     /// [`Error::AlreadyRan`]. Complete the fire with [`LockGuard::complete`]; [`run`](Self::run) does both.
     ///
     /// Never two at once, as any lock; and what was completed does not run again while a majority of the nodes keep their
@@ -61,8 +61,8 @@ impl LockRequest {
     ///
     /// Which jobs need it, what servers that were just started cannot know, and how missed fires are made up for is in
     /// `docs/cron.md`, "Cron jobs".
-    pub fn once(mut self, fire: impl Into<Fire>) -> Self {
-        self.once = Some(fire.into());
+    pub fn once(mut self, fire: impl IntoFire) -> Self {
+        self.once = Some(fire.into_fire());
         self
     }
 

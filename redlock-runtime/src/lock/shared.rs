@@ -157,8 +157,9 @@ pub(crate) fn check_length(setting: &str, length: Duration) -> Result<(), Error>
     if (SHORTEST_TTL..=LONGEST_TTL).contains(&length) {
         return Ok(());
     }
+    let fault = if length < SHORTEST_TTL { "too short to leave a validity" } else { "too long" };
     let reason = format!(
-        "{setting} of {length:?} leaves no useful validity or is too long; use {SHORTEST_TTL:?} to {} days",
+        "{setting} of {length:?} is {fault}; use {SHORTEST_TTL:?} to {} days",
         LONGEST_TTL.as_secs() / (24 * 60 * 60)
     );
     Err(Error::Config { reason })

@@ -16,6 +16,7 @@ use crate::platform::clock;
 #[cfg(all(feature = "signal", any(unix, windows)))]
 use crate::platform::tasks::{Handle, JoinSet};
 use crate::protocol::DEAD_AFTER_TIMEOUTS;
+use crate::shown::shown;
 use crate::values::on_shutdown::OnShutdown;
 
 /// How long [`LockManager::shutdown`] takes at the most: less than the ten seconds after which a container that does not end
@@ -56,7 +57,7 @@ impl fmt::Display for ShutdownReport {
 
         write!(f, "{} held locks released, {} releases not confirmed", self.released, self.unconfirmed)?;
         for (place, name) in self.still_held.iter().take(SHOWN).enumerate() {
-            write!(f, "{} `{name}`", if place == 0 { "; still held:" } else { "," })?;
+            write!(f, "{} `{}`", if place == 0 { "; still held:" } else { "," }, shown(name))?;
         }
         match self.still_held.len().checked_sub(SHOWN) {
             None | Some(0) => Ok(()),

@@ -241,6 +241,8 @@ pub(crate) enum Purpose {
     Turns,
     /// To count those who wait.
     Statistics,
+    /// To mark which fires of a job were completed.
+    Fires,
     /// To list and reset locks.
     Listing,
     /// To end connections that may still carry a command.

@@ -1,5 +1,6 @@
 //! `memory://` nodes: a voter inside this process, for tests and demonstrations.
 
+#[cfg(not(redlock_simulated))]
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -13,6 +14,8 @@ use super::inspect::{Cursor, Deleted, Inspecting, LockRecord, OwnerLabel, Page, 
 use super::{Action, Changes, Command, Delivery, Failure, NewMark, NodeStatus, PendingReply, Reply, Voter, VoterId};
 use crate::platform::clock;
 use crate::platform::process::PerProcess;
+#[cfg(redlock_simulated)]
+use crate::platform::simulated::HashMap;
 use crate::protocol::{
     Ballot, Counter, GrantedSlot, Holder, Marked, OthersKey, PERMITS_RETENTION, RELEASED, RETENTION, Role, ServerInfo,
     StoredMark, ToldMark, ToldSlots, confirmation,
@@ -142,6 +145,8 @@ impl State {
 
 impl Server {
     pub(crate) fn named(name: &str) -> Arc<Self> {
+        #[cfg(redlock_simulated)]
+        let name = &*crate::platform::simulated::of_this_run(name);
         let mut named = NAMED.get().lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(server) = named.get(name).and_then(Weak::upgrade) {
             return server;

@@ -16,9 +16,9 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll};
+use std::thread;
 
 use tokio::runtime::Builder;
 use tokio::task;
@@ -26,9 +26,11 @@ use tokio::task;
 use super::clock;
 use super::drivers;
 use super::drivers::{Place, Uses};
+use super::parking;
 use super::process::PerProcess;
 use super::tasks::{Handle, handle_of};
 use crate::Error;
+use crate::rules::{self, Rule};
 
 /// That of this process.
 static BACKGROUND: PerProcess<Background> = PerProcess::new();
@@ -221,23 +223,16 @@ fn park<F: Future>(runtime: &Handle, future: F) -> F::Output {
 }
 
 fn park_by_this_clock<F: Future>(runtime: &Handle, future: F) -> F::Output {
-    struct Unpark(Thread);
-
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let waker = parking::waker();
     let mut cx = Context::from_waker(&waker);
     // Inside a tokio task the budget of that task would run out and never be renewed: it would spin.
     let mut future = pin!(task::unconstrained(future));
-    let _entered = runtime.enter();
+    let is_left = rules::holds(Rule::BlockingUsesBackground) || Handle::try_current().is_err();
+    let _entered = is_left.then(|| runtime.enter());
     loop {
         match future.as_mut().poll(&mut cx) {
             Poll::Ready(output) => return output,
-            Poll::Pending => thread::park(),
+            Poll::Pending => parking::park(),
         }
     }
 }

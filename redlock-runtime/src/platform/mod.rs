@@ -14,6 +14,8 @@ pub(crate) mod entropy;
 
 pub(crate) mod tasks;
 
+pub(crate) mod parking;
+
 pub(crate) mod background;
 
 #[cfg(redlock_simulated)]

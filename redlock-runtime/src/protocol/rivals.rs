@@ -22,8 +22,8 @@ impl Rivals {
         }
     }
 
-    /// Whether the key of one owner, for whom nobody stands in any more than those who would take his lock over, cannot be on
-    /// a majority of the nodes: another one has that, or so many nodes have no key at all (`missing`).
+    /// Whether the predecessor's key can no longer be on a majority of the nodes: another owner has that, or so many nodes have no
+    /// key at all (`missing`). Only those who try to adopt the lock still act for the predecessor.
     ///
     /// Where several would take it over at once, each may get some nodes and none a majority; all of them give back what they
     /// got, and then it is the owner's as before.

@@ -74,6 +74,26 @@ impl From<Duration> for Fire {
     }
 }
 
+/// What says which run of a job it is: a [`Fire`], and whatever else is `Into<Fire>`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no fire: it does not say which run of the job it is",
+    label = "expected a `SystemTime`, a `Duration`, a `u64` or a `Fire`",
+    note = "a moment for which the run is scheduled is a `SystemTime`; one of another library is written `Fire::at(…)`",
+    note = "one run a period is a `Duration`, or in the attribute a text with its unit, such as \"1d\"",
+    note = "a number that grows with each run is a `u64`"
+)]
+pub trait IntoFire {
+    /// The value as a fire.
+    fn into_fire(self) -> Fire;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Into<Fire>> IntoFire for T {
+    fn into_fire(self) -> Fire {
+        self.into()
+    }
+}
+
 /// When a fire is marked as completed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum OnceAt {

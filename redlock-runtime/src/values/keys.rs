@@ -64,6 +64,9 @@ impl Keys {
     /// What stands before every fencing counter's key.
     pub(crate) const FENCES: &str = "redlock-fence:";
 
+    /// What stands before every mark's key.
+    pub(crate) const MARKS: &str = "redlock-done:";
+
     /// Ours: the processes that wait for the lock with this key; in the cluster slot of that key.
     pub(crate) fn contention(lock: &str) -> String {
         slot::key_beside("redlock-waiting", lock)

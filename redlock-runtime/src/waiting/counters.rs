@@ -203,7 +203,7 @@ impl Statistics {
             Ok(Some(Ok(Some(waiting)))) => u64::try_from(waiting).unwrap_or(0),
             Ok(Some(Ok(None)) | None) => 0,
             Ok(Some(Err(reason))) | Err(reason) => {
-                tracing::debug!(stats_name, node = voter.label(), reason = %shown(&reason), "waiters cannot be read");
+                tracing::debug!(stats_name = %shown(stats_name), node = voter.label(), reason = %shown(&reason), "waiters cannot be read");
                 0
             }
         }
@@ -293,7 +293,7 @@ impl Statistics {
             match &recorded {
                 Ok(_) => self.lines().note_told(node, news, *waiting),
                 Err(reason) => {
-                    tracing::debug!(name = &*news.stats_name, node = voter.label(), reason = %shown(reason), "waiters were not counted");
+                    tracing::debug!(name = %shown(&news.stats_name), node = voter.label(), reason = %shown(reason), "waiters were not counted");
                 }
             }
             recorded.is_ok()

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::protocol::PERMITS_RETENTION;
+use crate::shown::shown;
 use crate::values::name::Name;
 use crate::values::permits::Slots;
 
@@ -54,7 +55,7 @@ impl OthersPermits {
             before.is_some_and(|before| (before.permits, before.said) == (permits, said) && before.until > now);
         if !is_known {
             tracing::warn!(
-                lock = name.as_str(),
+                lock = %shown(name.as_str()),
                 here = said,
                 elsewhere = permits,
                 "two processes differ in how many permits this lock has; the greater number counts, so say the same in all"

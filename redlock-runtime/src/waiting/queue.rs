@@ -21,6 +21,7 @@ use crate::protocol::wait_queue::{
     self, Acquired, Ask, Call, Failure, LocalHolder, Reachability, WaitQueue, WaitSettings,
 };
 use crate::protocol::{FenceFallback, Quorum};
+use crate::shown::shown;
 use crate::values::subject::Subject;
 
 /// The slow poll, unless the builder says otherwise: at least this long after the last attempt, and up to a half of it more.
@@ -336,7 +337,7 @@ impl QueuePlace {
         let news = state.news(reachability, unreachable);
         drop(state);
         if reachability == Reachability::TooFew {
-            tracing::warn!(lock = name, nodes = %failed.failures, "too few nodes can be reached; trying again");
+            tracing::warn!(lock = %shown(name), nodes = %failed.failures, "too few nodes can be reached; trying again");
         }
         news.tell();
     }
@@ -390,9 +391,9 @@ impl News {
         let name = &*before.name;
         match self.reachability {
             Reachability::Unchanged | Reachability::TooFew | Reachability::StillTooFew => {}
-            Reachability::Enough => tracing::info!(lock = name, "enough nodes can be reached again"),
+            Reachability::Enough => tracing::info!(lock = %shown(name), "enough nodes can be reached again"),
             Reachability::GivenUp => {
-                tracing::info!(lock = name, "too few nodes could be reached; nobody tries any more");
+                tracing::info!(lock = %shown(name), "too few nodes could be reached; nobody tries any more");
             }
         }
     }

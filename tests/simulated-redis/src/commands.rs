@@ -134,14 +134,19 @@ impl Spec {
     pub(crate) fn run(&self, keyspace: &mut Keyspace, arguments: &[&[u8]]) -> Reply {
         let reply = (self.run)(keyspace, arguments);
         if self.traits & READS != 0 && keyspace.reports_reads {
-            let keys = match self.keys {
-                Keys::None => &[],
-                Keys::First => &arguments[1..2],
-                Keys::All => &arguments[1..],
-            };
-            keyspace.signals.push(Signal::Read(keys.iter().map(|&key| key.into()).collect()));
+            let keys = self.keys_in(arguments).iter();
+            keyspace.signals.push(Signal::Read(keys.map(|&key| key.into()).collect()));
         }
         reply
+    }
+
+    /// Those of the arguments that are keys.
+    pub(crate) fn keys_in<'s, 'a>(&self, arguments: &'s [&'a [u8]]) -> &'s [&'a [u8]] {
+        match self.keys {
+            Keys::None => &[],
+            Keys::First => arguments.get(1..2).unwrap_or_default(),
+            Keys::All => arguments.get(1..).unwrap_or_default(),
+        }
     }
 }
 

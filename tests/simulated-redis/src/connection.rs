@@ -21,6 +21,8 @@ pub(crate) struct Connection {
     /// The channels it subscribed to.
     pub(crate) channels: BTreeSet<Arc<[u8]>>,
     pub(crate) tracking: Tracking,
+    /// Whether it said ASKING in front of the command that comes.
+    pub(crate) is_asking: bool,
 }
 
 /// Whether a client is told of changes of the keys that it read.
@@ -46,6 +48,7 @@ impl Connection {
             name: String::new(),
             channels: BTreeSet::new(),
             tracking: Tracking::default(),
+            is_asking: false,
         }
     }
 

@@ -51,4 +51,4 @@ mod value;
 mod number;
 
 pub use keyspace::{Event, Key};
-pub use server::{ConnectionId, Effect, Held, Refusal, Role, Server, Settings};
+pub use server::{Cluster, ConnectionId, Effect, Held, Moved, Refusal, Role, Server, Settings, slot_of};

@@ -4,6 +4,8 @@ mod administration;
 
 mod client;
 
+mod cluster;
+
 mod evaluation;
 
 mod output;
@@ -20,6 +22,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::cluster::{Cluster, Moved, slot_of};
 use self::output::Output;
 pub(crate) use self::settings::Version;
 use self::settings::read_version;
@@ -71,6 +74,8 @@ pub struct Held<'a> {
 pub struct Server {
     settings: Settings,
     role: Role,
+    /// What it knows about the cluster that it belongs to.
+    cluster: Option<Cluster>,
     /// What WAIT answers.
     replicas: i64,
     keyspace: Keyspace,
@@ -103,6 +108,7 @@ impl Server {
         Self {
             settings,
             role: Role::Master,
+            cluster: None,
             replicas: 0,
             keyspace,
             scripts: BTreeMap::new(),
@@ -293,6 +299,7 @@ impl Server {
             if !is_word(name.as_bytes(), "CLIENT") {
                 client.tracking.is_caching = false;
             }
+            client.is_asking = is_word(name.as_bytes(), "ASKING");
             reply.write(client.protocol, output.to(from));
         }
         // What a client is told about its own command comes after the reply.
@@ -319,6 +326,9 @@ impl Server {
                 commands::text(arguments[0]).to_lowercase()
             )));
         }
+        if let Some(redirect) = self.elsewhere(from, name, arguments) {
+            return alone(redirect);
+        }
         if let Some(spec) = find(name, self.keyspace.version) {
             if !spec.has_arity(arguments.len()) {
                 return alone(wrong_number(name));
@@ -337,6 +347,8 @@ impl Server {
             b"SCRIPT" => alone(self.script(arguments)),
             b"SUBSCRIBE" => alone(self.subscribe(from, arguments)),
             b"UNSUBSCRIBE" => alone(self.unsubscribe(from, arguments)),
+            b"CLUSTER" => alone(self.ask_about_cluster(arguments)),
+            b"ASKING" => alone(self.asking()),
             b"CLIENT" => alone(self.client(from, arguments, output)),
             _ => alone(self.administer(from, name, arguments)),
         }

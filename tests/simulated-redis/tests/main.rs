@@ -1,6 +1,7 @@
 //! The simulated server against a real one: what both are sent, and what they answer.
 
 mod clients;
+mod cluster;
 mod commands;
 mod faults;
 mod pair;

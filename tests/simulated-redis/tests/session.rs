@@ -11,6 +11,7 @@ fn connections_introduce_themselves() {
     pair.check("names", "CLIENT GETNAME\nCLIENT SETNAME me\nCLIENT GETNAME");
     pair.check("roles", "ROLE");
     pair.check("waiting", "WAIT 0 10");
+    pair.check("no cluster", "CLUSTER INFO\nCLUSTER SLOTS\nASKING");
     pair.check(
         "configuration",
         "CONFIG GET maxmemory\nCONFIG GET save\nCONFIG GET appendfsync\nCONFIG GET maxmemory-policy",

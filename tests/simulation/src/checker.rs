@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use redlock_simulated::LockGuard;
 use redlock_simulated::simulation::{Held, Place, within};
 use tokio::time::Instant;
 
-use crate::plan::{FIRE_SKEW, Fault, FireKind, FireWish, Plan, Weather, Wish};
+use crate::leads::Leaders;
+use crate::plan::{CONNECT_TIMEOUTS, FIRE_SKEW, Fault, FireKind, FireWish, Plan, Weather, Wish};
 use crate::world::{Life, Universe, locked, now};
 
 /// How long a lock may be free beside somebody who waits, if nothing goes wrong.
@@ -89,6 +89,8 @@ struct State {
     detached: BTreeSet<String>,
     /// What is known of fires.
     fires: Fires,
+    /// What is known of leaders.
+    leaders: Leaders,
     /// All that ever were, and those that were lost before their holders let go: what a shutdown does not answer for.
     given_away: BTreeSet<String>,
 }
@@ -123,7 +125,7 @@ impl Checker {
             is_crowded: plan.weather == Weather::Crowded,
             are_clocks_right: plan.script.as_ref().is_none_or(|script| script.are_clocks_right),
             is_young: plan.nodes.iter().any(|node| node.age < Duration::from_secs(24 * 60 * 60)),
-            majority: plan.nodes.len() / 2 + 1,
+            majority: if plan.is_cluster { 1 } else { plan.nodes.len().max(plan.memory) / 2 + 1 },
         }
     }
 
@@ -199,14 +201,32 @@ impl Checker {
     pub(crate) fn forget(&self, process: usize) {
         let mut state = locked(&self.state);
         state.locks.iter_mut().for_each(|lock| lock.waiting.retain(|waiting| waiting.place.process != process));
+        state.leaders.ended(process);
     }
 
     pub(crate) fn joined(&self, name: usize, place: Place) -> Waiter {
+        self.joined_at(name, place, now())
+    }
+
+    /// Somebody waits, at the latest from that moment on.
+    pub(crate) fn joined_at(&self, name: usize, place: Place, since: Instant) -> Waiter {
+        let waiter = self.number();
+        locked(&self.state).locks[name].waiting.push(Waiting { waiter, place, since });
+        waiter
+    }
+
+    /// A number that nothing else has.
+    pub(crate) fn number(&self) -> u64 {
         let mut state = locked(&self.state);
         state.next += 1;
-        let waiter = state.next;
-        state.locks[name].waiting.push(Waiting { waiter, place, since: now() });
-        waiter
+        state.next
+    }
+
+    /// What is known of leaders, and of those who campaign: where, and since when.
+    pub(crate) fn with_leaders<T>(&self, look: impl FnOnce(&mut Leaders, Vec<(Place, Instant)>) -> T) -> T {
+        let mut state = locked(&self.state);
+        let campaigning = state.locks[0].waiting.iter().map(|waiting| (waiting.place, waiting.since)).collect();
+        look(&mut state.leaders, campaigning)
     }
 
     pub(crate) fn left(&self, waiter: Waiter) {
@@ -269,9 +289,10 @@ impl Universe {
     }
 
     /// Somebody got the lock, after standing in the line or not; returns the number under which it is held.
-    pub(crate) fn acquired(&self, name: usize, place: Place, waiter: Option<Waiter>, guard: &LockGuard) -> u64 {
-        let (process, held) = (place.process, Held::of(guard));
+    pub(crate) fn acquired(&self, name: usize, place: Place, waiter: Option<Waiter>, held: Held) -> u64 {
+        let process = place.process;
         let remaining = self.remaining(process, &held);
+        self.checker.wrote(&held.owner, Some(process));
         self.note(|| format!("p{process}: {} holds {name}, token {}, for {remaining:?}", &held.owner[..8], held.token));
         self.checker.meet("acquired");
         if !remaining.is_zero() {
@@ -352,6 +373,13 @@ impl Universe {
     pub(crate) fn check_validity(&self, process: usize, held: &Held) {
         let remaining = self.remaining(process, held);
         if remaining.is_zero() || !self.checker.are_clocks_right || locked(&self.checker.state).restarts > 0 {
+            return;
+        }
+        if self.plan.memory > 0 {
+            let keeping = self.memory_that_keeps(&held.key, &held.owner);
+            if keeping < self.checker.majority {
+                self.violated(format!("overstated: {} counts, and {keeping} nodes keep it", &held.owner[..8]));
+            }
             return;
         }
         let end = self.elapsed() + remaining;
@@ -465,7 +493,9 @@ impl Universe {
         // What was sent on a connection that is dead is released when that is known. In a partition all connections of a process to a
         // node are cut, so that the one on which it is then sent may be dead, too.
         let cuts_all = |fault: &Fault| matches!(fault, Fault::Partition { process: p, node: n, .. } if (*p, *n) == (process, node));
-        let times = if self.plan.faults.iter().any(|(_, fault)| cuts_all(fault)) { 22 } else { 12 };
+        let dead = if self.plan.faults.iter().any(|(_, fault)| cuts_all(fault)) { 22 } else { 12 };
+        // The connection before may have been begun when nothing got through yet: its time has to be over first.
+        let times = dead + CONNECT_TIMEOUTS;
         let allowed = self.plan.node_timeout * times + Duration::from_millis(100);
         let is_slow = self.plan.nodes[node].is_behind_proxy;
         let late = self.elapsed().saturating_sub(self.plan.healed().max(let_go - self.start));
@@ -485,28 +515,31 @@ impl Universe {
         }
     }
 
-    /// At the end: whoever is not dead has left nothing.
-    pub(crate) fn check_nothing_left(&self) {
+    /// What whoever is not dead has left on the nodes: where, which key, and whose.
+    pub(crate) fn left(&self) -> Vec<(usize, String, String)> {
         let elapsed = self.elapsed();
-        let left: Vec<_> = {
+        let keys: Vec<_> = {
             let nodes = locked(&self.nodes);
             let up = nodes.iter().enumerate().filter(|(_, node)| node.is_up());
             up.flat_map(|(number, node)| node.keys(elapsed).into_iter().map(move |key| (number, key))).collect()
         };
-        for (node, (key, owner)) in left {
-            let process = {
-                let state = locked(&self.checker.state);
-                state.owners.get(&owner).copied().filter(|_| !state.detached.contains(&owner))
-            };
-            if let Some(process) = process.filter(|process| !self.is_dead(*process)) {
-                self.violated(format!("left: n{node} has {key} of {} of p{process}", &owner[..8]));
-            }
-        }
+        let is_left = |owner: &String| {
+            let state = locked(&self.checker.state);
+            let process = state.owners.get(owner).copied().filter(|_| !state.detached.contains(owner));
+            drop(state);
+            process.is_some_and(|process| !self.is_dead(process))
+        };
+        let kept =
+            keys.into_iter().filter(|(_, (_, owner))| is_left(owner)).map(|(node, (key, owner))| (node, key, owner));
+        let in_memory = self.owners_in_memory().into_iter();
+        let in_memory = in_memory.filter(|(_, owner)| !locked(&self.checker.state).detached.contains(owner));
+        kept.chain(in_memory.map(|(node, owner)| (node, "in memory".to_owned(), owner))).collect()
     }
 
     /// Whether a node has a key of somebody of this process, which nobody else answers for.
     pub(crate) fn left_by(&self, process: usize) -> Vec<String> {
         let elapsed = self.elapsed();
+        let in_memory = self.owners_in_memory();
         let nodes = locked(&self.nodes);
         let state = locked(&self.checker.state);
         // A lock that was lost and has not been let go of goes with its guard.
@@ -517,7 +550,8 @@ impl Universe {
         };
         let up = nodes.iter().enumerate().filter(|(_, node)| node.is_up());
         let keys = up.flat_map(|(number, node)| node.keys(elapsed).into_iter().map(move |key| (number, key)));
-        keys.filter(|(_, (_, owner))| is_of(owner)).map(|(number, (_, owner))| format!("n{number} {owner}")).collect()
+        let all = keys.map(|(number, (_, owner))| (number, owner)).chain(in_memory);
+        all.filter(|(_, owner)| is_of(owner)).map(|(number, owner)| format!("n{number} {owner}")).collect()
     }
 
     /// The positions in the configuration, as nodes.

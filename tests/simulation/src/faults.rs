@@ -76,12 +76,18 @@ impl Run {
                 }
             }
             Fault::EndRuntime { process } => {
-                if universe.is_running(process) {
+                // It cannot end while its only thread blocks.
+                if universe.is_running(process) && !universe.is_blocked(process) {
                     universe.end_callers(process);
                     self.begin_again(process);
                 }
             }
             Fault::Shutdown { process, bound } => self.shut_down(process, bound),
+            Fault::Migrate { name, is_counter } => {
+                // Whatever becomes of the processes.
+                tokio::spawn(Arc::clone(universe).migrate(name, is_counter));
+            }
+            Fault::Memory { node, fault, lasting } => universe.strike_memory(node, fault, lasting),
         }
     }
 

@@ -1,21 +1,23 @@
 //! What the tasks of simulated processes do: they want locks, by every means that there is, and end in every way.
 
 use std::future::{Future, poll_fn};
-use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt as _;
-use redlock_simulated::simulation::{Held, Place, here};
+use redlock_simulated::simulation::{Held, Place, Placed, Thread, block_on, here};
 use redlock_simulated::{Error, Fire, LockGuard, LockManager, LockToken, OnceAt, Timeout, redlock};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::checker::Waiter;
 use crate::node::TIME_OF_DAY;
 use crate::plan::{Ending, FireKind, FireWish, How, Wish};
-use crate::world::{Universe, now};
+use crate::world::{Universe, locked, now, until};
 
 pub(crate) const NAMES: [&str; 2] = ["x", "y"];
 
@@ -34,6 +36,18 @@ pub(crate) struct Task {
     pub(crate) locks: LockManager,
     /// Where detached locks go.
     pub(crate) parcels: mpsc::UnboundedSender<Parcel>,
+    /// Where those are put that have to come to their end.
+    pub(crate) tasks: Arc<Tasks>,
+}
+
+/// Tasks, and whose they are.
+pub(crate) type Tasks = Mutex<Vec<(usize, JoinHandle<()>)>>;
+
+/// With what bodies panic.
+pub(crate) const PLANNED: &str = "as planned";
+
+pub(crate) fn panic_as_planned() -> ! {
+    resume_unwind(Box::new(PLANNED))
 }
 
 /// Waiting, until it is dropped.
@@ -75,7 +89,7 @@ async fn until_poll<F: Future>(polls: Option<u32>, future: F) -> Option<F::Outpu
 }
 
 /// Where the task runs.
-fn place() -> Place {
+pub(crate) fn place() -> Place {
     here().expect("it runs in a process")
 }
 
@@ -91,15 +105,17 @@ impl Task {
                 sleep(wish.after).await;
             }
             let lived = match wish.how {
-                How::Guard | How::Blocking => AssertUnwindSafe(self.by_guard(&wish)).catch_unwind().await,
+                How::Guard => AssertUnwindSafe(self.by_guard(&wish)).catch_unwind().await,
                 How::Attribute => AssertUnwindSafe(self.by_attribute(&wish)).catch_unwind().await,
+                How::Blocking { is_attribute, is_on_runtime } => {
+                    self.by_thread(&wish, is_attribute, is_on_runtime).await
+                }
             };
-            let Ok(goes_on) = lived else {
-                self.universe.checker.meet("panicked");
-                continue;
-            };
-            if !goes_on {
-                return;
+            match lived {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(panic) if panic.downcast_ref() == Some(&PLANNED) => self.universe.checker.meet("panicked"),
+                Err(panic) => resume_unwind(panic),
             }
         }
     }
@@ -124,7 +140,7 @@ impl Task {
             Some(Err(error)) => return self.failed(wish, place, began, &error),
             Some(Ok(guard)) => guard,
         };
-        let number = universe.acquired(wish.name, place, waits.1, &guard);
+        let number = universe.acquired(wish.name, place, waits.1, Held::of(&guard));
         drop(waits);
         let holds = Holds(universe, wish.name, number);
         if let (Some(fire), Some(wanted)) = (guard.fire(), &wish.fire) {
@@ -137,15 +153,7 @@ impl Task {
             drop(holds);
             universe.checker.ended_well(fire);
             let polls = if let Ending::Cancel(polls) = wish.ending { Some(polls) } else { None };
-            let completed = until_poll(polls, guard.complete()).await;
-            universe.note(|| format!("p{}: fire {fire} completed: {completed:?}", place.process));
-            match completed {
-                Some(Ok(())) => universe.checker.confirmed(fire, wanted),
-                Some(Err(Error::NotCompleted { .. } | Error::Lost { .. })) => universe.checker.meet("not completed"),
-                // A fire that is marked already is released with the lock.
-                Some(Err(error)) if !wanted.is_at_start => universe.violated(format!("p{}: {error}", place.process)),
-                Some(Err(_)) | None => {}
-            }
+            self.completed(fire, wanted, until_poll(polls, guard.complete()).await.as_ref());
             return true;
         }
         match wish.ending {
@@ -162,14 +170,116 @@ impl Task {
                 drop(holds);
                 drop(until_poll(Some(polls), guard.release()).await);
             }
-            Ending::Panic => std::panic::resume_unwind(Box::new("as planned")),
+            Ending::Panic => panic_as_planned(),
             Ending::Detach(after) => {
                 drop(holds);
-                let owner = Held::of(&guard).owner;
-                universe.checker.detached(&owner);
-                universe.note(|| format!("p{}: {} is detached", place.process, &owner[..8]));
-                let _ = self.parcels.send(Parcel { name: wish.name, owner, token: guard.detach(), after });
+                self.detach(wish.name, guard, after);
             }
+        }
+        true
+    }
+
+    /// Hands a lock out.
+    fn detach(&self, name: usize, guard: LockGuard, after: Duration) {
+        let owner = Held::of(&guard).owner;
+        self.universe.checker.detached(&owner);
+        self.universe.note(|| format!("p{}: {} is detached", place().process, &owner[..8]));
+        let _ = self.parcels.send(Parcel { name, owner, token: guard.detach(), after });
+    }
+
+    /// A fire was completed, or not; `None` where it was not waited for.
+    fn completed(&self, fire: u64, wanted: &FireWish, completed: Option<&Result<(), Error>>) {
+        let (universe, process) = (&*self.universe, place().process);
+        universe.note(|| format!("p{process}: fire {fire} completed: {completed:?}"));
+        match completed {
+            Some(Ok(())) => universe.checker.confirmed(fire, wanted),
+            Some(Err(Error::NotCompleted { .. } | Error::Lost { .. })) => universe.checker.meet("not completed"),
+            // A fire that is marked already is released with the lock.
+            Some(Err(error)) if !wanted.is_at_start => universe.violated(format!("p{process}: {error}")),
+            Some(Err(_)) | None => {}
+        }
+    }
+
+    /// Has a thread do something, whose code runs there. It goes on if the task that waits for it ends.
+    pub(crate) async fn on_thread<T: Send + 'static>(
+        &self,
+        code: Place,
+        run: impl FnOnce() -> T + Send + 'static,
+    ) -> thread::Result<T> {
+        let nowhere = Place { runtime: Place::THREAD, ..code };
+        let thread = Thread::new(code, run);
+        let (told, heard) = oneshot::channel();
+        let stands_for_it = async { drop(told.send(thread.await)) };
+        locked(&self.tasks).push((code.process, tokio::spawn(Placed::new(nowhere, stands_for_it))));
+        heard.await.expect("it ends with the run")
+    }
+
+    /// Has a thread take the lock.
+    async fn by_thread(&self, wish: &Wish, is_attribute: bool, is_on_runtime: bool) -> thread::Result<bool> {
+        let here = place();
+        let (task, mut wish) = (self.clone(), wish.clone());
+        if is_on_runtime {
+            // Somebody may have it who cannot let it go while this blocks.
+            wish.limit = wish.limit.or(Some(Duration::from_millis(200)));
+        }
+        let code = if is_on_runtime { here } else { Place { runtime: Place::THREAD, ..here } };
+        let takes = move || if is_attribute { task.by_blocking_call(&wish) } else { task.by_blocking_guard(&wish) };
+        self.on_thread(code, takes).await
+    }
+
+    /// As [`Self::by_guard`], on a thread.
+    fn by_blocking_guard(&self, wish: &Wish) -> bool {
+        let universe = &*self.universe;
+        let (place, began) = (place(), now());
+        let waiter = (wish.limit != Some(Duration::ZERO)).then(|| universe.checker.joined(wish.name, place));
+        let waits = Waits(universe, waiter);
+        let guard = match self.request(wish).acquire_blocking() {
+            Ok(guard) => guard,
+            Err(error) => return self.failed(wish, place, began, &error),
+        };
+        universe.checker.meet("acquired by a thread");
+        let number = universe.acquired(wish.name, place, waits.1, Held::of(&guard));
+        drop(waits);
+        let holds = Holds(universe, wish.name, number);
+        if let (Some(fire), Some(wanted)) = (guard.fire(), &wish.fire) {
+            universe.started(fire, wanted);
+        }
+        let is_lost = self.hold_blocking(wish, number, &guard);
+        if let (Some(fire), Some(wanted)) = (guard.fire(), &wish.fire)
+            && !(is_lost || wanted.fails || matches!(wish.ending, Ending::Drop | Ending::Panic))
+        {
+            drop(holds);
+            universe.checker.ended_well(fire);
+            self.completed(fire, wanted, Some(&guard.complete_blocking()));
+            return true;
+        }
+        match wish.ending {
+            Ending::Release | Ending::Cancel(_) => {
+                drop(holds);
+                let released = guard.release_blocking();
+                universe.note(|| format!("p{}: released by a thread: {released:?}", place.process));
+            }
+            Ending::Drop => {
+                drop(holds);
+                drop(guard);
+            }
+            Ending::Panic => panic_as_planned(),
+            Ending::Detach(after) => {
+                drop(holds);
+                self.detach(wish.name, guard, after);
+            }
+        }
+        true
+    }
+
+    /// As [`Self::by_attribute`], on a thread.
+    fn by_blocking_call(&self, wish: &Wish) -> bool {
+        let (place, began) = (place(), now());
+        let waiter = (wish.limit != Some(Duration::ZERO)).then(|| self.universe.checker.joined(wish.name, place));
+        let waits = Waits(&self.universe, waiter);
+        match annotated_blocking(self, wish, waits.1) {
+            Ok(()) => self.universe.checker.meet("called by a thread"),
+            Err(error) => return self.failed(wish, place, began, &error),
         }
         true
     }
@@ -254,10 +364,43 @@ impl Task {
         true
     }
 
+    /// As [`Self::hold`], on a thread. What it awaits meanwhile needs no runtime, which may be the one that it blocks.
+    fn hold_blocking(&self, wish: &Wish, number: u64, guard: &LockGuard) -> bool {
+        let universe = &*self.universe;
+        let end = now() + wish.body;
+        let is_lost_until = |moment: Instant| {
+            block_on(async {
+                tokio::select! {
+                    biased;
+                    _ = guard.lost() => true,
+                    () = until(moment) => false,
+                }
+            })
+        };
+        let extends_at = wish.extension.map(|(after, _)| now() + after.min(wish.body));
+        let is_lost = extends_at.is_some_and(is_lost_until)
+            || wish.extension.is_some_and(|(_, ttl)| {
+                let extended = guard.extend_blocking(ttl);
+                universe.note(|| format!("extended by a thread: {extended:?}"));
+                if extended.is_ok() {
+                    universe.extended(wish.name, number);
+                }
+                matches!(extended, Err(Error::Lost { .. }))
+            })
+            || is_lost_until(end);
+        if is_lost {
+            universe.told(wish.name, number);
+            if wish.is_stubborn {
+                block_on(until(end));
+            }
+        }
+        is_lost && !wish.is_stubborn
+    }
+
     /// What a holder does; whether it stopped because the lock was lost.
     async fn hold(&self, wish: &Wish, number: u64, guard: &LockGuard) -> bool {
         let universe = &*self.universe;
-        let until = now() + wish.body;
+        let end = now() + wish.body;
         let works = async {
             if let Some((after, ttl)) = wish.extension {
                 sleep(after.min(wish.body)).await;
@@ -267,7 +410,7 @@ impl Task {
                     universe.extended(wish.name, number);
                 }
             }
-            sleep(until.saturating_duration_since(now())).await;
+            until(end).await;
         };
         let is_lost = tokio::select! {
             biased;
@@ -277,7 +420,7 @@ impl Task {
         if is_lost {
             universe.told(wish.name, number);
             if wish.is_stubborn {
-                sleep(until.saturating_duration_since(now())).await;
+                until(end).await;
             }
         }
         is_lost && !wish.is_stubborn
@@ -293,7 +436,7 @@ impl Task {
             Ok(guard) => {
                 universe.checker.meet("adopted");
                 universe.checker.adopted(&owner);
-                let number = universe.acquired(name, place, None, &guard);
+                let number = universe.acquired(name, place, None, Held::of(&guard));
                 let holds = Holds(universe, name, number);
                 sleep(after).await;
                 drop(holds);
@@ -342,13 +485,34 @@ async fn annotated_with_permits(task: &Task, wish: &Wish, waiter: Option<Waiter>
 
 async fn body(task: &Task, wish: &Wish, waiter: Option<Waiter>, guard: &LockGuard) -> Result<(), Error> {
     let universe = &*task.universe;
-    let number = universe.acquired(wish.name, place(), waiter, guard);
+    let number = universe.acquired(wish.name, place(), waiter, Held::of(guard));
     let _holds = Holds(universe, wish.name, number);
     // The call itself ends the body when the lock is lost.
     universe.told(wish.name, number);
     sleep(wish.body).await;
     if wish.ending == Ending::Panic {
-        std::panic::resume_unwind(Box::new("as planned"));
+        panic_as_planned();
+    }
+    Ok(())
+}
+
+#[redlock(
+    crate = redlock_simulated,
+    name = NAMES[wish.name],
+    manager = &task.locks,
+    timeout = limit(wish),
+    ttl = wish.ttl,
+    guard = guard
+)]
+fn annotated_blocking(task: &Task, wish: &Wish, waiter: Option<Waiter>) -> Result<(), Error> {
+    let universe = &*task.universe;
+    let number = universe.acquired(wish.name, place(), waiter, Held::of(guard));
+    let _holds = Holds(universe, wish.name, number);
+    // Nobody listens.
+    universe.told(wish.name, number);
+    block_on(sleep(wish.body));
+    if wish.ending == Ending::Panic {
+        panic_as_planned();
     }
     Ok(())
 }

@@ -82,6 +82,7 @@ fn process(wishes: impl IntoIterator<Item = Wish>) -> ProcessPlan {
         skew: Duration::ZERO,
         is_multi_thread: false,
         tasks: wishes.into_iter().map(|wish| vec![wish]).collect(),
+        leaders: Vec::new(),
     }
 }
 
@@ -114,6 +115,8 @@ fn plan(random: &mut Random, nodes: usize, mut processes: Vec<ProcessPlan>, long
     Plan {
         weather: Weather::Made,
         nodes: (0..nodes).map(|_| node(random)).collect(),
+        memory: 0,
+        is_cluster: false,
         twin: None,
         processes,
         fencing: true,

@@ -6,6 +6,12 @@
 //! schedules fire SEED [--without RULE]        replays one of these
 //! schedules permits [--from SEED] [--count N] the same of those in which locks have permits
 //! schedules permit SEED [--without RULE]      replays one of these
+//! schedules leads [--from SEED] [--count N]   the same of those in which one of several processes leads
+//! schedules lead SEED [--without RULE]        replays one of these
+//! schedules memory [--from SEED] [--count N]  the same of those whose nodes are in memory
+//! schedules remember SEED [--without RULE]    replays one of these
+//! schedules clusters [--from SEED] [--count N] the same of those in which a cluster is the only voter
+//! schedules cluster SEED [--without RULE]     replays one of these
 //! schedules replay SEED [--without RULE]      runs one, and tells everything that can be seen of it
 //! schedules rules [--count N]                 without each rule in turn: which seed finds what it prevents
 //! schedules made RULE SEED [--without RULE]   replays one that was made for a rule
@@ -22,10 +28,13 @@
 )]
 
 mod checker;
+mod cluster;
 mod events;
 mod faults;
+mod leads;
 mod life;
 mod made;
+mod memory;
 mod network;
 mod node;
 mod plan;
@@ -44,7 +53,10 @@ use redlock_simulated::simulation::Rule;
 
 use self::checker::Met;
 use self::random::Random;
-use self::run::{Outcome, fires_of, permits_of, plan_of, run, run_fires, run_permits, run_plan};
+use self::run::{
+    Outcome, cluster_of, fires_of, leads_of, memory_of, permits_of, plan_of, run, run_cluster, run_fires, run_leads,
+    run_memory, run_permits, run_plan,
+};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -57,18 +69,36 @@ fn main() -> ExitCode {
     let off = option("--without");
     let Some(off) = off.map_or(Some(None), |off| rule(&off).map(Some)) else { return usage() };
     match arguments.first().map(String::as_str) {
-        Some("run") => run_all(from, count, run),
-        Some("fires") => run_all(from, count, run_fires),
+        Some("run") => run_all(from, count, off, run),
+        Some("fires") => run_all(from, count, off, run_fires),
         Some("fire") => {
             let Some(seed) = arguments.get(1).and_then(|seed| seed.parse().ok()) else { return usage() };
             println!("{:#?}", fires_of(seed));
             tell(&run_fires(seed, off, true))
         }
-        Some("permits") => run_all(from, count, run_permits),
+        Some("permits") => run_all(from, count, off, run_permits),
         Some("permit") => {
             let Some(seed) = arguments.get(1).and_then(|seed| seed.parse().ok()) else { return usage() };
             println!("{:#?}", permits_of(seed));
             tell(&run_permits(seed, off, true))
+        }
+        Some("leads") => run_all(from, count, off, run_leads),
+        Some("lead") => {
+            let Some(seed) = arguments.get(1).and_then(|seed| seed.parse().ok()) else { return usage() };
+            println!("{:#?}", leads_of(seed));
+            tell(&run_leads(seed, off, true))
+        }
+        Some("memory") => run_all(from, count, off, run_memory),
+        Some("remember") => {
+            let Some(seed) = arguments.get(1).and_then(|seed| seed.parse().ok()) else { return usage() };
+            println!("{:#?}", memory_of(seed));
+            tell(&run_memory(seed, off, true))
+        }
+        Some("clusters") => run_all(from, count, off, run_cluster),
+        Some("cluster") => {
+            let Some(seed) = arguments.get(1).and_then(|seed| seed.parse().ok()) else { return usage() };
+            println!("{:#?}", cluster_of(seed));
+            tell(&run_cluster(seed, off, true))
         }
         Some("replay") => {
             let Some(seed) = arguments.get(1).and_then(|seed| seed.parse().ok()) else { return usage() };
@@ -88,22 +118,29 @@ fn main() -> ExitCode {
 
 fn usage() -> ExitCode {
     eprintln!(
-        "usage: schedules run|fires|permits [--from SEED] [--count N] | fire|permit SEED [--without RULE] | replay SEED [--without RULE] | rules [--count N] \
+        "usage: schedules run|fires|leads|memory|clusters|permits [--from SEED] [--count N] [--without RULE] | replay|fire|lead|remember|cluster|permit SEED [--without RULE] | rules [--count N] \
          | made RULE SEED [--without RULE]"
     );
     ExitCode::from(2)
 }
 
 fn rule(name: &str) -> Option<Rule> {
-    Rule::ALL.iter().chain(Rule::OF_ONCE).chain(Rule::OF_PERMITS).copied().find(|rule| format!("{rule:?}") == name)
+    Rule::ALL
+        .iter()
+        .chain(Rule::OF_LEADS)
+        .chain(Rule::OF_CLUSTERS)
+        .chain(Rule::OF_ONCE)
+        .chain(Rule::OF_PERMITS)
+        .copied()
+        .find(|rule| format!("{rule:?}") == name)
 }
 
 #[expect(clippy::disallowed_methods, reason = "how long it takes")]
-fn run_all(from: u64, count: u64, run: fn(u64, Option<Rule>, bool) -> Outcome) -> ExitCode {
+fn run_all(from: u64, count: u64, off: Option<Rule>, run: fn(u64, Option<Rule>, bool) -> Outcome) -> ExitCode {
     let began = Instant::now();
     let (mut met, mut broken) = (Met::default(), 0_u64);
     for seed in from..from + count {
-        let outcome = run(seed, None, false);
+        let outcome = run(seed, off, false);
         met.add(&outcome.met);
         if !outcome.violations.is_empty() {
             broken += 1;
@@ -137,6 +174,8 @@ fn rules(from: u64, count: u64, only: Option<&str>) -> ExitCode {
     let all = Rule::ALL.iter().map(|rule| (rule, run as fn(u64, Option<Rule>, bool) -> Outcome));
     let all = all.chain(Rule::OF_ONCE.iter().map(|rule| (rule, run_fires as _)));
     let all = all.chain(Rule::OF_PERMITS.iter().map(|rule| (rule, run_permits as _)));
+    let all = all.chain(Rule::OF_CLUSTERS.iter().map(|rule| (rule, run_cluster as _)));
+    let all = all.chain(Rule::OF_LEADS.iter().map(|rule| (rule, run_leads as _)));
     for (off, run) in all.filter(|(rule, _)| only.is_none_or(|only| format!("{rule:?}") == only)) {
         let began = Instant::now();
         let found = (from..from + count).find_map(|seed| {

@@ -19,7 +19,7 @@ pub(crate) const TIME_OF_DAY: Duration = Duration::from_secs(1_750_000_000);
 pub(crate) struct Node {
     number: usize,
     plan: NodePlan,
-    server: Server,
+    pub(crate) server: Server,
     /// Counts its lives.
     pub(crate) life: u32,
     is_up: bool,
@@ -54,7 +54,7 @@ impl Node {
     }
 
     /// What its clock shows after this true time, as the time since 1970.
-    fn shows(&self, elapsed: Duration) -> Duration {
+    pub(crate) fn shows(&self, elapsed: Duration) -> Duration {
         TIME_OF_DAY + shown_after(elapsed, self.plan.rate)
     }
 
@@ -98,6 +98,10 @@ impl Node {
 
     pub(crate) fn hang(&mut self) {
         self.is_hung = true;
+    }
+
+    pub(crate) fn is_hung(&self) -> bool {
+        self.is_hung
     }
 
     pub(crate) fn wake_up(&mut self) {
@@ -208,7 +212,7 @@ impl Universe {
     }
 
     /// Looks for keys whose time is over when the next one's is.
-    fn look_later(&self, node: usize) {
+    pub(crate) fn look_later(&self, node: usize) {
         let looks_at = {
             let mut nodes = locked(&self.nodes);
             let node = &mut nodes[node];
@@ -247,7 +251,7 @@ impl Universe {
         self.look_later(node);
     }
 
-    fn carry_out(&self, node: usize, from: ConnectionId, effects: Vec<Effect>) {
+    pub(crate) fn carry_out(&self, node: usize, from: ConnectionId, effects: Vec<Effect>) {
         let pipe_of = |id: ConnectionId| {
             let pipes = locked(&self.pipes);
             let is_it = |pipe: &&crate::network::Pipe| {
@@ -281,7 +285,7 @@ impl Universe {
         }
     }
 
-    fn tell(&self, node: usize, process: Option<usize>, events: Vec<Event>) {
+    pub(crate) fn tell(&self, node: usize, process: Option<usize>, events: Vec<Event>) {
         for event in events {
             self.note(|| format!("n{node}: {}", words(&event)));
             match event {

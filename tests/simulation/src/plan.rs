@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use crate::leads::{Candidacy, LEADS_HEALED};
 use crate::random::Random;
 
 /// What kind of trouble a run is about.
@@ -20,6 +21,8 @@ pub(crate) enum Weather {
     Fenced,
     /// Jobs that run once per fire, by clocks that differ.
     Fires,
+    /// Candidates of which one leads.
+    Leads,
     /// Nothing is left to chance but what a [`Script`] leaves to it.
     Made,
 }
@@ -28,6 +31,10 @@ pub(crate) enum Weather {
 pub(crate) struct Plan {
     pub(crate) weather: Weather,
     pub(crate) nodes: Vec<NodePlan>,
+    /// How many nodes there are instead in the memory of the process of which those here are managers.
+    pub(crate) memory: usize,
+    /// Whether the nodes are the servers of a cluster, which is the only voter.
+    pub(crate) is_cluster: bool,
     /// A node that is configured twice.
     pub(crate) twin: Option<usize>,
     pub(crate) processes: Vec<ProcessPlan>,
@@ -102,6 +109,8 @@ pub(crate) struct ProcessPlan {
     pub(crate) is_multi_thread: bool,
     /// By task, one after the other.
     pub(crate) tasks: Vec<Vec<Wish>>,
+    /// Those who want to lead.
+    pub(crate) leaders: Vec<Candidacy>,
 }
 
 /// What a task wants once.
@@ -158,8 +167,12 @@ pub(crate) enum How {
     Guard,
     /// An annotated function.
     Attribute,
-    /// A thread that blocks.
-    Blocking,
+    /// A thread that blocks: a plain one, or one of its process's runtime.
+    Blocking {
+        /// Whether it calls an annotated function.
+        is_attribute: bool,
+        is_on_runtime: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -234,6 +247,29 @@ pub(crate) enum Fault {
         process: usize,
         bound: Duration,
     },
+    /// The slot of a lock, or of those who wait for it, moves to another server.
+    Migrate {
+        name: usize,
+        is_counter: bool,
+    },
+    /// Something is wrong with a node in memory.
+    Memory {
+        node: usize,
+        fault: MemoryFault,
+        lasting: Duration,
+    },
+}
+
+/// What is wrong with a node in memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum MemoryFault {
+    Hangs,
+    IsDown,
+    Fails,
+    FailsAfterwards,
+    AnswersAfter(Duration),
+    /// It forgets everything.
+    Restarts,
 }
 
 /// When faults end.
@@ -241,6 +277,7 @@ fn healed(weather: Weather) -> Duration {
     match weather {
         Weather::Fenced => Duration::from_secs(4),
         Weather::Fires => FIRES_HEALED,
+        Weather::Leads => LEADS_HEALED,
         _ => Duration::from_millis(1_500),
     }
 }
@@ -250,6 +287,9 @@ const FIRES_HEALED: Duration = Duration::from_secs(5);
 
 /// The greatest difference between the clocks of processes that call for the same fires.
 pub(crate) const FIRE_SKEW: Duration = Duration::from_millis(150);
+
+/// How long it may take to connect, in timeouts of a node, unless a schedule says otherwise.
+pub(crate) const CONNECT_TIMEOUTS: u32 = 6;
 
 /// More than the retention of fencing counters.
 pub(crate) const OLD: Duration = Duration::from_secs(2 * 24 * 60 * 60);
@@ -308,6 +348,8 @@ impl Plan {
             errors: if is_fine { 0 } else { random.pick(&[0, 0, 0, 5]) },
             reports: if is_fine { (0, 0) } else { random.pick(&[(0, 0), (0, 0), (20, 20)]) },
             nodes,
+            memory: 0,
+            is_cluster: false,
             faults,
             script: None,
             permits: Vec::new(),
@@ -316,7 +358,11 @@ impl Plan {
 
     /// The same troubles, for locks with permits.
     pub(crate) fn draw_permits(random: &mut Random) -> Self {
-        let mut plan = Self::draw(random);
+        let mut plan = match random.index(10) {
+            0 => Self::draw_memory(random),
+            1..3 => Self::draw_cluster(random),
+            _ => Self::draw(random),
+        };
         let permits = random.pick(&[1, 2, 2, 3]);
         let differ = !plan.is_fine() && random.percent(15);
         plan.permits = plan.processes.iter().map(|_| if differ { random.pick(&[1, 2, 3]) } else { permits }).collect();
@@ -369,7 +415,13 @@ impl Plan {
                     wishes.collect()
                 });
                 let tasks = tasks.collect();
-                ProcessPlan { rate: rate(random), skew, is_multi_thread: random.percent(50), tasks }
+                ProcessPlan {
+                    rate: rate(random),
+                    skew,
+                    is_multi_thread: random.percent(50),
+                    tasks,
+                    leaders: Vec::new(),
+                }
             })
             .collect();
         let count = if is_fine { 0 } else { random.index(16) };
@@ -394,6 +446,8 @@ impl Plan {
             errors: if is_fine { 0 } else { random.pick(&[0, 0, 0, 5]) },
             reports: if is_fine { (0, 0) } else { random.pick(&[(0, 0), (0, 0), (20, 20)]) },
             nodes,
+            memory: 0,
+            is_cluster: false,
             faults,
             script: None,
             permits: Vec::new(),
@@ -426,7 +480,7 @@ pub(crate) fn rate(random: &mut Random) -> i64 {
 }
 
 impl NodePlan {
-    fn draw(random: &mut Random, is_fresh: bool) -> Self {
+    pub(crate) fn draw(random: &mut Random, is_fresh: bool) -> Self {
         Self {
             rate: rate(random),
             // Ages are told in whole seconds.
@@ -440,7 +494,7 @@ impl NodePlan {
 }
 
 impl ProcessPlan {
-    fn draw(random: &mut Random, weather: Weather, process: usize, names: usize, is_long: bool) -> Self {
+    pub(crate) fn draw(random: &mut Random, weather: Weather, process: usize, names: usize, is_long: bool) -> Self {
         let tasks = match (weather, process) {
             (Weather::Crowded, 0) => 3,
             (Weather::Crowded, _) => 1,
@@ -451,6 +505,7 @@ impl ProcessPlan {
             skew: random.millis(0, 50_000),
             is_multi_thread: random.percent(50),
             tasks: (0..tasks).map(|_| Wish::draw_all(random, weather, process, names, is_long)).collect(),
+            leaders: Vec::new(),
         }
     }
 }
@@ -483,7 +538,8 @@ impl Wish {
             (false, _) => (200, 1_500),
         };
         let extension = (random.millis(0, body.max(1)), random.millis(least / 2, most));
-        let is_blocking = random.percent(8);
+        let blocking = random.index(100);
+        let is_on_runtime = !is_fine && blocking < 3;
         Self {
             name: if is_crowded { 0 } else { random.index(names) },
             after: if is_crowded { Duration::ZERO } else { random.millis(0, longest_pause) },
@@ -500,7 +556,7 @@ impl Wish {
             how: match random.index(100) {
                 _ if is_crowded => How::Guard,
                 0..15 => How::Attribute,
-                _ if is_blocking => How::Blocking,
+                _ if blocking < 8 => How::Blocking { is_attribute: blocking.is_multiple_of(2), is_on_runtime },
                 _ => How::Guard,
             },
             is_stubborn: !is_fine && random.percent(15),
@@ -524,6 +580,8 @@ impl Wish {
         let fails = !is_fine && random.percent(20);
         let body = random.between(0, 60) * random.pick(&[1, 1, 1, 8]);
         let latest = if random.percent(85) { 80 } else { 1_500 };
+        let is_blocking = random.percent(10);
+        let is_on_runtime = !is_fine && random.percent(30);
         Self {
             name: 0,
             // After the fire is due by the own clock; a job may be late.
@@ -537,7 +595,7 @@ impl Wish {
             extension: None,
             cancel: (!is_fine && random.percent(10)).then(|| random.between(1, 12) as u32),
             give_up: None,
-            how: How::Guard,
+            how: if is_blocking { How::Blocking { is_attribute: false, is_on_runtime } } else { How::Guard },
             is_stubborn: !is_fine && random.percent(15),
             is_certain: false,
             ending: match random.index(20) {
@@ -552,7 +610,7 @@ impl Wish {
 }
 
 impl Fault {
-    fn draw(random: &mut Random, weather: Weather, nodes: usize, processes: usize, is_long: bool) -> Self {
+    pub(crate) fn draw(random: &mut Random, weather: Weather, nodes: usize, processes: usize, is_long: bool) -> Self {
         let (process, node, runtime) = (random.index(processes), random.index(nodes), random.index(2));
         let lasting = random.millis(1, 300);
         let crash = Self::Crash { node, down: random.millis(1, 50) };

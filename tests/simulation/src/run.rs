@@ -1,20 +1,20 @@
 //! One run: from a seed to what was seen.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use redlock_simulated::LockManager;
 use redlock_simulated::simulation::{self, Placed, Rule, open_releases, within};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::checker::Met;
 use crate::events::Events;
 use crate::faults;
-use crate::life::{Parcel, Task};
-use crate::plan::{FIRE_SKEW, Plan};
+use crate::life::{Parcel, Task, Tasks};
+use crate::memory;
+use crate::plan::{CONNECT_TIMEOUTS, FIRE_SKEW, Plan};
 use crate::random::Random;
 use crate::world::{Universe, locked};
 
@@ -34,7 +34,7 @@ pub(crate) struct Run {
     pub(crate) managers: Vec<LockManager>,
     parcels: mpsc::UnboundedSender<Parcel>,
     /// The tasks that have to come to their end, and whose they are.
-    tasks: Mutex<Vec<(usize, JoinHandle<()>)>>,
+    tasks: Arc<Tasks>,
 }
 
 /// How long after the last fault everybody has got what he wants.
@@ -79,6 +79,42 @@ pub(crate) fn run_permits(seed: u64, off: Option<Rule>, is_logged: bool) -> Outc
     run_plan(plan, random, off, is_logged)
 }
 
+/// What was drawn for a seed of candidates.
+pub(crate) fn leads_of(seed: u64) -> Plan {
+    Plan::draw_leads(&mut Random::new(seed))
+}
+
+/// Runs a seed in which one of several leads.
+pub(crate) fn run_leads(seed: u64, off: Option<Rule>, is_logged: bool) -> Outcome {
+    let mut random = Random::new(seed);
+    let plan = Plan::draw_leads(&mut random);
+    run_plan(plan, random, off, is_logged)
+}
+
+/// What was drawn for a seed of nodes in memory.
+pub(crate) fn memory_of(seed: u64) -> Plan {
+    Plan::draw_memory(&mut Random::new(seed))
+}
+
+/// Runs a seed in which the nodes are in memory.
+pub(crate) fn run_memory(seed: u64, off: Option<Rule>, is_logged: bool) -> Outcome {
+    let mut random = Random::new(seed);
+    let plan = Plan::draw_memory(&mut random);
+    run_plan(plan, random, off, is_logged)
+}
+
+/// What was drawn for a seed of a cluster.
+pub(crate) fn cluster_of(seed: u64) -> Plan {
+    Plan::draw_cluster(&mut Random::new(seed))
+}
+
+/// Runs a seed in which a cluster is the only voter.
+pub(crate) fn run_cluster(seed: u64, off: Option<Rule>, is_logged: bool) -> Outcome {
+    let mut random = Random::new(seed);
+    let plan = Plan::draw_cluster(&mut random);
+    run_plan(plan, random, off, is_logged)
+}
+
 /// Runs a plan that was drawn, or made.
 pub(crate) fn run_plan(plan: Plan, random: Random, off: Option<Rule>, is_logged: bool) -> Outcome {
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
@@ -101,8 +137,10 @@ pub(crate) fn run_plan(plan: Plan, random: Random, off: Option<Rule>, is_logged:
 
 async fn simulate(universe: &Arc<Universe>) {
     let (parcels, mut received) = mpsc::unbounded_channel();
+    // They are looked up before a manager may be gone with them.
+    let _ = universe.memory();
     let managers = (0..universe.plan.processes.len()).map(|process| manager(universe, process)).collect();
-    let run = Run { universe: Arc::clone(universe), managers, parcels, tasks: Mutex::default() };
+    let run = Run { universe: Arc::clone(universe), managers, parcels, tasks: Arc::default() };
     for process in 0..run.managers.len() {
         run.begin(process);
     }
@@ -141,11 +179,20 @@ fn manager(universe: &Universe, process: usize) -> LockManager {
         let alias = if position < plan.nodes.len() { "node" } else { "alias" };
         format!("redis://{alias}{node}:6379{protocol}")
     });
+    let in_memory = (0..plan.memory).map(|node| format!("memory://{}", memory::name_of(node)));
+    let nodes: Vec<_> = if plan.is_cluster {
+        let hosts: Vec<_> = (0..plan.nodes.len()).map(|node| format!("node{node}")).collect();
+        vec![format!("redis+cluster://{}", hosts.join(","))]
+    } else {
+        nodes.chain(in_memory).collect()
+    };
     within(universe.callers(process), || {
         let builder = LockManager::builder()
             .nodes(nodes)
             .node_timeout(plan.node_timeout)
-            .connect_timeout(plan.script.as_ref().map_or(plan.node_timeout * 6, |script| script.connect_timeout))
+            .connect_timeout(
+                plan.script.as_ref().map_or(plan.node_timeout * CONNECT_TIMEOUTS, |script| script.connect_timeout),
+            )
             .longest_ttl(plan.longest_ttl)
             .ttl(plan.longest_ttl.min(Duration::from_secs(1)))
             .fencing(plan.fencing)
@@ -158,8 +205,12 @@ fn manager(universe: &Universe, process: usize) -> LockManager {
 impl Run {
     /// Begins the tasks of a process.
     fn begin(&self, process: usize) {
-        for wishes in self.universe.plan.processes[process].tasks.clone() {
+        let plan = &self.universe.plan.processes[process];
+        for wishes in plan.tasks.clone() {
             self.spawn(process, |task| task.run(wishes));
+        }
+        for candidacy in plan.leaders.clone() {
+            self.spawn(process, |task| task.lead(candidacy));
         }
     }
 
@@ -178,6 +229,7 @@ impl Run {
             universe: Arc::clone(&self.universe),
             locks: self.managers[process].clone(),
             parcels: self.parcels.clone(),
+            tasks: Arc::clone(&self.tasks),
         };
         let task = tokio::spawn(Placed::new(place, life(task)));
         simulation::World::began(&*self.universe, place, task.abort_handle());
@@ -215,7 +267,16 @@ impl Run {
     /// What must hold when everybody is through.
     async fn check_end(&self) {
         let universe = &*self.universe;
-        universe.check_nothing_left();
+        let mut left = universe.left();
+        if !left.is_empty() && universe.checker.has_detached() {
+            // Somebody may still wait for a detached lock that nobody has adopted, and ask for it at this moment.
+            sleep(universe.plan.node_timeout * 10).await;
+            let later = universe.left();
+            left.retain(|key| later.contains(key));
+        }
+        for (node, key, owner) in left {
+            universe.violated(format!("left: n{node} has {key} of {}", &owner[..8]));
+        }
         let unknown: Vec<_> = locked(&universe.nodes).iter().flat_map(|node| node.unknown().to_vec()).collect();
         for command in unknown {
             universe.violated(format!("a command that no simulated server knows: {command}"));

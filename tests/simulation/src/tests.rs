@@ -8,14 +8,17 @@ use redlock_simulated::simulation::Rule;
 
 use crate::made::{self, Made};
 use crate::random::Random;
-use crate::run::{Outcome, run, run_fires, run_permits, run_plan};
+use crate::run::{Outcome, run, run_cluster, run_fires, run_leads, run_memory, run_permits, run_plan};
 
 /// So many schedules are the same in each run of the tests, and so many are new.
-const FIXED: u64 = 8_000;
+const FIXED: u64 = 6_000;
 const NEW: u64 = 2_000;
 
+/// Runs a seed, without one rule or with all, and tells all that can be seen of it or not.
+type Seeded = fn(u64, Option<Rule>, bool) -> Outcome;
+
 /// Runs these seeds on all processors; returns what was broken.
-fn broken(seeds: std::ops::Range<u64>, run: fn(u64, Option<Rule>, bool) -> Outcome) -> Vec<(u64, Vec<String>)> {
+fn broken(seeds: std::ops::Range<u64>, run: Seeded) -> Vec<(u64, Vec<String>)> {
     let next = AtomicU64::new(seeds.start);
     let workers = thread::available_parallelism().map_or(1, usize::from);
     let work = || {
@@ -47,16 +50,92 @@ fn no_schedule_breaks_a_promise() {
     assert!(broken.is_empty(), "base seed {base}: {broken:#?}");
 }
 
+/// Not clusters: of several tasks that wait for a map of the slots, tokio's `watch` draws whom it wakes first.
 #[test]
 fn the_same_seed_is_the_same_schedule() {
-    for seed in 0..150 {
-        let [one, other] = [(); 2].map(|()| run(seed, None, false).trace);
-        assert_eq!(one, other, "seed {seed}");
+    let all: [(&str, Seeded); 4] = [("locks", run), ("fires", run_fires), ("leads", run_leads), ("memory", run_memory)];
+    for (what, run) in all {
+        for seed in 0..80 {
+            let [one, other] = [(); 2].map(|()| run(seed, None, false).trace);
+            assert_eq!(one, other, "{what}, seed {seed}");
+        }
     }
 }
 
+/// So many schedules of candidates are the same in each run of the tests, and so many are new; and of nodes in memory.
+const LEADS: (u64, u64) = (500, 250);
+const MEMORY: (u64, u64) = (4_000, 1_000);
+
+#[test]
+fn no_schedule_has_two_leaders_or_none_for_long() {
+    let base = RandomState::new().hash_one("base") >> 16;
+    println!("new schedules of candidates: the {} from seed {base}", LEADS.1);
+    let mut broken = broken(0..LEADS.0, run_leads);
+    broken.extend(self::broken(base..base + LEADS.1, run_leads));
+    // One is replayed by `cargo run -p redlock-simulation -- lead SEED`.
+    assert!(broken.is_empty(), "base seed {base}: {broken:#?}");
+}
+
+#[test]
+fn no_schedule_of_nodes_in_memory_breaks_a_promise() {
+    let base = RandomState::new().hash_one("base") >> 16;
+    println!("new schedules of nodes in memory: the {} from seed {base}", MEMORY.1);
+    let mut broken = broken(0..MEMORY.0, run_memory);
+    broken.extend(self::broken(base..base + MEMORY.1, run_memory));
+    // One is replayed by `cargo run -p redlock-simulation -- remember SEED`.
+    assert!(broken.is_empty(), "base seed {base}: {broken:#?}");
+}
+
+/// So many schedules of clusters are the same in each run of the tests, and so many are new.
+const CLUSTERS: (u64, u64) = (500, 250);
+
+#[test]
+fn no_schedule_of_slots_that_move_breaks_a_promise() {
+    let base = RandomState::new().hash_one("base") >> 16;
+    println!("new schedules of clusters: the {} from seed {base}", CLUSTERS.1);
+    let mut broken = broken(0..CLUSTERS.0, run_cluster);
+    broken.extend(self::broken(base..base + CLUSTERS.1, run_cluster));
+    // One is replayed by `cargo run -p redlock-simulation -- cluster SEED`.
+    assert!(broken.is_empty(), "base seed {base}: {broken:#?}");
+}
+
+/// Rules that a cluster needs, and a seed that finds what each prevents.
+const FOUND_IN_CLUSTERS: &[(Rule, u64)] = &[
+    (Rule::AskedWhenNothingIsLeft, 278),
+    (Rule::ReleaseAfterAcquire, 29),
+    (Rule::MaybeSetIsReleased, 180),
+    (Rule::WatchBeforeAttempt, 11),
+];
+
+#[test]
+fn schedules_of_slots_that_move_find_what_each_rule_prevents() {
+    find_all(FOUND_IN_CLUSTERS, run_cluster);
+}
+
+/// Each rule of these, and a seed that finds what it prevents.
+const FOUND_BY_LEADS: &[(Rule, u64)] = &[(Rule::ResignedStandBack, 12), (Rule::BodyEndsWithTerm, 19)];
+
+#[test]
+fn schedules_of_candidates_find_what_each_rule_prevents() {
+    find_all(FOUND_BY_LEADS, run_leads);
+}
+
+/// Rules that nodes in memory need, too, and a seed that finds what each prevents.
+const FOUND_IN_MEMORY: &[(Rule, u64)] = &[
+    (Rule::MajorityOfAll, 54),
+    (Rule::DropReleases, 231),
+    (Rule::ReleaseAgain, 14),
+    (Rule::WatchBeforeAttempt, 13),
+    (Rule::ReleaseCalls, 13),
+];
+
+#[test]
+fn schedules_of_nodes_in_memory_find_what_each_rule_prevents() {
+    find_all(FOUND_IN_MEMORY, run_memory);
+}
+
 /// So many schedules of jobs are the same in each run of the tests, and so many are new.
-const FIRES: (u64, u64) = (4_000, 1_000);
+const FIRES: (u64, u64) = (3_000, 1_000);
 
 #[test]
 fn no_schedule_repeats_a_fire_that_was_completed() {
@@ -126,6 +205,7 @@ const FOUND: &[(Rule, u64)] = &[
     (Rule::ReleaseCalls, 8),
     (Rule::StandBack, 13),
     (Rule::FirstComeFirstServed, 25),
+    (Rule::BlockingUsesBackground, 46),
 ];
 
 #[test]
@@ -133,7 +213,7 @@ fn schedules_find_what_each_rule_prevents() {
     find_all(FOUND, run);
 }
 
-fn find_all(rules: &[(Rule, u64)], run: fn(u64, Option<Rule>, bool) -> Outcome) {
+fn find_all(rules: &[(Rule, u64)], run: Seeded) {
     for (rule, seed) in rules {
         let mut seeds = std::iter::once(*seed).chain(0..2_000);
         let found = seeds.find_map(|seed| {

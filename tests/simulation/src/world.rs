@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
 use redlock_simulated::simulation::{Connecting, Place, Rule, World};
+use redlock_simulated::testing::MemoryNode;
 use redlock_simulated_redis::ConnectionId;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
 use crate::checker::Checker;
+use crate::memory;
 use crate::network::{self, Arrival, Pipe};
 use crate::node::Node;
 use crate::plan::{Passage, Plan, Slow, Weather};
@@ -53,6 +55,8 @@ pub(crate) struct Process {
     tasks: BTreeMap<usize, Vec<AbortHandle>>,
     /// The number of its callers' runtime; those below it have ended.
     pub(crate) callers: usize,
+    /// The runtime whose only thread blocks, and who is to be woken when it does not any more.
+    blocked: Option<(usize, Vec<Waker>)>,
 }
 
 /// All there is.
@@ -65,6 +69,8 @@ pub(crate) struct Universe {
     pub(crate) processes: Mutex<Vec<Process>>,
     pub(crate) nodes: Mutex<Vec<Node>>,
     pub(crate) pipes: Mutex<Vec<Pipe>>,
+    /// Those in memory.
+    memory: OnceLock<Vec<MemoryNode>>,
     pub(crate) checker: Checker,
     trace: Mutex<Trace>,
     is_healed: AtomicBool,
@@ -78,6 +84,17 @@ struct Trace {
     lines: Option<Vec<String>>,
 }
 
+/// The nodes, as servers of their cluster if they are some.
+fn joined(nodes: impl Iterator<Item = Node>, plan: &Plan) -> Vec<Node> {
+    let join = |(number, mut node): (usize, Node)| {
+        if let Some(cluster) = plan.cluster_at(number) {
+            node.server.join(cluster);
+        }
+        node
+    };
+    nodes.enumerate().map(join).collect()
+}
+
 /// A std mutex that no panic of a simulated task makes useless.
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -87,7 +104,7 @@ impl Universe {
     pub(crate) fn new(plan: Plan, mut random: Random, off: Option<Rule>, is_logged: bool) -> Arc<Self> {
         let start = now();
         let entropy = Random::new(random.next());
-        let nodes = plan.nodes.iter().enumerate().map(|(number, node)| Node::new(number, node, off)).collect();
+        let nodes = plan.nodes.iter().enumerate().map(|(number, node)| Node::new(number, node, off));
         let process = |process: &crate::plan::ProcessPlan| Process {
             life: Life::Runs { since: start },
             rate: process.rate,
@@ -96,8 +113,10 @@ impl Universe {
             cut_off_until: vec![start; plan.nodes.len()],
             tasks: BTreeMap::new(),
             callers: Place::BACKGROUND + 1,
+            blocked: None,
         };
         let processes = plan.processes.iter().map(process).collect();
+        let nodes: Vec<_> = joined(nodes, &plan);
         Arc::new_cyclic(|this| Self {
             this: Weak::clone(this),
             start,
@@ -106,12 +125,19 @@ impl Universe {
             processes: Mutex::new(processes),
             nodes: Mutex::new(nodes),
             pipes: Mutex::default(),
+            memory: OnceLock::new(),
             is_healed: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
             checker: Checker::new(&plan),
             trace: Mutex::new(Trace { hash: 0xcbf2_9ce4_8422_2325, lines: is_logged.then(Vec::new) }),
             plan,
         })
+    }
+
+    /// The nodes in memory, which are those of this run once it is installed.
+    pub(crate) fn memory(&self) -> &[MemoryNode] {
+        let node = |number| MemoryNode::named(&memory::name_of(number));
+        self.memory.get_or_init(|| (0..self.plan.memory).map(node).collect())
     }
 
     pub(crate) fn this(&self) -> Arc<Self> {
@@ -230,9 +256,15 @@ impl Universe {
         matches!(locked(&self.processes)[process].life, Life::Dead)
     }
 
-    /// Whether it has run for this long without a break.
+    /// Whether it has run for this long without a break, and without a thread that blocks its runtime.
     pub(crate) fn has_run_for(&self, process: usize, time: Duration) -> bool {
-        matches!(locked(&self.processes)[process].life, Life::Runs { since } if now() - since >= time)
+        let process = &locked(&self.processes)[process];
+        process.blocked.is_none() && matches!(process.life, Life::Runs { since } if now() - since >= time)
+    }
+
+    /// Whether the only thread of its callers' runtime blocks.
+    pub(crate) fn is_blocked(&self, process: usize) -> bool {
+        locked(&self.processes)[process].blocked.is_some()
     }
 
     /// Where a process's callers run now.
@@ -366,18 +398,42 @@ impl World for Universe {
     }
 
     fn may_run(&self, place: Place, waker: &Waker) -> bool {
-        match &mut locked(&self.processes)[place.process].life {
-            Life::Runs { .. } => true,
-            Life::Paused(wakers) => {
+        let process = &mut locked(&self.processes)[place.process];
+        match (&mut process.life, &mut process.blocked) {
+            (Life::Runs { .. }, Some((runtime, wakers))) if *runtime == place.runtime => {
                 wakers.push(waker.clone());
                 false
             }
-            Life::Dead => false,
+            (Life::Runs { .. }, _) => true,
+            (Life::Paused(wakers), _) => {
+                wakers.push(waker.clone());
+                false
+            }
+            (Life::Dead, _) => false,
         }
     }
 
     fn is_multi_thread(&self, place: Place) -> bool {
         place.runtime != Place::BACKGROUND && locked(&self.processes)[place.process].is_multi_thread
+    }
+
+    fn blocks(&self, place: Place, is_blocked: bool) {
+        if place.runtime == Place::THREAD || self.is_multi_thread(place) || self.is_over.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut processes = locked(&self.processes);
+        let process = &mut processes[place.process];
+        if is_blocked {
+            process.blocked = Some((place.runtime, Vec::new()));
+            return;
+        }
+        let Some((_, wakers)) = process.blocked.take() else { return };
+        if let Life::Runs { since } = &mut process.life {
+            // Nobody on it ran meanwhile.
+            *since = now();
+        }
+        drop(processes);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     fn began(&self, place: Place, task: AbortHandle) {

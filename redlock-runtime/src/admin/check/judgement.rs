@@ -273,6 +273,7 @@ fn of_trial(server: &Examination) -> Vec<(Severity, String)> {
         (labels, "owners of locks are not shown"),
         (lacks_or_fails(Purpose::Turns), "processes do not take turns"),
         (lacks_or_fails(Purpose::Statistics), "those who wait are not counted here"),
+        (lacks(Purpose::Fires), "calls with `once` fail, and their bodies do not run"),
         (lacks(Purpose::Listing), "locks cannot be listed and reset"),
         (lacks(Purpose::CutConnections), "what a cut connection still carries stays for up to its TTL"),
     ];
@@ -582,6 +583,10 @@ mod tests {
             a.forbidden = vec![Forbidden { command: "SCAN", key: None, purpose: Purpose::Listing }];
         };
         check(scan, Severity::Note, "listed and reset: the user may not run SCAN; allow", CheckVerdict::Healthy);
+        let marks = |a: &mut Examination| a.forbidden = vec![forbidden("SET", "redlock-done:*", Purpose::Fires)];
+        let words = "calls with `once` fail, and their bodies do not run: the user may not run SET on redlock-done:*; allow it: \
+                     ACL SETUSER <user> +set ~redlock-done:*";
+        check(marks, Severity::Note, words, CheckVerdict::Healthy);
     }
 
     #[test]

@@ -21,6 +21,25 @@ impl<T, E: From<Error>> Fail for Result<T, E> {
     }
 }
 
+/// A function that can return that its fire has run before.
+#[diagnostic::on_unimplemented(
+    message = "the fire of `once` may have run before, and `{Self}` cannot say so",
+    label = "cannot hold a `redlock_runtime::Error`",
+    note = "return a `Result<_, E>` where `E: From<redlock_runtime::Error>`, such as `anyhow::Result<_>`",
+    note = "or add `silent`, to return a skip value when the fire has run before"
+)]
+pub trait FailWhenRan {
+    /// The error as the function's return value.
+    fn fail(error: Error) -> Self;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T, E: From<Error>> FailWhenRan for Result<T, E> {
+    fn fail(error: Error) -> Self {
+        Err(E::from(error))
+    }
+}
+
 /// A function whose body may be dropped when the lock is lost.
 #[diagnostic::on_unimplemented(
     message = "`on_lost = \"cancel\"` drops the body, and `{Self}` cannot say that the lock was lost",

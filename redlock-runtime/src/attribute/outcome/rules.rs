@@ -3,6 +3,7 @@ use std::error::Error as StdError;
 use super::{Blame, Convert, Output, Success};
 use crate::Error;
 use crate::error::LostReason;
+use crate::shown::shown;
 
 /// What one annotated function returns in which situation; its type is tied to that of the body.
 #[derive(Debug)]
@@ -146,13 +147,14 @@ fn is_shutdown(error: &Error) -> bool {
 #[track_caller]
 fn report(error: Error, is_silent: bool, is_returnable: bool, called: Called<'_>) -> Option<Error> {
     let Called { function, lock } = called;
+    let lock = shown(lock);
     match error {
         Error::NotAcquired { .. } if is_silent => {
-            tracing::debug!(function, lock, "skipped: the lock is held elsewhere");
+            tracing::debug!(function, %lock, "skipped: the lock is held elsewhere");
             None
         }
         Error::AlreadyRan { fire, completed, .. } if is_silent => {
-            tracing::debug!(function, lock, fire, completed, "skipped: the fire already ran");
+            tracing::debug!(function, %lock, fire, completed, "skipped: the fire already ran");
             None
         }
         error if is_returnable => Some(error),
@@ -163,7 +165,7 @@ fn report(error: Error, is_silent: bool, is_returnable: bool, called: Called<'_>
         }
         error if is_silent => {
             let cause: &(dyn StdError + 'static) = &error;
-            tracing::error!(function, lock, error = cause, "skipped: the body did not run to its end under its lock");
+            tracing::error!(function, %lock, error = cause, "skipped: the body did not run to its end under its lock");
             None
         }
         error => panic!("an annotated function cannot return this error, so it panics: {error}"),

@@ -13,6 +13,8 @@ use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::LockManagerBuilder;
+use crate::InDoubt;
+use crate::OnShutdown;
 use crate::node::redis::url;
 
 impl<'de> Deserialize<'de> for LockManagerBuilder {
@@ -42,6 +44,8 @@ struct Written {
     fencing: Option<bool>,
     max_clock_skew: Option<TimeOrNone>,
     marks_retention: Option<Time>,
+    in_doubt: Option<Choice<InDoubt>>,
+    on_shutdown: Option<Choice<OnShutdown>>,
     owner_label: Option<String>,
     lock_prefix: Option<String>,
     waiting_prefix: Option<String>,
@@ -104,6 +108,8 @@ impl Written {
         let builder = with(builder, self.max_clock_skew, |builder, TimeOrNone(skew)| builder.max_clock_skew(skew));
         let builder =
             with(builder, self.marks_retention, |builder, Time(retention)| builder.marks_retention(retention));
+        let builder = with(builder, self.in_doubt, |builder, Choice(in_doubt)| builder.in_doubt(in_doubt));
+        let builder = with(builder, self.on_shutdown, |builder, Choice(what)| builder.on_shutdown(what));
         let builder = with(builder, self.owner_label, LockManagerBuilder::owner_label);
         let builder = with(builder, self.lock_prefix, LockManagerBuilder::lock_prefix);
         let builder = with(builder, self.waiting_prefix, LockManagerBuilder::waiting_prefix);
@@ -230,6 +236,48 @@ impl<'de> Deserialize<'de> for Time {
     }
 }
 
+/// One of a few words.
+struct Choice<T>(T);
+
+/// What can be chosen from.
+trait Choices: Sized {
+    /// For people.
+    const WORDS: &str;
+
+    fn read(word: &str) -> Option<Self>;
+}
+
+impl Choices for InDoubt {
+    const WORDS: &str = "`refuse` or `run`";
+
+    fn read(word: &str) -> Option<Self> {
+        match word {
+            "refuse" => Some(Self::Refuse),
+            "run" => Some(Self::Run),
+            _ => None,
+        }
+    }
+}
+
+impl Choices for OnShutdown {
+    const WORDS: &str = "`drain` or `cancel`";
+
+    fn read(word: &str) -> Option<Self> {
+        match word {
+            "drain" => Some(Self::Drain),
+            "cancel" => Some(Self::Cancel),
+            _ => None,
+        }
+    }
+}
+
+impl<'de, T: Choices> Deserialize<'de> for Choice<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Text(word) = Text::deserialize(deserializer)?;
+        T::read(&word).map(Choice).ok_or_else(|| D::Error::custom(format_args!("expected {}", T::WORDS)))
+    }
+}
+
 /// A length of time, or `"none"`.
 struct TimeOrNone(Option<Duration>);
 
@@ -316,7 +364,8 @@ mod tests {
             "connect_timeout": 2, "longest_ttl": "1m 30s", "fencing": false, "max_clock_skew": "none",
             "credentials": {"username": "app", "password": "p"}, "sentinel_credentials": {"password": "q"},
             "wait_replicas": {"replicas": 1, "within": "50ms"}, "owner_label": "me", "lock_prefix": "l:",
-            "waiting_prefix": "w:", "waiting_list": "list", "inserted_prefix": "i:"
+            "waiting_prefix": "w:", "waiting_list": "list", "inserted_prefix": "i:", "marks_retention": "30d",
+            "in_doubt": "run", "on_shutdown": "cancel"
         }"#;
         let builder = read(written).unwrap();
         assert_eq!(builder.nodes.urls, ["redis://a", "redis+sentinel://b,c/service"]);
@@ -329,6 +378,8 @@ mod tests {
         assert!(builder.nodes.replicas.is_some());
         assert_eq!(builder.owner_label.as_deref(), Some("me"));
         assert_eq!(&*builder.keys.waiting_list, "list");
+        assert_eq!(builder.marks_retention, Duration::from_secs(30 * 24 * 60 * 60));
+        assert_eq!((builder.in_doubt, builder.on_shutdown), (InDoubt::Run, OnShutdown::Cancel));
         assert!(builder.ttl(Duration::from_secs(30)).build().is_ok());
     }
 
@@ -361,6 +412,8 @@ mod tests {
             (r#"{"ttl": -1}"#, "not below zero"),
             (r#"{"ttl": "none"}"#, "expected a length of time"),
             (r#"{"ttl": "5"}"#, "expected a length of time"),
+            (r#"{"in_doubt": "maybe"}"#, "expected `refuse` or `run`"),
+            (r#"{"on_shutdown": "secret"}"#, "expected `drain` or `cancel`"),
         ] {
             let error = read(json).unwrap_err();
             assert!(error.contains(expect), "{json}: {error}");

@@ -12,6 +12,7 @@ mod counters;
 mod inspect;
 mod slots;
 
+#[cfg(not(redlock_simulated))]
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
@@ -33,9 +34,13 @@ use crate::node::{Action, Carrier, Changes, Command, NodeStatus, Pending, Pendin
 use crate::platform::background;
 use crate::platform::background::background;
 use crate::platform::clock;
+#[cfg(redlock_simulated)]
+use crate::platform::simulated::HashMap;
+use crate::rules::{self, Rule};
 use crate::shown::shown;
 use crate::values::keys::Keys;
 use crate::values::slot::slot_of;
+use crate::values::subject::Which;
 
 /// How often a command is sent on, or again, before that is given up; two are usual in the worst case.
 const HOPS: usize = 8;
@@ -287,7 +292,10 @@ impl Cluster {
                 }
                 Err(redirect) => redirect,
             };
-            if matches!(redirect, Redirect::Ask(_)) && Box::pin(has_anything_left(&shard, command)).await {
+            if matches!(redirect, Redirect::Ask(_))
+                && rules::holds(Rule::AskedWhenNothingIsLeft)
+                && Box::pin(has_anything_left(&shard, command)).await
+            {
                 redirect = Redirect::TryAgain;
             }
             if redirect == Redirect::TryAgain {
@@ -348,7 +356,11 @@ impl Cluster {
         let mut map = self.map.subscribe();
         map.mark_unchanged();
         self.look_again();
-        let _ = timeout(self.limits.node_timeout.min(self.limits.connect_timeout) + LOOK_AGAIN, map.changed()).await;
+        if timeout(LOOK_AGAIN, map.changed()).await.is_err() {
+            // Perhaps that had just been asked, before what it is asked again for.
+            self.look_again();
+            let _ = timeout(self.limits.node_timeout.min(self.limits.connect_timeout), map.changed()).await;
+        }
     }
 
     /// Asks who has which slots, and believes whoever has the newest view of a cluster that works.
@@ -426,25 +438,86 @@ impl Cluster {
     }
 }
 
-/// Whether a server that sends an acquire to where the slot goes still has the lock, or its counter. Servers before version 7
-/// send it there as soon as one of the two is not with them; there the other would be taken for one that nobody has.
+/// Whether a server that sends a command about several keys to where their slot goes still has one of them. Servers before version 7
+/// send it there as soon as one of the keys is not with them; there the others would be taken for ones that nobody has.
 ///
 /// What is not with them any more does not come back, so there is no hurry.
 async fn has_anything_left(shard: &RedisNode, command: &Command) -> bool {
-    let (Action::Acquire { ttl, .. } | Action::Adopt { ttl }, Some(_)) = (command.action, &command.fence) else {
-        return false;
-    };
-    let is_left = async |key: &Arc<str>| {
-        // The owner has neither yet, so nothing is done to them; and whoever may acquire may ask so.
-        let question = Command::new(Action::Extend { ttl, is_noted: false }, &key.into(), &command.owner);
+    for key in keys_beside(command) {
+        // Nobody is the owner, so nothing is done to it; and whoever may acquire may ask so.
+        let question =
+            Command::new(Action::Extend { ttl: TRY_AGAIN, is_noted: false }, &(&key).into(), &Arc::from("nobody"));
         let answer: Result<Reply, Redirect> = shard.put(question, Routing::Plainly).await;
-        !matches!(answer, Err(Redirect::Ask(_) | Redirect::Moved(_)))
-    };
-    is_left(command.key()).await || is_left(&Keys::fence(command.key()).into()).await
+        if !matches!(answer, Err(Redirect::Ask(_) | Redirect::Moved(_))) {
+            return true;
+        }
+    }
+    false
+}
+
+/// The keys of a command that says something about keys that it does not find, if it has several: the lock, its counter, and the mark of
+/// completed fires. A commit finds both of its keys, or comes to nothing.
+fn keys_beside(command: &Command) -> Vec<Arc<str>> {
+    let key = command.key();
+    if let Some(keys) = keys_of_permits(command) {
+        return keys;
+    }
+    let is_attempt = matches!(command.action, Action::Acquire { .. } | Action::Adopt { .. });
+    let counter = (is_attempt && command.fence.is_some()).then(|| Keys::fence(key).into());
+    let mark = (command.mark.is_some() || command.new_mark.is_some()).then(|| Keys::done(key).into());
+    let beside: Vec<_> = counter.into_iter().chain(mark).collect();
+    if beside.is_empty() { beside } else { std::iter::once(Arc::clone(key)).chain(beside).collect() }
+}
+
+/// The same of a command that is about several permits.
+fn keys_of_permits(command: &Command) -> Option<Vec<Arc<str>>> {
+    let (slots, which) = command.subject.permits()?;
+    let keys = || slots.keys().iter().map(Arc::clone);
+    match (command.action, which) {
+        (Action::Acquire { .. }, Which::Any) => {
+            let fences = slots.keys().iter().filter(|_| command.fence.is_some()).map(|key| Keys::fence(key).into());
+            Some(std::iter::once(Arc::clone(slots.line())).chain(keys()).chain(fences).collect())
+        }
+        (Action::Release { .. }, _) if command.predecessor.is_none() => Some(keys().collect()),
+        _ => None,
+    }
 }
 
 impl fmt::Debug for ClusterNode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("ClusterNode").field(&self.cluster.label).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::{MarkQuery, NewMark};
+    use crate::protocol::{FenceFallback, Proposal, Quorum, StoredMark};
+
+    #[test]
+    fn nothing_is_begun_anew_where_a_key_that_it_depends_on_is_still_on_its_way() {
+        let (key, owner) = ("k".into(), Arc::from("owner"));
+        let ttl = Duration::from_secs(1);
+        let fence = || Some(Proposal::new(ttl, 0, Quorum::of(1).unwrap(), FenceFallback::Refuse));
+        let mark = || Some(MarkQuery { refuse_from: None });
+        let acquire =
+            |fence, mark| Command::acquire(Action::Acquire { ttl, is_watched: false }, &key, &owner, None, fence, mark);
+        let new_mark = NewMark { stored: StoredMark::NONE, retention: ttl };
+        let release = Action::Release { keep: Duration::ZERO, behind: None, is_noted: false };
+        let (counter, done) = (Keys::fence("k"), Keys::done("k"));
+        for (command, expect) in [
+            (acquire(None, None), vec![]),
+            (acquire(fence(), None), vec!["k", &counter]),
+            (acquire(None, mark()), vec!["k", &done]),
+            (acquire(fence(), mark()), vec!["k", &counter, &done]),
+            (Command::acquire(Action::Commit { token: 1 }, &key, &owner, None, fence(), None), vec![]),
+            (Command::new(release, &key, &owner), vec![]),
+            (Command::marking(release, &key, &owner, new_mark), vec!["k", &done]),
+            (Command::marking(Action::Mark, &key, &owner, new_mark), vec!["k", &done]),
+        ] {
+            let keys = keys_beside(&command);
+            assert_eq!(keys.iter().map(|key| &**key).collect::<Vec<_>>(), expect, "{:?}", command.action);
+        }
     }
 }

@@ -7,6 +7,7 @@
 #![allow(missing_docs, clippy::missing_errors_doc, reason = "for the simulation alone")]
 
 pub(crate) mod tasks;
+pub(crate) mod threads;
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -23,18 +24,21 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::AbortHandle;
 
 pub use self::tasks::Placed;
+pub use self::threads::{Thread, block_on};
 
 /// A tokio runtime of a simulated process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
     pub process: usize,
-    /// Which of its runtimes; [`Place::BACKGROUND`] is our own.
+    /// Which of its runtimes; [`Place::BACKGROUND`] is our own, and [`Place::THREAD`] none.
     pub runtime: usize,
 }
 
 impl Place {
     /// The number of the background runtime.
     pub const BACKGROUND: usize = 0;
+    /// What stands for no runtime: the code runs on a thread of its own.
+    pub const THREAD: usize = usize::MAX;
 }
 
 /// A byte stream to a simulated server.
@@ -64,6 +68,8 @@ pub trait World: Send + Sync {
     /// Whether tasks there are polled; if not, the waker is woken when they are again.
     fn may_run(&self, place: Place, waker: &Waker) -> bool;
     fn is_multi_thread(&self, place: Place) -> bool;
+    /// A thread of this runtime blocks, or does not any more.
+    fn blocks(&self, place: Place, is_blocked: bool);
     /// A task begins there. Aborting it is what the end of that runtime does.
     fn began(&self, place: Place, task: AbortHandle);
     /// Whether the runtime has ended.
@@ -110,6 +116,11 @@ pub(crate) fn world() -> Option<Arc<dyn World>> {
 
 pub(crate) fn number() -> u64 {
     NUMBER.get()
+}
+
+/// A name that no other run has.
+pub(crate) fn of_this_run(name: &str) -> String {
+    format!("{name} of run {}", NUMBER.get())
 }
 
 pub(crate) fn is_over() -> bool {

@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::runtime::{self, RuntimeFlavor, TryCurrentError};
+use tokio::runtime::{self, RuntimeFlavor};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use super::{Place, Within, here, is_over, number, world};
@@ -32,6 +32,20 @@ enum Kind {
 
 static BACKGROUND: Handle = Handle(Kind::Background);
 
+/// As tokio's.
+#[derive(Debug)]
+pub(crate) enum TryCurrentError {
+    Real(runtime::TryCurrentError),
+    /// On a simulated thread.
+    NoContext,
+}
+
+impl TryCurrentError {
+    pub(crate) fn is_thread_local_destroyed(&self) -> bool {
+        matches!(self, Self::Real(error) if error.is_thread_local_destroyed())
+    }
+}
+
 /// The background runtime of the process that runs.
 pub(crate) fn background() -> Option<&'static Handle> {
     here().map(|_| &BACKGROUND)
@@ -45,16 +59,17 @@ impl From<runtime::Handle> for Handle {
 
 impl Handle {
     pub(crate) fn current() -> Self {
-        match here() {
-            Some(place) => Self(Kind::Simulated(place)),
-            None => Self(Kind::Real(runtime::Handle::current())),
-        }
+        Self::try_current().expect("a runtime")
     }
 
     pub(crate) fn try_current() -> Result<Self, TryCurrentError> {
         match here() {
+            Some(Place { runtime: Place::THREAD, .. }) => Err(TryCurrentError::NoContext),
             Some(place) => Ok(Self(Kind::Simulated(place))),
-            None => runtime::Handle::try_current().map(|handle| Self(Kind::Real(handle))),
+            None => {
+                let handle = runtime::Handle::try_current().map_err(TryCurrentError::Real)?;
+                Ok(Self(Kind::Real(handle)))
+            }
         }
     }
 

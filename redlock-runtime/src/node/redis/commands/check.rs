@@ -56,15 +56,19 @@ pub(in crate::node) fn rights(trial: &Trial, number: u32) -> Vec<Right> {
     let lock = trial.key(number);
     let counter = trial.keys.counter(&trial.name(number));
     let contention = Keys::contention(&lock);
-    let (fence, note) = (Keys::fence(&lock), Keys::owner_label(&lock));
+    let (fence, note, done) = (Keys::fence(&lock), Keys::owner_label(&lock), Keys::done(&lock));
     let id = trial.name(number);
     let mut rights = Vec::new();
     let mut on = |kind: Kind<'_>, commands: &[(&'static str, &[&str])]| {
         rights.extend(commands.iter().map(|(command, arguments)| {
             let mut cmd = Cmd::new();
             cmd.arg(*command).arg(kind.key).arg(*arguments);
-            let key = Some(kind.key.replace(&id, "*"));
-            Right { command, key, purpose: kind.purpose, cmd }
+            let key = match kind.purpose {
+                // Not every name stands in braces.
+                Purpose::Fires => format!("{}*", Keys::MARKS),
+                _ => kind.key.replace(&id, "*"),
+            };
+            Right { command, key: Some(key), purpose: kind.purpose, cmd }
         }));
     };
     // No server takes "x" for a number, nor an odd number of fields and values.
@@ -80,6 +84,7 @@ pub(in crate::node) fn rights(trial: &Trial, number: u32) -> Vec<Right> {
             &[("GET", &[]), set, ("INCRBY", &["x"]), ("PTTL", &[]), pexpire, ("DEL", &[])],
         );
     }
+    on(Kind { key: &done, purpose: Purpose::Fires }, &[("GET", &[]), set, pexpire]);
     on(Kind { key: &note, purpose: Purpose::Labels }, &[hset, ("HMGET", &["x"]), pexpire, ("DEL", &[])]);
     on(
         Kind { key: &contention, purpose: Purpose::Turns },

@@ -5,7 +5,7 @@ use std::iter;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use redis::{Cmd, Pipeline};
+use redis::{Cmd, Pipeline, RedisWrite as _};
 
 use super::beside::Beside;
 use super::{Script, whole_milliseconds};
@@ -270,6 +270,7 @@ fn evaluate_release_permit(
 
 fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd {
     const ROOM_FOR_THE_SCRIPT_AND_USUAL_NAMES: usize = 320;
+    const ROOM_BESIDE_A_MARK: usize = 512;
     match (command.action, command.subject.permits()) {
         (_, None) => {}
         (Action::Acquire { ttl, .. }, Some((slots, Which::Any))) => {
@@ -290,13 +291,16 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd 
     let contender = contender.zip(contention);
     let (note, note_declared) = server.beside.notes.of(command.is_noted().then(|| Keys::owner_label(key)));
     let declared = declared.or(note_declared);
-    let mut cmd = Cmd::with_capacity(12, ROOM_FOR_THE_SCRIPT_AND_USUAL_NAMES);
+    let is_about_fires = command.mark.is_some() || command.new_mark.is_some();
+    let (arguments, room) =
+        if is_about_fires { (18, ROOM_BESIDE_A_MARK) } else { (12, ROOM_FOR_THE_SCRIPT_AND_USUAL_NAMES) };
+    let mut cmd = Cmd::with_capacity(arguments, room);
     let may_lack_counter = matches!(command.action, Action::Acquire { .. } | Action::Adopt { .. });
     let is_fenced = fence.is_some() || matches!(command.action, Action::Commit { .. });
     let beside = is_fenced.then(|| Keys::fence(key));
     // A commit finds both keys, because its acquire was granted.
     let (named, unnamed) = if server.is_asking && may_lack_counter { (None, beside) } else { (beside, None) };
-    let mark = (command.mark.is_some() || command.new_mark.is_some()).then(|| Keys::done(key));
+    let mark = is_about_fires.then(|| Keys::done(key));
     // Whoever may not touch it gets no lock for a fire. A completion finds the lock's key, or does nothing.
     let named_mark = mark.as_deref().filter(|_| !server.is_asking);
     let keys = 1 + [named.is_some(), declared.is_some(), named_mark.is_some()].map(usize::from).iter().sum::<usize>();
@@ -304,7 +308,9 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd 
     cmd.arg(&**owner);
     let retention = whole_milliseconds(*retention);
     if let Some(NewMark { stored, retention }) = command.new_mark {
-        cmd.arg(mark).arg(stored.fire).arg(stored.to_string()).arg(whole_milliseconds(retention));
+        cmd.arg(mark).arg(stored.fire);
+        cmd.write_arg_fmt(stored);
+        cmd.arg(whole_milliseconds(retention));
         match command.action {
             Action::Release { keep, .. } => cmd.arg(whole_milliseconds(keep)),
             _ => cmd.arg(-1),

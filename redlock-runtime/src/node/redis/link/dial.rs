@@ -157,9 +157,7 @@ impl Dial {
             commands::read_handshake(&answers);
         let set_tells = info.is_some_and(|(server, _)| info::set_tells(server));
         let told = info.map(|(server, replication)| info::told(server, replication)).unwrap_or_default();
-        if !told.has_age() {
-            tracing::warn!(node = %self.label, "the server does not tell its age (INFO), so a restart is not noticed");
-        }
+        self.health.note_age(told.has_age());
         let server_info = told.server_info(now, self.limits.longest_ttl);
         // A server that knows tracking takes the command from anybody, also where it cannot push.
         let reports_changes = reports_changes && refused_hello.is_none();

@@ -1,5 +1,6 @@
 //! Whether a node answers, told once however many connections lead to it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,8 @@ pub(in crate::node) struct Health {
     state: Mutex<State>,
     /// Tells the connections that are left that nobody may be about to notice that the node answers again.
     left_alone: Notify,
+    /// Whether the last server that was connected to told its age.
+    has_age: AtomicBool,
 }
 
 /// Somebody who keeps a connection to the node, and asks it again when it does not answer, until this is dropped.
@@ -47,7 +50,20 @@ pub(in crate::node) enum Trouble {
 
 impl Health {
     pub(in crate::node) fn new(label: &Arc<str>, echo: Duration) -> Self {
-        Self { label: Arc::clone(label), echo, state: Mutex::default(), left_alone: Notify::new() }
+        Self {
+            label: Arc::clone(label),
+            echo,
+            state: Mutex::default(),
+            left_alone: Notify::new(),
+            has_age: AtomicBool::new(true),
+        }
+    }
+
+    /// A connection was made, to a server that tells its age or does not: without it a restart is not noticed.
+    pub(in crate::node) fn note_age(&self, has_age: bool) {
+        if self.has_age.swap(has_age, Ordering::Relaxed) && !has_age {
+            tracing::warn!(node = &*self.label, "the server does not tell its age (INFO), so a restart is not noticed");
+        }
     }
 
     /// Somebody begins to keep a connection.

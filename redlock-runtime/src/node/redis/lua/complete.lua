@@ -7,15 +7,17 @@
 -- holds no mark stands there; else 0
 -- A mark says which fire is the greatest, so it never becomes smaller; and it comes to no node that has another owner's key, or
 -- none: that node may have forgotten a greater one.
-local mark, fire = redis.pcall('GET', ARGV[2]), tonumber(ARGV[3])
-local completed = type(mark) == 'string' and tonumber(string.match(mark, '^(%d+):%d+$'))
+local mark, fire = redis.pcall('GET', ARGV[2]), ARGV[3]
+local completed = type(mark) == 'string' and string.match(mark, '^0*(%d+):%d+$')
+-- Digits are compared as text, which takes half as long as to read them.
+local is_as_great = completed and (#completed > #fire or #completed == #fire and completed >= fire)
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
-    return completed and completed >= fire and 2 or 0
+    return is_as_great and 2 or 0
 end
 
 local is_ours = completed or not mark
 if is_ours then
-    if completed and completed >= fire then
+    if is_as_great then
         redis.call('PEXPIRE', ARGV[2], ARGV[5])
     else
         redis.call('SET', ARGV[2], ARGV[4], 'PX', ARGV[5])
