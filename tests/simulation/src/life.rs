@@ -277,7 +277,11 @@ impl Task {
         let (place, began) = (place(), now());
         let waiter = (wish.limit != Some(Duration::ZERO)).then(|| self.universe.checker.joined(wish.name, place));
         let waits = Waits(&self.universe, waiter);
-        match annotated_blocking(self, wish, waits.1) {
+        let called = match self.permits() {
+            Some(permits) => annotated_blocking_with_permits(self, wish, waits.1, permits),
+            None => annotated_blocking(self, wish, waits.1),
+        };
+        match called {
             Ok(()) => self.universe.checker.meet("called by a thread"),
             Err(error) => return self.failed(wish, place, began, &error),
         }
@@ -505,6 +509,30 @@ async fn body(task: &Task, wish: &Wish, waiter: Option<Waiter>, guard: &LockGuar
     guard = guard
 )]
 fn annotated_blocking(task: &Task, wish: &Wish, waiter: Option<Waiter>) -> Result<(), Error> {
+    blocking_body(task, wish, waiter, guard);
+    Ok(())
+}
+
+#[redlock(
+    crate = redlock_simulated,
+    name = NAMES[wish.name],
+    manager = &task.locks,
+    timeout = limit(wish),
+    ttl = wish.ttl,
+    permits = permits,
+    guard = guard
+)]
+fn annotated_blocking_with_permits(
+    task: &Task,
+    wish: &Wish,
+    waiter: Option<Waiter>,
+    permits: u32,
+) -> Result<(), Error> {
+    blocking_body(task, wish, waiter, guard);
+    Ok(())
+}
+
+fn blocking_body(task: &Task, wish: &Wish, waiter: Option<Waiter>, guard: &LockGuard) {
     let universe = &*task.universe;
     let number = universe.acquired(wish.name, place(), waiter, Held::of(guard));
     let _holds = Holds(universe, wish.name, number);
@@ -514,5 +542,4 @@ fn annotated_blocking(task: &Task, wish: &Wish, waiter: Option<Waiter>) -> Resul
     if wish.ending == Ending::Panic {
         panic_as_planned();
     }
-    Ok(())
 }
