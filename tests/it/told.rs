@@ -235,7 +235,7 @@ async fn two_processes_that_differ_in_how_many_permits_a_lock_has_are_told_once(
             locks.lock(name).permits(permits).acquire().await.unwrap().release().await.unwrap();
         }
     }
-    let lock = format!("lock=\"{name}\"");
+    let lock = format!("lock={name}");
     events.assert_one(Level::WARN, &[&lock, "here=2", "elsewhere=5"]);
     events.assert_one(Level::WARN, &[&lock, "here=5", "elsewhere=2"]);
 }
