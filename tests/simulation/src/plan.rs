@@ -317,7 +317,11 @@ impl Plan {
     /// The same troubles, for locks with permits.
     pub(crate) fn draw_permits(random: &mut Random) -> Self {
         let mut plan = Self::draw(random);
-        let permits = random.pick(&[1, 2, 2, 3]);
+        let permits = match plan.weather {
+            // Else nobody hands a permit on in his process: each of its tasks has one.
+            Weather::Crowded => random.pick(&[1, 2]),
+            _ => random.pick(&[1, 2, 2, 3]),
+        };
         let differ = !plan.is_fine() && random.percent(15);
         plan.permits = plan.processes.iter().map(|_| if differ { random.pick(&[1, 2, 3]) } else { permits }).collect();
         // A permit cannot be given out of hand.

@@ -36,6 +36,7 @@ use crate::platform::clock;
 use crate::shown::shown;
 use crate::values::keys::Keys;
 use crate::values::slot::slot_of;
+use crate::values::subject::Which;
 
 /// How often a command is sent on, or again, before that is given up; two are usual in the worst case.
 const HOPS: usize = 8;
@@ -426,21 +427,48 @@ impl Cluster {
     }
 }
 
-/// Whether a server that sends an acquire to where the slot goes still has the lock, or its counter. Servers before version 7
-/// send it there as soon as one of the two is not with them; there the other would be taken for one that nobody has.
+/// Whether a server that sends a command about several keys to where their slot goes still has one of them. Servers before version 7
+/// send it there as soon as one of the keys is not with them; there the others would be taken for ones that nobody has.
 ///
 /// What is not with them any more does not come back, so there is no hurry.
 async fn has_anything_left(shard: &RedisNode, command: &Command) -> bool {
-    let (Action::Acquire { ttl, .. } | Action::Adopt { ttl }, Some(_)) = (command.action, &command.fence) else {
-        return false;
-    };
-    let is_left = async |key: &Arc<str>| {
-        // The owner has neither yet, so nothing is done to them; and whoever may acquire may ask so.
-        let question = Command::new(Action::Extend { ttl, is_noted: false }, &key.into(), &command.owner);
+    for key in keys_beside(command) {
+        // Nobody is the owner, so nothing is done to it; and whoever may acquire may ask so.
+        let question =
+            Command::new(Action::Extend { ttl: TRY_AGAIN, is_noted: false }, &(&key).into(), &Arc::from("nobody"));
         let answer: Result<Reply, Redirect> = shard.put(question, Routing::Plainly).await;
-        !matches!(answer, Err(Redirect::Ask(_) | Redirect::Moved(_)))
-    };
-    is_left(command.key()).await || is_left(&Keys::fence(command.key()).into()).await
+        if !matches!(answer, Err(Redirect::Ask(_) | Redirect::Moved(_))) {
+            return true;
+        }
+    }
+    false
+}
+
+/// The keys of a command that says something about keys that it does not find, if it has several.
+fn keys_beside(command: &Command) -> Vec<Arc<str>> {
+    if let Some(keys) = keys_of_permits(command) {
+        return keys;
+    }
+    let is_attempt = matches!(command.action, Action::Acquire { .. } | Action::Adopt { .. });
+    if is_attempt && command.fence.is_some() {
+        vec![Arc::clone(command.key()), Keys::fence(command.key()).into()]
+    } else {
+        Vec::new()
+    }
+}
+
+/// The same of a command that is about several permits.
+fn keys_of_permits(command: &Command) -> Option<Vec<Arc<str>>> {
+    let (slots, which) = command.subject.permits()?;
+    let keys = || slots.keys().iter().map(Arc::clone);
+    match (command.action, which) {
+        (Action::Acquire { .. }, Which::Any) => {
+            let fences = slots.keys().iter().filter(|_| command.fence.is_some()).map(|key| Keys::fence(key).into());
+            Some(std::iter::once(Arc::clone(slots.line())).chain(keys()).chain(fences).collect())
+        }
+        (Action::Release { .. }, _) if command.predecessor.is_none() => Some(keys().collect()),
+        _ => None,
+    }
 }
 
 impl fmt::Debug for ClusterNode {

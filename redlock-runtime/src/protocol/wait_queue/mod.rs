@@ -223,7 +223,10 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
         self.wait_plan = Some(wait_plan);
         self.counter = self.counter.max(counter);
         self.reports_to = self.line.get(number).and_then(Waiter::runtime);
-        self.hand_overs.interrupted();
+        if self.local_holders.is_empty() {
+            // Else what was refused may be what this process holds.
+            self.hand_overs.interrupted();
+        }
         if verdict != Verdict::Unreachable {
             self.reached()
         } else if std::mem::replace(&mut self.is_unreachable, true) {
