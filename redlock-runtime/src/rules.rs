@@ -104,6 +104,10 @@ pub enum Rule {
     MarkExpiryIsRenewed,
     /// A mark that less than a majority shows does not prove that a fire was completed.
     MinorityIsNoProof,
+    /// The grants of different permits are not added up.
+    OneSlotIsOneLock,
+    /// The release of a permit looks at all others, which a node may have granted that answered late.
+    AllSlotsAreReleased,
     /// What is written back is the greatest mark that was read, not the own fire.
     RepairWritesGreatest,
     /// A mark is written back only where a majority has evidence.
@@ -146,6 +150,9 @@ impl Rule {
         Self::FirstComeFirstServed,
         Self::BlockingUsesBackground,
     ];
+
+    /// Those that only schedules of locks with permits need.
+    pub const OF_PERMITS: &[Self] = &[Self::OneSlotIsOneLock, Self::AllSlotsAreReleased];
 
     /// Those of leadership, which schedules of candidates find.
     pub const OF_LEADS: &[Self] = &[Self::ResignedStandBack, Self::BodyEndsWithTerm];

@@ -43,7 +43,7 @@ impl Held {
     #[must_use]
     pub fn of(guard: &LockGuard) -> Self {
         let lease = guard.lease();
-        let (key, owner) = (Arc::clone(&lease.key), Arc::clone(&lease.owner));
+        let (key, owner) = (Arc::clone(lease.subject.key()), Arc::clone(&lease.owner));
         Self { lease: Arc::downgrade(lease), key, owner, token: lease.fencing_token, began: lease.began }
     }
 

@@ -127,7 +127,8 @@ async fn whatever_else_is_taken_away_is_told_of_and_locks_go_on() {
         locks(&url).await.unwrap_or_else(|error| panic!("{taken}: {}", causes(&error)));
         let report = manager(&url).check().await.unwrap().to_string();
         // What nobody asked for here, and what cannot be tried out without doing it.
-        if !["+wait", "~redlock-replicated:*", "+rpush"].contains(taken) {
+        let untold = ["+wait", "~redlock-replicated:*", "+rpush", "~redlock-permits:*", "~redlock-permit-*", "+mget"];
+        if !untold.contains(taken) {
             let is_told = |rule: &str| report.contains(rule) || report.contains(&rule.to_uppercase());
             assert!(is_told(taken[1..].trim_end_matches('*')), "{taken}:\n{report}");
         }
@@ -144,6 +145,24 @@ async fn a_job_runs_once_per_fire_with_the_blocks_of_locks_and_completed_fires_a
         let url = user(&server, &left);
         locks(&url).await.unwrap_or_else(|error| panic!("{taken}: {}", causes(&error)));
         let error = manager(&url).lock("job").once(20_u64).timeout(Timeout::Skip).acquire().await.err();
+        let error = error.map(|error| causes(&error)).unwrap_or_default();
+        assert!(error.contains("NOPERM") || error.contains("permission"), "{taken}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn permits_are_had_with_the_blocks_of_locks_and_permits_and_not_without_the_second() {
+    let server = RedisServer::start();
+    let (first, second) = (rules("acl", Some("Locks")), rules("acl", Some("Permits")));
+    let both = manager(&user(&server, &[first, second.clone()].concat()));
+    let guard = both.lock("x").permits(2).try_acquire().await.unwrap().expect("it is free");
+    guard.extend(Duration::from_secs(60)).await.unwrap();
+    guard.release().await.unwrap();
+    for taken in second.into_iter().filter(|rule| rule.starts_with('~')) {
+        let left: Vec<_> = rules("acl", None).into_iter().filter(|rule| *rule != taken).collect();
+        let url = user(&server, &left);
+        locks(&url).await.unwrap_or_else(|error| panic!("{taken}: {}", causes(&error)));
+        let error = manager(&url).lock("x").permits(2).timeout(Timeout::Skip).acquire().await.err();
         let error = error.map(|error| causes(&error)).unwrap_or_default();
         assert!(error.contains("NOPERM") || error.contains("permission"), "{taken}: {error}");
     }

@@ -49,6 +49,28 @@ pub(crate) async fn a_lock_lives(builder: LockManagerBuilder) {
     assert!(locks.reset("life").await.unwrap() > 0);
     assert!(!locks.is_locked("life").await.unwrap());
     drop(guard);
+    a_permit_lives(&locks, &elsewhere).await;
+}
+
+async fn a_permit_lives(locks: &LockManager, elsewhere: &LockManager) {
+    let permit = |locks: &LockManager| locks.lock("permits").permits(2).ttl(Duration::from_secs(20));
+    let (one, other) = (permit(locks).acquire().await.unwrap(), permit(elsewhere).acquire().await.unwrap());
+    assert_ne!(one.permit(), other.permit());
+    one.extend(Duration::from_secs(30)).await.expect("it is held");
+    assert!(permit(locks).try_acquire().await.expect("the nodes answer").is_none());
+    assert_eq!(listed(locks).await, ["permits"]);
+    let request = permit(elsewhere).timeout(Duration::from_secs(20));
+    let waiter = tokio::spawn(request.acquire());
+    eventually_async("the waiter is counted", async || waiting(locks, "permits").await == 1).await;
+    let permit = one.permit();
+    one.release().await.expect("it was held");
+    let guard = waiter.await.unwrap().expect("one was released");
+    assert_eq!(guard.permit(), permit);
+    let taken = locks.inspect("permits").await.unwrap().permits.iter().filter(|permit| permit.is_taken()).count();
+    assert_eq!(taken, 2);
+    assert!(locks.reset_permit("permits", permit).await.unwrap() > 0);
+    assert!(locks.reset("permits").await.unwrap() > 0);
+    drop((guard, other));
 }
 
 /// The names of all locks.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use redlock_runtime::testing::MemoryNode;
 use redlock_runtime::{Error, LockGuard, LockManager};
 
-use crate::common::key;
+use crate::kinds::Kind;
 
 /// What a node does when it is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
@@ -58,13 +58,14 @@ fn shuffled(mut nodes: Vec<Node>, seed: u64) -> Vec<Node> {
 }
 
 struct Fleet {
+    kind: Kind,
     nodes: Vec<MemoryNode>,
     locks: LockManager,
 }
 
 impl Fleet {
-    fn new(label: &str, count: usize) -> Self {
-        let names: Vec<_> = (0..count).map(|node| format!("{label}-{node}")).collect();
+    fn new(kind: Kind, label: &str, count: usize) -> Self {
+        let names: Vec<_> = (0..count).map(|node| format!("{label}-{kind:?}-{node}")).collect();
         let urls = names.iter().map(|name| format!("memory://{name}"));
         let locks = LockManager::builder()
             .nodes(urls)
@@ -74,14 +75,16 @@ impl Fleet {
             .unwrap();
         let nodes: Vec<_> = names.iter().map(|name| MemoryNode::named(name)).collect();
         nodes.iter().for_each(MemoryNode::flush);
-        Self { nodes, locks }
+        Self { kind, nodes, locks }
     }
 
     fn behave(&self, behaviour: &[Node]) {
         for (node, does) in self.nodes.iter().zip(behaviour) {
             match does {
                 Node::Grants => node.recover(),
-                Node::Refuses => node.give_to(&key("x"), "somebody", Duration::from_secs(3600)),
+                Node::Refuses => {
+                    self.kind.keys().iter().for_each(|key| node.give_to(key, "somebody", Duration::from_secs(3600)));
+                }
                 Node::Errs => node.fail_afterwards("ERR as the test wants"),
                 Node::IsSlow => node.answer_after(NODE_TIMEOUT / 2),
                 Node::Hangs => node.hang(),
@@ -93,14 +96,14 @@ impl Fleet {
     async fn check_nothing_is_left(self, behaviour: &[Node]) {
         self.nodes.iter().for_each(MemoryNode::recover);
         self.locks.shutdown().await;
-        for node in &self.nodes {
-            let owner = node.owner_of(&key("x"));
+        for (node, key) in self.nodes.iter().flat_map(|node| self.kind.keys().into_iter().map(move |key| (node, key))) {
+            let owner = node.owner_of(&key);
             assert!(owner.is_none() || owner.as_deref() == Some("somebody"), "{owner:?} after {behaviour:?}");
         }
     }
 
     async fn acquire(&self) -> Result<Option<LockGuard>, Error> {
-        self.locks.lock("x").ttl(Duration::from_secs(3600)).renew(false).try_acquire().await
+        self.kind.request(&self.locks).ttl(Duration::from_secs(3600)).renew(false).try_acquire().await
     }
 }
 
@@ -125,11 +128,11 @@ fn expected(behaviour: &[Node]) -> Expected {
     }
 }
 
-async fn check_acquire(count: usize) {
+async fn check_acquire(kind: Kind, count: usize) {
     let all = combinations(count);
     println!("{} combinations", all.len());
     for behaviour in all {
-        let fleet = Fleet::new(&format!("acquire-{count}"), count);
+        let fleet = Fleet::new(kind, &format!("acquire-{count}"), count);
         fleet.behave(&behaviour);
         let acquired = fleet.acquire().await;
         let outcome = match &acquired {
@@ -146,27 +149,47 @@ async fn check_acquire(count: usize) {
 
 #[tokio::test(start_paused = true)]
 async fn three_nodes_acquire() {
-    check_acquire(3).await;
+    check_acquire(Kind::Mutex, 3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn three_nodes_acquire_a_permit() {
+    check_acquire(Kind::Permits, 3).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn five_nodes_acquire() {
-    check_acquire(5).await;
+    check_acquire(Kind::Mutex, 5).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn five_nodes_acquire_a_permit() {
+    check_acquire(Kind::Permits, 5).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn three_nodes_extend() {
-    check_extend(3).await;
+    check_extend(Kind::Mutex, 3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn three_nodes_extend_a_permit() {
+    check_extend(Kind::Permits, 3).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn five_nodes_extend() {
-    check_extend(5).await;
+    check_extend(Kind::Mutex, 5).await;
 }
 
-async fn check_extend(count: usize) {
+#[tokio::test(start_paused = true)]
+async fn five_nodes_extend_a_permit() {
+    check_extend(Kind::Permits, 5).await;
+}
+
+async fn check_extend(kind: Kind, count: usize) {
     for behaviour in combinations(count) {
-        let fleet = Fleet::new(&format!("extend-{count}"), count);
+        let fleet = Fleet::new(kind, &format!("extend-{count}"), count);
         let guard = fleet.acquire().await.unwrap().expect("every node is free");
         tokio::time::sleep(NODE_TIMEOUT).await;
         fleet.behave(&behaviour);
@@ -186,17 +209,27 @@ async fn check_extend(count: usize) {
 
 #[tokio::test(start_paused = true)]
 async fn three_nodes_release() {
-    check_release(3).await;
+    check_release(Kind::Mutex, 3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn three_nodes_release_a_permit() {
+    check_release(Kind::Permits, 3).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn five_nodes_release() {
-    check_release(5).await;
+    check_release(Kind::Mutex, 5).await;
 }
 
-async fn check_release(count: usize) {
+#[tokio::test(start_paused = true)]
+async fn five_nodes_release_a_permit() {
+    check_release(Kind::Permits, 5).await;
+}
+
+async fn check_release(kind: Kind, count: usize) {
     for behaviour in combinations(count) {
-        let fleet = Fleet::new(&format!("release-{count}"), count);
+        let fleet = Fleet::new(kind, &format!("release-{count}"), count);
         let guard = fleet.acquire().await.unwrap().expect("every node is free");
         tokio::time::sleep(NODE_TIMEOUT).await;
         fleet.behave(&behaviour);

@@ -13,10 +13,15 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::LocalSet;
 
 use crate::common::{key, manager};
+use crate::kinds::Kind;
 
 /// A lock that would be there for a minute if it was not released.
 fn long(locks: &LockManager) -> LockRequest {
-    locks.lock("x").ttl(Duration::from_secs(60))
+    long_of(Kind::Mutex, locks)
+}
+
+fn long_of(kind: Kind, locks: &LockManager) -> LockRequest {
+    kind.request(locks).ttl(Duration::from_secs(60))
 }
 
 fn current_thread() -> Runtime {
@@ -108,7 +113,7 @@ fn a_blocked_runtime_does_not_keep_the_lock_of_a_guard_that_was_dropped_on_it() 
 }
 
 /// Polls a future `polls` times, some of them after its sockets had something to say, then drops it.
-async fn poll_and_drop<F: Future>(future: F, polls: usize) -> Option<F::Output> {
+pub(crate) async fn poll_and_drop<F: Future>(future: F, polls: usize) -> Option<F::Output> {
     let mut future = pin!(future);
     for _ in 0..polls {
         let polled = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
@@ -126,15 +131,15 @@ fn an_acquire_dropped_after_any_number_of_polls_leaves_no_key() {
     let servers = Servers::start(3);
     for runtime in [current_thread(), multi_thread()] {
         // With connections that are there, and with connections that are still to be made.
-        for is_connected in [true, false] {
+        for (kind, is_connected) in Kind::ALL.into_iter().flat_map(|kind| [(kind, true), (kind, false)]) {
             let mut completed = 0;
             for polls in 0.. {
                 let locks = manager(&servers);
                 runtime.block_on(async {
                     if is_connected {
-                        long(&locks).acquire().await.unwrap().release().await.unwrap();
+                        long_of(kind, &locks).acquire().await.unwrap().release().await.unwrap();
                     }
-                    let is_done = poll_and_drop(long(&locks).acquire(), polls).await.is_some();
+                    let is_done = poll_and_drop(long_of(kind, &locks).acquire(), polls).await.is_some();
                     completed += usize::from(is_done);
                     nothing_left(&servers, polls).await;
                 });
@@ -152,9 +157,9 @@ fn a_release_dropped_after_any_number_of_polls_leaves_no_key() {
     let servers = Servers::start(3);
     let locks = manager(&servers);
     for runtime in [current_thread(), multi_thread()] {
-        for polls in 0..12 {
+        for (kind, polls) in Kind::ALL.into_iter().flat_map(|kind| (0..12).map(move |polls| (kind, polls))) {
             runtime.block_on(async {
-                let guard = long(&locks).acquire().await.unwrap();
+                let guard = long_of(kind, &locks).acquire().await.unwrap();
                 poll_and_drop(guard.release(), polls).await;
                 nothing_left(&servers, polls).await;
             });
@@ -164,7 +169,8 @@ fn a_release_dropped_after_any_number_of_polls_leaves_no_key() {
 
 /// Locks, and what is noted about their owners.
 fn keys_of_locks(server: &RedisServer) -> Vec<String> {
-    ["redlock:*", "redlock-holder:*"].into_iter().flat_map(|pattern| server.probe().keys_like(pattern)).collect()
+    let patterns = ["redlock:*", "redlock-permit-*", "redlock-holder:*"];
+    patterns.into_iter().flat_map(|pattern| server.probe().keys_like(pattern)).collect()
 }
 
 async fn nothing_left(servers: &Servers, polls: usize) {
@@ -219,21 +225,24 @@ fn an_attempt_cancelled_while_a_majority_hangs_leaves_nothing_after_they_wake_up
 
 #[tokio::test]
 async fn a_node_that_was_hung_when_it_was_asked_holds_nothing_after_it_wakes_up() {
-    let servers = Servers::start(3);
-    let locks = manager(&servers);
-    long(&locks).acquire().await.unwrap().release().await.unwrap();
-    servers[1].hang();
-    let guard = long(&locks).acquire().await.unwrap();
-    guard.release().await.unwrap();
-    servers[1].resume();
-    eventually_async("the straggler is released behind", async || {
-        servers.iter().all(|server| keys_of_locks(server).is_empty())
-    })
-    .await;
-    // Nothing was merely late: the release came behind the acquire, not before it.
-    let locks_after = long(&locks).acquire().await.unwrap();
-    eventually_async("all three hold it again", async || servers.holding(&key("x")) == 3).await;
-    locks_after.release().await.unwrap();
+    for kind in Kind::ALL {
+        let servers = Servers::start(3);
+        let locks = manager(&servers);
+        long_of(kind, &locks).acquire().await.unwrap().release().await.unwrap();
+        servers[1].hang();
+        let guard = long_of(kind, &locks).acquire().await.unwrap();
+        guard.release().await.unwrap();
+        servers[1].resume();
+        eventually_async("the straggler is released behind", async || {
+            servers.iter().all(|server| keys_of_locks(server).is_empty())
+        })
+        .await;
+        // Nothing was merely late: the release came behind the acquire, not before it.
+        let locks_after = long_of(kind, &locks).acquire().await.unwrap();
+        let holding = || kind.keys().iter().map(|key| servers.holding(key)).max();
+        eventually_async("all three hold it again", async || holding() == Some(3)).await;
+        locks_after.release().await.unwrap();
+    }
 }
 
 #[tokio::test]
@@ -260,18 +269,20 @@ async fn a_node_restarted_between_two_calls_is_asked_again_without_anybody_notic
 
 #[tokio::test]
 async fn a_forgotten_script_is_sent_again_within_the_call() {
-    let servers = Servers::start(3);
-    let locks = manager(&servers);
-    let flush = || servers.iter().for_each(|server| server.probe().script_flush());
-    long(&locks).acquire().await.unwrap().release().await.unwrap();
-    flush();
-    let guard = long(&locks).try_acquire().await.unwrap().expect("free");
-    flush();
-    guard.extend(Duration::from_secs(60)).await.unwrap();
-    flush();
-    guard.release().await.unwrap();
-    locks.shutdown().await;
-    assert_eq!(servers.holding(&key("x")), 0);
+    for kind in Kind::ALL {
+        let servers = Servers::start(3);
+        let locks = manager(&servers);
+        let flush = || servers.iter().for_each(|server| server.probe().script_flush());
+        long_of(kind, &locks).acquire().await.unwrap().release().await.unwrap();
+        flush();
+        let guard = long_of(kind, &locks).try_acquire().await.unwrap().expect("free");
+        flush();
+        guard.extend(Duration::from_secs(60)).await.unwrap();
+        flush();
+        guard.release().await.unwrap();
+        locks.shutdown().await;
+        assert!(kind.keys().iter().all(|key| servers.holding(key) == 0));
+    }
 }
 
 #[tokio::test]

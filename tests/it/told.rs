@@ -225,6 +225,22 @@ async fn a_node_is_told_to_be_back_though_the_runtime_that_found_it_down_has_end
 }
 
 #[tokio::test]
+async fn two_processes_that_differ_in_how_many_permits_a_lock_has_are_told_once() {
+    let events = Events::from_now();
+    let build = || LockManager::builder().nodes(["memory://told-permits"]).build().unwrap();
+    let (few, many) = (build(), build());
+    let name = "two-or-five";
+    for _ in 0..3 {
+        for (locks, permits) in [(&few, 2), (&many, 5)] {
+            locks.lock(name).permits(permits).acquire().await.unwrap().release().await.unwrap();
+        }
+    }
+    let lock = format!("lock={name}");
+    events.assert_one(Level::WARN, &[&lock, "here=2", "elsewhere=5"]);
+    events.assert_one(Level::WARN, &[&lock, "here=5", "elsewhere=2"]);
+}
+
+#[tokio::test]
 async fn what_a_lock_is_called_directs_no_terminal_by_an_event_or_a_report() {
     /// Not text of somebody else alone: names are made from arguments.
     const NAME: &str = "told-\u{202e}named";

@@ -17,11 +17,12 @@
 //!
 //! In reading order: `plan` what is explored; `state` everything at one moment; `steps` what nodes and attempts do;
 //! `sameness` which states are one; `explore` what may happen next; `schedules` the tests; `histories` years at random.
-//! `once` is a model of its own, of fires that are completed.
+//! `once` is a model of its own, of fires that are completed, and `permits` one of locks that several hold.
 
 mod explore;
 mod histories;
 mod once;
+mod permits;
 mod plan;
 mod sameness;
 mod schedules;

@@ -105,3 +105,8 @@ pub struct TestingPage;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/cron.md")]
 pub struct CronPage;
+
+/// The code of the page about permits, compiled and run as doc tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/permits.md")]
+pub struct PermitsPage;

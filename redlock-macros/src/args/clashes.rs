@@ -10,9 +10,15 @@ impl Slots {
     pub(super) fn clashes(&self, is_complete: bool) -> impl Iterator<Item = Error> {
         let missing_timeout = if is_complete { self.silent_without_timeout() } else { None };
         let missing_once = if is_complete { self.once_at_without_once() } else { None };
-        [missing_timeout, missing_once, self.max_hold_without_renewal(), self.min_hold_above_max_hold()]
-            .into_iter()
-            .flatten()
+        [
+            missing_timeout,
+            missing_once,
+            self.permits_of_a_fire(),
+            self.max_hold_without_renewal(),
+            self.min_hold_above_max_hold(),
+        ]
+        .into_iter()
+        .flatten()
     }
 
     fn once_at_without_once(&self) -> Option<Error> {
@@ -21,6 +27,13 @@ impl Slots {
             key,
             "`once_at` says when a run is marked, and `once` which run that is: add `once = …`",
         ))
+    }
+
+    fn permits_of_a_fire(&self) -> Option<Error> {
+        let key = self.permits.key().filter(|_| !self.once.is_absent())?;
+        let message =
+            "`permits` lets several calls run at once, and `once` lets each fire run once: leave one of them out";
+        Some(Error::new_spanned(key, message))
     }
 
     fn silent_without_timeout(&self) -> Option<Error> {

@@ -22,6 +22,8 @@ macro_rules! arguments {
                 "once" => once: Once, value(Once::parse);
                 /// | `"end"`, `"start"` | `"end"` | when the fire is marked as completed: when the body has ended well, or before it starts, and then it runs at most once |
                 "once_at" => once_at: OnceAt, value(OnceAt::parse);
+                /// | a number from 1 to 64, or an expression of type `u32` | none | so many calls run at once in the whole fleet, each with a *permit* of its own, whose number `guard` tells; the same in all processes. A lock with permits excludes none without, also if both have one name |
+                "permits" => permits: Permits, value(Permits::parse);
                 /// | nothing | off | without the lock, skip the body and return the *skip value*, not an error; needs an explicit `timeout` |
                 "silent" => silent: Span, flag(parse_silent);
                 /// | an expression of the return type; may use shared references and `Copy` arguments | `Ok(T::default())` of a `Result`, else `R::default()` | the skip value, evaluated only when needed; implies `silent` |

@@ -1,6 +1,7 @@
 use proc_macro2::Span;
 use syn::parse::{Parse, ParseStream};
-use syn::{Ident, LitBool, LitStr, Path, Token};
+use syn::spanned::Spanned as _;
+use syn::{Expr, Ident, Lit, LitBool, LitStr, Path, Token, UnOp};
 
 /// What happens to a running body when the lock is lost.
 #[derive(Clone, Copy)]
@@ -37,6 +38,37 @@ impl OnceAt {
             "start" => Ok(Self::Start),
             _ => Err(refuse(value.span())),
         }
+    }
+}
+
+/// How many may hold the lock at once.
+pub(crate) struct Permits(pub(crate) Expr);
+
+impl Permits {
+    /// A server is asked for all of them in one script, and does nothing else meanwhile.
+    const MOST: u32 = 64;
+
+    pub(super) fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let expression: Expr = input.parse()?;
+        let refuse = || {
+            let message = format!(
+                "`permits` is a number from 1 to {}: so many calls run at once; many small shares of one thing are better guarded by \
+                 several locks",
+                Self::MOST
+            );
+            Err(syn::Error::new(expression.span(), message))
+        };
+        match &expression {
+            Expr::Lit(literal) => match &literal.lit {
+                Lit::Int(number) if number.base10_parse().is_ok_and(|permits| (1..=Self::MOST).contains(&permits)) => {}
+                _ => return refuse(),
+            },
+            Expr::Unary(unary) if matches!(unary.op, UnOp::Neg(_)) && matches!(*unary.expr, Expr::Lit(_)) => {
+                return refuse();
+            }
+            _ => {}
+        }
+        Ok(Self(expression))
     }
 }
 

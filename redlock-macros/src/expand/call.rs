@@ -4,7 +4,7 @@ use syn::Ident;
 use syn::spanned::Spanned as _;
 
 use super::{Expansion, hidden};
-use crate::args::{Name, Once, OnceAt, Time, Timeout};
+use crate::args::{Name, Once, OnceAt, Permits, Time, Timeout};
 
 impl Expansion<'_> {
     /// What is to be acquired. All of the user's expressions but `skip_value` are evaluated here.
@@ -44,6 +44,9 @@ impl Expansion<'_> {
         }
         if let Some(OnceAt::Start) = args.once_at {
             call.extend(quote_spanned!(Span::mixed_site()=> .once_at(#runtime::OnceAt::Start)));
+        }
+        if let Some(Permits(permits)) = &args.permits {
+            call.extend(quote_spanned!(hidden(permits.span())=> .permits(#permits)));
         }
         for (setter, time) in [("ttl", &args.ttl), ("max_hold", &args.max_hold), ("min_hold", &args.min_hold)] {
             let (value, span) = match time {

@@ -3,10 +3,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::last_run::LastRun;
+use super::permits::PermitInfo;
 use crate::Error;
 use crate::error::NodeFailures;
 use crate::manager::LockManager;
-use crate::node::inspect::LockRecord;
+use crate::node::inspect::{LockRecord, PermitsRecord};
 use crate::platform::background::block_on;
 use crate::protocol::{Census, LockState, Quorum, Sighting, StoredMark};
 use crate::shown::shown;
@@ -42,6 +43,9 @@ pub struct LockInfo {
     pub fencing_token: Option<u64>,
     /// The last run that was completed of a job that acquires it with [`once`](crate::LockRequest::once), if a node knows of one.
     pub last_run: Option<LastRun>,
+    /// Its [permits](crate::LockRequest::permits), as far as anybody said lately that it has some, or somebody holds one. What is said
+    /// above is about the lock of this name that has none.
+    pub permits: Vec<PermitInfo>,
     /// How many wait for it, in all processes; those that wait under a `stats_name` of their own are counted under that
     /// name only, by [`LockManager::statistics`].
     pub waiting: u64,
@@ -66,7 +70,7 @@ impl LockInfo {
 impl fmt::Display for LockInfo {
     /// One line; control and bidirectional characters, which anybody can write into a name or a label, are escaped.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, state, votes, nodes, last_run, waiting, .. } = self;
+        let Self { name, state, votes, nodes, last_run, permits, waiting, .. } = self;
         write!(f, "{}: {state}", shown(name))?;
         if let Some(label) = &self.owner_label {
             write!(f, " by {}", shown(label))?;
@@ -84,6 +88,10 @@ impl fmt::Display for LockInfo {
         if let Some(LastRun { fire, .. }) = last_run {
             write!(f, ", last completed fire {fire}")?;
         }
+        if !permits.is_empty() {
+            let taken = permits.iter().filter(|permit| permit.is_taken()).count();
+            write!(f, ", {taken} of {} permits taken", permits.len())?;
+        }
         write!(f, ", {waiting} waiting")
     }
 }
@@ -96,13 +104,16 @@ struct NodeRecord {
     waiting: u64,
     /// The greatest completed fire there, as far as that can be told.
     mark: Option<StoredMark>,
+    /// What it has of the permits, as far as that can be told.
+    permits: PermitsRecord,
 }
 
 impl LockManager {
     /// Who holds a lock, since when and for how long, and how many wait for it.
     ///
     /// Asks all nodes, and waits for each as long as for any answer. Whether a Rust or a Python process holds it makes no
-    /// difference, except that a Python process has no label.
+    /// difference, except that a Python process has no label. Of a lock with [permits](crate::LockRequest::permits) it tells who holds
+    /// each.
     ///
     /// # Errors
     ///
@@ -127,7 +138,9 @@ impl LockManager {
         let label = of_owner().find_map(|record| record.label.clone());
         let (owner_label, held_for) = label.map(|label| (label.label, label.held_for)).unzip();
         let counted = looked.iter().fold(0, |counted: u64, looked| counted.saturating_add(looked.waiting));
+        let permits: Vec<_> = looked.iter().map(|looked| looked.permits.clone()).collect();
         Ok(LockInfo {
+            permits: PermitInfo::of_each(quorum, &permits),
             state: census.state,
             owner_label,
             held_for,
@@ -154,7 +167,7 @@ impl LockManager {
         block_on(self.inspect(name))
     }
 
-    /// Whether the lock is taken: a majority of the nodes has the key of one owner, whoever that is, or keeps it from others
+    /// Whether the lock without permits is taken: a majority of the nodes has the key of one owner, whoever that is, or keeps it from others
     /// until its `min_hold` is over. [`inspect`](Self::inspect) tells which. It may be different when this returns: to
     /// do something only if nobody else does, acquire the lock.
     ///
@@ -200,12 +213,13 @@ impl LockManager {
                 let (keys, name, statistics) = (Arc::clone(&keys), name.clone(), Arc::clone(statistics));
                 async move {
                     let marked = node.mark(Arc::clone(&keys.lock), reply_timeout);
+                    let permits = node.permits(Arc::clone(&keys.lock), reply_timeout);
                     let looking = node.look(keys, reply_timeout);
-                    let (record, waiting, mark) =
-                        tokio::join!(looking, statistics.count_one(name.as_str(), index), marked);
-                    // Few locks have a mark, and not every user may read one.
-                    let mark = mark.ok().flatten();
-                    record.map(|record| NodeRecord { record, waiting, mark })
+                    let (record, waiting, mark, permits) =
+                        tokio::join!(looking, statistics.count_one(name.as_str(), index), marked, permits);
+                    // Few locks have a mark, or permits, and not every user may read one.
+                    let (mark, permits) = (mark.ok().flatten(), permits.unwrap_or_default());
+                    record.map(|record| NodeRecord { record, waiting, mark, permits })
                 }
             })
             .await;

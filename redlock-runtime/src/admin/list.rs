@@ -13,6 +13,7 @@ use crate::lock::shared::Shared;
 use crate::manager::LockManager;
 use crate::node::inspect::{Cursor, Page};
 use crate::platform::background::block_on;
+use crate::values::keys::Keys;
 
 /// The names of all locks that any node has, each once, in no order.
 ///
@@ -50,9 +51,9 @@ impl fmt::Debug for LockNames {
 
 impl LockManager {
     /// The names of all locks that any node has: held ones, and those that are kept from others until their `min_hold` is
-    /// over; those of a Python fleet too. Each comes once. A lock that is acquired or released meanwhile may come or not.
+    /// over; those of a Python fleet too, and of locks with permits those of which any is held. Each comes once. A lock that is acquired or released meanwhile may come or not.
     ///
-    /// The nodes are asked page by page (`SCAN`), as names are wanted: a server with a million keys stands still for less
+    /// The nodes are asked page by page (`SCAN`), twice from the beginning to the end, as names are wanted: a server with a million keys stands still for less
     /// than a millisecond at a time. Names that came are remembered until the end.
     ///
     /// ```
@@ -91,12 +92,25 @@ impl LockManager {
     }
 }
 
+/// What is listed; one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// The keys of locks.
+    Locks,
+    /// Those of permits.
+    Permits,
+}
+
 /// How far it was listed.
 struct Listing {
     /// The nodes.
     shared: Arc<Shared>,
+    /// What is listed now.
+    kind: Kind,
     /// Where the next page of each node begins that has one.
     cursors: Vec<(usize, Cursor)>,
+    /// The nodes that have listed all of that.
+    listed: Vec<usize>,
     /// The names that came.
     seen: HashSet<Arc<str>>,
     /// Those of them that were not given out.
@@ -108,7 +122,15 @@ struct Listing {
 impl Listing {
     fn new(shared: Arc<Shared>) -> Self {
         let cursors = (0..shared.engine.nodes().len()).map(|node| (node, Cursor::default())).collect();
-        Self { shared, cursors, seen: HashSet::new(), names: Vec::new(), failures: NodeFailures::default() }
+        Self {
+            shared,
+            kind: Kind::Locks,
+            cursors,
+            listed: Vec::new(),
+            seen: HashSet::new(),
+            names: Vec::new(),
+            failures: NodeFailures::default(),
+        }
     }
 
     async fn next(&mut self) -> Option<Result<String, Error>> {
@@ -121,17 +143,31 @@ impl Listing {
                 self.failures = NodeFailures::default();
                 return Some(Err(error));
             }
-            if self.cursors.is_empty() {
+            if self.cursors.is_empty() && !self.go_on() {
                 return None;
             }
             self.turn_page().await;
         }
     }
 
+    /// Begins with what is listed next; says whether there is any more.
+    fn go_on(&mut self) -> bool {
+        if self.kind == Kind::Permits {
+            return false;
+        }
+        self.kind = Kind::Permits;
+        self.cursors = self.listed.drain(..).map(|node| (node, Cursor::default())).collect();
+        !self.cursors.is_empty()
+    }
+
     /// Asks every node that has one for its next page.
     async fn turn_page(&mut self) {
         let engine = &self.shared.engine;
-        let (prefix, reply_timeout) = (&self.shared.keys.lock_prefix, engine.node_timeout());
+        let (keys, reply_timeout) = (&self.shared.keys, engine.node_timeout());
+        let prefix = &match self.kind {
+            Kind::Locks => Arc::clone(&keys.lock_prefix),
+            Kind::Permits => Arc::from(Keys::PERMIT),
+        };
         let cursors: HashMap<_, _> = self.cursors.drain(..).collect();
         let (pages, failures) = engine
             .survey(cursors.keys().copied(), |index, node| {
@@ -140,8 +176,15 @@ impl Listing {
             })
             .await;
         for (node, Page { keys, next }) in pages {
-            self.cursors.extend(next.map(|next| (node, next)));
-            let names = keys.iter().filter_map(|key| self.shared.keys.name_of(key));
+            match next {
+                Some(next) => self.cursors.push((node, next)),
+                None => self.listed.push(node),
+            }
+            let kind = self.kind;
+            let names = keys.iter().filter_map(|key| match kind {
+                Kind::Locks => self.shared.keys.name_of(key),
+                Kind::Permits => self.shared.keys.name_of_permit(key).map(|(name, _)| name),
+            });
             for name in names {
                 let name: Arc<str> = name.as_str().into();
                 if self.seen.insert(Arc::clone(&name)) {

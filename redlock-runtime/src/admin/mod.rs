@@ -8,6 +8,8 @@ pub(crate) mod leader;
 
 pub(crate) mod list;
 
+pub(crate) mod permits;
+
 pub(crate) mod reset;
 
 pub(crate) mod check;

@@ -1,5 +1,9 @@
+use std::collections::BTreeSet;
+use std::iter;
 use std::mem;
 use std::sync::Arc;
+
+use futures_util::future::join_all;
 
 use crate::Error;
 use crate::error::LostReason;
@@ -10,13 +14,15 @@ use crate::node::inspect::Deleted;
 use crate::platform::background::{background, block_on};
 use crate::values::keys::{Keys, LockKeys};
 use crate::values::name::Name;
+use crate::values::subject::Subject;
 
 /// So many locks are reset in one round of questions to the nodes.
 const AT_ONCE: usize = 32;
 
 impl LockManager {
     /// Takes a lock from whoever holds it, a Python process too: deletes its key on every node. Says on how many of them there
-    /// was one; none is no error.
+    /// was one; none is no error. All [permits](crate::LockRequest::permits) of this name are taken as well, each of which is counted;
+    /// [`reset_permit`](Self::reset_permit) takes one.
     ///
     /// Whoever waits for the lock gets it at once. A holder in this process that uses this manager is told at once
     /// ([`LostReason::Reset`]), one in another process when it extends the lock next, a Python process never; until then
@@ -34,7 +40,7 @@ impl LockManager {
     pub async fn reset(&self, name: impl Into<String>) -> Result<usize, Error> {
         self.check_open()?;
         let name = Name::parse(name.into())?;
-        let reset = reset_each(&self.shared, vec![name]).await;
+        let reset = reset_all_of(&self.shared, vec![name]).await;
         reset.into_iter().next().unwrap_or(Ok(0))
     }
 
@@ -77,10 +83,10 @@ impl LockManager {
                 Err(error) => note(vec![Err(error)]),
             }
             if batch.len() == AT_ONCE {
-                note(reset_each(&self.shared, mem::take(&mut batch)).await);
+                note(reset_all_of(&self.shared, mem::take(&mut batch)).await);
             }
         }
-        note(reset_each(&self.shared, batch).await);
+        note(reset_all_of(&self.shared, batch).await);
         first_error.map_or(Ok(count), Err)
     }
 
@@ -94,35 +100,77 @@ impl LockManager {
     }
 }
 
-/// Deletes these locks, and tells their holders in this process; on how many nodes each was, in the order of the names. Goes
-/// on by itself once it was polled.
-async fn reset_each(shared: &Arc<Shared>, names: Vec<Name>) -> Vec<Result<usize, Error>> {
+/// [Deletes](reset_each) these locks with all permits that any of the nodes has.
+async fn reset_all_of(shared: &Arc<Shared>, names: Vec<Name>) -> Vec<Result<usize, Error>> {
     if names.is_empty() {
         return Vec::new();
     }
-    let shared = Arc::clone(shared);
+    let (count, shared) = (names.len(), Arc::clone(shared));
+    in_background(count, async move {
+        let locks = with_permits(&shared, names).await;
+        delete_each(&shared, locks).await
+    })
+    .await
+}
+
+/// Deletes these keys of locks, and tells their holders in this process; on how many nodes each lock was, in their order. Goes
+/// on by itself once it was polled.
+pub(super) async fn reset_each(shared: &Arc<Shared>, locks: Vec<(Name, Vec<Arc<str>>)>) -> Vec<Result<usize, Error>> {
+    let (count, shared) = (locks.len(), Arc::clone(shared));
+    in_background(count, async move { delete_each(&shared, locks).await }).await
+}
+
+/// What comes of resetting so many locks.
+async fn in_background(
+    count: usize,
+    resetting: impl Future<Output = Vec<Result<usize, Error>>> + Send + 'static,
+) -> Vec<Result<usize, Error>> {
     // It neither panics nor is aborted.
     match background() {
-        Ok(background) => background.spawn(async move { delete_each(&shared, names).await }).await.unwrap_or_default(),
-        Err(error) => names.iter().map(|_| Err(error.clone())).collect(),
+        Ok(background) => background.spawn(resetting).await.unwrap_or_default(),
+        Err(error) => (0..count).map(|_| Err(error.clone())).collect(),
     }
 }
 
-async fn delete_each(shared: &Shared, names: Vec<Name>) -> Vec<Result<usize, Error>> {
-    let keys = |name: &Name| Arc::new(Keys::around(&shared.keys.lock(name).into()));
-    let locks: Vec<Arc<LockKeys>> = names.iter().map(keys).collect();
+/// The keys of these locks, and of all their permits that any of the nodes has.
+async fn with_permits(shared: &Shared, names: Vec<Name>) -> Vec<(Name, Vec<Arc<str>>)> {
+    let locks: Vec<Arc<str>> = names.iter().map(|name| shared.keys.lock(name).into()).collect();
+    let reply_timeout = shared.engine.node_timeout();
+    // Whoever may not read permits has none.
+    let (answers, _) = shared
+        .engine
+        .survey_all(|_, node| {
+            let locks = locks.clone();
+            async move {
+                let permits = locks.into_iter().map(|lock| node.permits(lock, reply_timeout));
+                Ok(join_all(permits).await)
+            }
+        })
+        .await;
+    let keys_of = |(index, (name, lock)): (usize, (Name, &Arc<str>))| {
+        let told = answers.iter().filter_map(|(_, answer)| answer.get(index)?.as_ref().ok());
+        let held: BTreeSet<u8> = told.flat_map(|permits| &permits.held).map(|(permit, _)| *permit).collect();
+        let permits = held.into_iter().map(|permit| Keys::permit(lock, permit).into());
+        (name, iter::once(Arc::clone(lock)).chain(permits).collect())
+    };
+    names.into_iter().zip(&locks).enumerate().map(keys_of).collect()
+}
+
+async fn delete_each(shared: &Shared, locks: Vec<(Name, Vec<Arc<str>>)>) -> Vec<Result<usize, Error>> {
+    let keys: Vec<Arc<LockKeys>> =
+        locks.iter().flat_map(|(_, keys)| keys).map(|key| Arc::new(Keys::around(key))).collect();
     // Those that hold them now: whoever acquires a lock behind its reset keeps it.
-    let holders: Vec<_> = locks.iter().map(|keys| shared.wait_queues.local_holder(&keys.lock)).collect();
+    let holders: Vec<_> = keys.iter().map(|keys| local_holder(shared, &keys.lock)).collect();
     let reply_timeout = shared.engine.node_timeout();
     let (answers, unreached): (Vec<(usize, Vec<Deleted>)>, _) = shared
         .engine
         .survey_all(|_, node| {
-            let locks = locks.clone();
-            async move { node.reset(locks, reply_timeout).await }
+            let keys = keys.clone();
+            async move { node.reset(keys, reply_timeout).await }
         })
         .await;
     let quorum = shared.engine.quorum();
-    let outcome = |(index, (name, holder)): (usize, (Name, Option<Arc<Lease>>))| {
+    let of_one = |index: usize, name: &Name| {
         let (mut confirmed, mut deleted, mut failures) = (0, 0, unreached.clone());
         for (node, answer) in &answers {
             match answer.get(index) {
@@ -135,12 +183,23 @@ async fn delete_each(shared: &Shared, names: Vec<Name>) -> Vec<Result<usize, Err
             }
         }
         if confirmed < quorum.needed() {
-            return Err(shared.engine.unreachable(&name, confirmed, failures));
+            return Err(shared.engine.unreachable(name, confirmed, failures));
         }
-        if let Some(holder) = holder {
+        if let Some(holder) = &holders[index] {
             holder.lose(LostReason::Reset);
         }
         Ok(deleted)
     };
-    names.into_iter().zip(holders).enumerate().map(outcome).collect()
+    let mut index = 0..;
+    let outcome = |(name, keys): (Name, Vec<Arc<str>>)| {
+        let each: Vec<_> = index.by_ref().take(keys.len()).map(|index| of_one(index, &name)).collect();
+        each.into_iter().sum()
+    };
+    locks.into_iter().map(outcome).collect()
+}
+
+/// The holder in this process of the lock with this key, or of the permit.
+fn local_holder(shared: &Shared, key: &str) -> Option<Arc<Lease>> {
+    let (line, part) = Subject::news_of(key);
+    shared.wait_queues.local_holders(&line).into_iter().find(|lease| lease.subject.part() == part)
 }

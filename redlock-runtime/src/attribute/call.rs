@@ -87,6 +87,11 @@ impl Call {
         self.map(|request| request.once_at(once_at))
     }
 
+    /// How many may hold the lock at once.
+    pub fn permits(self, permits: u32) -> Self {
+        self.map(|request| request.permits(permits))
+    }
+
     /// Whether the key is extended while the body runs.
     pub fn renew(self, renew: bool) -> Self {
         self.map(|request| request.renew(renew))

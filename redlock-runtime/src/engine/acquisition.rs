@@ -10,7 +10,8 @@ use super::heard::Heard;
 use super::release_round::{Cut, PendingRelease, ReleaseRound, TrackedRelease};
 use super::repair::Repairs;
 use super::{
-    AttemptFailed, Engine, Fenced, FireRefusal, InFlight, Plan, Term, poll_each, poll_in_background, within_deadline,
+    AttemptFailed, Engine, Fenced, FireRefusal, InFlight, Plan, Term, Won, poll_each, poll_in_background,
+    within_deadline,
 };
 use crate::node::{Action, Command, MarkQuery, NewMark, NodeStatus, Predecessor, Reply};
 use crate::platform::background;
@@ -19,10 +20,11 @@ use crate::platform::deadline::Deadline;
 use crate::platform::entropy::fresh_owner;
 use crate::protocol::{
     AcquireEffect, AskOrder, Attempt, AttemptStep, Completion, Conclusion, Fence, FenceFallback, FireQuestion,
-    KeyAfter, Ledger, Listening, MARK_RETENTION, NodeSet, Proposal, Quorum, Standing, StoredMark, Tally, Verdict,
-    Voters, plausible, reply_timeout,
+    KeyAfter, Ledger, Listening, MARK_RETENTION, NodeSet, Proposal, Quorum, SlotTally, Standing, StoredMark, Tally,
+    Verdict, Voters, plausible, reply_timeout,
 };
 use crate::rules::{Rule, holds};
+use crate::values::subject::{Subject, Which};
 
 /// One owner of one key on all nodes, from before its first command until the last node has confirmed its release.
 ///
@@ -30,8 +32,8 @@ use crate::rules::{Rule, holds};
 pub(crate) struct Acquisition {
     /// The nodes.
     engine: Arc<Engine>,
-    /// The key, the same on every node.
-    key: Arc<str>,
+    /// The lock, the same on every node.
+    subject: Subject,
     /// The owner's value: fresh for every attempt, so that nothing an earlier one left can be taken for this one.
     owner: Arc<str>,
     /// Where the key may be set.
@@ -58,14 +60,16 @@ pub(crate) struct Acquisition {
     began: Option<Instant>,
     /// The fire that the release marks as completed, and on which nodes.
     mark: Option<Box<(NewMark, NodeSet)>>,
+    /// How many permits the lock has, if somebody else said that before.
+    said: Option<u8>,
 }
 
 impl Acquisition {
-    pub(super) fn new(engine: Arc<Engine>, key: Arc<str>) -> Self {
+    pub(super) fn new(engine: Arc<Engine>, subject: Subject) -> Self {
         let counted = Some(engine.track_release());
         Self {
             engine,
-            key,
+            subject,
             owner: fresh_owner(),
             ledger: Ledger::default(),
             stragglers: Vec::new(),
@@ -79,12 +83,13 @@ impl Acquisition {
             voters: NodeSet::default(),
             began: None,
             mark: None,
+            said: None,
         }
     }
 
     /// Answers for a new owner who takes the lock over, and gives it back until he has.
-    pub(super) fn of_successor(engine: Arc<Engine>, key: Arc<str>, before: Predecessor) -> Self {
-        let mut acquisition = Self::new(engine, key);
+    pub(super) fn of_successor(engine: Arc<Engine>, subject: Subject, before: Predecessor) -> Self {
+        let mut acquisition = Self::new(engine, subject);
         acquisition.predecessor = Some(Arc::new(before));
         acquisition
     }
@@ -120,8 +125,8 @@ impl Acquisition {
     }
 
     /// Answers for an owner whose keys may be set on any node.
-    pub(crate) fn adopted(engine: Arc<Engine>, key: Arc<str>, owner: Arc<str>) -> Self {
-        let mut acquisition = Self::new(engine, key);
+    pub(crate) fn adopted(engine: Arc<Engine>, subject: Subject, owner: Arc<str>) -> Self {
+        let mut acquisition = Self::new(engine, subject);
         acquisition.owner = owner;
         acquisition.is_open = true;
         acquisition.is_noted = true;
@@ -134,7 +139,7 @@ impl Acquisition {
         let mut left = self.take_over();
         let (asked, cut) = (mem::take(&mut left.stragglers), mem::take(&mut left.cut));
         let late = Repairs { asked, cut, is_noted: self.is_noted, ..Repairs::default() };
-        self.engine.leave(&self.key, &self.owner, late);
+        self.engine.leave(&self.subject, &self.owner, late);
     }
 
     /// What counts it among those that are on their way: it rests from now on.
@@ -148,8 +153,8 @@ impl Acquisition {
         self.counted.get_or_insert_with(|| engine.track_release());
     }
 
-    pub(crate) fn key(&self) -> &Arc<str> {
-        &self.key
+    pub(crate) fn subject(&self) -> &Subject {
+        &self.subject
     }
 
     pub(crate) fn owner(&self) -> &Arc<str> {
@@ -184,9 +189,9 @@ impl Acquisition {
         let (action, proposal) = (Action::Acquire { ttl, is_watched }, fence.as_ref().map(Fence::proposal));
         let mark =
             fire.as_ref().map(|question| MarkQuery { refuse_from: (!insists).then(|| question.fire.least_covering()) });
-        let command = Command::acquire(action, &self.key, &self.owner, contender, proposal, mark);
+        let command = Command::acquire(action, &self.subject, &self.owner, contender, proposal, mark);
         let first = match ask_order {
-            AskOrder::OneFirst => self.engine.first_for(&self.key),
+            AskOrder::OneFirst => self.engine.first_for(self.subject.key()),
             AskOrder::AllAtOnce => None,
         };
         let attempt = Attempt::to_acquire(self.engine.quorum(), first, began, ttl, self.engine.longest_round);
@@ -203,7 +208,7 @@ impl Acquisition {
     ) -> Result<Term, AttemptFailed> {
         let fence = fencing.map(|fencing| self.fence(fencing, Fence::take_over));
         let (action, proposal) = (Action::Adopt { ttl }, fence.as_ref().map(Fence::proposal));
-        let command = Command::of_successor(action, &self.key, &self.owner, self.predecessor.as_ref(), proposal);
+        let command = Command::of_successor(action, &self.subject, &self.owner, self.predecessor.as_ref(), proposal);
         let attempt = Attempt::to_adopt(self.engine.quorum(), began, ttl, self.engine.longest_round);
         let term = self.perform(attempt, fence, None, &command, None).await;
         if term.is_err() {
@@ -215,7 +220,7 @@ impl Acquisition {
     /// How the lock gets its fencing token: `make` is given the proposal.
     fn fence(&self, fencing: Fenced, make: fn(Quorum, Proposal, FenceFallback) -> Fence) -> Fence {
         let (quorum, Fenced { seen, fence_fallback }) = (self.engine.quorum(), fencing);
-        let proposal = Proposal::new(self.engine.time_of_day(&self.key), seen, quorum, fence_fallback);
+        let proposal = Proposal::new(self.engine.time_of_day(self.subject.key()), seen, quorum, fence_fallback);
         make(quorum, proposal, fence_fallback)
     }
 
@@ -230,7 +235,12 @@ impl Acquisition {
     ) -> Result<Term, AttemptFailed> {
         let mark = command.mark;
         let engine = Arc::clone(&self.engine);
-        let mut heard = Heard::nothing(&self.key, Tally::new(engine.quorum(), fence).for_fire(fire.clone()));
+        let order = match self.subject.permits() {
+            Some((slots, Which::Any)) => Some(slots.order().into()),
+            _ => None,
+        };
+        let tally = Tally::new(engine.quorum(), fence).for_fire(fire.clone()).for_slots(order);
+        let mut heard = Heard::nothing(self.subject.key(), tally);
         let reply_timeout = reply_timeout(engine.node_timeout(), attempt.ttl());
         self.acquire = Some(Arc::clone(command));
         self.is_open = true;
@@ -244,7 +254,14 @@ impl Acquisition {
                     attempt.after_first(first, &heard.tally, heard.was_cut_short)
                 }
                 AttemptStep::Ask(nodes) => {
-                    self.send(nodes.iter(), command);
+                    match heard.tally.slot() {
+                        Some(slot) => {
+                            let narrowed = command.narrowed(slot);
+                            self.send(nodes.iter(), &narrowed);
+                            self.acquire = Some(narrowed);
+                        }
+                        None => self.send(nodes.iter(), command),
+                    }
                     let Self { ledger, stragglers, cut, .. } = self;
                     let on_reply = |node: usize, reply: &Reply| acquire_ended(ledger, cut, node, reply);
                     let listen =
@@ -253,6 +270,7 @@ impl Acquisition {
                     attempt.after_all(&heard.tally, verdict)
                 }
                 AttemptStep::Commit { token, nodes } => {
+                    self.narrow(&heard.tally);
                     let (verdict, committing) = self.commit(token, nodes, reply_timeout, until).await;
                     heard.failures.extend(committing.failures);
                     heard.was_cut_short |= committing.was_cut_short;
@@ -261,7 +279,7 @@ impl Acquisition {
                 AttemptStep::Conclude(conclusion) => break conclusion,
             };
             if !matches!(step, AttemptStep::Ask(_))
-                && let Some(decision) = heard.tally.fire(Listening::IsOver, || engine.look_at_nodes(&self.key))
+                && let Some(decision) = heard.tally.fire(Listening::IsOver, || engine.look_at_nodes(self.subject.key()))
             {
                 step = Attempt::for_fire(step, decision);
             }
@@ -269,12 +287,14 @@ impl Acquisition {
         self.voters = heard.tally.granted();
         match (conclusion, attempt.valid_until(clock::now())) {
             (Conclusion::Won { .. }, _)
-                if fire.as_ref().is_some_and(|question| !engine.is_plausible(&self.key, question)) =>
+                if fire.as_ref().is_some_and(|question| !engine.is_plausible(self.subject.key(), question)) =>
             {
                 Err(heard.into_failed_by_clock(&engine))
             }
             (Conclusion::Won { fencing_token }, Some(valid_until)) if heard.tally.twins().is_none() => {
                 let (began, is_wanted) = (attempt.began(), heard.tally.is_wanted());
+                self.narrow(&heard.tally);
+                self.said = heard.tally.slots().and_then(SlotTally::permits);
                 Ok(Term { began, valid_until, fencing_token, is_wanted })
             }
             (Conclusion::NoEvidence, _) => {
@@ -303,11 +323,30 @@ impl Acquisition {
             {
                 Err(heard.into_refused(&engine, FireRefusal::Shown))
             }
-            (Conclusion::Failed(verdict), _) => Err(heard.into_failed(&engine, verdict)),
+            (Conclusion::Failed(verdict), _) => Err(heard.into_failed_of(&engine, verdict, self.subject.part())),
             (Conclusion::Won { .. } | Conclusion::Spread { .. }, _) => {
                 Err(heard.into_failed(&engine, Verdict::Unreachable))
             }
         }
+    }
+
+    /// If any permit was asked for, it is about the one from now on that most of the nodes granted. What others granted is given back.
+    fn narrow(&mut self, tally: &Tally) {
+        let Some((slots, slot)) = tally.slots().zip(tally.slot()) else { return };
+        let astray = slots.astray(slot);
+        if !astray.is_empty() && matches!(self.subject.permits(), Some((_, Which::Any))) {
+            let strays = Repairs { set: astray, ..Repairs::default() };
+            self.engine.undo(&self.subject.about(Which::AllBut(slot)), &self.owner, strays);
+        }
+        self.subject = self.subject.about(Which::One(slot));
+    }
+
+    /// The attempt is won.
+    pub(super) fn into_won(mut self, term: Term) -> Won {
+        self.see_late_connections_through();
+        self.forget_what_was_asked();
+        let permits = self.said;
+        Won { acquisition: self, term, permits }
     }
 
     /// Has the nodes that granted the lock raise its fencing counter to the token. It counts when a majority has.
@@ -318,9 +357,9 @@ impl Acquisition {
         reply_timeout: Duration,
         until: Option<Instant>,
     ) -> (Verdict, Heard) {
-        let command = Command::new(Action::Commit { token }, &self.key, &self.owner);
+        let command = Command::new(Action::Commit { token }, &self.subject, &self.owner);
         let mut in_flight: Vec<_> = granted.iter().map(|node| self.engine.ask(node, &command)).collect();
-        let mut heard = Heard::nothing(&self.key, Tally::among(self.engine.quorum(), granted));
+        let mut heard = Heard::nothing(self.subject.key(), Tally::among(self.engine.quorum(), granted));
         let listen = self.engine.hear(&mut heard, Voters::All, &mut in_flight, reply_timeout, until, |_, _| {});
         let verdict = listen.await;
         // What has not left this process by now could reach a server that has restarted since.
@@ -366,12 +405,15 @@ impl Acquisition {
     /// Takes in what has been answered since the lock was won, and forgets what was asked: for a lock that is held longer than
     /// nodes take to answer, so that it takes less memory.
     pub(crate) fn drop_stragglers_of_the_caller(&mut self) {
-        let Self { engine, key, ledger, stragglers, cut, voters, began, .. } = self;
+        let Self { engine, subject, ledger, stragglers, cut, voters, began, .. } = self;
         poll_each(stragglers, &mut Context::from_waker(Waker::noop()), |node, reply| {
             acquire_ended(ledger, cut, node, &reply);
             // As in the attempt: who granted it a long time ago may be another server by now.
             let is_in_time = began.is_some_and(|began| clock::now() <= began + engine.longest_round);
-            if matches!(reply, Reply::Granted { .. } | Reply::Done) && is_in_time && engine.may_vote(key, node) {
+            if matches!(reply, Reply::Granted { .. } | Reply::Done)
+                && is_in_time
+                && engine.may_vote(subject.key(), node)
+            {
                 voters.insert(node);
             }
         });
@@ -465,11 +507,11 @@ impl Acquisition {
         self.drop_stragglers_of_the_caller();
         let quorum = self.engine.quorum();
         let completion = Completion::begin(quorum, mark.stored.fire, self.voters, KeyAfter::Kept, valid_until);
-        let command = Command::marking(Action::Mark, &self.key, &self.owner, mark);
+        let command = Command::marking(Action::Mark, &self.subject, &self.owner, mark);
         let (asked, mut failed) = (completion.asked(), Vec::new());
         let mut in_flight: Vec<_> = asked.iter().map(|node| self.engine.ask(node, &command)).collect();
         let again = |node, _| self.engine.ask(node, &command);
-        let confirming = Confirming::new(&self.engine, &self.key, completion);
+        let confirming = Confirming::new(&self.engine, self.subject.key(), completion);
         let confirmed = confirming.listen(&mut in_flight, (&mut failed, asked, &again)).await;
         command.recall();
         poll_in_background(in_flight);
@@ -497,7 +539,7 @@ impl Acquisition {
         }
         Self {
             engine: Arc::clone(&self.engine),
-            key: Arc::clone(&self.key),
+            subject: self.subject.clone(),
             owner: Arc::clone(&self.owner),
             ledger: self.ledger,
             stragglers: mem::take(&mut self.stragglers),
@@ -511,6 +553,7 @@ impl Acquisition {
             voters: self.voters,
             began: self.began,
             mark: self.mark.take(),
+            said: self.said,
         }
     }
 
@@ -522,7 +565,7 @@ impl Acquisition {
         }
         let stragglers = mem::take(&mut self.stragglers);
         let counted = self.counted.take().unwrap_or_else(|| self.engine.track_release());
-        let mut release = PendingRelease::new(counted, Arc::clone(&self.key), Arc::clone(&self.owner));
+        let mut release = PendingRelease::new(counted, self.subject.clone(), Arc::clone(&self.owner));
         (release.cut, release.keep_until) = (mem::take(&mut self.cut), self.keep_until);
         (release.is_noted, release.predecessor) = (self.is_noted, self.predecessor.clone());
         release.mark = self.mark.take();

@@ -21,6 +21,7 @@ use crate::platform::clock;
 use crate::platform::entropy::seed;
 use crate::protocol::{Backoff, KEEP_RELEASING, Ledger, NodeSet, RELEASE_PAUSES, Rivals, Verdict, reply_timeout};
 use crate::values::keys::Keys;
+use crate::values::subject::Subject;
 
 /// For so many times as long as a node has to answer it is tried to hear of a majority, or to get one where several try.
 const KEEP_TRYING: u32 = 4;
@@ -47,7 +48,7 @@ impl Engine {
     /// Dropped at any await, the attempt is given back in the background.
     pub(crate) async fn adopt(
         self: &Arc<Self>,
-        key: &Arc<str>,
+        subject: &Subject,
         from: &Arc<str>,
         ttl: Duration,
         fencing: Option<Fenced>,
@@ -57,7 +58,7 @@ impl Engine {
         let give_up = clock::now() + reply_timeout(self.node_timeout, ttl) * KEEP_TRYING;
         loop {
             let before = Predecessor { owner: Arc::clone(from), gets_back: Some(ttl) };
-            let acquisition = Acquisition::of_successor(Arc::clone(self), Arc::clone(key), before);
+            let acquisition = Acquisition::of_successor(Arc::clone(self), subject.clone(), before);
             let mut adoption = Adoption { acquisition: Some(acquisition), earlier: Vec::new() };
             let lost = loop {
                 match adoption.attempt(ttl, fencing).await {
@@ -88,11 +89,11 @@ impl Engine {
     /// that has no majority yet, its release will find this key.
     pub(super) async fn release_if_ruled_out(
         self: Arc<Self>,
-        key: Arc<str>,
+        subject: Subject,
         owner: &Arc<str>,
         counted: TrackedRelease,
     ) {
-        let (keys, reply_timeout) = (Arc::new(Keys::around(&key)), self.node_timeout);
+        let (keys, reply_timeout) = (Arc::new(Keys::around(subject.key())), self.node_timeout);
         let look = |_, node: Arc<dyn Voter>| {
             let keys = Arc::clone(&keys);
             async move { node.look(keys, reply_timeout).await }
@@ -119,7 +120,7 @@ impl Engine {
             }
             sleep(pauses.next().unwrap_or(longest_pause)).await;
         };
-        let mut release = PendingRelease::new(counted, key, Arc::clone(owner));
+        let mut release = PendingRelease::new(counted, subject, Arc::clone(owner));
         release.is_noted = true;
         drop(ReleaseRound::start(Arc::new(release), Ledger::of(theirs), theirs, Vec::new()));
     }
@@ -134,7 +135,7 @@ impl Adoption {
         let term = acquisition.ask_to_adopt(began, ttl, fencing).await?;
         let mut acquisition = self.take_out().expect("it was there a moment ago");
         acquisition.succeed();
-        Ok(Won { acquisition, term })
+        Ok(Won { acquisition, term, permits: None })
     }
 
     /// What answers for all that was asked; nothing is left here.

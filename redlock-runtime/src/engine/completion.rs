@@ -99,7 +99,7 @@ impl<'a> Confirming<'a> {
         let marked = match reply {
             Reply::Done => Marked::Raised { completed: self.completion.mark() },
             Reply::Covered => Marked::Covered,
-            Reply::NotOurs { .. } | Reply::Missing | Reply::Granted { .. } => Marked::Refused,
+            Reply::NotOurs { .. } | Reply::Missing | Reply::Granted { .. } | Reply::Slots(_) => Marked::Refused,
             Reply::Failed(failure) => {
                 self.tell(node, Arc::clone(&failure.reason));
                 return;

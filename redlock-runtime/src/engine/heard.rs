@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{AttemptFailed, Engine, FireRefusal};
+use super::{AttemptFailed, Engine, FireRefusal, PermitsRefused};
 use crate::error::NodeFailures;
 use crate::node::Reply;
 use crate::platform::clock;
@@ -96,7 +96,8 @@ impl Heard {
         AttemptFailed { misconfigured: Some(reason.to_owned()), ..self.into_failed(engine, Verdict::Unreachable) }
     }
 
-    pub(super) fn into_failed(self, engine: &Engine, verdict: Verdict) -> AttemptFailed {
+    /// An attempt that was not won, for the key of this number if the lock has several.
+    pub(super) fn into_failed_of(self, engine: &Engine, verdict: Verdict, part: u8) -> AttemptFailed {
         let Self { tally, failures, was_cut_short, .. } = self;
         let misconfigured = tally.twins().map(|(one, other)| {
             format!(
@@ -106,8 +107,16 @@ impl Heard {
             )
         });
         let (granted, counter) = (tally.granted().len(), tally.greatest_counter());
-        let seen = tally.observations().collect();
-        AttemptFailed { verdict, granted, failures, was_cut_short, seen, counter, misconfigured, fire: None }
+        let seen = tally.observations(part).collect();
+        let permits = tally.slots().map(|slots| {
+            let second_choice = slots.second_choice(engine.quorum);
+            Box::new(PermitsRefused { second_choice, said: slots.permits() })
+        });
+        AttemptFailed { verdict, granted, failures, was_cut_short, seen, counter, misconfigured, fire: None, permits }
+    }
+
+    pub(super) fn into_failed(self, engine: &Engine, verdict: Verdict) -> AttemptFailed {
+        self.into_failed_of(engine, verdict, 0)
     }
 }
 

@@ -7,6 +7,7 @@ mod acquisition;
 mod adoption;
 mod completion;
 mod heard;
+mod permits;
 mod release_round;
 mod repair;
 mod survey;
@@ -35,9 +36,10 @@ use crate::platform::drivers::Uses;
 use crate::platform::tasks::Handle;
 use crate::platform::{clock, process};
 use crate::protocol::{
-    AskOrder, FenceFallback, FireQuestion, Hearing, NodeObservation, NodeSet, Quorum, Tally, Verdict, Voters,
+    AskOrder, At, FenceFallback, FireQuestion, Hearing, NodeObservation, NodeSet, Quorum, Tally, Verdict, Voters,
     longest_round, reply_timeout, valid_until,
 };
+use crate::values::subject::{Subject, Which};
 
 /// The configured nodes.
 pub(crate) struct Engine {
@@ -65,6 +67,8 @@ pub(crate) struct Won {
     pub(crate) acquisition: Acquisition,
     /// What was won.
     pub(crate) term: Term,
+    /// How many permits the lock has, if somebody else said that before.
+    pub(crate) permits: Option<u8>,
 }
 
 /// What an attempt gives that is won.
@@ -130,13 +134,24 @@ pub(crate) struct AttemptFailed {
     /// Whether nodes did not answer because the caller's time was over before theirs.
     pub(crate) was_cut_short: bool,
     /// What was learnt about the nodes that were asked.
-    pub(crate) seen: Vec<(usize, NodeObservation)>,
+    pub(crate) seen: Vec<(At, NodeObservation)>,
     /// The greatest fencing counter that was heard of; zero if none was.
     pub(crate) counter: u64,
     /// What is wrong with the nodes as they were configured, or with this machine's clock, if something is.
     pub(crate) misconfigured: Option<String>,
     /// What the marks say about the fire that the lock was asked for, if that is why it was not won.
     pub(crate) fire: Option<Box<FireRefusal>>,
+    /// What was told of the permits, if any was asked for.
+    pub(crate) permits: Option<Box<PermitsRefused>>,
+}
+
+/// What an attempt for any permit was told that was not won.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PermitsRefused {
+    /// The slot that may be had although the nodes disagreed, if there is one.
+    pub(crate) second_choice: Option<u8>,
+    /// How many permits the lock has, if somebody else said that before.
+    pub(crate) said: Option<u8>,
 }
 
 /// Why a fire does not run.
@@ -313,16 +328,19 @@ impl Engine {
     /// Dropped at any await, the attempt is given back in the background.
     pub(crate) async fn acquire(
         self: &Arc<Self>,
-        key: Arc<str>,
+        subject: Subject,
         ttl: Duration,
         until: Option<Instant>,
         plan: Plan,
     ) -> Result<Won, AttemptFailed> {
+        if let Some((_, Which::Any)) = subject.permits() {
+            return Box::pin(self.acquire_any_permit(subject, ttl, until, plan)).await;
+        }
         let again = plan.fire.is_some().then(|| Box::new(Plan { insists: true, ..plan.clone() }));
-        match (self.acquire_once(Arc::clone(&key), ttl, until, plan).await, again) {
+        match (self.acquire_once(subject.clone(), ttl, until, plan).await, again) {
             (Err(AttemptFailed { fire: Some(refusal), .. }), Some(again)) if *refusal == FireRefusal::Shown => {
                 // Seldom, and not to make every acquisition larger.
-                Box::pin(self.acquire_once(key, ttl, until, *again)).await
+                Box::pin(self.acquire_once(subject, ttl, until, *again)).await
             }
             (attempted, _) => attempted,
         }
@@ -330,20 +348,16 @@ impl Engine {
 
     async fn acquire_once(
         self: &Arc<Self>,
-        key: Arc<str>,
+        subject: Subject,
         ttl: Duration,
         until: Option<Instant>,
         plan: Plan,
     ) -> Result<Won, AttemptFailed> {
         let began = clock::now();
         // From here on the acquisition answers for whatever the nodes do: it exists before the first command.
-        let mut acquisition = Acquisition::new(Arc::clone(self), key);
+        let mut acquisition = Acquisition::new(Arc::clone(self), subject);
         match acquisition.ask(began, ttl, until, plan).await {
-            Ok(term) => {
-                acquisition.see_late_connections_through();
-                acquisition.forget_what_was_asked();
-                Ok(Won { acquisition, term })
-            }
+            Ok(term) => Ok(acquisition.into_won(term)),
             Err(failed) => Err(acquisition.end_lost_attempt(failed, until).await),
         }
     }
@@ -355,17 +369,17 @@ impl Engine {
     /// Dropped at any await, the key may or may not have been extended.
     pub(crate) async fn extend(
         &self,
-        key: &Arc<str>,
+        subject: &Subject,
         owner: &Arc<str>,
         ttl: Duration,
         is_noted: bool,
         over: impl Future<Output = ()>,
     ) -> Result<Extended, AttemptFailed> {
         let began = clock::now();
-        let command = Command::new(Action::Extend { ttl, is_noted }, key, owner);
+        let command = Command::new(Action::Extend { ttl, is_noted }, subject, owner);
         let mut in_flight = self.ask_each(&command);
         let mut missing = NodeSet::default();
-        let mut heard = Heard::nothing(key, Tally::new(self.quorum, None));
+        let mut heard = Heard::nothing(subject.key(), Tally::new(self.quorum, None));
         let reply_timeout = reply_timeout(self.node_timeout, ttl);
         let listen = self.hear(&mut heard, Voters::Extension, &mut in_flight, reply_timeout, None, |node, reply| {
             if *reply == Reply::Missing {

@@ -27,6 +27,7 @@ use crate::protocol::{
 };
 use crate::rules::{Rule, holds};
 use crate::shown::shown;
+use crate::values::subject::Subject;
 
 /// How many attempts and releases are on their way, for those who wait until there are none.
 #[derive(Debug, Default)]
@@ -78,8 +79,8 @@ impl Drop for TrackedRelease {
 pub(super) struct PendingRelease {
     /// The nodes.
     pub(super) engine: Arc<Engine>,
-    /// The key.
-    pub(super) key: Arc<str>,
+    /// The lock.
+    pub(super) subject: Subject,
     /// The owner's value.
     pub(super) value: Arc<str>,
     /// The key stays until this moment.
@@ -179,7 +180,7 @@ impl ReleaseRound {
     pub(super) async fn confirm(mut self) -> Result<(), AttemptFailed> {
         let Self { owner, in_flight, tracked, failed, is_reported, .. } = &mut self;
         let engine = &owner.engine;
-        let mut heard = Heard::nothing(&owner.key, Tally::new(engine.quorum, None));
+        let mut heard = Heard::nothing(owner.subject.key(), Tally::new(engine.quorum, None));
         let listen = engine.hear(&mut heard, Voters::All, in_flight, engine.node_timeout, None, |node, reply| {
             keep_failed(failed, *tracked, node, reply);
         });
@@ -195,7 +196,7 @@ impl ReleaseRound {
     pub(super) async fn confirm_mark(mut self, completion: Completion) -> Result<(), NotConfirmed> {
         let Self { owner, in_flight, tracked, failed, is_reported, .. } = &mut self;
         let again = |node, behind| InFlight { node, reply: owner.ask(node, behind) };
-        let confirming = Confirming::new(&owner.engine, &owner.key, completion);
+        let confirming = Confirming::new(&owner.engine, owner.subject.key(), completion);
         let confirmed = confirming.listen(in_flight, (failed, *tracked, &again)).await;
         *is_reported = true;
         confirmed
@@ -224,13 +225,13 @@ impl ReleaseRound {
         self.arrive(ReleaseStage::Dead.lasts(node_timeout)).await;
         for InFlight { node, .. } in self.in_flight.drain(..) {
             let voter = &self.owner.engine.nodes[node];
-            tracing::warn!(node = voter.label(), key = %shown(&self.owner.key), "gave up a release that was never answered");
+            tracing::warn!(node = voter.label(), key = %shown(self.owner.subject.key()), "gave up a release that was never answered");
         }
     }
 
     fn tell_overdue(&mut self) {
         for asked in &self.in_flight {
-            self.owner.engine.nodes[asked.node].overdue(&self.owner.key);
+            self.owner.engine.nodes[asked.node].overdue(self.owner.subject.key());
         }
         // The runtime of these may be blocked: send them once more, where that does not matter. A release that comes twice finds
         // nothing.
@@ -299,17 +300,17 @@ impl Drop for PendingRelease {
     fn drop(&mut self) {
         // Every node has confirmed, or is given up.
         let Some(before) = self.predecessor.take().filter(|before| before.gets_back.is_some()) else { return };
-        let (engine, key, counted) = (Arc::clone(&self.engine), Arc::clone(&self.key), self.engine.track_release());
-        Arc::clone(&engine).spawn(async move { engine.release_if_ruled_out(key, &before.owner, counted).await });
+        let (engine, subject, counted) = (Arc::clone(&self.engine), self.subject.clone(), self.engine.track_release());
+        Arc::clone(&engine).spawn(async move { engine.release_if_ruled_out(subject, &before.owner, counted).await });
     }
 }
 
 impl PendingRelease {
     /// A release of this owner's key, and of nothing beside it; `counted` is held until it is through.
-    pub(super) fn new(counted: TrackedRelease, key: Arc<str>, value: Arc<str>) -> Self {
+    pub(super) fn new(counted: TrackedRelease, subject: Subject, value: Arc<str>) -> Self {
         Self {
             engine: Arc::clone(&counted.0),
-            key,
+            subject,
             value,
             keep_until: None,
             cut: Cut::default(),
@@ -353,9 +354,9 @@ impl PendingRelease {
     fn command(&self, keep: Duration, behind: Option<ConnectionId>, mark: Option<NewMark>) -> Arc<Command> {
         let action = Action::Release { keep, behind, is_noted: self.is_noted };
         if let Some(mark) = mark {
-            return Command::marking(action, &self.key, &self.value, mark);
+            return Command::marking(action, &self.subject, &self.value, mark);
         }
-        Command::of_successor(action, &self.key, &self.value, self.predecessor.as_ref(), None)
+        Command::of_successor(action, &self.subject, &self.value, self.predecessor.as_ref(), None)
     }
 
     /// Waits until an acquire has ended and then releases whatever it left. A release sent earlier could overtake it.
@@ -379,12 +380,13 @@ impl PendingRelease {
         let give_up = clock::now() + KEEP_RELEASING;
         let mut pauses = Backoff::new(RELEASE_PAUSES.0, RELEASE_PAUSES.1, seed());
         loop {
-            let reply = within_reason(voter, &self.key, self.engine.node_timeout, self.ask(node, behind)).await;
+            let reply =
+                within_reason(voter, self.subject.key(), self.engine.node_timeout, self.ask(node, behind)).await;
             let Reply::Failed(failure) = &reply else {
                 return reply;
             };
             if clock::now() >= give_up {
-                tracing::warn!(node = voter.label(), key = %shown(&self.key), reason = %shown(&failure.reason), "gave up a release");
+                tracing::warn!(node = voter.label(), key = %shown(self.subject.key()), reason = %shown(&failure.reason), "gave up a release");
                 return reply;
             }
             sleep(pauses.next().unwrap_or(RELEASE_PAUSES.1)).await;

@@ -16,6 +16,7 @@ use crate::platform::clock;
 use crate::platform::deadline::Deadline;
 use crate::protocol::{AcquireEffect, Ledger, NodeSet, reply_timeout};
 use crate::rules::{Rule, holds};
+use crate::values::subject::Subject;
 
 /// An extension that a majority confirmed.
 pub(crate) struct Extended {
@@ -78,7 +79,7 @@ impl Engine {
     /// early, asking nobody any more, when `over` does.
     pub(crate) async fn repair(
         &self,
-        key: &Arc<str>,
+        subject: &Subject,
         owner: &Arc<str>,
         ttl: Duration,
         extended: Extended,
@@ -96,7 +97,7 @@ impl Engine {
         if !is_over {
             // Most locks are only renewed, so that nobody else would find that a node does not answer.
             for asked in &rest {
-                self.nodes[asked.node].overdue(key);
+                self.nodes[asked.node].overdue(subject.key());
             }
         }
         poll_in_background(rest);
@@ -105,7 +106,7 @@ impl Engine {
             return Repairs::default();
         }
 
-        let command = Command::new(Action::Acquire { ttl, is_watched: false }, key, owner);
+        let command = Command::new(Action::Acquire { ttl, is_watched: false }, subject, owner);
         let ask = |node| InFlight { node, reply: self.nodes[node].ask(Arc::clone(&command)) };
         let mut repairs = Repairs { asked: missing.iter().map(ask).collect(), ..Repairs::default() };
         let Repairs { set, asked, cut, .. } = &mut repairs;
@@ -123,17 +124,17 @@ impl Engine {
 
     /// Leaves keys where they are, because somebody else answers for them: but for those that are just being set. He may have
     /// released the lock before they are.
-    pub(crate) fn leave(self: &Arc<Self>, key: &Arc<str>, owner: &Arc<str>, repairs: Repairs) {
+    pub(crate) fn leave(self: &Arc<Self>, subject: &Subject, owner: &Arc<str>, repairs: Repairs) {
         let late = Repairs { set: NodeSet::default(), ..repairs };
         if late.asked.is_empty() || !holds(Rule::LateKeysAreReleased) {
             return poll_in_background(late.asked);
         }
-        self.undo(key, owner, late);
+        self.undo(subject, owner, late);
     }
 
     /// Releases keys that were set again when the lock was over already.
-    pub(crate) fn undo(self: &Arc<Self>, key: &Arc<str>, owner: &Arc<str>, repairs: Repairs) {
-        let mut release = PendingRelease::new(self.track_release(), Arc::clone(key), Arc::clone(owner));
+    pub(crate) fn undo(self: &Arc<Self>, subject: &Subject, owner: &Arc<str>, repairs: Repairs) {
+        let mut release = PendingRelease::new(self.track_release(), subject.clone(), Arc::clone(owner));
         (release.cut, release.is_noted) = (repairs.cut, repairs.is_noted);
         drop(ReleaseRound::start(Arc::new(release), Ledger::of(repairs.set), repairs.set, repairs.asked));
     }

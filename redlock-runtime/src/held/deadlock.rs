@@ -15,6 +15,7 @@ use tokio::task;
 use super::lease::Lease;
 use crate::engine::Engine;
 use crate::platform::clock;
+use crate::values::subject::Subject;
 
 thread_local! {
     /// The locks of the bodies that run on this thread, the innermost last.
@@ -29,25 +30,27 @@ struct Running {
 
 impl Running {
     /// Whether its lock is this one, by whatever manager. One that was lost keeps nobody out.
-    fn holds(&self, key: &str, engine: &Engine) -> bool {
+    fn holds(&self, subject: &Subject, engine: &Engine) -> bool {
         let Self { lease, .. } = self;
-        *lease.key == *key && lease.is_of(engine) && lease.lost_reason(clock::now()).is_none()
+        lease.subject.line() == subject.line() && lease.is_of(engine) && lease.lost_reason(clock::now()).is_none()
     }
 }
 
-/// Whether the caller is inside a body that holds the lock with this key on these nodes.
-pub(crate) fn is_held_by_caller(key: &str, engine: &Engine) -> bool {
+/// Whether the caller is inside bodies that hold this lock on these nodes, so that nobody else can.
+pub(crate) fn is_held_by_caller(subject: &Subject, engine: &Engine) -> bool {
     // Without its stack, a thread that is ending runs no body.
-    RUNNING.try_with(|stack| is_held(&stack.borrow(), key, engine)).unwrap_or(false)
+    RUNNING.try_with(|stack| is_held(&stack.borrow(), subject, engine)).unwrap_or(false)
 }
 
-fn is_held(stack: &[Running], key: &str, engine: &Engine) -> bool {
+fn is_held(stack: &[Running], subject: &Subject, engine: &Engine) -> bool {
     // Most calls are made from no body, and ask for nothing more.
     if stack.is_empty() {
         return false;
     }
     let task = task::try_id();
-    stack.iter().any(|running| running.task == task && running.holds(key, engine))
+    let is_held = |running: &&Running| running.task == task && running.holds(subject, engine);
+    // Of a lock with permits: all of them.
+    stack.iter().filter(is_held).nth(usize::from(subject.places()).saturating_sub(1)).is_some()
 }
 
 /// Runs `body`, or a part of it, as a body that holds the lock.

@@ -18,6 +18,7 @@ use crate::protocol::{LOSS_NOTICE, SHORTEST_TTL, Verdict, drift, reply_timeout};
 use crate::rules::{Rule, holds};
 use crate::shown::shown;
 use crate::values::name::Name;
+use crate::values::subject::Subject;
 
 /// A held lock.
 pub(crate) struct Lease {
@@ -25,8 +26,8 @@ pub(crate) struct Lease {
     engine: Arc<Engine>,
     /// For people.
     pub(crate) name: Name,
-    /// The key, the same on every node.
-    pub(crate) key: Arc<str>,
+    /// What is held, the same on every node.
+    pub(crate) subject: Subject,
     /// The owner's value.
     pub(crate) owner: Arc<str>,
     /// How long an extension lasts.
@@ -96,7 +97,7 @@ impl Lease {
     pub(crate) fn new(
         engine: Arc<Engine>,
         name: Name,
-        key: Arc<str>,
+        subject: Subject,
         owner: Arc<str>,
         ttl: Duration,
         (began, valid_until, fencing_token): (Instant, Instant, u64),
@@ -119,7 +120,7 @@ impl Lease {
         Self {
             engine,
             name,
-            key,
+            subject,
             owner,
             ttl,
             began,
@@ -369,15 +370,15 @@ impl Lease {
         };
         // What else is extended meanwhile needs not wait for a node that does not answer; what is set again is released behind the lock.
         drop(turn);
-        let repairs = self.engine.repair(&self.key, &self.owner, self.ttl, extended, self.until_over()).await;
+        let repairs = self.engine.repair(&self.subject, &self.owner, self.ttl, extended, self.until_over()).await;
         let mut state = self.state();
         if state.is_left {
             drop(state);
-            self.engine.leave(&self.key, &self.owner, repairs);
+            self.engine.leave(&self.subject, &self.owner, repairs);
         } else if state.is_over {
             let is_noted = state.is_noted;
             drop(state);
-            self.engine.undo(&self.key, &self.owner, repairs.beside_note(is_noted));
+            self.engine.undo(&self.subject, &self.owner, repairs.beside_note(is_noted));
         } else {
             if !repairs.is_empty() {
                 state.repairs.get_or_insert_default().add(repairs);
@@ -430,7 +431,7 @@ impl Lease {
             _ => ttl,
         };
         let is_noted = self.state().is_noted;
-        match self.engine.extend(&self.key, &self.owner, ttl, is_noted, self.until_over()).await {
+        match self.engine.extend(&self.subject, &self.owner, ttl, is_noted, self.until_over()).await {
             // Never beyond the local deadline, which another extension may have moved meanwhile: what comes back later is none.
             Ok(extended) if clock::now() < self.valid_until() => {
                 let mut state = self.state();

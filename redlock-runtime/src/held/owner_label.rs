@@ -190,7 +190,7 @@ impl Label {
 
 fn note(lease: &Lease, label: Arc<str>, now: Instant) -> OwnerLabel {
     let held_for = now.saturating_duration_since(lease.began);
-    let (keys, owner) = (Arc::new(Keys::around(&lease.key)), Arc::clone(&lease.owner));
+    let (keys, owner) = (Arc::new(Keys::around(lease.subject.key())), Arc::clone(&lease.owner));
     OwnerLabel { keys, owner, label, held_for, fencing_token: lease.fencing_token }
 }
 

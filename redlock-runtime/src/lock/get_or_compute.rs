@@ -46,6 +46,8 @@ impl LockRequest {
     /// # }).unwrap();
     /// ```
     ///
+    /// With [`permits`](Self::permits), as many may compute at once.
+    ///
     /// # Errors
     ///
     /// Those of `get` and `compute`, at once: the lock is released, and the next caller computes. Those of [`Self::acquire`],

@@ -108,7 +108,8 @@ impl LockGuard {
     /// # Panics
     ///
     /// If the lock was acquired for a fire ([`once`](crate::LockRequest::once)): a token completes none, so the fire would run again. End
-    /// it here with [`complete`](Self::complete), or acquire the lock without `once`.
+    /// it here with [`complete`](Self::complete), or acquire the lock without `once`. If it is a [permit](Self::permit): a token does not
+    /// say which.
     #[must_use = "without its token the lock stays until its TTL is over"]
     pub fn detach(self) -> LockToken {
         if self.check_process().is_err() {
@@ -119,6 +120,11 @@ impl LockGuard {
             self.fire.is_none(),
             "a lock with `once` cannot be detached: its token completes no fire. End it with `complete()`, or acquire it \
              without `once`"
+        );
+        assert!(
+            self.lease.subject.permits().is_none(),
+            "a permit cannot be detached: a token does not say which permit it is. Hold it by its guard, or acquire the lock without \
+             `permits`"
         );
         self.lease.leave_now();
         self.shared.renewals.stop(&self.lease);

@@ -12,4 +12,6 @@ mod resolved;
 
 pub(crate) mod request;
 
+pub(crate) mod permits;
+
 pub(crate) mod get_or_compute;

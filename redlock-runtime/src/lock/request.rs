@@ -17,9 +17,11 @@ use crate::held::lease::Lease;
 use crate::held::{deadlock, owner_label};
 use crate::platform::background::{block_on, on_any_executor};
 use crate::platform::{clock, entropy};
-use crate::protocol::{Backoff, Next, SHORTEST_TTL, Verdict, next_step};
+use crate::protocol::{Backoff, Next, SHORTEST_TTL, Verdict, next_step, slot_order};
 use crate::values::fire::{Fire, OnceAt};
 use crate::values::name::Name;
+use crate::values::permits::{Slots, check_permits};
+use crate::values::subject::Subject;
 use crate::waiting::counters::Waiting;
 use crate::waiting::queue::{LocalHold, QueuePlace, Turn, Unreachable};
 use crate::{Error, IntoDuration, IntoTimeout, Timeout};
@@ -52,6 +54,8 @@ pub struct LockRequest {
     pub(super) once: Option<Fire>,
     /// When that is marked as completed.
     pub(super) once_at: OnceAt,
+    /// How many may hold the lock at once; `None`: one, of a lock without permits.
+    pub(super) permits: Option<u32>,
 }
 
 impl LockRequest {
@@ -68,6 +72,7 @@ impl LockRequest {
             owner_label: None,
             once: None,
             once_at: OnceAt::End,
+            permits: None,
         }
     }
 
@@ -186,7 +191,7 @@ impl LockRequest {
     async fn wait(mut self) -> Result<LockGuard, Error> {
         self.shared.engine.check_process()?;
         let request = self.resolve()?;
-        if deadlock::is_held_by_caller(&request.key, &self.shared.engine) {
+        if deadlock::is_held_by_caller(&request.subject, &self.shared.engine) {
             return Err(if request.waits {
                 Error::WouldDeadlock { name: request.name.as_str().to_owned() }
             } else {
@@ -214,7 +219,7 @@ impl LockRequest {
             let reason = format!("max_hold of {most:?} ends before it begins; use at least {SHORTEST_TTL:?}");
             return Err(Error::Config { reason });
         }
-        let key = self.shared.keys.lock(&name).into();
+        let subject = self.subject(&name)?;
         // Also if the holder crashes, the key stays for its least time.
         let key_ttl = self.min_hold.map_or(ttl, |least| least.max(ttl));
         let (min_hold, max_hold) = (self.min_hold, self.max_hold);
@@ -224,7 +229,38 @@ impl LockRequest {
         let deadline = timeout.filter(|_| waits).and_then(|timeout| began.checked_add(timeout));
         let resolve = |fire| RequestedFire::resolve(fire, self.once_at, &self.shared, began);
         let fire = self.once.map(resolve).transpose()?;
-        Ok(Resolved { name, key, ttl, key_ttl, min_hold, max_hold, waits, began, deadline, fire })
+        Ok(Resolved { name, subject, ttl, key_ttl, min_hold, max_hold, waits, began, deadline, fire })
+    }
+
+    /// What is asked for under this name.
+    fn subject(&self, name: &Name) -> Result<Subject, Error> {
+        let Some(permits) = self.permits else { return Ok(Subject::Key(self.shared.keys.lock(name).into())) };
+        let permits = check_permits(permits)?;
+        if self.once.is_some() {
+            let reason =
+                "`once` together with `permits`: a fire runs once, so there is nothing to share; leave one of them out";
+            return Err(Error::Config { reason: reason.to_owned() });
+        }
+        if let Some(node) = self.shared.engine.nodes().iter().find(|node| !node.grants_permits()) {
+            let node = node.label();
+            let reason =
+                format!("`permits` needs nodes that grant one of several keys, and {node}, which you brought, cannot");
+            return Err(Error::Config { reason });
+        }
+        Ok(Subject::any_permit(self.slots(name, permits)))
+    }
+
+    /// The slots of this many permits, or as many more as others say that there are.
+    fn slots(&self, name: &Name, permits: u8) -> Slots {
+        let known = |line: &str| self.shared.others_permits.of(line, clock::now());
+        Slots::new(&self.shared.keys, name, permits, known, |count| slot_order(count, entropy::seed()))
+    }
+
+    /// Takes in how many permits others say that there are. What is asked for from now on, if that is more than it was.
+    fn learn(&self, name: &Name, subject: &Subject, told: Option<u8>) -> Option<Subject> {
+        let ((slots, _), permits) = subject.permits().zip(told)?;
+        self.shared.others_permits.note(name, slots, permits, clock::now());
+        (permits > slots.count()).then(|| Subject::any_permit(self.slots(name, slots.said())))
     }
 
     /// One attempt, or more where one says nothing about the lock.
@@ -232,16 +268,23 @@ impl LockRequest {
         let engine = &self.shared.engine;
         let mut pauses = Pauses::default();
         let mut seen = 0;
+        let mut subject = request.subject.clone();
         loop {
             let plan = Plan::once(self.shared.wait_queues.fencing(seen));
-            match self.attempt(&request, plan).await? {
+            match self.attempt(&request, &subject, plan).await? {
                 Ok(mut won) => {
+                    self.learn(&request.name, &subject, won.permits);
                     self.mark_start(&request, &mut won).await?;
-                    let local_hold = |lease: &Arc<Lease>| self.shared.wait_queues.hold_locally(&lease.key, lease);
+                    let local_hold = |lease: &Arc<Lease>| self.shared.wait_queues.hold_locally(lease);
                     return self.guard(request, won, local_hold);
                 }
                 Err(lost) => {
                     seen = lost.counter.max(seen);
+                    let told = lost.permits.as_deref().and_then(|permits| permits.said);
+                    if let Some(larger) = self.learn(&request.name, &subject, told) {
+                        subject = larger;
+                        continue;
+                    }
                     let waited = clock::now().saturating_duration_since(request.began);
                     match next_step(lost.verdict, waited, pauses.behind(lost.verdict), engine.node_timeout()) {
                         Next::TryAgainAfter(pause) => sleep(pause).await,
@@ -261,9 +304,10 @@ impl LockRequest {
 
     /// Attempts whenever the lock is believed to be free, until one is won or the time is over.
     async fn stand_in_line(self, request: Resolved) -> Result<LockGuard, Error> {
-        let Resolved { name, key, began, deadline, .. } = &request;
+        let Resolved { name, began, deadline, .. } = &request;
+        let mut subject = request.subject.clone();
         let mut pauses = Pauses::default();
-        let mut place = self.shared.wait_queues.join(key);
+        let mut place = self.shared.wait_queues.join(&subject);
         let stats_name = self.stats_name.as_deref().unwrap_or(name.as_str());
         let mut counted: Option<Waiting> = None;
         let mut count = || {
@@ -286,8 +330,9 @@ impl LockRequest {
                 });
             }
             match place.next(now) {
-                Turn::Ask(plan) => match self.attempt(&request, plan).await? {
+                Turn::Ask(plan) => match self.attempt(&request, &subject, plan).await? {
                     Ok(mut won) => {
+                        self.learn(name, &subject, won.permits);
                         self.mark_start(&request, &mut won).await?;
                         let (is_wanted, now) = (won.term.is_wanted, clock::now());
                         let took = now.saturating_duration_since(won.term.began);
@@ -297,6 +342,11 @@ impl LockRequest {
                     Err(lost) if has_tried && lost.was_cut_short => {}
                     Err(lost) => {
                         doubt = request.in_doubt(&lost);
+                        let told = lost.permits.as_deref().and_then(|permits| permits.said);
+                        if let Some(larger) = self.learn(name, &subject, told) {
+                            place.set_places(larger.places());
+                            subject = larger;
+                        }
                         place.failed(name.as_str(), &lost, clock::now(), pauses.behind(lost.verdict));
                         count();
                     }
@@ -312,10 +362,15 @@ impl LockRequest {
     }
 
     /// One attempt: won, or not, or an error that no other attempt would mend.
-    async fn attempt(&self, request: &Resolved, plan: Plan) -> Result<Result<Won, AttemptFailed>, Error> {
-        let Resolved { name, key, key_ttl, deadline, fire, .. } = request;
+    async fn attempt(
+        &self,
+        request: &Resolved,
+        subject: &Subject,
+        plan: Plan,
+    ) -> Result<Result<Won, AttemptFailed>, Error> {
+        let Resolved { name, key_ttl, deadline, fire, .. } = request;
         let plan = plan.for_fire(fire.as_ref().map(|fire| Arc::clone(&fire.question)));
-        let acquiring = pin!(self.shared.engine.acquire(Arc::clone(key), *key_ttl, *deadline, plan));
+        let acquiring = pin!(self.shared.engine.acquire(subject.clone(), *key_ttl, *deadline, plan));
         match self.shared.unless_shut_down(acquiring).await? {
             Err(AttemptFailed { misconfigured: Some(reason), .. }) => Err(Error::Config { reason }),
             Err(lost) => match (fire, lost.fire.as_deref()) {
@@ -343,7 +398,7 @@ impl LockRequest {
         won: Won,
         local_hold: impl FnOnce(&Arc<Lease>) -> LocalHold,
     ) -> Result<LockGuard, Error> {
-        let Won { mut acquisition, term: Term { began, valid_until, fencing_token, .. } } = won;
+        let Won { mut acquisition, term: Term { began, valid_until, fencing_token, .. }, .. } = won;
         // A key may be kept for longer than restarted nodes abstain, but nobody may rely on it for longer than that.
         let valid_until = valid_until.min(self.shared.longest_valid_until(began));
         if let Some(moment) = request.keep_until(began) {
@@ -351,10 +406,10 @@ impl LockRequest {
         }
         let max_until = request.max_until(began);
         let engine = Arc::clone(&self.shared.engine);
-        let (key, owner) = (Arc::clone(acquisition.key()), Arc::clone(acquisition.owner()));
+        let (subject, owner) = (acquisition.subject().clone(), Arc::clone(acquisition.owner()));
         let Resolved { name, ttl, fire, .. } = request;
         let held = (began, valid_until, fencing_token);
-        let lease = Arc::new(Lease::new(engine, name, key, owner, ttl, held, max_until));
+        let lease = Arc::new(Lease::new(engine, name, subject, owner, ttl, held, max_until));
         if self.renew {
             self.shared.renewals.start(&lease);
         }

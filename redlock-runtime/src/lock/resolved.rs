@@ -1,18 +1,18 @@
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::fire::RequestedFire;
 use crate::Error;
 use crate::engine::AttemptFailed;
 use crate::values::name::Name;
+use crate::values::subject::Subject;
 
 /// A request as one acquisition has it: every setting checked, the manager's where the request sets none.
 #[derive(Debug)]
 pub(super) struct Resolved {
     /// The lock's name, as errors and its guard tell it.
     pub(super) name: Name,
-    /// The lock's key, the same on every node.
-    pub(super) key: Arc<str>,
+    /// What is asked for, the same on every node.
+    pub(super) subject: Subject,
     /// How long the lock lives without renewal.
     pub(super) ttl: Duration,
     /// How long the nodes are asked to keep the key: at least for the TTL, and for `min_hold`.

@@ -19,6 +19,7 @@ use crate::protocol::{FenceFallback, LONGEST_TTL, OnceTerms, SHORTEST_TTL, valid
 use crate::values::keys::Keys;
 use crate::values::on_shutdown::OnShutdown;
 use crate::waiting::counters::Statistics;
+use crate::waiting::permits::OthersPermits;
 use crate::waiting::queue::WaitQueues;
 
 /// A clock of a test.
@@ -44,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) labels: Arc<Labels>,
     /// Who waits for what.
     pub(crate) statistics: Arc<Statistics>,
+    /// How many permits locks have, as others said.
+    pub(crate) others_permits: OthersPermits,
     /// Releases by token that may be repeated.
     pub(crate) unconfirmed: Unconfirmed,
     /// What may be assumed about completed fires.
@@ -85,6 +88,7 @@ impl Shared {
             renewals,
             labels,
             statistics,
+            others_permits: OthersPermits::default(),
             unconfirmed: Unconfirmed::default(),
             once_terms,
             time_of_day,

@@ -12,7 +12,7 @@ use crate::lock::guard::LockGuard;
 use crate::manager::LockManager;
 use crate::platform::background::{block_on, on_any_executor};
 use crate::protocol::Verdict;
-use crate::values::name::Name;
+use crate::values::subject::Subject;
 use crate::values::token::LockToken;
 
 impl LockManager {
@@ -108,8 +108,8 @@ impl LockManager {
         block_on(self.adopt_now(token))
     }
 
-    fn key_of(&self, name: &Name) -> Arc<str> {
-        self.shared.keys.lock(name).into()
+    fn subject_of(&self, token: &LockToken) -> Subject {
+        Subject::Key(self.shared.keys.lock(&token.name).into())
     }
 
     async fn release_now(&self, token: &LockToken) -> Result<(), Error> {
@@ -117,7 +117,7 @@ impl LockManager {
         let engine = Arc::clone(&self.shared.engine);
         // Before it is sent: if this is dropped it goes on, and may be repeated.
         let releasing = self.shared.unconfirmed.begin(&token.owner);
-        let released = Acquisition::adopted(engine, self.key_of(&token.name), Arc::clone(&token.owner)).release().await;
+        let released = Acquisition::adopted(engine, self.subject_of(token), Arc::clone(&token.owner)).release().await;
         match released {
             Err(lost) if lost.verdict != Verdict::Refused => {
                 Err(lost.into_unreachable(&token.name, &self.shared.engine))
@@ -133,7 +133,7 @@ impl LockManager {
     async fn extend_now(&self, token: &LockToken, ttl: Duration) -> Result<Extended, Error> {
         self.check_open()?;
         self.shared.check_ttl("extension", ttl)?;
-        match self.shared.engine.extend(&self.key_of(&token.name), &token.owner, ttl, true, pending()).await {
+        match self.shared.engine.extend(&self.subject_of(token), &token.owner, ttl, true, pending()).await {
             Ok(extended) => Ok(extended),
             Err(AttemptFailed { verdict: Verdict::Refused, .. }) => Err(not_held(token)),
             Err(lost) => Err(lost.into_unreachable(&token.name, &self.shared.engine)),
@@ -144,20 +144,20 @@ impl LockManager {
         self.check_open()?;
         self.shared.check_ttl("adoption", token.ttl)?;
         let LockToken { name, owner: before, ttl, .. } = &token;
-        let (shared, key) = (Arc::clone(&self.shared), self.key_of(name));
+        let (shared, subject) = (Arc::clone(&self.shared), self.subject_of(&token));
         // What the token says of fencing was written by whoever had it; the nodes know.
         let fencing = shared.fence_fallback.map(|fence_fallback| Fenced { seen: 0, fence_fallback });
-        let won = match shared.engine.adopt(&key, before, *ttl, fencing).await {
+        let won = match shared.engine.adopt(&subject, before, *ttl, fencing).await {
             Ok(won) => won,
             Err(AttemptFailed { misconfigured: Some(reason), .. }) => return Err(Error::Config { reason }),
             Err(AttemptFailed { verdict: Verdict::Refused, .. }) => return Err(not_held(&token)),
             Err(lost) => return Err(lost.into_unreachable(name, &shared.engine)),
         };
-        let Won { acquisition, term: Term { began, valid_until, fencing_token, .. } } = won;
+        let Won { acquisition, term: Term { began, valid_until, fencing_token, .. }, .. } = won;
         let lease = Arc::new(Lease::new(
             Arc::clone(&shared.engine),
             name.clone(),
-            Arc::clone(&key),
+            subject,
             Arc::clone(acquisition.owner()),
             *ttl,
             (began, valid_until, fencing_token),
@@ -165,7 +165,7 @@ impl LockManager {
         ));
         shared.renewals.start(&lease);
         shared.labels.note_later(&lease, None);
-        LockGuard::new(lease, acquisition, &shared, None, |lease| shared.wait_queues.hold_locally(&key, lease))
+        LockGuard::new(lease, acquisition, &shared, None, |lease| shared.wait_queues.hold_locally(lease))
     }
 }
 

@@ -11,6 +11,7 @@ use super::{Action, Command, Reply};
 use crate::platform::entropy;
 use crate::protocol::{Counter, NoCounter, Proposal, ServerInfo};
 use crate::values::keys::{CounterKeys, Keys, LockKeys};
+use crate::values::subject::Subject;
 
 /// A node's servers, looked at and tried out.
 pub(crate) trait Examining {
@@ -265,7 +266,8 @@ pub(crate) trait CarryOut: Send {
 /// Takes a lock, and does with it all that is ever done with one; what failed of that.
 pub(crate) async fn try_out(trial: &Trial, number: u32, server: &mut impl CarryOut) -> Vec<(Step, Arc<str>)> {
     let (key, owner) = (trial.key(number), entropy::fresh_owner());
-    let command = |action| Command::tried_out(action, &key, &owner, trial.fence, Trial::TTL);
+    let subject = Subject::from(&key);
+    let command = |action| Command::tried_out(action, &subject, &owner, trial.fence, Trial::TTL);
     let mut failed = Vec::new();
     let acquire = Action::Acquire { ttl: Trial::TTL, is_watched: false };
     let acquired = match server.carry_out(command(acquire)).await {

@@ -1,4 +1,4 @@
-//! What a node is asked to do with a key.
+//! What a node is asked to do about a lock.
 
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use super::ConnectionId;
 use crate::protocol::{Proposal, RETENTION, StoredMark};
+use crate::values::subject::{Subject, Which};
 
-/// One request of one owner for one key.
+/// One request of one owner for one lock.
 #[derive(Debug)]
 pub(crate) struct Command {
     /// What to do with the key.
     pub(crate) action: Action,
-    /// The key, the same on every node.
-    pub(crate) key: Arc<str>,
+    /// What it is about, the same on every node.
+    pub(crate) subject: Subject,
     /// The owner's value.
     pub(crate) owner: Arc<str>,
     /// Which process asks, if this acquire comes from one that waits for the key: such processes are noted.
@@ -36,56 +37,67 @@ pub(crate) struct Command {
 }
 
 impl Command {
-    pub(crate) fn new(action: Action, key: &Arc<str>, owner: &Arc<str>) -> Arc<Self> {
-        Arc::new(Self::plain(action, key, owner))
+    pub(crate) fn new(action: Action, subject: &Subject, owner: &Arc<str>) -> Arc<Self> {
+        Arc::new(Self::plain(action, subject, owner))
     }
 
     /// An acquire, or the commit behind it, with what else it does. By one of those who wait for the key: refused, it notes
     /// its process there; granted, it tells whether another process waits.
     pub(crate) fn acquire(
         action: Action,
-        key: &Arc<str>,
+        subject: &Subject,
         owner: &Arc<str>,
         contender: Option<Arc<str>>,
         fence: Option<Proposal>,
         mark: Option<MarkQuery>,
     ) -> Arc<Self> {
-        Arc::new(Self { contender, mark, fence, ..Self::plain(action, key, owner) })
+        Arc::new(Self { contender, mark, fence, ..Self::plain(action, subject, owner) })
+    }
+
+    /// The same acquire of the permits this one alone.
+    pub(crate) fn narrowed(&self, slot: u8) -> Arc<Self> {
+        let plain = Self::plain(self.action, &self.subject.about(Which::One(slot)), &self.owner);
+        Arc::new(Self { fence: self.fence, retention: self.retention, ..plain })
     }
 
     /// A command of an owner who adopts the lock, or did.
     pub(crate) fn of_successor(
         action: Action,
-        key: &Arc<str>,
+        subject: &Subject,
         owner: &Arc<str>,
         predecessor: Option<&Arc<Predecessor>>,
         fence: Option<Proposal>,
     ) -> Arc<Self> {
-        Arc::new(Self { fence, predecessor: predecessor.cloned(), ..Self::plain(action, key, owner) })
+        Arc::new(Self { fence, predecessor: predecessor.cloned(), ..Self::plain(action, subject, owner) })
     }
 
     /// A release, or a mark, that marks a fire as completed.
-    pub(crate) fn marking(action: Action, key: &Arc<str>, owner: &Arc<str>, new_mark: NewMark) -> Arc<Self> {
-        Arc::new(Self { new_mark: Some(new_mark), ..Self::plain(action, key, owner) })
+    pub(crate) fn marking(action: Action, subject: &Subject, owner: &Arc<str>, new_mark: NewMark) -> Arc<Self> {
+        Arc::new(Self { new_mark: Some(new_mark), ..Self::plain(action, subject, owner) })
     }
 
-    fn plain(action: Action, key: &Arc<str>, owner: &Arc<str>) -> Self {
-        let (key, owner) = (Arc::clone(key), Arc::clone(owner));
+    fn plain(action: Action, subject: &Subject, owner: &Arc<str>) -> Self {
+        let (subject, owner) = (subject.clone(), Arc::clone(owner));
         let (retention, recalled, packed) = (RETENTION, AtomicBool::new(false), OnceLock::new());
         let (contender, fence, predecessor) = (None, None, None);
         let (mark, new_mark) = (None, None);
-        Self { action, key, owner, contender, mark, new_mark, fence, predecessor, retention, recalled, packed }
+        Self { action, subject, owner, contender, mark, new_mark, fence, predecessor, retention, recalled, packed }
     }
 
     /// A command on a lock that is tried out: its counter stays no longer than `retention`.
     pub(crate) fn tried_out(
         action: Action,
-        key: &Arc<str>,
+        subject: &Subject,
         owner: &Arc<str>,
         fence: Option<Proposal>,
         retention: Duration,
     ) -> Arc<Self> {
-        Arc::new(Self { fence, retention, ..Self::plain(action, key, owner) })
+        Arc::new(Self { fence, retention, ..Self::plain(action, subject, owner) })
+    }
+
+    /// The key that stands for the lock.
+    pub(crate) fn key(&self) -> &Arc<str> {
+        self.subject.key()
     }
 
     /// Whether the owner may be noted beside the key.

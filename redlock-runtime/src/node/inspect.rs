@@ -18,6 +18,11 @@ pub(crate) trait Inspecting {
     /// What the node has of a lock; `None`: nothing.
     fn look(&self, keys: Arc<LockKeys>, reply_timeout: Duration) -> Answer<Option<LockRecord>>;
 
+    /// What the node has of the permits of the lock with this key.
+    fn permits(&self, _lock: Arc<str>, _reply_timeout: Duration) -> Answer<PermitsRecord> {
+        Box::pin(std::future::ready(Ok(PermitsRecord::default())))
+    }
+
     /// Keys that begin with this, from where the page before says. All pages together have every key that was there all the
     /// time, some of them twice; and none that is no lock's, by what it holds.
     fn page(&self, prefix: Arc<str>, from: Cursor, reply_timeout: Duration) -> Answer<Page>;
@@ -56,6 +61,15 @@ pub(crate) struct LockRecord {
     pub(crate) remaining: Option<Duration>,
     /// What this very owner noted about itself.
     pub(crate) label: Option<RecordedLabel>,
+}
+
+/// What a node has of a lock's permits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PermitsRecord {
+    /// How many there are, if somebody said so lately.
+    pub(crate) said: Option<u8>,
+    /// Those that are held, by their numbers.
+    pub(crate) held: Vec<(u8, LockRecord)>,
 }
 
 /// What an owner noted about itself.

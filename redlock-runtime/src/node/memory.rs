@@ -10,16 +10,19 @@ use tokio::time::sleep;
 
 use super::check::{Examination, Examining, FencingCounters, Tells, Trial, Wakes};
 use super::counters::{Answer, Counted, Counting, LEASE, Number, Recorded};
-use super::inspect::{Cursor, Deleted, Inspecting, LockRecord, OwnerLabel, Page, RecordedLabel};
+use super::inspect::{Cursor, Deleted, Inspecting, LockRecord, OwnerLabel, Page, PermitsRecord, RecordedLabel};
 use super::{Action, Changes, Command, Delivery, Failure, NewMark, NodeStatus, PendingReply, Reply, Voter, VoterId};
 use crate::platform::clock;
 use crate::platform::process::PerProcess;
 #[cfg(redlock_simulated)]
 use crate::platform::simulated::HashMap;
 use crate::protocol::{
-    Ballot, Counter, Holder, Marked, RELEASED, RETENTION, Role, ServerInfo, StoredMark, ToldMark, confirmation,
+    Ballot, Counter, GrantedSlot, Holder, Marked, OthersKey, PERMITS_RETENTION, RELEASED, RETENTION, Role, ServerInfo,
+    StoredMark, ToldMark, ToldSlots, confirmation,
 };
 use crate::values::keys::{CounterKeys, Keys, LockKeys};
+use crate::values::permits::Slots;
+use crate::values::subject::Which;
 
 /// A node that keeps its keys in this process and behaves like a Redis node.
 #[derive(Debug)]
@@ -63,6 +66,8 @@ struct State {
     fences: HashMap<Arc<str>, u64>,
     /// The greatest completed fires, by the keys of their locks, and until when each is kept.
     marks: HashMap<Arc<str>, (StoredMark, Instant)>,
+    /// How many permits somebody said that a lock has, and until when that counts.
+    permits: HashMap<Arc<str>, (u8, Instant)>,
     /// Who waits for what.
     counters: HashMap<String, Waiters>,
     /// What is noted about the owners of keys.
@@ -134,6 +139,7 @@ impl State {
         self.waiting.clear();
         self.fences.clear();
         self.marks.clear();
+        self.permits.clear();
     }
 }
 
@@ -242,36 +248,39 @@ impl Server {
     fn apply(&self, command: &Command, changes: Option<Changes>) -> Reply {
         let now = clock::now();
         let mut state = self.state();
+        if let Some(reply) = state.apply_to_permits(command, changes.as_ref(), now) {
+            return reply;
+        }
         let entries = &mut state.entries;
-        if entries.get(&command.key).is_some_and(|entry| entry.expires <= now) {
-            entries.remove(&command.key);
+        if entries.get(command.key()).is_some_and(|entry| entry.expires <= now) {
+            entries.remove(command.key());
         }
         if let Some(mark) = state.told_mark(command, now)
             && command.mark.is_some_and(|query| query.refuses(mark.stored))
-            && state.live(&command.key, now).is_none()
+            && state.live(command.key(), now).is_none()
         {
-            let counter = command.fence.map(|_| state.fence(&command.key, now));
+            let counter = command.fence.map(|_| state.fence(command.key(), now));
             return Reply::NotOurs { owner: None, remaining: None, counter, mark: Some(Box::new(mark)) };
         }
         let entries = &mut state.entries;
-        match (command.action, entries.get_mut(&command.key)) {
+        match (command.action, entries.get_mut(command.key())) {
             (Action::Acquire { ttl, .. }, None) => {
                 let entry = Entry { owner: Arc::clone(&command.owner), expires: now + ttl };
-                entries.insert(Arc::clone(&command.key), entry);
-                state.tell(&command.key);
+                entries.insert(Arc::clone(command.key()), entry);
+                state.tell(command.key());
                 let is_wanted =
-                    command.contender.as_ref().is_some_and(|process| state.is_wanted(&command.key, process, now));
+                    command.contender.as_ref().is_some_and(|process| state.is_wanted(command.key(), process, now));
                 let counter = command.fence.map(|proposal| {
-                    let granted = state.fence(&command.key, now).grant(proposal);
-                    state.fences.extend(granted.number().map(|counter| (Arc::clone(&command.key), counter)));
+                    let granted = state.fence(command.key(), now).grant(proposal);
+                    state.fences.extend(granted.number().map(|counter| (Arc::clone(command.key()), counter)));
                     granted
                 });
                 Reply::Granted { counter, is_wanted, mark: state.told_mark(command, now).map(Box::new) }
             }
             (Action::Adopt { ttl }, Some(entry)) if command.is_to_adopt_from(&entry.owner) => {
                 *entry = Entry { owner: Arc::clone(&command.owner), expires: entry.expires.max(now + ttl) };
-                state.tell(&command.key);
-                let counter = command.fence.map(|_| state.fence(&command.key, now));
+                state.tell(command.key());
+                let counter = command.fence.map(|_| state.fence(command.key(), now));
                 Reply::Granted { counter, is_wanted: false, mark: None }
             }
             (Action::Commit { token }, held) => {
@@ -279,14 +288,14 @@ impl Server {
                 if !is_ours {
                     return Reply::NOT_OURS;
                 }
-                let committed = state.fence(&command.key, now).commit(Holder::Asker, token);
+                let committed = state.fence(command.key(), now).commit(Holder::Asker, token);
                 let stored = committed.and_then(Counter::number);
-                state.fences.extend(stored.map(|counter| (Arc::clone(&command.key), counter)));
+                state.fences.extend(stored.map(|counter| (Arc::clone(command.key()), counter)));
                 if confirmation(token, committed) == Ballot::Granted { Reply::Done } else { Reply::NOT_OURS }
             }
             (Action::Extend { ttl, .. }, Some(entry)) if entry.owner == command.owner => {
                 entry.expires = entry.expires.max(now + ttl);
-                state.tell(&command.key);
+                state.tell(command.key());
                 Reply::Done
             }
             (Action::Release { .. }, Some(entry)) if command.gives_back().is_some_and(|to| entry.owner == to.owner) => {
@@ -296,13 +305,13 @@ impl Server {
                 let holder = holder(held.as_deref(), command);
                 if let (Holder::Asker, Some(entry), Action::Release { keep, .. }) = (holder, held, action) {
                     if keep.is_zero() {
-                        entries.remove(&command.key);
+                        entries.remove(command.key());
                     } else {
                         *entry = Entry { owner: Arc::from(kept(&command.owner)), expires: now + keep };
                     }
-                    state.tell(&command.key);
+                    state.tell(command.key());
                 }
-                command.new_mark.map_or(Reply::Done, |mark| state.complete(&command.key, holder, mark, now))
+                command.new_mark.map_or(Reply::Done, |mark| state.complete(command.key(), holder, mark, now))
             }
             // It has a new mark.
             (Action::Mark, _) => Reply::Done,
@@ -310,11 +319,11 @@ impl Server {
                 if let Some(to) = command.gives_back() {
                     entry.owner = Arc::clone(&to.owner);
                 } else if keep.is_zero() {
-                    entries.remove(&command.key);
+                    entries.remove(command.key());
                 } else {
                     *entry = Entry { owner: Arc::from(kept(&command.owner)), expires: now + keep };
                 }
-                state.tell(&command.key);
+                state.tell(command.key());
                 Reply::Done
             }
             (Action::Release { .. }, Some(entry)) if *entry.owner == kept(&command.owner) => Reply::Done,
@@ -323,13 +332,13 @@ impl Server {
                 let remaining = held.as_ref().map(|entry| entry.expires.saturating_duration_since(now));
                 let owner = held.map(|entry| Arc::clone(&entry.owner));
                 if let Some(process) = &command.contender {
-                    let waiting = state.waiting.entry(Arc::clone(&command.key)).or_default();
+                    let waiting = state.waiting.entry(Arc::clone(command.key())).or_default();
                     waiting.insert(Arc::clone(process), now + WAITING);
                 }
                 if let (Action::Acquire { is_watched: true, .. }, Some(changes)) = (command.action, changes) {
-                    state.watched.entry(Arc::clone(&command.key)).or_default().push(changes);
+                    state.watched.entry(Arc::clone(command.key())).or_default().push(changes);
                 }
-                let counter = command.fence.map(|_| state.fence(&command.key, now));
+                let counter = command.fence.map(|_| state.fence(command.key(), now));
                 let mark = state.told_mark(command, now).map(Box::new);
                 Reply::NotOurs { owner, remaining, counter, mark }
             }
@@ -355,6 +364,85 @@ impl State {
         self.restarted.map_or(Duration::MAX, |moment| now.saturating_duration_since(moment))
     }
 
+    /// Carries out what is about several permits; `None` if there is more to do, or all.
+    fn apply_to_permits(&mut self, command: &Command, changes: Option<&Changes>, now: Instant) -> Option<Reply> {
+        let (slots, which) = command.subject.permits()?;
+        match (command.action, which) {
+            (Action::Acquire { ttl, .. }, Which::Any) => Some(self.grant_permit(command, slots, ttl, changes, now)),
+            (Action::Release { .. }, Which::Any) => Some(self.release_permits(command, slots, None)),
+            (Action::Release { .. }, Which::AllBut(slot)) => Some(self.release_permits(command, slots, Some(slot))),
+            (Action::Release { .. }, Which::One(slot)) => {
+                // What may be left of asking for any. The slot itself is released as any key.
+                let _ = self.release_permits(command, slots, Some(slot));
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// Grants the first slot that is free: see `permit.lua`.
+    fn grant_permit(
+        &mut self,
+        command: &Command,
+        slots: &Slots,
+        ttl: Duration,
+        changes: Option<&Changes>,
+        now: Instant,
+    ) -> Reply {
+        let said = self.permits.get(slots.line()).filter(|(_, until)| *until > now).map(|(permits, _)| *permits);
+        if said.is_none_or(|said| said <= slots.said()) {
+            self.permits.insert(Arc::clone(slots.line()), (slots.said(), now + PERMITS_RETENTION));
+        }
+        let held: Vec<_> = slots
+            .keys()
+            .iter()
+            .map(|key| {
+                let entry = self.live(key, now)?;
+                let owner = entry.owner.strip_suffix(RELEASED).unwrap_or(&entry.owner);
+                Some(OthersKey::told(Some(owner), Some(entry.expires.saturating_duration_since(now)), || now))
+            })
+            .collect();
+        let free = slots.order().iter().find(|slot| held[usize::from(**slot)].is_none()).copied();
+        let granted = free.map(|slot| {
+            let key = slots.key(slot);
+            self.entries.insert(Arc::clone(key), Entry { owner: Arc::clone(&command.owner), expires: now + ttl });
+            self.tell(key);
+            let contender = command.contender.as_ref();
+            let is_wanted = contender.is_some_and(|process| self.is_wanted(slots.line(), process, now));
+            let counter = command.fence.map(|proposal| {
+                let granted = self.fence(key, now).grant(proposal);
+                self.fences.extend(granted.number().map(|counter| (Arc::clone(key), counter)));
+                granted
+            });
+            GrantedSlot { slot, counter, is_wanted }
+        });
+        if granted.is_none() {
+            if let Some(process) = &command.contender {
+                let waiting = self.waiting.entry(Arc::clone(slots.line())).or_default();
+                waiting.insert(Arc::clone(process), now + WAITING);
+            }
+            if let (Action::Acquire { is_watched: true, .. }, Some(changes)) = (command.action, changes) {
+                for key in slots.keys() {
+                    self.watched.entry(Arc::clone(key)).or_default().push(changes.clone());
+                }
+            }
+        }
+        Reply::Slots(Box::new(ToldSlots { granted, held, permits: said }))
+    }
+
+    /// Releases whatever an owner has of these slots, but for one.
+    fn release_permits(&mut self, command: &Command, slots: &Slots, but: Option<u8>) -> Reply {
+        let mut reply = Reply::NOT_OURS;
+        for (_, key) in (0..).zip(slots.keys()).filter(|(slot, _)| Some(*slot) != but) {
+            if self.entries.get(key).is_some_and(|entry| entry.owner == command.owner) {
+                self.entries.remove(key);
+                self.tell(key);
+                reply = Reply::Done;
+            }
+        }
+        reply
+    }
+
     /// A lock's fencing counter. It does not expire: that a Redis server forgets one spares memory, and nothing else.
     fn fence(&self, key: &str, now: Instant) -> Counter {
         Counter::read(self.fences.get(key).copied(), self.age(now), RETENTION)
@@ -362,7 +450,7 @@ impl State {
 
     /// The mark of a lock, as an acquire that asks for it is told.
     fn told_mark(&self, command: &Command, now: Instant) -> Option<ToldMark> {
-        let stored = self.mark(&command.key, now);
+        let stored = self.mark(command.key(), now);
         command.mark.map(|_| ToldMark { stored, age: self.age(now) })
     }
 
@@ -388,6 +476,21 @@ impl State {
     /// A key that has not expired.
     fn live(&self, key: &str, now: Instant) -> Option<&Entry> {
         self.entries.get(key).filter(|entry| entry.expires > now)
+    }
+
+    /// Who has a key, in words.
+    fn look(&self, key: &str, now: Instant) -> Option<LockRecord> {
+        let entry = self.live(key, now)?;
+        let noted = self.notes.get(key).filter(|(owner, ..)| *owner == entry.owner);
+        Some(LockRecord {
+            owner: Arc::clone(&entry.owner),
+            remaining: Some(entry.expires.saturating_duration_since(now)),
+            label: noted.map(|(_, label, since, fencing_token)| RecordedLabel {
+                label: label.to_string(),
+                held_for: now.saturating_duration_since(*since),
+                fencing_token: *fencing_token,
+            }),
+        })
     }
 
     /// Whether another process waits.
@@ -534,18 +637,14 @@ impl Inspecting for MemoryNode {
     }
 
     fn look(&self, keys: Arc<LockKeys>, reply_timeout: Duration) -> Answer<Option<LockRecord>> {
+        self.server.answer(reply_timeout, move |state, now| state.look(&keys.lock, now))
+    }
+
+    fn permits(&self, lock: Arc<str>, reply_timeout: Duration) -> Answer<PermitsRecord> {
         self.server.answer(reply_timeout, move |state, now| {
-            let entry = state.live(&keys.lock, now)?;
-            let noted = state.notes.get(&keys.lock).filter(|(owner, ..)| *owner == entry.owner);
-            Some(LockRecord {
-                owner: Arc::clone(&entry.owner),
-                remaining: Some(entry.expires.saturating_duration_since(now)),
-                label: noted.map(|(_, label, since, fencing_token)| RecordedLabel {
-                    label: label.to_string(),
-                    held_for: now.saturating_duration_since(*since),
-                    fencing_token: *fencing_token,
-                }),
-            })
+            let said = state.permits.get(&*Keys::permits(&lock)).filter(|(_, until)| *until > now);
+            let held = Keys::all_permits(&lock).filter_map(|(slot, key)| Some((slot, state.look(&key, now)?)));
+            PermitsRecord { said: said.map(|(permits, _)| *permits), held: held.collect() }
         })
     }
 

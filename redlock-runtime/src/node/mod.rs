@@ -76,6 +76,11 @@ pub(crate) trait Voter: Counting + Examining + Inspecting + Debug + Send + Sync 
         true
     }
 
+    /// Whether it can grant one of several keys.
+    fn grants_permits(&self) -> bool {
+        true
+    }
+
     /// Ends all connections for good. Releases are still sent, each on a connection of its own; nothing else is.
     fn close(&self) {}
 }

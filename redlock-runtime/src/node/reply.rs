@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::ConnectionId;
 use crate::platform::tasks;
-use crate::protocol::{AcquireEffect, Counter, ToldMark, Vote};
+use crate::protocol::{AcquireEffect, Counter, ToldMark, ToldSlots, Vote};
 use crate::rules::{Rule, holds};
 
 /// A reply that is on its way.
@@ -154,6 +154,8 @@ pub(crate) enum Reply {
         /// The mark of completed fires, if that was asked for; boxed, because for most locks it is not.
         mark: Option<Box<ToldMark>>,
     },
+    /// What came of asking for any permit; boxed, because most locks have none.
+    Slots(Box<ToldSlots>),
     /// It was not completed: the key has another value, or none, but a fire as great was completed before.
     Covered,
     /// It was not extended: there is no such key.
@@ -204,6 +206,7 @@ impl Reply {
             Self::Granted { counter, is_wanted, mark } => Vote::Granted { counter, is_wanted, mark },
             Self::NotOurs { owner, remaining, counter, mark } => Vote::Refused { owner, remaining, counter, mark },
             Self::Covered => Vote::Refused { owner: None, remaining: None, counter: None, mark: None },
+            Self::Slots(told) => Vote::Slots(told),
             Self::Missing => Vote::Missing,
             Self::Failed(_) => Vote::Failed,
         }
@@ -213,7 +216,8 @@ impl Reply {
     pub(crate) fn acquire_effect(&self) -> AcquireEffect {
         match self {
             Self::Done | Self::Granted { .. } => AcquireEffect::Set,
-            Self::NotOurs { .. } | Self::Covered | Self::Missing => AcquireEffect::NotSet,
+            Self::Slots(told) if told.granted.is_some() => AcquireEffect::Set,
+            Self::Slots(_) | Self::NotOurs { .. } | Self::Covered | Self::Missing => AcquireEffect::NotSet,
             Self::Failed(failure) => match failure.delivery {
                 Delivery::NotSent => AcquireEffect::NotSet,
                 _ if !holds(Rule::MaybeSetIsReleased) => AcquireEffect::NotSet,

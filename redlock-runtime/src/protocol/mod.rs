@@ -3,6 +3,7 @@
 //! Nothing here sleeps, sends or reads a clock: `now` and seeds are arguments. So every rule can be tried a
 //! million times with a simulated clock and simulated nodes.
 
+mod at;
 mod attempt;
 mod backoff;
 mod census;
@@ -10,6 +11,7 @@ mod electorate;
 mod fence;
 mod nodes;
 mod once;
+mod permits;
 mod quorum;
 mod release;
 mod retry;
@@ -20,6 +22,7 @@ mod validity;
 mod wait_plan;
 pub mod wait_queue;
 
+pub use at::{At, AtSet};
 pub use attempt::{Attempt, AttemptStep, Conclusion};
 pub use backoff::Backoff;
 pub use census::{Census, LockState, Sighting};
@@ -33,6 +36,7 @@ pub use once::{
     Completion, CompletionVerdict, Fire, FireQuestion, GREATEST_FIRE, InDoubt, KeyAfter, MARK_RETENTION, Mark, Marked,
     NoMark, Once, OnceDecision, OnceTerms, Sending, StoredMark, ToldMark, completed_by_majority, witnesses,
 };
+pub use permits::{GrantedSlot, PERMITS_RETENTION, SlotTally, ToldSlots, slot_order};
 pub use quorum::Quorum;
 pub use release::{
     AcquireEffect, AfterAnswer, DEAD_AFTER_TIMEOUTS, KEEP_RELEASING, Ledger, OnDeadConnection, RELEASE_PAUSES,

@@ -1,10 +1,10 @@
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{
-    Ballot, Counter, Fence, Fencing, FireQuestion, Listening, NoCounter, NodeObservation, NodeSet, NodeStatus,
-    OnceDecision, OthersKey, Quorum, Rivals, Round, ServerInfo, Standing, ToldMark, Verdict, Voters,
+    At, Ballot, Counter, Fence, Fencing, FireQuestion, Listening, NoCounter, NodeObservation, NodeSet, NodeStatus,
+    OnceDecision, OthersKey, Quorum, Rivals, Round, ServerInfo, SlotTally, Standing, ToldMark, ToldSlots, Verdict,
+    Voters,
 };
 use crate::rules::{Rule, holds};
 
@@ -31,6 +31,8 @@ pub enum Vote {
         /// The mark of completed fires, if that was asked for; boxed, because for most locks it is not.
         mark: Option<Box<ToldMark>>,
     },
+    /// What it answered to somebody who asked for any permit.
+    Slots(Box<ToldSlots>),
     /// There is no such key.
     Missing,
     /// It did not vote.
@@ -57,6 +59,9 @@ pub struct Tally {
     fence: Option<Fence>,
     /// The fire that the lock is asked for, if it is for one; boxed, because most locks are for none.
     fire: Option<Box<FireTally>>,
+    /// The votes slot by slot, if any permit of a lock is asked for: then the round and the fence are those of the slot that most of the
+    /// nodes granted. Boxed, because most locks have no permits.
+    slots: Option<Box<SlotTally>>,
     /// Whether a node that granted the lock said that another process waits for it.
     is_wanted: bool,
     /// Two nodes of the configuration that are one server, if there are any: then nothing is won.
@@ -124,11 +129,6 @@ enum Ages {
     Uncertain,
 }
 
-/// The precision with which Redis expires keys. One of which nothing is left, in whole milliseconds, has up to so much.
-///
-/// It is not added to what is left of others: timers are late by about as much, and to ask once too often costs less.
-const EXPIRY_PRECISION: Duration = Duration::from_millis(1);
-
 impl Tally {
     /// A round in which nobody has voted yet, for a lock that gets its fencing token like this.
     #[must_use]
@@ -141,6 +141,7 @@ impl Tally {
             missing: 0,
             fence,
             fire: None,
+            slots: None,
             is_wanted: false,
             twins: None,
             objections: Vec::new(),
@@ -152,6 +153,13 @@ impl Tally {
     pub fn for_fire(self, question: Option<Arc<FireQuestion>>) -> Self {
         let fire = question.map(|question| Box::new(FireTally { question, told: Vec::new(), may_run: false }));
         Self { fire, ..self }
+    }
+
+    /// The same round, for somebody who asks for any permit, and wants the slots in this order.
+    #[must_use]
+    pub fn for_slots(self, order: Option<Box<[u8]>>) -> Self {
+        let slots = order.map(|order| Box::new(SlotTally::new(order, self.fence.clone())));
+        Self { slots, ..self }
     }
 
     /// A round in which only these nodes are asked. The others count as nodes that did not vote: a majority is one of all.
@@ -172,11 +180,20 @@ impl Tally {
         now: impl FnOnce() -> Instant,
         node_clock: impl FnOnce() -> Option<Duration>,
     ) {
+        let vote = match vote {
+            Vote::Slots(told) => return self.record_slots(node, *told, node_clock),
+            // The others are asked for the slot that the first node granted, and for no other.
+            Vote::Granted { counter, is_wanted, .. } if self.slots.is_some() => {
+                let told = self.slot().map(|slot| ToldSlots::granted_alone(slot, counter, is_wanted));
+                return told.into_iter().for_each(|told| self.record_slots(node, told, || None));
+            }
+            vote => vote,
+        };
         let (told, mark) = match vote {
             Vote::Granted { counter, ref mark, .. } | Vote::Refused { counter, ref mark, .. } => {
                 (counter, mark.as_deref().copied())
             }
-            Vote::Missing | Vote::Failed => (None, None),
+            Vote::Slots(_) | Vote::Missing | Vote::Failed => (None, None),
         };
         if let Err(fault) = self.merge(node, told, node_clock) {
             self.objections.push((node, Objection::NoCounter(fault)));
@@ -191,21 +208,62 @@ impl Tally {
                 Ballot::Granted
             }
             Vote::Refused { owner, remaining, .. } => {
+                if let Some(slots) = &mut self.slots {
+                    slots.record(node, ToldSlots::refused_alone());
+                }
                 if let Some(owner) = &owner {
                     self.rivals.record(owner);
                 }
-                // A moment that there is not is as good as none.
-                let expires = remaining.and_then(|remaining| now().checked_add(remaining.max(EXPIRY_PRECISION)));
-                self.held.push((node, OthersKey { owner: owner.as_deref().map(hash_of), expires }));
+                self.held.push((node, OthersKey::told(owner.as_deref(), remaining, now)));
                 Ballot::Refused
             }
             Vote::Missing => {
                 self.missing += 1;
                 Ballot::Refused
             }
-            Vote::Failed => Ballot::Failed,
+            Vote::Slots(_) | Vote::Failed => Ballot::Failed,
         };
         self.round.record(node, ballot);
+        self.count_slots();
+    }
+
+    /// Counts what a node told of the slots.
+    fn record_slots(&mut self, node: usize, told: ToldSlots, node_clock: impl FnOnce() -> Option<Duration>) {
+        let Some(slots) = &mut self.slots else { return self.round.record(node, Ballot::Failed) };
+        if !self.round.is_outstanding(node) {
+            return;
+        }
+        let counter = told.granted.and_then(|granted| granted.counter).and_then(Counter::number);
+        if let (Some(fence), Some(counter)) = (&self.fence, counter)
+            && let Err(fault) = fence.proposal().believe(counter, node_clock)
+        {
+            self.objections.push((node, Objection::NoCounter(fault)));
+            return self.round.record(node, Ballot::Failed);
+        }
+        slots.record(node, told);
+        self.count_slots();
+    }
+
+    /// Counts anew for the slot that most of the nodes granted which have a vote.
+    fn count_slots(&mut self) {
+        let Some(slots) = &self.slots else { return };
+        let failed = self.round.failed();
+        let leading = slots.leading(failed);
+        self.round = slots.round(self.quorum, leading, failed);
+        self.fence = slots.fence(leading);
+        self.is_wanted = slots.is_wanted(leading);
+    }
+
+    /// The slot that most of the nodes granted; `None` if none granted any, or the lock has no permits.
+    #[must_use]
+    pub fn slot(&self) -> Option<u8> {
+        self.slots.as_ref()?.leading(self.round.failed())
+    }
+
+    /// What the nodes told of the slots, if any permit is asked for.
+    #[must_use]
+    pub fn slots(&self) -> Option<&SlotTally> {
+        self.slots.as_deref()
     }
 
     /// Takes in the fencing counter that a node told, if it can be one.
@@ -327,7 +385,11 @@ impl Tally {
             return Ages::Certain;
         }
         for (node, info) in infos().enumerate() {
-            let has_granted = self.round.granted().contains(node);
+            // Of the permits any: which of them is counted depends on who votes.
+            let has_granted = match &self.slots {
+                Some(slots) => slots.granted().contains(node) && !self.round.failed().contains(node),
+                None => self.round.granted().contains(node),
+            };
             let has_voted = has_granted || self.round.refused().contains(node);
             let objection = match electorate.standing(node) {
                 Standing::Young | Standing::Unknown if !holds(Rule::Abstention) => continue,
@@ -349,6 +411,7 @@ impl Tally {
             self.round.strike(node);
             self.objections.push((node, objection));
         }
+        self.count_slots();
         // Young nodes vote while no older one can be reached: one that is about to be reached may be older.
         let is_young = |info: Option<&ServerInfo>| info.is_some_and(|info| !votes_in(info).is_zero());
         let has_young_voter =
@@ -364,7 +427,11 @@ impl Tally {
 
     /// The verdict on an attempt to acquire: whether a refusal means that somebody holds the lock.
     pub fn classify_acquire(&self, verdict: Verdict) -> Verdict {
-        let is_split = verdict == Verdict::Refused && !self.rivals.has_holder(self.quorum);
+        let is_held = || match &self.slots {
+            Some(slots) => slots.is_taken(self.quorum),
+            None => self.rivals.has_holder(self.quorum),
+        };
+        let is_split = verdict == Verdict::Refused && !is_held();
         if is_split { Verdict::Split } else { verdict }
     }
 
@@ -411,26 +478,25 @@ impl Tally {
         self.fence.as_ref().map_or(0, Fence::seen)
     }
 
-    /// What a round that was not won tells about the nodes that were asked.
-    pub fn observations(&self) -> impl Iterator<Item = (usize, NodeObservation)> {
-        let given_back = self.round.granted().iter().map(|node| (node, NodeObservation::GivenBack));
-        let silent = self.round.failed().iter().map(|node| (node, NodeObservation::Unknown));
-        let held = self.held.iter().map(|(node, key)| (*node, NodeObservation::Held(*key)));
-        given_back.chain(silent).chain(held)
+    /// What a round that was not won tells about the nodes that were asked; `part` says which key of the lock was asked for, where it was
+    /// one.
+    pub fn observations(&self, part: u8) -> impl Iterator<Item = (At, NodeObservation)> {
+        let part = self.slot().unwrap_or(part);
+        let at = move |node| At { node, part };
+        let is_one = self.slots.is_none();
+        let of_one = move |nodes: NodeSet| if is_one { nodes } else { NodeSet::default() };
+        let given_back = of_one(self.round.granted()).iter().map(move |node| (at(node), NodeObservation::GivenBack));
+        let silent = of_one(self.round.failed()).iter().map(move |node| (at(node), NodeObservation::Unknown));
+        let held = self.held.iter().map(move |(node, key)| (at(*node), NodeObservation::Held(*key)));
+        let of_slots = self.slots.iter().flat_map(|slots| slots.observations(self.round.failed()));
+        given_back.chain(silent).chain(held).chain(of_slots)
     }
-}
-
-/// Tells one owner's value from another's.
-fn hash_of(owner: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    owner.hash(&mut hasher);
-    hasher.finish()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{FenceFallback, Proposal, Role};
+    use crate::protocol::{FenceFallback, GrantedSlot, Proposal, Role};
 
     const LONGEST_TTL: Duration = Duration::from_secs(300);
     const GRANTED: Vote = Vote::Granted { counter: None, is_wanted: false, mark: None };
@@ -570,5 +636,44 @@ mod tests {
         let objections: Vec<_> = tally.take_objections().collect();
         assert_eq!(objections, [(0, Objection::NoCounter(NoCounter::TooGreat(u64::MAX)))]);
         assert_eq!((tally.greatest_counter(), tally.is_wanted()), (7, true));
+    }
+
+    /// What a node tells that grants this of two permits.
+    fn slot(granted: u8) -> Vote {
+        let granted = Some(GrantedSlot { slot: granted, counter: None, is_wanted: false });
+        Vote::Slots(Box::new(ToldSlots { granted, held: vec![None, None], permits: None }))
+    }
+
+    #[test]
+    fn of_permits_the_one_is_counted_that_most_of_the_nodes_granted_which_have_a_vote() {
+        let quorum = Quorum::of(3).unwrap();
+        let check = |granted: [u8; 3], nodes: [NodeStatus; 3], slot_won: Option<u8>| {
+            let mut tally = Tally::new(quorum, None).for_slots(Some([1, 0].into()));
+            granted.iter().enumerate().for_each(|(node, granted)| tally.record(node, slot(*granted), now, || None));
+            let hearing = tally.hearing(Voters::Acquisition, true, || (nodes.to_vec(), now()));
+            let won = (hearing == Hearing::IsOver(Verdict::Won)).then(|| tally.slot()).flatten();
+            assert_eq!(won, slot_won, "{granted:?}");
+        };
+        let old = || ["a", "b", "c"].map(old);
+        check([0, 0, 1], old(), Some(0));
+        check([1, 0, 1], old(), Some(1));
+        let young = || server("b", 1, Role::Master);
+        // Its grant does not count, whichever permit it is of.
+        check([0, 0, 1], [self::old("a"), young(), self::old("c")], None);
+        check([1, 0, 1], [self::old("a"), young(), self::old("c")], Some(1));
+    }
+
+    #[test]
+    fn of_permits_a_node_that_is_asked_behind_the_first_says_no_more_than_whether_it_granted_the_same() {
+        let mut tally = Tally::new(Quorum::of(3).unwrap(), None).for_slots(Some([0, 1].into()));
+        tally.record(1, slot(1), now, || None);
+        assert_eq!(tally.slot(), Some(1));
+        tally.record(0, refused("somebody"), now, || None);
+        tally.record(2, GRANTED, now, || None);
+        let nodes = [old("a"), old("b"), old("c")];
+        assert_eq!(tally.hearing(Voters::Acquisition, true, || (nodes.to_vec(), now())), Hearing::IsOver(Verdict::Won));
+        assert_eq!((tally.slot(), tally.granted().iter().collect::<Vec<_>>()), (Some(1), vec![1, 2]));
+        let held = |(at, seen): (At, NodeObservation)| matches!(seen, NodeObservation::Held(_)).then_some(at);
+        assert_eq!(tally.observations(0).filter_map(held).collect::<Vec<_>>(), [At { node: 0, part: 1 }]);
     }
 }

@@ -1,6 +1,7 @@
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
-use super::{NodeSet, Quorum, Verdict};
+use super::{At, AtSet, Quorum, Verdict};
 
 /// How the nodes are asked for a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +32,28 @@ pub struct OthersKey {
     pub expires: Option<Instant>,
 }
 
-/// What an attempt that was not won tells about one node.
+/// The precision with which Redis expires keys. One of which nothing is left, in whole milliseconds, has up to so much.
+///
+/// It is not added to what is left of others: timers are late by about as much, and to ask once too often costs less.
+const EXPIRY_PRECISION: Duration = Duration::from_millis(1);
+
+impl OthersKey {
+    /// What a node told of a key at `now`: the owner's value, or enough of it to tell it from others, and what is left.
+    pub fn told(owner: Option<&str>, remaining: Option<Duration>, now: impl FnOnce() -> Instant) -> Self {
+        // A moment that there is not is as good as none.
+        let expires = remaining.and_then(|remaining| now().checked_add(remaining.max(EXPIRY_PRECISION)));
+        Self { owner: owner.map(hash_of), expires }
+    }
+}
+
+/// Tells one owner's value from another's.
+fn hash_of(owner: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    owner.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// What an attempt that was not won tells about one key of the lock on one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeObservation {
     /// It was granted there, and given back.
@@ -51,14 +73,16 @@ pub enum NodeObservation {
 ///
 /// A change that is reported while an attempt is under way counts as later than the answer: at worst one attempt is made
 /// in vain, while the other way round a waiter would sleep beside a free lock.
+///
+/// Of a lock that has several keys, each of which is enough, it asks when any of them is believed to be gone from a majority.
 #[derive(Clone, Debug)]
 pub struct WaitPlan {
     /// What a majority is.
     quorum: Quorum,
     /// Where the key is believed to be gone.
-    free: NodeSet,
+    free: AtSet,
     /// When it expires, on nodes that said so; or when it is believed to be gone, on nodes that have said so in vain.
-    expiries: Vec<(usize, Instant)>,
+    expiries: Vec<(At, Instant)>,
     /// Whether an attempt was lost although a majority was believed to be free.
     has_lost_race: bool,
     /// The node that refused when it was asked first: nothing can be had before it is free.
@@ -78,7 +102,7 @@ pub struct WaitPlan {
 /// once, such reports have all ask again for ever. So each that turns out to be in vain is believed later than the one before.
 #[derive(Clone, Copy, Debug)]
 struct Witness {
-    node: usize,
+    at: At,
     /// The key that it told of last.
     sighting: OthersKey,
     /// When it told.
@@ -141,7 +165,7 @@ impl WaitPlan {
     pub fn unknown(quorum: Quorum, poll_at: Instant) -> Self {
         Self {
             quorum,
-            free: NodeSet::default(),
+            free: AtSet::default(),
             expiries: Vec::new(),
             has_lost_race: false,
             waits_for: None,
@@ -158,18 +182,17 @@ impl WaitPlan {
     }
 
     /// The node reported a change of the key, or cannot have reported one for a while.
-    pub fn changed(&mut self, node: usize) {
-        self.forget(node);
-        let witness = self.witnesses.iter_mut().find(|witness| witness.node == node);
+    pub fn changed(&mut self, at: impl Into<At>) {
+        let at = at.into();
+        self.forget(at);
+        let witness = self.witnesses.iter_mut().find(|witness| witness.at == at);
         let believed_at = witness.and_then(|witness| {
             witness.report();
             witness.believed_at()
         });
         match believed_at {
-            Some(moment) => self.expiries.push((node, moment)),
-            None => {
-                self.free.insert(node);
-            }
+            Some(moment) => self.expiries.push((at, moment)),
+            None => self.free.insert(at),
         }
     }
 
@@ -180,30 +203,31 @@ impl WaitPlan {
     pub fn lost(
         &mut self,
         (verdict, ask_order): (Verdict, AskOrder),
-        seen: impl IntoIterator<Item = (usize, NodeObservation)>,
+        seen: impl IntoIterator<Item = (impl Into<At>, NodeObservation)>,
         now: Instant,
         poll_at: Instant,
         pause: Duration,
     ) {
         let was_believed_free = self.free_at(now).is_some_and(|moment| moment <= now);
-        self.waits_for = None;
-        for (node, seen) in seen {
-            self.forget(node);
+        let mut refused_by = None;
+        for (at, seen) in seen {
+            let at = at.into();
+            self.forget(at);
             match seen {
                 NodeObservation::GivenBack => {
-                    self.witnesses.retain(|witness| witness.node != node);
-                    self.free.insert(node);
+                    self.witnesses.retain(|witness| witness.at != at);
+                    self.free.insert(at);
                 }
                 NodeObservation::Held(sighting) => {
-                    self.see(node, sighting, now);
-                    self.expiries.extend(sighting.expires.map(|moment| (node, moment)));
-                    if ask_order == AskOrder::OneFirst && self.waits_for.is_none() {
-                        self.waits_for = Some(node);
-                    }
+                    self.see(at, sighting, now);
+                    self.expiries.extend(sighting.expires.map(|moment| (at, moment)));
+                    refused_by.get_or_insert(at.node);
                 }
                 NodeObservation::Unknown => {}
             }
         }
+        let has_any = |node: usize| self.free.iter().any(|at| at.node == node);
+        self.waits_for = refused_by.filter(|node| ask_order == AskOrder::OneFirst && !has_any(*node));
         self.has_lost_race |= verdict == Verdict::Split || (verdict == Verdict::Refused && was_believed_free);
         self.not_before = match verdict {
             Verdict::Split | Verdict::Unreachable | Verdict::Won => Some(now + pause),
@@ -232,8 +256,13 @@ impl WaitPlan {
 
     /// From when on the key is believed to be gone from a majority; `None` if that cannot be told.
     fn free_at(&self, now: Instant) -> Option<Instant> {
-        let mut moments: Vec<_> = self.free.iter().map(|node| (node, now)).collect();
-        moments.extend(&self.expiries);
+        let parts = self.expiries.iter().map(|(at, _)| at.part + 1).fold(self.free.parts(), u8::max);
+        (0..parts).filter_map(|part| self.part_free_at(part, now)).min()
+    }
+
+    fn part_free_at(&self, part: u8, now: Instant) -> Option<Instant> {
+        let mut moments: Vec<_> = self.free.of(part).iter().map(|node| (node, now)).collect();
+        moments.extend(self.expiries.iter().filter(|(at, _)| at.part == part).map(|(at, moment)| (at.node, *moment)));
         moments.sort_unstable_by_key(|&(_, moment)| moment);
         let majority = moments.get(self.quorum.needed() - 1)?.1;
         let Some(first) = self.waits_for else { return Some(majority) };
@@ -241,16 +270,16 @@ impl WaitPlan {
         Some(majority.max(first))
     }
 
-    fn see(&mut self, node: usize, sighting: OthersKey, now: Instant) {
-        match self.witnesses.iter_mut().find(|witness| witness.node == node) {
+    fn see(&mut self, at: At, sighting: OthersKey, now: Instant) {
+        match self.witnesses.iter_mut().find(|witness| witness.at == at) {
             Some(witness) => witness.see(sighting, now),
-            None => self.witnesses.push(Witness { node, sighting, asked: now, has_reported: false, in_vain: 0 }),
+            None => self.witnesses.push(Witness { at, sighting, asked: now, has_reported: false, in_vain: 0 }),
         }
     }
 
-    fn forget(&mut self, node: usize) {
-        self.free.remove(node);
-        self.expiries.retain(|&(known, _)| known != node);
+    fn forget(&mut self, at: At) {
+        self.free.remove(at);
+        self.expiries.retain(|&(known, _)| known != at);
     }
 }
 
@@ -410,5 +439,41 @@ mod tests {
         (0..3).for_each(|node| wait_plan.changed(node));
         assert_eq!(wait_plan.next(now), Step::WaitUntil(now + PAUSE));
         assert_eq!(wait_plan.next(now + PAUSE), Step::Ask(AskOrder::AllAtOnce));
+    }
+
+    #[test]
+    fn of_several_keys_it_asks_when_a_majority_reported_a_change_of_the_same_one() {
+        let now = crate::platform::clock::now();
+        let at = |node, part| At { node, part };
+        let mut wait_plan = refused(now);
+        let seen = (0..6).map(|key| (at(key % 3, u8::from(key > 2)), held(30_000 + key as u64, now)));
+        wait_plan.lost((Verdict::Refused, AskOrder::AllAtOnce), seen, now, now + POLL, PAUSE);
+        wait_plan.changed(at(0, 0));
+        wait_plan.changed(at(1, 1));
+        assert_eq!(wait_plan.next(now), Step::WaitUntil(now + POLL));
+        wait_plan.changed(at(2, 1));
+        assert_eq!(wait_plan.next(now), Step::Ask(AskOrder::AllAtOnce));
+    }
+
+    #[test]
+    fn of_several_keys_it_asks_when_the_first_has_expired_on_a_majority() {
+        let now = crate::platform::clock::now();
+        let mut wait_plan = refused(now);
+        let expiries = [(0, 0, 100), (1, 0, 500), (2, 0, 500), (0, 1, 300), (1, 1, 300), (2, 1, 900)];
+        let seen = expiries.map(|(node, part, expires)| (At { node, part }, held(expires, now)));
+        wait_plan.lost((Verdict::Refused, AskOrder::AllAtOnce), seen, now, now + POLL, PAUSE);
+        assert_eq!(wait_plan.next(now), Step::WaitUntil(now + Duration::from_millis(300)));
+    }
+
+    #[test]
+    fn a_node_that_has_another_key_free_is_not_waited_for() {
+        let now = crate::platform::clock::now();
+        let mut wait_plan = refused(now);
+        let seen =
+            [(At { node: 1, part: 0 }, held(30_000, now)), (At { node: 1, part: 1 }, NodeObservation::GivenBack)];
+        wait_plan.lost((Verdict::Split, AskOrder::OneFirst), seen, now, now + POLL, PAUSE);
+        wait_plan.changed(At { node: 0, part: 0 });
+        wait_plan.changed(At { node: 2, part: 0 });
+        assert_eq!(wait_plan.next(now + PAUSE), Step::Ask(AskOrder::OneFirst));
     }
 }

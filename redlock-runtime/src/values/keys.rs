@@ -4,6 +4,11 @@ use std::sync::Arc;
 use super::name::Name;
 use super::slot;
 
+/// How many may hold a lock with permits at once, at most.
+///
+/// A node is asked for all of them in one script, and the server does nothing else meanwhile.
+pub(crate) const MOST_PERMITS: u8 = 64;
+
 /// How names become keys. The defaults are those of configurable-redlock, so that both exclude each other and fill the
 /// same statistics.
 #[derive(Clone, Debug)]
@@ -75,6 +80,42 @@ impl Keys {
     /// Ours: the mark of the greatest completed fire of the lock with this key; in the cluster slot of that key.
     pub(crate) fn done(lock: &str) -> String {
         slot::key_beside("redlock-done", lock)
+    }
+
+    /// What stands before the number of a permit in its slot's key.
+    pub(crate) const PERMIT: &str = "redlock-permit-";
+
+    /// Ours: how many permits the lock with this key has; in the cluster slot of that key.
+    pub(crate) fn permits(lock: &str) -> String {
+        slot::key_beside("redlock-permits", lock)
+    }
+
+    /// Ours: one slot of the permits of the lock with this key; in the cluster slot of that key.
+    pub(crate) fn permit(lock: &str, slot: u8) -> String {
+        slot::key_beside(&format!("{}{slot}", Self::PERMIT), lock)
+    }
+
+    /// If this is a permit's slot, its number, and what stands behind it.
+    pub(crate) fn slot_of_permit(key: &str) -> Option<(u8, &str)> {
+        let (slot, beside) = key.strip_prefix(Self::PERMIT)?.split_once(':')?;
+        Some((slot.parse().ok()?, beside))
+    }
+
+    /// What [`Self::permits`] is for the permit's slot behind whose number this stands.
+    pub(crate) fn permits_beside(beside: &str) -> String {
+        ["redlock-permits:", beside].concat()
+    }
+
+    /// The keys of as many permits as a lock can have, by their numbers.
+    pub(crate) fn all_permits(lock: &str) -> impl Iterator<Item = (u8, String)> {
+        (0..MOST_PERMITS).map(move |slot| (slot, Self::permit(lock, slot)))
+    }
+
+    /// The name of the lock that has the permit with this key, and its number.
+    pub(crate) fn name_of_permit(&self, key: &str) -> Option<(Name, u8)> {
+        let (slot, beside) = Self::slot_of_permit(key)?;
+        let lock = slot::beside_which(beside)?;
+        Some((Name::parse(lock.strip_prefix(&*self.lock_prefix)?.to_owned()).ok()?, slot))
     }
 
     /// Ours: what is noted about the owner of the lock with this key; in the cluster slot of that key.

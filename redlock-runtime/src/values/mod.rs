@@ -10,5 +10,7 @@ pub(crate) mod slot;
 
 pub(crate) mod fire;
 pub(crate) mod keys;
+pub(crate) mod permits;
+pub(crate) mod subject;
 
 pub(crate) mod on_shutdown;

@@ -41,10 +41,15 @@ pub(crate) fn key_beside(purpose: &str, key: &str) -> String {
 
 /// Whether this is what [`key_beside`] writes behind the purpose.
 pub(crate) fn is_beside_another(beside: &str) -> bool {
-    let Some((tag, rest)) = beside.strip_prefix('{').and_then(|beside| beside.split_once('}')) else { return false };
+    beside_which(beside).is_some()
+}
+
+/// The key beside which [`key_beside`] has put this, which stands behind the purpose.
+pub(crate) fn beside_which(beside: &str) -> Option<&str> {
+    let (tag, rest) = beside.strip_prefix('{')?.split_once('}')?;
     match rest.strip_prefix(':') {
-        Some(key) => tag.parse() == Ok(tag_beside(key)),
-        None => rest.is_empty() && !tag.contains('{'),
+        Some(key) => (tag.parse() == Ok(tag_beside(key))).then_some(key),
+        None => (rest.is_empty() && !tag.contains('{')).then_some(tag),
     }
 }
 

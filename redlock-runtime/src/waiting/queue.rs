@@ -3,7 +3,7 @@
 
 #[cfg(not(redlock_simulated))]
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,7 @@ use crate::protocol::wait_queue::{
 };
 use crate::protocol::{FenceFallback, Quorum};
 use crate::shown::shown;
+use crate::values::subject::Subject;
 
 /// The slow poll, unless the builder says otherwise: at least this long after the last attempt, and up to a half of it more.
 pub(crate) const SLOW_POLL: Duration = Duration::from_secs(1);
@@ -34,9 +35,9 @@ pub(crate) struct WaitQueues {
     fence_fallback: Option<FenceFallback>,
     /// Tells this manager from others who wait.
     process: Arc<str>,
-    /// The names that somebody in this process holds or wants. A std mutex: it is never held across an await. That of a queue
-    /// is locked under this one, or alone.
-    by_key: Mutex<HashMap<Arc<str>, Arc<SharedQueue>>>,
+    /// What somebody in this process holds or wants, by its [line](Subject::line). A std mutex: it is never held across an await. That
+    /// of a queue is locked under this one, or alone.
+    by_line: Mutex<HashMap<Arc<str>, Arc<SharedQueue>>>,
 }
 
 /// A queue, which those who are in it find without asking for its name. A std mutex: it is never held across an await.
@@ -70,6 +71,8 @@ struct Waiter {
     call: Notify,
     /// The runtime whose connections the waiter uses.
     runtime: Option<Id>,
+    /// How many can hold what it waits for at once.
+    places: AtomicU8,
 }
 
 /// What the owner of a place does next.
@@ -108,50 +111,54 @@ impl WaitQueues {
         slow_poll: Duration,
     ) -> Arc<Self> {
         let settings = WaitSettings::new(quorum, node_timeout, slow_poll);
-        Arc::new(Self { settings, fence_fallback, process: entropy::fresh_owner(), by_key: Mutex::default() })
+        Arc::new(Self { settings, fence_fallback, process: entropy::fresh_owner(), by_line: Mutex::default() })
     }
 
-    fn by_key(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<SharedQueue>>> {
-        self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
+    fn by_line(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<SharedQueue>>> {
+        self.by_line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Enters a name's queue.
-    fn enter<T>(&self, key: &Arc<str>, enter: impl FnOnce(&mut State) -> T) -> (Arc<SharedQueue>, T) {
-        let mut by_key = self.by_key();
-        let shared = by_key.entry(Arc::clone(key)).or_default();
+    fn enter<T>(&self, line: &Arc<str>, enter: impl FnOnce(&mut State) -> T) -> (Arc<SharedQueue>, T) {
+        let mut by_line = self.by_line();
+        let shared = by_line.entry(Arc::clone(line)).or_default();
         // Before anybody can find it deserted.
         let entered = enter(&mut shared.lock());
         (Arc::clone(shared), entered)
     }
 
     /// Forgets a queue that was deserted, unless somebody has come meanwhile.
-    fn close(&self, key: &Arc<str>, deserted: &Arc<SharedQueue>) {
-        let mut by_key = self.by_key();
-        if by_key.get(key).is_some_and(|shared| Arc::ptr_eq(shared, deserted)) && deserted.lock().queue.is_deserted() {
-            by_key.remove(key);
+    fn close(&self, line: &Arc<str>, deserted: &Arc<SharedQueue>) {
+        let mut by_line = self.by_line();
+        if by_line.get(line).is_some_and(|shared| Arc::ptr_eq(shared, deserted)) && deserted.lock().queue.is_deserted()
+        {
+            by_line.remove(line);
         }
     }
 
     /// Stands at the end of a name's line.
-    pub(crate) fn join(self: &Arc<Self>, key: &Arc<str>) -> QueuePlace {
-        let waiter = Arc::new(Waiter { call: Notify::new(), runtime: current_runtime() });
-        let (shared, number) = self.enter(key, |state| {
+    pub(crate) fn join(self: &Arc<Self>, subject: &Subject) -> QueuePlace {
+        let line = subject.line();
+        let places = AtomicU8::new(subject.places());
+        let waiter = Arc::new(Waiter { call: Notify::new(), runtime: current_runtime(), places });
+        let (shared, number) = self.enter(line, |state| {
             let number = next_number();
             state.queue.joined(number, Arc::clone(&waiter));
             number
         });
-        QueuePlace { wait_queues: Arc::clone(self), key: Arc::clone(key), shared, number, waiter, has_left: false }
+        QueuePlace { wait_queues: Arc::clone(self), line: Arc::clone(line), shared, number, waiter, has_left: false }
     }
 
     /// Notes a holder in this process that did not wait.
-    pub(crate) fn hold_locally(self: &Arc<Self>, key: &Arc<str>, lease: &Arc<Lease>) -> LocalHold {
-        let (shared, (number, news)) = self.enter(key, |state| {
+    pub(crate) fn hold_locally(self: &Arc<Self>, lease: &Arc<Lease>) -> LocalHold {
+        let line = lease.subject.line();
+        let (shared, (number, news)) = self.enter(line, |state| {
             let number = next_number();
             let acquired = state.queue.acquired(number, Arc::clone(lease));
             (number, state.perform(acquired))
         });
         news.tell();
-        LocalHold { wait_queues: Arc::clone(self), key: Arc::clone(key), shared, number }
+        LocalHold { wait_queues: Arc::clone(self), line: Arc::clone(line), shared, number }
     }
 
     /// How the lock gets its fencing token; `seen` is the greatest counter that the same waiter heard of.
@@ -159,18 +166,19 @@ impl WaitQueues {
         self.fence_fallback.map(|fence_fallback| Fenced { seen, fence_fallback })
     }
 
-    /// The holder of a lock in this process, as far as that was noted.
-    pub(crate) fn local_holder(&self, key: &str) -> Option<Arc<Lease>> {
-        self.by_key().get(key)?.lock().queue.local_holder().cloned()
+    /// The holders of a lock in this process, as far as they were noted.
+    pub(crate) fn local_holders(&self, line: &str) -> Vec<Arc<Lease>> {
+        let by_line = self.by_line();
+        by_line.get(line).map(|shared| shared.lock().queue.local_holders().cloned().collect()).unwrap_or_default()
     }
 
     /// Calls everybody who waits, and returns whatever is held: the manager is being shut down.
     pub(crate) fn call_all(&self) -> Vec<Arc<Lease>> {
         let mut held = Vec::new();
-        for shared in self.by_key().values() {
+        for shared in self.by_line().values() {
             let state = shared.lock();
             state.queue.waiters().for_each(|waiter| waiter.call.notify_one());
-            held.extend(state.queue.local_holder().cloned());
+            held.extend(state.queue.local_holders().cloned());
         }
         held
     }
@@ -178,11 +186,14 @@ impl WaitQueues {
 
 impl Listener for WaitQueues {
     fn changed(&self, node: usize, key: Option<&str>) {
-        let by_key = self.by_key();
+        let by_line = self.by_line();
         let now = clock::now();
         match key {
-            Some(key) => by_key.get(key).into_iter().for_each(|shared| shared.lock().changed(node, now)),
-            None => by_key.values().for_each(|shared| shared.lock().changed(node, now)),
+            Some(key) => {
+                let (line, part) = Subject::news_of(key);
+                by_line.get(&*line).into_iter().for_each(|shared| shared.lock().changed(node, Some(part), now));
+            }
+            None => by_line.values().for_each(|shared| shared.lock().changed(node, None, now)),
         }
     }
 }
@@ -193,6 +204,10 @@ impl wait_queue::Waiter for Arc<Waiter> {
     fn runtime(&self) -> Option<Id> {
         self.runtime
     }
+
+    fn places(&self) -> usize {
+        usize::from(self.places.load(Ordering::Relaxed))
+    }
 }
 
 impl LocalHolder for Arc<Lease> {
@@ -202,6 +217,10 @@ impl LocalHolder for Arc<Lease> {
 
     fn fencing_token(&self) -> u64 {
         self.fencing_token
+    }
+
+    fn part(&self) -> u8 {
+        self.subject.part()
     }
 }
 
@@ -219,8 +238,8 @@ impl State {
         }
     }
 
-    fn changed(&mut self, node: usize, now: Instant) {
-        let call = self.queue.changed(node, now);
+    fn changed(&mut self, node: usize, part: Option<u8>, now: Instant) {
+        let call = self.queue.changed(node, part, now);
         self.call(call);
     }
 
@@ -248,8 +267,8 @@ impl State {
 pub(crate) struct QueuePlace {
     /// Where the queue is found, and forgotten once it is deserted.
     wait_queues: Arc<WaitQueues>,
-    /// The lock's key.
-    key: Arc<str>,
+    /// What its queue is found by.
+    line: Arc<str>,
     /// The queue in which the place is.
     shared: Arc<SharedQueue>,
     /// Stands for the place in the queue.
@@ -282,6 +301,11 @@ impl QueuePlace {
                 })
             }
         }
+    }
+
+    /// So many can hold what is waited for at once, as was learnt meanwhile.
+    pub(crate) fn set_places(&self, places: u8) {
+        self.waiter.places.store(places, Ordering::Relaxed);
     }
 
     /// Waits to be called.
@@ -336,7 +360,7 @@ impl QueuePlace {
         news.tell();
         LocalHold {
             wait_queues: Arc::clone(&self.wait_queues),
-            key: Arc::clone(&self.key),
+            line: Arc::clone(&self.line),
             shared: Arc::clone(&self.shared),
             number,
         }
@@ -356,7 +380,7 @@ impl Drop for QueuePlace {
         drop(state);
         news.tell();
         if is_deserted {
-            self.wait_queues.close(&self.key, &self.shared);
+            self.wait_queues.close(&self.line, &self.shared);
         }
     }
 }
@@ -379,8 +403,8 @@ impl News {
 pub(crate) struct LocalHold {
     /// Where the queue is found, and forgotten once it is deserted.
     wait_queues: Arc<WaitQueues>,
-    /// The lock's key.
-    key: Arc<str>,
+    /// What its queue is found by.
+    line: Arc<str>,
     /// The queue whose waiters come next.
     shared: Arc<SharedQueue>,
     /// Stands for the holder in the queue.
@@ -404,7 +428,7 @@ impl Drop for LocalHold {
         let is_deserted = state.queue.is_deserted();
         drop(state);
         if is_deserted {
-            self.wait_queues.close(&self.key, &self.shared);
+            self.wait_queues.close(&self.line, &self.shared);
         }
     }
 }
@@ -434,13 +458,12 @@ mod tests {
     #[test]
     fn whoever_leaves_late_does_not_vacate_the_place_of_another() {
         let wait_queues = WaitQueues::new(Quorum::of(1).unwrap(), Duration::from_secs(1), None, SLOW_POLL);
-        let key: Arc<str> = "key".into();
-        let late = wait_queues.hold_locally(&key, &lease());
-        drop(wait_queues.hold_locally(&key, &lease()));
-        assert!(wait_queues.local_holder(&key).is_none());
-        let _local_hold = wait_queues.hold_locally(&key, &lease());
+        let late = wait_queues.hold_locally(&lease());
+        drop(wait_queues.hold_locally(&lease()));
+        assert!(wait_queues.local_holders("key").is_empty());
+        let _local_hold = wait_queues.hold_locally(&lease());
         drop(late);
-        assert!(wait_queues.local_holder(&key).is_some());
+        assert!(!wait_queues.local_holders("key").is_empty());
     }
 
     #[test]
@@ -448,8 +471,7 @@ mod tests {
         let fence_fallback = FenceFallback::TrustClocks { max_clock_skew: Duration::from_secs(60) };
         let wait_queues =
             WaitQueues::new(Quorum::of(1).unwrap(), Duration::from_secs(1), Some(fence_fallback), SLOW_POLL);
-        let key: Arc<str> = "key".into();
-        let (local_hold, mut place) = (wait_queues.hold_locally(&key, &lease_with(41)), wait_queues.join(&key));
+        let (local_hold, mut place) = (wait_queues.hold_locally(&lease_with(41)), wait_queues.join(&"key".into()));
         drop(local_hold);
         let Turn::Ask(plan) = place.next(clock::now()) else { panic!("the lock is free") };
         assert_eq!(plan.fencing.map(|fenced| fenced.seen), Some(41));

@@ -53,8 +53,8 @@ struct Record {
 #[derive(Default)]
 struct Lock {
     held: Vec<Record>,
-    /// The tokens that were given, and when, in true time.
-    tokens: Vec<(u64, Instant)>,
+    /// The tokens that were given, by key, and when, in true time.
+    tokens: BTreeMap<String, Vec<(u64, Instant)>>,
     waiting: Vec<Waiting>,
     free_since: Option<Instant>,
     /// Who had it last, and how often in a row.
@@ -339,21 +339,33 @@ impl Universe {
         number
     }
 
-    /// No other lock of this name counts as held.
+    /// No other lock of this name counts as held, or no more than there are permits, each by one.
     fn check_alone(&self, name: usize, process: usize, held: &Held) {
         let others: Vec<_> = {
             let state = locked(&self.checker.state);
             let others = state.locks[name].held.iter().filter(|other| other.held.owner != held.owner);
             others.map(|other| (other.process, other.held.clone())).collect()
         };
+        let mut count = 1;
         for (other, theirs) in others.into_iter().filter(|_| self.checker.are_clocks_right) {
             let remaining = self.remaining(other, &theirs);
-            if !remaining.is_zero() {
+            if remaining.is_zero() {
+                continue;
+            }
+            count += 1;
+            if theirs.key == held.key {
                 let (one, two) = (&theirs.owner[..8], &held.owner[..8]);
                 self.violated(format!(
                     "two holders: {one} of p{other} for {remaining:?} more, and {two} of p{process}"
                 ));
             }
+        }
+        let most = self.plan.most_permits().unwrap_or(1);
+        if count > 1 {
+            self.checker.meet("held beside others");
+        }
+        if count > most {
+            self.violated(format!("more than {most}: {count} hold {name}, such as {} of p{process}", &held.owner[..8]));
         }
     }
 
@@ -393,7 +405,7 @@ impl Universe {
         let mut state = locked(&self.checker.state);
         let is_promised = state.restarts == 0 || state.restarts == 1 && !self.checker.is_young;
         let is_wrong = |(token, given): &&(u64, Instant)| *token == held.token || *given < began && *token > held.token;
-        let tokens = &mut state.locks[name].tokens;
+        let tokens = state.locks[name].tokens.entry(held.key.to_string()).or_default();
         let wrong = tokens.iter().find(is_wrong).filter(|_| is_promised).copied();
         tokens.push((held.token, now()));
         drop(state);

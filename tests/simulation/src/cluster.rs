@@ -47,6 +47,7 @@ impl Plan {
             reports: (0, 0),
             faults,
             script: None,
+            permits: Vec::new(),
         }
     }
 

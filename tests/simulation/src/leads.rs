@@ -110,6 +110,7 @@ impl Plan {
             is_cluster: false,
             faults,
             script: None,
+            permits: Vec::new(),
         }
     }
 

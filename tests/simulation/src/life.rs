@@ -277,7 +277,11 @@ impl Task {
         let (place, began) = (place(), now());
         let waiter = (wish.limit != Some(Duration::ZERO)).then(|| self.universe.checker.joined(wish.name, place));
         let waits = Waits(&self.universe, waiter);
-        match annotated_blocking(self, wish, waits.1) {
+        let called = match self.permits() {
+            Some(permits) => annotated_blocking_with_permits(self, wish, waits.1, permits),
+            None => annotated_blocking(self, wish, waits.1),
+        };
+        match called {
             Ok(()) => self.universe.checker.meet("called by a thread"),
             Err(error) => return self.failed(wish, place, began, &error),
         }
@@ -292,6 +296,9 @@ impl Task {
         if let Some(most) = wish.max_hold {
             request = request.max_hold(most);
         }
+        if let Some(permits) = self.permits() {
+            request = request.permits(permits);
+        }
         if let Some(FireWish { kind, due, is_at_start, .. }) = wish.fire {
             let fire = match kind {
                 FireKind::Due => Fire::at(SystemTime::UNIX_EPOCH + TIME_OF_DAY + due),
@@ -303,11 +310,22 @@ impl Task {
         request
     }
 
+    /// How many permits the process says that locks have.
+    fn permits(&self) -> Option<u32> {
+        self.universe.plan.permits.get(place().process).copied()
+    }
+
     async fn by_attribute(&self, wish: &Wish) -> bool {
         let (place, began) = (place(), now());
         let waiter = (wish.limit != Some(Duration::ZERO)).then(|| self.universe.checker.joined(wish.name, place));
         let waits = Waits(&self.universe, waiter);
-        let called = until_poll(wish.cancel.map(|polls| polls * 2), annotated(self, wish, waits.1));
+        let called = async {
+            match self.permits() {
+                Some(permits) => Box::pin(annotated_with_permits(self, wish, waits.1, permits)).await,
+                None => Box::pin(annotated(self, wish, waits.1)).await,
+            }
+        };
+        let called = until_poll(wish.cancel.map(|polls| polls * 2), called);
         let done = match wish.give_up {
             Some(limit) => timeout(limit + wish.body, called).await.ok().flatten(),
             None => called.await,
@@ -453,6 +471,23 @@ fn limit(wish: &Wish) -> Timeout {
     guard = guard
 )]
 async fn annotated(task: &Task, wish: &Wish, waiter: Option<Waiter>) -> Result<(), Error> {
+    body(task, wish, waiter, guard).await
+}
+
+#[redlock(
+    crate = redlock_simulated,
+    name = NAMES[wish.name],
+    manager = &task.locks,
+    timeout = limit(wish),
+    ttl = wish.ttl,
+    permits = permits,
+    guard = guard
+)]
+async fn annotated_with_permits(task: &Task, wish: &Wish, waiter: Option<Waiter>, permits: u32) -> Result<(), Error> {
+    body(task, wish, waiter, guard).await
+}
+
+async fn body(task: &Task, wish: &Wish, waiter: Option<Waiter>, guard: &LockGuard) -> Result<(), Error> {
     let universe = &*task.universe;
     let number = universe.acquired(wish.name, place(), waiter, Held::of(guard));
     let _holds = Holds(universe, wish.name, number);
@@ -474,6 +509,30 @@ async fn annotated(task: &Task, wish: &Wish, waiter: Option<Waiter>) -> Result<(
     guard = guard
 )]
 fn annotated_blocking(task: &Task, wish: &Wish, waiter: Option<Waiter>) -> Result<(), Error> {
+    blocking_body(task, wish, waiter, guard);
+    Ok(())
+}
+
+#[redlock(
+    crate = redlock_simulated,
+    name = NAMES[wish.name],
+    manager = &task.locks,
+    timeout = limit(wish),
+    ttl = wish.ttl,
+    permits = permits,
+    guard = guard
+)]
+fn annotated_blocking_with_permits(
+    task: &Task,
+    wish: &Wish,
+    waiter: Option<Waiter>,
+    permits: u32,
+) -> Result<(), Error> {
+    blocking_body(task, wish, waiter, guard);
+    Ok(())
+}
+
+fn blocking_body(task: &Task, wish: &Wish, waiter: Option<Waiter>, guard: &LockGuard) {
     let universe = &*task.universe;
     let number = universe.acquired(wish.name, place(), waiter, Held::of(guard));
     let _holds = Holds(universe, wish.name, number);
@@ -483,5 +542,4 @@ fn annotated_blocking(task: &Task, wish: &Wish, waiter: Option<Waiter>) -> Resul
     if wish.ending == Ending::Panic {
         panic_as_planned();
     }
-    Ok(())
 }

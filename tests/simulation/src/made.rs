@@ -126,6 +126,7 @@ fn plan(random: &mut Random, nodes: usize, mut processes: Vec<ProcessPlan>, long
         reports: (0, 0),
         faults: Vec::new(),
         script: Some(Script { healed: ms(6_000), connect_timeout: ms(300), slow: Vec::new(), are_clocks_right: true }),
+        permits: Vec::new(),
     }
 }
 

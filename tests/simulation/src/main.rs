@@ -4,6 +4,8 @@
 //! schedules run [--from SEED] [--count N]     runs schedules, tells those that break a promise, and how fast it went
 //! schedules fires [--from SEED] [--count N]   the same of those in which jobs run once per fire
 //! schedules fire SEED [--without RULE]        replays one of these
+//! schedules permits [--from SEED] [--count N] the same of those in which locks have permits
+//! schedules permit SEED [--without RULE]      replays one of these
 //! schedules leads [--from SEED] [--count N]   the same of those in which one of several processes leads
 //! schedules lead SEED [--without RULE]        replays one of these
 //! schedules memory [--from SEED] [--count N]  the same of those whose nodes are in memory
@@ -52,8 +54,8 @@ use redlock_simulated::simulation::Rule;
 use self::checker::Met;
 use self::random::Random;
 use self::run::{
-    Outcome, cluster_of, fires_of, leads_of, memory_of, plan_of, run, run_cluster, run_fires, run_leads, run_memory,
-    run_plan,
+    Outcome, cluster_of, fires_of, leads_of, memory_of, permits_of, plan_of, run, run_cluster, run_fires, run_leads,
+    run_memory, run_permits, run_plan,
 };
 
 fn main() -> ExitCode {
@@ -73,6 +75,12 @@ fn main() -> ExitCode {
             let Some(seed) = arguments.get(1).and_then(|seed| seed.parse().ok()) else { return usage() };
             println!("{:#?}", fires_of(seed));
             tell(&run_fires(seed, off, true))
+        }
+        Some("permits") => run_all(from, count, off, run_permits),
+        Some("permit") => {
+            let Some(seed) = arguments.get(1).and_then(|seed| seed.parse().ok()) else { return usage() };
+            println!("{:#?}", permits_of(seed));
+            tell(&run_permits(seed, off, true))
         }
         Some("leads") => run_all(from, count, off, run_leads),
         Some("lead") => {
@@ -110,7 +118,7 @@ fn main() -> ExitCode {
 
 fn usage() -> ExitCode {
     eprintln!(
-        "usage: schedules run|fires|leads|memory|clusters [--from SEED] [--count N] [--without RULE] | replay|fire|lead|remember|cluster SEED [--without RULE] | rules [--count N] \
+        "usage: schedules run|fires|leads|memory|clusters|permits [--from SEED] [--count N] [--without RULE] | replay|fire|lead|remember|cluster|permit SEED [--without RULE] | rules [--count N] \
          | made RULE SEED [--without RULE]"
     );
     ExitCode::from(2)
@@ -122,6 +130,7 @@ fn rule(name: &str) -> Option<Rule> {
         .chain(Rule::OF_LEADS)
         .chain(Rule::OF_CLUSTERS)
         .chain(Rule::OF_ONCE)
+        .chain(Rule::OF_PERMITS)
         .copied()
         .find(|rule| format!("{rule:?}") == name)
 }
@@ -164,6 +173,7 @@ fn rules(from: u64, count: u64, only: Option<&str>) -> ExitCode {
     let mut is_complete = true;
     let all = Rule::ALL.iter().map(|rule| (rule, run as fn(u64, Option<Rule>, bool) -> Outcome));
     let all = all.chain(Rule::OF_ONCE.iter().map(|rule| (rule, run_fires as _)));
+    let all = all.chain(Rule::OF_PERMITS.iter().map(|rule| (rule, run_permits as _)));
     let all = all.chain(Rule::OF_CLUSTERS.iter().map(|rule| (rule, run_cluster as _)));
     let all = all.chain(Rule::OF_LEADS.iter().map(|rule| (rule, run_leads as _)));
     for (off, run) in all.filter(|(rule, _)| only.is_none_or(|only| format!("{rule:?}") == only)) {

@@ -48,6 +48,8 @@ pub(crate) struct Plan {
     pub(crate) faults: Vec<(Duration, Fault)>,
     /// What a schedule has that was made for something.
     pub(crate) script: Option<Script>,
+    /// How many permits each process says that the locks have; of none: they are locks without.
+    pub(crate) permits: Vec<u32>,
 }
 
 /// What a schedule that was made for something has beside the others.
@@ -350,7 +352,35 @@ impl Plan {
             is_cluster: false,
             faults,
             script: None,
+            permits: Vec::new(),
         }
+    }
+
+    /// The same troubles, for locks with permits.
+    pub(crate) fn draw_permits(random: &mut Random) -> Self {
+        let mut plan = match random.index(10) {
+            0 => Self::draw_memory(random),
+            1..3 => Self::draw_cluster(random),
+            _ => Self::draw(random),
+        };
+        let permits = match plan.weather {
+            // Else nobody hands a permit on in his process: each of its tasks has one.
+            Weather::Crowded => random.pick(&[1, 2]),
+            _ => random.pick(&[1, 2, 2, 3]),
+        };
+        let differ = !plan.is_fine() && random.percent(15);
+        plan.permits = plan.processes.iter().map(|_| if differ { random.pick(&[1, 2, 3]) } else { permits }).collect();
+        // A permit cannot be given out of hand.
+        let wishes = plan.processes.iter_mut().flat_map(|process| &mut process.tasks).flatten();
+        for wish in wishes.filter(|wish| matches!(wish.ending, Ending::Detach(_))) {
+            wish.ending = Ending::Release;
+        }
+        plan
+    }
+
+    /// How many may hold a lock at once, if it is one with permits.
+    pub(crate) fn most_permits(&self) -> Option<usize> {
+        self.permits.iter().max().map(|most| *most as usize)
     }
 
     /// Jobs that several processes call for the same fires.
@@ -424,6 +454,7 @@ impl Plan {
             is_cluster: false,
             faults,
             script: None,
+            permits: Vec::new(),
         }
     }
 

@@ -67,6 +67,18 @@ pub(crate) fn run_fires(seed: u64, off: Option<Rule>, is_logged: bool) -> Outcom
     run_plan(plan, random, off, is_logged)
 }
 
+/// What was drawn for a seed of locks with permits.
+pub(crate) fn permits_of(seed: u64) -> Plan {
+    Plan::draw_permits(&mut Random::new(seed))
+}
+
+/// Runs a seed in which locks have permits.
+pub(crate) fn run_permits(seed: u64, off: Option<Rule>, is_logged: bool) -> Outcome {
+    let mut random = Random::new(seed);
+    let plan = Plan::draw_permits(&mut random);
+    run_plan(plan, random, off, is_logged)
+}
+
 /// What was drawn for a seed of candidates.
 pub(crate) fn leads_of(seed: u64) -> Plan {
     Plan::draw_leads(&mut Random::new(seed))

@@ -8,7 +8,7 @@ use redlock_simulated::simulation::Rule;
 
 use crate::made::{self, Made};
 use crate::random::Random;
-use crate::run::{Outcome, run, run_cluster, run_fires, run_leads, run_memory, run_plan};
+use crate::run::{Outcome, run, run_cluster, run_fires, run_leads, run_memory, run_permits, run_plan};
 
 /// So many schedules are the same in each run of the tests, and so many are new.
 const FIXED: u64 = 6_000;
@@ -159,6 +159,27 @@ const FOUND_BY_FIRES: &[(Rule, u64)] = &[
 #[test]
 fn schedules_of_jobs_find_what_each_rule_prevents() {
     find_all(FOUND_BY_FIRES, run_fires);
+}
+
+/// So many schedules of locks with permits are the same in each run of the tests, and so many are new.
+const PERMITS: (u64, u64) = (4_000, 1_000);
+
+#[test]
+fn no_schedule_lets_more_in_than_there_are_permits() {
+    let base = RandomState::new().hash_one("base") >> 16;
+    println!("new schedules of permits: the {} from seed {base}", PERMITS.1);
+    let mut broken = broken(0..PERMITS.0, run_permits);
+    broken.extend(self::broken(base..base + PERMITS.1, run_permits));
+    // One is replayed by `cargo run -p redlock-simulation -- permit SEED`.
+    assert!(broken.is_empty(), "base seed {base}: {broken:#?}");
+}
+
+/// Each rule of these, and a seed that finds what it prevents.
+const FOUND_BY_PERMITS: &[(Rule, u64)] = &[(Rule::OneSlotIsOneLock, 29), (Rule::AllSlotsAreReleased, 33)];
+
+#[test]
+fn schedules_of_permits_find_what_each_rule_prevents() {
+    find_all(FOUND_BY_PERMITS, run_permits);
 }
 
 /// Each rule, and a seed that finds what it prevents; another one if the code has changed since.

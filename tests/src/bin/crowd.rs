@@ -1,7 +1,8 @@
 //! Some tasks that want a few locks again and again, and tell when each was held.
 //!
 //! `crowd tasks=8 seconds=60 ttl_ms=1000`, with the nodes in `REDLOCK_NODES`; `names=1` says that they want one lock only,
-//! and `hold_ms=2` that each time is as short as that, and asked for until it is had. At the end it prints a line
+//! and `hold_ms=2` that each time is as short as that, and asked for until it is had; `permits=2` that as many may hold
+//! each lock, and then `NAME` ends with the permit. At the end it prints a line
 //! `held NAME BEGIN END ASKED TASK` for each time, in nanoseconds of the machine's monotonic clock, which all processes
 //! share: from before the body began to the last moment at which the guard said that the lock is held, and when the task
 //! asked for it. Then `acquired N lost N longest_wait_ms N`. Its log goes to stderr, each line behind its nanosecond.
@@ -22,6 +23,8 @@ struct Habits {
     ttl: Duration,
     /// How many names the tasks want; fewer than tasks, so that they meet.
     names: u64,
+    /// How many permits each lock has; of `None`: they are locks without.
+    permits: Option<u32>,
     /// How long a lock is held at most, in milliseconds; now and then for very long if not given.
     hold: Option<u64>,
     /// When they end, in nanoseconds of the machine's clock.
@@ -42,7 +45,8 @@ async fn main() -> anyhow::Result<()> {
     let [tasks, seconds, ttl] = ["tasks", "seconds", "ttl_ms"].map(argument);
     let (tasks, ttl) = (tasks?, Duration::from_millis(ttl?));
     let until = monotonic_nanoseconds() + seconds? * 1_000_000_000;
-    let habits = Habits { ttl, names: argument("names").unwrap_or(3), hold: argument("hold_ms").ok(), until };
+    let permits = argument("permits").ok().map(u32::try_from).transpose()?;
+    let habits = Habits { ttl, names: argument("names").unwrap_or(3), permits, hold: argument("hold_ms").ok(), until };
     let nodes = env::var("REDLOCK_NODES").context("`REDLOCK_NODES` is not set")?;
     // A node that restarted abstains no longer than these locks can need.
     let locks = LockManager::builder().nodes(nodes.split(',')).ttl(ttl).longest_ttl(ttl).build()?;
@@ -100,7 +104,7 @@ fn argument(name: &str) -> anyhow::Result<u64> {
     given.with_context(|| format!("`{name}=NUMBER` is missing"))
 }
 
-async fn want(locks: LockManager, task: u64, Habits { ttl, names, hold, until }: Habits) -> Seen {
+async fn want(locks: LockManager, task: u64, Habits { ttl, names, permits, hold, until }: Habits) -> Seen {
     let mut seen = Seen::default();
     for turn in 0.. {
         let asked = monotonic_nanoseconds();
@@ -110,7 +114,10 @@ async fn want(locks: LockManager, task: u64, Habits { ttl, names, hold, until }:
         let name = format!("name-{}", (task + turn) % names);
         // Tasks are not in step.
         let kind = if hold.is_some() { Kind::Short } else { Kind::of(turn + task * 13) };
-        let request = locks.lock(&name).ttl(ttl).timeout(Duration::from_secs(3)).renew(kind != Kind::Outlived);
+        let mut request = locks.lock(&name).ttl(ttl).timeout(Duration::from_secs(3)).renew(kind != Kind::Outlived);
+        if let Some(permits) = permits {
+            request = request.permits(permits);
+        }
         let patience = if kind == Kind::Cancelled { Duration::from_millis(turn % 30) } else { Duration::MAX };
         let Ok(Ok(guard)) = tokio::time::timeout(patience, request.acquire()).await else { continue };
         seen.longest_wait = seen.longest_wait.max(monotonic_nanoseconds() - asked);
@@ -118,7 +125,8 @@ async fn want(locks: LockManager, task: u64, Habits { ttl, names, hold, until }:
         let time = if is_long { ttl * 3 / 2 } else { Duration::from_millis(turn * 7 % (hold.unwrap_or(40) + 1)) };
         let (begin, end) = hold_for(&guard, time).await;
         seen.lost += usize::from(!guard.is_valid());
-        seen.held.push(format!("held {name} {begin} {end} {asked} {task}"));
+        let held = if permits.is_some() { format!("{name}/{}", guard.permit()) } else { name };
+        seen.held.push(format!("held {held} {begin} {end} {asked} {task}"));
         match turn % 3 {
             0 => drop(guard),
             // Whether it can be confirmed depends on the nodes, and is not what is looked at here.

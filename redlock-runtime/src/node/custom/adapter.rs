@@ -125,6 +125,10 @@ impl Voter for ForeignNode {
         false
     }
 
+    fn grants_permits(&self) -> bool {
+        false
+    }
+
     fn overdue(&self, _: &str) {
         self.shared.is_late.store(true, Ordering::Release);
     }
@@ -152,7 +156,7 @@ impl Shared {
         }
         PendingReply::new(async move {
             // All of this at the first poll: from then on it does not depend on whoever polls.
-            let turn = self.turns.take(&command.key);
+            let turn = self.turns.take(command.key());
             let request = OnItsWay::new(Arc::clone(&self));
             let carried_out = tasks::spawn(async move {
                 let _request = request;
@@ -191,7 +195,7 @@ impl Shared {
     }
 
     async fn put(&self, command: &Command) -> Result<Reply, NodeError> {
-        let (key, owner) = (Arc::clone(&command.key), Arc::clone(&command.owner));
+        let (key, owner) = (Arc::clone(command.key()), Arc::clone(&command.owner));
         let keep_for = command.retention;
         Ok(match command.action {
             Action::Acquire { ttl, is_watched } => {
@@ -245,7 +249,7 @@ impl Shared {
     /// Gives a key to another owner, with what every node can do: a release that leaves the key to somebody compares and sets,
     /// and does nothing to a key which is that one's already.
     async fn adopt(&self, command: &Command, ttl: Duration) -> Result<Reply, NodeError> {
-        let (key, owner) = (|| Arc::clone(&command.key), || Arc::clone(&command.owner));
+        let (key, owner) = (|| Arc::clone(command.key()), || Arc::clone(&command.owner));
         let before = command.predecessor.as_ref().map_or_else(owner, |before| Arc::clone(&before.owner));
         let keep = Some(Keep { owner: owner(), ttl });
         let is_ours = match self.node.release(Release { key: key(), owner: before, keep }).await? {

@@ -245,7 +245,7 @@ impl Server {
     async fn take_turns(&mut self, keys: &LockKeys) -> Result<(), Arc<str>> {
         let acquire = Action::Acquire { ttl: Trial::TTL, is_watched: false };
         let (owner, process) = (entropy::fresh_owner(), entropy::fresh_owner());
-        self.carry_out(Command::acquire(acquire, &keys.lock, &owner, Some(process), None, None)).await?;
+        self.carry_out(Command::acquire(acquire, &(&keys.lock).into(), &owner, Some(process), None, None)).await?;
         let contenders = self.send(&commands::contenders(&keys.lock)).await?;
         let is_noted = match contenders.first() {
             Some(Value::Array(noted)) => !noted.is_empty(),

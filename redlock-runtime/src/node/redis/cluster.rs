@@ -40,6 +40,7 @@ use crate::rules::{self, Rule};
 use crate::shown::shown;
 use crate::values::keys::Keys;
 use crate::values::slot::slot_of;
+use crate::values::subject::Which;
 
 /// How often a command is sent on, or again, before that is given up; two are usual in the worst case.
 const HOPS: usize = 8;
@@ -143,7 +144,7 @@ impl Voter for ClusterNode {
 
     fn ask(&self, command: Arc<Command>) -> PendingReply {
         let cluster = Arc::clone(&self.cluster);
-        if let Some(shard) = cluster.owner(&command.key) {
+        if let Some(shard) = cluster.owner(command.key()) {
             let put = shard.put(Arc::clone(&command), Routing::Plainly);
             let (carrier, extra_time) = (put.carrier().clone(), put.extra_time());
             let reply = PendingReply::new(async move { cluster.follow(&command, shard, put).await });
@@ -158,7 +159,7 @@ impl Voter for ClusterNode {
         let carrier = Arc::new(OnceLock::new());
         let known_later = Carrier::Later(Arc::clone(&carrier));
         let reply = async move {
-            let shard = match cluster.mapped(&command.key).await {
+            let shard = match cluster.mapped(command.key()).await {
                 Ok(shard) => shard,
                 Err(reason) => return Reply::not_sent(reason),
             };
@@ -318,9 +319,9 @@ impl Cluster {
                 return recalled();
             }
             let (next, how) = match redirect {
-                Redirect::Moved(address) => (self.moved(&command.key, &address), Routing::Plainly),
+                Redirect::Moved(address) => (self.moved(command.key(), &address), Routing::Plainly),
                 Redirect::Ask(address) => (self.at(&address), Routing::Asking),
-                Redirect::TryAgain => (self.owner(&command.key), Routing::Plainly),
+                Redirect::TryAgain => (self.owner(command.key()), Routing::Plainly),
             };
             let Some(next) = next else { return Reply::not_sent("the cluster names no server for it") };
             shard = next;
@@ -457,7 +458,8 @@ impl Cluster {
 async fn has_anything_left(shard: &RedisNode, command: &Command) -> bool {
     for key in keys_beside(command) {
         // Nobody is the owner, so nothing is done to it; and whoever may acquire may ask so.
-        let question = Command::new(Action::Extend { ttl: TRY_AGAIN, is_noted: false }, &key, &Arc::from("nobody"));
+        let question =
+            Command::new(Action::Extend { ttl: TRY_AGAIN, is_noted: false }, &(&key).into(), &Arc::from("nobody"));
         let answer: Result<Reply, Redirect> = shard.put(question, Routing::Plainly).await;
         if !matches!(answer, Err(Redirect::Ask(_) | Redirect::Moved(_))) {
             return true;
@@ -469,12 +471,29 @@ async fn has_anything_left(shard: &RedisNode, command: &Command) -> bool {
 /// The keys of a command that says something about keys that it does not find, if it has several: the lock, its counter, and the mark of
 /// completed fires. A commit finds both of its keys, or comes to nothing.
 fn keys_beside(command: &Command) -> Vec<Arc<str>> {
-    let key = &command.key;
+    let key = command.key();
+    if let Some(keys) = keys_of_permits(command) {
+        return keys;
+    }
     let is_attempt = matches!(command.action, Action::Acquire { .. } | Action::Adopt { .. });
     let counter = (is_attempt && command.fence.is_some()).then(|| Keys::fence(key).into());
     let mark = (command.mark.is_some() || command.new_mark.is_some()).then(|| Keys::done(key).into());
     let beside: Vec<_> = counter.into_iter().chain(mark).collect();
     if beside.is_empty() { beside } else { std::iter::once(Arc::clone(key)).chain(beside).collect() }
+}
+
+/// The same of a command that is about several permits.
+fn keys_of_permits(command: &Command) -> Option<Vec<Arc<str>>> {
+    let (slots, which) = command.subject.permits()?;
+    let keys = || slots.keys().iter().map(Arc::clone);
+    match (command.action, which) {
+        (Action::Acquire { .. }, Which::Any) => {
+            let fences = slots.keys().iter().filter(|_| command.fence.is_some()).map(|key| Keys::fence(key).into());
+            Some(std::iter::once(Arc::clone(slots.line())).chain(keys()).chain(fences).collect())
+        }
+        (Action::Release { .. }, _) if command.predecessor.is_none() => Some(keys().collect()),
+        _ => None,
+    }
 }
 
 impl fmt::Debug for ClusterNode {
@@ -491,7 +510,7 @@ mod tests {
 
     #[test]
     fn nothing_is_begun_anew_where_a_key_that_it_depends_on_is_still_on_its_way() {
-        let (key, owner) = (Arc::from("k"), Arc::from("owner"));
+        let (key, owner) = ("k".into(), Arc::from("owner"));
         let ttl = Duration::from_secs(1);
         let fence = || Some(Proposal::new(ttl, 0, Quorum::of(1).unwrap(), FenceFallback::Refuse));
         let mark = || Some(MarkQuery { refuse_from: None });

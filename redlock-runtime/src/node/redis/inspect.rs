@@ -1,12 +1,13 @@
 //! A Redis server's locks, as people see them.
 
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
 use redis::Value;
 
 use super::super::counters::Answer;
-use super::super::inspect::{Cursor, Deleted, Inspecting, LockRecord, OwnerLabel, Page, RecordedLabel};
+use super::super::inspect::{Cursor, Deleted, Inspecting, LockRecord, OwnerLabel, Page, PermitsRecord, RecordedLabel};
 use super::commands;
 use super::server::{BATCH, Server, all_done, reason};
 use super::{RedisNode, never_given, text};
@@ -21,6 +22,10 @@ impl Inspecting for RedisNode {
 
     fn look(&self, keys: Arc<LockKeys>, reply_timeout: Duration) -> Answer<Option<LockRecord>> {
         self.with_connection(reply_timeout, |mut server| async move { server.look(&keys).await })
+    }
+
+    fn permits(&self, lock: Arc<str>, reply_timeout: Duration) -> Answer<PermitsRecord> {
+        self.with_connection(reply_timeout, |mut server| async move { server.permits(&lock).await })
     }
 
     fn page(&self, prefix: Arc<str>, from: Cursor, reply_timeout: Duration) -> Answer<Page> {
@@ -49,9 +54,32 @@ impl Server {
     }
 
     pub(super) async fn look(&mut self, keys: &LockKeys) -> Result<Option<LockRecord>, Arc<str>> {
-        let mut answers = self.call(|call| commands::look(keys, clock::since_1970(), call)).await?;
+        let mut answers =
+            self.call(|call| commands::look_at_each(std::slice::from_ref(keys), clock::since_1970(), call)).await?;
         let answer = answers.pop().unwrap_or(Value::Nil).extract_error().map_err(|error| reason(&error))?;
         record(&answer)
+    }
+
+    async fn permits(&mut self, lock: &Arc<str>) -> Result<PermitsRecord, Arc<str>> {
+        let keys: Vec<_> = iter::once(Keys::permits(lock)).chain(Keys::all_permits(lock).map(|(_, key)| key)).collect();
+        let answer = all_done(self.send(&commands::values_beside(&keys)).await?)?.pop().unwrap_or(Value::Nil);
+        let Value::Array(values) = &answer else { return Err(never_given(&answer)) };
+        let said = values.first().and_then(text).and_then(|said| said.parse().ok());
+        let there = values.iter().zip(&keys).skip(1).filter(|(value, _)| matches!(value, Value::BulkString(_)));
+        let slots: Vec<_> = there
+            .filter_map(|(_, key)| Some((Keys::slot_of_permit(key)?.0, Keys::around(&Arc::from(&**key)))))
+            .collect();
+        if slots.is_empty() {
+            return Ok(PermitsRecord { said, held: Vec::new() });
+        }
+        let (numbers, keys): (Vec<_>, Vec<_>) = slots.into_iter().unzip();
+        let answers = self.call(|call| commands::look_at_each(&keys, clock::since_1970(), call)).await?;
+        let mut held = Vec::with_capacity(numbers.len());
+        for (number, answer) in numbers.into_iter().zip(answers) {
+            let answer = answer.extract_error().map_err(|error| reason(&error))?;
+            held.extend(record(&answer)?.map(|record| (number, record)));
+        }
+        Ok(PermitsRecord { said, held })
     }
 
     async fn page(&mut self, prefix: &str, from: Cursor) -> Result<Page, Arc<str>> {

@@ -23,9 +23,14 @@ use self::link::traffic::NotHandedOver;
 use self::pooled_request::PooledRequest;
 pub(super) use self::server::Server;
 use crate::platform::clock;
-use crate::protocol::{Ballot, Counter, NoCounter, NoMark, RETENTION, Role, StoredMark, ToldMark, confirmation};
+use crate::protocol::{
+    Ballot, Counter, GrantedSlot, NoCounter, NoMark, OthersKey, RETENTION, Role, StoredMark, ToldMark, ToldSlots,
+    confirmation,
+};
 use crate::rules::{Rule, holds};
-use crate::values::keys::Keys;
+use crate::values::keys::{Keys, MOST_PERMITS};
+use crate::values::permits::Slots;
+use crate::values::subject::Which;
 
 use super::{Action, Carrier, Changes, Command, Delivery, Failure, NodeStatus, Pending, PendingReply, Reply, Voter};
 
@@ -194,7 +199,7 @@ async fn send(live: &mut Live, command: &Command, routing: Routing) -> Result<Re
     };
     if let Some(subscription) = live.subscription.as_ref().filter(|_| is_watched) {
         // Before the attempt: a change behind it must not be missed.
-        Box::pin(subscription.cover(&command.key)).await;
+        Box::pin(subscription.cover(command.subject.keys())).await;
         if command.is_recalled() {
             return Ok(recalled());
         }
@@ -234,7 +239,7 @@ async fn send(live: &mut Live, command: &Command, routing: Routing) -> Result<Re
         Err(error) if error.code() == Some("WRONGTYPE") && !is_acquire(command) => Ok(Reply::NOT_OURS),
         // Its acquire has set the key; that is seen to as after any error.
         Err(error) if is_acquire(command) && command.fence.is_some() && is_about_a_counter(&error) => {
-            Ok(answered_with(NoCounter::Text.about(&Keys::fence(&command.key)).into()))
+            Ok(answered_with(NoCounter::Text.about(&Keys::fence(command.key())).into()))
         }
         Err(error) => Redirect::of(&error).map_or_else(|| Ok(failed(live, &error)), Err),
     }
@@ -296,6 +301,7 @@ fn is_relied_on(command: &Command, vote: &Reply) -> bool {
     match command.action {
         Action::Acquire { .. } | Action::Adopt { .. } => match vote {
             Reply::Granted { .. } => true,
+            Reply::Slots(told) => told.granted.is_some(),
             // That a fire was completed is told to whoever asks for it.
             Reply::NotOurs { mark: Some(told), .. } => command.mark.is_some_and(|query| query.refuses(told.stored)),
             _ => false,
@@ -313,7 +319,7 @@ async fn confirmed(live: &Live, command: &Command, vote: Reply) -> Reply {
         live.note_changed_role();
     }
     let Some(acknowledgements) = &live.acknowledgements else { return vote };
-    match Box::pin(acknowledgements.of(&command.key)).await {
+    match Box::pin(acknowledgements.of(command.key())).await {
         Ok(()) => vote,
         Err(reason) => answered_with(reason),
     }
@@ -345,6 +351,9 @@ fn vote(command: &Command, value: &Value, age: Duration) -> Reply {
         let stored = Some(granted.unsigned_abs()).filter(|counter| *counter > 1);
         Reply::Granted { counter: counter(stored), is_wanted: granted < 0, mark }
     };
+    if let (Action::Acquire { .. }, Some((slots, Which::Any))) = (command.action, command.subject.permits()) {
+        return told_slots(slots, value, counter);
+    }
     match (command.action, value) {
         (Action::Acquire { .. }, Value::Int(number @ (1.. | ..=-1))) => granted(*number, None),
         (Action::Acquire { .. }, Value::Array(told)) => match told.as_slice() {
@@ -383,7 +392,7 @@ fn vote(command: &Command, value: &Value, age: Duration) -> Reply {
         (Action::Extend { .. } | Action::Release { .. } | Action::Mark, Value::Int(0)) => Reply::NOT_OURS,
         (Action::Release { .. } | Action::Mark, Value::Int(2)) if command.new_mark.is_some() => Reply::Covered,
         (Action::Release { .. } | Action::Mark, Value::Int(3)) if command.new_mark.is_some() => {
-            answered_with(NoMark::about(&Keys::done(&command.key)).into())
+            answered_with(NoMark::about(&Keys::done(command.key())).into())
         }
         (Action::Extend { .. }, Value::Int(-1)) => Reply::Missing,
         _ => unexpected(value),
@@ -407,8 +416,42 @@ fn refusal(
             counter: counter(stored),
             mark,
         },
-        Err(fault) => answered_with(fault.about(&Keys::fence(&command.key)).into()),
+        Err(fault) => answered_with(fault.about(&Keys::fence(command.key())).into()),
     }
+}
+
+/// Reads what `permit.lua` tells.
+fn told_slots(slots: &Slots, value: &Value, counter: impl Fn(Option<u64>) -> Option<Counter>) -> Reply {
+    let read = || {
+        let Value::Array(told) = value else { return None };
+        let [Value::Int(granted), Value::Int(number), permits, held] = told.as_slice() else { return None };
+        let granted = match usize::try_from(*granted).ok()?.checked_sub(1) {
+            None => None,
+            Some(position) => {
+                let slot = *slots.order().get(position)?;
+                // A counter is never that small.
+                let stored = Some(number.unsigned_abs()).filter(|counter| *counter > 1);
+                Some(GrantedSlot { slot, counter: counter(stored), is_wanted: *number < 0 })
+            }
+        };
+        let permits = match permits {
+            Value::Int(permits) => u8::try_from(*permits).ok().filter(|permits| *permits <= MOST_PERMITS),
+            _ => None,
+        };
+        let told = text(held)?;
+        let mut held = vec![None; slots.order().len()];
+        let mut words = told.split(' ');
+        for slot in slots.order() {
+            let word = words.next()?;
+            let (owner, remaining) = word.split_once(':').map_or((word, None), |(owner, left)| (owner, Some(left)));
+            // Negative for a key without an expiry, and for one that ended meanwhile.
+            let remaining = remaining.and_then(|left| left.parse().ok()).map(Duration::from_millis);
+            *held.get_mut(usize::from(*slot))? =
+                (owner != "-").then(|| OthersKey::told(Some(owner), remaining, clock::now));
+        }
+        Some(Reply::Slots(Box::new(ToldSlots { granted, held, permits })))
+    };
+    read().unwrap_or_else(|| unexpected(value))
 }
 
 /// Reads what a script found under the key of the mark, on a server of this age; else what the node's answer comes to.
@@ -417,7 +460,7 @@ fn told_mark(command: &Command, value: &Value, age: Duration) -> Result<Box<Told
         Value::Nil => None,
         _ => match text(value).map(|stored| StoredMark::parse(&stored)) {
             Some(Ok(stored)) => Some(stored),
-            _ => return Err(answered_with(NoMark::about(&Keys::done(&command.key)).into())),
+            _ => return Err(answered_with(NoMark::about(&Keys::done(command.key())).into())),
         },
     };
     Ok(Box::new(ToldMark { stored, age }))

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use crate::protocol::{AskOrder, NodeObservation, Verdict};
+use crate::protocol::{AskOrder, At, NodeObservation, Verdict};
 
 /// How an attempt failed.
 #[derive(Clone, Copy, Debug)]
@@ -8,7 +8,7 @@ pub struct Failure<'a> {
     /// Refused, split, or unreachable.
     pub verdict: Verdict,
     /// What was learnt about the nodes that were asked.
-    pub seen: &'a [(usize, NodeObservation)],
+    pub seen: &'a [(At, NodeObservation)],
     /// The greatest fencing counter that was heard of; zero if none was.
     pub counter: u64,
     /// Waited where asking again at once would only repeat the same.
@@ -62,7 +62,7 @@ pub struct Ask {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Acquired<H> {
-    /// A local holder that has lost the lock without knowing: the nodes have granted it to another owner.
+    /// A local holder that has lost the lock, or its permit, without knowing: the nodes have granted it to another owner.
     pub replaced: Option<H>,
     /// The next in line.
     pub call: Call,

@@ -2,6 +2,7 @@
 
 mod actions;
 mod hand_overs;
+mod holders;
 mod line;
 
 use std::time::{Duration, Instant};
@@ -9,8 +10,9 @@ use std::time::{Duration, Instant};
 pub use self::actions::{Acquired, Ask, Call, Failure, Left, Polled, Reachability, Turn};
 
 use self::hand_overs::{HandOvers, NextTurn};
+use self::holders::Holders;
 use self::line::Line;
-use super::{AskOrder, Backoff, NodeSet, Quorum, Step, Verdict, WaitPlan};
+use super::{AskOrder, At, AtSet, Backoff, Quorum, Step, Verdict, WaitPlan};
 use crate::rules::{Rule, holds};
 
 /// A waiter that was called but is not polled for this long loses its turn.
@@ -19,7 +21,8 @@ const NEGLECTED: Duration = Duration::from_secs(1);
 /// The line of those in a process who want a lock, and its holder in that process, if it has one.
 ///
 /// The first in line asks the nodes; the others wait without asking. The local holder stands ahead of all: when it lets go the
-/// first in line is called at once, and nobody asks the nodes for a lock that is known to be held.
+/// first in line is called at once, and nobody asks the nodes for a lock that is known to be held. Of a lock with permits that is one
+/// all of whose permits are held in this process.
 ///
 /// A waiter that was called and is not polled, or asked and does not look at the answers, would keep the others from a lock that
 /// is free: it is overtaken after a while.
@@ -28,8 +31,8 @@ const NEGLECTED: Duration = Duration::from_secs(1);
 /// must not stand for somebody else later.
 #[derive(Debug)]
 pub struct WaitQueue<W: Waiter, H> {
-    /// The holder in this process: nothing is asked while it has the lock.
-    local_holder: Option<(u64, H)>,
+    /// The holder in this process: nothing is asked while it has the lock. Of a lock with permits, all of them.
+    local_holders: Holders<H>,
     /// The waiters, first come first.
     line: Line<W>,
     /// What the first in line believes of the nodes; `None` if nothing was asked since the lock was last held here, or the
@@ -39,8 +42,8 @@ pub struct WaitQueue<W: Waiter, H> {
     reports_to: Option<W::Runtime>,
     /// The attempt that is under way, for which a waiter can be overtaken.
     attempt: Option<Attempt>,
-    /// The nodes that reported a change during the attempt: they count as later than its answers.
-    changed: NodeSet,
+    /// Where the nodes reported a change during the attempt: these count as later than its answers.
+    changed: AtSet,
     /// When the first in line was called; `None` since it was polled.
     called: Option<Instant>,
     /// Whether it is another process's turn.
@@ -59,6 +62,9 @@ pub trait Waiter {
 
     /// The runtime whose connections the waiter uses: where nodes report changes to it. `None`: none of its own.
     fn runtime(&self) -> Option<Self::Runtime>;
+
+    /// How many can hold what it waits for at once, as far as it knows.
+    fn places(&self) -> usize;
 }
 
 /// Somebody who holds the lock in this process, as far as the queue has to know it.
@@ -68,6 +74,9 @@ pub trait LocalHolder: Clone {
 
     /// The lock's fencing token; zero if it has none.
     fn fencing_token(&self) -> u64;
+
+    /// Which of its keys it holds, if the lock has several.
+    fn part(&self) -> u8;
 }
 
 /// What all queues of a manager have in common.
@@ -116,12 +125,12 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            local_holder: None,
+            local_holders: Holders::new(),
             line: Line::new(),
             wait_plan: None,
             reports_to: None,
             attempt: None,
-            changed: NodeSet::default(),
+            changed: AtSet::default(),
             called: None,
             hand_overs: HandOvers::default(),
             counter: 0,
@@ -132,7 +141,7 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
     /// Whether nobody is in it any more.
     #[must_use]
     pub fn is_deserted(&self) -> bool {
-        self.local_holder.is_none() && self.line.is_empty()
+        self.local_holders.is_empty() && self.line.is_empty()
     }
 
     /// The waiter of this number.
@@ -146,10 +155,9 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
         self.line.iter()
     }
 
-    /// The holder in this process, as far as it was noted.
-    #[must_use]
-    pub fn local_holder(&self) -> Option<&H> {
-        self.local_holder.as_ref().map(|(_, holder)| holder)
+    /// The holders in this process, as far as they were noted.
+    pub fn local_holders(&self) -> impl Iterator<Item = &H> {
+        self.local_holders.iter()
     }
 
     /// Somebody wants the lock.
@@ -211,11 +219,14 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
         let mut wait_plan = wait_plan.unwrap_or_else(|| Box::new(WaitPlan::unknown(settings.quorum, now)));
         let poll_at = if is_told { settings.poll_at(now, seed()) } else { now };
         wait_plan.lost((verdict, ask_order), seen.iter().copied(), now, poll_at, pause);
-        self.changed.iter().for_each(|node| wait_plan.changed(node));
+        self.changed.iter().for_each(|at| wait_plan.changed(at));
         self.wait_plan = Some(wait_plan);
         self.counter = self.counter.max(counter);
         self.reports_to = self.line.get(number).and_then(Waiter::runtime);
-        self.hand_overs.interrupted();
+        if self.local_holders.is_empty() {
+            // Else what was refused may be what this process holds.
+            self.hand_overs.interrupted();
+        }
         if verdict != Verdict::Unreachable {
             self.reached()
         } else if std::mem::replace(&mut self.is_unreachable, true) {
@@ -243,8 +254,10 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
     /// Somebody in this process who did not wait has acquired the lock.
     pub fn acquired(&mut self, hold: u64, holder: H) -> Acquired<H> {
         self.counter = self.counter.max(holder.fencing_token());
-        let replaced = self.local_holder.replace((hold, holder)).map(|(_, replaced)| replaced);
-        self.wait_plan = None;
+        let replaced = self.local_holders.add(hold, holder);
+        if self.is_held_here() {
+            self.wait_plan = None;
+        }
         Acquired { replaced, call: Call::Nobody, reachability: self.reached() }
     }
 
@@ -264,7 +277,7 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
     /// The holder of this number has let go, if it still was the holder: the lock is free as far as this process is concerned. The
     /// time is asked for if somebody waits.
     pub fn let_go(&mut self, hold: u64, now: impl FnOnce() -> Instant, settings: &WaitSettings) -> Call {
-        if self.local_holder.take_if(|(number, _)| *number == hold).is_none() {
+        if !self.local_holders.remove(hold) {
             return Call::Nobody;
         }
         self.wait_plan = None;
@@ -283,14 +296,29 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
         if holds(Rule::ReleaseCalls) { self.call_first(now) } else { Call::Nobody }
     }
 
-    /// A node reported a change of the key, or cannot have reported one for a while.
-    pub fn changed(&mut self, node: usize, now: Instant) -> Call {
-        self.changed.insert(node);
+    /// A node reported a change of this key, or cannot have reported one of any for a while (`None`).
+    pub fn changed(&mut self, node: usize, part: Option<u8>, now: Instant) -> Call {
+        let parts = part.map_or_else(|| 0..self.parts(), |part| part..part.saturating_add(1));
+        parts.clone().for_each(|part| self.changed.insert(At { node, part }));
         let Some(wait_plan) = &mut self.wait_plan else { return Call::Nobody };
         let before = wait_plan.next(now);
-        wait_plan.changed(node);
+        parts.for_each(|part| wait_plan.changed(At { node, part }));
         // It may be time to ask, or be so earlier than the first in line thinks.
         if wait_plan.next(now) == before { Call::Nobody } else { self.call_first(now) }
+    }
+
+    /// How many keys the lock has, as far as the first in line knows.
+    fn parts(&self) -> u8 {
+        u8::try_from(self.places()).unwrap_or(u8::MAX)
+    }
+
+    fn places(&self) -> usize {
+        self.line.first().map_or(1, |(_, waiter)| waiter.places())
+    }
+
+    /// Whether nobody else can hold it while those of this process do.
+    fn is_held_here(&self) -> bool {
+        self.local_holders.len() >= self.places()
     }
 
     /// The first in line asks.
@@ -299,7 +327,7 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
         let wait_plan = self.wait_plan.take();
         let is_watched = wait_plan.is_some();
         let notes_contention = ask_order == AskOrder::AllAtOnce && (is_watched || self.hand_overs.is_last());
-        self.changed = NodeSet::default();
+        self.changed.clear();
         self.attempt = Some(Attempt { number, began: now, ask_order, wait_plan });
         Ask { ask_order, is_watched, notes_contention, counter: self.counter }
     }
@@ -349,12 +377,13 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
         }
     }
 
-    /// The holder in this process; one that has lost the lock is forgotten, and what was believed while it had the lock.
+    /// A holder in this process, if those who are there leave nothing to others; one that has lost the lock is forgotten, and what
+    /// was believed while it had the lock.
     fn valid_local_holder(&mut self, now: Instant) -> Option<H> {
-        if self.local_holder.take_if(|(_, holder)| holder.is_lost(now)).is_some() {
+        while self.local_holders.take_if(|(_, holder)| holder.is_lost(now)).is_some() {
             self.wait_plan = None;
         }
-        self.local_holder().cloned()
+        self.local_holders.first().filter(|_| self.is_held_here()).cloned()
     }
 
     /// Enough nodes answered.
@@ -372,7 +401,7 @@ impl<W: Waiter, H: LocalHolder> Default for WaitQueue<W, H> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::NodeObservation;
+    use crate::protocol::{NodeObservation, OthersKey};
 
     /// How long an attempt takes.
     const ROUND_TRIP: Duration = Duration::from_millis(2);
@@ -395,6 +424,10 @@ mod tests {
         fn runtime(&self) -> Option<u8> {
             Some(self.0)
         }
+
+        fn places(&self) -> usize {
+            1
+        }
     }
 
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -410,6 +443,10 @@ mod tests {
 
         fn fencing_token(&self) -> u64 {
             self.token
+        }
+
+        fn part(&self) -> u8 {
+            0
         }
     }
 
@@ -481,7 +518,7 @@ mod tests {
 
         /// All nodes have answered so.
         fn fail_with(&mut self, number: u64, verdict: Verdict, counter: u64) -> Reachability {
-            let seen = [0, 1, 2].map(|node| (node, NodeObservation::Unknown));
+            let seen = [0, 1, 2].map(|node| (node.into(), NodeObservation::Unknown));
             let failure = Failure { verdict, seen: &seen, counter, pause: INSTANT };
             self.queue.failed(number, failure, self.now, &self.settings, || 1)
         }
@@ -509,7 +546,7 @@ mod tests {
             let hold = (HOLD + number, holder);
             let acquired = self.queue.won(number, hold, is_wanted_elsewhere, ROUND_TRIP, self.now);
             assert_eq!(acquired, Acquired { replaced: None, call, reachability: Reachability::Unchanged });
-            assert_eq!(self.queue.local_holder(), Some(&holder));
+            assert_eq!(self.queue.local_holders().next(), Some(&holder));
         }
 
         fn hold(&mut self, hold: u64, holder: Holder) {
@@ -528,7 +565,7 @@ mod tests {
         }
 
         fn check_changed(&mut self, node: usize, expect: Call) {
-            assert_eq!(self.queue.changed(node, self.now), expect, "changed: node {node}");
+            assert_eq!(self.queue.changed(node, Some(0), self.now), expect, "changed: node {node}");
         }
     }
 
@@ -716,7 +753,7 @@ mod tests {
         scene.check_stands_behind(2);
         scene.now = holder.valid_until;
         scene.check_asks(1, PLAIN);
-        assert_eq!(scene.queue.local_holder(), None);
+        assert_eq!(scene.queue.local_holders().next(), None);
     }
 
     #[test]
@@ -725,9 +762,9 @@ mod tests {
         let (first, second) = (scene.holder(), Holder { token: 2, ..scene.holder() });
         scene.hold(HOLD, first);
         assert_eq!(scene.queue.acquired(HOLD + 1, second).replaced, Some(first));
-        assert_eq!(scene.queue.local_holder(), Some(&second));
+        assert_eq!(scene.queue.local_holders().next(), Some(&second));
         scene.check_lets_go(HOLD, NOBODY);
-        assert_eq!(scene.queue.local_holder(), Some(&second), "it was not its lock any more");
+        assert_eq!(scene.queue.local_holders().next(), Some(&second), "it was not its lock any more");
         scene.check_lets_go(HOLD + 1, Call::Waiter(1));
         scene.check_lets_go(HOLD + 1, NOBODY);
     }
@@ -758,7 +795,7 @@ mod tests {
         let mut alone = Scene::of(0);
         alone.hold(HOLD, holder);
         assert_eq!(alone.queue.hands_over(HOLD, || Some(0), || alone.now, &alone.settings), NOBODY);
-        assert_eq!(alone.queue.local_holder(), Some(&holder), "nobody follows");
+        assert_eq!(alone.queue.local_holders().next(), Some(&holder), "nobody follows");
     }
 
     #[test]
@@ -847,7 +884,7 @@ mod tests {
             scene.check_lets_go(HOLD + number, Call::Waiter(number + 1));
         }
         scene.check_asks(5, Ask { notes_contention: true, ..PLAIN });
-        let seen = [0, 1, 2].map(|node| (node, NodeObservation::GivenBack));
+        let seen = [0, 1, 2].map(|node| (node.into(), NodeObservation::GivenBack));
         let failure = Failure { verdict: Verdict::Split, seen: &seen, counter: 0, pause: Duration::ZERO };
         for ask_order in [AskOrder::AllAtOnce, AskOrder::OneFirst] {
             let reachability = scene.queue.failed(5, failure, scene.now, &scene.settings, || 1);
@@ -919,5 +956,81 @@ mod tests {
         let (earliest, latest) = (moments.clone().min().unwrap(), moments.max().unwrap());
         assert!(earliest >= SLOW_POLL && earliest < SLOW_POLL * 11 / 10, "{earliest:?}");
         assert!(latest <= SLOW_POLL * 3 / 2 && latest > SLOW_POLL * 14 / 10, "{latest:?}");
+    }
+
+    /// Somebody who waits for one of two permits.
+    #[derive(Debug)]
+    struct ForOneOfTwo;
+
+    impl Waiter for ForOneOfTwo {
+        type Runtime = u8;
+
+        fn runtime(&self) -> Option<u8> {
+            Some(0)
+        }
+
+        fn places(&self) -> usize {
+            2
+        }
+    }
+
+    /// A holder of the permit of this number.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    struct OfPermit(u8, Instant);
+
+    impl LocalHolder for OfPermit {
+        fn is_lost(&self, now: Instant) -> bool {
+            now >= self.1
+        }
+
+        fn fencing_token(&self) -> u64 {
+            0
+        }
+
+        fn part(&self) -> u8 {
+            self.0
+        }
+    }
+
+    #[test]
+    fn whoever_waits_for_a_permit_asks_until_all_are_held_here_and_when_one_is_let_go() {
+        let now = crate::platform::clock::now();
+        let settings = WaitSettings::new(Quorum::of(3).unwrap(), NODE_TIMEOUT, SLOW_POLL);
+        let mut queue = WaitQueue::<_, OfPermit>::new();
+        let ends = now + Duration::from_secs(30);
+        queue.joined(1, ForOneOfTwo);
+        assert_eq!(queue.acquired(HOLD, OfPermit(1, ends)).replaced, None);
+        assert_eq!(queue.polled(1, now, &settings, || 1).turn, Turn::Ask(PLAIN), "the other permit may be free");
+        assert_eq!(queue.acquired(HOLD + 1, OfPermit(0, ends)).replaced, None);
+        let Turn::WaitUntil(moment, Some(_)) = queue.polled(1, now, &settings, || 1).turn else {
+            panic!("both permits are known to be held")
+        };
+        assert!(moment >= now + SLOW_POLL);
+        assert_eq!(queue.acquired(HOLD + 2, OfPermit(0, ends)).replaced, Some(OfPermit(0, ends)), "another has it now");
+        assert_eq!(queue.let_go(HOLD + 1, || now, &settings), NOBODY, "it was lost before");
+        assert_eq!(queue.let_go(HOLD, || now, &settings), Call::Waiter(1));
+        assert_eq!(queue.polled(1, now, &settings, || 1).turn, Turn::Ask(PLAIN));
+        assert_eq!(queue.let_go(HOLD + 2, || now, &settings), Call::Waiter(1));
+        assert_eq!(queue.local_holders().count(), 0);
+    }
+
+    #[test]
+    fn whoever_waits_for_a_permit_is_called_by_a_change_of_any() {
+        let now = crate::platform::clock::now();
+        let settings = WaitSettings::new(Quorum::of(3).unwrap(), NODE_TIMEOUT, SLOW_POLL);
+        let mut queue = WaitQueue::<_, OfPermit>::new();
+        queue.joined(1, ForOneOfTwo);
+        let key = OthersKey { owner: Some(7), expires: None };
+        let seen: Vec<_> =
+            (0..6).map(|at| (At { node: at % 3, part: u8::from(at > 2) }, NodeObservation::Held(key))).collect();
+        for _ in 0..2 {
+            let Turn::Ask(_) = queue.polled(1, now, &settings, || 1).turn else { panic!("it asks") };
+            let failure = Failure { verdict: Verdict::Refused, seen: &seen, counter: 0, pause: INSTANT };
+            assert_eq!(queue.failed(1, failure, now, &settings, || 1), Reachability::Unchanged);
+        }
+        assert_eq!(queue.changed(0, Some(0), now), NOBODY);
+        assert_eq!(queue.changed(1, Some(1), now), NOBODY, "that is another permit");
+        assert_eq!(queue.changed(2, Some(1), now), Call::Waiter(1));
+        assert!(matches!(queue.polled(1, now, &settings, || 1).turn, Turn::Ask(Ask { is_watched: true, .. })));
     }
 }

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 
 use super::ClusterNode;
 use crate::node::counters::Answer;
-use crate::node::inspect::{Cursor, Deleted, Inspecting, LockRecord, OwnerLabel, Page};
+use crate::node::inspect::{Cursor, Deleted, Inspecting, LockRecord, OwnerLabel, Page, PermitsRecord};
 use crate::node::redis::RedisNode;
 use crate::protocol::StoredMark;
 use crate::values::keys::LockKeys;
@@ -38,6 +38,17 @@ impl Inspecting for ClusterNode {
             }
             cluster.looked_again().await;
             cluster.mapped(&keys.lock).await?.look(keys, reply_timeout).await
+        })
+    }
+
+    fn permits(&self, lock: Arc<str>, reply_timeout: Duration) -> Answer<PermitsRecord> {
+        let cluster = Arc::clone(&self.cluster);
+        Box::pin(async move {
+            if let Ok(permits) = cluster.mapped(&lock).await?.permits(Arc::clone(&lock), reply_timeout).await {
+                return Ok(permits);
+            }
+            cluster.looked_again().await;
+            cluster.mapped(&lock).await?.permits(lock, reply_timeout).await
         })
     }
 

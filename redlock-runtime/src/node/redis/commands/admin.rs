@@ -26,13 +26,20 @@ pub(in crate::node) fn label(labels: &[OwnerLabel], moment: Duration, call: Call
     })
 }
 
-/// Looks at a lock; one answer.
-pub(in crate::node) fn look(keys: &LockKeys, moment: Duration, call: Call) -> Pipeline {
-    each(&[()], call, |call, ()| {
+/// Looks at locks; one answer each.
+pub(in crate::node) fn look_at_each(locks: &[LockKeys], moment: Duration, call: Call) -> Pipeline {
+    each(locks, call, |call, keys| {
         let mut cmd = around(&LOOK, call, keys);
         cmd.arg(whole_milliseconds(moment));
         cmd
     })
+}
+
+/// What keys hold that are in one slot, nothing for what holds no text; one answer.
+pub(in crate::node) fn values_beside(keys: &[String]) -> Pipeline {
+    let mut cmd = Cmd::new();
+    cmd.arg("MGET").arg(keys);
+    pipeline(std::iter::once(cmd))
 }
 
 /// Deletes locks, one answer each, and publishes it if the server does not report changes.

@@ -1,6 +1,7 @@
 //! What is said about locks: acquiring, adopting, committing, extending and releasing them, and waiting for them.
 
 use std::borrow::Cow;
+use std::iter;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -9,21 +10,44 @@ use redis::{Cmd, Pipeline, RedisWrite as _};
 use super::beside::Beside;
 use super::{Script, whole_milliseconds};
 use crate::node::{Action, Command, NewMark};
-use crate::protocol::{Counter, RETENTION};
+use crate::protocol::{Counter, PERMITS_RETENTION, RETENTION};
+use crate::rules::{Rule, holds};
 use crate::values::keys::Keys;
+use crate::values::permits::Slots;
+use crate::values::subject::Which;
 
-static ACQUIRE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/acquire.lua")));
+static ACQUIRE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(concat!(
+        include_str!("../lua/acquire.lua"),
+        include_str!("../lua/raise.lua"),
+        include_str!("../lua/contend.lua"),
+        include_str!("../lua/acquire_told.lua")
+    ))
+});
+static PERMIT: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(concat!(
+        include_str!("../lua/permit.lua"),
+        include_str!("../lua/raise.lua"),
+        include_str!("../lua/contend.lua"),
+        include_str!("../lua/permit_told.lua")
+    ))
+});
 static ADOPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/adopt.lua")));
 static COMMIT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/commit.lua")));
 static EXTEND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/extend.lua")));
 static COMPLETE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/complete.lua")));
 static RELEASE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/release.lua")));
+static RELEASE_PERMIT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/release_permit.lua")));
 
 /// Those that a new connection loads: whoever adopts a lock, or completes a fire, does that seldom.
 pub(in crate::node) static LOADED: [&LazyLock<Script>; 4] = [&ACQUIRE, &COMMIT, &EXTEND, &RELEASE];
 
 fn script_of(command: &Command) -> &'static Script {
     match command.action {
+        Action::Acquire { .. } if is_for_any_permit(command) => &PERMIT,
+        Action::Release { .. } if command.subject.permits().is_some() && command.predecessor.is_none() => {
+            &RELEASE_PERMIT
+        }
         Action::Acquire { .. } => &ACQUIRE,
         Action::Adopt { .. } => &ADOPT,
         Action::Commit { .. } => &COMMIT,
@@ -73,12 +97,22 @@ impl Server {
 pub(in crate::node) fn is_plain(command: &Command, server: Server) -> bool {
     let is_unwatched = matches!(command.action, Action::Acquire { is_watched: false, .. });
     let does_more = command.fence.is_some() || command.contender.is_some() || command.mark.is_some();
-    is_unwatched && server.set_tells && !does_more
+    is_unwatched && server.set_tells && !does_more && !is_for_any_permit(command)
+}
+
+fn is_for_any_permit(command: &Command) -> bool {
+    matches!(command.subject.permits(), Some((_, Which::Any)))
 }
 
 fn set(command: &Command, ttl: Duration) -> Cmd {
     let mut cmd = Cmd::with_capacity(7, 160);
-    cmd.arg("SET").arg(&*command.key).arg(&*command.owner).arg("NX").arg("GET").arg("PX").arg(whole_milliseconds(ttl));
+    cmd.arg("SET")
+        .arg(&**command.key())
+        .arg(&*command.owner)
+        .arg("NX")
+        .arg("GET")
+        .arg("PX")
+        .arg(whole_milliseconds(ttl));
     cmd
 }
 
@@ -155,10 +189,102 @@ pub(in crate::node) fn prefaced(command: Cmd, preface: Preface) -> Pipeline {
     prefaced
 }
 
+/// The slots that a release looks at, and the one that its owner has. A permit that was adopted was nobody's but in its own slot, so
+/// that it is released as any lock with that key.
+fn slots_to_release(command: &Command) -> Option<(Vec<&str>, Option<u8>)> {
+    let (slots, which) = command.subject.permits().filter(|_| command.predecessor.is_none())?;
+    let but = |one: Option<u8>| (0..).zip(slots.keys()).filter(move |(slot, _)| Some(*slot) != one);
+    Some(match which {
+        Which::Any => (but(None).map(|(_, key)| &**key).collect(), None),
+        Which::AllBut(slot) => (but(Some(slot)).map(|(_, key)| &**key).collect(), None),
+        Which::One(slot) => {
+            let others = but(Some(slot)).filter(|_| holds(Rule::AllSlotsAreReleased)).map(|(_, key)| &**key);
+            (iter::once(&**slots.key(slot)).chain(others).collect(), Some(slot))
+        }
+    })
+}
+
+/// Asks for a permit: see `permit.lua`.
+fn evaluate_permit(
+    (verb, script): (&str, &str),
+    command: &Command,
+    slots: &Slots,
+    ttl: Duration,
+    server: Server,
+) -> Cmd {
+    let contender = command.contender.as_deref().filter(|_| !server.is_asking);
+    let (contention, declared) = server.beside.contenders.of(contender.map(|_| Keys::contention(slots.line())));
+    let wanted = || slots.order().iter().map(|slot| slots.key(*slot));
+    let fences = wanted().filter(|_| command.fence.is_some()).map(|key| Cow::Owned(Keys::fence(key)));
+    let keys: Vec<_> = wanted().map(|key| Cow::Borrowed(&**key)).chain(fences).collect();
+    let named = if server.is_asking { 0 } else { keys.len() };
+    let mut cmd = Cmd::with_capacity(15 + keys.len(), 256 + 64 * keys.len());
+    cmd.arg(verb).arg(script).arg(1 + named + usize::from(declared.is_some())).arg(&**slots.line());
+    keys[..named].iter().for_each(|key| {
+        cmd.arg(&**key);
+    });
+    cmd.arg(declared).arg(&*command.owner).arg(whole_milliseconds(ttl));
+    arg_proposal(&mut cmd, command, server);
+    match contender.zip(contention) {
+        Some((process, contention)) => cmd.arg(process).arg(contention),
+        None => cmd.arg("").arg(""),
+    };
+    cmd.arg(slots.count()).arg(slots.said()).arg(whole_milliseconds(PERMITS_RETENTION));
+    keys[named..].iter().for_each(|key| {
+        cmd.arg(&**key);
+    });
+    cmd
+}
+
+/// What the fencing counter of a fenced lock is raised to at least, what it begins with, and its retention; else nothing.
+fn arg_proposal(cmd: &mut Cmd, command: &Command, server: Server) {
+    let Some(proposal) = command.fence else {
+        cmd.arg("").arg("").arg("");
+        return;
+    };
+    cmd.arg(proposal.least());
+    match server.missing_counter.grant(proposal).number() {
+        Some(first) => cmd.arg(first),
+        None => cmd.arg(""),
+    };
+    cmd.arg(whole_milliseconds(command.retention));
+}
+
+/// Releases whatever permit an owner has: see `release_permit.lua`.
+fn evaluate_release_permit(
+    (verb, script): (&str, &str),
+    command: &Command,
+    (keys, held): (Vec<&str>, Option<u8>),
+    keep: Duration,
+    server: Server,
+) -> Cmd {
+    let noted = held.filter(|_| command.is_noted()).map(|_| Keys::owner_label(command.key()));
+    let (note, declared) = server.beside.notes.of(noted);
+    let named = if server.is_asking { 1 } else { keys.len() };
+    let mut cmd = Cmd::with_capacity(9 + keys.len(), 256 + 64 * keys.len());
+    cmd.arg(verb).arg(script).arg(named + usize::from(declared.is_some())).arg(&keys[..named]).arg(declared);
+    cmd.arg(&*command.owner).arg(whole_milliseconds(keep)).arg(if server.reports_changes { "" } else { RELEASED });
+    cmd.arg(note.unwrap_or_default()).arg(u8::from(held.is_some())).arg(&keys[named..]);
+    cmd
+}
+
 fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd {
     const ROOM_FOR_THE_SCRIPT_AND_USUAL_NAMES: usize = 320;
     const ROOM_BESIDE_A_MARK: usize = 512;
-    let Command { key, owner, fence, retention, .. } = command;
+    match (command.action, command.subject.permits()) {
+        (_, None) => {}
+        (Action::Acquire { ttl, .. }, Some((slots, Which::Any))) => {
+            return evaluate_permit((verb, script), command, slots, ttl, server);
+        }
+        (Action::Release { keep, .. }, _) => {
+            if let Some(slots) = slots_to_release(command) {
+                return evaluate_release_permit((verb, script), command, slots, keep, server);
+            }
+        }
+        _ => {}
+    }
+    let Command { owner, fence, retention, .. } = command;
+    let key = command.key();
     // A key that is noted where its slot is still on its way to could not be moved there any more.
     let contender = command.contender.as_deref().filter(|_| !server.is_asking);
     let (contention, declared) = server.beside.contenders.of(contender.map(|_| Keys::contention(key)));
@@ -198,15 +324,8 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd 
         Action::Mark => {}
         Action::Acquire { ttl, .. } => {
             cmd.arg(whole_milliseconds(ttl));
-            if let Some(proposal) = fence {
-                cmd.arg(proposal.least());
-                match server.missing_counter.grant(*proposal).number() {
-                    Some(first) => cmd.arg(first),
-                    None => cmd.arg(""),
-                };
-                cmd.arg(retention);
-            } else if contender.is_some() || mark.is_some() {
-                cmd.arg("").arg("").arg("");
+            if fence.is_some() || contender.is_some() || mark.is_some() {
+                arg_proposal(&mut cmd, command, server);
             }
             if let Some((process, contention)) = contender {
                 cmd.arg(process).arg(contention);

@@ -33,8 +33,11 @@ const RECONNECT: (Duration, Duration) = (Duration::from_millis(50), Duration::fr
 #[derive(Clone, Debug)]
 pub(crate) struct Subscription {
     /// Keys that somebody waits for, and whom to tell that their changes are reported.
-    wanted: mpsc::UnboundedSender<(Arc<str>, oneshot::Sender<()>)>,
+    wanted: mpsc::UnboundedSender<Wanted>,
 }
+
+/// Keys whose changes somebody wants to know, and whom to tell that they are reported.
+type Wanted = (Box<[Arc<str>]>, oneshot::Sender<()>);
 
 impl Subscription {
     /// Whether the server lets its clients subscribe to changes of this key.
@@ -55,10 +58,10 @@ impl Subscription {
         Self { wanted }
     }
 
-    /// Returns when changes of the key are reported, or cannot be for now.
-    pub(in crate::node) async fn cover(&self, key: &Arc<str>) {
+    /// Returns when changes of these keys are reported, or cannot be for now.
+    pub(in crate::node) async fn cover(&self, keys: impl Iterator<Item = &Arc<str>>) {
         let (told, covered) = oneshot::channel();
-        if self.wanted.send((Arc::clone(key), told)).is_ok() {
+        if self.wanted.send((keys.map(Arc::clone).collect(), told)).is_ok() {
             // An error means that there is no connection: the slow poll is all there is.
             let _ = covered.await;
         }
@@ -73,7 +76,7 @@ struct Subscriber {
     changes: Changes,
     /// What is subscribed to, the one that was wanted last at the end.
     keys: VecDeque<Arc<str>>,
-    received: mpsc::UnboundedReceiver<(Arc<str>, oneshot::Sender<()>)>,
+    received: mpsc::UnboundedReceiver<Wanted>,
 }
 
 impl Subscriber {
@@ -82,8 +85,8 @@ impl Subscriber {
         loop {
             // Nobody waits, or all who do ask again and say so: till then, no server has a connection of ours to close.
             while self.keys.is_empty() {
-                let Some((key, _)) = self.received.recv().await else { return };
-                self.keys.push_back(key);
+                let Some((keys, _)) = self.received.recv().await else { return };
+                self.keys.extend(keys);
             }
             let Some(connected) = self.meanwhile(timeout(self.connect_timeout, endpoint.subscribe())).await else {
                 return;
@@ -128,8 +131,8 @@ impl Subscriber {
                 // Before the messages, of which there may always be one.
                 biased;
                 wanted = self.received.recv() => {
-                    let (key, told) = wanted?;
-                    if self.want(sink, key).await.is_none() {
+                    let (keys, told) = wanted?;
+                    if self.want(sink, &keys).await.is_none() {
                         return Some(());
                     }
                     let _ = told.send(());
@@ -147,14 +150,16 @@ impl Subscriber {
     }
 
     /// `None` if the connection is of no use.
-    async fn want(&mut self, sink: &mut PubSubSink, key: Arc<str>) -> Option<()> {
-        if let Some(position) = self.keys.iter().position(|known| *known == key) {
-            self.keys.remove(position);
-        } else {
-            self.answered(sink.subscribe(commands::channels(&key, self.database).as_slice())).await?;
+    async fn want(&mut self, sink: &mut PubSubSink, keys: &[Arc<str>]) -> Option<()> {
+        let known = self.keys.len();
+        self.keys.retain(|known| !keys.contains(known));
+        if self.keys.len() + keys.len() > known {
+            // Those that are subscribed to already are as good as new.
+            let channels: Vec<_> = keys.iter().flat_map(|key| commands::channels(key, self.database)).collect();
+            self.answered(sink.subscribe(channels.as_slice())).await?;
         }
-        self.keys.push_back(key);
-        if self.keys.len() > KEYS
+        self.keys.extend(keys.iter().cloned());
+        while self.keys.len() > KEYS
             && let Some(oldest) = self.keys.pop_front()
         {
             self.answered(sink.unsubscribe(commands::channels(&oldest, self.database).as_slice())).await?;
@@ -172,9 +177,11 @@ impl Subscriber {
                 done = &mut over => return Some(done),
                 wanted = self.received.recv() => {
                     // Subscribed to with the next connection; whoever wants it is told by dropping the sender.
-                    let (key, _) = wanted?;
-                    if !self.keys.contains(&key) && self.keys.len() < KEYS {
-                        self.keys.push_back(key);
+                    let (keys, _) = wanted?;
+                    for key in keys {
+                        if !self.keys.contains(&key) && self.keys.len() < KEYS {
+                            self.keys.push_back(key);
+                        }
                     }
                 }
             }

@@ -1,0 +1,129 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::reset::reset_each;
+use crate::Error;
+use crate::manager::LockManager;
+use crate::node::inspect::{LockRecord, PermitsRecord};
+use crate::platform::background::block_on;
+use crate::protocol::{Census, LockState, Quorum, Sighting};
+use crate::shown::shown;
+use crate::values::keys::Keys;
+use crate::values::name::Name;
+use crate::values::permits::check_permits;
+
+/// One of a lock's [permits](crate::LockRequest::permits), as the nodes have it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PermitInfo {
+    /// Its number, counted from zero.
+    pub permit: u32,
+    /// Whether it is held.
+    pub state: LockState,
+    /// What its owner is called; as [`LockInfo::owner_label`](crate::LockInfo::owner_label).
+    pub owner_label: Option<String>,
+    /// How long ago it was acquired; known where the label is.
+    pub held_for: Option<Duration>,
+    /// How long a majority of the nodes still has its key if nobody extends it, which renewal does.
+    pub remaining: Option<Duration>,
+    /// How many nodes have the key of the owner that most of them have.
+    pub votes: usize,
+    /// The fencing token of the owner, if it has one; known where the label is.
+    pub fencing_token: Option<u64>,
+}
+
+impl PermitInfo {
+    /// Whether it is taken: held, or kept from others until its `min_hold` is over.
+    #[must_use]
+    pub fn is_taken(&self) -> bool {
+        matches!(self.state, LockState::Held | LockState::Kept)
+    }
+
+    /// All permits that there are, as far as is known, by what the nodes answered.
+    pub(super) fn of_each(quorum: Quorum, answers: &[PermitsRecord]) -> Vec<Self> {
+        let said = answers.iter().filter_map(|answer| answer.said).max().unwrap_or_default();
+        // Who has held one for long may have been the last to say how many there are.
+        let held =
+            answers.iter().flat_map(|answer| &answer.held).map(|(permit, _)| permit + 1).max().unwrap_or_default();
+        let of = |permit: u8| {
+            let record = |answer: &PermitsRecord| {
+                answer.held.iter().find(|(other, _)| *other == permit).map(|(_, record)| record.clone())
+            };
+            let records: Vec<_> = answers.iter().map(record).collect();
+            Self::of(permit, quorum, &records)
+        };
+        (0..said.max(held)).map(of).collect()
+    }
+
+    fn of(permit: u8, quorum: Quorum, records: &[Option<LockRecord>]) -> Self {
+        let sightings: Vec<_> = records
+            .iter()
+            .map(|record| record.as_ref().map(|record| Sighting { owner: &record.owner, remaining: record.remaining }))
+            .collect();
+        let census = Census::of(quorum, &sightings);
+        let owner = census.owner.filter(|_| census.state == LockState::Held);
+        let mut noted = records.iter().flatten().filter(|record| Some(&*record.owner) == owner);
+        let label = noted.find_map(|record| record.label.clone());
+        Self {
+            permit: u32::from(permit),
+            state: census.state,
+            held_for: label.as_ref().map(|label| label.held_for),
+            fencing_token: label.as_ref().map(|label| label.fencing_token).filter(|token| *token > 0),
+            owner_label: label.map(|label| label.label),
+            remaining: census.remaining,
+            votes: census.votes,
+        }
+    }
+}
+
+impl fmt::Display for PermitInfo {
+    /// One line, without the lock's name; control and bidirectional characters are escaped.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "permit {}: {}", self.permit, self.state)?;
+        if let Some(label) = &self.owner_label {
+            write!(f, " by {}", shown(label))?;
+        }
+        if let Some(held_for) = self.held_for {
+            write!(f, ", for {held_for:?}")?;
+        }
+        if let Some(remaining) = self.remaining {
+            write!(f, ", {remaining:?} left")?;
+        }
+        if let Some(token) = self.fencing_token {
+            write!(f, ", fencing token {token}")?;
+        }
+        Ok(())
+    }
+}
+
+impl LockManager {
+    /// Takes one of a lock's [permits](crate::LockRequest::permits), counted from zero, from whoever holds it, and leaves the others;
+    /// otherwise as [`reset`](Self::reset). Says on how many nodes it was held.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`reset`](Self::reset), and [`Error::Config`] for a permit that no lock has.
+    ///
+    /// # Cancel safety
+    ///
+    /// Once polled, it goes on in the background if it is dropped.
+    pub async fn reset_permit(&self, name: impl Into<String>, permit: u32) -> Result<usize, Error> {
+        self.check_open()?;
+        let name = Name::parse(name.into())?;
+        let slot = check_permits(permit.saturating_add(1))? - 1;
+        let key = Arc::from(Keys::permit(&self.shared.keys.lock(&name), slot));
+        let reset = reset_each(&self.shared, vec![(name, vec![key])]).await;
+        reset.into_iter().next().unwrap_or(Ok(0))
+    }
+
+    /// [`Self::reset_permit`] for code that is not async: blocks the thread.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::reset_permit`].
+    pub fn reset_permit_blocking(&self, name: impl Into<String>, permit: u32) -> Result<usize, Error> {
+        let name = name.into();
+        block_on(self.reset_permit(name, permit))
+    }
+}

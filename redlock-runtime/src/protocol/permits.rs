@@ -1,0 +1,308 @@
+//! Which slot of a lock with permits is asked for, and who has one.
+//!
+//! A lock with K permits has K slots, and each slot is a lock of its own: it is held by whoever a majority of all nodes granted that
+//! very slot. So two holders have two slots, and there are never more than K. A node must not *count* instead: of three nodes that
+//! each let two in, one and two may let A in, two and three B, and one and three C; every one of them has a majority, and there are
+//! three where two were allowed. For the same reason the grants of different slots are never added up.
+//!
+//! # Which slot
+//!
+//! Whoever asks for a certain slot, drawn by chance, mostly asks for one that somebody has. So each node grants the first free slot
+//! in the order in which the asker wants them, and every asker has an order of its own. Mostly all nodes grant the same. Where they
+//! do not, because others ask at the same time, their answers say which slots they have free; then one slot that is free on a
+//! majority is asked for, and no other ([`SlotTally::second_choice`]). What else was granted is taken back in the same step.
+//!
+//! A caller who is refused although no owner of every slot was seen on a majority has lost to others who may have lost as well: that
+//! is a [split](super::Verdict::Split) vote, and is tried again.
+//!
+//! # How many there are
+//!
+//! It must be the same everywhere, and where it is not the greatest counts: nodes keep beside the slots the greatest number that
+//! somebody said lately, and tell it with each answer, so that others ask for the further slots, too. Nothing is unsafe about a
+//! number that expired or is missing: whoever believes in fewer slots asks for fewer, and never are there more holders than the
+//! greatest number that somebody says.
+
+use std::time::Duration;
+
+use super::{At, Ballot, Counter, Fence, NodeObservation, NodeSet, OthersKey, Quorum, Round};
+use crate::rules::{Rule, holds};
+
+/// How long nodes remember how many permits somebody said that a lock has. After a change to fewer, the old number counts for as long.
+pub const PERMITS_RETENTION: Duration = Duration::from_secs(10 * 60);
+
+/// What a node answered to somebody who asked for a permit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToldSlots {
+    /// What was granted.
+    pub granted: Option<GrantedSlot>,
+    /// What every slot held before, by its number.
+    pub held: Vec<Option<OthersKey>>,
+    /// How many permits somebody said before, if anybody did.
+    pub permits: Option<u8>,
+}
+
+/// A slot that a node granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GrantedSlot {
+    /// Its number.
+    pub slot: u8,
+    /// Its fencing counter, if that was asked for.
+    pub counter: Option<Counter>,
+    /// Whether another process waits for a permit.
+    pub is_wanted: bool,
+}
+
+/// The order in which an asker wants `count` slots: a random one, so that those who ask at the same time want different ones first.
+// Source: the shuffle of Fisher and Yates, with numbers from SplitMix64, https://doi.org/10.1145/2714064.2660195
+#[must_use]
+pub fn slot_order(count: u8, seed: u64) -> Box<[u8]> {
+    let mut order: Box<[u8]> = (0..count).collect();
+    let mut state = seed;
+    for last in (1..order.len()).rev() {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = state;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^= mixed >> 31;
+        let chosen = mixed % (last as u64 + 1);
+        order.swap(last, usize::try_from(chosen).unwrap_or_default());
+    }
+    order
+}
+
+/// The votes of one round for the permits of a lock, slot by slot.
+#[derive(Clone, Debug)]
+pub struct SlotTally {
+    /// The order in which the asker wants the slots.
+    order: Box<[u8]>,
+    /// How the lock gets its fencing token, of which nothing was heard yet.
+    fence: Option<Fence>,
+    /// What the nodes told.
+    told: Vec<(usize, ToldSlots)>,
+}
+
+impl SlotTally {
+    /// A round in which nobody has voted yet.
+    #[must_use]
+    pub fn new(order: Box<[u8]>, fence: Option<Fence>) -> Self {
+        Self { order, fence, told: Vec::new() }
+    }
+
+    /// Notes what a node told; its first answer stands.
+    pub fn record(&mut self, node: usize, told: ToldSlots) {
+        if self.told.iter().all(|(other, _)| *other != node) {
+            self.told.push((node, told));
+        }
+    }
+
+    fn grants(&self, slot: u8) -> impl Iterator<Item = (usize, GrantedSlot)> {
+        let of = |(node, told): &(usize, ToldSlots)| told.granted.map(|granted| (*node, granted));
+        self.told.iter().filter_map(of).filter(move |(_, granted)| granted.slot == slot)
+    }
+
+    /// The nodes that granted any slot.
+    #[must_use]
+    pub fn granted(&self) -> NodeSet {
+        self.told.iter().filter(|(_, told)| told.granted.is_some()).map(|(node, _)| *node).collect()
+    }
+
+    /// The slot that most of the nodes granted which are not among `struck`; of several the one that is wanted first. `None` if none
+    /// granted any.
+    #[must_use]
+    pub fn leading(&self, struck: NodeSet) -> Option<u8> {
+        let granted = |slot: u8| self.grants(slot).filter(|(node, _)| !struck.contains(*node)).count();
+        // Of those that are equal the last is the greatest.
+        let leading = self.order.iter().rev().copied().max_by_key(|slot| granted(*slot))?;
+        (granted(leading) > 0).then_some(leading)
+    }
+
+    /// The ballots for this slot. Nodes that granted another, or none, refuse it; those that are among `failed` do not vote.
+    #[must_use]
+    pub fn round(&self, quorum: Quorum, slot: Option<u8>, failed: NodeSet) -> Round {
+        let mut round = Round::new(quorum);
+        failed.iter().for_each(|node| round.record(node, Ballot::Failed));
+        for (node, told) in &self.told {
+            let is_granted = match (told.granted, slot) {
+                (Some(_), Some(_)) if !holds(Rule::OneSlotIsOneLock) => true,
+                (granted, slot) => granted.is_some_and(|granted| Some(granted.slot) == slot),
+            };
+            round.record(*node, if is_granted { Ballot::Granted } else { Ballot::Refused });
+        }
+        round
+    }
+
+    /// How this slot gets its fencing token, with the counters that were told of it.
+    #[must_use]
+    pub fn fence(&self, slot: Option<u8>) -> Option<Fence> {
+        let mut fence = self.fence.clone()?;
+        for (node, granted) in slot.into_iter().flat_map(|slot| self.grants(slot)) {
+            granted.counter.into_iter().for_each(|counter| fence.merge(node, counter));
+        }
+        Some(fence)
+    }
+
+    /// How the lock gets its fencing token, before anything is heard.
+    #[must_use]
+    pub fn proposal(&self) -> Option<&Fence> {
+        self.fence.as_ref()
+    }
+
+    /// Whether a node that granted this slot said that another process waits.
+    #[must_use]
+    pub fn is_wanted(&self, slot: Option<u8>) -> bool {
+        slot.is_some_and(|slot| self.grants(slot).any(|(_, granted)| granted.is_wanted))
+    }
+
+    /// The slot that is asked for next, and no other, where the nodes disagreed: one that was free on a majority of the nodes, on as
+    /// many as possible; of several one that most of them granted already, and of these the one that is wanted first. `None` if
+    /// there is none.
+    #[must_use]
+    pub fn second_choice(&self, quorum: Quorum) -> Option<u8> {
+        let free = |slot: u8| self.told.iter().filter(|(_, told)| told.is_free(slot)).count();
+        let promising = self.order.iter().rev().copied().filter(|slot| free(*slot) >= quorum.needed());
+        promising.max_by_key(|slot| (free(*slot), self.grants(*slot).count()))
+    }
+
+    /// Whether every slot has an owner who was seen on a majority of the nodes.
+    #[must_use]
+    pub fn is_taken(&self, quorum: Quorum) -> bool {
+        let is_held = |slot: &u8| {
+            let owners = || self.told.iter().filter_map(|(_, told)| told.holder(*slot));
+            owners().any(|owner| owners().filter(|other| *other == owner).count() >= quorum.needed())
+        };
+        self.order.iter().all(is_held)
+    }
+
+    /// The nodes that granted another slot than this one.
+    #[must_use]
+    pub fn astray(&self, slot: u8) -> NodeSet {
+        self.granted().without(self.grants(slot).map(|(node, _)| node).collect())
+    }
+
+    /// What a round that was not won tells about each slot: of nodes that are among `failed` nothing.
+    pub fn observations(&self, failed: NodeSet) -> impl Iterator<Item = (At, NodeObservation)> {
+        let parts = || self.order.iter().copied();
+        let silent =
+            failed.iter().flat_map(move |node| parts().map(move |part| (At { node, part }, NodeObservation::Unknown)));
+        let told = self.told.iter().filter(move |(node, _)| !failed.contains(*node)).flat_map(|(node, told)| {
+            (0..).zip(&told.held).map(|(part, held)| {
+                let seen = held.map_or(NodeObservation::GivenBack, NodeObservation::Held);
+                (At { node: *node, part }, seen)
+            })
+        });
+        silent.chain(told)
+    }
+
+    /// The greatest number of permits that a node was told before.
+    #[must_use]
+    pub fn permits(&self) -> Option<u8> {
+        self.told.iter().filter_map(|(_, told)| told.permits).max()
+    }
+}
+
+impl ToldSlots {
+    /// A grant of the only slot that was asked for.
+    #[must_use]
+    pub fn granted_alone(slot: u8, counter: Option<Counter>, is_wanted: bool) -> Self {
+        Self { granted: Some(GrantedSlot { slot, counter, is_wanted }), held: Vec::new(), permits: None }
+    }
+
+    /// A refusal of the only slot that was asked for.
+    #[must_use]
+    pub fn refused_alone() -> Self {
+        Self { granted: None, held: Vec::new(), permits: None }
+    }
+
+    fn is_free(&self, slot: u8) -> bool {
+        self.held.get(usize::from(slot)).is_some_and(Option::is_none)
+    }
+
+    fn holder(&self, slot: u8) -> Option<u64> {
+        self.held.get(usize::from(slot)).copied().flatten()?.owner
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Verdict;
+
+    fn told(granted: Option<u8>, held: &[u64]) -> ToldSlots {
+        let key = |owner: &u64| (*owner > 0).then_some(OthersKey { owner: Some(*owner), expires: None });
+        let granted = granted.map(|slot| GrantedSlot { slot, counter: None, is_wanted: false });
+        ToldSlots { granted, held: held.iter().map(key).collect(), permits: None }
+    }
+
+    fn tally(order: &[u8], votes: &[ToldSlots]) -> SlotTally {
+        let mut tally = SlotTally::new(order.into(), None);
+        votes.iter().enumerate().for_each(|(node, vote)| tally.record(node, vote.clone()));
+        tally
+    }
+
+    fn quorum() -> Quorum {
+        Quorum::of(3).unwrap()
+    }
+
+    #[test]
+    fn an_order_has_every_slot_once_and_differs_from_asker_to_asker() {
+        let mut firsts = [0; 8];
+        for seed in 0..800 {
+            let order = slot_order(8, seed);
+            firsts[usize::from(order[0])] += 1;
+            let mut sorted = order.clone();
+            sorted.sort_unstable();
+            assert_eq!(*sorted, [0, 1, 2, 3, 4, 5, 6, 7]);
+        }
+        assert!(firsts.iter().all(|count| (60..140).contains(count)), "{firsts:?}");
+        assert_eq!(*slot_order(1, 7), [0]);
+    }
+
+    #[test]
+    fn grants_of_different_slots_are_not_added_up() {
+        let free = [0, 0, 0];
+        let tally = tally(&[2, 0, 1], &[told(Some(0), &free), told(Some(1), &free), told(Some(2), &free)]);
+        assert_eq!(tally.leading(NodeSet::default()), Some(2), "of equals the one that is wanted first");
+        let round = tally.round(quorum(), Some(2), NodeSet::default());
+        assert_eq!(round.verdict(), Some(Verdict::Refused));
+    }
+
+    #[test]
+    fn a_slot_is_won_by_a_majority_of_all_nodes_that_granted_it() {
+        let free = [0, 0];
+        let votes = [told(Some(1), &free), told(Some(0), &free), told(Some(1), &free)];
+        let tally = tally(&[0, 1], &votes);
+        assert_eq!(tally.leading(NodeSet::default()), Some(1));
+        assert_eq!(tally.round(quorum(), Some(1), NodeSet::default()).verdict(), Some(Verdict::Won));
+        assert_eq!(tally.astray(1), [1].into_iter().collect());
+        // One whose vote does not count.
+        let struck = [2].into_iter().collect();
+        assert_eq!(tally.leading(struck), Some(0));
+        assert_ne!(tally.round(quorum(), Some(0), struck).verdict(), Some(Verdict::Won));
+    }
+
+    #[test]
+    fn the_second_try_asks_for_a_slot_that_is_free_on_a_majority() {
+        let check = |votes: &[ToldSlots], expect| {
+            assert_eq!(tally(&[0, 1, 2], votes).second_choice(quorum()), expect, "{votes:?}");
+        };
+        // Free everywhere before one that was granted by one.
+        check(&[told(Some(0), &[0, 0, 0]), told(Some(1), &[7, 0, 0]), told(Some(1), &[7, 0, 0])], Some(1));
+        check(&[told(Some(0), &[0, 7, 0]), told(Some(2), &[7, 7, 0]), told(Some(2), &[7, 7, 0])], Some(2));
+        check(&[told(Some(0), &[0, 7, 8]), told(None, &[9, 7, 8]), told(None, &[9, 7, 8])], None);
+        // Of two that are free on as many, the one that is granted already.
+        check(&[told(Some(1), &[7, 0, 0]), told(None, &[7, 0, 0]), told(None, &[7, 8, 8])], Some(1));
+        check(&[told(Some(0), &[0, 0, 0])], None);
+    }
+
+    #[test]
+    fn a_lock_is_taken_if_every_slot_has_an_owner_on_a_majority() {
+        let check = |votes: &[ToldSlots], expect| {
+            assert_eq!(tally(&[0, 1], votes).is_taken(quorum()), expect, "{votes:?}");
+        };
+        check(&[told(None, &[7, 8]), told(None, &[7, 8])], true);
+        check(&[told(None, &[7, 8]), told(None, &[7, 9])], false);
+        check(&[told(None, &[7, 8]), told(None, &[7, 9]), told(None, &[6, 9])], true);
+        check(&[told(None, &[7, 8])], false);
+        check(&[told(None, &[7, 7]), told(Some(0), &[0, 7])], false);
+    }
+}
