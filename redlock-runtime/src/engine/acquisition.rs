@@ -257,6 +257,7 @@ impl Acquisition {
                     match heard.tally.slot() {
                         Some(slot) => {
                             let narrowed = command.narrowed(slot);
+                            heard.tally.ask_alone(slot);
                             self.send(nodes.iter(), &narrowed);
                             self.acquire = Some(narrowed);
                         }
@@ -438,7 +439,9 @@ impl Acquisition {
             }
             Some(FireRefusal::Spread { mark, valid_until }) => {
                 let completed = mark.stored.fire;
-                match Box::pin(self.complete(mark, valid_until)).await {
+                // When the caller's time is over it goes on by itself, and nobody knows yet.
+                let limit = until.map_or(valid_until, |until| until.min(valid_until));
+                match Box::pin(self.complete(mark, limit)).await {
                     Ok(()) => AttemptFailed { fire: Some(Box::new(FireRefusal::AlreadyRan { completed })), ..failed },
                     Err(NotConfirmed { failures, .. }) => {
                         let doubt = FireRefusal::Doubt { shown: Some(completed), is_final: false };

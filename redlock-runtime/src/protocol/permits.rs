@@ -79,13 +79,26 @@ pub struct SlotTally {
     fence: Option<Fence>,
     /// What the nodes told.
     told: Vec<(usize, ToldSlots)>,
+    /// The slot that nodes are asked for alone, once one has granted it.
+    alone: Option<u8>,
 }
 
 impl SlotTally {
     /// A round in which nobody has voted yet.
     #[must_use]
     pub fn new(order: Box<[u8]>, fence: Option<Fence>) -> Self {
-        Self { order, fence, told: Vec::new() }
+        Self { order, fence, told: Vec::new(), alone: None }
+    }
+
+    /// The nodes that are asked from now on are asked for this slot alone.
+    pub fn ask_alone(&mut self, slot: u8) {
+        self.alone = Some(slot);
+    }
+
+    /// The slot that nodes were asked for alone, if they were.
+    #[must_use]
+    pub fn asked_alone(&self) -> Option<u8> {
+        self.alone
     }
 
     /// Notes what a node told; its first answer stands.

@@ -184,8 +184,13 @@ impl Tally {
             Vote::Slots(told) => return self.record_slots(node, *told, node_clock),
             // The others are asked for the slot that the first node granted, and for no other.
             Vote::Granted { counter, is_wanted, .. } if self.slots.is_some() => {
-                let told = self.slot().map(|slot| ToldSlots::granted_alone(slot, counter, is_wanted));
-                return told.into_iter().for_each(|told| self.record_slots(node, told, || None));
+                let asked = self.slots.as_ref().and_then(|slots| slots.asked_alone());
+                return match asked {
+                    Some(slot) => {
+                        self.record_slots(node, ToldSlots::granted_alone(slot, counter, is_wanted), || None);
+                    }
+                    None => self.round.record(node, Ballot::Failed),
+                };
             }
             vote => vote,
         };
@@ -249,9 +254,17 @@ impl Tally {
         let Some(slots) = &self.slots else { return };
         let failed = self.round.failed();
         let leading = slots.leading(failed);
+        let refused = self.round.refused();
         self.round = slots.round(self.quorum, leading, failed);
+        // Those that told nothing of the slots have voted all the same.
+        refused.iter().for_each(|node| self.round.record(node, Ballot::Refused));
         self.fence = slots.fence(leading);
         self.is_wanted = slots.is_wanted(leading);
+    }
+
+    /// The nodes that are asked from now on are asked for this slot alone.
+    pub fn ask_alone(&mut self, slot: u8) {
+        self.slots.iter_mut().for_each(|slots| slots.ask_alone(slot));
     }
 
     /// The slot that most of the nodes granted; `None` if none granted any, or the lock has no permits.
@@ -668,6 +681,7 @@ mod tests {
         let mut tally = Tally::new(Quorum::of(3).unwrap(), None).for_slots(Some([0, 1].into()));
         tally.record(1, slot(1), now, || None);
         assert_eq!(tally.slot(), Some(1));
+        tally.ask_alone(1);
         tally.record(0, refused("somebody"), now, || None);
         tally.record(2, GRANTED, now, || None);
         let nodes = [old("a"), old("b"), old("c")];
@@ -675,5 +689,32 @@ mod tests {
         assert_eq!((tally.slot(), tally.granted().iter().collect::<Vec<_>>()), (Some(1), vec![1, 2]));
         let held = |(at, seen): (At, NodeObservation)| matches!(seen, NodeObservation::Held(_)).then_some(at);
         assert_eq!(tally.observations(0).filter_map(held).collect::<Vec<_>>(), [At { node: 0, part: 1 }]);
+    }
+
+    #[test]
+    fn of_permits_a_grant_counts_for_the_slot_that_was_asked_for_also_if_the_first_node_has_no_vote_any_more() {
+        let mut tally = Tally::new(Quorum::of(3).unwrap(), None).for_slots(Some([0, 1].into()));
+        tally.record(1, slot(1), now, || None);
+        tally.ask_alone(1);
+        tally.record(0, refused("somebody"), now, || None);
+        let nodes = [old("a"), server("b", 1, Role::Master), old("c")];
+        assert_eq!(tally.close(Voters::Acquisition, NodeSet::default(), false, || (nodes.to_vec(), now())), None);
+        tally.record(2, GRANTED, now, || None);
+        let hearing = tally.hearing(Voters::Acquisition, true, || (nodes.to_vec(), now()));
+        assert_eq!(hearing, Hearing::IsOver(Verdict::Refused), "one of three has granted it, and one has no vote");
+        assert_eq!((tally.slot(), tally.granted().iter().collect::<Vec<_>>()), (Some(1), vec![2]));
+    }
+
+    #[test]
+    fn of_permits_whoever_tells_nothing_of_the_slots_has_voted() {
+        let mut tally = Tally::new(Quorum::of(3).unwrap(), None).for_slots(Some([0, 1].into()));
+        let nodes = [old("a"), old("b"), old("c")];
+        tally.record(0, Vote::Missing, now, || None);
+        tally.record(1, GRANTED, now, || None);
+        tally.record(2, slot(1), now, || None);
+        assert!(matches!(
+            tally.hearing(Voters::Acquisition, true, || (nodes.to_vec(), now())),
+            Hearing::IsOver(Verdict::Refused | Verdict::Unreachable)
+        ));
     }
 }

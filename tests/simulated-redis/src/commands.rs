@@ -67,6 +67,7 @@ pub(crate) fn find(name: &[u8], version: Version) -> Option<Spec> {
     let spec = |arity, traits, keys, run| Some(Spec { arity, traits, keys, run });
     match name {
         b"GET" => spec(2, READS, First, strings::get),
+        b"MGET" => spec(-2, READS, All, strings::get_each),
         b"SET" => spec(-3, WRITES | GROWS, First, strings::set),
         b"INCR" => spec(2, WRITES | GROWS, First, strings::increment),
         b"DECR" => spec(2, WRITES | GROWS, First, strings::decrement),

@@ -26,6 +26,7 @@ fn eval(pair: &mut Pair, source: &str) {
 #[test]
 fn texts() {
     check(&[
+        ("several", "SET k v\nRPUSH l a\nMGET k x l k\nMGET x\nMGET"),
         ("set", "SET k v\nGET k\nSTRLEN k\nSTRLEN x\nGET x\nTYPE k\nTYPE x\nEXISTS k x k"),
         ("set if missing", "SET k v NX\nSET k w NX\nGET k\nSET x v XX\nSET k w XX\nGET k"),
         (

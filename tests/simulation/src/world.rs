@@ -55,8 +55,17 @@ pub(crate) struct Process {
     tasks: BTreeMap<usize, Vec<AbortHandle>>,
     /// The number of its callers' runtime; those below it have ended.
     pub(crate) callers: usize,
-    /// The runtime whose only thread blocks, and who is to be woken when it does not any more.
-    blocked: Option<(usize, Vec<Waker>)>,
+    /// The runtime whose only thread blocks.
+    blocked: Option<Blocked>,
+}
+
+/// A runtime whose only thread blocks.
+struct Blocked {
+    runtime: usize,
+    /// How many calls do that: one may have begun before another was seen to.
+    calls: usize,
+    /// Who is to be woken when it does not block any more.
+    wakers: Vec<Waker>,
 }
 
 /// All there is.
@@ -400,8 +409,8 @@ impl World for Universe {
     fn may_run(&self, place: Place, waker: &Waker) -> bool {
         let process = &mut locked(&self.processes)[place.process];
         match (&mut process.life, &mut process.blocked) {
-            (Life::Runs { .. }, Some((runtime, wakers))) if *runtime == place.runtime => {
-                wakers.push(waker.clone());
+            (Life::Runs { .. }, Some(blocked)) if blocked.runtime == place.runtime => {
+                blocked.wakers.push(waker.clone());
                 false
             }
             (Life::Runs { .. }, _) => true,
@@ -424,16 +433,23 @@ impl World for Universe {
         let mut processes = locked(&self.processes);
         let process = &mut processes[place.process];
         if is_blocked {
-            process.blocked = Some((place.runtime, Vec::new()));
+            let blocked =
+                process.blocked.get_or_insert_with(|| Blocked { runtime: place.runtime, calls: 0, wakers: Vec::new() });
+            blocked.calls += 1;
             return;
         }
-        let Some((_, wakers)) = process.blocked.take() else { return };
+        let Some(mut blocked) = process.blocked.take() else { return };
+        blocked.calls -= 1;
+        if blocked.calls > 0 {
+            process.blocked = Some(blocked);
+            return;
+        }
         if let Life::Runs { since } = &mut process.life {
             // Nobody on it ran meanwhile.
             *since = now();
         }
         drop(processes);
-        wakers.into_iter().for_each(Waker::wake);
+        blocked.wakers.into_iter().for_each(Waker::wake);
     }
 
     fn began(&self, place: Place, task: AbortHandle) {

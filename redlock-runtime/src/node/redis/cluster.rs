@@ -507,6 +507,9 @@ mod tests {
     use super::*;
     use crate::node::{MarkQuery, NewMark};
     use crate::protocol::{FenceFallback, Proposal, Quorum, StoredMark};
+    use crate::values::name::Name;
+    use crate::values::permits::Slots;
+    use crate::values::subject::Subject;
 
     #[test]
     fn nothing_is_begun_anew_where_a_key_that_it_depends_on_is_still_on_its_way() {
@@ -531,6 +534,25 @@ mod tests {
         ] {
             let keys = keys_beside(&command);
             assert_eq!(keys.iter().map(|key| &**key).collect::<Vec<_>>(), expect, "{:?}", command.action);
+        }
+    }
+
+    #[test]
+    fn no_slot_of_permits_is_taken_for_free_that_is_still_on_its_way() {
+        let name = Name::parse("x".to_owned()).unwrap();
+        let slots = Slots::new(&Keys::default(), &name, 2, |_| 2, |count| (0..count).collect());
+        let [line, one, other] = [slots.line(), slots.key(0), slots.key(1)].map(ToString::to_string);
+        let (any, owner, ttl) = (Subject::any_permit(slots), Arc::from("owner"), Duration::from_secs(1));
+        let release = Action::Release { keep: Duration::ZERO, behind: None, is_noted: false };
+        let (acquire, extend) = (Action::Acquire { ttl, is_watched: false }, Action::Extend { ttl, is_noted: false });
+        for (action, which, expect) in [
+            (acquire, Which::Any, vec![&*line, &one, &other]),
+            (release, Which::One(1), vec![&*one, &other]),
+            (acquire, Which::One(1), vec![]),
+            (extend, Which::One(1), vec![]),
+        ] {
+            let command = Command::new(action, &any.about(which), &owner);
+            assert_eq!(keys_beside(&command).iter().map(|key| &**key).collect::<Vec<_>>(), expect, "{action:?}");
         }
     }
 }

@@ -9,6 +9,12 @@ pub(super) fn get(keyspace: &mut Keyspace, arguments: &[&[u8]]) -> Reply {
     either(keyspace.string(arguments[1]).map(|value| value.map_or(Reply::Nil, Reply::Bulk)))
 }
 
+/// What is no text is as nothing.
+pub(super) fn get_each(keyspace: &mut Keyspace, arguments: &[&[u8]]) -> Reply {
+    let text = |key: &&[u8]| keyspace.string(key).ok().flatten().map_or(Reply::Nil, Reply::Bulk);
+    Reply::Array(arguments[1..].iter().map(text).collect())
+}
+
 pub(super) fn length(keyspace: &mut Keyspace, arguments: &[&[u8]]) -> Reply {
     either(keyspace.string(arguments[1]).map(|value| Reply::count(value.map_or(0, |value| value.len()))))
 }
