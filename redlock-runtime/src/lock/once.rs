@@ -141,7 +141,7 @@ fn skipped<T, E: From<Error>>(error: Error) -> Result<Run<T>, E> {
 }
 
 impl LockGuard {
-    /// The fire that the lock was acquired for, as the number that [`Fire`] explains; `None` without
+    /// The fire that the lock was acquired for, as the number that [`Fire`](crate::Fire) explains; `None` without
     /// [`once`](LockRequest::once). For what the lock protects: a store that has seen this fire refuses it, whoever comes with it.
     #[must_use]
     pub fn fire(&self) -> Option<u64> {
