@@ -2,6 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::holding::Holding;
 use super::last_run::LastRun;
 use super::permits::PermitInfo;
 use crate::Error;
@@ -9,7 +10,7 @@ use crate::error::NodeFailures;
 use crate::manager::LockManager;
 use crate::node::inspect::{LockRecord, PermitsRecord};
 use crate::platform::background::block_on;
-use crate::protocol::{Census, LockState, Quorum, Sighting, StoredMark};
+use crate::protocol::{LockState, StoredMark};
 use crate::shown::shown;
 use crate::values::keys::Keys;
 use crate::values::name::Name;
@@ -127,28 +128,23 @@ impl LockManager {
         let name = Name::parse(name.into())?;
         let (looked, failures) = self.look(&name).await;
         let quorum = self.shared.engine.quorum();
-        let census = census(quorum, &looked);
+        let records: Vec<_> = looked.iter().map(|looked| looked.record.as_ref()).collect();
+        let Holding { census, label, fencing_token } = Holding::of(quorum, &records);
         if looked.len() < quorum.needed() {
             return Err(self.shared.engine.unreachable(&name, census.votes, failures));
         }
-        // The label of an owner without a majority would say that it holds the lock.
-        let owner = census.owner.filter(|_| census.state == LockState::Held);
-        let of_owner =
-            || looked.iter().filter_map(|looked| looked.record.as_ref()).filter(|record| Some(&*record.owner) == owner);
-        let label = of_owner().find_map(|record| record.label.clone());
-        let (owner_label, held_for) = label.map(|label| (label.label, label.held_for)).unzip();
+        let permits: Vec<_> = looked.iter().map(|looked| &looked.permits).collect();
         let counted = looked.iter().fold(0, |counted: u64, looked| counted.saturating_add(looked.waiting));
-        let permits: Vec<_> = looked.iter().map(|looked| looked.permits.clone()).collect();
         Ok(LockInfo {
             permits: PermitInfo::of_each(quorum, &permits),
             state: census.state,
-            owner_label,
-            held_for,
+            owner_label: label.map(|label| label.label.clone()),
+            held_for: label.map(|label| label.held_for),
             remaining: census.remaining,
             votes: census.votes,
             needed: quorum.needed(),
             nodes: quorum.nodes(),
-            fencing_token: of_owner().filter_map(fencing_token).max(),
+            fencing_token,
             last_run: LastRun::of(quorum, looked.iter().map(|looked| looked.mark)),
             // Nodes learn of a waiter a little later.
             waiting: counted.max(self.shared.statistics.here_under(name.as_str())),
@@ -181,11 +177,19 @@ impl LockManager {
     pub async fn is_locked(&self, name: impl Into<String>) -> Result<bool, Error> {
         self.check_open()?;
         let name = Name::parse(name.into())?;
-        let (looked, failures) = self.look(&name).await;
-        let quorum = self.shared.engine.quorum();
-        let census = census(quorum, &looked);
-        if looked.len() < quorum.needed() || census.may_be_held {
-            return Err(self.shared.engine.unreachable(&name, census.votes, failures));
+        let keys = Arc::new(Keys::around(&self.shared.keys.lock(&name).into()));
+        let engine = &self.shared.engine;
+        let (answers, failures) = engine
+            .survey_all(|_, node| {
+                let (keys, reply_timeout) = (Arc::clone(&keys), engine.node_timeout());
+                async move { node.look(keys, reply_timeout).await }
+            })
+            .await;
+        let records: Vec<_> = answers.iter().map(|(_, record)| record.as_ref()).collect();
+        let quorum = engine.quorum();
+        let Holding { census, .. } = Holding::of(quorum, &records);
+        if records.len() < quorum.needed() || census.may_be_held {
+            return Err(engine.unreachable(&name, census.votes, failures));
         }
         Ok(matches!(census.state, LockState::Held | LockState::Kept))
     }
@@ -225,19 +229,4 @@ impl LockManager {
             .await;
         (answers.into_iter().map(|(_, looked)| looked).collect(), failures)
     }
-}
-
-fn census(quorum: Quorum, looked: &[NodeRecord]) -> Census<'_> {
-    let sightings: Vec<_> = looked
-        .iter()
-        .map(|looked| {
-            looked.record.as_ref().map(|record| Sighting { owner: &record.owner, remaining: record.remaining })
-        })
-        .collect();
-    Census::of(quorum, &sightings)
-}
-
-/// The owner's token, if it noted one.
-fn fencing_token(record: &LockRecord) -> Option<u64> {
-    record.label.as_ref().map(|note| note.fencing_token).filter(|token| *token > 0)
 }

@@ -6,6 +6,8 @@ pub(crate) mod last_run;
 
 pub(crate) mod leader;
 
+mod holding;
+
 pub(crate) mod list;
 
 pub(crate) mod permits;

@@ -2,12 +2,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::holding::Holding;
 use super::reset::reset_each;
 use crate::Error;
 use crate::manager::LockManager;
 use crate::node::inspect::{LockRecord, PermitsRecord};
 use crate::platform::background::block_on;
-use crate::protocol::{Census, LockState, Quorum, Sighting};
+use crate::protocol::{LockState, Quorum};
 use crate::shown::shown;
 use crate::values::keys::Keys;
 use crate::values::name::Name;
@@ -41,38 +42,28 @@ impl PermitInfo {
     }
 
     /// All permits that there are, as far as is known, by what the nodes answered.
-    pub(super) fn of_each(quorum: Quorum, answers: &[PermitsRecord]) -> Vec<Self> {
+    pub(super) fn of_each(quorum: Quorum, answers: &[&PermitsRecord]) -> Vec<Self> {
         let said = answers.iter().filter_map(|answer| answer.said).max().unwrap_or_default();
         // Who has held one for long may have been the last to say how many there are.
         let held =
             answers.iter().flat_map(|answer| &answer.held).map(|(permit, _)| permit + 1).max().unwrap_or_default();
         let of = |permit: u8| {
-            let record = |answer: &PermitsRecord| {
-                answer.held.iter().find(|(other, _)| *other == permit).map(|(_, record)| record.clone())
-            };
-            let records: Vec<_> = answers.iter().map(record).collect();
+            let records: Vec<_> = answers.iter().map(|answer| answer.of(permit)).collect();
             Self::of(permit, quorum, &records)
         };
         (0..said.max(held)).map(of).collect()
     }
 
-    fn of(permit: u8, quorum: Quorum, records: &[Option<LockRecord>]) -> Self {
-        let sightings: Vec<_> = records
-            .iter()
-            .map(|record| record.as_ref().map(|record| Sighting { owner: &record.owner, remaining: record.remaining }))
-            .collect();
-        let census = Census::of(quorum, &sightings);
-        let owner = census.owner.filter(|_| census.state == LockState::Held);
-        let mut noted = records.iter().flatten().filter(|record| Some(&*record.owner) == owner);
-        let label = noted.find_map(|record| record.label.clone());
+    fn of(permit: u8, quorum: Quorum, records: &[Option<&LockRecord>]) -> Self {
+        let Holding { census, label, fencing_token } = Holding::of(quorum, records);
         Self {
             permit: u32::from(permit),
             state: census.state,
-            held_for: label.as_ref().map(|label| label.held_for),
-            fencing_token: label.as_ref().map(|label| label.fencing_token).filter(|token| *token > 0),
-            owner_label: label.map(|label| label.label),
+            owner_label: label.map(|label| label.label.clone()),
+            held_for: label.map(|label| label.held_for),
             remaining: census.remaining,
             votes: census.votes,
+            fencing_token,
         }
     }
 }

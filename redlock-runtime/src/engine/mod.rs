@@ -145,6 +145,13 @@ pub(crate) struct AttemptFailed {
     pub(crate) permits: Option<Box<PermitsRefused>>,
 }
 
+impl AttemptFailed {
+    /// How many permits the lock has, if somebody else said that before.
+    pub(crate) fn permits_said(&self) -> Option<u8> {
+        self.permits.as_ref()?.said
+    }
+}
+
 /// What an attempt for any permit was told that was not won.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PermitsRefused {

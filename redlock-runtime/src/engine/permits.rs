@@ -45,8 +45,7 @@ impl Engine {
         };
         let second_failed = match asked {
             Ok(term) => {
-                let said = failed.permits.and_then(|permits| permits.said);
-                return Ok(Won { permits: said, ..second.into_won(term) });
+                return Ok(Won { permits: failed.permits_said(), ..second.into_won(term) });
             }
             Err(failed) => second.end_lost_attempt(failed, until).await,
         };

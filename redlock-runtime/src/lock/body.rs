@@ -9,7 +9,7 @@ use std::thread;
 use super::guard::LockGuard;
 use crate::Error;
 use crate::held::deadlock::within;
-use crate::rules::{self, Rule};
+use crate::rules::{Rule, holds};
 use crate::shown::shown;
 
 /// Runs a body until it ends, or the lock is lost: then it is dropped.
@@ -32,7 +32,7 @@ pub(super) async fn until_gone<T>(guard: &LockGuard, mut body: Pin<&mut impl Fut
     let running = poll_fn(|cx| within(guard.lease(), || body.as_mut().poll(cx)));
     tokio::select! {
         biased;
-        () = guard.gone(), if rules::holds(Rule::BodyEndsWithTerm) => None,
+        () = guard.gone(), if holds(Rule::BodyEndsWithTerm) => None,
         value = running => Some(value),
     }
 }

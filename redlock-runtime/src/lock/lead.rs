@@ -16,7 +16,7 @@ use super::request::LockRequest;
 use crate::platform::background::{block_on, on_any_executor};
 use crate::platform::{entropy, parking};
 use crate::protocol::Backoff;
-use crate::rules::{self, Rule};
+use crate::rules::{Rule, holds};
 use crate::shown::shown;
 use crate::{Error, IntoDuration};
 
@@ -193,7 +193,7 @@ fn pauses() -> Backoff {
 }
 
 fn stand_back() -> Duration {
-    if !rules::holds(Rule::ResignedStandBack) {
+    if !holds(Rule::ResignedStandBack) {
         return Duration::ZERO;
     }
     Backoff::new(STAND_BACK, STAND_BACK, entropy::seed()).next().unwrap_or(STAND_BACK)

@@ -280,8 +280,7 @@ impl LockRequest {
                 }
                 Err(lost) => {
                     seen = lost.counter.max(seen);
-                    let told = lost.permits.as_deref().and_then(|permits| permits.said);
-                    if let Some(larger) = self.learn(&request.name, &subject, told) {
+                    if let Some(larger) = self.learn(&request.name, &subject, lost.permits_said()) {
                         subject = larger;
                         continue;
                     }
@@ -342,8 +341,7 @@ impl LockRequest {
                     Err(lost) if has_tried && lost.was_cut_short => {}
                     Err(lost) => {
                         doubt = request.in_doubt(&lost);
-                        let told = lost.permits.as_deref().and_then(|permits| permits.said);
-                        if let Some(larger) = self.learn(name, &subject, told) {
+                        if let Some(larger) = self.learn(name, &subject, lost.permits_said()) {
                             place.set_places(larger.places());
                             subject = larger;
                         }

@@ -72,6 +72,13 @@ pub(crate) struct PermitsRecord {
     pub(crate) held: Vec<(u8, LockRecord)>,
 }
 
+impl PermitsRecord {
+    /// What it has of this one.
+    pub(crate) fn of(&self, permit: u8) -> Option<&LockRecord> {
+        self.held.iter().find(|(other, _)| *other == permit).map(|(_, record)| record)
+    }
+}
+
 /// What an owner noted about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RecordedLabel {

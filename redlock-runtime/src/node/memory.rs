@@ -17,8 +17,8 @@ use crate::platform::process::PerProcess;
 #[cfg(redlock_simulated)]
 use crate::platform::simulated::HashMap;
 use crate::protocol::{
-    Ballot, Counter, GrantedSlot, Holder, Marked, OthersKey, PERMITS_RETENTION, RELEASED, RETENTION, Role, ServerInfo,
-    StoredMark, ToldMark, ToldSlots, confirmation,
+    Ballot, Counter, GrantedSlot, Holder, Marked, OthersKey, PERMITS_RETENTION, Proposal, RELEASED, RETENTION, Role,
+    ServerInfo, StoredMark, ToldMark, ToldSlots, confirmation,
 };
 use crate::values::keys::{CounterKeys, Keys, LockKeys};
 use crate::values::permits::Slots;
@@ -206,15 +206,15 @@ impl Server {
             let recovered = self.changed.notified();
             let condition = self.state().condition.clone();
             match condition {
-                Condition::Well => return self.apply(command, changes),
+                Condition::Well => return self.apply(command, changes.as_ref()),
                 Condition::Failing(reason) => return answered_with(reason),
                 Condition::FailingAfterwards(reason) => {
-                    let _ = self.apply(command, changes);
+                    let _ = self.apply(command, changes.as_ref());
                     return answered_with(reason);
                 }
                 Condition::Slow(delay) => {
                     sleep(delay).await;
-                    return self.apply(command, changes);
+                    return self.apply(command, changes.as_ref());
                 }
                 Condition::Hung => recovered.await,
                 Condition::Down => return Reply::not_sent("the node is down"),
@@ -245,10 +245,10 @@ impl Server {
         })
     }
 
-    fn apply(&self, command: &Command, changes: Option<Changes>) -> Reply {
+    fn apply(&self, command: &Command, changes: Option<&Changes>) -> Reply {
         let now = clock::now();
         let mut state = self.state();
-        if let Some(reply) = state.apply_to_permits(command, changes.as_ref(), now) {
+        if let Some(reply) = state.apply_to_permits(command, changes, now) {
             return reply;
         }
         let entries = &mut state.entries;
@@ -270,11 +270,7 @@ impl Server {
                 state.tell(command.key());
                 let is_wanted =
                     command.contender.as_ref().is_some_and(|process| state.is_wanted(command.key(), process, now));
-                let counter = command.fence.map(|proposal| {
-                    let granted = state.fence(command.key(), now).grant(proposal);
-                    state.fences.extend(granted.number().map(|counter| (Arc::clone(command.key()), counter)));
-                    granted
-                });
+                let counter = command.fence.map(|proposal| state.raise_fence(command.key(), proposal, now));
                 Reply::Granted { counter, is_wanted, mark: state.told_mark(command, now).map(Box::new) }
             }
             (Action::Adopt { ttl }, Some(entry)) if command.is_to_adopt_from(&entry.owner) => {
@@ -331,13 +327,7 @@ impl Server {
             (Action::Acquire { .. } | Action::Adopt { .. } | Action::Extend { .. } | Action::Release { .. }, held) => {
                 let remaining = held.as_ref().map(|entry| entry.expires.saturating_duration_since(now));
                 let owner = held.map(|entry| Arc::clone(&entry.owner));
-                if let Some(process) = &command.contender {
-                    let waiting = state.waiting.entry(Arc::clone(command.key())).or_default();
-                    waiting.insert(Arc::clone(process), now + WAITING);
-                }
-                if let (Action::Acquire { is_watched: true, .. }, Some(changes)) = (command.action, changes) {
-                    state.watched.entry(Arc::clone(command.key())).or_default().push(changes);
-                }
+                state.refused(command, command.key(), [command.key()], changes, now);
                 let counter = command.fence.map(|_| state.fence(command.key(), now));
                 let mark = state.told_mark(command, now).map(Box::new);
                 Reply::NotOurs { owner, remaining, counter, mark }
@@ -409,23 +399,11 @@ impl State {
             self.tell(key);
             let contender = command.contender.as_ref();
             let is_wanted = contender.is_some_and(|process| self.is_wanted(slots.line(), process, now));
-            let counter = command.fence.map(|proposal| {
-                let granted = self.fence(key, now).grant(proposal);
-                self.fences.extend(granted.number().map(|counter| (Arc::clone(key), counter)));
-                granted
-            });
+            let counter = command.fence.map(|proposal| self.raise_fence(key, proposal, now));
             GrantedSlot { slot, counter, is_wanted }
         });
         if granted.is_none() {
-            if let Some(process) = &command.contender {
-                let waiting = self.waiting.entry(Arc::clone(slots.line())).or_default();
-                waiting.insert(Arc::clone(process), now + WAITING);
-            }
-            if let (Action::Acquire { is_watched: true, .. }, Some(changes)) = (command.action, changes) {
-                for key in slots.keys() {
-                    self.watched.entry(Arc::clone(key)).or_default().push(changes.clone());
-                }
-            }
+            self.refused(command, slots.line(), slots.keys(), changes, now);
         }
         Reply::Slots(Box::new(ToldSlots { granted, held, permits: said }))
     }
@@ -441,6 +419,34 @@ impl State {
             }
         }
         reply
+    }
+
+    /// Notes who was refused: that his process waits in this line, and where to report the next change of these keys, if he wants
+    /// that.
+    fn refused<'a>(
+        &mut self,
+        command: &Command,
+        line: &Arc<str>,
+        keys: impl IntoIterator<Item = &'a Arc<str>>,
+        changes: Option<&Changes>,
+        now: Instant,
+    ) {
+        if let Some(process) = &command.contender {
+            let waiting = self.waiting.entry(Arc::clone(line)).or_default();
+            waiting.insert(Arc::clone(process), now + WAITING);
+        }
+        if let (Action::Acquire { is_watched: true, .. }, Some(changes)) = (command.action, changes) {
+            for key in keys {
+                self.watched.entry(Arc::clone(key)).or_default().push(changes.clone());
+            }
+        }
+    }
+
+    /// Raises a lock's fencing counter for an acquire that is granted.
+    fn raise_fence(&mut self, key: &Arc<str>, proposal: Proposal, now: Instant) -> Counter {
+        let granted = self.fence(key, now).grant(proposal);
+        self.fences.extend(granted.number().map(|counter| (Arc::clone(key), counter)));
+        granted
     }
 
     /// A lock's fencing counter. It does not expire: that a Redis server forgets one spares memory, and nothing else.

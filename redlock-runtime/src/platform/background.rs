@@ -30,7 +30,7 @@ use super::parking;
 use super::process::PerProcess;
 use super::tasks::{Handle, handle_of};
 use crate::Error;
-use crate::rules::{self, Rule};
+use crate::rules::{Rule, holds};
 
 /// That of this process.
 static BACKGROUND: PerProcess<Background> = PerProcess::new();
@@ -227,7 +227,7 @@ fn park_by_this_clock<F: Future>(runtime: &Handle, future: F) -> F::Output {
     let mut cx = Context::from_waker(&waker);
     // Inside a tokio task the budget of that task would run out and never be renewed: it would spin.
     let mut future = pin!(task::unconstrained(future));
-    let is_left = rules::holds(Rule::BlockingUsesBackground) || Handle::try_current().is_err();
+    let is_left = holds(Rule::BlockingUsesBackground) || Handle::try_current().is_err();
     let _entered = is_left.then(|| runtime.enter());
     loop {
         match future.as_mut().poll(&mut cx) {

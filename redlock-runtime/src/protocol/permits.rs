@@ -220,12 +220,6 @@ impl ToldSlots {
         Self { granted: Some(GrantedSlot { slot, counter, is_wanted }), held: Vec::new(), permits: None }
     }
 
-    /// A refusal of the only slot that was asked for.
-    #[must_use]
-    pub fn refused_alone() -> Self {
-        Self { granted: None, held: Vec::new(), permits: None }
-    }
-
     fn is_free(&self, slot: u8) -> bool {
         self.held.get(usize::from(slot)).is_some_and(Option::is_none)
     }

@@ -213,9 +213,6 @@ impl Tally {
                 Ballot::Granted
             }
             Vote::Refused { owner, remaining, .. } => {
-                if let Some(slots) = &mut self.slots {
-                    slots.record(node, ToldSlots::refused_alone());
-                }
                 if let Some(owner) = &owner {
                     self.rivals.record(owner);
                 }

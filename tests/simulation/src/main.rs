@@ -53,10 +53,7 @@ use redlock_simulated::simulation::Rule;
 
 use self::checker::Met;
 use self::random::Random;
-use self::run::{
-    Outcome, cluster_of, fires_of, leads_of, memory_of, permits_of, plan_of, run, run_cluster, run_fires, run_leads,
-    run_memory, run_permits, run_plan,
-};
+use self::run::{KINDS, Kind, Outcome, run_plan};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -68,42 +65,16 @@ fn main() -> ExitCode {
     let (Some(from), Some(count)) = (number("--from", 0), number("--count", 1_000)) else { return usage() };
     let off = option("--without");
     let Some(off) = off.map_or(Some(None), |off| rule(&off).map(Some)) else { return usage() };
-    match arguments.first().map(String::as_str) {
-        Some("run") => run_all(from, count, off, run),
-        Some("fires") => run_all(from, count, off, run_fires),
-        Some("fire") => {
-            let Some(seed) = arguments.get(1).and_then(|seed| seed.parse().ok()) else { return usage() };
-            println!("{:#?}", fires_of(seed));
-            tell(&run_fires(seed, off, true))
-        }
-        Some("permits") => run_all(from, count, off, run_permits),
-        Some("permit") => {
-            let Some(seed) = arguments.get(1).and_then(|seed| seed.parse().ok()) else { return usage() };
-            println!("{:#?}", permits_of(seed));
-            tell(&run_permits(seed, off, true))
-        }
-        Some("leads") => run_all(from, count, off, run_leads),
-        Some("lead") => {
-            let Some(seed) = arguments.get(1).and_then(|seed| seed.parse().ok()) else { return usage() };
-            println!("{:#?}", leads_of(seed));
-            tell(&run_leads(seed, off, true))
-        }
-        Some("memory") => run_all(from, count, off, run_memory),
-        Some("remember") => {
-            let Some(seed) = arguments.get(1).and_then(|seed| seed.parse().ok()) else { return usage() };
-            println!("{:#?}", memory_of(seed));
-            tell(&run_memory(seed, off, true))
-        }
-        Some("clusters") => run_all(from, count, off, run_cluster),
-        Some("cluster") => {
-            let Some(seed) = arguments.get(1).and_then(|seed| seed.parse().ok()) else { return usage() };
-            println!("{:#?}", cluster_of(seed));
-            tell(&run_cluster(seed, off, true))
-        }
-        Some("replay") => {
-            let Some(seed) = arguments.get(1).and_then(|seed| seed.parse().ok()) else { return usage() };
-            replay(seed, off)
-        }
+    let word = arguments.first().map(String::as_str);
+    if let Some(kind) = KINDS.iter().find(|kind| word == Some(kind.many)) {
+        return run_all(from, count, off, kind);
+    }
+    if let Some(kind) = KINDS.iter().find(|kind| word == Some(kind.one)) {
+        let Some(seed) = arguments.get(1).and_then(|seed| seed.parse().ok()) else { return usage() };
+        println!("{:#?}", kind.plan_of(seed));
+        return tell(&kind.run(seed, off, true));
+    }
+    match word {
         Some("made") => {
             let made = arguments.get(1).and_then(|name| made::for_rule(rule(name)?));
             let seed = arguments.get(2).and_then(|seed| seed.parse().ok());
@@ -125,22 +96,15 @@ fn usage() -> ExitCode {
 }
 
 fn rule(name: &str) -> Option<Rule> {
-    Rule::ALL
-        .iter()
-        .chain(Rule::OF_LEADS)
-        .chain(Rule::OF_CLUSTERS)
-        .chain(Rule::OF_ONCE)
-        .chain(Rule::OF_PERMITS)
-        .copied()
-        .find(|rule| format!("{rule:?}") == name)
+    KINDS.iter().flat_map(|kind| kind.rules).copied().find(|rule| format!("{rule:?}") == name)
 }
 
 #[expect(clippy::disallowed_methods, reason = "how long it takes")]
-fn run_all(from: u64, count: u64, off: Option<Rule>, run: fn(u64, Option<Rule>, bool) -> Outcome) -> ExitCode {
+fn run_all(from: u64, count: u64, off: Option<Rule>, kind: &Kind) -> ExitCode {
     let began = Instant::now();
     let (mut met, mut broken) = (Met::default(), 0_u64);
     for seed in from..from + count {
-        let outcome = run(seed, off, false);
+        let outcome = kind.run(seed, off, false);
         met.add(&outcome.met);
         if !outcome.violations.is_empty() {
             broken += 1;
@@ -156,11 +120,6 @@ fn run_all(from: u64, count: u64, off: Option<Rule>, run: fn(u64, Option<Rule>, 
     if broken == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn replay(seed: u64, off: Option<Rule>) -> ExitCode {
-    println!("{:#?}", plan_of(seed));
-    tell(&run(seed, off, true))
-}
-
 fn tell(outcome: &Outcome) -> ExitCode {
     outcome.log.iter().for_each(|line| println!("{line}"));
     println!("trace {:016x}", outcome.trace);
@@ -171,15 +130,11 @@ fn tell(outcome: &Outcome) -> ExitCode {
 #[expect(clippy::disallowed_methods, reason = "how long it takes")]
 fn rules(from: u64, count: u64, only: Option<&str>) -> ExitCode {
     let mut is_complete = true;
-    let all = Rule::ALL.iter().map(|rule| (rule, run as fn(u64, Option<Rule>, bool) -> Outcome));
-    let all = all.chain(Rule::OF_ONCE.iter().map(|rule| (rule, run_fires as _)));
-    let all = all.chain(Rule::OF_PERMITS.iter().map(|rule| (rule, run_permits as _)));
-    let all = all.chain(Rule::OF_CLUSTERS.iter().map(|rule| (rule, run_cluster as _)));
-    let all = all.chain(Rule::OF_LEADS.iter().map(|rule| (rule, run_leads as _)));
-    for (off, run) in all.filter(|(rule, _)| only.is_none_or(|only| format!("{rule:?}") == only)) {
+    let all = KINDS.iter().flat_map(|kind| kind.rules.iter().map(move |rule| (rule, kind)));
+    for (off, kind) in all.filter(|(rule, _)| only.is_none_or(|only| format!("{rule:?}") == only)) {
         let began = Instant::now();
         let found = (from..from + count).find_map(|seed| {
-            let violation = run(seed, Some(*off), false).violations.into_iter().next()?;
+            let violation = kind.run(seed, Some(*off), false).violations.into_iter().next()?;
             Some((seed, violation))
         });
         if let Some((seed, violation)) = found {

@@ -43,76 +43,48 @@ const PATIENCE: Duration = Duration::from_secs(32);
 /// How long releases are sent to nodes that cannot be asked to close a connection.
 const KEEP_TRYING: Duration = Duration::from_secs(130);
 
-/// What was drawn for a seed.
-pub(crate) fn plan_of(seed: u64) -> Plan {
-    Plan::draw(&mut Random::new(seed))
+/// What schedules are about.
+pub(crate) struct Kind {
+    /// The word by which many of them are run.
+    pub(crate) many: &'static str,
+    /// The word by which one of them is replayed.
+    pub(crate) one: &'static str,
+    /// Draws one.
+    draw: fn(&mut Random) -> Plan,
+    /// The rules that they find.
+    pub(crate) rules: &'static [Rule],
 }
 
-/// What was drawn for a seed of fires.
-pub(crate) fn fires_of(seed: u64) -> Plan {
-    Plan::draw_fires(&mut Random::new(seed))
-}
+/// Locks on servers.
+pub(crate) const LOCKS: Kind = Kind { many: "run", one: "replay", draw: Plan::draw, rules: Rule::ALL };
+/// Jobs that run once per fire.
+pub(crate) const FIRES: Kind = Kind { many: "fires", one: "fire", draw: Plan::draw_fires, rules: Rule::OF_ONCE };
+/// Locks with permits.
+pub(crate) const PERMITS: Kind =
+    Kind { many: "permits", one: "permit", draw: Plan::draw_permits, rules: Rule::OF_PERMITS };
+/// Processes of which one leads.
+pub(crate) const LEADS: Kind = Kind { many: "leads", one: "lead", draw: Plan::draw_leads, rules: Rule::OF_LEADS };
+/// Nodes in memory, which need some of the rules of servers.
+pub(crate) const MEMORY: Kind = Kind { many: "memory", one: "remember", draw: Plan::draw_memory, rules: &[] };
+/// A cluster as the only voter.
+pub(crate) const CLUSTERS: Kind =
+    Kind { many: "clusters", one: "cluster", draw: Plan::draw_cluster, rules: Rule::OF_CLUSTERS };
 
-/// Runs a seed, without one rule or with all.
-pub(crate) fn run(seed: u64, off: Option<Rule>, is_logged: bool) -> Outcome {
-    let mut random = Random::new(seed);
-    let plan = Plan::draw(&mut random);
-    run_plan(plan, random, off, is_logged)
-}
+/// All of them.
+pub(crate) const KINDS: [Kind; 6] = [LOCKS, FIRES, PERMITS, LEADS, MEMORY, CLUSTERS];
 
-/// Runs a seed in which jobs run once per fire.
-pub(crate) fn run_fires(seed: u64, off: Option<Rule>, is_logged: bool) -> Outcome {
-    let mut random = Random::new(seed);
-    let plan = Plan::draw_fires(&mut random);
-    run_plan(plan, random, off, is_logged)
-}
+impl Kind {
+    /// What is drawn for a seed.
+    pub(crate) fn plan_of(&self, seed: u64) -> Plan {
+        (self.draw)(&mut Random::new(seed))
+    }
 
-/// What was drawn for a seed of locks with permits.
-pub(crate) fn permits_of(seed: u64) -> Plan {
-    Plan::draw_permits(&mut Random::new(seed))
-}
-
-/// Runs a seed in which locks have permits.
-pub(crate) fn run_permits(seed: u64, off: Option<Rule>, is_logged: bool) -> Outcome {
-    let mut random = Random::new(seed);
-    let plan = Plan::draw_permits(&mut random);
-    run_plan(plan, random, off, is_logged)
-}
-
-/// What was drawn for a seed of candidates.
-pub(crate) fn leads_of(seed: u64) -> Plan {
-    Plan::draw_leads(&mut Random::new(seed))
-}
-
-/// Runs a seed in which one of several leads.
-pub(crate) fn run_leads(seed: u64, off: Option<Rule>, is_logged: bool) -> Outcome {
-    let mut random = Random::new(seed);
-    let plan = Plan::draw_leads(&mut random);
-    run_plan(plan, random, off, is_logged)
-}
-
-/// What was drawn for a seed of nodes in memory.
-pub(crate) fn memory_of(seed: u64) -> Plan {
-    Plan::draw_memory(&mut Random::new(seed))
-}
-
-/// Runs a seed in which the nodes are in memory.
-pub(crate) fn run_memory(seed: u64, off: Option<Rule>, is_logged: bool) -> Outcome {
-    let mut random = Random::new(seed);
-    let plan = Plan::draw_memory(&mut random);
-    run_plan(plan, random, off, is_logged)
-}
-
-/// What was drawn for a seed of a cluster.
-pub(crate) fn cluster_of(seed: u64) -> Plan {
-    Plan::draw_cluster(&mut Random::new(seed))
-}
-
-/// Runs a seed in which a cluster is the only voter.
-pub(crate) fn run_cluster(seed: u64, off: Option<Rule>, is_logged: bool) -> Outcome {
-    let mut random = Random::new(seed);
-    let plan = Plan::draw_cluster(&mut random);
-    run_plan(plan, random, off, is_logged)
+    /// Runs a seed, without one rule or with all.
+    pub(crate) fn run(&self, seed: u64, off: Option<Rule>, is_logged: bool) -> Outcome {
+        let mut random = Random::new(seed);
+        let plan = (self.draw)(&mut random);
+        run_plan(plan, random, off, is_logged)
+    }
 }
 
 /// Runs a plan that was drawn, or made.

@@ -8,17 +8,10 @@ use redlock_simulated::simulation::Rule;
 
 use crate::made::{self, Made};
 use crate::random::Random;
-use crate::run::{Outcome, run, run_cluster, run_fires, run_leads, run_memory, run_permits, run_plan};
-
-/// So many schedules are the same in each run of the tests, and so many are new.
-const FIXED: u64 = 6_000;
-const NEW: u64 = 2_000;
-
-/// Runs a seed, without one rule or with all, and tells all that can be seen of it or not.
-type Seeded = fn(u64, Option<Rule>, bool) -> Outcome;
+use crate::run::{CLUSTERS, FIRES, KINDS, Kind, LEADS, LOCKS, MEMORY, PERMITS, run_plan};
 
 /// Runs these seeds on all processors; returns what was broken.
-fn broken(seeds: std::ops::Range<u64>, run: Seeded) -> Vec<(u64, Vec<String>)> {
+fn broken(seeds: std::ops::Range<u64>, kind: &Kind) -> Vec<(u64, Vec<String>)> {
     let next = AtomicU64::new(seeds.start);
     let workers = thread::available_parallelism().map_or(1, usize::from);
     let work = || {
@@ -28,7 +21,7 @@ fn broken(seeds: std::ops::Range<u64>, run: Seeded) -> Vec<(u64, Vec<String>)> {
             if seed >= seeds.end {
                 return broken;
             }
-            let violations = run(seed, None, false).violations;
+            let violations = kind.run(seed, None, false).violations;
             if !violations.is_empty() {
                 broken.push((seed, violations));
             }
@@ -40,66 +33,46 @@ fn broken(seeds: std::ops::Range<u64>, run: Seeded) -> Vec<(u64, Vec<String>)> {
     })
 }
 
+/// Runs so many schedules that are the same in each run of the tests, and so many new ones.
+fn none_is_broken(kind: &Kind, fixed: u64, new: u64) {
+    let base = RandomState::new().hash_one("base") >> 16;
+    println!("new schedules of `{}`: the {new} from seed {base}", kind.many);
+    let mut broken = broken(0..fixed, kind);
+    broken.extend(self::broken(base..base + new, kind));
+    let replay = format!("cargo run -p redlock-simulation -- {} SEED", kind.one);
+    assert!(broken.is_empty(), "base seed {base}, replay by `{replay}`: {broken:#?}");
+}
+
 #[test]
 fn no_schedule_breaks_a_promise() {
-    // A seed is replayed by `cargo run -p redlock-simulation -- replay SEED`.
-    let base = RandomState::new().hash_one("base") >> 16;
-    println!("new schedules: the {NEW} from seed {base}");
-    let mut broken = broken(0..FIXED, run);
-    broken.extend(self::broken(base..base + NEW, run));
-    assert!(broken.is_empty(), "base seed {base}: {broken:#?}");
+    none_is_broken(&LOCKS, 6_000, 2_000);
 }
 
 #[test]
 fn the_same_seed_is_the_same_schedule() {
-    let all: [(&str, Seeded); 5] =
-        [("locks", run), ("fires", run_fires), ("leads", run_leads), ("memory", run_memory), ("clusters", run_cluster)];
-    for (what, run) in all {
+    for kind in &KINDS {
         for seed in 0..80 {
-            let [one, other] = [(); 2].map(|()| run(seed, None, false).trace);
-            assert_eq!(one, other, "{what}, seed {seed}");
+            let [one, other] = [(); 2].map(|()| kind.run(seed, None, false).trace);
+            assert_eq!(one, other, "{}, seed {seed}", kind.many);
         }
     }
 }
 
-/// So many schedules of candidates are the same in each run of the tests, and so many are new; and of nodes in memory.
-const LEADS: (u64, u64) = (500, 250);
-const MEMORY: (u64, u64) = (4_000, 1_000);
-
 #[test]
 fn no_schedule_has_two_leaders_or_none_for_long() {
-    let base = RandomState::new().hash_one("base") >> 16;
-    println!("new schedules of candidates: the {} from seed {base}", LEADS.1);
-    let mut broken = broken(0..LEADS.0, run_leads);
-    broken.extend(self::broken(base..base + LEADS.1, run_leads));
-    // One is replayed by `cargo run -p redlock-simulation -- lead SEED`.
-    assert!(broken.is_empty(), "base seed {base}: {broken:#?}");
+    none_is_broken(&LEADS, 500, 250);
 }
 
 #[test]
 fn no_schedule_of_nodes_in_memory_breaks_a_promise() {
-    let base = RandomState::new().hash_one("base") >> 16;
-    println!("new schedules of nodes in memory: the {} from seed {base}", MEMORY.1);
-    let mut broken = broken(0..MEMORY.0, run_memory);
-    broken.extend(self::broken(base..base + MEMORY.1, run_memory));
-    // One is replayed by `cargo run -p redlock-simulation -- remember SEED`.
-    assert!(broken.is_empty(), "base seed {base}: {broken:#?}");
+    none_is_broken(&MEMORY, 4_000, 1_000);
 }
-
-/// So many schedules of clusters are the same in each run of the tests, and so many are new.
-///
-/// None are new as long as this is not mended: where a cluster sends an acquire on to another server, on a connection that is half open,
-/// its release overtakes it there, and the key stays for its TTL. One of about 5,000 schedules shows it, such as 9144556432751.
-const CLUSTERS: (u64, u64) = (750, 0);
 
 #[test]
 fn no_schedule_of_slots_that_move_breaks_a_promise() {
-    let base = RandomState::new().hash_one("base") >> 16;
-    println!("new schedules of clusters: the {} from seed {base}", CLUSTERS.1);
-    let mut broken = broken(0..CLUSTERS.0, run_cluster);
-    broken.extend(self::broken(base..base + CLUSTERS.1, run_cluster));
-    // One is replayed by `cargo run -p redlock-simulation -- cluster SEED`.
-    assert!(broken.is_empty(), "base seed {base}: {broken:#?}");
+    // None are new as long as this is not mended: where a cluster sends an acquire on to another server, on a connection that is half
+    // open, its release overtakes it there, and the key stays for its TTL. One of about 5,000 schedules shows it, such as 9144556432751.
+    none_is_broken(&CLUSTERS, 750, 0);
 }
 
 /// Rules that a cluster needs, and a seed that finds what each prevents.
@@ -112,7 +85,7 @@ const FOUND_IN_CLUSTERS: &[(Rule, u64)] = &[
 
 #[test]
 fn schedules_of_slots_that_move_find_what_each_rule_prevents() {
-    find_all(FOUND_IN_CLUSTERS, run_cluster);
+    find_all(FOUND_IN_CLUSTERS, &CLUSTERS);
 }
 
 /// Each rule of these, and a seed that finds what it prevents.
@@ -120,7 +93,7 @@ const FOUND_BY_LEADS: &[(Rule, u64)] = &[(Rule::ResignedStandBack, 12), (Rule::B
 
 #[test]
 fn schedules_of_candidates_find_what_each_rule_prevents() {
-    find_all(FOUND_BY_LEADS, run_leads);
+    find_all(FOUND_BY_LEADS, &LEADS);
 }
 
 /// Rules that nodes in memory need, too, and a seed that finds what each prevents.
@@ -134,20 +107,12 @@ const FOUND_IN_MEMORY: &[(Rule, u64)] = &[
 
 #[test]
 fn schedules_of_nodes_in_memory_find_what_each_rule_prevents() {
-    find_all(FOUND_IN_MEMORY, run_memory);
+    find_all(FOUND_IN_MEMORY, &MEMORY);
 }
-
-/// So many schedules of jobs are the same in each run of the tests, and so many are new.
-const FIRES: (u64, u64) = (3_000, 1_000);
 
 #[test]
 fn no_schedule_repeats_a_fire_that_was_completed() {
-    let base = RandomState::new().hash_one("base") >> 16;
-    println!("new schedules of jobs: the {} from seed {base}", FIRES.1);
-    let mut broken = broken(0..FIRES.0, run_fires);
-    broken.extend(self::broken(base..base + FIRES.1, run_fires));
-    // One is replayed by `cargo run -p redlock-simulation -- fire SEED`.
-    assert!(broken.is_empty(), "base seed {base}: {broken:#?}");
+    none_is_broken(&FIRES, 3_000, 1_000);
 }
 
 /// Each rule of these, and a seed that finds what it prevents.
@@ -161,21 +126,13 @@ const FOUND_BY_FIRES: &[(Rule, u64)] = &[
 
 #[test]
 fn schedules_of_jobs_find_what_each_rule_prevents() {
-    find_all(FOUND_BY_FIRES, run_fires);
+    find_all(FOUND_BY_FIRES, &FIRES);
 }
-
-/// So many schedules of locks with permits are the same in each run of the tests, and so many are new: none, because some are of clusters,
-/// where a release may overtake its acquire, as in 77006229.
-const PERMITS: (u64, u64) = (5_000, 0);
 
 #[test]
 fn no_schedule_lets_more_in_than_there_are_permits() {
-    let base = RandomState::new().hash_one("base") >> 16;
-    println!("new schedules of permits: the {} from seed {base}", PERMITS.1);
-    let mut broken = broken(0..PERMITS.0, run_permits);
-    broken.extend(self::broken(base..base + PERMITS.1, run_permits));
-    // One is replayed by `cargo run -p redlock-simulation -- permit SEED`.
-    assert!(broken.is_empty(), "base seed {base}: {broken:#?}");
+    // None are new, because some are of clusters, where a release may overtake its acquire, as in 77006229.
+    none_is_broken(&PERMITS, 5_000, 0);
 }
 
 /// Each rule of these, and a seed that finds what it prevents.
@@ -183,7 +140,7 @@ const FOUND_BY_PERMITS: &[(Rule, u64)] = &[(Rule::OneSlotIsOneLock, 29), (Rule::
 
 #[test]
 fn schedules_of_permits_find_what_each_rule_prevents() {
-    find_all(FOUND_BY_PERMITS, run_permits);
+    find_all(FOUND_BY_PERMITS, &PERMITS);
 }
 
 /// Each rule, and a seed that finds what it prevents; another one if the code has changed since.
@@ -214,19 +171,19 @@ const FOUND: &[(Rule, u64)] = &[
 
 #[test]
 fn schedules_find_what_each_rule_prevents() {
-    find_all(FOUND, run);
+    find_all(FOUND, &LOCKS);
 }
 
-fn find_all(rules: &[(Rule, u64)], run: Seeded) {
+fn find_all(rules: &[(Rule, u64)], kind: &Kind) {
     for (rule, seed) in rules {
         let mut seeds = std::iter::once(*seed).chain(0..2_000);
         let found = seeds.find_map(|seed| {
-            let violation = run(seed, Some(*rule), false).violations.into_iter().next()?;
+            let violation = kind.run(seed, Some(*rule), false).violations.into_iter().next()?;
             Some((seed, violation))
         });
         let (seed, violation) = found.unwrap_or_else(|| panic!("nothing misses {rule:?}"));
         println!("{rule:?}: seed {seed}: {violation}");
-        assert_eq!(run(seed, None, false).violations, Vec::<String>::new(), "{rule:?}");
+        assert_eq!(kind.run(seed, None, false).violations, Vec::<String>::new(), "{rule:?}");
     }
 }
 

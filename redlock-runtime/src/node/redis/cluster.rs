@@ -36,7 +36,7 @@ use crate::platform::background::background;
 use crate::platform::clock;
 #[cfg(redlock_simulated)]
 use crate::platform::simulated::HashMap;
-use crate::rules::{self, Rule};
+use crate::rules::{Rule, holds};
 use crate::shown::shown;
 use crate::values::keys::Keys;
 use crate::values::slot::slot_of;
@@ -304,7 +304,7 @@ impl Cluster {
                 Err(redirect) => redirect,
             };
             if matches!(redirect, Redirect::Ask(_))
-                && rules::holds(Rule::AskedWhenNothingIsLeft)
+                && holds(Rule::AskedWhenNothingIsLeft)
                 && Box::pin(has_anything_left(&shard, command)).await
             {
                 redirect = Redirect::TryAgain;

@@ -1,0 +1,26 @@
+use crate::node::inspect::{LockRecord, RecordedLabel};
+use crate::protocol::{Census, LockState, Quorum, Sighting};
+
+/// Who has a key, by what the nodes that answered have under it.
+pub(super) struct Holding<'a> {
+    /// The keys, counted.
+    pub(super) census: Census<'a>,
+    /// What its owner noted about itself, if a majority has its key: else it would say that the owner holds the lock.
+    pub(super) label: Option<&'a RecordedLabel>,
+    /// The owner's fencing token, if it noted one.
+    pub(super) fencing_token: Option<u64>,
+}
+
+impl<'a> Holding<'a> {
+    /// `None` is a node without the key.
+    pub(super) fn of(quorum: Quorum, records: &[Option<&'a LockRecord>]) -> Self {
+        let sighting = |record: &'a LockRecord| Sighting { owner: &record.owner, remaining: record.remaining };
+        let sightings: Vec<_> = records.iter().map(|record| record.map(sighting)).collect();
+        let census = Census::of(quorum, &sightings);
+        let owner = census.owner.filter(|_| census.state == LockState::Held);
+        let of_owner = records.iter().copied().flatten().filter(|record| Some(&*record.owner) == owner);
+        let labels: Vec<_> = of_owner.filter_map(|record| record.label.as_ref()).collect();
+        let tokens = labels.iter().map(|label| label.fencing_token).filter(|token| *token > 0);
+        Self { census, label: labels.first().copied(), fencing_token: tokens.max() }
+    }
+}
