@@ -148,6 +148,7 @@ async fn what_stands_behind_require_lock_runs_once_and_what_stands_before_it_eac
     assert_eq!(before.load(Ordering::Relaxed), 6);
 
     // A body that ends well has run, wherever it ends, if it had the lock; without it, it completes nothing.
+    eventually_async("nothing of the attempts before is in the way", async || servers.holding(&key("job")) == 0).await;
     assert_eq!(split(&locks, 9, &before, true).await.unwrap(), None);
     assert_eq!(run(job(&others, 9)).await.unwrap(), already_ran(9));
     let guard = locks.lock("job").acquire().await.unwrap();
