@@ -67,9 +67,40 @@ if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
     fi
 fi
 
-# Most tests wait for servers and expiries most of the time, so more of them run at once than there are processors.
-export RUST_TEST_THREADS=${RUST_TEST_THREADS:-6}
-
 say "servers: $("$server" --version)"
-say "cargo test --workspace --all-features --no-fail-fast $*"
-cargo test --workspace --all-features --no-fail-fast "$@"
+
+# Those chosen by arguments, one after the other.
+if [ $# -gt 0 ]; then
+    say "cargo test --workspace --all-features --no-fail-fast $*"
+    exec cargo test --workspace --all-features --no-fail-fast "$@"
+fi
+
+# All, in two lanes: those that wait for servers and expiries most of the time, many at once, and beside them those that compute. Both
+# are of the same packages and features, so that everything is built once.
+all=(cargo test --workspace --all-features --no-fail-fast)
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
+
+say "${all[*]} --no-run"
+"${all[@]}" --no-run 2>&1 | tee "$logs/built"
+
+say "those that wait; those that compute run beside them, and their output comes behind theirs"
+status=0
+"${all[@]}" --lib --bins --test model --test allocations --test ui >"$logs/computing" 2>&1 &
+lane=$!
+RUST_TEST_THREADS=${RUST_TEST_THREADS:-10} "${all[@]}" --test it --test chaos --test nodes 2>&1 | tee "$logs/waiting" || status=$?
+wait "$lane" || status=$?
+cat "$logs/computing"
+
+# Whoever adds a test binary adds it to a lane.
+built=$(sed -n 's/^ *Executable .*(\(.*\))$/\1/p' "$logs/built" | sort)
+ran=$(sed -n 's/^ *Running .*(\(.*\))$/\1/p' "$logs/waiting" "$logs/computing" | sort)
+if [ "$built" != "$ran" ]; then
+    say "these test binaries are in no lane of tests/run.sh, or in two:"
+    diff <(echo "$built") <(echo "$ran") || true
+    status=1
+fi
+
+say "${all[*]} --doc"
+"${all[@]}" --doc || status=$?
+exit "$status"

@@ -78,6 +78,8 @@ pub enum Rule {
     ResignedStandBack,
     /// What is acquired where a slot goes to has nothing left where that comes from.
     AskedWhenNothingIsLeft,
+    /// Whoever waits for an answer knows the connection that a command was sent on to, not only the first.
+    CarrierGoesOn,
     /// The body of a leader ends when its lock is lost, whether it listens or not.
     BodyEndsWithTerm,
     /// An acquire is answered with the mark of what was completed, in the same script.
@@ -158,7 +160,7 @@ impl Rule {
     pub const OF_LEADS: &[Self] = &[Self::ResignedStandBack, Self::BodyEndsWithTerm];
 
     /// Those of clusters, which schedules of slots that move find.
-    pub const OF_CLUSTERS: &[Self] = &[Self::AskedWhenNothingIsLeft];
+    pub const OF_CLUSTERS: &[Self] = &[Self::AskedWhenNothingIsLeft, Self::CarrierGoesOn];
 
     /// Those of one run per fire. The model of the completed fires finds all of them, and schedules of jobs most.
     pub const OF_ONCE: &[Self] = &[

@@ -1,9 +1,9 @@
-//! What broke elsewhere, on a Redis Cluster: servers that hang, forget scripts, refuse, are counted twice, or give a slot away.
+//! What broke elsewhere, on a Redis Cluster: servers that hang, or give a slot or their place away. What it shares with a service of
+//! Sentinels is in `traps`.
 
 use std::time::Duration;
 
-use redlock_runtime::{Error, LockManager};
-use redlock_tests::clock::timed;
+use redlock_runtime::LockManager;
 use redlock_tests::wait::{eventually, eventually_async};
 use redlock_tests::{Cluster, RedisServer, Servers};
 
@@ -29,68 +29,22 @@ fn name_elsewhere(cluster: &Cluster, than: &RedisServer) -> String {
 }
 
 #[tokio::test]
-async fn a_cluster_whose_deciding_master_hangs_or_is_gone_slows_nobody_in_a_quorum() {
-    let (cluster, others) = (Cluster::start(), Servers::start(2));
-    let locks = manager([cluster.url(), others[0].url(), others[1].url()]);
-    cycle_soon(&locks, "x").await;
-    let owner = owner_of(&cluster, "x");
-    let replica = cluster.replicas_of(owner)[0];
-    // The replica as well: it would take over.
-    replica.kill();
-    owner.hang();
-    for _ in 0..20 {
-        cycle_at_once(&locks, "x").await;
-    }
-    owner.kill();
-    for _ in 0..20 {
-        cycle_at_once(&locks, "x").await;
-    }
-    cluster.servers().iter().for_each(RedisServer::kill);
-    let locks = manager([cluster.url(), others[0].url(), others[1].url()]);
-    for _ in 0..20 {
-        cycle_at_once(&locks, "x").await;
-    }
-}
-
-#[tokio::test]
-async fn a_cluster_that_decides_alone_and_cannot_is_an_error_within_the_limits_and_other_slots_go_on() {
+async fn a_master_that_hangs_or_has_no_memory_keeps_nobody_from_the_locks_of_others() {
     let cluster = Cluster::start();
-    let node = Duration::from_millis(200);
-    let builder = LockManager::builder().nodes([cluster.url()]).node_timeout(node);
-    let locks = builder.connect_timeout(Duration::from_secs(1)).build().unwrap();
+    let locks = manager([cluster.url()]);
     let owner = owner_of(&cluster, "x");
     let elsewhere = name_elsewhere(&cluster, owner);
     cycle_soon(&locks, "x").await;
     cycle_soon(&locks, &elsewhere).await;
     owner.hang();
-    let (_, took) = timed(unreachable(&locks, "x")).await;
-    assert!(took < node * 4, "{took:?}");
+    unreachable(&locks, "x").await;
     // The cluster has not noticed yet.
     cycle_at_once(&locks, &elsewhere).await;
     owner.resume();
     cycle_soon(&locks, "x").await;
-}
-
-#[tokio::test]
-async fn scripts_that_all_masters_forgot_are_not_noticed() {
-    let cluster = Cluster::start();
-    let (locks, others) = (manager([cluster.url()]), manager([cluster.url()]));
-    let forget = || cluster.masters().into_iter().for_each(|master| master.probe().script_flush());
-    let guard = locks.lock("x").acquire().await.unwrap();
-    forget();
-    assert!(others.lock("x").try_acquire().await.unwrap().is_none());
-    forget();
-    guard.extend(Duration::from_secs(60)).await.unwrap();
-    let waiting = tokio::spawn(others.lock("x").timeout(Duration::from_secs(20)).acquire());
-    eventually_async("it waits", async || locks.inspect("x").await.unwrap().waiting == 1).await;
-    forget();
-    guard.release().await.unwrap();
-    let guard = waiting.await.unwrap().unwrap();
-    forget();
-    assert!(locks.reset("x").await.unwrap() > 0);
-    drop(guard);
-    forget();
-    locks.statistics().await.unwrap();
+    owner.probe().config_set("maxmemory", "1");
+    unreachable(&locks, "x").await;
+    cycle_at_once(&locks, &elsewhere).await;
 }
 
 #[tokio::test]
@@ -163,35 +117,10 @@ async fn replicas_are_counted_while_a_slot_moves() {
 }
 
 #[tokio::test]
-async fn a_master_without_memory_says_so_and_the_others_go_on() {
+async fn a_server_of_a_cluster_that_is_named_as_one_by_itself_is_told_how_to_be_written() {
     let cluster = Cluster::start();
-    let locks = manager([cluster.url()]);
-    let owner = owner_of(&cluster, "x");
-    let elsewhere = name_elsewhere(&cluster, owner);
-    cycle_soon(&locks, "x").await;
-    cycle_soon(&locks, &elsewhere).await;
-    owner.probe().config_set("maxmemory", "1");
-    let said = unreachable(&locks, "x").await;
-    assert!(said.contains("OOM"), "{said}");
-    cycle_at_once(&locks, &elsewhere).await;
-    owner.probe().config_set("maxmemory", "0");
-    cycle_at_once(&locks, "x").await;
-}
-
-#[tokio::test]
-async fn a_cluster_that_is_counted_twice_is_refused() {
-    let cluster = Cluster::start();
-    let seed = |index: usize| format!("redis+cluster://{}", cluster.servers()[index].address());
-    let owner = owner_of(&cluster, "x");
-    for again in [seed(1), owner.url()] {
-        let locks = manager([seed(0), again.clone()]);
-        let error = locks.lock("x").try_acquire().await.unwrap_err();
-        let Error::Config { reason } = &error else { panic!("{again}: {error}") };
-        assert!(reason.contains(&again) && reason.contains(&seed(0)), "{reason}");
-        eventually("nothing is left", || !owner.probe().exists(&key("x")));
-    }
-    // A server of a cluster that does not have the slot cannot vote on it, and the error says how to write it.
-    let said = unreachable(&manager([seed(0), another(&cluster, owner).url()]), "x").await;
+    let other = another(&cluster, owner_of(&cluster, "x"));
+    let said = unreachable(&manager([cluster.url(), other.url()]), "x").await;
     assert!(said.contains("redis+cluster://"), "{said}");
 }
 

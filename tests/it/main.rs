@@ -64,6 +64,7 @@ mod statistics_many;
 mod subscription;
 mod told;
 mod tracking_table;
+mod traps;
 mod virtual_time;
 mod waiting;
 mod waiting_crowd;

@@ -1,14 +1,13 @@
-//! What broke elsewhere, on a service that Sentinels watch over: servers that hang, forget scripts, refuse or are counted
-//! twice, and Sentinels that are gone, hang, or know less than the others.
+//! What broke elsewhere, on a service that Sentinels watch over: masters that change or refuse, and Sentinels that are gone, hang, or
+//! know less than the others. What it shares with a Cluster is in `traps`.
 
 use std::time::Duration;
 
 use redis::cmd;
-use redlock_runtime::{Error, LockManager};
-use redlock_tests::clock::timed;
+use redlock_runtime::LockManager;
 use redlock_tests::proxy::Flow;
 use redlock_tests::wait::{eventually, eventually_async};
-use redlock_tests::{Proxy, RedisServer, Sentinel, Servers, Setup, sentinel};
+use redlock_tests::{Proxy, RedisServer, Sentinel, Setup, sentinel};
 
 use crate::common::cycles::{PATIENT, cycle_at_once, cycle_soon, unreachable};
 use crate::common::key;
@@ -19,63 +18,6 @@ fn manager(urls: impl IntoIterator<Item = String>) -> LockManager {
 
 fn url(hosts: &[String]) -> String {
     format!("redis+sentinel://{}/{}/0", hosts.join(","), sentinel::SERVICE)
-}
-
-#[tokio::test]
-async fn a_service_whose_master_hangs_or_is_gone_slows_nobody_in_a_quorum() {
-    let (service, others) = (Sentinel::start(), Servers::start(2));
-    let locks = manager([service.url(), others[0].url(), others[1].url()]);
-    cycle_soon(&locks, "x").await;
-    // All, so that no other becomes the master.
-    service.servers().iter().for_each(RedisServer::hang);
-    for _ in 0..20 {
-        cycle_at_once(&locks, "x").await;
-    }
-    service.servers().iter().for_each(RedisServer::kill);
-    for _ in 0..20 {
-        cycle_at_once(&locks, "x").await;
-    }
-    service.sentinels().iter().for_each(RedisServer::kill);
-    let locks = manager([service.url(), others[0].url(), others[1].url()]);
-    for _ in 0..20 {
-        cycle_at_once(&locks, "x").await;
-    }
-}
-
-#[tokio::test]
-async fn a_service_that_decides_alone_and_cannot_is_an_error_within_the_limits() {
-    let service = Sentinel::start();
-    let builder = LockManager::builder().nodes([service.url()]);
-    let (node, connect) = (Duration::from_millis(200), Duration::from_secs(1));
-    let locks = builder.node_timeout(node).connect_timeout(connect).build().unwrap();
-    cycle_soon(&locks, "x").await;
-    service.servers().iter().for_each(RedisServer::hang);
-    let (_, took) = timed(unreachable(&locks, "x")).await;
-    assert!(took < node * 4, "{took:?}");
-    let (_, took) = timed(unreachable(&locks, "x")).await;
-    assert!(took < node * 4, "{took:?}");
-    service.servers().iter().for_each(RedisServer::resume);
-    cycle_soon(&locks, "x").await;
-}
-
-#[tokio::test]
-async fn scripts_that_a_master_forgot_are_not_noticed() {
-    let service = Sentinel::start();
-    let (locks, others) = (manager([service.url()]), manager([service.url()]));
-    let forget = || service.master().probe().script_flush();
-    let guard = locks.lock("x").acquire().await.unwrap();
-    forget();
-    assert!(others.lock("x").try_acquire().await.unwrap().is_none());
-    forget();
-    guard.extend(Duration::from_secs(60)).await.unwrap();
-    let waiting = tokio::spawn(others.lock("x").timeout(PATIENT).acquire());
-    eventually_async("it waits", async || locks.inspect("x").await.unwrap().waiting == 1).await;
-    forget();
-    guard.release().await.unwrap();
-    let guard = waiting.await.unwrap().unwrap();
-    forget();
-    assert!(locks.reset("x").await.unwrap() > 0);
-    drop(guard);
 }
 
 #[tokio::test]
@@ -108,20 +50,6 @@ async fn a_master_that_is_only_written_to_by_another_says_readonly_until_there_i
     let said = unreachable(&locks, "x").await;
     assert!(said.contains("READONLY") || said.contains("not any more the master") || said.contains("which it is not"));
     cycle_soon(&locks, "x").await;
-}
-
-#[tokio::test]
-async fn a_master_without_memory_says_so() {
-    let service = Sentinel::start();
-    let locks = manager([service.url()]);
-    cycle_soon(&locks, "x").await;
-    let master = service.master().probe();
-    master.config_set("maxmemory-policy", "noeviction");
-    master.config_set("maxmemory", "1");
-    let said = unreachable(&locks, "x").await;
-    assert!(said.contains("OOM"), "{said}");
-    master.config_set("maxmemory", "0");
-    cycle_at_once(&locks, "x").await;
 }
 
 #[tokio::test]
@@ -161,21 +89,6 @@ async fn a_master_that_is_still_loading_says_so() {
     // Whether it loaded in the time that a probe has does not matter.
     let _ = reloading.join().unwrap();
     cycle_soon(&locks, "x").await;
-}
-
-#[tokio::test]
-async fn a_service_that_is_counted_twice_is_refused() {
-    let service = Sentinel::start();
-    let hosts: Vec<_> = service.sentinels().iter().map(RedisServer::address).collect();
-    let reversed: Vec<_> = hosts.iter().rev().cloned().collect();
-    for again in [url(&reversed), url(&hosts[2..]), service.master().url()] {
-        let locks = manager([service.url(), again.clone()]);
-        let error = locks.lock("x").try_acquire().await.unwrap_err();
-        let Error::Config { reason } = &error else { panic!("{again}: {error}") };
-        let names = [&service.url(), &again].map(|url| url.trim_end_matches("/0").to_owned());
-        assert!(names.iter().all(|name| reason.contains(name)), "{reason}");
-        eventually("nothing is left", || !service.master().probe().exists(&key("x")));
-    }
 }
 
 #[tokio::test]

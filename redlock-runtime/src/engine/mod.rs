@@ -369,7 +369,8 @@ impl Engine {
         }
     }
 
-    /// One attempt to extend; what may be noted about the owner lives on with the key. What was not sent when `over` ends is not sent any more.
+    /// One attempt to extend, which lasts no longer than `until`; what may be noted about the owner lives on with the key. What was not
+    /// sent when `over` ends is not sent any more.
     ///
     /// # Cancel safety
     ///
@@ -380,6 +381,7 @@ impl Engine {
         owner: &Arc<str>,
         ttl: Duration,
         is_noted: bool,
+        until: Option<Instant>,
         over: impl Future<Output = ()>,
     ) -> Result<Extended, AttemptFailed> {
         let began = clock::now();
@@ -388,7 +390,7 @@ impl Engine {
         let mut missing = NodeSet::default();
         let mut heard = Heard::nothing(subject.key(), Tally::new(self.quorum, None));
         let reply_timeout = reply_timeout(self.node_timeout, ttl);
-        let listen = self.hear(&mut heard, Voters::Extension, &mut in_flight, reply_timeout, None, |node, reply| {
+        let listen = self.hear(&mut heard, Voters::Extension, &mut in_flight, reply_timeout, until, |node, reply| {
             if *reply == Reply::Missing {
                 missing.insert(node);
             }

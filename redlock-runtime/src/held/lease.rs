@@ -351,7 +351,12 @@ impl Lease {
 
     /// Lets the lock live for `ttl` from now, at most to its `max_hold`.
     pub(crate) async fn extend(&self, ttl: Duration) -> Result<(), Error> {
-        let _turn = self.turn.lock().await;
+        // Whoever has the turn may be on a runtime that stands still.
+        let _turn = tokio::select! {
+            biased;
+            turn = self.turn.lock() => turn,
+            reason = self.until_lost() => return Err(self.lost_error(reason)),
+        };
         if let Some(reason) = self.told_reason(clock::now()) {
             return Err(self.lost_error(reason));
         }
@@ -431,7 +436,8 @@ impl Lease {
             _ => ttl,
         };
         let is_noted = self.state().is_noted;
-        match self.engine.extend(&self.subject, &self.owner, ttl, is_noted, self.until_over()).await {
+        let until = self.valid_until();
+        match self.engine.extend(&self.subject, &self.owner, ttl, is_noted, Some(until), self.until_over()).await {
             // Never beyond the local deadline, which another extension may have moved meanwhile: what comes back later is none.
             Ok(extended) if clock::now() < self.valid_until() => {
                 let mut state = self.state();
@@ -448,7 +454,10 @@ impl Lease {
                 self.lose(LostReason::Taken);
                 Err(self.lost_error(LostReason::Taken))
             }
-            Err(lost) => Err(lost.into_unreachable(&self.name, &self.engine)),
+            Err(failed) => Err(match self.lost_reason(clock::now()) {
+                Some(reason) => self.lost_error(reason),
+                None => failed.into_unreachable(&self.name, &self.engine),
+            }),
         }
     }
 

@@ -133,7 +133,7 @@ impl LockManager {
     async fn extend_now(&self, token: &LockToken, ttl: Duration) -> Result<Extended, Error> {
         self.check_open()?;
         self.shared.check_ttl("extension", ttl)?;
-        match self.shared.engine.extend(&self.subject_of(token), &token.owner, ttl, true, pending()).await {
+        match self.shared.engine.extend(&self.subject_of(token), &token.owner, ttl, true, None, pending()).await {
             Ok(extended) => Ok(extended),
             Err(AttemptFailed { verdict: Verdict::Refused, .. }) => Err(not_held(token)),
             Err(lost) => Err(lost.into_unreachable(&token.name, &self.shared.engine)),

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -51,14 +51,39 @@ pub(crate) enum Carrier {
     Known(ConnectionId),
     /// One that is being made; set before the command is sent, to none for one that a server could not be asked to kill.
     Later(Arc<OnceLock<Option<ConnectionId>>>),
+    /// The last of those that a command was put to, one after the other: each server but the last has sent it on, and so has done
+    /// nothing about it.
+    Last(Arc<Mutex<Self>>),
 }
 
 impl Carrier {
+    /// One that may be followed by others ([`Self::goes_on`]).
+    pub(in crate::node) fn first(self) -> Self {
+        Self::Last(Arc::new(Mutex::new(self)))
+    }
+
+    /// The command is put to another connection, because a server has sent it on.
+    pub(in crate::node) fn goes_on(&self, next: Self) {
+        if let Self::Last(last) = self {
+            *last.lock().unwrap_or_else(PoisonError::into_inner) = next;
+        }
+    }
+
     pub(crate) fn id(&self) -> Option<ConnectionId> {
         match self {
             Self::Unknown => None,
             Self::Known(id) => Some(*id),
             Self::Later(id) => id.get().copied().flatten(),
+            Self::Last(last) => last.lock().unwrap_or_else(PoisonError::into_inner).id(),
+        }
+    }
+
+    /// Whether the command waited for its connection when it was put there.
+    fn is_later(&self) -> bool {
+        match self {
+            Self::Unknown | Self::Known(_) => false,
+            Self::Later(_) => true,
+            Self::Last(last) => last.lock().unwrap_or_else(PoisonError::into_inner).is_later(),
         }
     }
 
@@ -67,6 +92,7 @@ impl Carrier {
         match self {
             Self::Unknown | Self::Known(_) => true,
             Self::Later(id) => id.get().is_some(),
+            Self::Last(last) => last.lock().unwrap_or_else(PoisonError::into_inner).is_made(),
         }
     }
 }
@@ -105,14 +131,16 @@ impl<T> Pending<T> {
 impl PendingReply {
     /// If its connection is still being made, lets a task of this runtime wait for it, and send.
     pub(crate) fn seen_through_if_unsent(self) -> Self {
-        let Carrier::Later(id) = &self.carrier else { return self };
-        let (carrier, id) = (self.carrier.clone(), Arc::clone(id));
+        if !self.carrier.is_later() {
+            return self;
+        }
+        let (carrier, carried) = (self.carrier.clone(), self.carrier.clone());
         let (told, reply) = oneshot::channel();
         tasks::spawn(async move { told.send(self.await) });
         let reply = async move {
             reply.await.unwrap_or_else(|_| {
                 let reason = Arc::from("its tokio runtime has ended");
-                let delivery = id.get().map_or(Delivery::NotSent, |id| Delivery::Unknown(*id));
+                let delivery = if carried.is_made() { Delivery::Unknown(carried.id()) } else { Delivery::NotSent };
                 Reply::Failed(Failure { reason, delivery })
             })
         };

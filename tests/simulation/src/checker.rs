@@ -434,14 +434,9 @@ impl Universe {
     /// The holder was told that it is lost.
     pub(crate) fn told(&self, name: usize, number: u64) {
         self.checker.meet("lost");
-        self.listens(name, number, false);
-    }
-
-    /// Whether the holder can be told of a loss, and is to be.
-    pub(crate) fn listens(&self, name: usize, number: u64, listens: bool) {
         let mut state = locked(&self.checker.state);
         let held = state.locks[name].held.iter_mut();
-        held.filter(|record| record.number == number).for_each(|record| record.is_told = !listens);
+        held.filter(|record| record.number == number).for_each(|record| record.is_told = true);
     }
 
     /// The holder lets go.

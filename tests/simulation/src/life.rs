@@ -384,10 +384,7 @@ impl Task {
         let extends_at = wish.extension.map(|(after, _)| now() + after.min(wish.body));
         let is_lost = extends_at.is_some_and(is_lost_until)
             || wish.extension.is_some_and(|(_, ttl)| {
-                // Whoever blocks in this hears nothing else meanwhile.
-                universe.listens(wish.name, number, false);
                 let extended = guard.extend_blocking(ttl);
-                universe.listens(wish.name, number, true);
                 universe.note(|| format!("extended by a thread: {extended:?}"));
                 if extended.is_ok() {
                     universe.extended(wish.name, number);

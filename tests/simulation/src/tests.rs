@@ -70,14 +70,13 @@ fn no_schedule_of_nodes_in_memory_breaks_a_promise() {
 
 #[test]
 fn no_schedule_of_slots_that_move_breaks_a_promise() {
-    // None are new as long as this is not mended: where a cluster sends an acquire on to another server, on a connection that is half
-    // open, its release overtakes it there, and the key stays for its TTL. One of about 5,000 schedules shows it, such as 9144556432751.
-    none_is_broken(&CLUSTERS, 750, 0);
+    none_is_broken(&CLUSTERS, 500, 250);
 }
 
 /// Rules that a cluster needs, and a seed that finds what each prevents.
 const FOUND_IN_CLUSTERS: &[(Rule, u64)] = &[
     (Rule::AskedWhenNothingIsLeft, 278),
+    (Rule::CarrierGoesOn, 9_144_556_432_751),
     (Rule::ReleaseAfterAcquire, 29),
     (Rule::MaybeSetIsReleased, 180),
     (Rule::WatchBeforeAttempt, 11),
@@ -131,8 +130,7 @@ fn schedules_of_jobs_find_what_each_rule_prevents() {
 
 #[test]
 fn no_schedule_lets_more_in_than_there_are_permits() {
-    // None are new, because some are of clusters, where a release may overtake its acquire, as in 77006229.
-    none_is_broken(&PERMITS, 5_000, 0);
+    none_is_broken(&PERMITS, 3_000, 1_000);
 }
 
 /// Each rule of these, and a seed that finds what it prevents.

@@ -146,8 +146,9 @@ impl Voter for ClusterNode {
         let cluster = Arc::clone(&self.cluster);
         if let Some(shard) = cluster.owner(command.key()) {
             let put = shard.put(Arc::clone(&command), Routing::Plainly);
-            let (carrier, extra_time) = (put.carrier().clone(), put.extra_time());
-            let reply = PendingReply::new(async move { cluster.follow(&command, shard, put).await });
+            let (carrier, extra_time) = (put.carrier().clone().first(), put.extra_time());
+            let carried_by = carrier.clone();
+            let reply = PendingReply::new(async move { cluster.follow(&command, shard, put, &carried_by).await });
             return reply.carried_by(carrier).with_extra_time(extra_time);
         }
         if let Map::Unreachable(reason) = &cluster.told.read().map {
@@ -156,8 +157,8 @@ impl Voter for ClusterNode {
         }
         // Who has which slots, and then a connection to that server.
         let extra_time = cluster.limits.connect_timeout * 2;
-        let carrier = Arc::new(OnceLock::new());
-        let known_later = Carrier::Later(Arc::clone(&carrier));
+        let carrier = Carrier::Later(Arc::default()).first();
+        let carried_by = carrier.clone();
         let reply = async move {
             let shard = match cluster.mapped(command.key()).await {
                 Ok(shard) => shard,
@@ -168,10 +169,10 @@ impl Voter for ClusterNode {
                 return recalled();
             }
             let put = shard.put(Arc::clone(&command), Routing::Plainly);
-            carrier.get_or_init(|| put.carrier().id());
-            cluster.follow(&command, shard, put).await
+            carried_by.goes_on(put.carrier().clone());
+            cluster.follow(&command, shard, put, &carried_by).await
         };
-        PendingReply::new(reply).with_extra_time(extra_time).carried_by(known_later)
+        PendingReply::new(reply).with_extra_time(extra_time).carried_by(carrier)
     }
 
     fn known(&self, key: &str) -> NodeStatus {
@@ -285,12 +286,14 @@ impl Cluster {
         Arc::clone(shard)
     }
 
-    /// Puts a command where it belongs, wherever servers send it on to.
+    /// Puts a command where it belongs, wherever servers send it on to. The `carrier` is told of each connection: a release that
+    /// is not answered has to end the one on which its acquire may still come.
     async fn follow(
         self: &Arc<Self>,
         command: &Arc<Command>,
         shard: Arc<RedisNode>,
         put: Pending<Result<Reply, Redirect>>,
+        carrier: &Carrier,
     ) -> Reply {
         let (mut shard, mut put) = (shard, put);
         for _ in 0..HOPS {
@@ -326,6 +329,9 @@ impl Cluster {
             let Some(next) = next else { return Reply::not_sent("the cluster names no server for it") };
             shard = next;
             put = shard.put(Arc::clone(command), how);
+            if holds(Rule::CarrierGoesOn) {
+                carrier.goes_on(put.carrier().clone());
+            }
         }
         Reply::not_sent("the cluster sends it from one server to the next; the slot of this lock is being moved")
     }
