@@ -6,7 +6,7 @@
 //!
 //! # Overview
 //!
-//! - [`macro@redlock`] goes on functions: its page has all arguments, and what is returned when
+//! - [`#[redlock]`](redlock) goes on functions: its page has all arguments, and what is returned when
 //! - [`LockManager`] is the way to the nodes; a [`LockManagerBuilder`] has the settings
 //! - [`LockManager::lock`] makes a [`LockRequest`], and that a [`LockGuard`]
 //! - [`LockRequest::once`] runs each fire of a job once, [`LockRequest::permits`] lets several in, [`LockManager::lead`] makes one process
