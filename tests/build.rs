@@ -23,12 +23,15 @@ fn main() {
     pages.push(root.join("README.md"));
 
     let mut modules = String::new();
-    for (number, page) in pages.iter().enumerate() {
+    for page in &pages {
         println!("cargo::rerun-if-changed={}", page.display());
         let text = fs::read_to_string(page).expect("a page is text");
-        let ready = out.join(format!("page_{number}.md"));
+        let module =
+            page.strip_prefix(&root).expect("a page of ours").with_extension("").to_string_lossy().to_lowercase();
+        let module = module.replace(|c: char| !c.is_alphanumeric(), "_");
+        let ready = out.join(format!("{module}.md"));
         fs::write(&ready, ready_to_run(&text)).expect("the directory of the build can be written");
-        modules += &format!("#[doc = include_str!({ready:?})] pub mod page_{number} {{}}\n");
+        modules += &format!("#[doc = include_str!({ready:?})] pub mod {module} {{}}\n");
     }
     fs::write(out.join("pages.rs"), modules).expect("the directory of the build can be written");
 }
