@@ -28,7 +28,8 @@ fn table() -> String {
 
 #[test]
 fn the_page_has_the_row_of_each_argument_as_it_is_declared() {
-    let declared = concat!("| argument | accepts | default | meaning |\n|---|---|---|---|\n", arguments!(documentation));
+    let declared =
+        concat!("| argument | accepts | default | meaning |\n|---|---|---|---|\n", arguments!(documentation));
     assert!(table() == declared, "the table in docs/attribute.md has to be\n\n{declared}");
 }
 
