@@ -1,11 +1,12 @@
 //! The attribute's arguments, from its tokens to `Args`.
 //!
 //! ```text
-//! table → documentation, keys, fields → reader → Args
+//! table → keys, fields → reader → Args; the table's own words → documentation: a page, tested
 //! ```
 pub(crate) mod table;
 
-pub(crate) mod documentation;
+#[cfg(test)]
+mod documentation;
 mod fields;
 mod keys;
 mod slot;

@@ -1,29 +1,125 @@
-//! A distributed lock held by a majority of independent Redis masters, as an attribute and a runtime.
+//! A distributed lock that is held by a majority of independent Redis masters, as an attribute and a runtime.
 //!
-//! `#[redlock(name = "…")]` on a function makes its body run under a lock: only one caller in the whole fleet is inside at
-//! a time. [`LockManager`] is the same by hand.
+//! `#[redlock(name = "…")]` on a function makes its body run under a lock: only one caller in the whole fleet is inside at a time.
+//! [`LockManager`] is the same by hand. The lock is renewed while the body runs, released behind it, and an async body is stopped when the
+//! lock is lost.
+//!
+//! # Overview
+//!
+//! - [`#[redlock]`](redlock) goes on functions: its page has all arguments, and what is returned when
+//! - [`LockManager`] is the way to the nodes; a [`LockManagerBuilder`] has the settings
+//! - [`LockManager::lock`] makes a [`LockRequest`], and that a [`LockGuard`]
+//! - [`LockRequest::once`] runs each fire of a job once, [`LockRequest::permits`] lets several in, [`LockManager::lead`] makes one process
+//!   lead, [`LockRequest::get_or_compute`] lets one compute for all, [`LockGuard::detach`] outlives the process
+//! - [`LockManager::check`] says whether locks will work on your servers; [`inspect`](LockManager::inspect), [`list`](LockManager::list),
+//!   [`statistics`](LockManager::statistics) and [`reset`](LockManager::reset) are for those who look and mend
+//! - [`LockManager::shutdown`] is the last thing that a process does
+//! - [`Error`] is what can go wrong
+//!
+//! # Usage
+//!
+//! ```toml
+//! [dependencies]
+//! redlock-runtime = "0.1"
+//! ```
 //!
 //! ```
-//! use redlock_runtime::{LockManager, Timeout, redlock};
+//! use redlock_runtime::{Error, LockManager, redlock};
 //!
-//! // One worker of the fleet writes the report; the others skip it.
-//! #[redlock(name = "nightly-report", timeout = -1, silent)]
-//! async fn nightly_report() -> Option<String> {
-//!     Some("the report".to_owned())
+//! // A cron job: every machine fires it, one of them runs it, once a day.
+//! #[redlock(name = "nightly-report", once = "1d", timeout = "10m", silent)]
+//! async fn nightly_report() -> Result<(), Error> {
+//!     println!("one machine writes the report");
+//!     Ok(())
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Error> {
+//!     // In production: ["redis://10.0.0.1", "redis://10.0.0.2", "redis://10.0.0.3"]
+//!     let locks = LockManager::builder().nodes(["memory://a", "memory://b", "memory://c"]).build()?;
+//!     locks.install()?; // what #[redlock] uses
+//!
+//!     nightly_report().await?; // runs
+//!     nightly_report().await?; // skipped: it already ran today
+//!
+//!     locks.shutdown().await; // waits for releases that are on their way
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # Examples
+//!
+//! Skip what somebody else is doing:
+//!
+//! ```
+//! # use redlock_runtime::{Error, LockManager, redlock};
+//! #[redlock(name = "clean-up", timeout = -1, silent)]
+//! async fn clean_up() -> Option<u32> {
+//!     Some(42)
 //! }
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-//! let locks = LockManager::builder().nodes(["memory://a", "memory://b", "memory://c"]).build()?;
-//! locks.install()?;
-//! assert!(nightly_report().await.is_some());
+//! # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+//! # locks.install()?;
+//! assert_eq!(clean_up().await, Some(42));
 //!
-//! let guard = locks.lock("nightly-report").timeout(Timeout::Skip).acquire().await?;
-//! assert!(nightly_report().await.is_none());
-//! guard.release().await?;
-//! # Ok::<(), redlock_runtime::Error>(())
+//! let _elsewhere = locks.lock("clean-up").acquire().await?; // as another machine would
+//! assert_eq!(clean_up().await, None);
+//! # Ok::<(), Error>(())
 //! # })?;
-//! # Ok::<(), redlock_runtime::Error>(())
+//! # Ok::<(), Error>(())
 //! ```
+//!
+//! Wait for up to so long, by hand, and tell what is wrong apart:
+//!
+//! ```
+//! # use std::time::Duration;
+//! # use redlock_runtime::{Error, LockManager};
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+//! # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+//! match locks.lock("invoice:7").timeout(Duration::from_secs(5)).acquire().await {
+//!     Ok(guard) => guard.release().await?,
+//!     Err(Error::NotAcquired { waited, .. }) => println!("somebody else still has it after {waited:?}"),
+//!     Err(Error::QuorumUnreachable { granted, needed, source, .. }) => {
+//!         println!("{granted} nodes granted it, {needed} are needed: {source}");
+//!     }
+//!     Err(error) => return Err(error),
+//! }
+//! # Ok::<(), Error>(())
+//! # })?;
+//! # Ok::<(), Error>(())
+//! ```
+//!
+//! Stop when the lock is lost, and let the store refuse whoever is late:
+//!
+//! ```
+//! # use redlock_runtime::{Error, LockManager};
+//! # async fn store(_: u64) -> Result<(), Error> { Ok(()) }
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+//! # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+//! let guard = locks.lock("report").acquire().await?;
+//! tokio::select! {
+//!     loss = guard.lost() => return Err(loss),
+//!     // UPDATE report SET … WHERE fencing_token <= $1
+//!     stored = store(guard.fencing_token()) => stored?,
+//! }
+//! # Ok::<(), Error>(())
+//! # })?;
+//! # Ok::<(), Error>(())
+//! ```
+//!
+//! # Features
+//!
+//! Without any, 71 other crates are compiled on Linux, most of them for `redis` and tokio.
+//!
+//! | feature | default | crates more | what it adds |
+//! |---|---|---:|---|
+//! | `macros` | yes | 1 | the attribute |
+//! | `tls` | yes | 15 | `rediss://` nodes. A default, because most servers that somebody else runs ask for it; ring needs a C compiler |
+//! | `signal` | | 2 | [`LockManager::shutdown_on_signal`] |
+//! | `serde` | | 3 | a [`LockToken`] in your messages, a [`LockManagerBuilder`] in your configuration |
+//! | `testing` | | 0 | the module `testing`: memory nodes that fail when they are told to. For dev-dependencies |
+//! | `insecure-tls` | | 0 | `rediss://…#insecure`: encrypted, no certificate is checked |
 //!
 //! # What a lock promises
 //!
@@ -42,10 +138,20 @@
 //! protect a single node, nor from `FLUSHALL`, nor from restarting a majority within that time. Where a second caller would cost money, let
 //! what the lock protects check its state too.
 //!
+//! # Pages
+//!
+//! [All of them](pages::all): [is it safe for me?](pages::guarantees) · [cron jobs](pages::cron) · [kinds of locks](pages::kinds) ·
+//! [permits](pages::permits) · [waiting](pages::waiting) · [fencing tokens](pages::fencing) · [testing your code](pages::testing) ·
+//! [the end of a process](pages::shutdown) · [settings](pages::settings) · [nodes](pages::nodes) ·
+//! [what a user of Redis needs](pages::acl) · [looking, and mending](pages::operating) · [troubleshooting](pages::troubleshooting) ·
+//! [performance](pages::performance) · [what is on the wire](pages::wire) · [coming from another lock](pages::migrating) ·
+//! [questions](pages::faq)
+//!
 //! # Layout
 //!
 //! For those who change it, `ARCHITECTURE.md` in the project's root says which folder decides or does what, and where a new thing
 //! goes.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod error;
 
@@ -83,6 +189,10 @@ pub mod simulation;
 
 #[cfg(feature = "testing")]
 pub mod testing;
+
+// Documentation alone: what is compiled for a program has none of it. Their code runs as doc tests of tests/src/lib.rs.
+#[cfg(all(doc, not(doctest)))]
+pub mod pages;
 
 #[doc(hidden)]
 pub use crate::attribute::private as __private;

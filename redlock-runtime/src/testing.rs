@@ -1,8 +1,8 @@
 //! Faults on demand, to see what your own code does when a lock cannot be had or is lost.
 //!
 //! Needs the feature `testing`, which is for dev-dependencies. The rest of what tests want needs none: `memory://` nodes, and a
-//! manager for each test, by [`LockManager::install_scoped`](crate::LockManager::install_scoped). The page `docs/testing.md` of
-//! the repository, "Testing your code", has examples of all.
+//! manager for each test, by [`LockManager::install_scoped`](crate::LockManager::install_scoped). [Testing your
+//! code](crate::pages::testing) has examples of all.
 //!
 //! ```
 //! use redlock_runtime::testing::MemoryNode;

@@ -43,6 +43,7 @@ mod once_beside;
 mod once_cluster;
 mod once_periods;
 mod other_servers;
+mod pages;
 mod panics;
 mod permits;
 mod places;

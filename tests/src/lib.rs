@@ -22,6 +22,7 @@
 //! - [`python`]: [`Python`](python::Python), programs of a Python fleet
 //! - [`account`]: [`Account`], who held what from when to when, as several processes tell it
 //! - [`load`]: [`Load`], tasks that want locks again and again
+//! - [`pages`]: what the code of README.md and of the pages has beside what they show
 //! - `watchdog`: nothing outlives the test process, however that ends
 //! - `replication`: who is a master, and who follows it
 //! - `cluster_view`: a cluster as one of its nodes sees it
@@ -70,6 +71,8 @@ pub mod account;
 
 pub mod load;
 
+pub mod pages;
+
 mod watchdog;
 
 mod ports;
@@ -91,22 +94,8 @@ pub use servers::Servers;
 pub use setup::Setup;
 pub use tls::Certificates;
 
-/// The README's code, compiled and run as doc tests.
+/// The code of README.md and of the pages in `docs`, compiled and run as doc tests.
 #[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-pub struct Readme;
-
-/// The code of the page about tests, compiled and run as doc tests.
-#[cfg(doctest)]
-#[doc = include_str!("../../docs/testing.md")]
-pub struct TestingPage;
-
-/// The code of the page about cron jobs, compiled and run as doc tests.
-#[cfg(doctest)]
-#[doc = include_str!("../../docs/cron.md")]
-pub struct CronPage;
-
-/// The code of the page about permits, compiled and run as doc tests.
-#[cfg(doctest)]
-#[doc = include_str!("../../docs/permits.md")]
-pub struct PermitsPage;
+mod page_code {
+    include!(concat!(env!("OUT_DIR"), "/pages.rs"));
+}

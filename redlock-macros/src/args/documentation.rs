@@ -1,4 +1,4 @@
-/// The rows of the documentation's table.
+/// The rows of the table in docs/attribute.md, which is the attribute's documentation; a test compares them.
 ///
 /// ```text
 /// /// | a duration | none | when renewal stops |
@@ -15,41 +15,32 @@ macro_rules! documentation {
         ::core::concat!($($("| `", $key, "`", $(", `", $other, "`",)? $cells, "\n",)*)*)
     };
 }
-pub(crate) use documentation;
+use super::keys::ARGUMENTS;
+use super::table::arguments;
 
-#[cfg(test)]
-mod tests {
-    use crate::args::keys::ARGUMENTS;
-    use crate::args::table::arguments;
+const PAGE: &str = include_str!("../../attribute.md");
 
-    /// The keys in the first cell of each row of the table of arguments in `text`, as they are written: `` `key` ``.
-    fn documented(text: &str) -> Vec<Vec<&str>> {
-        let rows = text.lines().skip_while(|line| !line.starts_with("| argument |")).skip(2);
-        let rows = rows.take_while(|line| line.starts_with('|'));
-        rows.map(|row| {
-            let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
-            assert_eq!(cells.len(), 4, "{row}");
-            assert!(cells.iter().all(|cell| !cell.is_empty()), "{row}");
-            cells[0].split('`').skip(1).step_by(2).collect()
-        })
-        .collect()
+/// The table of arguments in the page, with its head.
+fn table() -> String {
+    let table = PAGE.lines().skip_while(|line| !line.starts_with("| argument |"));
+    table.take_while(|line| line.starts_with('|')).map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn the_page_has_the_row_of_each_argument_as_it_is_declared() {
+    let declared =
+        concat!("| argument | accepts | default | meaning |\n|---|---|---|---|\n", arguments!(documentation));
+    assert!(table() == declared, "the table in docs/attribute.md has to be\n\n{declared}");
+}
+
+#[test]
+fn each_row_names_its_argument_and_has_four_cells() {
+    for (row, argument) in table().lines().skip(2).zip(ARGUMENTS) {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        assert_eq!(cells.len(), 4, "{row}");
+        assert!(cells.iter().all(|cell| !cell.is_empty()), "{row}");
+        let keys: Vec<&str> = cells[0].split('`').skip(1).step_by(2).collect();
+        assert_eq!(keys, argument.keys().collect::<Vec<_>>(), "{row}");
     }
-
-    fn declared() -> Vec<Vec<&'static str>> {
-        ARGUMENTS.iter().map(|argument| argument.keys().collect()).collect()
-    }
-
-    #[test]
-    fn the_documentation_has_a_row_of_four_cells_for_each_argument() {
-        let table =
-            concat!("| argument | accepts | default | meaning |\n|---|---|---|---|\n", arguments!(documentation));
-        assert_eq!(documented(table), declared());
-    }
-
-    #[test]
-    fn the_readme_has_a_row_for_each_argument() {
-        let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
-        let readme = std::fs::read_to_string(readme).expect("the README stands beside the crates");
-        assert_eq!(documented(&readme), declared());
-    }
+    assert_eq!(table().lines().count(), 2 + ARGUMENTS.len());
 }

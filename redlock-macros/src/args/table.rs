@@ -18,7 +18,7 @@ macro_rules! arguments {
             optional {
                 /// | `-1`, `0`, a duration, or an expression of type `Timeout` | `0` | `-1`: one attempt; `0`: wait for ever; else keep trying for up to this long |
                 "timeout" => timeout: Timeout, value(Timeout::parse);
-                /// | a duration, or an expression that is `Into<Fire>` | off | one run per fire in the whole fleet: a period (`"1d"`), or the moment or number that the scheduler gives this run; see [below](#one-run-per-fire). Needs an explicit `timeout` |
+                /// | a duration, or an expression that is `Into<Fire>`: a `SystemTime`, a `Duration`, a `u64` | off | one run per fire in the whole fleet: a period (`"1d"`), or the moment or number that the scheduler gives this run; see [below](#one-run-per-fire). Needs an explicit `timeout` |
                 "once" => once: Once, value(Once::parse);
                 /// | `"end"`, `"start"` | `"end"` | when the fire is marked as completed: when the body has ended well, or before it starts, and then it runs at most once |
                 "once_at" => once_at: OnceAt, value(OnceAt::parse);

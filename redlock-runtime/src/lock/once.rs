@@ -60,7 +60,7 @@ impl LockRequest {
     /// left by then, and with a longer one they stand by, and the next of them runs.
     ///
     /// Which jobs need it, what servers that were just started cannot know, and how missed fires are made up for is in
-    /// `docs/cron.md`, "Cron jobs".
+    /// [Cron jobs](crate::pages::cron).
     pub fn once(mut self, fire: impl IntoFire) -> Self {
         self.once = Some(fire.into_fire());
         self

@@ -166,7 +166,7 @@ impl LockManagerBuilder {
 
     /// Who signs in to the nodes whose URL has no credentials: an ACL user (empty: the default user), and its password.
     ///
-    /// The rules that such a user needs, for what, are in `docs/acl.md` beside the README;
+    /// The rules that such a user needs, for what, are in [a page](crate::pages::acl);
     /// [`check`](crate::LockManager::check) says which of them a user lacks.
     pub fn credentials(self, username: impl Into<String>, password: impl Into<String>) -> Self {
         let credentials = Some(Credentials { username: username.into(), password: password.into() });

@@ -1,0 +1,186 @@
+//! README.md and the pages in `docs`: nothing is missing in them, and no link leads nowhere.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+fn read(path: &str) -> String {
+    fs::read_to_string(Path::new(ROOT).join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The names of the files in `docs`.
+fn pages() -> BTreeSet<String> {
+    let files = fs::read_dir(Path::new(ROOT).join("docs")).unwrap();
+    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.ends_with(".md")).collect()
+}
+
+/// The lines that are no code, without what is code in them.
+fn prose(text: &str) -> impl Iterator<Item = String> {
+    let mut is_code = false;
+    let lines = text.lines().filter(move |line| {
+        let is_fence = line.trim_start().starts_with("```");
+        is_code ^= is_fence;
+        !is_code && !is_fence
+    });
+    lines.map(|line| line.split('`').step_by(2).collect::<Vec<_>>().join("`"))
+}
+
+/// How a heading is named in links to it.
+fn anchor(heading: &str) -> String {
+    let text = heading.to_lowercase();
+    text.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_')).collect::<String>().replace(' ', "-")
+}
+
+fn anchors(text: &str) -> BTreeSet<String> {
+    let mut is_code = false;
+    let headings = text.lines().filter_map(move |line| {
+        is_code ^= line.starts_with("```");
+        let heading = line.strip_prefix('#').filter(|_| !is_code)?;
+        Some(anchor(heading.trim_start_matches('#').trim()))
+    });
+    headings.collect()
+}
+
+/// The definitions of links at the end of a page: their names, and where they lead.
+fn definitions(text: &str) -> BTreeMap<String, String> {
+    let lines = prose(text).filter_map(|line| {
+        let (name, target) = line.strip_prefix('[')?.split_once("]: ")?;
+        Some((name.to_owned(), target.to_owned()))
+    });
+    lines.collect()
+}
+
+/// What stands behind each `](` or `][`, up to the bracket that ends it; a link may go over the end of a line.
+fn links(text: &str, open: &str, close: char) -> Vec<String> {
+    let text = prose(text).collect::<Vec<_>>().join("\n");
+    text.split(open).skip(1).filter_map(|rest| Some(rest.split_once(close)?.0.to_owned())).collect()
+}
+
+/// Why a link of this file leads nowhere.
+fn fault(file: &Path, target: &str) -> Option<String> {
+    if target.contains("://") {
+        return None;
+    }
+    let (path, heading) = target.split_once('#').map_or((target, None), |(path, heading)| (path, Some(heading)));
+    let path = if path.is_empty() { file.to_owned() } else { file.parent().unwrap().join(path) };
+    if !path.exists() {
+        return Some(format!("{target} is not there"));
+    }
+    let heading = heading.filter(|heading| !anchors(&fs::read_to_string(&path).unwrap()).contains(*heading))?;
+    Some(format!("{target}: no heading is #{heading}"))
+}
+
+#[test]
+fn no_link_leads_nowhere() {
+    let top = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(str::to_owned);
+    let files = top.into_iter().chain(pages().into_iter().map(|page| format!("docs/{page}")));
+    let mut faults = Vec::new();
+    for file in files {
+        let (path, text) = (Path::new(ROOT).join(&file), read(&file));
+        let defined = definitions(&text);
+        let targets = links(&text, "](", ')').into_iter().chain(defined.values().cloned());
+        faults.extend(targets.filter_map(|target| fault(&path, &target)).map(|fault| format!("{file}: {fault}")));
+        let used: BTreeSet<String> = links(&text, "][", ']').into_iter().collect();
+        let defined = defined.into_keys().collect();
+        faults.extend(
+            used.symmetric_difference(&defined).map(|name| format!("{file}: [{name}] is used, or defined, alone")),
+        );
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[test]
+fn the_readme_can_be_read_in_five_minutes() {
+    let readme = read("README.md");
+    assert!(readme.lines().count() <= 230, "{} lines", readme.lines().count());
+    let first_screen: Vec<&str> = readme.lines().take(40).collect();
+    assert!(first_screen.iter().any(|line| line.starts_with("#[redlock(")));
+    let hidden = readme.split("```rust").skip(1).filter_map(|rest| rest.split("```").next());
+    let hidden: Vec<&str> = hidden.flat_map(str::lines).filter(|line| line.starts_with("# ")).collect();
+    assert!(hidden.is_empty(), "tests/build.rs adds what a block needs besides: {hidden:#?}");
+}
+
+#[test]
+fn every_page_is_in_the_list_and_in_the_documentation() {
+    let pages: BTreeSet<String> = pages().into_iter().filter(|page| page != "README.md").collect();
+    let listed: BTreeSet<String> = definitions(&read("docs/README.md")).into_values().collect();
+    assert_eq!(listed, pages);
+
+    let source = read("redlock-runtime/src/pages.rs");
+    let documented = source.lines().filter_map(|line| line.trim().strip_suffix("\";")?.split_once(" = \""));
+    let documented: BTreeSet<String> = documented.map(|(_, file)| file.to_owned()).collect();
+    // The attribute's page is its own documentation.
+    let missing: Vec<_> = pages.iter().filter(|page| *page != "attribute.md" && !documented.contains(*page)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+/// What the first cells of a page's rows name, each in backticks.
+fn rows(page: &str) -> BTreeSet<String> {
+    let text = read(page);
+    let first = text.lines().filter_map(|line| Some(line.strip_prefix("| `")?.split(" | ").next()?.to_owned()));
+    first.flat_map(|cell| cell.split('`').step_by(2).map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
+fn variants(file: &syn::File, name: &str) -> Vec<String> {
+    let found = file.items.iter().find_map(|item| match item {
+        syn::Item::Enum(item) if item.ident == name => {
+            Some(item.variants.iter().map(|v| v.ident.to_string()).collect())
+        }
+        _ => None,
+    });
+    found.unwrap_or_else(|| panic!("{name} is an enum"))
+}
+
+#[test]
+fn every_error_and_every_reason_of_a_loss_is_explained() {
+    let file = syn::parse_file(&read("redlock-runtime/src/error.rs")).unwrap();
+    let explained = rows("docs/troubleshooting.md");
+    let all = variants(&file, "Error").into_iter().chain(variants(&file, "LostReason"));
+    let missing: Vec<String> = all.filter(|name| !explained.contains(name)).collect();
+    assert!(missing.is_empty(), "docs/troubleshooting.md has no row for {missing:?}");
+}
+
+/// The settings of the builder: its public methods that give it back.
+fn settings(file: &syn::File) -> Vec<String> {
+    let implementations = file.items.iter().filter_map(|item| match item {
+        syn::Item::Impl(item) if item.trait_.is_none() => Some(&item.items),
+        _ => None,
+    });
+    let methods = implementations.flatten().filter_map(|item| match item {
+        syn::ImplItem::Fn(method) if matches!(method.vis, syn::Visibility::Public(_)) => {
+            Some(method.sig.ident.to_string())
+        }
+        _ => None,
+    });
+    methods.collect()
+}
+
+#[test]
+fn every_setting_and_every_variable_has_a_row() {
+    let file = syn::parse_file(&read("redlock-runtime/src/manager/builder.rs")).unwrap();
+    let (settings, named) = (settings(&file), rows("docs/settings.md"));
+    assert!(settings.len() > 20, "{settings:?}");
+    let missing: Vec<&String> = settings.iter().filter(|setting| !named.contains(*setting)).collect();
+    assert!(missing.is_empty(), "docs/settings.md has no row for {missing:?}");
+
+    let source = read("redlock-runtime/src/manager/environment.rs");
+    let variables = source.split('"').filter(|text| text.starts_with("REDLOCK_")).collect::<BTreeSet<_>>();
+    assert!(variables.len() > 5, "{variables:?}");
+    let missing: Vec<&&str> = variables.iter().filter(|variable| !named.contains(**variable)).collect();
+    assert!(missing.is_empty(), "docs/settings.md has no row for {missing:?}");
+}
+
+#[test]
+fn each_crate_is_published_with_its_licences() {
+    for package in ["redlock-macros", "redlock-runtime"] {
+        let package = PathBuf::from(ROOT).join(package);
+        for licence in ["LICENSE-MIT", "LICENSE-APACHE"] {
+            let text = fs::read_to_string(package.join(licence)).unwrap();
+            assert_eq!(text, read(licence));
+        }
+        assert!(fs::read_to_string(package.join("Cargo.toml")).unwrap().contains("\"/LICENSE-*\""));
+    }
+}
