@@ -10,6 +10,10 @@ use super::failure;
 use crate::exit::Failure;
 use crate::fleet::{Fleet, LockJson, Model, NodeJson, Sort, State, Window, now, padded, short};
 
+/// Too few nodes answered.
+// Source: EX_UNAVAILABLE, https://man.openbsd.org/sysexits
+const NO_QUORUM: u8 = 69;
+
 const HEADS: [&str; 6] = ["LOCK", "STATE", "HOLDER", "HELD FOR", "LEFT", "WAITING"];
 
 /// All locks and nodes, for people.
@@ -74,5 +78,5 @@ fn finish(text: &str, model: &Model) -> Result<ExitCode, Failure> {
     let Some(problem) = model.problem() else { return Ok(ExitCode::SUCCESS) };
     let is_anybody_there = model.lamps().iter().any(|lamp| lamp.standing != NodeStanding::Unreachable);
     let cure = if is_anybody_there { "" } else { "; check --nodes or REDLOCK_NODES" };
-    Err(failure(&format!("{problem}{cure}")))
+    Err(Failure { code: NO_QUORUM, message: format!("{problem}{cure}") })
 }
