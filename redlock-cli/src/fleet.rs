@@ -15,12 +15,11 @@ mod row;
 mod text;
 mod window;
 
-pub(crate) use self::chart::Chart;
 pub(crate) use self::clock::{now, since_1970};
 pub(crate) use self::history::{Change, Event};
 pub(crate) use self::json::{EventJson, LockJson, NodeJson, milliseconds};
 pub(crate) use self::look::{Fleet, Viewer, look_once};
 pub(crate) use self::model::{Lamp, Model};
-pub(crate) use self::row::{Permit, Row, State};
+pub(crate) use self::row::{Row, State};
 pub(crate) use self::text::{padded, short, shown};
-pub(crate) use self::window::{Order, Sort, View, Window};
+pub(crate) use self::window::{Order, Sort, Window};

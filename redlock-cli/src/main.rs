@@ -2,6 +2,7 @@
 
 mod args;
 mod exit;
+mod fleet;
 mod serve;
 mod top;
 

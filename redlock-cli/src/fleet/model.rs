@@ -280,7 +280,7 @@ mod tests {
         stage.survey().await;
         assert!(matches!(stage.changes("a")[..], [Change::Released { .. }, Change::Acquired { .. }]));
         assert_eq!(stage.model.len(), 0);
-        let point = *stage.model.chart().points().last().unwrap();
+        let point = *stage.model.chart().since(0).0.last().unwrap();
         assert_eq!(point.acquired, 1);
     }
 
