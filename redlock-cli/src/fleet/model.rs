@@ -94,9 +94,7 @@ impl Model {
                 later.version = self.version;
                 let (name, waiting) = (Arc::clone(&later.name), later.waiting);
                 let change = match later.state {
-                    State::Held => {
-                        Some(Change::Acquired { holder: later.holder.clone(), token: later.token })
-                    }
+                    State::Held => Some(Change::Acquired { holder: later.holder.clone(), token: later.token }),
                     State::Kept => Some(Change::Kept),
                     State::Unsettled => Some(Change::Unsettled),
                     State::Free => None,
@@ -246,8 +244,10 @@ mod tests {
     }
 
     impl Stage {
-        fn new() -> Self {
-            let locks = LockManager::builder().nodes(["memory://a", "memory://b", "memory://c"]).build().unwrap();
+        /// Nodes of one name are the same in all tests.
+        fn new(test: &str) -> Self {
+            let nodes = ["a", "b", "c"].map(|node| format!("memory://{test}-{node}"));
+            let locks = LockManager::builder().nodes(nodes).build().unwrap();
             let now = super::super::now();
             Self { locks, model: Model::new(now), now }
         }
@@ -257,7 +257,8 @@ mod tests {
             while let Some(page) = pages.next().await {
                 self.model.take_in(&page.unwrap(), self.now, Duration::ZERO);
             }
-            let unseen = self.locks.inspect_each(self.model.unseen().iter().map(|name| name.to_string())).await.unwrap();
+            let unseen =
+                self.locks.inspect_each(self.model.unseen().iter().map(|name| name.to_string())).await.unwrap();
             self.model.take_in(&unseen, self.now, Duration::ZERO);
             self.model.end_survey(self.now, Duration::ZERO);
         }
@@ -269,7 +270,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_happens_to_a_lock_is_its_history() {
-        let mut stage = Stage::new();
+        let mut stage = Stage::new("history");
         stage.survey().await;
         let guard = stage.locks.lock("a").acquire().await.unwrap();
         stage.survey().await;
@@ -286,7 +287,7 @@ mod tests {
 
     #[tokio::test]
     async fn another_owner_is_seen_by_its_token() {
-        let mut stage = Stage::new();
+        let mut stage = Stage::new("owners");
         stage.survey().await;
         let skip = |stage: &Stage| stage.locks.lock("a").timeout(Timeout::Skip);
         for _ in 0..3 {
@@ -303,7 +304,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_there_before_is_no_acquisition() {
-        let mut stage = Stage::new();
+        let mut stage = Stage::new("before");
         let _guard = stage.locks.lock("a").acquire().await.unwrap();
         stage.survey().await;
         assert_eq!(stage.model.len(), 1);
@@ -312,7 +313,7 @@ mod tests {
 
     #[tokio::test]
     async fn permits_are_shown_as_one_lock() {
-        let mut stage = Stage::new();
+        let mut stage = Stage::new("permits");
         let _one = stage.locks.lock("p").permits(3).acquire().await.unwrap();
         let _two = stage.locks.lock("p").permits(3).acquire().await.unwrap();
         stage.survey().await;
@@ -322,7 +323,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_window_is_a_part_of_all_in_their_order() {
-        let mut stage = Stage::new();
+        let mut stage = Stage::new("windows");
         let mut guards = Vec::new();
         for number in 0..30 {
             guards.push(stage.locks.lock(format!("Job:{number:02}")).acquire().await.unwrap());

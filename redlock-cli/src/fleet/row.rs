@@ -98,14 +98,18 @@ impl Row {
 
     pub(crate) fn new(info: &LockInfo, now: Instant) -> Self {
         let name: Arc<str> = info.name.as_str().into();
-        let permits: Vec<_> = info.permits.iter().map(|permit| Permit {
-            number: permit.permit,
-            state: permit.state.into(),
-            holder: permit.owner_label.as_deref().map(|label| shown(label).into()),
-            acquired: permit.held_for.and_then(|held_for| now.checked_sub(held_for)),
-            expires: permit.remaining.map(|remaining| now + remaining),
-            token: permit.fencing_token,
-        }).collect();
+        let permits: Vec<_> = info
+            .permits
+            .iter()
+            .map(|permit| Permit {
+                number: permit.permit,
+                state: permit.state.into(),
+                holder: permit.owner_label.as_deref().map(|label| shown(label).into()),
+                acquired: permit.held_for.and_then(|held_for| now.checked_sub(held_for)),
+                expires: permit.remaining.map(|remaining| now + remaining),
+                token: permit.fencing_token,
+            })
+            .collect();
         let mut row = Self {
             shown: shown(&name).into(),
             name,

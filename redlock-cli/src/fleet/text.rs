@@ -78,7 +78,8 @@ mod tests {
 
     #[test]
     fn columns_are_those_of_the_terminal() {
-        for (text, expect) in [("ab", "ab  "), ("abcdef", "abc…"), ("夜間作業", "夜… "), ("夜間", "夜間")] {
+        for (text, expect) in [("ab", "ab  "), ("abcdef", "abc…"), ("夜間作業", "夜… "), ("夜間", "夜間")]
+        {
             assert_eq!(padded(text, 4), expect);
         }
     }

@@ -95,7 +95,8 @@ impl Access {
             return true;
         }
         let cookies = headers.get_all(COOKIE).into_iter().filter_map(|value| value.to_str().ok());
-        let mut cookies = cookies.flat_map(|cookies| cookies.split(';')).filter_map(|cookie| cookie.trim().split_once('='));
+        let mut cookies =
+            cookies.flat_map(|cookies| cookies.split(';')).filter_map(|cookie| cookie.trim().split_once('='));
         cookies.any(|(name, value)| name == self.cookie && is_same(value, &self.session))
     }
 }
@@ -192,10 +193,19 @@ mod tests {
     #[test]
     fn a_page_of_another_name_does_not_get_in() {
         let access = access(None, &["locks.example.com"]);
-        for host in ["127.0.0.1:9632", "localhost:9632", "LOCALHOST", "[::1]:9632", "a.localhost", "locks.example.com:443"] {
+        for host in
+            ["127.0.0.1:9632", "localhost:9632", "LOCALHOST", "[::1]:9632", "a.localhost", "locks.example.com:443"]
+        {
             assert!(access.is_meant(host), "{host}");
         }
-        for host in ["evil.example", "localhost.evil.example:9632", "127.0.0.1.evil.example", "", "example.com", "evillocalhost"] {
+        for host in [
+            "evil.example",
+            "localhost.evil.example:9632",
+            "127.0.0.1.evil.example",
+            "",
+            "example.com",
+            "evillocalhost",
+        ] {
             assert!(!access.is_meant(host), "{host}");
         }
     }

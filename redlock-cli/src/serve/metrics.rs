@@ -28,7 +28,9 @@ fn written(model: &Model, now: Instant) -> String {
         line(&mut text, "redlock_locks", &[("state", state.name())], &count.to_string());
     }
     let is_held = |row: &&Row| row.state == LockState::Held;
-    of_each(&mut text, "redlock_held", "Whether the lock is held.", &rows, |row| Some(u8::from(is_held(&row)).to_string()));
+    of_each(&mut text, "redlock_held", "Whether the lock is held.", &rows, |row| {
+        Some(u8::from(is_held(&row)).to_string())
+    });
     of_each(&mut text, "redlock_waiting", "How many wait for the lock, in all processes.", &rows, |row| {
         Some(row.waiting.to_string())
     });
@@ -103,7 +105,10 @@ mod tests {
 
     #[tokio::test]
     async fn any_name_is_a_label() {
-        let locks = LockManager::builder().nodes(["memory://a", "memory://b", "memory://c"]).build().unwrap();
+        let locks = LockManager::builder()
+            .nodes(["memory://metrics-a", "memory://metrics-b", "memory://metrics-c"])
+            .build()
+            .unwrap();
         let name = r#"a"b\c<script>"#;
         let _guard = locks.lock(name).acquire().await.unwrap();
         let now = now();
@@ -113,7 +118,7 @@ mod tests {
         let text = written(&model, now);
         assert!(text.contains("redlock_held{lock=\"a\\\"b\\\\c<script>\"} 1\n"), "{text}");
         assert!(text.contains("redlock_locks{state=\"held\"} 1\n"), "{text}");
-        assert!(text.contains("redlock_node_votes{node=\"memory://a\",standing=\"votes\"} 1\n"), "{text}");
+        assert!(text.contains("redlock_node_votes{node=\"memory://metrics-a\",standing=\"votes\"} 1\n"), "{text}");
         assert!(text.contains("redlock_list_complete 0\n"), "{text}");
     }
 }

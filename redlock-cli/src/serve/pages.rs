@@ -1,7 +1,7 @@
 //! What the page is made of; all of it is in this program.
 
-use axum::http::header::CONTENT_TYPE;
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{Html, IntoResponse};
 
 pub(super) async fn index() -> impl IntoResponse {
@@ -14,7 +14,10 @@ pub(super) async fn login() -> impl IntoResponse {
 
 /// The same, for somebody whose token was wrong.
 pub(super) fn wrong_token() -> Html<String> {
-    Html(include_str!("page/login.html").replace("<!-- wrong -->", "<p role=\"alert\" class=\"wrong\">That is not the token.</p>"))
+    Html(
+        include_str!("page/login.html")
+            .replace("<!-- wrong -->", "<p role=\"alert\" class=\"wrong\">That is not the token.</p>"),
+    )
 }
 
 pub(super) async fn script() -> impl IntoResponse {

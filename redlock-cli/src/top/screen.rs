@@ -11,7 +11,9 @@ use ratatui::widgets::Paragraph;
 use redlock_runtime::NodeStanding;
 
 use super::app::{App, Mode};
-use crate::fleet::{Change, Event, Lamp, Model, Order, Row, Sort, State, now as clock, padded, short, shown, since_1970};
+use crate::fleet::{
+    Change, Event, Lamp, Model, Order, Row, Sort, State, now as clock, padded, short, shown, since_1970,
+};
 
 /// Which colours there are.
 #[derive(Clone, Copy, Debug)]
@@ -214,16 +216,20 @@ fn left(row: &Row, width: usize, now: Instant) -> String {
     let Some(left) = row.left(now) else { return "-".to_owned() };
     let bar = width.saturating_sub(8).max(1);
     let share = if row.ttl.is_zero() { 0.0 } else { left.as_secs_f64() / row.ttl.as_secs_f64() };
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a few columns")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a few columns"
+    )]
     let full = ((share.min(1.0) * bar as f64).round() as usize).min(bar);
     format!("{}{} {}", "━".repeat(full), "╌".repeat(bar - full), short(left))
 }
 
 /// All about one lock.
 fn one(model: &Model, name: &str, area: Rect, paint: Paint, now: Instant) -> Vec<Line<'static>> {
-    let fact = |what: &str, text: String| {
-        Line::from(vec![Span::styled(padded(what, 20), paint.soft()), Span::raw(text)])
-    };
+    let fact =
+        |what: &str, text: String| Line::from(vec![Span::styled(padded(what, 20), paint.soft()), Span::raw(text)]);
     let width = usize::from(area.width);
     let mut lines = vec![Line::raw(""), Line::styled(padded(&shown(name), width), paint.strong())];
     match model.row(name) {

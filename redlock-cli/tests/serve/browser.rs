@@ -31,16 +31,19 @@ pub(crate) struct Browser {
 
 /// The program, if there is one.
 fn program() -> Option<&'static str> {
-    ["chromium", "chromium-browser", "google-chrome"].into_iter().find(|program| {
-        Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
-    })
+    ["chromium", "chromium-browser", "google-chrome"]
+        .into_iter()
+        .find(|program| Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success()))
 }
 
 impl Browser {
     /// `None`, and a word of it, where there is none: with `REDLOCK_REQUIRE_BROWSER=1` there must be.
     pub(crate) fn start() -> Option<Self> {
         let Some(program) = program() else {
-            assert!(std::env::var_os("REDLOCK_REQUIRE_BROWSER").is_none(), "there is no chromium; install that package");
+            assert!(
+                std::env::var_os("REDLOCK_REQUIRE_BROWSER").is_none(),
+                "there is no chromium; install that package"
+            );
             eprintln!("SKIPPED: there is no chromium; install that package to test the page");
             return None;
         };
@@ -54,7 +57,15 @@ impl Browser {
         // The browser reads its descriptor 3 and writes its descriptor 4.
         let script = format!("exec \"$0\" \"$@\" 3<'{}' 4>'{}'", asked.display(), answered.display());
         let mut command = Command::new("sh");
-        command.args(["-c", &script, program, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]);
+        command.args([
+            "-c",
+            &script,
+            program,
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+        ]);
         command.args(["--no-first-run", "--disable-extensions", "--disable-background-networking", "--mute-audio"]);
         command.args(["--remote-debugging-pipe", "--window-size=1280,800"]);
         command.arg(format!("--user-data-dir={}", folder.path().join("profile").display())).arg("about:blank");
@@ -104,7 +115,10 @@ impl Browser {
     }
 
     pub(crate) fn prefer(&mut self, scheme: &str) {
-        self.ask("Emulation.setEmulatedMedia", json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] }));
+        self.ask(
+            "Emulation.setEmulatedMedia",
+            json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] }),
+        );
     }
 
     pub(crate) fn open(&mut self, url: &str) {
@@ -123,12 +137,19 @@ impl Browser {
 
     /// Waits until this is true in the page.
     pub(crate) fn until(&mut self, what: &str, expression: &str) {
-        eventually(what, || self.value(&format!("Boolean({expression})")) == true);
+        let asked = format!("(() => {{ try {{ return Boolean({expression}); }} catch {{ return false; }} }})()");
+        eventually(what, || self.value(&asked) == true);
     }
 
     /// Presses one key.
     pub(crate) fn press(&mut self, key: &str) {
-        let text = if key.chars().count() == 1 { key } else if key == "Enter" { "\r" } else { "" };
+        let text = if key.chars().count() == 1 {
+            key
+        } else if key == "Enter" {
+            "\r"
+        } else {
+            ""
+        };
         let code = if key == "Enter" { 13 } else { 0 };
         for kind in ["keyDown", "keyUp"] {
             let mut event = json!({ "type": kind, "key": key, "windowsVirtualKeyCode": code });

@@ -28,25 +28,40 @@ async fn a_crowd_comes_and_goes_and_a_killed_node_turns_its_lamp() {
 
     let locks = manager(&servers);
     let is_over = Arc::new(AtomicBool::new(false));
-    let crowd: Vec<_> = (0..30).map(|number| {
-        let (locks, is_over) = (locks.clone(), Arc::clone(&is_over));
-        tokio::spawn(async move {
-            while !is_over.load(Ordering::Relaxed) {
-                let name = format!("warehouse:{}", number % 5);
-                let Ok(guard) = locks.lock(name).timeout(Timeout::After(Duration::from_secs(60))).acquire().await else { continue };
-                // What the page shows is not this short.
-                tokio::time::sleep(Duration::from_millis(300 + 40 * number)).await;
-                let _ = guard.release().await;
-            }
+    let crowd: Vec<_> = (0..30)
+        .map(|number| {
+            let (locks, is_over) = (locks.clone(), Arc::clone(&is_over));
+            tokio::spawn(async move {
+                while !is_over.load(Ordering::Relaxed) {
+                    let name = format!("warehouse:{}", number % 5);
+                    let Ok(guard) = locks.lock(name).timeout(Timeout::After(Duration::from_secs(60))).acquire().await
+                    else {
+                        continue;
+                    };
+                    // What the page shows is not this short.
+                    tokio::time::sleep(Duration::from_millis(300 + 40 * number)).await;
+                    let _ = guard.release().await;
+                }
+            })
         })
-    }).collect();
+        .collect();
     let evil = "<script>document.title='evil'</script>\u{202e}";
     let _evil = locks.lock(evil).acquire().await.unwrap();
     let mut held = Vec::new();
     for number in 0..14 {
-        held.push(locks.lock(format!("report:2026-11-{number:02}")).owner_label(format!("worker-{number} 10.0.3.{number} pid {}", 4100 + number)).acquire().await.unwrap());
+        held.push(
+            locks
+                .lock(format!("report:2026-11-{number:02}"))
+                .owner_label(format!("worker-{number} 10.0.3.{number} pid {}", 4100 + number))
+                .acquire()
+                .await
+                .unwrap(),
+        );
     }
-    browser.until("the crowd's locks are there, and somebody waits", &format!("{ROWS} >= 20 && document.querySelectorAll('#rows td.waits').length >= 5"));
+    browser.until(
+        "the crowd's locks are there, and somebody waits",
+        &format!("{ROWS} >= 20 && document.querySelectorAll('#rows td.waits').length >= 5"),
+    );
     browser.until("the chart shows it", "document.getElementById('edge').getAttribute('d').length > 10 && Number(document.getElementById('chart-waiting').textContent) > 5");
     assert_eq!(browser.value("document.title"), "redlock", "a name is text");
     browser.until("and is shown", "[...document.querySelectorAll('#rows bdi')].some(text => text.textContent.startsWith('<script>') && text.textContent.endsWith('\\\\u{202e}'))");
@@ -62,15 +77,27 @@ async fn a_crowd_comes_and_goes_and_a_killed_node_turns_its_lamp() {
     browser.press("ArrowDown");
     browser.until("its row is chosen", &format!("{}.contains(document.activeElement)", row("warehouse:3")));
     browser.press("Enter");
-    browser.until("its own page is open", "location.pathname === '/lock' && document.querySelector('#one-name').textContent === 'warehouse:3'");
+    browser.until(
+        "its own page is open",
+        "location.pathname === '/lock' && document.querySelector('#one-name').textContent === 'warehouse:3'",
+    );
     browser.until("with a history", "document.querySelectorAll('#history tr').length >= 3");
     browser.until("and the nodes", "document.querySelectorAll('.node.votes').length === 3");
     browser.shoot("lock-light");
     browser.open(&place.url("/?sort=waiting"));
-    browser.until("the most wanted come first", &format!("{ROWS} >= 20 && document.querySelector('#rows tr[data-name] td.waits')"));
-    assert_eq!(browser.value("document.querySelector('th[data-sort=waiting]').getAttribute('aria-sort')"), "descending");
+    browser.until(
+        "the most wanted come first",
+        &format!("{ROWS} >= 20 && document.querySelector('#rows tr[data-name] td.waits')"),
+    );
+    assert_eq!(
+        browser.value("document.querySelector('th[data-sort=waiting]').getAttribute('aria-sort')"),
+        "descending"
+    );
     assert_eq!(browser.value("document.getElementById('table').getAttribute('aria-rowcount')"), "21");
-    browser.until("rows have names for those who cannot see them", "document.querySelectorAll('#rows tr[aria-rowindex]').length >= 20");
+    browser.until(
+        "rows have names for those who cannot see them",
+        "document.querySelectorAll('#rows tr[aria-rowindex]').length >= 20",
+    );
     browser.shoot("light");
     browser.prefer("dark");
     assert_eq!(browser.value("matchMedia('(prefers-color-scheme: dark)').matches"), true);
@@ -94,7 +121,11 @@ async fn a_crowd_comes_and_goes_and_a_killed_node_turns_its_lamp() {
         let _ = guard.release().await;
     }
     browser.until("all but one are gone", &format!("{ROWS} === 1"));
-    assert_eq!(browser.value("performance.getEntriesByType('resource').every(entry => entry.name.startsWith(location.origin))"), true);
+    assert_eq!(
+        browser
+            .value("performance.getEntriesByType('resource').every(entry => entry.name.startsWith(location.origin))"),
+        true
+    );
 }
 
 #[test]
@@ -106,7 +137,9 @@ fn the_page_is_quick_with_fifty_thousand_locks() {
     browser.open(&place.url("/"));
     browser.until("all are counted", "document.getElementById('found').textContent === '50,000 locks'");
     for share in [0.5, 1.0, 0.25] {
-        browser.value(&format!("(() => {{ const s = document.getElementById('scroll'); s.scrollTop = s.scrollHeight * {share}; }})()"));
+        browser.value(&format!(
+            "(() => {{ const s = document.getElementById('scroll'); s.scrollTop = s.scrollHeight * {share}; }})()"
+        ));
         // What is in the middle of the table's part of the screen is a row, not the space for one.
         browser.until("rows are where somebody scrolled to", "(() => { const box = document.getElementById('scroll').getBoundingClientRect(); \
             const there = document.elementFromPoint(box.left + 40, box.top + box.height / 2); return there && there.closest('tr[data-name]'); })()");

@@ -115,7 +115,9 @@ impl Screen {
 
     #[track_caller]
     fn shows_no_more(&self, what: &str) {
-        eventually(format!("the screen does not show {what}; it shows:\n{}", self.text()), || !self.text().contains(what));
+        eventually(format!("the screen does not show {what}; it shows:\n{}", self.text()), || {
+            !self.text().contains(what)
+        });
     }
 
     fn pid(&self) -> String {
@@ -169,7 +171,9 @@ async fn keys_sort_search_inspect_reset_and_quit() {
     assert!(text.lines().find(|line| line.contains("job:")).unwrap().starts_with("job:39 "), "{text}");
     screen.press(&["w"]);
     screen.shows("waiting 1");
-    eventually("the most wanted comes first", || screen.text().lines().find(|line| line.contains("job:")).is_some_and(|line| line.starts_with("job:17 ")));
+    eventually("the most wanted comes first", || {
+        screen.text().lines().find(|line| line.contains("job:")).is_some_and(|line| line.starts_with("job:17 "))
+    });
     screen.shoot("top");
     screen.press(&["n", "End"]);
     screen.shows("job:39 ");

@@ -62,13 +62,7 @@ impl LockInfo {
     }
 
     /// What follows from what the nodes have that answered.
-    pub(super) fn of(
-        quorum: Quorum,
-        name: &Name,
-        looked: &[NodeRecord],
-        waiting: u64,
-        failures: NodeFailures,
-    ) -> Self {
+    pub(super) fn of(quorum: Quorum, name: &Name, looked: &[NodeRecord], waiting: u64, failures: NodeFailures) -> Self {
         let records: Vec<_> = looked.iter().map(|looked| looked.record.as_ref()).collect();
         let Holding { census, label, fencing_token } = Holding::of(quorum, &records);
         let permits: Vec<_> = looked.iter().map(|looked| &looked.permits).collect();

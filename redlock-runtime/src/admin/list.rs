@@ -149,6 +149,10 @@ impl Listing {
         if let Err(error) = self.fill().await? {
             return Some(Err(error));
         }
+        // Too few would answer what is asked about them.
+        if let Some(error) = self.incomplete() {
+            return Some(Err(error));
+        }
         let rest = self.names.len().saturating_sub(most);
         Some(Ok((self.kind, self.names.split_off(rest))))
     }

@@ -127,22 +127,23 @@ impl LockManager {
         for (node, answer) in answers {
             seen[node] = answer;
         }
-        let electorate = Voters::Acquisition
-            .electorate(clock::now(), seen.iter().map(|(answer, status)| {
-                status.server_info().filter(|_| answer.is_ok())
-            }));
-        let info = |(node, (label, (answer, _))): (usize, (&str, &(Result<Duration, Arc<str>>, NodeStatus)))| NodeInfo {
-            node: label.to_owned(),
-            standing: match electorate.standing(node) {
-                Standing::Votes => NodeStanding::Votes,
-                Standing::Young => NodeStanding::Young,
-                Standing::Replica => NodeStanding::Replica,
-                Standing::SameServer => NodeStanding::SameServer,
-                Standing::Unknown => NodeStanding::Unreachable,
-            },
-            round_trip: answer.as_ref().ok().copied(),
-            failure: answer.as_ref().err().map(ToString::to_string),
-        };
+        let electorate = Voters::Acquisition.electorate(
+            clock::now(),
+            seen.iter().map(|(answer, status)| status.server_info().filter(|_| answer.is_ok())),
+        );
+        let info =
+            |(node, (label, (answer, _))): (usize, (&str, &(Result<Duration, Arc<str>>, NodeStatus)))| NodeInfo {
+                node: label.to_owned(),
+                standing: match electorate.standing(node) {
+                    Standing::Votes => NodeStanding::Votes,
+                    Standing::Young => NodeStanding::Young,
+                    Standing::Replica => NodeStanding::Replica,
+                    Standing::SameServer => NodeStanding::SameServer,
+                    Standing::Unknown => NodeStanding::Unreachable,
+                },
+                round_trip: answer.as_ref().ok().copied(),
+                failure: answer.as_ref().err().map(ToString::to_string),
+            };
         Ok(engine.labels().zip(&seen).enumerate().map(info).collect())
     }
 

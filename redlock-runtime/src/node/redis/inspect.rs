@@ -7,7 +7,9 @@ use std::time::Duration;
 use redis::Value;
 
 use super::super::counters::Answer;
-use super::super::inspect::{Cursor, Deleted, Inspecting, LockRecord, Looked, OwnerLabel, Page, PermitsRecord, RecordedLabel};
+use super::super::inspect::{
+    Cursor, Deleted, Inspecting, LockRecord, Looked, OwnerLabel, Page, PermitsRecord, RecordedLabel,
+};
 use super::commands;
 use super::server::{BATCH, PLAIN_BATCH, Server, all_done, reason};
 use super::{RedisNode, never_given, text};
@@ -75,7 +77,9 @@ impl Server {
         let mut looked = Vec::with_capacity(locks.len());
         for batch in locks.chunks(BATCH) {
             let answers = self.call(|call| commands::look_at_each(batch, clock::since_1970(), call)).await?;
-            looked.extend(answers.into_iter().map(|answer| record(&answer.extract_error().map_err(|error| reason(&error))?)));
+            looked.extend(
+                answers.into_iter().map(|answer| record(&answer.extract_error().map_err(|error| reason(&error))?)),
+            );
         }
         Ok(looked)
     }
