@@ -202,6 +202,8 @@ pub use crate::admin::inspect::LockInfo;
 pub use crate::admin::last_run::LastRun;
 pub use crate::admin::leader::{Leader, LeaderWatch, Leadership};
 pub use crate::admin::list::LockNames;
+pub use crate::admin::nodes::{NodeInfo, NodeStanding};
+pub use crate::admin::overview::LockInfos;
 pub use crate::admin::permits::PermitInfo;
 pub use crate::error::{Error, HeldElsewhere, LostReason, NodeFailure, NodeFailures};
 pub use crate::lock::guard::LockGuard;

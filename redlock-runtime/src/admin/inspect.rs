@@ -10,7 +10,7 @@ use crate::error::NodeFailures;
 use crate::manager::LockManager;
 use crate::node::inspect::{LockRecord, PermitsRecord};
 use crate::platform::background::block_on;
-use crate::protocol::{LockState, StoredMark};
+use crate::protocol::{LockState, Quorum, StoredMark};
 use crate::shown::shown;
 use crate::values::keys::Keys;
 use crate::values::name::Name;
@@ -61,6 +61,28 @@ impl LockInfo {
         matches!(self.state, LockState::Held | LockState::Kept)
     }
 
+    /// What follows from what the nodes have that answered.
+    pub(super) fn of(quorum: Quorum, name: &Name, looked: &[NodeRecord], waiting: u64, failures: NodeFailures) -> Self {
+        let records: Vec<_> = looked.iter().map(|looked| looked.record.as_ref()).collect();
+        let Holding { census, label, fencing_token } = Holding::of(quorum, &records);
+        let permits: Vec<_> = looked.iter().map(|looked| &looked.permits).collect();
+        Self {
+            permits: PermitInfo::of_each(quorum, &permits),
+            state: census.state,
+            owner_label: label.map(|label| label.label.clone()),
+            held_for: label.map(|label| label.held_for),
+            remaining: census.remaining,
+            votes: census.votes,
+            needed: quorum.needed(),
+            nodes: quorum.nodes(),
+            fencing_token,
+            last_run: LastRun::of(quorum, looked.iter().map(|looked| looked.mark)),
+            waiting,
+            failures,
+            name: name.as_str().to_owned(),
+        }
+    }
+
     /// Whether somebody holds the lock, as far as the nodes that answered know.
     #[must_use]
     pub fn is_held(&self) -> bool {
@@ -98,15 +120,16 @@ impl fmt::Display for LockInfo {
 }
 
 /// What one node answered.
-struct NodeRecord {
+#[derive(Default)]
+pub(super) struct NodeRecord {
     /// What it has of the lock.
-    record: Option<LockRecord>,
+    pub(super) record: Option<LockRecord>,
     /// How many wait there.
-    waiting: u64,
+    pub(super) waiting: u64,
     /// The greatest completed fire there, as far as that can be told.
-    mark: Option<StoredMark>,
+    pub(super) mark: Option<StoredMark>,
     /// What it has of the permits, as far as that can be told.
-    permits: PermitsRecord,
+    pub(super) permits: PermitsRecord,
 }
 
 impl LockManager {
@@ -128,29 +151,12 @@ impl LockManager {
         let name = Name::parse(name.into())?;
         let (looked, failures) = self.look(&name).await;
         let quorum = self.shared.engine.quorum();
-        let records: Vec<_> = looked.iter().map(|looked| looked.record.as_ref()).collect();
-        let Holding { census, label, fencing_token } = Holding::of(quorum, &records);
-        if looked.len() < quorum.needed() {
-            return Err(self.shared.engine.unreachable(&name, census.votes, failures));
-        }
-        let permits: Vec<_> = looked.iter().map(|looked| &looked.permits).collect();
         let counted = looked.iter().fold(0, |counted: u64, looked| counted.saturating_add(looked.waiting));
-        Ok(LockInfo {
-            permits: PermitInfo::of_each(quorum, &permits),
-            state: census.state,
-            owner_label: label.map(|label| label.label.clone()),
-            held_for: label.map(|label| label.held_for),
-            remaining: census.remaining,
-            votes: census.votes,
-            needed: quorum.needed(),
-            nodes: quorum.nodes(),
-            fencing_token,
-            last_run: LastRun::of(quorum, looked.iter().map(|looked| looked.mark)),
-            // Nodes learn of a waiter a little later.
-            waiting: counted.max(self.shared.statistics.here_under(name.as_str())),
-            failures,
-            name: name.as_str().to_owned(),
-        })
+        // Nodes learn of a waiter a little later.
+        let waiting = counted.max(self.shared.statistics.here_under(name.as_str()));
+        let is_answered = looked.len() >= quorum.needed();
+        let info = LockInfo::of(quorum, &name, &looked, waiting, failures);
+        if is_answered { Ok(info) } else { Err(self.shared.engine.unreachable(&name, info.votes, info.failures)) }
     }
 
     /// [`Self::inspect`] for code that is not async: blocks the thread.

@@ -74,7 +74,7 @@ impl LockManager {
     ///
     /// [`Error::ListIncomplete`], as the last item, if so few nodes listed their locks that one which is held may be missing.
     pub fn list(&self) -> LockNames {
-        let listing = Listing::new(Arc::clone(&self.shared));
+        let listing = Listing::new(Arc::clone(&self.shared), false);
         LockNames { names: Box::pin(unfold(listing, async |mut listing| Some((listing.next().await?, listing)))) }
     }
 
@@ -94,7 +94,7 @@ impl LockManager {
 
 /// What is listed; one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     /// The keys of locks.
     Locks,
     /// Those of permits.
@@ -102,7 +102,7 @@ enum Kind {
 }
 
 /// How far it was listed.
-struct Listing {
+pub(super) struct Listing {
     /// The nodes.
     shared: Arc<Shared>,
     /// What is listed now.
@@ -115,12 +115,15 @@ struct Listing {
     seen: HashSet<Arc<str>>,
     /// Those of them that were not given out.
     names: Vec<Arc<str>>,
+    /// Whether a lock of either kind comes once as each.
+    is_by_kind: bool,
     /// What the nodes said that did not list theirs.
     failures: NodeFailures,
 }
 
 impl Listing {
-    fn new(shared: Arc<Shared>) -> Self {
+    /// With `is_by_kind`, a name of a lock with permits comes as such also if one without them has it too.
+    pub(super) fn new(shared: Arc<Shared>, is_by_kind: bool) -> Self {
         let cursors = (0..shared.engine.nodes().len()).map(|node| (node, Cursor::default())).collect();
         Self {
             shared,
@@ -129,14 +132,36 @@ impl Listing {
             listed: Vec::new(),
             seen: HashSet::new(),
             names: Vec::new(),
+            is_by_kind,
             failures: NodeFailures::default(),
         }
     }
 
     async fn next(&mut self) -> Option<Result<String, Error>> {
+        if let Err(error) = self.fill().await? {
+            return Some(Err(error));
+        }
+        self.names.pop().map(|name| Ok(name.to_string()))
+    }
+
+    /// Up to so many names that were not given out, and what they are names of.
+    pub(super) async fn next_some(&mut self, most: usize) -> Option<Result<(Kind, Vec<Arc<str>>), Error>> {
+        if let Err(error) = self.fill().await? {
+            return Some(Err(error));
+        }
+        // Too few would answer what is asked about them.
+        if let Some(error) = self.incomplete() {
+            return Some(Err(error));
+        }
+        let rest = self.names.len().saturating_sub(most);
+        Some(Ok((self.kind, self.names.split_off(rest))))
+    }
+
+    /// Sees to it that there is a name to give out; `None`: there is none.
+    async fn fill(&mut self) -> Option<Result<(), Error>> {
         loop {
-            if let Some(name) = self.names.pop() {
-                return Some(Ok(name.to_string()));
+            if !self.names.is_empty() {
+                return Some(Ok(()));
             }
             if let Some(error) = self.incomplete() {
                 self.cursors.clear();
@@ -156,6 +181,9 @@ impl Listing {
             return false;
         }
         self.kind = Kind::Permits;
+        if self.is_by_kind {
+            self.seen.clear();
+        }
         self.cursors = self.listed.drain(..).map(|node| (node, Cursor::default())).collect();
         !self.cursors.is_empty()
     }

@@ -10,6 +10,10 @@ mod holding;
 
 pub(crate) mod list;
 
+pub(crate) mod overview;
+
+pub(crate) mod nodes;
+
 pub(crate) mod permits;
 
 pub(crate) mod reset;

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
+
 use super::counters::Answer;
 use crate::protocol::StoredMark;
 use crate::values::keys::LockKeys;
@@ -17,6 +19,18 @@ pub(crate) trait Inspecting {
 
     /// What the node has of a lock; `None`: nothing.
     fn look(&self, keys: Arc<LockKeys>, reply_timeout: Duration) -> Answer<Option<LockRecord>>;
+
+    /// [`Self::look`] for each of these, in their order.
+    fn look_at_each(&self, locks: &[Arc<LockKeys>], reply_timeout: Duration) -> Answer<Vec<Looked>> {
+        let looking: Vec<_> = locks.iter().map(|keys| self.look(Arc::clone(keys), reply_timeout)).collect();
+        Box::pin(async move { Ok(join_all(looking).await) })
+    }
+
+    /// [`Self::mark`] for each of these, in their order; for one whose mark cannot be read, as for one that has none.
+    fn marks(&self, locks: &[Arc<str>], reply_timeout: Duration) -> Answer<Vec<Option<StoredMark>>> {
+        let marks: Vec<_> = locks.iter().map(|lock| self.mark(Arc::clone(lock), reply_timeout)).collect();
+        Box::pin(async move { Ok(join_all(marks).await.into_iter().map(|mark| mark.ok().flatten()).collect()) })
+    }
 
     /// What the node has of the permits of the lock with this key.
     fn permits(&self, _lock: Arc<str>, _reply_timeout: Duration) -> Answer<PermitsRecord> {
@@ -62,6 +76,9 @@ pub(crate) struct LockRecord {
     /// What this very owner noted about itself.
     pub(crate) label: Option<RecordedLabel>,
 }
+
+/// What a node has of one of several locks, or why it cannot tell.
+pub(crate) type Looked = Result<Option<LockRecord>, Arc<str>>;
 
 /// What a node has of a lock's permits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

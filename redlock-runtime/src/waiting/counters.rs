@@ -21,6 +21,7 @@ use crate::node::counters::{Counted, GONE, Number};
 use crate::platform::{clock, entropy};
 use crate::shown::shown;
 use crate::values::keys::{CounterKeys, Keys};
+use crate::values::name::Name;
 
 /// A number is told at most this often: waits that are shorter are not worth a write.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -207,6 +208,20 @@ impl Statistics {
                 0
             }
         }
+    }
+
+    /// How many wait under each of these names, as this node has it.
+    pub(crate) async fn count_each(&self, stats_names: &[Name], node: usize) -> Vec<u64> {
+        let look = |name: &Name| Number { keys: Arc::new(self.keys.counter(name.as_str())), waiting: None };
+        let numbers = stats_names.iter().map(look).collect();
+        let voter = &self.engine.nodes()[node];
+        let recorded = voter.record(&self.process, numbers, self.engine.node_timeout()).await;
+        let recorded = recorded.unwrap_or_else(|reason| {
+            tracing::debug!(node = voter.label(), reason = %shown(&reason), "waiters cannot be read");
+            Vec::new()
+        });
+        let counted = recorded.into_iter().map(|recorded| recorded.ok().flatten().unwrap_or(0));
+        counted.map(|waiting| u64::try_from(waiting).unwrap_or(0)).collect()
     }
 
     /// How many wait under one name in this process.

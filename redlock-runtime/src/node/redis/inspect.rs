@@ -7,9 +7,11 @@ use std::time::Duration;
 use redis::Value;
 
 use super::super::counters::Answer;
-use super::super::inspect::{Cursor, Deleted, Inspecting, LockRecord, OwnerLabel, Page, PermitsRecord, RecordedLabel};
+use super::super::inspect::{
+    Cursor, Deleted, Inspecting, LockRecord, Looked, OwnerLabel, Page, PermitsRecord, RecordedLabel,
+};
 use super::commands;
-use super::server::{BATCH, Server, all_done, reason};
+use super::server::{BATCH, PLAIN_BATCH, Server, all_done, reason};
 use super::{RedisNode, never_given, text};
 use crate::platform::clock;
 use crate::protocol::{NoMark, StoredMark};
@@ -22,6 +24,16 @@ impl Inspecting for RedisNode {
 
     fn look(&self, keys: Arc<LockKeys>, reply_timeout: Duration) -> Answer<Option<LockRecord>> {
         self.with_connection(reply_timeout, |mut server| async move { server.look(&keys).await })
+    }
+
+    fn look_at_each(&self, locks: &[Arc<LockKeys>], reply_timeout: Duration) -> Answer<Vec<Looked>> {
+        let locks = locks.to_vec();
+        self.with_connection(reply_timeout, |mut server| async move { server.look_at_each(&locks).await })
+    }
+
+    fn marks(&self, locks: &[Arc<str>], reply_timeout: Duration) -> Answer<Vec<Option<StoredMark>>> {
+        let keys: Vec<_> = locks.iter().map(|lock| Keys::done(lock)).collect();
+        self.with_connection(reply_timeout, |mut server| async move { server.marks(&keys).await })
     }
 
     fn permits(&self, lock: Arc<str>, reply_timeout: Duration) -> Answer<PermitsRecord> {
@@ -58,6 +70,27 @@ impl Server {
             self.call(|call| commands::look_at_each(std::slice::from_ref(keys), clock::since_1970(), call)).await?;
         let answer = answers.pop().unwrap_or(Value::Nil).extract_error().map_err(|error| reason(&error))?;
         record(&answer)
+    }
+
+    /// Batch by batch, so that the server sees to others in between.
+    async fn look_at_each(&mut self, locks: &[Arc<LockKeys>]) -> Result<Vec<Looked>, Arc<str>> {
+        let mut looked = Vec::with_capacity(locks.len());
+        for batch in locks.chunks(BATCH) {
+            let answers = self.call(|call| commands::look_at_each(batch, clock::since_1970(), call)).await?;
+            looked.extend(
+                answers.into_iter().map(|answer| record(&answer.extract_error().map_err(|error| reason(&error))?)),
+            );
+        }
+        Ok(looked)
+    }
+
+    async fn marks(&mut self, keys: &[String]) -> Result<Vec<Option<StoredMark>>, Arc<str>> {
+        let mut marks = Vec::with_capacity(keys.len());
+        for batch in keys.chunks(PLAIN_BATCH) {
+            let answers = self.send(&commands::values(batch)).await?;
+            marks.extend(answers.iter().map(|answer| StoredMark::parse(&text(answer)?).ok()));
+        }
+        Ok(marks)
     }
 
     async fn permits(&mut self, lock: &Arc<str>) -> Result<PermitsRecord, Arc<str>> {

@@ -1,5 +1,6 @@
 //! What is said for people who look at locks, list them and reset them.
 
+use std::borrow::Borrow;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -27,9 +28,9 @@ pub(in crate::node) fn label(labels: &[OwnerLabel], moment: Duration, call: Call
 }
 
 /// Looks at locks; one answer each.
-pub(in crate::node) fn look_at_each(locks: &[LockKeys], moment: Duration, call: Call) -> Pipeline {
+pub(in crate::node) fn look_at_each<K: Borrow<LockKeys>>(locks: &[K], moment: Duration, call: Call) -> Pipeline {
     each(locks, call, |call, keys| {
-        let mut cmd = around(&LOOK, call, keys);
+        let mut cmd = around(&LOOK, call, keys.borrow());
         cmd.arg(whole_milliseconds(moment));
         cmd
     })

@@ -1,0 +1,25 @@
+//! What is seen of a whole fleet: its locks, who holds and wants them, and the nodes; kept up to date for as long as somebody
+//! looks.
+//!
+//! Redis tells nobody who does not ask for a key that it changed, so this asks: all locks page by page, the faster the fewer there
+//! are; those that somebody has on the screen, and the nodes, every second. What it looked at stands in a [`Model`], which decides
+//! what changed, and of which each viewer takes the [`Window`] that is shown.
+
+mod chart;
+mod clock;
+mod history;
+mod json;
+mod look;
+mod model;
+mod row;
+mod text;
+mod window;
+
+pub(crate) use self::clock::{now, since_1970};
+pub(crate) use self::history::{Change, Event};
+pub(crate) use self::json::{EventJson, LockJson, NodeJson, milliseconds};
+pub(crate) use self::look::{Fleet, Viewer, look_once};
+pub(crate) use self::model::{Lamp, Model};
+pub(crate) use self::row::{Row, State};
+pub(crate) use self::text::{padded, short, shown};
+pub(crate) use self::window::{Order, Sort, Window};

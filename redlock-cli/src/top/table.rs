@@ -1,0 +1,82 @@
+//! What there is to see, printed once.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use redlock_runtime::NodeStanding;
+use serde_json::json;
+
+use super::failure;
+use crate::exit::Failure;
+use crate::fleet::{Fleet, LockJson, Model, NodeJson, Sort, State, Window, now, padded, short};
+
+/// Too few nodes answered.
+// Source: EX_UNAVAILABLE, https://man.openbsd.org/sysexits
+const NO_QUORUM: u8 = 69;
+
+const HEADS: [&str; 6] = ["LOCK", "STATE", "HOLDER", "HELD FOR", "LEFT", "WAITING"];
+
+/// All locks and nodes, for people.
+pub(super) fn print(fleet: &Fleet, sort: Sort) -> Result<ExitCode, Failure> {
+    let (model, now) = (fleet.model(), now());
+    let window = Window { sort, order: sort.usual_order(), count: usize::MAX, ..Window::default() };
+    let rows: Vec<[String; 6]> = window
+        .of(&model, now)
+        .rows
+        .iter()
+        .map(|row| {
+            let state = row.permits().map(|(taken, of)| format!("{taken} of {of}"));
+            let (is_free, none) = (row.state == State::Free, || "-".to_owned());
+            let known = if row.acquired.is_some() { "" } else { "≥" };
+            [
+                row.shown.to_string(),
+                state.unwrap_or_else(|| row.state.name().to_owned()),
+                row.holder.as_deref().map_or_else(none, str::to_owned),
+                if is_free { none() } else { format!("{known}{}", short(row.age(now))) },
+                row.left(now).map_or_else(none, short),
+                row.waiting.to_string(),
+            ]
+        })
+        .collect();
+    let mut text = String::new();
+    let widths: [usize; 6] = std::array::from_fn(|column| {
+        let width = |cell: &str| unicode_width::UnicodeWidthStr::width(cell);
+        rows.iter().map(|row| width(&row[column])).chain([HEADS[column].len()]).max().unwrap_or_default()
+    });
+    let mut line = |cells: [&str; 6]| {
+        let line: String = cells.iter().zip(widths).map(|(cell, width)| format!("{}  ", padded(cell, width))).collect();
+        text.push_str(line.trim_end());
+        text.push('\n');
+    };
+    line(HEADS);
+    rows.iter().for_each(|row| line(row.each_ref().map(String::as_str)));
+    text.push('\n');
+    for lamp in model.lamps() {
+        let round_trip = lamp.round_trip.map(|took| format!(", {}", short(took))).unwrap_or_default();
+        let failure = lamp.failure.as_ref().map(|failure| format!(", {failure}")).unwrap_or_default();
+        text.push_str(&format!("{}: {}{round_trip}{failure}\n", lamp.node, lamp.standing));
+    }
+    finish(&text, &model)
+}
+
+/// The same for programs.
+pub(super) fn print_json(fleet: &Fleet) -> Result<ExitCode, Failure> {
+    let (model, now) = (fleet.model(), now());
+    let window = Window { sort: Sort::Name, order: Sort::Name.usual_order(), count: usize::MAX, ..Window::default() };
+    let locks: Vec<_> = window.of(&model, now).rows.into_iter().map(|row| LockJson::of(row, now)).collect();
+    let text = json!({ "locks": locks, "nodes": NodeJson::of_all(&model, now), "problem": model.problem() });
+    finish(&format!("{text}\n"), &model)
+}
+
+/// Whoever reads may have had enough, as `head` has.
+fn finish(text: &str, model: &Model) -> Result<ExitCode, Failure> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        Err(error) => return Err(failure(&format!("cannot print: {error}"))),
+    }
+    let Some(problem) = model.problem() else { return Ok(ExitCode::SUCCESS) };
+    let is_anybody_there = model.lamps().iter().any(|lamp| lamp.standing != NodeStanding::Unreachable);
+    let cure = if is_anybody_there { "" } else { "; check --nodes or REDLOCK_NODES" };
+    Err(Failure { code: NO_QUORUM, message: format!("{problem}{cure}") })
+}

@@ -1,0 +1,40 @@
+//! `redlock serve`, on real servers: what it tells, whom it lets in, and the page in a real browser.
+
+mod access;
+mod browser;
+mod http;
+mod locks;
+mod page;
+
+use std::process::Command;
+
+use redlock_runtime::LockManager;
+use redlock_tests::{Program, Servers};
+
+use http::Place;
+
+/// `redlock serve` on a free port, with these arguments.
+fn serve(servers: &Servers, arguments: &[&str]) -> (Program, Place) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_redlock"));
+    command.args(["serve", "--listen", "127.0.0.1:0", "--nodes", &servers.nodes()]).args(arguments);
+    let program = Program::start(&mut command);
+    let line = program.line();
+    let port = line.strip_prefix("serving http://127.0.0.1:").and_then(|rest| rest.strip_suffix('/'));
+    let port = port.and_then(|port| port.parse().ok()).unwrap_or_else(|| panic!("it said: {line}"));
+    (program, Place { port })
+}
+
+fn manager(servers: &Servers) -> LockManager {
+    LockManager::builder().nodes(servers.urls()).owner_label("the test").build().unwrap()
+}
+
+/// Has every server keep so many keys as locks have them, for long; by one script each, before anybody looks.
+fn fill(servers: &Servers, locks: usize) {
+    const SCRIPT: &str = "for number = 1, tonumber(ARGV[1]) do \
+        redis.call('SET', 'redlock:ConfigurableLock.tenant-' .. number % 97 .. ':job-' .. number, 'owner-' .. number, 'PX', 3600000 + number) end";
+    for server in servers.answering() {
+        let mut eval = redis::cmd("EVAL");
+        eval.arg(SCRIPT).arg(0).arg(locks);
+        server.probe().run::<()>(&eval).unwrap();
+    }
+}
