@@ -19,6 +19,7 @@ use crate::platform::background::{block_on, on_any_executor};
 use crate::platform::drivers::{Place, Uses};
 use crate::platform::{clock, process};
 use crate::protocol::Verdict;
+use crate::values::subject::Subject;
 use crate::values::token::LockToken;
 use crate::waiting::queue::LocalHold;
 
@@ -108,8 +109,8 @@ impl LockGuard {
     /// # Panics
     ///
     /// If the lock was acquired for a fire ([`once`](crate::LockRequest::once)): a token completes none, so the fire would run again. End
-    /// it here with [`complete`](Self::complete), or acquire the lock without `once`. If it is a [permit](Self::permit): a token does not
-    /// say which.
+    /// it here with [`complete`](Self::complete), or acquire the lock without `once`. If it is a [permit](Self::permit), a lock that
+    /// readers share, or one of several names: a token does not say which.
     #[must_use = "without its token the lock stays until its TTL is over"]
     pub fn detach(self) -> LockToken {
         if self.check_process().is_err() {
@@ -125,6 +126,11 @@ impl LockGuard {
             self.lease.subject.permits().is_none(),
             "a permit cannot be detached: a token does not say which permit it is. Hold it by its guard, or acquire the lock without \
              `permits`"
+        );
+        assert!(
+            matches!(self.lease.subject, Subject::Key(_)),
+            "a lock that readers share, or of several names, cannot be detached: a token does not say which kind it is of. Hold it by \
+             its guard"
         );
         self.lease.leave_now();
         self.shared.renewals.stop(&self.lease);

@@ -23,6 +23,11 @@ pub(crate) trait Inspecting {
         Box::pin(std::future::ready(Ok(PermitsRecord::default())))
     }
 
+    /// What the node has of the lock that readers share and that has the name of the lock with this key.
+    fn shared(&self, _lock: Arc<str>, _reply_timeout: Duration) -> Answer<SharedRecord> {
+        Box::pin(std::future::ready(Ok(SharedRecord::default())))
+    }
+
     /// Keys that begin with this, from where the page before says. All pages together have every key that was there all the
     /// time, some of them twice; and none that is no lock's, by what it holds.
     fn page(&self, prefix: Arc<str>, from: Cursor, reply_timeout: Duration) -> Answer<Page>;
@@ -76,6 +81,21 @@ impl PermitsRecord {
     /// What it has of this one.
     pub(crate) fn of(&self, permit: u8) -> Option<&LockRecord> {
         self.held.iter().find(|(other, _)| *other == permit).map(|(_, record)| record)
+    }
+}
+
+/// What a node has of a lock that readers share.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SharedRecord {
+    /// The writer.
+    pub(crate) writer: Option<LockRecord>,
+    /// How many readers there are, and how long the last of them stays.
+    pub(crate) readers: (u64, Duration),
+}
+
+impl SharedRecord {
+    pub(crate) fn is_free(&self) -> bool {
+        self.writer.is_none() && self.readers.0 == 0
     }
 }
 

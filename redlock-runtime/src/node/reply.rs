@@ -234,6 +234,11 @@ impl Reply {
         }
     }
 
+    /// It is asked of a kind of lock that does not offer it.
+    pub(crate) fn not_offered() -> Self {
+        Self::not_sent("locks of this kind do not offer that")
+    }
+
     pub(crate) fn not_sent(reason: impl Into<Arc<str>>) -> Self {
         Self::Failed(Failure { reason: reason.into(), delivery: Delivery::NotSent })
     }

@@ -82,6 +82,22 @@ impl Keys {
         slot::key_beside("redlock-done", lock)
     }
 
+    /// Ours: where the writer's value stands of the lock that readers share and that has the name of the lock with this key; in the
+    /// cluster slot of that key.
+    pub(crate) fn writer(lock: &str) -> String {
+        slot::key_beside("redlock-rw", lock)
+    }
+
+    /// Ours: where its readers stand; in the same slot.
+    pub(crate) fn readers(lock: &str) -> String {
+        slot::key_beside("redlock-readers", lock)
+    }
+
+    /// Ours: where the intent of a writer stands whom they keep out; in the same slot.
+    pub(crate) fn intent(lock: &str) -> String {
+        slot::key_beside("redlock-intent", lock)
+    }
+
     /// What stands before the number of a permit in its slot's key.
     pub(crate) const PERMIT: &str = "redlock-permit-";
 

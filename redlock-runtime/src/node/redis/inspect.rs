@@ -7,7 +7,9 @@ use std::time::Duration;
 use redis::Value;
 
 use super::super::counters::Answer;
-use super::super::inspect::{Cursor, Deleted, Inspecting, LockRecord, OwnerLabel, Page, PermitsRecord, RecordedLabel};
+use super::super::inspect::{
+    Cursor, Deleted, Inspecting, LockRecord, OwnerLabel, Page, PermitsRecord, RecordedLabel, SharedRecord,
+};
 use super::commands;
 use super::server::{BATCH, Server, all_done, reason};
 use super::{RedisNode, never_given, text};
@@ -26,6 +28,10 @@ impl Inspecting for RedisNode {
 
     fn permits(&self, lock: Arc<str>, reply_timeout: Duration) -> Answer<PermitsRecord> {
         self.with_connection(reply_timeout, |mut server| async move { server.permits(&lock).await })
+    }
+
+    fn shared(&self, lock: Arc<str>, reply_timeout: Duration) -> Answer<SharedRecord> {
+        self.with_connection(reply_timeout, |mut server| async move { server.shared(&lock).await })
     }
 
     fn page(&self, prefix: Arc<str>, from: Cursor, reply_timeout: Duration) -> Answer<Page> {
@@ -58,6 +64,23 @@ impl Server {
             self.call(|call| commands::look_at_each(std::slice::from_ref(keys), clock::since_1970(), call)).await?;
         let answer = answers.pop().unwrap_or(Value::Nil).extract_error().map_err(|error| reason(&error))?;
         record(&answer)
+    }
+
+    async fn shared(&mut self, lock: &str) -> Result<SharedRecord, Arc<str>> {
+        let (writer, readers) = (Keys::around(&Keys::writer(lock).into()), Keys::readers(lock));
+        let answers =
+            all_done(self.call(|call| commands::look_at_shared(&writer, &readers, clock::since_1970(), call)).await?)?;
+        match answers.as_slice() {
+            [writer, Value::Array(told)] => match told.as_slice() {
+                [Value::Int(count), Value::Int(remaining)] => {
+                    let number = |number: &i64| u64::try_from(*number).unwrap_or_default();
+                    let readers = (number(count), Duration::from_millis(number(remaining)));
+                    Ok(SharedRecord { writer: record(writer)?, readers })
+                }
+                _ => Err(never_given(&answers[1])),
+            },
+            _ => Err(never_given(&Value::Array(answers))),
+        }
     }
 
     async fn permits(&mut self, lock: &Arc<str>) -> Result<PermitsRecord, Arc<str>> {

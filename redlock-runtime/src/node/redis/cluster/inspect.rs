@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 
 use super::ClusterNode;
 use crate::node::counters::Answer;
-use crate::node::inspect::{Cursor, Deleted, Inspecting, LockRecord, OwnerLabel, Page, PermitsRecord};
+use crate::node::inspect::{Cursor, Deleted, Inspecting, LockRecord, OwnerLabel, Page, PermitsRecord, SharedRecord};
 use crate::node::redis::RedisNode;
 use crate::protocol::StoredMark;
 use crate::values::keys::LockKeys;
@@ -49,6 +49,17 @@ impl Inspecting for ClusterNode {
             }
             cluster.looked_again().await;
             cluster.mapped(&lock).await?.permits(lock, reply_timeout).await
+        })
+    }
+
+    fn shared(&self, lock: Arc<str>, reply_timeout: Duration) -> Answer<SharedRecord> {
+        let cluster = Arc::clone(&self.cluster);
+        Box::pin(async move {
+            if let Ok(shared) = cluster.mapped(&lock).await?.shared(Arc::clone(&lock), reply_timeout).await {
+                return Ok(shared);
+            }
+            cluster.looked_again().await;
+            cluster.mapped(&lock).await?.shared(lock, reply_timeout).await
         })
     }
 

@@ -14,6 +14,7 @@ use crate::values::keys::LockKeys;
 // Not loaded with those of locks: few look.
 static NOTE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/label.lua")));
 static LOOK: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/look.lua")));
+static LOOK_AT_READERS: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/look_readers.lua")));
 static RESET: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/reset.lua")));
 
 /// Notes who the owners of locks are, one answer each. `moment` is now by our clock, since 1970, as in the next one.
@@ -33,6 +34,15 @@ pub(in crate::node) fn look_at_each(locks: &[LockKeys], moment: Duration, call: 
         cmd.arg(whole_milliseconds(moment));
         cmd
     })
+}
+
+/// Looks at the writer of a lock that readers share, and at these; one answer each.
+pub(in crate::node) fn look_at_shared(writer: &LockKeys, readers: &str, moment: Duration, call: Call) -> Pipeline {
+    let mut look = around(&LOOK, call, writer);
+    look.arg(whole_milliseconds(moment));
+    let mut count = script(&LOOK_AT_READERS, call, &[readers]);
+    count.arg(whole_milliseconds(moment));
+    pipeline([look, count].into_iter())
 }
 
 /// What keys hold that are in one slot, nothing for what holds no text; one answer.
