@@ -36,6 +36,8 @@ mod harness_places;
 mod idle;
 mod inspect;
 mod kinds;
+mod kinds_turns;
+mod kinds_waiting;
 mod leader;
 mod names;
 mod nothing_left;

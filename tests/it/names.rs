@@ -11,9 +11,8 @@ use redlock_tests::python::{Class, Python};
 use redlock_tests::wait::{LIMIT, eventually_async};
 use redlock_tests::{Cluster, Monitor, Servers};
 
-use crate::acquire::{RARE_POLL, key, manager};
-use crate::places::waiting;
-use crate::waiting::LONG;
+use crate::common::waiters::LONG;
+use crate::common::{RARE_POLL, key, manager, waiting};
 
 /// All of these, if all are free.
 async fn try_all(locks: &LockManager, names: &[&str]) -> Option<LockGuard> {

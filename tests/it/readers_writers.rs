@@ -9,15 +9,14 @@ use redlock_tests::clock::timed;
 use redlock_tests::wait::{LIMIT, eventually_async};
 use redlock_tests::{Cluster, Servers};
 
-use crate::acquire::{RARE_POLL, key, manager};
-use crate::places::waiting;
-use crate::waiting::LONG;
+use crate::common::waiters::LONG;
+use crate::common::{RARE_POLL, key, manager, waiting};
 
-fn writers_key(name: &str) -> String {
+pub(crate) fn writers_key(name: &str) -> String {
     format!("redlock-rw:{{{}}}", key(name))
 }
 
-fn readers_key(name: &str) -> String {
+pub(crate) fn readers_key(name: &str) -> String {
     format!("redlock-readers:{{{}}}", key(name))
 }
 

@@ -110,3 +110,13 @@ pub struct CronPage;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/permits.md")]
 pub struct PermitsPage;
+
+/// The code of the page about readers and writers, compiled and run as doc tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/readers-writers.md")]
+pub struct ReadersWritersPage;
+
+/// The code of the page about several names, compiled and run as doc tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/names.md")]
+pub struct NamesPage;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::counters::Answer;
 use crate::protocol::StoredMark;
-use crate::values::keys::LockKeys;
+use crate::values::keys::{Keys, LockKeys};
 
 /// A node's keys, looked at and deleted past their owners.
 ///
@@ -28,9 +28,9 @@ pub(crate) trait Inspecting {
         Box::pin(std::future::ready(Ok(SharedRecord::default())))
     }
 
-    /// Keys that begin with this, from where the page before says. All pages together have every key that was there all the
-    /// time, some of them twice; and none that is no lock's, by what it holds.
-    fn page(&self, prefix: Arc<str>, from: Cursor, reply_timeout: Duration) -> Answer<Page>;
+    /// Such keys, from where the page before says. All pages together have every key that was there all the time, some of them
+    /// twice; and none that is no lock's, by what it holds.
+    fn page(&self, wanted: Listed, from: Cursor, reply_timeout: Duration) -> Answer<Page>;
 
     /// Deletes locks, whoever holds them, and what stands beside them.
     fn reset(&self, locks: Vec<Arc<LockKeys>>, reply_timeout: Duration) -> Answer<Vec<Deleted>>;
@@ -108,6 +108,25 @@ pub(crate) struct RecordedLabel {
     pub(crate) held_for: Duration,
     /// The fencing token of the lock; zero if it has none.
     pub(crate) fencing_token: u64,
+}
+
+/// Which keys are listed.
+#[derive(Clone, Debug)]
+pub(crate) enum Listed {
+    /// Those of locks, which begin with this.
+    Locks(Arc<str>),
+    /// Those of permits, of the writers of locks that readers share, and of their readers.
+    Others,
+}
+
+impl Listed {
+    /// Whether a key is called so.
+    pub(crate) fn is_called(&self, key: &str) -> bool {
+        match self {
+            Self::Locks(prefix) => key.starts_with(&**prefix),
+            Self::Others => Keys::OF_OTHER_KINDS.iter().any(|prefix| key.starts_with(prefix)),
+        }
+    }
 }
 
 /// Where a page begins.

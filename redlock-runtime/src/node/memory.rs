@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use super::check::{Examination, Examining, FencingCounters, Tells, Trial, Wakes};
 use super::counters::{Answer, Counted, Counting, LEASE, Number, Recorded};
 use super::inspect::{
-    Cursor, Deleted, Inspecting, LockRecord, OwnerLabel, Page, PermitsRecord, RecordedLabel, SharedRecord,
+    Cursor, Deleted, Inspecting, Listed, LockRecord, OwnerLabel, Page, PermitsRecord, RecordedLabel, SharedRecord,
 };
 use super::{Action, Changes, Command, Delivery, Failure, NewMark, NodeStatus, PendingReply, Reply, Voter, VoterId};
 use crate::platform::clock;
@@ -704,10 +704,12 @@ impl Inspecting for MemoryNode {
         })
     }
 
-    fn page(&self, prefix: Arc<str>, _: Cursor, reply_timeout: Duration) -> Answer<Page> {
+    fn page(&self, wanted: Listed, _: Cursor, reply_timeout: Duration) -> Answer<Page> {
         self.server.answer(reply_timeout, move |state, now| {
             let live = state.entries.iter().filter(|(_, entry)| entry.expires > now).map(|(key, _)| key);
-            let keys = live.filter(|key| key.starts_with(&*prefix)).map(ToString::to_string).collect();
+            let is_read = |readers: &HashMap<_, Instant>| readers.values().any(|until| *until > now);
+            let read = state.readers.iter().filter(|(_, readers)| is_read(readers)).map(|(key, _)| key);
+            let keys = live.chain(read).filter(|key| wanted.is_called(key)).map(ToString::to_string).collect();
             Page { keys, next: None }
         })
     }

@@ -64,9 +64,6 @@ impl Keys {
     /// What stands before every fencing counter's key.
     pub(crate) const FENCES: &str = "redlock-fence:";
 
-    /// What stands before every mark's key.
-    pub(crate) const MARKS: &str = "redlock-done:";
-
     /// Ours: the processes that wait for the lock with this key; in the cluster slot of that key.
     pub(crate) fn contention(lock: &str) -> String {
         slot::key_beside("redlock-waiting", lock)
@@ -81,6 +78,15 @@ impl Keys {
     pub(crate) fn done(lock: &str) -> String {
         slot::key_beside("redlock-done", lock)
     }
+
+    /// What stands before a writer's key.
+    pub(crate) const WRITER: &str = "redlock-rw:";
+
+    /// What stands before the key of readers.
+    pub(crate) const READERS: &str = "redlock-readers:";
+
+    /// What stands before the key of a writer's intent.
+    pub(crate) const INTENT: &str = "redlock-intent:";
 
     /// Ours: where the writer's value stands of the lock that readers share and that has the name of the lock with this key; in the
     /// cluster slot of that key.
@@ -111,6 +117,9 @@ impl Keys {
         slot::key_beside(&format!("{}{slot}", Self::PERMIT), lock)
     }
 
+    /// What stands before the keys of those who have a lock of another kind than a plain one: a permit, a writer, readers.
+    pub(crate) const OF_OTHER_KINDS: [&str; 3] = [Self::PERMIT, Self::WRITER, Self::READERS];
+
     /// If this is a permit's slot, its number, and what stands behind it.
     pub(crate) fn slot_of_permit(key: &str) -> Option<(u8, &str)> {
         let (slot, beside) = key.strip_prefix(Self::PERMIT)?.split_once(':')?;
@@ -132,6 +141,13 @@ impl Keys {
         let (slot, beside) = Self::slot_of_permit(key)?;
         let lock = slot::beside_which(beside)?;
         Some((Name::parse(lock.strip_prefix(&*self.lock_prefix)?.to_owned()).ok()?, slot))
+    }
+
+    /// The name of the lock that readers share, and whose writer, or readers, have this key.
+    pub(crate) fn name_of_shared(&self, key: &str) -> Option<Name> {
+        let beside = key.strip_prefix(Self::WRITER).or_else(|| key.strip_prefix(Self::READERS))?;
+        let lock = slot::beside_which(beside)?;
+        Name::parse(lock.strip_prefix(&*self.lock_prefix)?.to_owned()).ok()
     }
 
     /// Ours: what is noted about the owner of the lock with this key; in the cluster slot of that key.

@@ -36,9 +36,9 @@ impl SharedKeys {
     pub(crate) fn line_beside(key: &str) -> Option<String> {
         let lead = |from: &str, to: &str| Some([to, key.strip_prefix(from)?].concat());
         // The writer's key is the line of writers, and the readers' that of readers.
-        lead("redlock-rw:", "redlock-readers:")
-            .or_else(|| lead("redlock-readers:", "redlock-rw:"))
-            .or_else(|| lead("redlock-intent:", "redlock-readers:"))
+        lead(Keys::WRITER, Keys::READERS)
+            .or_else(|| lead(Keys::READERS, Keys::WRITER))
+            .or_else(|| lead(Keys::INTENT, Keys::READERS))
     }
 
     /// By whose change a writer may get in.

@@ -600,8 +600,7 @@ mod tests {
         let name = |name: &str| Name::parse(name.to_owned()).unwrap();
         let shared = Arc::new(SharedKeys::new(&Keys::default(), &name("x")));
         let several = Several::new(&Keys::default(), [name("{x}1"), name("{x}2")]).unwrap();
-        let [writer, readers, intent] =
-            [shared.writer(), shared.readers(), shared.intent()].map(ToString::to_string);
+        let [writer, readers, intent] = [shared.writer(), shared.readers(), shared.intent()].map(ToString::to_string);
         let [one, other] = [&several.keys()[0], &several.keys()[1]].map(ToString::to_string);
         let [reads, writes] = [Kind::Reader(Arc::clone(&shared)), Kind::Writer(shared)].map(Subject::from);
         let (all, owner, ttl) = (Subject::from(Kind::Several(several)), Arc::from("owner"), Duration::from_secs(1));

@@ -8,7 +8,7 @@ use redis::Value;
 
 use super::super::counters::Answer;
 use super::super::inspect::{
-    Cursor, Deleted, Inspecting, LockRecord, OwnerLabel, Page, PermitsRecord, RecordedLabel, SharedRecord,
+    Cursor, Deleted, Inspecting, Listed, LockRecord, OwnerLabel, Page, PermitsRecord, RecordedLabel, SharedRecord,
 };
 use super::commands;
 use super::server::{BATCH, Server, all_done, reason};
@@ -34,8 +34,8 @@ impl Inspecting for RedisNode {
         self.with_connection(reply_timeout, |mut server| async move { server.shared(&lock).await })
     }
 
-    fn page(&self, prefix: Arc<str>, from: Cursor, reply_timeout: Duration) -> Answer<Page> {
-        self.with_connection(reply_timeout, move |mut server| async move { server.page(&prefix, from).await })
+    fn page(&self, wanted: Listed, from: Cursor, reply_timeout: Duration) -> Answer<Page> {
+        self.with_connection(reply_timeout, move |mut server| async move { server.page(&wanted, from).await })
     }
 
     fn reset(&self, locks: Vec<Arc<LockKeys>>, reply_timeout: Duration) -> Answer<Vec<Deleted>> {
@@ -105,17 +105,22 @@ impl Server {
         Ok(PermitsRecord { said, held })
     }
 
-    async fn page(&mut self, prefix: &str, from: Cursor) -> Result<Page, Arc<str>> {
-        let (keys, next) = self.keys(prefix, from).await?;
+    async fn page(&mut self, wanted: &Listed, from: Cursor) -> Result<Page, Arc<str>> {
+        let (mut keys, next) = self.keys(&commands::pattern_of(wanted), from).await?;
+        keys.retain(|key| wanted.is_called(key));
         let lengths = self.send(&commands::lengths(&keys)).await?;
         let locks = keys.into_iter().zip(lengths).filter(|(_, length)| matches!(length, Value::Int(1..)));
         let keys = locks.map(|(key, _)| key).collect();
         Ok(Page { keys, next })
     }
 
-    /// Some of the keys that begin with this, whatever they hold, and where the next ones begin, if there may be more.
-    pub(super) async fn keys(&mut self, prefix: &str, from: Cursor) -> Result<(Vec<String>, Option<Cursor>), Arc<str>> {
-        let answer = all_done(self.send(&commands::page(prefix, from)).await?)?.pop().unwrap_or(Value::Nil);
+    /// Some of the keys that match this, whatever they hold, and where the next ones begin, if there may be more.
+    pub(super) async fn keys(
+        &mut self,
+        pattern: &str,
+        from: Cursor,
+    ) -> Result<(Vec<String>, Option<Cursor>), Arc<str>> {
+        let answer = all_done(self.send(&commands::page(pattern, from)).await?)?.pop().unwrap_or(Value::Nil);
         let (next, keys): (u64, Vec<Vec<u8>>) =
             redis::from_redis_value(answer).map_err(|error| Arc::from(error.to_string()))?;
         // No key of ours is called what is no text.
