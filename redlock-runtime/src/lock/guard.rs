@@ -87,10 +87,14 @@ impl LockGuard {
         self.lease.name.as_str()
     }
 
-    /// A number that is greater than that of every earlier acquisition of this lock, by whomever.
+    /// A number that is greater than that of every earlier acquisition of this lock, by whomever; but for readers.
     ///
     /// Pass it on to what the lock protects, and let that refuse a smaller one than it has seen: then a holder that was
     /// paused for longer than its lock lived cannot write behind its successor.
+    ///
+    /// Of a [permit](Self::permit), that is about earlier holders of that permit; of [several names](crate::LockManager::lock_all), about
+    /// those of each name. A [reader's](crate::LockManager::read) is not below that of any writer before him, and may be the same as
+    /// other readers' tokens.
     ///
     /// No clock is needed for it while the counters of a majority of the nodes survive. Across the expiry of a counter (it is
     /// kept for a day) and the empty restart of one node, the clocks of the machines have to differ by less than

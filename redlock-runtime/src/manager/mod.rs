@@ -147,7 +147,9 @@ impl LockManager {
     ///
     /// Each reader has the lock with its own TTL and renewal. New readers wait behind a writer who waits, so that he is not
     /// starved; therefore a reader must not wait for the same lock again. Readers' [fencing tokens](crate::LockGuard::fencing_token) are not below
-    /// that of any writer before, and below that of every writer after them; readers between two writers may have the same. Not on
+    /// that of any writer before, and below that of every writer after them. They need not be the number of a writer: readers raise no
+    /// counter, so one gets the greatest number that his nodes know, which may be that of a writer's attempt that failed; and readers
+    /// between two writers may have the same one. Not on
     /// [nodes that somebody else wrote](crate::node::Node), nor on servers whose scripts may not call TIME; neither
     /// [`once`](LockRequest::once) nor [`permits`](LockRequest::permits), and its guard cannot be [detached](crate::LockGuard::detach).
     ///
