@@ -26,7 +26,7 @@ const NAME: &str = "example:leader";
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt().with_writer(io::stderr).init();
     if env::args().nth(1).as_deref() == Some("candidate") {
         return campaign(LockManager::builder_from_env()?.build()?).await;
     }
@@ -53,7 +53,7 @@ async fn lead(term: &Term) -> Result<(), Error> {
 async fn campaign(locks: LockManager) -> anyhow::Result<()> {
     let leading = tokio::spawn(locks.lead(NAME).ttl(TTL).run(lead));
     tokio::task::spawn_blocking(|| io::stdin().read_to_end(&mut Vec::new())).await??;
-    locks.shutdown_within(Duration::from_secs(5)).await;
+    eprintln!("{}", locks.shutdown_within(Duration::from_secs(5)).await);
     Ok(leading.await??)
 }
 
@@ -68,7 +68,7 @@ async fn lead_alone(builder: LockManagerBuilder) -> anyhow::Result<()> {
             }
         };
         println!("others see that {:?} leads", leader.label);
-        locks.shutdown_within(Duration::from_secs(5)).await;
+        println!("{}", locks.shutdown_within(Duration::from_secs(5)).await);
         Ok(())
     };
     tokio::try_join!(locks.lead(NAME).ttl(TTL).run(lead), ending)?;
