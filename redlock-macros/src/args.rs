@@ -27,7 +27,7 @@ pub(crate) use self::fields::Args;
 pub(crate) use self::name::Name;
 pub(crate) use self::reader::Faulty;
 pub(crate) use self::time::{Once, Time, Timeout};
-pub(crate) use self::values::{OnLost, OnceAt, Permits};
+pub(crate) use self::values::{Mode, OnLost, OnceAt, Permits};
 
 impl Args {
     /// Reads all arguments.

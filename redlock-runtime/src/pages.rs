@@ -35,10 +35,12 @@ pages! {
     guarantees = "guarantees.md";
     kinds = "kinds.md";
     migrating = "migrating.md";
+    names = "names.md";
     nodes = "nodes.md";
     operating = "operating.md";
     performance = "performance.md";
     permits = "permits.md";
+    readers_writers = "readers-writers.md";
     settings = "settings.md";
     shutdown = "shutdown.md";
     testing = "testing.md";

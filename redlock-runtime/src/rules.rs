@@ -114,6 +114,18 @@ pub enum Rule {
     RepairWritesGreatest,
     /// A mark is written back only where a majority has evidence.
     RepairHasEvidence,
+    /// A node grants a writer the lock where no reader has it.
+    #[cfg(redlock_simulated)]
+    WritersLookForReaders,
+    /// A node grants a reader the lock where no writer has it.
+    #[cfg(redlock_simulated)]
+    ReadersLookForWriters,
+    /// Each reader's entry expires by itself.
+    #[cfg(redlock_simulated)]
+    ReadersExpireOneByOne,
+    /// A node grants all of several names or none.
+    #[cfg(redlock_simulated)]
+    AllOrNothing,
 }
 
 #[cfg(redlock_simulated)]
@@ -161,6 +173,13 @@ impl Rule {
 
     /// Those of clusters, which schedules of slots that move find.
     pub const OF_CLUSTERS: &[Self] = &[Self::AskedWhenNothingIsLeft, Self::CarrierGoesOn];
+
+    /// Those of locks that readers share.
+    pub const OF_READERS: &[Self] =
+        &[Self::WritersLookForReaders, Self::ReadersLookForWriters, Self::ReadersExpireOneByOne];
+
+    /// Those of locks of several names.
+    pub const OF_NAMES: &[Self] = &[Self::AllOrNothing];
 
     /// Those of one run per fire. The model of the completed fires finds all of them, and schedules of jobs most.
     pub const OF_ONCE: &[Self] = &[

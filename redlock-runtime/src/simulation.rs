@@ -21,6 +21,10 @@ pub use crate::rules::{Rule, switch_off};
 pub struct Held {
     lease: Weak<Lease>,
     pub key: Arc<str>,
+    /// All keys under which the owner's value stands.
+    pub keys: Vec<Arc<str>>,
+    /// Whether others can hold it beside this one.
+    pub is_shared: bool,
     pub owner: Arc<str>,
     pub token: u64,
     /// When the attempt that won it began, by its holder's clock.
@@ -44,7 +48,18 @@ impl Held {
     pub fn of(guard: &LockGuard) -> Self {
         let lease = guard.lease();
         let (key, owner) = (Arc::clone(lease.subject.key()), Arc::clone(&lease.owner));
-        Self { lease: Arc::downgrade(lease), key, owner, token: lease.fencing_token, began: lease.began }
+        let subject = &lease.subject;
+        let keys = subject.own_keys().cloned().collect();
+        let is_shared = subject.is_shared();
+        Self {
+            lease: Arc::downgrade(lease),
+            key,
+            keys,
+            is_shared,
+            owner,
+            token: lease.fencing_token,
+            began: lease.began,
+        }
     }
 
     /// For how long it counts as held by the clock of the process that asks, which is its holder's.

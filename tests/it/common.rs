@@ -50,6 +50,8 @@ pub(crate) async fn a_lock_lives(builder: LockManagerBuilder) {
     assert!(!locks.is_locked("life").await.unwrap());
     drop(guard);
     a_permit_lives(&locks, &elsewhere).await;
+    a_shared_lock_lives(&locks, &elsewhere).await;
+    names_live(&locks, &elsewhere).await;
 }
 
 async fn a_permit_lives(locks: &LockManager, elsewhere: &LockManager) {
@@ -71,6 +73,46 @@ async fn a_permit_lives(locks: &LockManager, elsewhere: &LockManager) {
     assert!(locks.reset_permit("permits", permit).await.unwrap() > 0);
     assert!(locks.reset("permits").await.unwrap() > 0);
     drop((guard, other));
+}
+
+async fn a_shared_lock_lives(locks: &LockManager, elsewhere: &LockManager) {
+    let read = |locks: &LockManager| locks.read("shared").ttl(Duration::from_secs(20));
+    let write = |locks: &LockManager| locks.write("shared").ttl(Duration::from_secs(20));
+    let (one, other) = (read(locks).acquire().await.unwrap(), read(elsewhere).acquire().await.unwrap());
+    one.extend(Duration::from_secs(30)).await.expect("it is held");
+    assert!(write(elsewhere).try_acquire().await.expect("the nodes answer").is_none());
+    assert_eq!(listed(locks).await, ["shared"]);
+    let waiter = tokio::spawn(write(elsewhere).timeout(Duration::from_secs(20)).acquire());
+    eventually_async("the waiter is counted", async || waiting(locks, "shared").await == 1).await;
+    one.release().await.expect("it was held");
+    other.release().await.expect("it was held");
+    let writer = waiter.await.unwrap().expect("nobody reads any more");
+    assert!(read(locks).try_acquire().await.expect("the nodes answer").is_none());
+    assert_eq!(listed(locks).await, ["shared"]);
+    let reader = writer.downgrade().await.expect("it is held");
+    let other = read(locks).acquire().await.expect("nobody writes any more");
+    let readers = async || locks.inspect("shared").await.unwrap().shared.map(|shared| shared.readers);
+    eventually_async("both are seen", async || readers().await == Some(2)).await;
+    assert!(elsewhere.reset("shared").await.unwrap() > 0);
+    assert_eq!(listed(locks).await, [""; 0]);
+    drop((reader, other));
+}
+
+async fn names_live(locks: &LockManager, elsewhere: &LockManager) {
+    let all = |locks: &LockManager| locks.lock_all(["one", "other", "third"]).ttl(Duration::from_secs(20));
+    let guard = all(locks).acquire().await.expect("they are free");
+    guard.extend(Duration::from_secs(30)).await.expect("they are held");
+    assert!(elsewhere.lock("other").try_acquire().await.expect("the nodes answer").is_none());
+    assert_eq!(listed(locks).await, ["one", "other", "third"]);
+    let waiter = tokio::spawn(all(elsewhere).timeout(Duration::from_secs(20)).acquire());
+    eventually_async("the waiter is counted", async || waiting(locks, guard.name()).await == 1).await;
+    let earlier = guard.fencing_token();
+    guard.release().await.expect("they were held");
+    let guard = waiter.await.unwrap().expect("they were released");
+    assert!(guard.fencing_token() > earlier);
+    assert!(locks.reset("other").await.unwrap() > 0);
+    elsewhere.lock("other").acquire().await.expect("it was taken from them").release().await.expect("it is held");
+    drop(guard);
 }
 
 /// The names of all locks.

@@ -59,6 +59,7 @@ fn shuffled(mut nodes: Vec<Node>, seed: u64) -> Vec<Node> {
 
 struct Fleet {
     kind: Kind,
+    urls: Vec<String>,
     nodes: Vec<MemoryNode>,
     locks: LockManager,
 }
@@ -66,16 +67,16 @@ struct Fleet {
 impl Fleet {
     fn new(kind: Kind, label: &str, count: usize) -> Self {
         let names: Vec<_> = (0..count).map(|node| format!("{label}-{kind:?}-{node}")).collect();
-        let urls = names.iter().map(|name| format!("memory://{name}"));
+        let urls: Vec<_> = names.iter().map(|name| format!("memory://{name}")).collect();
         let locks = LockManager::builder()
-            .nodes(urls)
+            .nodes(&urls)
             .node_timeout(NODE_TIMEOUT)
             .longest_ttl(Duration::from_secs(7200))
             .build()
             .unwrap();
         let nodes: Vec<_> = names.iter().map(|name| MemoryNode::named(name)).collect();
         nodes.iter().for_each(MemoryNode::flush);
-        Self { kind, nodes, locks }
+        Self { kind, urls, nodes, locks }
     }
 
     fn behave(&self, behaviour: &[Node]) {
@@ -83,7 +84,7 @@ impl Fleet {
             match does {
                 Node::Grants => node.recover(),
                 Node::Refuses => {
-                    self.kind.keys().iter().for_each(|key| node.give_to(key, "somebody", Duration::from_secs(3600)));
+                    self.kind.taken().iter().for_each(|key| node.give_to(key, "somebody", Duration::from_secs(3600)));
                 }
                 Node::Errs => node.fail_afterwards("ERR as the test wants"),
                 Node::IsSlow => node.answer_after(NODE_TIMEOUT / 2),
@@ -99,6 +100,10 @@ impl Fleet {
         for (node, key) in self.nodes.iter().flat_map(|node| self.kind.keys().into_iter().map(move |key| (node, key))) {
             let owner = node.owner_of(&key);
             assert!(owner.is_none() || owner.as_deref() == Some("somebody"), "{owner:?} after {behaviour:?}");
+        }
+        for url in self.urls.iter().filter(|_| self.kind == Kind::Read) {
+            let shared = LockManager::builder().nodes([url]).build().unwrap().inspect("x").await.unwrap().shared;
+            assert!(shared.is_none_or(|shared| shared.readers == 0), "after {behaviour:?}");
         }
     }
 
@@ -158,6 +163,21 @@ async fn three_nodes_acquire_a_permit() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn three_nodes_acquire_for_a_reader() {
+    check_acquire(Kind::Read, 3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn three_nodes_acquire_for_a_writer() {
+    check_acquire(Kind::Write, 3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn three_nodes_acquire_two_names() {
+    check_acquire(Kind::Names, 3).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn five_nodes_acquire() {
     check_acquire(Kind::Mutex, 5).await;
 }
@@ -175,6 +195,16 @@ async fn three_nodes_extend() {
 #[tokio::test(start_paused = true)]
 async fn three_nodes_extend_a_permit() {
     check_extend(Kind::Permits, 3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn three_nodes_extend_a_writer() {
+    check_extend(Kind::Write, 3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn three_nodes_extend_two_names() {
+    check_extend(Kind::Names, 3).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -215,6 +245,16 @@ async fn three_nodes_release() {
 #[tokio::test(start_paused = true)]
 async fn three_nodes_release_a_permit() {
     check_release(Kind::Permits, 3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn three_nodes_release_a_writer() {
+    check_release(Kind::Write, 3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn three_nodes_release_two_names() {
+    check_release(Kind::Names, 3).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,6 +4,7 @@ use redlock_runtime::{LockManager, LockRequest};
 
 use crate::common::key;
 use crate::permits::slot;
+use crate::readers_writers::{readers_key, writers_key};
 
 /// A kind of lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,24 +13,44 @@ pub(crate) enum Kind {
     Mutex,
     /// Two.
     Permits,
+    /// Any number who read.
+    Read,
+    /// One who writes, and nobody else.
+    Write,
+    /// One who holds two names.
+    Names,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 2] = [Self::Mutex, Self::Permits];
+    pub(crate) const ALL: [Self; 5] = [Self::Mutex, Self::Permits, Self::Read, Self::Write, Self::Names];
 
     /// The lock "x" of this kind.
     pub(crate) fn request(self, locks: &LockManager) -> LockRequest {
         match self {
             Self::Mutex => locks.lock("x"),
             Self::Permits => locks.lock("x").permits(2),
+            Self::Read => locks.read("x"),
+            Self::Write => locks.write("x"),
+            Self::Names => locks.lock_all(["x", "y"]),
         }
     }
 
-    /// The keys under which its owners stand: nobody gets it who finds all of them taken.
+    /// The keys under which its owners stand.
     pub(crate) fn keys(self) -> Vec<String> {
         match self {
             Self::Mutex => vec![key("x")],
             Self::Permits => (0..2).map(|permit| slot("x", permit)).collect(),
+            Self::Read => vec![readers_key("x")],
+            Self::Write => vec![writers_key("x")],
+            Self::Names => vec![key("x"), key("y")],
+        }
+    }
+
+    /// The keys that keep everybody from it who finds all of them taken.
+    pub(crate) fn taken(self) -> Vec<String> {
+        match self {
+            Self::Read => Self::Write.keys(),
+            _ => self.keys(),
         }
     }
 }

@@ -17,8 +17,11 @@
 //!
 //! In reading order: `plan` what is explored; `state` everything at one moment; `steps` what nodes and attempts do;
 //! `sameness` which states are one; `explore` what may happen next; `schedules` the tests; `histories` years at random.
-//! `once` is a model of its own, of fires that are completed, and `permits` one of locks that several hold.
+//! `once`, `permits` and `claims` are models of their own: of fires that are completed, of locks that several hold, and of readers,
+//! writers and locks of several names. `checks` explores any of them.
 
+mod checks;
+mod claims;
 mod explore;
 mod histories;
 mod once;

@@ -1,6 +1,7 @@
 use syn::{Error, LitBool};
 
 use super::fields::Slots;
+use super::name::Name;
 use super::time::Time;
 
 impl Slots {
@@ -10,15 +11,11 @@ impl Slots {
     pub(super) fn clashes(&self, is_complete: bool) -> impl Iterator<Item = Error> {
         let missing_timeout = if is_complete { self.silent_without_timeout() } else { None };
         let missing_once = if is_complete { self.once_at_without_once() } else { None };
-        [
-            missing_timeout,
-            missing_once,
-            self.permits_of_a_fire(),
-            self.max_hold_without_renewal(),
-            self.min_hold_above_max_hold(),
-        ]
-        .into_iter()
-        .flatten()
+        let kinds = [self.permits_of_a_fire(), self.several_kinds()];
+        [missing_timeout, missing_once, self.max_hold_without_renewal(), self.min_hold_above_max_hold()]
+            .into_iter()
+            .chain(kinds)
+            .flatten()
     }
 
     fn once_at_without_once(&self) -> Option<Error> {
@@ -34,6 +31,23 @@ impl Slots {
         let message =
             "`permits` lets several calls run at once, and `once` lets each fire run once: leave one of them out";
         Some(Error::new_spanned(key, message))
+    }
+
+    /// A lock is of one kind.
+    fn several_kinds(&self) -> Option<Error> {
+        let of_several = matches!(self.name.get(), Some(Name::Several(_)));
+        let kind = match self.mode.key() {
+            Some(key) if of_several => {
+                let message = "`mode` is for a lock that readers share, and those of several names are plain locks: leave it out, or \
+                               write one name";
+                return Some(Error::new_spanned(key, message));
+            }
+            Some(_) => "a lock that readers share",
+            None if of_several => "a lock of several names",
+            None => return None,
+        };
+        let key = self.permits.key().or_else(|| self.once.key())?;
+        Some(Error::new_spanned(key, format!("`{key}` is for a plain lock, and this is {kind}: leave one of them out")))
     }
 
     fn silent_without_timeout(&self) -> Option<Error> {

@@ -6,7 +6,7 @@ use super::name::Name;
 use super::slot::Slot;
 use super::table::arguments;
 use super::time::{Once, Time, Timeout};
-use super::values::{OnLost, OnceAt, Permits, parse_guard, parse_renew, parse_runtime, parse_silent};
+use super::values::{Mode, OnLost, OnceAt, Permits, parse_guard, parse_renew, parse_runtime, parse_silent};
 
 /// What holds the arguments: `Args` when all are read, `Slots` meanwhile.
 ///

@@ -16,9 +16,25 @@ pub(crate) enum Name {
     Template(LitStr),
     /// Anything else that is `Display`. What it holds is only known when the function is called.
     Expression(Expr),
+    /// Several of these, whose locks are acquired together.
+    Several(Vec<Name>),
 }
 
 impl Name {
+    /// One, or several in brackets.
+    pub(super) fn parse_all(input: ParseStream<'_>) -> syn::Result<Self> {
+        if !input.peek(syn::token::Bracket) {
+            return Self::parse(input);
+        }
+        let inside;
+        let bracket = syn::bracketed!(inside in input);
+        let names = Punctuated::<Name, Token![,]>::parse_terminated_with(&inside, Self::parse)?;
+        if names.is_empty() {
+            return Err(syn::Error::new(bracket.span.join(), "a lock of no names: write at least one"));
+        }
+        Ok(Self::Several(names.into_iter().collect()))
+    }
+
     pub(super) fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
         let expression: Expr = input.parse()?;
         if let Some(number) = written_number(&expression) {
@@ -37,7 +53,7 @@ impl Name {
     /// Whether `{argument}` in the name's text was meant to be filled in and was not. `format!` fills it in.
     pub(crate) fn may_hide_template(&self) -> bool {
         match self {
-            Self::Template(_) => false,
+            Self::Template(_) | Self::Several(_) => false,
             Self::Expression(expression) => match inside(expression) {
                 Expr::Macro(call) => !["format", "format_args"].iter().any(|name| is_named(&call.mac.path, name)),
                 _ => true,

@@ -12,8 +12,8 @@ macro_rules! arguments {
     ($generate:ident) => {
         $generate! {
             required {
-                /// | text, in which `{argument}` inserts an argument as `format!` does, also as `concat!` of literals; or any other expression that is `Display`, whose braces are taken as they are | required | the lock's name; see [below](#names-of-several-values) if it is made of several values |
-                "name" => name: Name, value(Name::parse);
+                /// | text, in which `{argument}` inserts an argument as `format!` does, also as `concat!` of literals; or any other expression that is `Display`, whose braces are taken as they are; or several of these in brackets: `names = ["account:{from}", "account:{to}"]` | required | the lock's name; see [below](#names-of-several-values) if it is made of several values. Of several names all locks are acquired together, or none, whatever the order in which others name theirs |
+                "name" | "names" => name: Name, value(Name::parse_all);
             }
             optional {
                 /// | `-1`, `0`, a duration, or an expression of type `Timeout` | `0` | `-1`: one attempt; `0`: wait for ever; else keep trying for up to this long |
@@ -24,6 +24,8 @@ macro_rules! arguments {
                 "once_at" => once_at: OnceAt, value(OnceAt::parse);
                 /// | a number from 1 to 64, or an expression of type `u32` | none | so many calls run at once in the whole fleet, each with a *permit* of its own, whose number `guard` tells; the same in all processes. A lock with permits excludes none without, also if both have one name |
                 "permits" => permits: Permits, value(Permits::parse);
+                /// | `"read"`, `"write"` | none | many readers or one writer: calls that read run beside each other, a call that writes alone. No plain lock: one without `mode` excludes neither, also if it has the same name |
+                "mode" => mode: Mode, value(Mode::parse);
                 /// | nothing | off | without the lock, skip the body and return the *skip value*, not an error; needs an explicit `timeout` |
                 "silent" => silent: Span, flag(parse_silent);
                 /// | an expression of the return type; may use shared references and `Copy` arguments | `Ok(T::default())` of a `Result`, else `R::default()` | the skip value, evaluated only when needed; implies `silent` |

@@ -41,6 +41,25 @@ impl OnceAt {
     }
 }
 
+/// How a lock is wanted that readers share.
+#[derive(Clone, Copy)]
+pub(crate) enum Mode {
+    Read,
+    Write,
+}
+
+impl Mode {
+    pub(super) fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let refuse = |span| syn::Error::new(span, "`mode` is \"read\" or \"write\"");
+        let value: LitStr = input.parse().map_err(|_| refuse(input.span()))?;
+        match value.value().as_str() {
+            "read" => Ok(Self::Read),
+            "write" => Ok(Self::Write),
+            _ => Err(refuse(value.span())),
+        }
+    }
+}
+
 /// How many may hold the lock at once.
 pub(crate) struct Permits(pub(crate) Expr);
 

@@ -4,7 +4,7 @@ use syn::Ident;
 use syn::spanned::Spanned as _;
 
 use super::{Expansion, hidden};
-use crate::args::{Name, Once, OnceAt, Permits, Time, Timeout};
+use crate::args::{Mode, Name, Once, OnceAt, Permits, Time, Timeout};
 
 impl Expansion<'_> {
     /// What is to be acquired. All of the user's expressions but `skip_value` are evaluated here.
@@ -45,6 +45,11 @@ impl Expansion<'_> {
         if let Some(OnceAt::Start) = args.once_at {
             call.extend(quote_spanned!(Span::mixed_site()=> .once_at(#runtime::OnceAt::Start)));
         }
+        match args.mode {
+            None => {}
+            Some(Mode::Read) => call.extend(quote_spanned!(Span::mixed_site()=> .read())),
+            Some(Mode::Write) => call.extend(quote_spanned!(Span::mixed_site()=> .write())),
+        }
         if let Some(Permits(permits)) = &args.permits {
             call.extend(quote_spanned!(hidden(permits.span())=> .permits(#permits)));
         }
@@ -83,6 +88,10 @@ impl Expansion<'_> {
             }
             Name::Expression(expression) => {
                 quote_spanned!(hidden(expression.span())=> #runtime::name(&(#expression)))
+            }
+            Name::Several(names) => {
+                let names = names.iter().map(|name| self.name(name));
+                quote_spanned!(Span::mixed_site()=> #runtime::names([#(#names),*]))
             }
         }
     }

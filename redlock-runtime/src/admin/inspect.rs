@@ -5,10 +5,11 @@ use std::time::Duration;
 use super::holding::Holding;
 use super::last_run::LastRun;
 use super::permits::PermitInfo;
+use super::sharing::SharedInfo;
 use crate::Error;
 use crate::error::NodeFailures;
 use crate::manager::LockManager;
-use crate::node::inspect::{LockRecord, PermitsRecord};
+use crate::node::inspect::{LockRecord, PermitsRecord, SharedRecord};
 use crate::platform::background::block_on;
 use crate::protocol::{LockState, Quorum, StoredMark};
 use crate::shown::shown;
@@ -47,6 +48,8 @@ pub struct LockInfo {
     /// Its [permits](crate::LockRequest::permits), as far as anybody said lately that it has some, or somebody holds one. What is said
     /// above is about the lock of this name that has none.
     pub permits: Vec<PermitInfo>,
+    /// Who has the lock of this name that [readers share](crate::LockManager::read), which is another one; `None`: nobody.
+    pub shared: Option<SharedInfo>,
     /// How many wait for it, in all processes; those that wait under a `stats_name` of their own are counted under that
     /// name only, by [`LockManager::statistics`].
     pub waiting: u64,
@@ -66,7 +69,9 @@ impl LockInfo {
         let records: Vec<_> = looked.iter().map(|looked| looked.record.as_ref()).collect();
         let Holding { census, label, fencing_token } = Holding::of(quorum, &records);
         let permits: Vec<_> = looked.iter().map(|looked| &looked.permits).collect();
+        let shared: Vec<_> = looked.iter().map(|looked| &looked.shared).collect();
         Self {
+            shared: SharedInfo::of(quorum, &shared),
             permits: PermitInfo::of_each(quorum, &permits),
             state: census.state,
             owner_label: label.map(|label| label.label.clone()),
@@ -93,7 +98,7 @@ impl LockInfo {
 impl fmt::Display for LockInfo {
     /// One line; control and bidirectional characters, which anybody can write into a name or a label, are escaped.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, state, votes, nodes, last_run, permits, waiting, .. } = self;
+        let Self { name, state, votes, nodes, last_run, permits, shared, waiting, .. } = self;
         write!(f, "{}: {state}", shown(name))?;
         if let Some(label) = &self.owner_label {
             write!(f, " by {}", shown(label))?;
@@ -115,6 +120,9 @@ impl fmt::Display for LockInfo {
             let taken = permits.iter().filter(|permit| permit.is_taken()).count();
             write!(f, ", {taken} of {} permits taken", permits.len())?;
         }
+        if let Some(shared) = shared {
+            write!(f, ", as a shared lock: {shared}")?;
+        }
         write!(f, ", {waiting} waiting")
     }
 }
@@ -130,6 +138,8 @@ pub(super) struct NodeRecord {
     pub(super) mark: Option<StoredMark>,
     /// What it has of the permits, as far as that can be told.
     pub(super) permits: PermitsRecord,
+    /// What it has of the lock that readers share, as far as that can be told.
+    pub(super) shared: SharedRecord,
 }
 
 impl LockManager {
@@ -224,12 +234,14 @@ impl LockManager {
                 async move {
                     let marked = node.mark(Arc::clone(&keys.lock), reply_timeout);
                     let permits = node.permits(Arc::clone(&keys.lock), reply_timeout);
+                    let shared = node.shared(Arc::clone(&keys.lock), reply_timeout);
                     let looking = node.look(keys, reply_timeout);
-                    let (record, waiting, mark, permits) =
-                        tokio::join!(looking, statistics.count_one(name.as_str(), index), marked, permits);
+                    let (record, waiting, mark, permits, shared) =
+                        tokio::join!(looking, statistics.count_one(name.as_str(), index), marked, permits, shared);
+                    let shared = shared.unwrap_or_default();
                     // Few locks have a mark, or permits, and not every user may read one.
                     let (mark, permits) = (mark.ok().flatten(), permits.unwrap_or_default());
-                    record.map(|record| NodeRecord { record, waiting, mark, permits })
+                    record.map(|record| NodeRecord { record, waiting, mark, permits, shared })
                 }
             })
             .await;

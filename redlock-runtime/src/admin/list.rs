@@ -11,9 +11,8 @@ use crate::Error;
 use crate::error::NodeFailures;
 use crate::lock::shared::Shared;
 use crate::manager::LockManager;
-use crate::node::inspect::{Cursor, Page};
+use crate::node::inspect::{Cursor, Listed, Page};
 use crate::platform::background::block_on;
-use crate::values::keys::Keys;
 
 /// The names of all locks that any node has, each once, in no order.
 ///
@@ -51,7 +50,8 @@ impl fmt::Debug for LockNames {
 
 impl LockManager {
     /// The names of all locks that any node has: held ones, and those that are kept from others until their `min_hold` is
-    /// over; those of a Python fleet too, and of locks with permits those of which any is held. Each comes once. A lock that is acquired or released meanwhile may come or not.
+    /// over; those of a Python fleet too, of locks with permits those of which any is held, and of locks that readers share those that
+    /// anybody has. Each comes once. A lock that is acquired or released meanwhile may come or not.
     ///
     /// The nodes are asked page by page (`SCAN`), twice from the beginning to the end, as names are wanted: a server with a million keys stands still for less
     /// than a millisecond at a time. Names that came are remembered until the end.
@@ -97,8 +97,8 @@ impl LockManager {
 pub(super) enum Kind {
     /// The keys of locks.
     Locks,
-    /// Those of permits.
-    Permits,
+    /// Those of permits, and of locks that readers share.
+    Others,
 }
 
 /// How far it was listed.
@@ -177,10 +177,10 @@ impl Listing {
 
     /// Begins with what is listed next; says whether there is any more.
     fn go_on(&mut self) -> bool {
-        if self.kind == Kind::Permits {
+        if self.kind == Kind::Others {
             return false;
         }
-        self.kind = Kind::Permits;
+        self.kind = Kind::Others;
         if self.is_by_kind {
             self.seen.clear();
         }
@@ -192,15 +192,15 @@ impl Listing {
     async fn turn_page(&mut self) {
         let engine = &self.shared.engine;
         let (keys, reply_timeout) = (&self.shared.keys, engine.node_timeout());
-        let prefix = &match self.kind {
-            Kind::Locks => Arc::clone(&keys.lock_prefix),
-            Kind::Permits => Arc::from(Keys::PERMIT),
+        let wanted = match self.kind {
+            Kind::Locks => Listed::Locks(Arc::clone(&keys.lock_prefix)),
+            Kind::Others => Listed::Others,
         };
         let cursors: HashMap<_, _> = self.cursors.drain(..).collect();
         let (pages, failures) = engine
             .survey(cursors.keys().copied(), |index, node| {
-                let (prefix, from) = (Arc::clone(prefix), cursors[&index]);
-                async move { node.page(prefix, from, reply_timeout).await }
+                let (wanted, from) = (wanted.clone(), cursors[&index]);
+                async move { node.page(wanted, from, reply_timeout).await }
             })
             .await;
         for (node, Page { keys, next }) in pages {
@@ -211,7 +211,10 @@ impl Listing {
             let kind = self.kind;
             let names = keys.iter().filter_map(|key| match kind {
                 Kind::Locks => self.shared.keys.name_of(key),
-                Kind::Permits => self.shared.keys.name_of_permit(key).map(|(name, _)| name),
+                Kind::Others => {
+                    let of_permit = self.shared.keys.name_of_permit(key).map(|(name, _)| name);
+                    of_permit.or_else(|| self.shared.keys.name_of_shared(key))
+                }
             });
             for name in names {
                 let name: Arc<str> = name.as_str().into();

@@ -18,4 +18,6 @@ pub(crate) mod permits;
 
 pub(crate) mod reset;
 
+pub(crate) mod sharing;
+
 pub(crate) mod check;

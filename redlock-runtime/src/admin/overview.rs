@@ -12,7 +12,7 @@ use super::list::{Kind, Listing};
 use crate::Error;
 use crate::lock::shared::Shared;
 use crate::manager::LockManager;
-use crate::node::inspect::{LockRecord, PermitsRecord};
+use crate::node::inspect::{LockRecord, PermitsRecord, SharedRecord};
 use crate::values::keys::{Keys, LockKeys};
 use crate::values::name::Name;
 use crate::waiting::counters::WaitingStatistics;
@@ -59,7 +59,7 @@ impl LockManager {
     ///
     /// The nodes are asked some 128 locks at a time, as pages are wanted, and in batches so small that a server stands still for less
     /// than a millisecond; whoever has many locks and looks again and again lets some time pass between two pages. A lock that
-    /// has the name of another one with [permits](crate::LockRequest::permits) may come twice, the second time with the permits. One
+    /// has the name of another one with [permits](crate::LockRequest::permits) may come twice, the second time with the permits, or the readers. One
     /// that was released since it was listed comes as free.
     ///
     /// ```
@@ -185,7 +185,7 @@ impl Looking {
         };
         let names = names.iter().map(|name| Name::parse(name.to_string())).collect::<Result<Vec<_>, _>>();
         Some(match names {
-            Ok(names) => self.locks.look_at_each(&names, kind == Kind::Permits, self.waiting.as_ref()).await,
+            Ok(names) => self.locks.look_at_each(&names, kind == Kind::Others, self.waiting.as_ref()).await,
             Err(error) => Err(error),
         })
     }
@@ -216,9 +216,12 @@ impl Question {
         // Few locks have a mark, or permits, and not every user may read one.
         let mut marks = voter.marks(&self.keys, reply_timeout).await.unwrap_or_default().into_iter();
         let mut permits = Vec::new().into_iter();
+        let mut shared_locks = Vec::new().into_iter();
         if self.with_permits {
             let asked = self.keys.iter().map(|lock| voter.permits(Arc::clone(lock), reply_timeout));
             permits = join_all(asked).await.into_iter();
+            let asked = self.keys.iter().map(|lock| voter.shared(Arc::clone(lock), reply_timeout));
+            shared_locks = join_all(asked).await.into_iter();
         }
         let mut waiting = Vec::new().into_iter();
         if self.with_waiting {
@@ -226,8 +229,9 @@ impl Question {
         }
         let records = looked.into_iter().map(|record| {
             let permits: PermitsRecord = permits.next().and_then(Result::ok).unwrap_or_default();
+            let of_readers: SharedRecord = shared_locks.next().and_then(Result::ok).unwrap_or_default();
             let (mark, waiting) = (marks.next().flatten(), waiting.next().unwrap_or(0));
-            record.map(|record| NodeRecord { record, waiting, mark, permits })
+            record.map(|record| NodeRecord { record, waiting, mark, permits, shared: of_readers })
         });
         Ok(records.collect())
     }

@@ -7,14 +7,12 @@ use futures_util::future::join_all;
 
 use crate::Error;
 use crate::error::LostReason;
-use crate::held::lease::Lease;
 use crate::lock::shared::Shared;
 use crate::manager::LockManager;
 use crate::node::inspect::Deleted;
 use crate::platform::background::{background, block_on};
 use crate::values::keys::{Keys, LockKeys};
 use crate::values::name::Name;
-use crate::values::subject::Subject;
 
 /// So many locks are reset in one round of questions to the nodes.
 const AT_ONCE: usize = 32;
@@ -22,7 +20,9 @@ const AT_ONCE: usize = 32;
 impl LockManager {
     /// Takes a lock from whoever holds it, a Python process too: deletes its key on every node. Says on how many of them there
     /// was one; none is no error. All [permits](crate::LockRequest::permits) of this name are taken as well, each of which is counted;
-    /// [`reset_permit`](Self::reset_permit) takes one.
+    /// [`reset_permit`](Self::reset_permit) takes one. The lock of this name that [readers share](Self::read) is taken from its writer,
+    /// which is counted, and from its readers, who are counted together. Of a lock of [several names](Self::lock_all) all of it is lost with
+    /// one of them.
     ///
     /// Whoever waits for the lock gets it at once. A holder in this process that uses this manager is told at once
     /// ([`LostReason::Reset`]), one in another process when it extends the lock next, a Python process never; until then
@@ -107,7 +107,7 @@ async fn reset_all_of(shared: &Arc<Shared>, names: Vec<Name>) -> Vec<Result<usiz
     }
     let (count, shared) = (names.len(), Arc::clone(shared));
     in_background(count, async move {
-        let locks = with_permits(&shared, names).await;
+        let locks = with_what_belongs_to_them(&shared, names).await;
         delete_each(&shared, locks).await
     })
     .await
@@ -132,8 +132,8 @@ async fn in_background(
     }
 }
 
-/// The keys of these locks, and of all their permits that any of the nodes has.
-async fn with_permits(shared: &Shared, names: Vec<Name>) -> Vec<(Name, Vec<Arc<str>>)> {
+/// The keys of these locks, of all their permits that any of the nodes has, and of what readers share.
+async fn with_what_belongs_to_them(shared: &Shared, names: Vec<Name>) -> Vec<(Name, Vec<Arc<str>>)> {
     let locks: Vec<Arc<str>> = names.iter().map(|name| shared.keys.lock(name).into()).collect();
     let reply_timeout = shared.engine.node_timeout();
     // Whoever may not read permits has none.
@@ -142,16 +142,21 @@ async fn with_permits(shared: &Shared, names: Vec<Name>) -> Vec<(Name, Vec<Arc<s
         .survey_all(|_, node| {
             let locks = locks.clone();
             async move {
-                let permits = locks.into_iter().map(|lock| node.permits(lock, reply_timeout));
-                Ok(join_all(permits).await)
+                let permits = locks.clone().into_iter().map(|lock| node.permits(lock, reply_timeout));
+                let shared = locks.into_iter().map(|lock| node.shared(lock, reply_timeout));
+                let (permits, shared) = tokio::join!(join_all(permits), join_all(shared));
+                Ok(permits.into_iter().zip(shared).collect::<Vec<_>>())
             }
         })
         .await;
     let keys_of = |(index, (name, lock)): (usize, (Name, &Arc<str>))| {
-        let told = answers.iter().filter_map(|(_, answer)| answer.get(index)?.as_ref().ok());
+        let told = answers.iter().filter_map(|(_, answer)| answer.get(index)?.0.as_ref().ok());
+        let shared = answers.iter().filter_map(|(_, answer)| answer.get(index)?.1.as_ref().ok());
+        let is_shared = shared.clone().any(|shared| !shared.is_free());
+        let shared = is_shared.then(|| [Keys::writer(lock), Keys::readers(lock)].map(Arc::from)).into_iter().flatten();
         let held: BTreeSet<u8> = told.flat_map(|permits| &permits.held).map(|(permit, _)| *permit).collect();
         let permits = held.into_iter().map(|permit| Keys::permit(lock, permit).into());
-        (name, iter::once(Arc::clone(lock)).chain(permits).collect())
+        (name, iter::once(Arc::clone(lock)).chain(permits).chain(shared).collect())
     };
     names.into_iter().zip(&locks).enumerate().map(keys_of).collect()
 }
@@ -160,7 +165,7 @@ async fn delete_each(shared: &Shared, locks: Vec<(Name, Vec<Arc<str>>)>) -> Vec<
     let keys: Vec<Arc<LockKeys>> =
         locks.iter().flat_map(|(_, keys)| keys).map(|key| Arc::new(Keys::around(key))).collect();
     // Those that hold them now: whoever acquires a lock behind its reset keeps it.
-    let holders: Vec<_> = keys.iter().map(|keys| local_holder(shared, &keys.lock)).collect();
+    let holders: Vec<_> = keys.iter().map(|keys| shared.wait_queues.local_holders_of(&keys.lock)).collect();
     let reply_timeout = shared.engine.node_timeout();
     let (answers, unreached): (Vec<(usize, Vec<Deleted>)>, _) = shared
         .engine
@@ -185,9 +190,7 @@ async fn delete_each(shared: &Shared, locks: Vec<(Name, Vec<Arc<str>>)>) -> Vec<
         if confirmed < quorum.needed() {
             return Err(shared.engine.unreachable(name, confirmed, failures));
         }
-        if let Some(holder) = &holders[index] {
-            holder.lose(LostReason::Reset);
-        }
+        holders[index].iter().for_each(|holder| holder.lose(LostReason::Reset));
         Ok(deleted)
     };
     let mut index = 0..;
@@ -196,10 +199,4 @@ async fn delete_each(shared: &Shared, locks: Vec<(Name, Vec<Arc<str>>)>) -> Vec<
         each.into_iter().sum()
     };
     locks.into_iter().map(outcome).collect()
-}
-
-/// The holder in this process of the lock with this key, or of the permit.
-fn local_holder(shared: &Shared, key: &str) -> Option<Arc<Lease>> {
-    let (line, part) = Subject::news_of(key);
-    shared.wait_queues.local_holders(&line).into_iter().find(|lease| lease.subject.part() == part)
 }

@@ -16,9 +16,18 @@ pub struct CallName {
     pub(crate) text: String,
     /// An argument that it holds in braces, which nobody has filled in.
     pub(crate) unfilled: Option<&'static str>,
+    /// The names, if there are several.
+    pub(crate) several: Option<Vec<String>>,
 }
 
 impl CallName {
+    pub(crate) fn of_all(names: Vec<Self>) -> Self {
+        let unfilled = names.iter().find(|name| name.unfilled.is_some());
+        let (at_fault, unfilled) = (unfilled.map(|name| name.text.clone()), unfilled.and_then(|name| name.unfilled));
+        let texts: Vec<_> = names.into_iter().map(|name| name.text).collect();
+        Self { text: at_fault.unwrap_or_else(|| texts.join(" + ")), unfilled, several: Some(texts) }
+    }
+
     fn check(&self) -> Result<(), Error> {
         match self.unfilled {
             None => Ok(()),
@@ -51,7 +60,10 @@ impl Call {
     }
 
     fn with_lock(manager: LockManager, name: CallName) -> Self {
-        let request = name.check().map(|()| manager.lock(name.text.as_str()));
+        let request = name.check().map(|()| match &name.several {
+            Some(names) => manager.lock_all(names),
+            None => manager.lock(name.text.as_str()),
+        });
         Self::with_request(LockId::new(Some(manager), name.text), request)
     }
 
@@ -90,6 +102,16 @@ impl Call {
     /// How many may hold the lock at once.
     pub fn permits(self, permits: u32) -> Self {
         self.map(|request| request.permits(permits))
+    }
+
+    /// As a reader of a lock that readers share.
+    pub fn read(self) -> Self {
+        self.map(LockRequest::into_read)
+    }
+
+    /// As its writer.
+    pub fn write(self) -> Self {
+        self.map(LockRequest::into_write)
     }
 
     /// Whether the key is extended while the body runs.

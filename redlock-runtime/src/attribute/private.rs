@@ -21,14 +21,20 @@ pub use crate::values::timeout::Timeout;
 
 /// A lock's name as text.
 pub fn name<T: Display + ?Sized>(name: &T) -> CallName {
-    CallName { text: name.to_string(), unfilled: None }
+    CallName { text: name.to_string(), unfilled: None, several: None }
 }
 
 /// A lock's name from an expression, beside which the function has these arguments: were they meant to be filled in?
 pub fn name_beside<T: Display + ?Sized>(name: &T, arguments: &[&'static str]) -> CallName {
     let text = name.to_string();
     let unfilled = unfilled(&text, arguments);
-    CallName { text, unfilled }
+    CallName { text, unfilled, several: None }
+}
+
+/// The names of several locks that are acquired together.
+#[must_use]
+pub fn names<const COUNT: usize>(names: [CallName; COUNT]) -> CallName {
+    CallName::of_all(names.into())
 }
 
 /// What a function that can report it returns when its lock was not acquired.

@@ -24,7 +24,7 @@ use crate::protocol::{
     Verdict, Voters, plausible, reply_timeout,
 };
 use crate::rules::{Rule, holds};
-use crate::values::subject::{Subject, Which};
+use crate::values::subject::{Kind, Subject, Which};
 
 /// One owner of one key on all nodes, from before its first command until the last node has confirmed its release.
 ///
@@ -62,6 +62,8 @@ pub(crate) struct Acquisition {
     mark: Option<Box<(NewMark, NodeSet)>>,
     /// How many permits the lock has, if somebody else said that before.
     said: Option<u8>,
+    /// The process that goes on waiting if the attempt fails, for which a writer's intent stays.
+    goes_on: Option<Arc<str>>,
 }
 
 impl Acquisition {
@@ -84,6 +86,7 @@ impl Acquisition {
             began: None,
             mark: None,
             said: None,
+            goes_on: None,
         }
     }
 
@@ -153,6 +156,11 @@ impl Acquisition {
         self.counted.get_or_insert_with(|| engine.track_release());
     }
 
+    /// The writer is a reader from now on.
+    pub(crate) fn downgrade(&mut self) {
+        self.subject = self.subject.downgraded();
+    }
+
     pub(crate) fn subject(&self) -> &Subject {
         &self.subject
     }
@@ -189,6 +197,8 @@ impl Acquisition {
         let (action, proposal) = (Action::Acquire { ttl, is_watched }, fence.as_ref().map(Fence::proposal));
         let mark =
             fire.as_ref().map(|question| MarkQuery { refuse_from: (!insists).then(|| question.fire.least_covering()) });
+        let is_writer = matches!(self.subject.kind(), Some(Kind::Writer(_)));
+        self.goes_on = contender.as_ref().filter(|_| is_writer).cloned();
         let command = Command::acquire(action, &self.subject, &self.owner, contender, proposal, mark);
         let first = match ask_order {
             AskOrder::OneFirst => self.engine.first_for(self.subject.key()),
@@ -346,6 +356,7 @@ impl Acquisition {
     pub(super) fn into_won(mut self, term: Term) -> Won {
         self.see_late_connections_through();
         self.forget_what_was_asked();
+        self.goes_on = None;
         let permits = self.said;
         Won { acquisition: self, term, permits }
     }
@@ -557,6 +568,7 @@ impl Acquisition {
             began: self.began,
             mark: self.mark.take(),
             said: self.said,
+            goes_on: self.goes_on.take(),
         }
     }
 
@@ -572,6 +584,7 @@ impl Acquisition {
         (release.cut, release.keep_until) = (mem::take(&mut self.cut), self.keep_until);
         (release.is_noted, release.predecessor) = (self.is_noted, self.predecessor.clone());
         release.mark = self.mark.take();
+        release.goes_on = self.goes_on.take();
         ReleaseRound::start(Arc::new(release), self.ledger, nodes, stragglers)
     }
 }

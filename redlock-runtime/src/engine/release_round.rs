@@ -97,6 +97,8 @@ pub(super) struct PendingRelease {
     pub(super) predecessor: Option<Arc<Predecessor>>,
     /// The fire that is marked as completed, and on which nodes.
     pub(super) mark: Option<Box<(NewMark, NodeSet)>>,
+    /// The process that goes on waiting behind an attempt that failed.
+    pub(super) goes_on: Option<Arc<str>>,
     /// Held until every node has confirmed, or is given up.
     #[expect(dead_code, reason = "held for its drop")]
     pub(super) counted: TrackedRelease,
@@ -319,6 +321,7 @@ impl PendingRelease {
             is_noted: false,
             predecessor: None,
             mark: None,
+            goes_on: None,
             counted,
         }
     }
@@ -355,6 +358,9 @@ impl PendingRelease {
         let action = Action::Release { keep, behind, is_noted: self.is_noted };
         if let Some(mark) = mark {
             return Command::marking(action, &self.subject, &self.value, mark);
+        }
+        if self.goes_on.is_some() {
+            return Command::acquire(action, &self.subject, &self.value, self.goes_on.clone(), None, None);
         }
         Command::of_successor(action, &self.subject, &self.value, self.predecessor.as_ref(), None)
     }

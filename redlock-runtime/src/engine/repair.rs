@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::release_round::{Cut, PendingRelease, ReleaseRound};
 use super::{Engine, InFlight, poll_each, poll_in_background};
-use crate::node::{Action, Command, Reply};
+use crate::node::{Command, Reply};
 use crate::platform::clock;
 use crate::platform::deadline::Deadline;
 use crate::protocol::{AcquireEffect, Ledger, NodeSet, reply_timeout};
@@ -106,7 +106,7 @@ impl Engine {
             return Repairs::default();
         }
 
-        let command = Command::new(Action::Acquire { ttl, is_watched: false }, subject, owner);
+        let command = Command::set_again(ttl, subject, owner);
         let ask = |node| InFlight { node, reply: self.nodes[node].ask(Arc::clone(&command)) };
         let mut repairs = Repairs { asked: missing.iter().map(ask).collect(), ..Repairs::default() };
         let Repairs { set, asked, cut, .. } = &mut repairs;

@@ -32,7 +32,7 @@ impl Running {
     /// Whether its lock is this one, by whatever manager. One that was lost keeps nobody out.
     fn holds(&self, subject: &Subject, engine: &Engine) -> bool {
         let Self { lease, .. } = self;
-        lease.subject.line() == subject.line() && lease.is_of(engine) && lease.lost_reason(clock::now()).is_none()
+        lease.subject.keeps_from(subject) && lease.is_of(engine) && lease.lost_reason(clock::now()).is_none()
     }
 }
 
@@ -50,7 +50,8 @@ fn is_held(stack: &[Running], subject: &Subject, engine: &Engine) -> bool {
     let task = task::try_id();
     let is_held = |running: &&Running| running.task == task && running.holds(subject, engine);
     // Of a lock with permits: all of them.
-    stack.iter().filter(is_held).nth(usize::from(subject.places()).saturating_sub(1)).is_some()
+    let enough = if subject.permits().is_some() { subject.places() } else { 1 };
+    stack.iter().filter(is_held).nth(usize::from(enough).saturating_sub(1)).is_some()
 }
 
 /// Runs `body`, or a part of it, as a body that holds the lock.

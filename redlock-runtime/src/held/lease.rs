@@ -1,6 +1,7 @@
 //! What a guard and the renewal of its lock share.
 
 use std::mem;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -38,6 +39,8 @@ pub(crate) struct Lease {
     pub(crate) fencing_token: u64,
     /// It is not extended beyond this moment.
     max_until: Option<Instant>,
+    /// Whether it is renewed at all.
+    is_renewed: AtomicBool,
     /// A std mutex: it is never held across an await.
     state: Mutex<State>,
     /// Answers for the release; taken out by whoever releases the lock, its guard or a shutdown. A std mutex: it is never
@@ -126,6 +129,7 @@ impl Lease {
             began,
             fencing_token,
             max_until,
+            is_renewed: AtomicBool::new(false),
             state,
             hold: Mutex::default(),
             turn,
@@ -233,6 +237,13 @@ impl Lease {
         }
     }
 
+    /// The same lock by the writer who became a reader.
+    pub(crate) fn downgraded(&self, subject: Subject) -> Self {
+        let (engine, owner) = (Arc::clone(&self.engine), Arc::clone(&self.owner));
+        let held = (self.began, self.valid_until(), self.fencing_token);
+        Self::new(engine, self.name.clone(), subject, owner, self.ttl, held, self.max_until)
+    }
+
     /// Whether its validity reaches the end of `max_hold`, so that no extension makes it longer.
     pub(crate) fn is_final(&self) -> bool {
         self.is_at_limit(self.valid_until())
@@ -300,6 +311,16 @@ impl Lease {
     /// Who tells of a loss from now on. What the call has not told when the guard goes is told then.
     pub(crate) fn set_told_by(&self, told_by: ToldBy) {
         self.state().told_by = told_by;
+    }
+
+    /// It is renewed from now on.
+    pub(crate) fn set_renewed(&self) {
+        self.is_renewed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is renewed, or was until its end.
+    pub(crate) fn is_renewed(&self) -> bool {
+        self.is_renewed.load(Ordering::Relaxed)
     }
 
     /// Notes where it stands in the schedule of renewals; returns where it stood.

@@ -87,6 +87,9 @@ impl Labels {
 
     /// Labels a lock once it was held for a while.
     pub(crate) fn note_later(self: &Arc<Self>, lease: &Arc<Lease>, label: Option<&str>) {
+        if !lease.subject.has_label() {
+            return;
+        }
         let label = match label.map(Arc::from).or_else(|| self.label.clone()) {
             Some(label) if label.is_empty() => Label::None,
             Some(label) => Label::Given(label),

@@ -57,6 +57,7 @@ impl Renewals {
 
     /// Renews a lock from now on, a third of its TTL after each success.
     pub(crate) fn start(self: &Arc<Self>, lease: &Arc<Lease>) {
+        lease.set_renewed();
         self.add(self.due(lease.began, lease), Arc::clone(lease));
     }
 

@@ -19,6 +19,7 @@ use crate::platform::background::{block_on, on_any_executor};
 use crate::platform::drivers::{Place, Uses};
 use crate::platform::{clock, process};
 use crate::protocol::Verdict;
+use crate::values::subject::Subject;
 use crate::values::token::LockToken;
 use crate::waiting::queue::LocalHold;
 
@@ -86,10 +87,14 @@ impl LockGuard {
         self.lease.name.as_str()
     }
 
-    /// A number that is greater than that of every earlier acquisition of this lock, by whomever.
+    /// A number that is greater than that of every earlier acquisition of this lock, by whomever; but for readers.
     ///
     /// Pass it on to what the lock protects, and let that refuse a smaller one than it has seen: then a holder that was
     /// paused for longer than its lock lived cannot write behind its successor.
+    ///
+    /// Of a [permit](Self::permit), that is about earlier holders of that permit; of [several names](crate::LockManager::lock_all), about
+    /// those of each name. A [reader's](crate::LockManager::read) is not below that of any writer before him, and may be the same as
+    /// other readers' tokens.
     ///
     /// No clock is needed for it while the counters of a majority of the nodes survive. Across the expiry of a counter (it is
     /// kept for a day) and the empty restart of one node, the clocks of the machines have to differ by less than
@@ -108,8 +113,8 @@ impl LockGuard {
     /// # Panics
     ///
     /// If the lock was acquired for a fire ([`once`](crate::LockRequest::once)): a token completes none, so the fire would run again. End
-    /// it here with [`complete`](Self::complete), or acquire the lock without `once`. If it is a [permit](Self::permit): a token does not
-    /// say which.
+    /// it here with [`complete`](Self::complete), or acquire the lock without `once`. If it is a [permit](Self::permit), a lock that
+    /// readers share, or one of several names: a token does not say which.
     #[must_use = "without its token the lock stays until its TTL is over"]
     pub fn detach(self) -> LockToken {
         if self.check_process().is_err() {
@@ -125,6 +130,11 @@ impl LockGuard {
             self.lease.subject.permits().is_none(),
             "a permit cannot be detached: a token does not say which permit it is. Hold it by its guard, or acquire the lock without \
              `permits`"
+        );
+        assert!(
+            matches!(self.lease.subject, Subject::Key(_)),
+            "a lock that readers share, or of several names, cannot be detached: a token does not say which kind it is of. Hold it by \
+             its guard"
         );
         self.lease.leave_now();
         self.shared.renewals.stop(&self.lease);

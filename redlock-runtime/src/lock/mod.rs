@@ -13,5 +13,7 @@ mod resolved;
 pub(crate) mod request;
 
 pub(crate) mod permits;
+mod read_write;
+mod several;
 
 pub(crate) mod get_or_compute;

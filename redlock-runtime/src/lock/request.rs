@@ -21,7 +21,9 @@ use crate::protocol::{Backoff, Next, SHORTEST_TTL, Verdict, next_step, slot_orde
 use crate::values::fire::{Fire, OnceAt};
 use crate::values::name::Name;
 use crate::values::permits::{Slots, check_permits};
-use crate::values::subject::Subject;
+use crate::values::readers_writers::SharedKeys;
+use crate::values::several::{Several, name_of_all};
+use crate::values::subject::{self, Subject};
 use crate::waiting::counters::Waiting;
 use crate::waiting::queue::{LocalHold, QueuePlace, Turn, Unreachable};
 use crate::{Error, IntoDuration, IntoTimeout, Timeout};
@@ -56,6 +58,22 @@ pub struct LockRequest {
     pub(super) once_at: OnceAt,
     /// How many may hold the lock at once; `None`: one, of a lock without permits.
     pub(super) permits: Option<u32>,
+    /// Which kind of lock it is.
+    kind: Kind,
+}
+
+/// Which kind of lock is asked for.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Kind {
+    /// One that one owner has, or those who have its permits.
+    #[default]
+    Plain,
+    /// One that readers share, by a reader.
+    Read,
+    /// The same by a writer.
+    Write,
+    /// Plain locks of all these names.
+    Several(Vec<String>),
 }
 
 impl LockRequest {
@@ -73,7 +91,12 @@ impl LockRequest {
             once: None,
             once_at: OnceAt::End,
             permits: None,
+            kind: Kind::Plain,
         }
+    }
+
+    pub(super) fn of_kind(self, kind: Kind) -> Self {
+        Self { kind, ..self }
     }
 
     /// Which nodes, and the defaults.
@@ -203,7 +226,10 @@ impl LockRequest {
 
     /// Checks every setting, and takes the time: the acquisition begins. The name is moved out.
     fn resolve(&mut self) -> Result<Resolved, Error> {
-        let name = Name::parse(mem::take(&mut self.name))?;
+        let name = match &self.kind {
+            Kind::Several(names) => name_of_all(names)?,
+            _ => Name::parse(mem::take(&mut self.name))?,
+        };
         if let Some(stats_name) = &self.stats_name {
             Name::parse(stats_name.clone())?;
         }
@@ -234,6 +260,9 @@ impl LockRequest {
 
     /// What is asked for under this name.
     fn subject(&self, name: &Name) -> Result<Subject, Error> {
+        if let Some(subject) = self.subject_of_kind(name)? {
+            return Ok(subject);
+        }
         let Some(permits) = self.permits else { return Ok(Subject::Key(self.shared.keys.lock(name).into())) };
         let permits = check_permits(permits)?;
         if self.once.is_some() {
@@ -248,6 +277,33 @@ impl LockRequest {
             return Err(Error::Config { reason });
         }
         Ok(Subject::any_permit(self.slots(name, permits)))
+    }
+
+    /// What is asked for under this name, if it is no plain lock.
+    fn subject_of_kind(&self, name: &Name) -> Result<Option<Subject>, Error> {
+        let keys = &self.shared.keys;
+        let shared = || Arc::new(SharedKeys::new(keys, name));
+        let (subject, kind) = match &self.kind {
+            Kind::Plain => return Ok(None),
+            Kind::Read => (subject::Kind::Reader(shared()), "a lock that readers share"),
+            Kind::Write => (subject::Kind::Writer(shared()), "a lock that readers share"),
+            Kind::Several(names) => {
+                let names: Vec<_> = names.iter().cloned().map(Name::parse).collect::<Result<_, _>>()?;
+                (subject::Kind::Several(Several::new(keys, names)?), "a lock of several names")
+            }
+        };
+        let refused = |reason| Err(Error::Config { reason });
+        if self.once.is_some() || self.permits.is_some() {
+            let setting = if self.once.is_some() { "once" } else { "permits" };
+            return refused(format!("{kind} together with `{setting}`: leave that out, or use a plain lock"));
+        }
+        if let Some(node) = self.shared.engine.nodes().iter().find(|node| !node.grants_permits()) {
+            return refused(format!(
+                "{kind} needs nodes with several keys, and {}, which you brought, has one",
+                node.label()
+            ));
+        }
+        Ok(Some(subject.into()))
     }
 
     /// The slots of this many permits, or as many more as others say that there are.

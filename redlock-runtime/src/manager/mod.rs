@@ -118,6 +118,63 @@ impl LockManager {
         LockRequest::new(Arc::clone(&self.shared), name.into())
     }
 
+    /// The locks of all these names, to be acquired together: all or none. No deadlock comes of it, in whatever order others name
+    /// theirs, because nobody keeps some of them while he waits for the others. Each excludes a plain lock of its name, and whoever
+    /// else asks for that. A name that is said twice counts once; up to 64. One round trip if they are in one slot of a cluster, or
+    /// there is none.
+    ///
+    /// The guard holds them with one TTL, and one [fencing token](crate::LockGuard::fencing_token), which is greater than any before it of each of
+    /// the names. If one of them is lost, all are. Not on [nodes that somebody else wrote](crate::node::Node); neither
+    /// [`once`](LockRequest::once) nor [`permits`](LockRequest::permits), and its guard cannot be [detached](crate::LockGuard::detach).
+    ///
+    /// ```
+    /// # use redlock_runtime::LockManager;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let (from, to) = (7, 12);
+    /// let guard = locks.lock_all([format!("account:{from}"), format!("account:{to}")]).acquire().await?;
+    /// assert!(locks.lock("account:12").try_acquire().await?.is_none());
+    /// guard.release().await?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn lock_all(&self, names: impl IntoIterator<Item = impl Into<String>>) -> LockRequest {
+        LockRequest::of_all(Arc::clone(&self.shared), names)
+    }
+
+    /// A lock to be acquired by a reader: together with other readers, and not with a [writer](Self::write). It is another lock than the
+    /// [plain](Self::lock) one of this name.
+    ///
+    /// Each reader has the lock with its own TTL and renewal. New readers wait behind a writer who waits, so that he is not
+    /// starved; therefore a reader must not wait for the same lock again. Readers' [fencing tokens](crate::LockGuard::fencing_token) are not below
+    /// that of any writer before, and below that of every writer after them. They need not be the number of a writer: readers raise no
+    /// counter, so one gets the greatest number that his nodes know, which may be that of a writer's attempt that failed; and readers
+    /// between two writers may have the same one. Not on
+    /// [nodes that somebody else wrote](crate::node::Node), nor on servers whose scripts may not call TIME; neither
+    /// [`once`](LockRequest::once) nor [`permits`](LockRequest::permits), and its guard cannot be [detached](crate::LockGuard::detach).
+    ///
+    /// ```
+    /// # use redlock_runtime::LockManager;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let writer = locks.write("catalogue").acquire().await?;
+    /// assert!(locks.read("catalogue").try_acquire().await?.is_none());
+    /// let reader = writer.downgrade().await?;
+    /// let other = locks.read("catalogue").acquire().await?;
+    /// # drop((reader, other));
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn read(&self, name: impl Into<String>) -> LockRequest {
+        LockRequest::to_read(Arc::clone(&self.shared), name.into())
+    }
+
+    /// A lock to be acquired by a writer: alone, without other writers and [readers](Self::read). When he is done with writing, he may let
+    /// readers in: [`downgrade`](crate::LockGuard::downgrade).
+    pub fn write(&self, name: impl Into<String>) -> LockRequest {
+        LockRequest::to_write(Arc::clone(&self.shared), name.into())
+    }
+
     /// Whether the nodes may be asked.
     pub(crate) fn check_open(&self) -> Result<(), Error> {
         self.check_process()?;

@@ -243,6 +243,10 @@ pub(crate) enum Purpose {
     Statistics,
     /// To mark which fires of a job were completed.
     Fires,
+    /// To let several hold a lock that has permits.
+    Permits,
+    /// To let readers share a lock.
+    Sharing,
     /// To list and reset locks.
     Listing,
     /// To end connections that may still carry a command.

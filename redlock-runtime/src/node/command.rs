@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::ConnectionId;
-use crate::protocol::{Proposal, RETENTION, StoredMark};
-use crate::values::subject::{Subject, Which};
+use crate::protocol::{Asker, Proposal, RETENTION, StoredMark};
+use crate::values::subject::{Kind, Subject, Which};
 
 /// One request of one owner for one lock.
 #[derive(Debug)]
@@ -18,8 +18,11 @@ pub(crate) struct Command {
     pub(crate) subject: Subject,
     /// The owner's value.
     pub(crate) owner: Arc<str>,
-    /// Which process asks, if this acquire comes from one that waits for the key: such processes are noted.
+    /// Which process asks, if this acquire comes from one that waits for the key: such processes are noted. Of a release: which
+    /// process goes on waiting behind an attempt that failed.
     pub(crate) contender: Option<Arc<str>>,
+    /// Whether an acquire comes from somebody who has the lock, and whom this node has lost.
+    pub(crate) asker: Asker,
     /// What an acquire that is made for a fire asks of the mark of completed fires, which it is told.
     pub(crate) mark: Option<MarkQuery>,
     /// The fire that a release, or a mark, marks as completed, if the key has the owner's value.
@@ -71,6 +74,24 @@ impl Command {
         Arc::new(Self { fence, predecessor: predecessor.cloned(), ..Self::plain(action, subject, owner) })
     }
 
+    /// The same about a part of what it is about.
+    pub(crate) fn about(&self, part: &Subject) -> Arc<Self> {
+        self.about_with(part, self.action)
+    }
+
+    /// Something else about a part of what it is about, for the same owner.
+    pub(crate) fn about_with(&self, part: &Subject, action: Action) -> Arc<Self> {
+        let (contender, retention) = (self.contender.clone(), self.retention);
+        let asker = self.asker;
+        Arc::new(Self { contender, asker, fence: self.fence, retention, ..Self::plain(action, part, &self.owner) })
+    }
+
+    /// An acquire that sets again what a node lost of a lock that the owner holds.
+    pub(crate) fn set_again(ttl: Duration, subject: &Subject, owner: &Arc<str>) -> Arc<Self> {
+        let action = Action::Acquire { ttl, is_watched: false };
+        Arc::new(Self { asker: Asker::Holds, ..Self::plain(action, subject, owner) })
+    }
+
     /// A release, or a mark, that marks a fire as completed.
     pub(crate) fn marking(action: Action, subject: &Subject, owner: &Arc<str>, new_mark: NewMark) -> Arc<Self> {
         Arc::new(Self { new_mark: Some(new_mark), ..Self::plain(action, subject, owner) })
@@ -81,7 +102,21 @@ impl Command {
         let (retention, recalled, packed) = (RETENTION, AtomicBool::new(false), OnceLock::new());
         let (contender, fence, predecessor) = (None, None, None);
         let (mark, new_mark) = (None, None);
-        Self { action, subject, owner, contender, mark, new_mark, fence, predecessor, retention, recalled, packed }
+        let asker = Asker::Comes;
+        Self {
+            action,
+            subject,
+            owner,
+            contender,
+            asker,
+            mark,
+            new_mark,
+            fence,
+            predecessor,
+            retention,
+            recalled,
+            packed,
+        }
     }
 
     /// A command on a lock that is tried out: its counter stays no longer than `retention`.
@@ -98,6 +133,14 @@ impl Command {
     /// The key that stands for the lock.
     pub(crate) fn key(&self) -> &Arc<str> {
         self.subject.key()
+    }
+
+    /// Whether it can be asked of such a subject: readers' locks and those of several keys are not taken over, and mark no fires.
+    pub(crate) fn is_offered(&self) -> bool {
+        match (self.subject.kind(), self.action) {
+            (Some(Kind::Reader(_) | Kind::Several(_)), Action::Adopt { .. } | Action::Mark) => false,
+            (kind, _) => self.new_mark.is_none() || kind.is_none(),
+        }
     }
 
     /// Whether the owner may be noted beside the key.

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 
 use super::counters::Answer;
 use crate::protocol::StoredMark;
-use crate::values::keys::LockKeys;
+use crate::values::keys::{Keys, LockKeys};
 
 /// A node's keys, looked at and deleted past their owners.
 ///
@@ -37,9 +37,14 @@ pub(crate) trait Inspecting {
         Box::pin(std::future::ready(Ok(PermitsRecord::default())))
     }
 
-    /// Keys that begin with this, from where the page before says. All pages together have every key that was there all the
-    /// time, some of them twice; and none that is no lock's, by what it holds.
-    fn page(&self, prefix: Arc<str>, from: Cursor, reply_timeout: Duration) -> Answer<Page>;
+    /// What the node has of the lock that readers share and that has the name of the lock with this key.
+    fn shared(&self, _lock: Arc<str>, _reply_timeout: Duration) -> Answer<SharedRecord> {
+        Box::pin(std::future::ready(Ok(SharedRecord::default())))
+    }
+
+    /// Such keys, from where the page before says. All pages together have every key that was there all the time, some of them
+    /// twice; and none that is no lock's, by what it holds.
+    fn page(&self, wanted: Listed, from: Cursor, reply_timeout: Duration) -> Answer<Page>;
 
     /// Deletes locks, whoever holds them, and what stands beside them.
     fn reset(&self, locks: Vec<Arc<LockKeys>>, reply_timeout: Duration) -> Answer<Vec<Deleted>>;
@@ -96,6 +101,21 @@ impl PermitsRecord {
     }
 }
 
+/// What a node has of a lock that readers share.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SharedRecord {
+    /// The writer.
+    pub(crate) writer: Option<LockRecord>,
+    /// How many readers there are, and how long the last of them stays.
+    pub(crate) readers: (u64, Duration),
+}
+
+impl SharedRecord {
+    pub(crate) fn is_free(&self) -> bool {
+        self.writer.is_none() && self.readers.0 == 0
+    }
+}
+
 /// What an owner noted about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RecordedLabel {
@@ -105,6 +125,25 @@ pub(crate) struct RecordedLabel {
     pub(crate) held_for: Duration,
     /// The fencing token of the lock; zero if it has none.
     pub(crate) fencing_token: u64,
+}
+
+/// Which keys are listed.
+#[derive(Clone, Debug)]
+pub(crate) enum Listed {
+    /// Those of locks, which begin with this.
+    Locks(Arc<str>),
+    /// Those of permits, of the writers of locks that readers share, and of their readers.
+    Others,
+}
+
+impl Listed {
+    /// Whether a key is called so.
+    pub(crate) fn is_called(&self, key: &str) -> bool {
+        match self {
+            Self::Locks(prefix) => key.starts_with(&**prefix),
+            Self::Others => Keys::OF_OTHER_KINDS.iter().any(|prefix| key.starts_with(prefix)),
+        }
+    }
 }
 
 /// Where a page begins.

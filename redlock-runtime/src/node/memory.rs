@@ -1,5 +1,8 @@
 //! `memory://` nodes: a voter inside this process, for tests and demonstrations.
 
+mod readers_writers;
+mod several;
+
 #[cfg(not(redlock_simulated))]
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -10,7 +13,9 @@ use tokio::time::sleep;
 
 use super::check::{Examination, Examining, FencingCounters, Tells, Trial, Wakes};
 use super::counters::{Answer, Counted, Counting, LEASE, Number, Recorded};
-use super::inspect::{Cursor, Deleted, Inspecting, LockRecord, OwnerLabel, Page, PermitsRecord, RecordedLabel};
+use super::inspect::{
+    Cursor, Deleted, Inspecting, Listed, LockRecord, OwnerLabel, Page, PermitsRecord, RecordedLabel, SharedRecord,
+};
 use super::{Action, Changes, Command, Delivery, Failure, NewMark, NodeStatus, PendingReply, Reply, Voter, VoterId};
 use crate::platform::clock;
 use crate::platform::process::PerProcess;
@@ -22,7 +27,7 @@ use crate::protocol::{
 };
 use crate::values::keys::{CounterKeys, Keys, LockKeys};
 use crate::values::permits::Slots;
-use crate::values::subject::Which;
+use crate::values::subject::{Kind, Which};
 
 /// A node that keeps its keys in this process and behaves like a Redis node.
 #[derive(Debug)]
@@ -68,6 +73,10 @@ struct State {
     marks: HashMap<Arc<str>, (StoredMark, Instant)>,
     /// How many permits somebody said that a lock has, and until when that counts.
     permits: HashMap<Arc<str>, (u8, Instant)>,
+    /// The readers of locks that they share, by the keys where they stand, and until when each has the lock.
+    readers: HashMap<Arc<str>, HashMap<Arc<str>, Instant>>,
+    /// Until when the intent of a writer stands whom readers keep out.
+    intents: HashMap<Arc<str>, Instant>,
     /// Who waits for what.
     counters: HashMap<String, Waiters>,
     /// What is noted about the owners of keys.
@@ -139,6 +148,8 @@ impl State {
         self.waiting.clear();
         self.fences.clear();
         self.marks.clear();
+        self.readers.clear();
+        self.intents.clear();
         self.permits.clear();
     }
 }
@@ -248,7 +259,7 @@ impl Server {
     fn apply(&self, command: &Command, changes: Option<&Changes>) -> Reply {
         let now = clock::now();
         let mut state = self.state();
-        if let Some(reply) = state.apply_to_permits(command, changes, now) {
+        if let Some(reply) = state.apply_of_kind(command, changes, now) {
             return reply;
         }
         let entries = &mut state.entries;
@@ -344,6 +355,16 @@ impl State {
         }
     }
 
+    /// Carries out what is asked of more than one key; `None` if there is more to do, or all, as for any lock with its key.
+    fn apply_of_kind(&mut self, command: &Command, changes: Option<&Changes>, now: Instant) -> Option<Reply> {
+        match command.subject.kind()? {
+            Kind::Permits { slots, which } => self.apply_to_permits(command, (slots, *which), changes, now),
+            Kind::Reader(keys) => Some(self.apply_of_reader(command, keys, changes, now)),
+            Kind::Writer(keys) => self.apply_of_writer(command, keys, changes, now),
+            Kind::Several(keys) => Some(self.apply_of_several(command, keys, changes, now)),
+        }
+    }
+
     #[cfg(feature = "testing")]
     fn tell_all(&mut self) {
         self.watched.drain().flat_map(|(_, watching)| watching).for_each(|changes| changes.any());
@@ -354,9 +375,14 @@ impl State {
         self.restarted.map_or(Duration::MAX, |moment| now.saturating_duration_since(moment))
     }
 
-    /// Carries out what is about several permits; `None` if there is more to do, or all.
-    fn apply_to_permits(&mut self, command: &Command, changes: Option<&Changes>, now: Instant) -> Option<Reply> {
-        let (slots, which) = command.subject.permits()?;
+    /// What is about several permits.
+    fn apply_to_permits(
+        &mut self,
+        command: &Command,
+        (slots, which): (&Slots, Which),
+        changes: Option<&Changes>,
+        now: Instant,
+    ) -> Option<Reply> {
         match (command.action, which) {
             (Action::Acquire { ttl, .. }, Which::Any) => Some(self.grant_permit(command, slots, ttl, changes, now)),
             (Action::Release { .. }, Which::Any) => Some(self.release_permits(command, slots, None)),
@@ -435,6 +461,16 @@ impl State {
             let waiting = self.waiting.entry(Arc::clone(line)).or_default();
             waiting.insert(Arc::clone(process), now + WAITING);
         }
+        self.watch(command, keys, changes);
+    }
+
+    /// Notes where to report the next change of these keys, if who was refused wants that.
+    fn watch<'a>(
+        &mut self,
+        command: &Command,
+        keys: impl IntoIterator<Item = &'a Arc<str>>,
+        changes: Option<&Changes>,
+    ) {
         if let (Action::Acquire { is_watched: true, .. }, Some(changes)) = (command.action, changes) {
             for key in keys {
                 self.watched.entry(Arc::clone(key)).or_default().push(changes.clone());
@@ -530,6 +566,9 @@ impl Voter for MemoryNode {
     }
 
     fn ask(&self, command: Arc<Command>) -> PendingReply {
+        if !command.is_offered() {
+            return PendingReply::new(std::future::ready(Reply::not_offered()));
+        }
         let server = Arc::clone(&self.server);
         let changes = self.changes.get().cloned();
         PendingReply::new(async move { server.carry_out(&command, changes).await })
@@ -646,6 +685,17 @@ impl Inspecting for MemoryNode {
         self.server.answer(reply_timeout, move |state, now| state.look(&keys.lock, now))
     }
 
+    fn shared(&self, lock: Arc<str>, reply_timeout: Duration) -> Answer<SharedRecord> {
+        self.server.answer(reply_timeout, move |state, now| {
+            let readers = state.readers.get(&*Keys::readers(&lock)).into_iter().flatten();
+            let remaining: Vec<_> = readers
+                .filter_map(|(_, until)| until.checked_duration_since(now).filter(|rest| !rest.is_zero()))
+                .collect();
+            let last = remaining.iter().max().copied().unwrap_or_default();
+            SharedRecord { writer: state.look(&Keys::writer(&lock), now), readers: (remaining.len() as u64, last) }
+        })
+    }
+
     fn permits(&self, lock: Arc<str>, reply_timeout: Duration) -> Answer<PermitsRecord> {
         self.server.answer(reply_timeout, move |state, now| {
             let said = state.permits.get(&*Keys::permits(&lock)).filter(|(_, until)| *until > now);
@@ -654,10 +704,12 @@ impl Inspecting for MemoryNode {
         })
     }
 
-    fn page(&self, prefix: Arc<str>, _: Cursor, reply_timeout: Duration) -> Answer<Page> {
+    fn page(&self, wanted: Listed, _: Cursor, reply_timeout: Duration) -> Answer<Page> {
         self.server.answer(reply_timeout, move |state, now| {
             let live = state.entries.iter().filter(|(_, entry)| entry.expires > now).map(|(key, _)| key);
-            let keys = live.filter(|key| key.starts_with(&*prefix)).map(ToString::to_string).collect();
+            let is_read = |readers: &HashMap<_, Instant>| readers.values().any(|until| *until > now);
+            let read = state.readers.iter().filter(|(_, readers)| is_read(readers)).map(|(key, _)| key);
+            let keys = live.chain(read).filter(|key| wanted.is_called(key)).map(ToString::to_string).collect();
             Page { keys, next: None }
         })
     }
@@ -665,7 +717,8 @@ impl Inspecting for MemoryNode {
     fn reset(&self, locks: Vec<Arc<LockKeys>>, reply_timeout: Duration) -> Answer<Vec<Deleted>> {
         self.server.answer(reply_timeout, move |state, now| {
             let reset = |keys: &Arc<LockKeys>| {
-                let was_there = state.live(&keys.lock, now).is_some();
+                let was_there = state.live(&keys.lock, now).is_some() || state.readers.contains_key(&keys.lock);
+                state.readers.remove(&keys.lock);
                 state.entries.remove(&keys.lock);
                 state.notes.remove(&keys.lock);
                 state.tell(&keys.lock);

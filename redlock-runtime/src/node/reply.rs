@@ -134,13 +134,13 @@ impl PendingReply {
         if !self.carrier.is_later() {
             return self;
         }
-        let (carrier, carried) = (self.carrier.clone(), self.carrier.clone());
+        let (carrier, last) = (self.carrier.clone(), self.carrier.clone());
         let (told, reply) = oneshot::channel();
         tasks::spawn(async move { told.send(self.await) });
         let reply = async move {
             reply.await.unwrap_or_else(|_| {
                 let reason = Arc::from("its tokio runtime has ended");
-                let delivery = if carried.is_made() { Delivery::Unknown(carried.id()) } else { Delivery::NotSent };
+                let delivery = if last.is_made() { Delivery::Unknown(last.id()) } else { Delivery::NotSent };
                 Reply::Failed(Failure { reason, delivery })
             })
         };
@@ -260,6 +260,11 @@ impl Reply {
             Self::Failed(Failure { delivery: Delivery::Unknown(connection), .. }) => *connection,
             _ => None,
         }
+    }
+
+    /// It is asked of a kind of lock that does not offer it.
+    pub(crate) fn not_offered() -> Self {
+        Self::not_sent("locks of this kind do not offer that")
     }
 
     pub(crate) fn not_sent(reason: impl Into<Arc<str>>) -> Self {

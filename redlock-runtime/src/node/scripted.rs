@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::check::{Examination, Examining, Trial};
 use super::counters::{Answer as Counts, Counted, Counting, Number, Recorded};
 use super::identity;
-use super::inspect::{Cursor, Deleted, Inspecting, LockRecord, OwnerLabel, Page};
+use super::inspect::{Cursor, Deleted, Inspecting, Listed, LockRecord, OwnerLabel, Page};
 use super::{Changes, Command, NodeStatus, PendingReply, Voter};
 use crate::platform::clock;
 use crate::protocol::StoredMark;
@@ -92,7 +92,7 @@ impl Inspecting for Scripted {
         Box::pin(std::future::pending())
     }
 
-    fn page(&self, _: Arc<str>, _: Cursor, _: Duration) -> Counts<Page> {
+    fn page(&self, _: Listed, _: Cursor, _: Duration) -> Counts<Page> {
         Box::pin(std::future::pending())
     }
 

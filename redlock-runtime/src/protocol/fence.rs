@@ -42,6 +42,15 @@ use crate::rules::{Rule, holds};
 /// A key that renewal sets again on a node that lost it says nothing about tokens: it leaves the counter alone, and no
 /// commit of its owner may be on its way then. An attempt that is repeated has a new owner, and is another attempt.
 ///
+/// # Several locks at once, and readers
+///
+/// Locks that are granted together get one token: what a node answers is more than each of their counters, and all of them are raised to
+/// it ([`Counter::of_all`]). So the argument holds for each of them by itself.
+///
+/// Readers raise nothing ([`Counter::share`]). If a majority answers the same number, or has been raised to the greatest one, that is a
+/// reader's token: it is at least that of every writer before him, with whom he shares a node of their *Q*, and below that of every
+/// writer after him, who finds it in a counter. Readers between two writers may have the same.
+///
 /// A lock that is taken over from its owner ([`Fence::take_over`]) is given to the new one by each node like any other: what
 /// the node tells then is at least every token in which it took part before, and what is committed is greater. Nothing is
 /// raised before, so that it may be asked again without harm.
@@ -253,6 +262,26 @@ impl Counter {
             Self::Unused => Self::Known(proposal.least),
             Self::Forgotten => proposal.alone.map_or(Self::Forgotten, Self::Known),
         }
+    }
+
+    /// The counter after the node granted a reader the lock, which is both what it stores and what it answers: readers share the token
+    /// of the writer before them.
+    pub fn share(self, proposal: Proposal) -> Self {
+        match self {
+            Self::Known(counter) => Self::Known(counter),
+            Self::Unused | Self::Forgotten => self.grant(proposal),
+        }
+    }
+
+    /// The counter of several locks that are granted together and get the same token: the greatest, unless one of them may have been
+    /// forgotten.
+    pub fn of_all(counters: impl IntoIterator<Item = Self>) -> Self {
+        counters.into_iter().fold(Self::Unused, |all, counter| match (all, counter) {
+            (Self::Forgotten, _) | (_, Self::Forgotten) => Self::Forgotten,
+            (Self::Known(one), Self::Known(other)) => Self::Known(one.max(other)),
+            (Self::Known(known), _) | (_, Self::Known(known)) => Self::Known(known),
+            (Self::Unused, Self::Unused) => Self::Unused,
+        })
     }
 
     /// The counter after a commit, which is both what the node stores and what it answers; nothing changes, and `None` is

@@ -13,6 +13,7 @@ mod nodes;
 mod once;
 mod permits;
 mod quorum;
+mod readers_writers;
 mod release;
 mod retry;
 mod rivals;
@@ -38,6 +39,7 @@ pub use once::{
 };
 pub use permits::{GrantedSlot, PERMITS_RETENTION, SlotTally, ToldSlots, slot_order};
 pub use quorum::Quorum;
+pub use readers_writers::{Admission, Asker, Mode, Occupancy};
 pub use release::{
     AcquireEffect, AfterAnswer, DEAD_AFTER_TIMEOUTS, KEEP_RELEASING, Ledger, OnDeadConnection, RELEASE_PAUSES,
     ReleaseStage, ReleasesDue,

@@ -64,9 +64,6 @@ impl Keys {
     /// What stands before every fencing counter's key.
     pub(crate) const FENCES: &str = "redlock-fence:";
 
-    /// What stands before every mark's key.
-    pub(crate) const MARKS: &str = "redlock-done:";
-
     /// Ours: the processes that wait for the lock with this key; in the cluster slot of that key.
     pub(crate) fn contention(lock: &str) -> String {
         slot::key_beside("redlock-waiting", lock)
@@ -82,6 +79,31 @@ impl Keys {
         slot::key_beside("redlock-done", lock)
     }
 
+    /// What stands before a writer's key.
+    pub(crate) const WRITER: &str = "redlock-rw:";
+
+    /// What stands before the key of readers.
+    pub(crate) const READERS: &str = "redlock-readers:";
+
+    /// What stands before the key of a writer's intent.
+    pub(crate) const INTENT: &str = "redlock-intent:";
+
+    /// Ours: where the writer's value stands of the lock that readers share and that has the name of the lock with this key; in the
+    /// cluster slot of that key.
+    pub(crate) fn writer(lock: &str) -> String {
+        slot::key_beside("redlock-rw", lock)
+    }
+
+    /// Ours: where its readers stand; in the same slot.
+    pub(crate) fn readers(lock: &str) -> String {
+        slot::key_beside("redlock-readers", lock)
+    }
+
+    /// Ours: where the intent of a writer stands whom they keep out; in the same slot.
+    pub(crate) fn intent(lock: &str) -> String {
+        slot::key_beside("redlock-intent", lock)
+    }
+
     /// What stands before the number of a permit in its slot's key.
     pub(crate) const PERMIT: &str = "redlock-permit-";
 
@@ -94,6 +116,9 @@ impl Keys {
     pub(crate) fn permit(lock: &str, slot: u8) -> String {
         slot::key_beside(&format!("{}{slot}", Self::PERMIT), lock)
     }
+
+    /// What stands before the keys of those who have a lock of another kind than a plain one: a permit, a writer, readers.
+    pub(crate) const OF_OTHER_KINDS: [&str; 3] = [Self::PERMIT, Self::WRITER, Self::READERS];
 
     /// If this is a permit's slot, its number, and what stands behind it.
     pub(crate) fn slot_of_permit(key: &str) -> Option<(u8, &str)> {
@@ -116,6 +141,13 @@ impl Keys {
         let (slot, beside) = Self::slot_of_permit(key)?;
         let lock = slot::beside_which(beside)?;
         Some((Name::parse(lock.strip_prefix(&*self.lock_prefix)?.to_owned()).ok()?, slot))
+    }
+
+    /// The name of the lock that readers share, and whose writer, or readers, have this key.
+    pub(crate) fn name_of_shared(&self, key: &str) -> Option<Name> {
+        let beside = key.strip_prefix(Self::WRITER).or_else(|| key.strip_prefix(Self::READERS))?;
+        let lock = slot::beside_which(beside)?;
+        Name::parse(lock.strip_prefix(&*self.lock_prefix)?.to_owned()).ok()
     }
 
     /// Ours: what is noted about the owner of the lock with this key; in the cluster slot of that key.

@@ -11,6 +11,8 @@ pub(crate) mod slot;
 pub(crate) mod fire;
 pub(crate) mod keys;
 pub(crate) mod permits;
+pub(crate) mod readers_writers;
+pub(crate) mod several;
 pub(crate) mod subject;
 
 pub(crate) mod on_shutdown;

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use super::keys::Keys;
 use super::permits::Slots;
+use super::readers_writers::SharedKeys;
+use super::several::Several;
 
 /// What a lock is about, as the nodes see it: the keys that an owner's value stands under, and what a node has to find there to
 /// grant them.
@@ -17,7 +19,8 @@ use super::permits::Slots;
 ///
 /// # A new kind
 ///
-/// All keys of a subject are in one slot of a cluster ([`slot::key_beside`](super::slot::key_beside)). A kind is a variant here and,
+/// All keys of a subject are in one slot of a cluster ([`slot::key_beside`](super::slot::key_beside)), or a cluster is asked slot by slot
+/// ([`Several::by_slot`]). A kind is a variant of [`Kind`] and,
 /// with it, what a node does for each [`Action`](crate::node::Action): an arm in `node::redis::commands::locks` with its script, one
 /// in `node::memory`, and one in `node::custom`, or an error of the request as for [permits](crate::node::Voter::grants_permits),
 /// because the nodes of users cannot. One owner's value stands for the whole of a subject, so a release is sent to a node once,
@@ -29,17 +32,26 @@ use super::permits::Slots;
 pub(crate) enum Subject {
     /// One key: a node grants it if it does not exist.
     Key(Arc<str>),
-    /// Permits. In an Arc of its own, because every held lock has a subject, and most have no permits.
-    Permits(Arc<Permits>),
+    /// What is more than that. In an Arc of its own, because every held lock has a subject, and most are no more than a key.
+    Kind(Arc<Kind>),
 }
 
-/// Permits that are asked for, held or released.
+/// What a lock is about that is more than one key.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Permits {
-    /// All slots of the lock.
-    slots: Arc<Slots>,
-    /// Which of them is meant.
-    which: Which,
+pub(crate) enum Kind {
+    /// Permits that are asked for, held or released.
+    Permits {
+        /// All slots of the lock.
+        slots: Arc<Slots>,
+        /// Which of them is meant.
+        which: Which,
+    },
+    /// A lock that readers share, by a reader: a node grants it beside other readers.
+    Reader(Arc<SharedKeys>),
+    /// The same by a writer: a node grants it where nobody is.
+    Writer(Arc<SharedKeys>),
+    /// Several keys: a node grants all of them, if none exists, or none.
+    Several(Several),
 }
 
 /// Which slots of a lock with permits are meant.
@@ -57,39 +69,64 @@ pub(crate) enum Which {
 impl Subject {
     /// Any permit of a lock.
     pub(crate) fn any_permit(slots: Slots) -> Self {
-        Self::Permits(Arc::new(Permits { slots: Arc::new(slots), which: Which::Any }))
+        Kind::Permits { slots: Arc::new(slots), which: Which::Any }.into()
+    }
+
+    /// What it is more than one key.
+    pub(crate) fn kind(&self) -> Option<&Kind> {
+        match self {
+            Self::Key(_) => None,
+            Self::Kind(kind) => Some(kind),
+        }
     }
 
     /// The key that stands for the whole; of a permit, the one of its slot.
     pub(crate) fn key(&self) -> &Arc<str> {
         match self {
             Self::Key(key) => key,
-            Self::Permits(permits) => match permits.which {
-                Which::Any | Which::AllBut(_) => permits.slots.line(),
-                Which::One(slot) => permits.slots.key(slot),
+            Self::Kind(kind) => match &**kind {
+                Kind::Permits { slots, which: Which::Any | Which::AllBut(_) } => slots.line(),
+                Kind::Permits { slots, which: Which::One(slot) } => slots.key(*slot),
+                Kind::Reader(keys) | Kind::Writer(keys) => keys.writer(),
+                Kind::Several(several) => &several.keys()[0],
             },
         }
     }
 
     /// Every key by whose change somebody may get what he waits for.
     pub(crate) fn keys(&self) -> slice::Iter<'_, Arc<str>> {
-        match self {
-            Self::Key(key) => slice::from_ref(key).iter(),
-            Self::Permits(permits) => permits.slots.keys().iter(),
-        }
+        let keys = match self {
+            Self::Key(key) => slice::from_ref(key),
+            Self::Kind(kind) => match &**kind {
+                Kind::Permits { slots, .. } => slots.keys(),
+                Kind::Reader(keys) => keys.of_interest_to_readers(),
+                Kind::Writer(keys) => keys.of_interest_to_writers(),
+                Kind::Several(several) => several.keys(),
+            },
+        };
+        keys.iter()
     }
 
     /// What they stand in line for who keep one another waiting.
     pub(crate) fn line(&self) -> &Arc<str> {
         match self {
             Self::Key(key) => key,
-            Self::Permits(permits) => permits.slots.line(),
+            Self::Kind(kind) => match &**kind {
+                Kind::Permits { slots, .. } => slots.line(),
+                Kind::Reader(keys) => keys.readers(),
+                Kind::Writer(keys) => keys.writer(),
+                Kind::Several(several) => several.line(),
+            },
         }
     }
 
     /// How many of a line can hold it at once.
     pub(crate) fn places(&self) -> u8 {
-        self.permits().map_or(1, |(slots, _)| slots.count())
+        match self.kind() {
+            None | Some(Kind::Writer(_) | Kind::Several(_)) => 1,
+            Some(Kind::Reader(_)) => u8::MAX,
+            Some(Kind::Permits { slots, .. }) => slots.count(),
+        }
     }
 
     /// Which of its [keys](Self::keys) is held.
@@ -102,32 +139,93 @@ impl Subject {
 
     /// The slots, and which are meant, if it is about permits.
     pub(crate) fn permits(&self) -> Option<(&Slots, Which)> {
-        match self {
-            Self::Key(_) => None,
-            Self::Permits(permits) => Some((&permits.slots, permits.which)),
+        match self.kind() {
+            Some(Kind::Permits { slots, which }) => Some((slots, *which)),
+            _ => None,
         }
     }
 
     /// The same about these permits.
     pub(crate) fn about(&self, which: Which) -> Self {
-        match self {
-            Self::Key(key) => Self::Key(Arc::clone(key)),
-            Self::Permits(permits) => Self::Permits(Arc::new(Permits { slots: Arc::clone(&permits.slots), which })),
+        match self.kind() {
+            Some(Kind::Permits { slots, .. }) => Kind::Permits { slots: Arc::clone(slots), which }.into(),
+            _ => self.clone(),
         }
     }
 
-    /// The [line](Self::line) that a change of this key is news for, and which of its keys it is.
-    pub(crate) fn news_of(key: &str) -> (Cow<'_, str>, u8) {
-        match Keys::slot_of_permit(key) {
+    /// Of a writer, the same as a reader.
+    pub(crate) fn downgraded(&self) -> Self {
+        match self.kind() {
+            Some(Kind::Writer(keys)) => Kind::Reader(Arc::clone(keys)).into(),
+            _ => self.clone(),
+        }
+    }
+
+    /// The keys under which the owner's value stands.
+    pub(crate) fn own_keys(&self) -> slice::Iter<'_, Arc<str>> {
+        let keys = match self {
+            Self::Key(key) => slice::from_ref(key),
+            Self::Kind(kind) => match &**kind {
+                Kind::Permits { slots, which: Which::One(slot) } => slice::from_ref(slots.key(*slot)),
+                Kind::Permits { .. } => &[],
+                Kind::Reader(keys) => slice::from_ref(keys.readers()),
+                Kind::Writer(keys) => slice::from_ref(keys.writer()),
+                Kind::Several(several) => several.keys(),
+            },
+        };
+        keys.iter()
+    }
+
+    /// Whether the owner's value stands under this key.
+    pub(crate) fn stands_under(&self, key: &str) -> bool {
+        self.own_keys().any(|own| **own == *key)
+    }
+
+    /// Whether its owner's label can be noted beside its key. Readers are many, and so are several keys.
+    pub(crate) fn has_label(&self) -> bool {
+        !matches!(self.kind(), Some(Kind::Reader(_) | Kind::Several(_)))
+    }
+
+    /// Whether those who hold it leave it to as many others of this line as like.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self.kind(), Some(Kind::Reader(_)))
+    }
+
+    /// Whether somebody who holds this keeps everybody who wants the other from it, for as long as a permit is not all of them. Readers
+    /// do so with readers, too, while a writer waits.
+    pub(crate) fn keeps_from(&self, other: &Self) -> bool {
+        let is_plain = |subject: &Self| matches!(subject.kind(), None | Some(Kind::Several(_)));
+        if is_plain(self) && is_plain(other) {
+            return self.keys().any(|key| other.keys().any(|others| key == others));
+        }
+        match (self.kind(), other.kind()) {
+            (Some(Kind::Reader(keys) | Kind::Writer(keys)), Some(Kind::Reader(others) | Kind::Writer(others))) => {
+                keys == others
+            }
+            _ => self.line() == other.line(),
+        }
+    }
+
+    /// The [lines](Self::line) that a change of this key is news for, and which of their keys it is; but for those of several names.
+    pub(crate) fn news_of(key: &str) -> impl Iterator<Item = (Cow<'_, str>, u8)> {
+        let (line, part) = match Keys::slot_of_permit(key) {
             Some((slot, beside)) => (Keys::permits_beside(beside).into(), slot),
             None => (key.into(), 0),
-        }
+        };
+        let shared = SharedKeys::line_beside(key).map(|line| (line.into(), 0));
+        std::iter::once((line, part)).chain(shared)
     }
 }
 
 impl From<Arc<str>> for Subject {
     fn from(key: Arc<str>) -> Self {
         Self::Key(key)
+    }
+}
+
+impl From<Kind> for Subject {
+    fn from(kind: Kind) -> Self {
+        Self::Kind(Arc::new(kind))
     }
 }
 
@@ -147,13 +245,13 @@ impl From<&str> for Subject {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::values::name::Name;
+    use crate::values::slot::slot_of;
 
     #[test]
     fn a_subject_is_no_larger_than_its_key() {
         assert_eq!(size_of::<Subject>(), size_of::<Arc<str>>());
     }
-    use crate::values::name::Name;
-    use crate::values::slot::slot_of;
 
     #[test]
     fn the_keys_of_a_lock_with_permits_are_in_one_slot_and_lead_to_its_line() {
@@ -163,13 +261,51 @@ mod tests {
             let slots = Slots::new(&keys, &name, 3, |_| 12, |most| (0..most).collect());
             for (slot, key) in slots.keys().iter().enumerate() {
                 assert_eq!(slot_of(key), slot_of(&keys.lock(&name)), "{key}");
-                let (line, part) = Subject::news_of(key);
+                let (line, part) = Subject::news_of(key).next().unwrap();
                 assert_eq!((&*line, usize::from(part)), (&**slots.line(), slot));
                 assert_eq!(keys.name_of_permit(key), Some((name.clone(), part)));
                 assert_eq!(keys.name_of(key), None);
             }
             assert_eq!(keys.name_of_permit(slots.line()), None);
-            assert_eq!(Subject::news_of(&keys.lock(&name)), (keys.lock(&name).into(), 0));
+            let plain = keys.lock(&name);
+            assert!(Subject::news_of(&plain).eq([(Cow::Borrowed(&*plain), 0)]));
         }
+    }
+
+    #[test]
+    fn a_change_of_any_key_of_a_shared_lock_leads_to_the_lines_of_those_whom_it_lets_in() {
+        for name in ["x", "in{voi}ce:7", "{}", "a}b{c}"] {
+            let (keys, name) = (Keys::default(), Name::parse(name.to_owned()).unwrap());
+            let shared = Arc::new(SharedKeys::new(&keys, &name));
+            let [reader, writer] = [Kind::Reader(Arc::clone(&shared)), Kind::Writer(shared)].map(Subject::from);
+            for subject in [&reader, &writer] {
+                for key in subject.keys() {
+                    assert_eq!(slot_of(key), slot_of(&keys.lock(&name)), "{key}");
+                    assert!(
+                        Subject::news_of(key).any(|(line, part)| (&*line, part) == (&**subject.line(), 0)),
+                        "{key}"
+                    );
+                    assert_eq!(keys.name_of(key), None);
+                }
+            }
+            assert!(
+                reader.keeps_from(&writer)
+                    && writer.keeps_from(&reader)
+                    && !reader.keeps_from(&(&*keys.lock(&name)).into())
+            );
+        }
+    }
+
+    #[test]
+    fn several_names_keep_from_each_of_them() {
+        let keys = Keys::default();
+        let name = |name: &str| Name::parse(name.to_owned()).unwrap();
+        let several = |names: &[&str]| {
+            Subject::from(Kind::Several(Several::new(&keys, names.iter().map(|other| name(other))).unwrap()))
+        };
+        let plain = Subject::Key(keys.lock(&name("b")).into());
+        assert!(several(&["a", "b"]).keeps_from(&plain) && plain.keeps_from(&several(&["b", "c"])));
+        assert!(several(&["a", "b"]).keeps_from(&several(&["b", "c"])) && !several(&["a", "c"]).keeps_from(&plain));
+        assert_eq!(several(&["b"]).line(), plain.line(), "one name is a plain lock");
     }
 }

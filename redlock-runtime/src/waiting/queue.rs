@@ -22,6 +22,7 @@ use crate::protocol::wait_queue::{
 };
 use crate::protocol::{FenceFallback, Quorum};
 use crate::shown::shown;
+use crate::values::several::Several;
 use crate::values::subject::Subject;
 
 /// The slow poll, unless the builder says otherwise: at least this long after the last attempt, and up to a half of it more.
@@ -38,6 +39,8 @@ pub(crate) struct WaitQueues {
     /// What somebody in this process holds or wants, by its [line](Subject::line). A std mutex: it is never held across an await. That
     /// of a queue is locked under this one, or alone.
     by_line: Mutex<HashMap<Arc<str>, Arc<SharedQueue>>>,
+    /// The lines of those who want several keys, by each of these. A std mutex, locked under that of `by_line`.
+    of_several: Mutex<HashMap<Arc<str>, Vec<Arc<str>>>>,
 }
 
 /// A queue, which those who are in it find without asking for its name. A std mutex: it is never held across an await.
@@ -111,7 +114,13 @@ impl WaitQueues {
         slow_poll: Duration,
     ) -> Arc<Self> {
         let settings = WaitSettings::new(quorum, node_timeout, slow_poll);
-        Arc::new(Self { settings, fence_fallback, process: entropy::fresh_owner(), by_line: Mutex::default() })
+        Arc::new(Self {
+            settings,
+            fence_fallback,
+            process: entropy::fresh_owner(),
+            by_line: Mutex::default(),
+            of_several: Mutex::default(),
+        })
     }
 
     fn by_line(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<SharedQueue>>> {
@@ -121,7 +130,10 @@ impl WaitQueues {
     /// Enters a name's queue.
     fn enter<T>(&self, line: &Arc<str>, enter: impl FnOnce(&mut State) -> T) -> (Arc<SharedQueue>, T) {
         let mut by_line = self.by_line();
-        let shared = by_line.entry(Arc::clone(line)).or_default();
+        let shared = by_line.entry(Arc::clone(line)).or_insert_with(|| {
+            self.list_several(line);
+            Arc::default()
+        });
         // Before anybody can find it deserted.
         let entered = enter(&mut shared.lock());
         (Arc::clone(shared), entered)
@@ -133,6 +145,32 @@ impl WaitQueues {
         if by_line.get(line).is_some_and(|shared| Arc::ptr_eq(shared, deserted)) && deserted.lock().queue.is_deserted()
         {
             by_line.remove(line);
+            self.unlist_several(line);
+        }
+    }
+
+    /// Notes which keys a line is about, if there are several.
+    fn list_several(&self, line: &Arc<str>) {
+        let keys = Several::keys_of_line(line);
+        if keys.clone().nth(1).is_some() {
+            let mut of_several = self.of_several.lock().unwrap_or_else(PoisonError::into_inner);
+            keys.for_each(|key| of_several.entry(key.into()).or_default().push(Arc::clone(line)));
+        }
+    }
+
+    /// Forgets that.
+    fn unlist_several(&self, line: &Arc<str>) {
+        let keys = Several::keys_of_line(line);
+        if keys.clone().nth(1).is_some() {
+            let mut of_several = self.of_several.lock().unwrap_or_else(PoisonError::into_inner);
+            for key in keys {
+                if let Some(lines) = of_several.get_mut(key) {
+                    lines.retain(|other| other != line);
+                    if lines.is_empty() {
+                        of_several.remove(key);
+                    }
+                }
+            }
         }
     }
 
@@ -166,10 +204,19 @@ impl WaitQueues {
         self.fence_fallback.map(|fence_fallback| Fenced { seen, fence_fallback })
     }
 
-    /// The holders of a lock in this process, as far as they were noted.
-    pub(crate) fn local_holders(&self, line: &str) -> Vec<Arc<Lease>> {
+    /// The holders in this process of this key, whatever else of a lock they hold with it.
+    pub(crate) fn local_holders_of(&self, key: &str) -> Vec<Arc<Lease>> {
         let by_line = self.by_line();
-        by_line.get(line).map(|shared| shared.lock().queue.local_holders().cloned().collect()).unwrap_or_default()
+        let mut lines: Vec<_> = Subject::news_of(key).map(|(line, _)| line.into_owned()).collect();
+        let of_several = self.of_several.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.extend(of_several.get(key).into_iter().flatten().map(ToString::to_string));
+        drop(of_several);
+        let mut holders = Vec::new();
+        for shared in lines.iter().filter_map(|line| by_line.get(&**line)) {
+            let state = shared.lock();
+            holders.extend(state.queue.local_holders().filter(|lease| lease.subject.stands_under(key)).cloned());
+        }
+        holders
     }
 
     /// Calls everybody who waits, and returns whatever is held: the manager is being shut down.
@@ -190,8 +237,12 @@ impl Listener for WaitQueues {
         let now = clock::now();
         match key {
             Some(key) => {
-                let (line, part) = Subject::news_of(key);
-                by_line.get(&*line).into_iter().for_each(|shared| shared.lock().changed(node, Some(part), now));
+                let tell = |line: &str, part| {
+                    by_line.get(line).into_iter().for_each(|shared| shared.lock().changed(node, Some(part), now));
+                };
+                Subject::news_of(key).for_each(|(line, part)| tell(&line, part));
+                let of_several = self.of_several.lock().unwrap_or_else(PoisonError::into_inner);
+                of_several.get(key).into_iter().flatten().for_each(|line| tell(line, 0));
             }
             None => by_line.values().for_each(|shared| shared.lock().changed(node, None, now)),
         }
@@ -206,7 +257,10 @@ impl wait_queue::Waiter for Arc<Waiter> {
     }
 
     fn places(&self) -> usize {
-        usize::from(self.places.load(Ordering::Relaxed))
+        match self.places.load(Ordering::Relaxed) {
+            u8::MAX => usize::MAX,
+            places => places.into(),
+        }
     }
 }
 
@@ -221,6 +275,10 @@ impl LocalHolder for Arc<Lease> {
 
     fn part(&self) -> u8 {
         self.subject.part()
+    }
+
+    fn is_shared(&self) -> bool {
+        self.subject.is_shared()
     }
 }
 
@@ -460,10 +518,10 @@ mod tests {
         let wait_queues = WaitQueues::new(Quorum::of(1).unwrap(), Duration::from_secs(1), None, SLOW_POLL);
         let late = wait_queues.hold_locally(&lease());
         drop(wait_queues.hold_locally(&lease()));
-        assert!(wait_queues.local_holders("key").is_empty());
+        assert!(wait_queues.local_holders_of("key").is_empty());
         let _local_hold = wait_queues.hold_locally(&lease());
         drop(late);
-        assert!(!wait_queues.local_holders("key").is_empty());
+        assert!(!wait_queues.local_holders_of("key").is_empty());
     }
 
     #[test]

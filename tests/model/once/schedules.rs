@@ -1,9 +1,8 @@
 //! The rules hold in every schedule, and none of them can be left out.
 
-use stateright::{Checker, HasDiscoveries, Model};
-
 use super::explore::{AGAIN, IN_DOUBT};
 use super::plan::{OnceAt, Rule, Time, World};
+use crate::checks::{self, check_holds};
 
 /// Attempts for these fires, on old nodes of which one may restart empty.
 fn world(fires: &'static [u8]) -> World {
@@ -27,31 +26,10 @@ fn timed_world() -> World {
     World { time: Time::Due, ticks: 5, clocks: &[0, 1], is_fleet_new: true, ..world(&[5, 5]) }
 }
 
-/// Explores every schedule.
-fn check_holds(world: World) {
-    let told = format!("{world:?}");
-    let checker = world.checker().threads(2).spawn_bfs().join();
-    println!("{} states of {told}", checker.unique_state_count());
-    checker.assert_properties();
-}
-
 /// Explores schedules until one is found that breaks the promise, and prints it.
 fn check_breaks(name: &'static str, world: World) {
     let told = world.broken.expect("one is broken");
-    let checker = world.checker().threads(2).finish_when(HasDiscoveries::AnyOf([name].into())).spawn_bfs().join();
-    println!("{} states without {told:?}", checker.unique_state_count());
-    let found = checker.discovery(name);
-    let found = found.unwrap_or_else(|| panic!("{told:?} is not needed"));
-    let steps = found.into_vec();
-    for (step, (_, event)) in steps.iter().enumerate() {
-        let Some(event) = event else { continue };
-        println!("    {event:?}");
-        // Nodes are sorted, so they change their places.
-        if let Some((after, _)) = steps.get(step + 1) {
-            let nodes = after.nodes.map(|node| (node.key, node.mark, node.restarted));
-            println!("        {nodes:?}");
-        }
-    }
+    checks::check_breaks(&[name], &told, world, |after| after.nodes.map(|node| (node.key, node.mark, node.restarted)));
 }
 
 #[test]

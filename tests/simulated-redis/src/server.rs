@@ -219,6 +219,15 @@ impl Server {
         Some(Held { key, kind: entry.value.kind(), text, until })
     }
 
+    /// The score of a member of a sorted set, also if the key's time is over.
+    #[must_use]
+    pub fn peek_score(&self, key: &[u8], member: &[u8]) -> Option<f64> {
+        match &self.keyspace.entries.get(key)?.value {
+            Value::SortedSet(members) => members.score(member),
+            _ => None,
+        }
+    }
+
     /// What changed since this was asked last; nothing is forgotten until it is.
     pub fn take_events(&mut self) -> Vec<Event> {
         mem::take(&mut self.keyspace.events)

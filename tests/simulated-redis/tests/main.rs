@@ -4,6 +4,7 @@ mod clients;
 mod cluster;
 mod commands;
 mod faults;
+mod kinds;
 mod pair;
 mod random;
 mod scripts;

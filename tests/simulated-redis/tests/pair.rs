@@ -8,7 +8,8 @@ use std::time::Duration;
 use redlock_simulated_redis::{ConnectionId, Effect, Server, Settings};
 use redlock_tests::RedisServer;
 
-use crate::wire::{count, end_of_reply, is_alike, pack, show, words};
+use crate::kinds;
+use crate::wire::{count, end_of_reply, is_alike, pack, show, tell, words};
 
 /// The scripts as they are shipped.
 pub(crate) const SCRIPTS: [(&str, &str); 13] = [
@@ -31,7 +32,7 @@ pub(crate) const SCRIPTS: [(&str, &str); 13] = [
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) fn script(name: &str) -> &'static str {
-    let known = SCRIPTS.into_iter().find(|(script, _)| *script == name);
+    let known = SCRIPTS.into_iter().chain(kinds::SCRIPTS).find(|(script, _)| *script == name);
     known.unwrap_or_else(|| panic!("there is no script {name}")).1
 }
 
@@ -48,6 +49,8 @@ pub(crate) struct Pair {
     streams: BTreeMap<u64, Stream>,
     /// What was done so far, for a message.
     history: Vec<String>,
+    /// What the real server answered last.
+    answer: String,
 }
 
 impl Pair {
@@ -71,12 +74,19 @@ impl Pair {
             started: clock.time(),
             notifies: arguments.contains(&"--notify-keyspace-events"),
         };
-        Self { simulated: Server::new(settings), real, clock, streams: BTreeMap::new(), history: Vec::new() }
+        Self {
+            simulated: Server::new(settings),
+            real,
+            clock,
+            streams: BTreeMap::new(),
+            history: Vec::new(),
+            answer: String::new(),
+        }
     }
 
     /// Sends both the same, line by line, and compares what they answer. A line is a command; `1: GET x` sends it through
     /// another connection, `@extend` calls a script by its hash, and `!extend` with its source. `load` loads all scripts,
-    /// `after 50` waits until so many milliseconds are over, and `expire` removes what has expired.
+    /// `after 50` waits until so many milliseconds are over, `expire` removes what has expired, and `= 1` says what was answered last.
     pub(crate) fn check(&mut self, name: &str, lines: &str) {
         self.begin(name);
         for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -105,9 +115,12 @@ impl Pair {
         };
         match words(line) {
             command if command[0] == b"load" => {
-                for (_, source) in SCRIPTS {
+                for (_, source) in SCRIPTS.into_iter().chain(kinds::SCRIPTS) {
                     self.send(connection, &[b"SCRIPT".to_vec(), b"LOAD".to_vec(), source.into()]);
                 }
+            }
+            command if command[0] == b"=" => {
+                assert_eq!(self.answer, line[2..], "after\n{}", self.history.join("\n"));
             }
             command if command[0] == b"after" => {
                 let over = self.clock.time() + Duration::from_millis(line[6..].trim().parse().unwrap());
@@ -167,6 +180,7 @@ impl Pair {
                 Effect::Send { to: ConnectionId(to), bytes } => {
                     let stream = self.streams.get_mut(&to).unwrap();
                     let real: Vec<u8> = (0..count(&bytes)).flat_map(|_| stream.reply()).collect();
+                    self.answer = tell(&real);
                     assert!(
                         is_alike(&real, &bytes),
                         "to {to}, after\n{}\nreal      {}\nsimulated {}",

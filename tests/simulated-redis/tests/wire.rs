@@ -73,3 +73,23 @@ fn is_alike_line(one: &[u8], other: &[u8]) -> bool {
 pub(crate) fn show(bytes: &[u8]) -> String {
     bytes.escape_ascii().to_string()
 }
+
+/// The first reply for people: how long a key still lives is `~`.
+pub(crate) fn tell(bytes: &[u8]) -> String {
+    let Some(end) = bytes.windows(2).position(|pair| pair == b"\r\n") else { return show(bytes) };
+    let (line, rest) = (String::from_utf8_lossy(&bytes[1..end]).into_owned(), &bytes[end + 2..]);
+    match bytes[0] {
+        b':' if line.parse().is_ok_and(|number: i64| LIVES_MS.contains(&number)) => "~".to_owned(),
+        b'$' if line == "-1" => "nil".to_owned(),
+        b'$' => String::from_utf8_lossy(&rest[..line.parse().unwrap_or(rest.len())]).into_owned(),
+        b'*' => {
+            let (mut items, mut rest) = (Vec::new(), rest);
+            while let Some(end) = end_of_reply(rest) {
+                items.push(tell(&rest[..end]));
+                rest = &rest[end..];
+            }
+            format!("[{}]", items.join(", "))
+        }
+        _ => line,
+    }
+}

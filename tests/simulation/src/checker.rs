@@ -9,6 +9,7 @@ use redlock_simulated::simulation::{Held, Place, within};
 use tokio::time::Instant;
 
 use crate::leads::Leaders;
+use crate::node::Node;
 use crate::plan::{CONNECT_TIMEOUTS, FIRE_SKEW, Fault, FireKind, FireWish, Plan, Weather, Wish};
 use crate::world::{Life, Universe, locked, now};
 
@@ -120,9 +121,10 @@ impl Checker {
     pub(crate) fn new(plan: &Plan) -> Self {
         Self {
             state: Mutex::default(),
-            is_fine: plan.is_fine(),
+            // Who may go first is another question where some wait for others' locks as well.
+            is_fine: plan.is_fine() && !plan.has_kinds(),
             is_calm: plan.weather == Weather::Calm,
-            is_crowded: plan.weather == Weather::Crowded,
+            is_crowded: plan.weather == Weather::Crowded && !plan.has_kinds(),
             are_clocks_right: plan.script.as_ref().is_none_or(|script| script.are_clocks_right),
             is_young: plan.nodes.iter().any(|node| node.age < Duration::from_secs(24 * 60 * 60)),
             majority: if plan.is_cluster { 1 } else { plan.nodes.len().max(plan.memory) / 2 + 1 },
@@ -345,9 +347,23 @@ impl Universe {
     fn check_alone(&self, name: usize, process: usize, held: &Held) {
         let others: Vec<_> = {
             let state = locked(&self.checker.state);
-            let others = state.locks[name].held.iter().filter(|other| other.held.owner != held.owner);
-            others.map(|other| (other.process, other.held.clone())).collect()
+            let of_others =
+                |lock: &Lock| lock.held.iter().map(|other| (other.process, other.held.clone())).collect::<Vec<_>>();
+            let others: Vec<_> = match self.plan.most_permits() {
+                Some(_) => of_others(&state.locks[name]),
+                None => state.locks.iter().flat_map(of_others).collect(),
+            };
+            let excludes = |(_, other): &(usize, Held)| {
+                let is_about_the_same = other.keys.iter().any(|key| held.keys.contains(key)) || other.key == held.key;
+                other.owner != held.owner && (is_about_the_same || self.plan.most_permits().is_some())
+            };
+            others.into_iter().filter(excludes).collect()
         };
+        let (readers, others): (Vec<_>, Vec<_>) =
+            others.into_iter().partition(|(_, other)| held.is_shared && other.is_shared);
+        if !readers.is_empty() {
+            self.checker.meet("held beside others");
+        }
         let mut count = 1;
         for (other, theirs) in others.into_iter().filter(|_| self.checker.are_clocks_right) {
             let remaining = self.remaining(other, &theirs);
@@ -387,7 +403,8 @@ impl Universe {
         let end = self.elapsed() + remaining;
         let keep: Vec<_> = {
             let nodes = locked(&self.nodes);
-            nodes.iter().map(|node| node.keeps(&held.key, &held.owner)).collect()
+            let of_all = |node: &Node| held.keys.iter().map(|key| node.keeps(key, &held.owner)).min().flatten();
+            nodes.iter().map(of_all).collect()
         };
         let keeping = keep.iter().filter(|until| **until >= Some(end)).count();
         if keeping < self.checker.majority {
@@ -406,10 +423,17 @@ impl Universe {
         let began = self.true_moment(process, held.began);
         let mut state = locked(&self.checker.state);
         let is_promised = state.restarts == 0 || state.restarts == 1 && !self.checker.is_young;
-        let is_wrong = |(token, given): &&(u64, Instant)| *token == held.token || *given < began && *token > held.token;
-        let tokens = state.locks[name].tokens.entry(held.key.to_string()).or_default();
-        let wrong = tokens.iter().find(is_wrong).filter(|_| is_promised).copied();
-        tokens.push((held.token, now()));
+        // Readers share a token with one another, and with the writer before them.
+        let is_wrong = |(token, given): &&(u64, Instant)| {
+            *token == held.token && !held.is_shared || *given < began && *token > held.token
+        };
+        let mut wrong = None;
+        for key in if held.is_shared { std::slice::from_ref(&held.key) } else { &held.keys } {
+            let lock = if self.plan.has_kinds() { 0 } else { name };
+            let tokens = state.locks[lock].tokens.entry(key.to_string()).or_default();
+            wrong = wrong.or(tokens.iter().find(is_wrong).filter(|_| is_promised).copied());
+            tokens.push((held.token, now()));
+        }
         drop(state);
         if let Some((token, _)) = wrong {
             self.violated(format!("token {} of p{process} after {token}", held.token));
@@ -522,7 +546,8 @@ impl Universe {
         let keys: Vec<_> = {
             let nodes = locked(&self.nodes);
             let up = nodes.iter().enumerate().filter(|(_, node)| node.is_up());
-            up.flat_map(|(number, node)| node.keys(elapsed).into_iter().map(move |key| (number, key))).collect()
+            up.flat_map(|(number, node)| node.keys_of_locks(elapsed).into_iter().map(move |key| (number, key)))
+                .collect()
         };
         let is_left = |owner: &String| {
             let state = locked(&self.checker.state);
@@ -550,7 +575,7 @@ impl Universe {
             state.owners.get(owner) == Some(&process) && !state.given_away.contains(owner) && !is_held(owner)
         };
         let up = nodes.iter().enumerate().filter(|(_, node)| node.is_up());
-        let keys = up.flat_map(|(number, node)| node.keys(elapsed).into_iter().map(move |key| (number, key)));
+        let keys = up.flat_map(|(number, node)| node.keys_of_locks(elapsed).into_iter().map(move |key| (number, key)));
         let all = keys.map(|(number, (_, owner))| (number, owner)).chain(in_memory);
         all.filter(|(_, owner)| is_of(owner)).map(|(number, owner)| format!("n{number} {owner}")).collect()
     }

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::checker::Waiter;
 use crate::node::TIME_OF_DAY;
-use crate::plan::{Ending, FireKind, FireWish, How, Wish};
+use crate::plan::{Ending, FireKind, FireWish, How, LockKind, Wish};
 use crate::world::{Universe, locked, now, until};
 
 pub(crate) const NAMES: [&str; 2] = ["x", "y"];
@@ -289,7 +289,14 @@ impl Task {
     }
 
     fn request(&self, wish: &Wish) -> redlock_simulated::LockRequest {
-        let mut request = self.locks.lock(NAMES[wish.name]).ttl(wish.ttl).renew(wish.is_renewed).timeout(limit(wish));
+        let name = NAMES[wish.name];
+        let request = match wish.kind {
+            LockKind::Plain => self.locks.lock(name),
+            LockKind::Read => self.locks.read(name),
+            LockKind::Write => self.locks.write(name),
+            LockKind::All => self.locks.lock_all(NAMES),
+        };
+        let mut request = request.ttl(wish.ttl).renew(wish.is_renewed).timeout(limit(wish));
         if let Some(least) = wish.min_hold {
             request = request.min_hold(least);
         }

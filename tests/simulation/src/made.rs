@@ -9,8 +9,8 @@ use std::time::Duration;
 use redlock_simulated::simulation::Rule;
 
 use crate::plan::{
-    Ending, Fault, FireKind, FireWish, How, NodePlan, OLD, Passage, Plan, ProcessPlan, Script, Slow, Weather, Wish,
-    rate,
+    Ending, Fault, FireKind, FireWish, How, LockKind, NodePlan, OLD, Passage, Plan, ProcessPlan, Script, Slow, Weather,
+    Wish, rate,
 };
 use crate::random::Random;
 
@@ -105,6 +105,7 @@ fn wish(after: Duration, ttl: u64, body: u64) -> Wish {
         is_certain: false,
         ending: Ending::Release,
         fire: None,
+        kind: LockKind::Plain,
     }
 }
 

@@ -6,6 +6,10 @@
 //! schedules fire SEED [--without RULE]        replays one of these
 //! schedules permits [--from SEED] [--count N] the same of those in which locks have permits
 //! schedules permit SEED [--without RULE]      replays one of these
+//! schedules readers [--from SEED] [--count N] the same of those in which readers share locks
+//! schedules reader SEED [--without RULE]      replays one of these
+//! schedules names [--from SEED] [--count N]   the same of those in which locks have several names
+//! schedules name SEED [--without RULE]        replays one of these
 //! schedules leads [--from SEED] [--count N]   the same of those in which one of several processes leads
 //! schedules lead SEED [--without RULE]        replays one of these
 //! schedules memory [--from SEED] [--count N]  the same of those whose nodes are in memory
@@ -89,7 +93,8 @@ fn main() -> ExitCode {
 
 fn usage() -> ExitCode {
     eprintln!(
-        "usage: schedules run|fires|leads|memory|clusters|permits [--from SEED] [--count N] [--without RULE] | replay|fire|lead|remember|cluster|permit SEED [--without RULE] | rules [--count N] \
+        "usage: schedules run|fires|permits|readers|names|leads|memory|clusters [--from SEED] [--count N] [--without RULE] \
+         | replay|fire|permit|reader|name|lead|remember|cluster SEED [--without RULE] | rules [--count N] \
          | made RULE SEED [--without RULE]"
     );
     ExitCode::from(2)

@@ -139,16 +139,26 @@ impl Node {
 
     /// Until when, in true time since the beginning, it keeps the key for this owner.
     pub(crate) fn keeps(&self, key: &str, owner: &str) -> Option<Duration> {
-        let held = self.server.peek(key.as_bytes()).filter(|held| held.text == Some(owner.as_bytes()))?;
+        let held = self.server.peek(key.as_bytes())?;
+        if let Some(until) = self.server.peek_score(key.as_bytes(), owner.as_bytes()) {
+            // One of the readers of a lock, who stays no longer than all of them.
+            let until = Duration::from_millis(until as u64);
+            return Some(self.truth(held.until.map_or(until, |all| all.min(until))));
+        }
+        if held.text != Some(owner.as_bytes()) {
+            return None;
+        }
         // It is there for the whole of its last millisecond.
         Some(self.truth(held.until?))
     }
 
-    /// All string keys that have not expired, with their values.
-    pub(crate) fn keys(&self, elapsed: Duration) -> Vec<(String, String)> {
+    /// All string keys that have not expired, with their values, but for the intents of writers: these are nobody's, and expire by
+    /// themselves.
+    pub(crate) fn keys_of_locks(&self, elapsed: Duration) -> Vec<(String, String)> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let held = self.server.keys(self.shows(elapsed));
-        held.filter_map(|held| Some((text(held.key), text(held.text?)))).collect()
+        let is_intent = |held: &redlock_simulated_redis::Held<'_>| held.key.starts_with(b"redlock-intent:");
+        held.filter(|held| !is_intent(held)).filter_map(|held| Some((text(held.key), text(held.text?)))).collect()
     }
 }
 
@@ -187,6 +197,14 @@ fn patch(off: Rule) -> Option<(&'static str, &'static str)> {
             "if redis.call('GET', KEYS[1]) ~= ARGV[1] then\n    return is_as_great",
             "if false then\n    return is_as_great",
         ),
+        Rule::WritersLookForReaders => ("if not reader then\n    counter", "if true then\n    counter"),
+        Rule::ReadersLookForWriters => ("if writer and writer ~= ARGV[1] then", "if false then"),
+        // The readers of a node expire with the one who came last.
+        Rule::ReadersExpireOneByOne => (
+            "if redis.call('PTTL', keys[2]) <= tonumber(ARGV[2]) then\n    redis.call('PEXPIRE', keys[2], ARGV[2] + 1)",
+            "if true then\n    redis.call('PEXPIRE', keys[2], ARGV[2] + 1)",
+        ),
+        Rule::AllOrNothing => ("blocked, holder = index, owner", "blocked, holder = false, owner"),
         _ => return None,
     })
 }

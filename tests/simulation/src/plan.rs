@@ -139,6 +139,19 @@ pub(crate) struct Wish {
     pub(crate) ending: Ending,
     /// The run of a job that the lock is wanted for.
     pub(crate) fire: Option<FireWish>,
+    /// Which kind of lock it is.
+    pub(crate) kind: LockKind,
+}
+
+/// Which kind of lock is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LockKind {
+    Plain,
+    /// One that readers share.
+    Read,
+    Write,
+    /// The plain locks of all names.
+    All,
 }
 
 /// A run of a job.
@@ -378,6 +391,38 @@ impl Plan {
         plan
     }
 
+    /// The same troubles, for locks that readers share.
+    pub(crate) fn draw_readers(random: &mut Random) -> Self {
+        Self::draw(random).of_kinds(random, &[LockKind::Read, LockKind::Read, LockKind::Write])
+    }
+
+    /// The same troubles, for locks of several names, and of one beside them.
+    pub(crate) fn draw_names(random: &mut Random) -> Self {
+        Self::draw(random).of_kinds(random, &[LockKind::All, LockKind::All, LockKind::Plain])
+    }
+
+    fn of_kinds(mut self, random: &mut Random, kinds: &[LockKind]) -> Self {
+        let wishes = self.processes.iter_mut().flat_map(|process| &mut process.tasks).flatten();
+        for wish in wishes {
+            wish.kind = random.pick(kinds);
+            // They cannot be given out of hand, and functions are annotated for plain locks.
+            if matches!(wish.ending, Ending::Detach(_)) {
+                wish.ending = Ending::Release;
+            }
+            match &mut wish.how {
+                How::Guard => {}
+                How::Attribute => wish.how = How::Guard,
+                How::Blocking { is_attribute, .. } => *is_attribute = false,
+            }
+        }
+        self
+    }
+
+    /// Whether other locks than plain ones are wanted.
+    pub(crate) fn has_kinds(&self) -> bool {
+        self.processes.iter().flat_map(|process| &process.tasks).flatten().any(|wish| wish.kind != LockKind::Plain)
+    }
+
     /// How many may hold a lock at once, if it is one with permits.
     pub(crate) fn most_permits(&self) -> Option<usize> {
         self.permits.iter().max().map(|most| *most as usize)
@@ -574,6 +619,7 @@ impl Wish {
                 _ => Ending::Release,
             },
             fire: None,
+            kind: LockKind::Plain,
         }
     }
 }
@@ -609,6 +655,7 @@ impl Wish {
                 _ => Ending::Release,
             },
             fire: Some(FireWish { fails, ..fire }),
+            kind: LockKind::Plain,
         }
     }
 }

@@ -70,8 +70,14 @@ pub(crate) const MEMORY: Kind = Kind { many: "memory", one: "remember", draw: Pl
 pub(crate) const CLUSTERS: Kind =
     Kind { many: "clusters", one: "cluster", draw: Plan::draw_cluster, rules: Rule::OF_CLUSTERS };
 
+/// Locks that readers share.
+pub(crate) const READERS: Kind =
+    Kind { many: "readers", one: "reader", draw: Plan::draw_readers, rules: Rule::OF_READERS };
+/// Locks of several names.
+pub(crate) const NAMES: Kind = Kind { many: "names", one: "name", draw: Plan::draw_names, rules: Rule::OF_NAMES };
+
 /// All of them.
-pub(crate) const KINDS: [Kind; 6] = [LOCKS, FIRES, PERMITS, LEADS, MEMORY, CLUSTERS];
+pub(crate) const KINDS: [Kind; 8] = [LOCKS, FIRES, PERMITS, READERS, NAMES, LEADS, MEMORY, CLUSTERS];
 
 impl Kind {
     /// What is drawn for a seed.

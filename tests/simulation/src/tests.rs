@@ -8,7 +8,7 @@ use redlock_simulated::simulation::Rule;
 
 use crate::made::{self, Made};
 use crate::random::Random;
-use crate::run::{CLUSTERS, FIRES, KINDS, Kind, LEADS, LOCKS, MEMORY, PERMITS, run_plan};
+use crate::run::{CLUSTERS, FIRES, KINDS, Kind, LEADS, LOCKS, MEMORY, NAMES, PERMITS, READERS, run_plan};
 
 /// Runs these seeds on all processors; returns what was broken.
 fn broken(seeds: std::ops::Range<u64>, kind: &Kind) -> Vec<(u64, Vec<String>)> {
@@ -139,6 +139,38 @@ const FOUND_BY_PERMITS: &[(Rule, u64)] = &[(Rule::OneSlotIsOneLock, 29), (Rule::
 #[test]
 fn schedules_of_permits_find_what_each_rule_prevents() {
     find_all(FOUND_BY_PERMITS, &PERMITS);
+}
+
+#[test]
+fn no_schedule_has_a_writer_beside_another_holder() {
+    none_is_broken(&READERS, 750, 250);
+}
+
+/// Each rule of these, and a seed that finds what it prevents.
+const FOUND_BY_READERS: &[(Rule, u64)] = &[
+    (Rule::WritersLookForReaders, 5),
+    (Rule::ReadersLookForWriters, 0),
+    (Rule::ReadersExpireOneByOne, 5),
+    (Rule::MajorityOfAll, 3),
+    (Rule::DropReleases, 12),
+];
+
+#[test]
+fn schedules_of_readers_find_what_each_rule_prevents() {
+    find_all(FOUND_BY_READERS, &READERS);
+}
+
+#[test]
+fn no_schedule_has_a_name_twice() {
+    none_is_broken(&NAMES, 750, 250);
+}
+
+/// Each rule of these, and a seed that finds what it prevents.
+const FOUND_BY_NAMES: &[(Rule, u64)] = &[(Rule::AllOrNothing, 0), (Rule::MajorityOfAll, 3), (Rule::DropReleases, 12)];
+
+#[test]
+fn schedules_of_several_names_find_what_each_rule_prevents() {
+    find_all(FOUND_BY_NAMES, &NAMES);
 }
 
 /// Each rule, and a seed that finds what it prevents; another one if the code has changed since.

@@ -274,6 +274,8 @@ fn of_trial(server: &Examination) -> Vec<(Severity, String)> {
         (lacks_or_fails(Purpose::Turns), "processes do not take turns"),
         (lacks_or_fails(Purpose::Statistics), "those who wait are not counted here"),
         (lacks(Purpose::Fires), "calls with `once` fail, and their bodies do not run"),
+        (lacks(Purpose::Permits), "requests with `permits` fail, or people do not see who holds them"),
+        (lacks(Purpose::Sharing), "requests for locks that readers share fail, or people do not see who has them"),
         (lacks(Purpose::Listing), "locks cannot be listed and reset"),
         (lacks(Purpose::CutConnections), "what a cut connection still carries stays for up to its TTL"),
     ];
@@ -587,6 +589,10 @@ mod tests {
         let words = "calls with `once` fail, and their bodies do not run: the user may not run SET on redlock-done:*; allow it: \
                      ACL SETUSER <user> +set ~redlock-done:*";
         check(marks, Severity::Note, words, CheckVerdict::Healthy);
+        let shared = |a: &mut Examination| a.forbidden = vec![forbidden("ZADD", "redlock-readers:*", Purpose::Sharing)];
+        let words = "requests for locks that readers share fail, or people do not see who has them: the user may not run ZADD on \
+                     redlock-readers:*; allow it: ACL SETUSER <user> +zadd ~redlock-readers:*";
+        check(shared, Severity::Note, words, CheckVerdict::Healthy);
     }
 
     #[test]

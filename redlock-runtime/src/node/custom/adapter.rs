@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::super::check::{CarryOut, Examination, Examining, FencingCounters, Step, Tells, Trial, try_out};
 use super::super::counters::{Answer, Counted, Counting, Number, Recorded};
-use super::super::inspect::{Cursor, Deleted, Inspecting, LockRecord, OwnerLabel, Page};
+use super::super::inspect::{Cursor, Deleted, Inspecting, Listed, LockRecord, OwnerLabel, Page};
 use super::super::{Action, Changes, Command, Delivery, Failure, NodeStatus, PendingReply, Reply, Voter, VoterId};
 use super::{Acquire, BoxFuture, Commit, CounterRule, Extend, Held, Keep, Node, NodeError, Outcome, Release, Vote};
 use crate::node::identity;
@@ -422,7 +422,9 @@ impl Inspecting for ForeignNode {
         })
     }
 
-    fn page(&self, prefix: Arc<str>, _: Cursor, reply_timeout: Duration) -> Answer<Page> {
+    fn page(&self, wanted: Listed, _: Cursor, reply_timeout: Duration) -> Answer<Page> {
+        // It has plain locks alone.
+        let Listed::Locks(prefix) = wanted else { return Box::pin(std::future::ready(Ok(Page::default()))) };
         let keys = self.answer(reply_timeout, move |node| node.list(prefix));
         Box::pin(async move { Ok(Page { keys: keys.await?, next: None }) })
     }

@@ -149,7 +149,7 @@ impl Server {
         let mut counters = FencingCounters { has_more: true, ..FencingCounters::default() };
         let mut from = Cursor::default();
         for _ in 0..PAGES {
-            let (keys, next) = self.keys(Keys::FENCES, from).await?;
+            let (keys, next) = self.keys(&general::beginning_with(Keys::FENCES), from).await?;
             let stored = self.send(&general::values(&keys)).await?;
             for (key, stored) in keys.into_iter().zip(&stored) {
                 let number = match stored {

@@ -10,11 +10,13 @@
 mod check;
 mod counters;
 mod inspect;
+mod several;
 mod slots;
 
 #[cfg(not(redlock_simulated))]
 use std::collections::HashMap;
 use std::fmt;
+use std::slice;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -40,7 +42,7 @@ use crate::rules::{Rule, holds};
 use crate::shown::shown;
 use crate::values::keys::Keys;
 use crate::values::slot::slot_of;
-use crate::values::subject::Which;
+use crate::values::subject::{Kind, Which};
 
 /// How often a command is sent on, or again, before that is given up; two are usual in the worst case.
 const HOPS: usize = 8;
@@ -143,36 +145,16 @@ impl Voter for ClusterNode {
     }
 
     fn ask(&self, command: Arc<Command>) -> PendingReply {
-        let cluster = Arc::clone(&self.cluster);
-        if let Some(shard) = cluster.owner(command.key()) {
-            let put = shard.put(Arc::clone(&command), Routing::Plainly);
-            let (carrier, extra_time) = (put.carrier().clone().first(), put.extra_time());
-            let carried_by = carrier.clone();
-            let reply = PendingReply::new(async move { cluster.follow(&command, shard, put, &carried_by).await });
-            return reply.carried_by(carrier).with_extra_time(extra_time);
+        if !command.is_offered() {
+            return PendingReply::new(std::future::ready(Reply::not_offered()));
         }
-        if let Map::Unreachable(reason) = &cluster.told.read().map {
-            cluster.look_again();
-            return PendingReply::new(std::future::ready(Reply::not_sent(Arc::clone(reason))));
-        }
-        // Who has which slots, and then a connection to that server.
-        let extra_time = cluster.limits.connect_timeout * 2;
-        let carrier = Carrier::Later(Arc::default()).first();
-        let carried_by = carrier.clone();
-        let reply = async move {
-            let shard = match cluster.mapped(command.key()).await {
-                Ok(shard) => shard,
-                Err(reason) => return Reply::not_sent(reason),
-            };
-            shard.tried().await;
-            if command.is_recalled() {
-                return recalled();
+        if let Some(Kind::Several(several)) = command.subject.kind() {
+            let parts = several.by_slot();
+            if !parts.is_empty() {
+                return PendingReply::new(Arc::clone(&self.cluster).ask_of_several(Arc::clone(&command), parts));
             }
-            let put = shard.put(Arc::clone(&command), Routing::Plainly);
-            carried_by.goes_on(put.carrier().clone());
-            cluster.follow(&command, shard, put, &carried_by).await
-        };
-        PendingReply::new(reply).with_extra_time(extra_time).carried_by(carrier)
+        }
+        Cluster::ask_one(&self.cluster, command)
     }
 
     fn known(&self, key: &str) -> NodeStatus {
@@ -204,6 +186,42 @@ impl Voter for ClusterNode {
         for shard in all {
             shard.close();
         }
+    }
+}
+
+impl Cluster {
+    /// Puts a command whose keys are in one slot.
+    fn ask_one(cluster: &Arc<Self>, command: Arc<Command>) -> PendingReply {
+        let cluster = Arc::clone(cluster);
+        if let Some(shard) = cluster.owner(command.key()) {
+            let put = shard.put(Arc::clone(&command), Routing::Plainly);
+            let (carrier, extra_time) = (put.carrier().clone().first(), put.extra_time());
+            let carried_by = carrier.clone();
+            let reply = PendingReply::new(async move { cluster.follow(&command, shard, put, &carried_by).await });
+            return reply.carried_by(carrier).with_extra_time(extra_time);
+        }
+        if let Map::Unreachable(reason) = &cluster.told.read().map {
+            cluster.look_again();
+            return PendingReply::new(std::future::ready(Reply::not_sent(Arc::clone(reason))));
+        }
+        // Who has which slots, and then a connection to that server.
+        let extra_time = cluster.limits.connect_timeout * 2;
+        let carrier = Carrier::Later(Arc::default()).first();
+        let carried_by = carrier.clone();
+        let reply = async move {
+            let shard = match cluster.mapped(command.key()).await {
+                Ok(shard) => shard,
+                Err(reason) => return Reply::not_sent(reason),
+            };
+            shard.tried().await;
+            if command.is_recalled() {
+                return recalled();
+            }
+            let put = shard.put(Arc::clone(&command), Routing::Plainly);
+            carried_by.goes_on(put.carrier().clone());
+            cluster.follow(&command, shard, put, &carried_by).await
+        };
+        PendingReply::new(reply).with_extra_time(extra_time).carried_by(carrier)
     }
 }
 
@@ -478,7 +496,7 @@ async fn has_anything_left(shard: &RedisNode, command: &Command) -> bool {
 /// completed fires. A commit finds both of its keys, or comes to nothing.
 fn keys_beside(command: &Command) -> Vec<Arc<str>> {
     let key = command.key();
-    if let Some(keys) = keys_of_permits(command) {
+    if let Some(keys) = command.subject.kind().and_then(|kind| keys_of_kind(command, kind)) {
         return keys;
     }
     let is_attempt = matches!(command.action, Action::Acquire { .. } | Action::Adopt { .. });
@@ -488,16 +506,35 @@ fn keys_beside(command: &Command) -> Vec<Arc<str>> {
     if beside.is_empty() { beside } else { std::iter::once(Arc::clone(key)).chain(beside).collect() }
 }
 
-/// The same of a command that is about several permits.
-fn keys_of_permits(command: &Command) -> Option<Vec<Arc<str>>> {
-    let (slots, which) = command.subject.permits()?;
-    let keys = || slots.keys().iter().map(Arc::clone);
-    match (command.action, which) {
-        (Action::Acquire { .. }, Which::Any) => {
-            let fences = slots.keys().iter().filter(|_| command.fence.is_some()).map(|key| Keys::fence(key).into());
-            Some(std::iter::once(Arc::clone(slots.line())).chain(keys()).chain(fences).collect())
+/// The same of a command that is about more than one key, where it differs.
+fn keys_of_kind(command: &Command, kind: &Kind) -> Option<Vec<Arc<str>>> {
+    let fences = |keys: &[Arc<str>]| -> Vec<Arc<str>> {
+        keys.iter().filter(|_| command.fence.is_some()).map(|key| Keys::fence(key).into()).collect()
+    };
+    match (command.action, kind) {
+        (Action::Acquire { .. }, Kind::Permits { slots, which: Which::Any }) => {
+            let line = std::iter::once(Arc::clone(slots.line()));
+            Some(line.chain(slots.keys().iter().cloned()).chain(fences(slots.keys())).collect())
         }
-        (Action::Release { .. }, _) if command.predecessor.is_none() => Some(keys().collect()),
+        (Action::Release { .. }, Kind::Permits { slots, .. }) if command.predecessor.is_none() => {
+            Some(slots.keys().into())
+        }
+        (Action::Acquire { .. }, Kind::Reader(keys) | Kind::Writer(keys)) => {
+            let fence = fences(slice::from_ref(keys.writer()));
+            Some([keys.writer(), keys.readers(), keys.intent()].into_iter().cloned().chain(fence).collect())
+        }
+        // Who is no reader there may be the writer, and become one.
+        (Action::Commit { .. } | Action::Extend { .. } | Action::Release { .. }, Kind::Reader(keys)) => {
+            Some(vec![Arc::clone(keys.writer()), Arc::clone(keys.readers())])
+        }
+        // The intent goes with it, if there is one.
+        (Action::Release { .. }, Kind::Writer(keys)) if command.predecessor.is_none() => {
+            Some(vec![Arc::clone(keys.writer()), Arc::clone(keys.intent())])
+        }
+        (Action::Acquire { .. }, Kind::Several(several)) => {
+            Some(several.keys().iter().cloned().chain(fences(several.keys())).collect())
+        }
+        (Action::Extend { .. } | Action::Release { .. }, Kind::Several(several)) => Some(several.keys().into()),
         _ => None,
     }
 }
@@ -515,6 +552,8 @@ mod tests {
     use crate::protocol::{FenceFallback, Proposal, Quorum, StoredMark};
     use crate::values::name::Name;
     use crate::values::permits::Slots;
+    use crate::values::readers_writers::SharedKeys;
+    use crate::values::several::Several;
     use crate::values::subject::Subject;
 
     #[test]
@@ -558,6 +597,33 @@ mod tests {
             (extend, Which::One(1), vec![]),
         ] {
             let command = Command::new(action, &any.about(which), &owner);
+            assert_eq!(keys_beside(&command).iter().map(|key| &**key).collect::<Vec<_>>(), expect, "{action:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_let_in_while_a_key_that_keeps_him_out_is_still_on_its_way() {
+        let name = |name: &str| Name::parse(name.to_owned()).unwrap();
+        let shared = Arc::new(SharedKeys::new(&Keys::default(), &name("x")));
+        let several = Several::new(&Keys::default(), [name("{x}1"), name("{x}2")]).unwrap();
+        let [writer, readers, intent] = [shared.writer(), shared.readers(), shared.intent()].map(ToString::to_string);
+        let [one, other] = [&several.keys()[0], &several.keys()[1]].map(ToString::to_string);
+        let [one_reads, one_writes] = [Kind::Reader(Arc::clone(&shared)), Kind::Writer(shared)].map(Subject::from);
+        let (all, owner, ttl) = (Subject::from(Kind::Several(several)), Arc::from("owner"), Duration::from_secs(1));
+        let (acquire, extend) = (Action::Acquire { ttl, is_watched: false }, Action::Extend { ttl, is_noted: false });
+        let release = Action::Release { keep: Duration::ZERO, behind: None, is_noted: false };
+        for (action, subject, expect) in [
+            (acquire, &one_reads, vec![&*writer, &readers, &intent]),
+            (extend, &one_reads, vec![&*writer, &readers]),
+            (release, &one_reads, vec![&*writer, &readers]),
+            (acquire, &one_writes, vec![&*writer, &readers, &intent]),
+            (extend, &one_writes, vec![]),
+            (release, &one_writes, vec![&*writer, &intent]),
+            (acquire, &all, vec![&*one, &other]),
+            (extend, &all, vec![&*one, &other]),
+            (release, &all, vec![&*one, &other]),
+        ] {
+            let command = Command::new(action, subject, &owner);
             assert_eq!(keys_beside(&command).iter().map(|key| &**key).collect::<Vec<_>>(), expect, "{action:?}");
         }
     }

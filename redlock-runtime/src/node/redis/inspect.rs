@@ -8,7 +8,8 @@ use redis::Value;
 
 use super::super::counters::Answer;
 use super::super::inspect::{
-    Cursor, Deleted, Inspecting, LockRecord, Looked, OwnerLabel, Page, PermitsRecord, RecordedLabel,
+    Cursor, Deleted, Inspecting, Listed, LockRecord, Looked, OwnerLabel, Page, PermitsRecord, RecordedLabel,
+    SharedRecord,
 };
 use super::commands;
 use super::server::{BATCH, PLAIN_BATCH, Server, all_done, reason};
@@ -40,8 +41,12 @@ impl Inspecting for RedisNode {
         self.with_connection(reply_timeout, |mut server| async move { server.permits(&lock).await })
     }
 
-    fn page(&self, prefix: Arc<str>, from: Cursor, reply_timeout: Duration) -> Answer<Page> {
-        self.with_connection(reply_timeout, move |mut server| async move { server.page(&prefix, from).await })
+    fn shared(&self, lock: Arc<str>, reply_timeout: Duration) -> Answer<SharedRecord> {
+        self.with_connection(reply_timeout, |mut server| async move { server.shared(&lock).await })
+    }
+
+    fn page(&self, wanted: Listed, from: Cursor, reply_timeout: Duration) -> Answer<Page> {
+        self.with_connection(reply_timeout, move |mut server| async move { server.page(&wanted, from).await })
     }
 
     fn reset(&self, locks: Vec<Arc<LockKeys>>, reply_timeout: Duration) -> Answer<Vec<Deleted>> {
@@ -93,6 +98,23 @@ impl Server {
         Ok(marks)
     }
 
+    async fn shared(&mut self, lock: &str) -> Result<SharedRecord, Arc<str>> {
+        let (writer, readers) = (Keys::around(&Keys::writer(lock).into()), Keys::readers(lock));
+        let answers =
+            all_done(self.call(|call| commands::look_at_shared(&writer, &readers, clock::since_1970(), call)).await?)?;
+        match answers.as_slice() {
+            [writer, Value::Array(told)] => match told.as_slice() {
+                [Value::Int(count), Value::Int(remaining)] => {
+                    let number = |number: &i64| u64::try_from(*number).unwrap_or_default();
+                    let readers = (number(count), Duration::from_millis(number(remaining)));
+                    Ok(SharedRecord { writer: record(writer)?, readers })
+                }
+                _ => Err(never_given(&answers[1])),
+            },
+            _ => Err(never_given(&Value::Array(answers))),
+        }
+    }
+
     async fn permits(&mut self, lock: &Arc<str>) -> Result<PermitsRecord, Arc<str>> {
         let keys: Vec<_> = iter::once(Keys::permits(lock)).chain(Keys::all_permits(lock).map(|(_, key)| key)).collect();
         let answer = all_done(self.send(&commands::values_beside(&keys)).await?)?.pop().unwrap_or(Value::Nil);
@@ -115,17 +137,22 @@ impl Server {
         Ok(PermitsRecord { said, held })
     }
 
-    async fn page(&mut self, prefix: &str, from: Cursor) -> Result<Page, Arc<str>> {
-        let (keys, next) = self.keys(prefix, from).await?;
+    async fn page(&mut self, wanted: &Listed, from: Cursor) -> Result<Page, Arc<str>> {
+        let (mut keys, next) = self.keys(&commands::pattern_of(wanted), from).await?;
+        keys.retain(|key| wanted.is_called(key));
         let lengths = self.send(&commands::lengths(&keys)).await?;
         let locks = keys.into_iter().zip(lengths).filter(|(_, length)| matches!(length, Value::Int(1..)));
         let keys = locks.map(|(key, _)| key).collect();
         Ok(Page { keys, next })
     }
 
-    /// Some of the keys that begin with this, whatever they hold, and where the next ones begin, if there may be more.
-    pub(super) async fn keys(&mut self, prefix: &str, from: Cursor) -> Result<(Vec<String>, Option<Cursor>), Arc<str>> {
-        let answer = all_done(self.send(&commands::page(prefix, from)).await?)?.pop().unwrap_or(Value::Nil);
+    /// Some of the keys that match this, whatever they hold, and where the next ones begin, if there may be more.
+    pub(super) async fn keys(
+        &mut self,
+        pattern: &str,
+        from: Cursor,
+    ) -> Result<(Vec<String>, Option<Cursor>), Arc<str>> {
+        let answer = all_done(self.send(&commands::page(pattern, from)).await?)?.pop().unwrap_or(Value::Nil);
         let (next, keys): (u64, Vec<Vec<u8>>) =
             redis::from_redis_value(answer).map_err(|error| Arc::from(error.to_string()))?;
         // No key of ours is called what is no text.

@@ -53,6 +53,9 @@ impl Voter for RedisNode {
     }
 
     fn ask(&self, command: Arc<Command>) -> PendingReply {
+        if !command.is_offered() {
+            return PendingReply::new(std::future::ready(Reply::not_offered()));
+        }
         self.put(command, Routing::Plainly)
     }
 

@@ -20,7 +20,7 @@ impl<H: LocalHolder> Holders<H> {
 
     /// Adds one. Whoever had the same part of the lock has lost it, and is returned.
     pub(super) fn add(&mut self, number: u64, holder: H) -> Option<H> {
-        let replaced = self.take_if(|(_, other)| other.part() == holder.part());
+        let replaced = self.take_if(|(_, other)| !holder.is_shared() && other.part() == holder.part());
         if self.first.is_none() {
             self.first = Some((number, holder));
         } else {

@@ -77,6 +77,11 @@ pub trait LocalHolder: Clone {
 
     /// Which of its keys it holds, if the lock has several.
     fn part(&self) -> u8;
+
+    /// Whether others can hold the same beside it.
+    fn is_shared(&self) -> bool {
+        false
+    }
 }
 
 /// What all queues of a manager have in common.
@@ -309,7 +314,8 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
 
     /// How many keys the lock has, as far as the first in line knows.
     fn parts(&self) -> u8 {
-        u8::try_from(self.places()).unwrap_or(u8::MAX)
+        // Readers, of whom there may be any number, wait for the same.
+        u8::try_from(self.places()).unwrap_or(1)
     }
 
     fn places(&self) -> usize {

@@ -7,7 +7,9 @@ use futures_util::future::join_all;
 
 use super::ClusterNode;
 use crate::node::counters::Answer;
-use crate::node::inspect::{Cursor, Deleted, Inspecting, LockRecord, OwnerLabel, Page, PermitsRecord};
+use crate::node::inspect::{
+    Cursor, Deleted, Inspecting, Listed, LockRecord, OwnerLabel, Page, PermitsRecord, SharedRecord,
+};
 use crate::node::redis::RedisNode;
 use crate::protocol::StoredMark;
 use crate::values::keys::LockKeys;
@@ -52,18 +54,29 @@ impl Inspecting for ClusterNode {
         })
     }
 
+    fn shared(&self, lock: Arc<str>, reply_timeout: Duration) -> Answer<SharedRecord> {
+        let cluster = Arc::clone(&self.cluster);
+        Box::pin(async move {
+            if let Ok(shared) = cluster.mapped(&lock).await?.shared(Arc::clone(&lock), reply_timeout).await {
+                return Ok(shared);
+            }
+            cluster.looked_again().await;
+            cluster.mapped(&lock).await?.shared(lock, reply_timeout).await
+        })
+    }
+
     /// One server after the other, each to its end.
-    fn page(&self, prefix: Arc<str>, from: Cursor, reply_timeout: Duration) -> Answer<Page> {
+    fn page(&self, wanted: Listed, from: Cursor, reply_timeout: Duration) -> Answer<Page> {
         let cluster = Arc::clone(&self.cluster);
         Box::pin(async move {
             // Any key will do: this is to know the servers.
-            cluster.mapped(&prefix).await?;
+            cluster.mapped("").await?;
             if from == Cursor::default() {
                 cluster.looked_again().await;
             }
             let servers = cluster.masters();
             let Some(server) = servers.get(from.server) else { return Ok(Page::default()) };
-            let page = server.page(prefix, from, reply_timeout).await?;
+            let page = server.page(wanted, from, reply_timeout).await?;
             let following = Cursor { server: from.server + 1, at: 0 };
             let next = page.next.or_else(|| (following.server < servers.len()).then_some(following));
             Ok(Page { next, ..page })

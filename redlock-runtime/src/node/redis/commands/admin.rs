@@ -8,13 +8,14 @@ use redis::{Cmd, Pipeline};
 
 use super::locks::RELEASED;
 use super::{Call, Script, each, pipeline, script, whole_milliseconds};
-use crate::node::inspect::{Cursor, OwnerLabel};
+use crate::node::inspect::{Cursor, Listed, OwnerLabel};
 use crate::protocol::StoredMark;
-use crate::values::keys::LockKeys;
+use crate::values::keys::{Keys, LockKeys};
 
 // Not loaded with those of locks: few look.
 static NOTE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/label.lua")));
 static LOOK: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/look.lua")));
+static LOOK_AT_READERS: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/look_readers.lua")));
 static RESET: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/reset.lua")));
 
 /// Notes who the owners of locks are, one answer each. `moment` is now by our clock, since 1970, as in the next one.
@@ -34,6 +35,15 @@ pub(in crate::node) fn look_at_each<K: Borrow<LockKeys>>(locks: &[K], moment: Du
         cmd.arg(whole_milliseconds(moment));
         cmd
     })
+}
+
+/// Looks at the writer of a lock that readers share, and at these; one answer each.
+pub(in crate::node) fn look_at_shared(writer: &LockKeys, readers: &str, moment: Duration, call: Call) -> Pipeline {
+    let mut look = around(&LOOK, call, writer);
+    look.arg(whole_milliseconds(moment));
+    let mut count = script(&LOOK_AT_READERS, call, &[readers]);
+    count.arg(whole_milliseconds(moment));
+    pipeline([look, count].into_iter())
 }
 
 /// What keys hold that are in one slot, nothing for what holds no text; one answer.
@@ -57,11 +67,24 @@ pub(in crate::node) fn reset(locks: &[Arc<LockKeys>], reports_changes: bool, cal
 /// How many keys a server looks at for one page; it does nothing else meanwhile, for less than a millisecond.
 const PAGE: usize = 1000;
 
-/// Some of the keys that begin with this, and where the next ones begin; one answer.
-pub(in crate::node) fn page(prefix: &str, from: Cursor) -> Pipeline {
+/// Some of the keys that match this, and where the next ones begin; one answer.
+pub(in crate::node) fn page(pattern: &str, from: Cursor) -> Pipeline {
     let mut cmd = Cmd::new();
-    cmd.arg("SCAN").arg(from.at).arg("MATCH").arg(format!("{}*", literally(prefix))).arg("COUNT").arg(PAGE);
+    cmd.arg("SCAN").arg(from.at).arg("MATCH").arg(pattern).arg("COUNT").arg(PAGE);
     pipeline(std::iter::once(cmd))
+}
+
+/// A pattern that matches such keys, and perhaps a few others: so that the server looks at all of its keys once.
+pub(in crate::node) fn pattern_of(wanted: &Listed) -> String {
+    match wanted {
+        Listed::Locks(prefix) => beginning_with(prefix),
+        Listed::Others => "redlock-[pr]*".to_owned(),
+    }
+}
+
+/// A pattern that matches what begins with this.
+pub(in crate::node) fn beginning_with(prefix: &str) -> String {
+    format!("{}*", literally(prefix))
 }
 
 /// A pattern that matches this text alone.
@@ -92,11 +115,11 @@ pub(in crate::node) fn reset_mark(key: &str, retention: Duration) -> Pipeline {
     pipeline(std::iter::once(cmd))
 }
 
-/// How long the texts are that keys hold, one answer each: zero for no key, an error for what is no text.
+/// How long the texts are that keys hold, or how many the readers, one answer each: zero for no key, an error for what is neither.
 pub(in crate::node) fn lengths(keys: &[String]) -> Pipeline {
     pipeline(keys.iter().map(|key| {
         let mut cmd = Cmd::new();
-        cmd.arg("STRLEN").arg(key);
+        cmd.arg(if key.starts_with(Keys::READERS) { "ZCARD" } else { "STRLEN" }).arg(key);
         cmd
     }))
 }
@@ -108,6 +131,15 @@ fn around(called: &Script, call: Call, keys: &LockKeys) -> Cmd {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_pattern_of_other_kinds_leaves_none_of_them_out() {
+        for prefix in Keys::OF_OTHER_KINDS {
+            let rest = prefix.strip_prefix("redlock-").unwrap();
+            assert!(rest.starts_with(['p', 'r']), "{prefix}");
+        }
+        assert_eq!(pattern_of(&Listed::Others), "redlock-[pr]*");
+    }
 
     #[test]
     fn a_prefix_is_no_pattern() {

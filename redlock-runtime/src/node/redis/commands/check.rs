@@ -57,6 +57,8 @@ pub(in crate::node) fn rights(trial: &Trial, number: u32) -> Vec<Right> {
     let counter = trial.keys.counter(&trial.name(number));
     let contention = Keys::contention(&lock);
     let (fence, note, done) = (Keys::fence(&lock), Keys::owner_label(&lock), Keys::done(&lock));
+    let (permits, permit) = (Keys::permits(&lock), Keys::permit(&lock, 0));
+    let (writer, readers, intent) = (Keys::writer(&lock), Keys::readers(&lock), Keys::intent(&lock));
     let id = trial.name(number);
     let mut rights = Vec::new();
     let mut on = |kind: Kind<'_>, commands: &[(&'static str, &[&str])]| {
@@ -64,8 +66,11 @@ pub(in crate::node) fn rights(trial: &Trial, number: u32) -> Vec<Right> {
             let mut cmd = Cmd::new();
             cmd.arg(*command).arg(kind.key).arg(*arguments);
             let key = match kind.purpose {
+                Purpose::Permits if kind.key.starts_with(Keys::PERMIT) => format!("{}*", Keys::PERMIT),
                 // Not every name stands in braces.
-                Purpose::Fires => format!("{}*", Keys::MARKS),
+                Purpose::Fires | Purpose::Permits | Purpose::Sharing => {
+                    format!("{}*", kind.key.split_inclusive(':').next().unwrap_or_default())
+                }
                 _ => kind.key.replace(&id, "*"),
             };
             Right { command, key: Some(key), purpose: kind.purpose, cmd }
@@ -85,6 +90,27 @@ pub(in crate::node) fn rights(trial: &Trial, number: u32) -> Vec<Right> {
         );
     }
     on(Kind { key: &done, purpose: Purpose::Fires }, &[("GET", &[]), set, pexpire]);
+    on(Kind { key: &permits, purpose: Purpose::Permits }, &[("GET", &[]), set, pexpire, ("MGET", &[])]);
+    on(Kind { key: &permit, purpose: Purpose::Permits }, &[("GET", &[]), set, ("PTTL", &[]), pexpire, ("DEL", &[])]);
+    on(
+        Kind { key: &writer, purpose: Purpose::Sharing },
+        &[("GET", &[]), set, ("EXISTS", &[]), ("PTTL", &[]), pexpire, ("DEL", &[])],
+    );
+    on(
+        Kind { key: &readers, purpose: Purpose::Sharing },
+        &[
+            zadd,
+            ("ZREM", &["x"]),
+            ("ZSCORE", &["x"]),
+            ("ZRANGE", &["0", "0"]),
+            range,
+            ("ZCARD", &[]),
+            ("EXISTS", &[]),
+            ("PTTL", &[]),
+            pexpire,
+        ],
+    );
+    on(Kind { key: &intent, purpose: Purpose::Sharing }, &[set, ("EXISTS", &[]), ("PTTL", &[]), ("DEL", &[])]);
     on(Kind { key: &note, purpose: Purpose::Labels }, &[hset, ("HMGET", &["x"]), pexpire, ("DEL", &[])]);
     on(
         Kind { key: &contention, purpose: Purpose::Turns },
@@ -103,10 +129,11 @@ pub(in crate::node) fn rights(trial: &Trial, number: u32) -> Vec<Right> {
         &[("LLEN", &[]), ("LRANGE", &["0", "0"]), ("LPOS", &["x"]), ("LSET", &["x", "x"]), ("LREM", &["x", "x"])],
     );
     on(Kind { key: &lock, purpose: Purpose::Listing }, &[("STRLEN", &[]), ("TYPE", &[])]);
-    let without_key: [(_, &[&str], _); 6] = [
+    let without_key: [(_, &[&str], _); 7] = [
         ("EVALSHA", &["x", "x"], Purpose::Locks),
         ("EVAL", &["", "x"], Purpose::Locks),
         ("TIME", &[], Purpose::Turns),
+        ("TIME", &[], Purpose::Sharing),
         ("SCAN", &["0", "COUNT", "1"], Purpose::Listing),
         ("CLIENT|ID", &[], Purpose::CutConnections),
         ("CLIENT|KILL", &["ID", "x"], Purpose::CutConnections),

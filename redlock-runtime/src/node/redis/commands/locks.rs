@@ -1,5 +1,8 @@
 //! What is said about locks: acquiring, adopting, committing, extending and releasing them, and waiting for them.
 
+mod readers_writers;
+mod several;
+
 use std::borrow::Cow;
 use std::iter;
 use std::sync::LazyLock;
@@ -14,7 +17,7 @@ use crate::protocol::{Counter, PERMITS_RETENTION, RETENTION};
 use crate::rules::{Rule, holds};
 use crate::values::keys::Keys;
 use crate::values::permits::Slots;
-use crate::values::subject::Which;
+use crate::values::subject::{Kind, Which};
 
 static ACQUIRE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(concat!(
@@ -43,11 +46,21 @@ static RELEASE_PERMIT: LazyLock<Script> = LazyLock::new(|| Script::new(include_s
 pub(in crate::node) static LOADED: [&LazyLock<Script>; 4] = [&ACQUIRE, &COMMIT, &EXTEND, &RELEASE];
 
 fn script_of(command: &Command) -> &'static Script {
+    let of_kind = match command.subject.kind() {
+        None => None,
+        Some(Kind::Permits { which, .. }) => match command.action {
+            Action::Acquire { .. } if *which == Which::Any => Some(&*PERMIT),
+            Action::Release { .. } if command.predecessor.is_none() => Some(&*RELEASE_PERMIT),
+            _ => None,
+        },
+        Some(Kind::Reader(_)) => Some(readers_writers::script_of_reader(command.action)),
+        Some(Kind::Writer(_)) => readers_writers::script_of_writer(command.action),
+        Some(Kind::Several(_)) => Some(several::script_of(command.action)),
+    };
+    if let Some(script) = of_kind {
+        return script;
+    }
     match command.action {
-        Action::Acquire { .. } if is_for_any_permit(command) => &PERMIT,
-        Action::Release { .. } if command.subject.permits().is_some() && command.predecessor.is_none() => {
-            &RELEASE_PERMIT
-        }
         Action::Acquire { .. } => &ACQUIRE,
         Action::Adopt { .. } => &ADOPT,
         Action::Commit { .. } => &COMMIT,
@@ -97,11 +110,12 @@ impl Server {
 pub(in crate::node) fn is_plain(command: &Command, server: Server) -> bool {
     let is_unwatched = matches!(command.action, Action::Acquire { is_watched: false, .. });
     let does_more = command.fence.is_some() || command.contender.is_some() || command.mark.is_some();
-    is_unwatched && server.set_tells && !does_more && !is_for_any_permit(command)
-}
-
-fn is_for_any_permit(command: &Command) -> bool {
-    matches!(command.subject.permits(), Some((_, Which::Any)))
+    let has_one_key = match command.subject.kind() {
+        None => true,
+        Some(Kind::Permits { which, .. }) => matches!(which, Which::One(_)),
+        Some(Kind::Reader(_) | Kind::Writer(_) | Kind::Several(_)) => false,
+    };
+    is_unwatched && server.set_tells && !does_more && has_one_key
 }
 
 fn set(command: &Command, ttl: Duration) -> Cmd {
@@ -269,11 +283,18 @@ fn evaluate_release_permit(
 }
 
 fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd {
-    const ROOM_FOR_THE_SCRIPT_AND_USUAL_NAMES: usize = 320;
-    const ROOM_BESIDE_A_MARK: usize = 512;
-    match (command.action, command.subject.permits()) {
+    match (command.action, command.subject.kind()) {
         (_, None) => {}
-        (Action::Acquire { ttl, .. }, Some((slots, Which::Any))) => {
+        (_, Some(Kind::Reader(keys))) => {
+            return readers_writers::evaluate_reader((verb, script), command, keys, server);
+        }
+        (_, Some(Kind::Writer(keys))) => {
+            if let Some(cmd) = readers_writers::evaluate_writer((verb, script), command, keys, server) {
+                return cmd;
+            }
+        }
+        (_, Some(Kind::Several(keys))) => return several::evaluate((verb, script), command, keys, server),
+        (Action::Acquire { ttl, .. }, Some(Kind::Permits { slots, which: Which::Any })) => {
             return evaluate_permit((verb, script), command, slots, ttl, server);
         }
         (Action::Release { keep, .. }, _) => {
@@ -283,6 +304,13 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd 
         }
         _ => {}
     }
+    evaluate_of_key(verb, script, command, server)
+}
+
+/// Of a lock that is one key.
+fn evaluate_of_key(verb: &str, script: &str, command: &Command, server: Server) -> Cmd {
+    const ROOM_FOR_THE_SCRIPT_AND_USUAL_NAMES: usize = 320;
+    const ROOM_BESIDE_A_MARK: usize = 512;
     let Command { owner, fence, retention, .. } = command;
     let key = command.key();
     // A key that is noted where its slot is still on its way to could not be moved there any more.

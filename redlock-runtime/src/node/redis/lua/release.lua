@@ -10,7 +10,7 @@ local owner, kept = redis.call('GET', KEYS[1]), ARGV[1] .. ':released'
 if owner == kept then
     return 1
 end
-if ARGV[6] then
+if ARGV[6] and ARGV[6] ~= '' then
     local remaining = redis.call('PTTL', KEYS[1])
     if owner == ARGV[1] and remaining > 0 then
         redis.call('SET', KEYS[1], ARGV[5], 'XX', 'PX', remaining)

@@ -1,0 +1,51 @@
+use std::fmt;
+use std::time::Duration;
+
+use super::holding::Holding;
+use crate::node::inspect::SharedRecord;
+use crate::protocol::{LockState, Quorum};
+use crate::shown::shown;
+
+/// Who has a lock that readers share ([`LockManager::read`](crate::LockManager::read)), as the nodes have it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SharedInfo {
+    /// Whether a writer holds it.
+    pub writer: LockState,
+    /// What the writer is called; as [`LockInfo::owner_label`](crate::LockInfo::owner_label).
+    pub owner_label: Option<String>,
+    /// How many readers a majority of the nodes has, at least.
+    pub readers: u64,
+    /// How long a majority of the nodes still has the writer, or the last reader, if nobody extends it, which renewal does.
+    pub remaining: Option<Duration>,
+}
+
+impl SharedInfo {
+    /// Nothing if no node has anybody.
+    pub(super) fn of(quorum: Quorum, answers: &[&SharedRecord]) -> Option<Self> {
+        if answers.iter().all(|answer| answer.is_free()) {
+            return None;
+        }
+        let writers: Vec<_> = answers.iter().map(|answer| answer.writer.as_ref()).collect();
+        let Holding { census, label, .. } = Holding::of(quorum, &writers);
+        // What the node says that as many as a majority say at least.
+        let by_majority = |mut told: Vec<(u64, Duration)>| {
+            told.sort_unstable_by(|one, other| other.cmp(one));
+            told.get(quorum.needed() - 1).copied().unwrap_or_default()
+        };
+        let (readers, stays) = by_majority(answers.iter().map(|answer| answer.readers).collect());
+        let remaining = census.remaining.or(Some(stays).filter(|_| readers > 0));
+        Some(Self { writer: census.state, owner_label: label.map(|label| label.label.clone()), readers, remaining })
+    }
+}
+
+impl fmt::Display for SharedInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { writer, owner_label, readers, .. } = self;
+        match (writer, owner_label) {
+            (LockState::Free, _) => write!(f, "{readers} read"),
+            (writer, Some(label)) => write!(f, "the writer's part is {writer} by {}", shown(label)),
+            (writer, None) => write!(f, "the writer's part is {writer}"),
+        }
+    }
+}
