@@ -43,6 +43,7 @@ mod once_beside;
 mod once_cluster;
 mod once_periods;
 mod other_servers;
+mod overview;
 mod panics;
 mod permits;
 mod places;
