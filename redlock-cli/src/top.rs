@@ -99,9 +99,7 @@ async fn live(fleet: Fleet, sort: Sort) -> Result<ExitCode, Failure> {
     let no_signals = |error: io::Error| failure(&format!("signals cannot be heard: {error}"));
     let mut terminated = signal(SignalKind::terminate()).map_err(no_signals)?;
     let mut hung_up = signal(SignalKind::hangup()).map_err(no_signals)?;
-    let terminal = ratatui::try_init().map_err(|error| failure(&format!("the terminal cannot be used: {error}")))?;
-    // However this ends; a panic restores the terminal before it is told.
-    let _restore = Restore;
+    let (terminal, _restore) = enter()?;
     let keys = keys();
     tokio::select! {
         biased;
@@ -113,6 +111,13 @@ async fn live(fleet: Fleet, sort: Sort) -> Result<ExitCode, Failure> {
     }
 }
 
+/// The terminal, which is restored however this ends: a panic restores it before it is told.
+fn enter() -> Result<(DefaultTerminal, Restore), Failure> {
+    let terminal = ratatui::try_init().map_err(|error| failure(&format!("the terminal cannot be used: {error}")))?;
+    Ok((terminal, Restore))
+}
+
+/// Restores the terminal when it is dropped.
 struct Restore;
 
 impl Drop for Restore {
@@ -170,4 +175,52 @@ fn show<B: ratatui::backend::Backend>(terminal: &mut Terminal<B>, app: &mut App,
 
 fn failure(message: &str) -> Failure {
     Failure { code: OURS, message: message.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use redlock_tests::Program;
+    use redlock_tests::wait::{eventually, eventually_some};
+
+    use super::*;
+
+    /// Set in the process that panics.
+    const PANICS: &str = "REDLOCK_TEST_PANICS";
+
+    #[test]
+    fn a_panic_restores_the_terminal() {
+        if env::var_os(PANICS).is_some() {
+            let entered = enter().map_err(|failure| failure.message);
+            assert!(entered.is_err(), "as if something were wrong");
+        }
+        if !Command::new("tmux").arg("-V").output().is_ok_and(|output| output.status.success()) {
+            eprintln!("SKIPPED: there is no tmux; install that package to test redlock top on a terminal");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("tmux");
+        let tmux = || {
+            let mut command = Command::new("tmux");
+            command.arg("-S").arg(&socket);
+            command
+        };
+        let _server = Program::start(tmux().args(["-D", "-f", "/dev/null"]));
+        let this = env::current_exe().unwrap();
+        let script = format!(
+            "echo before; RUST_BACKTRACE=0 {PANICS}=1 '{}' --exact --nocapture top::tests::a_panic_restores_the_terminal; stty -a; exec sleep 1000",
+            this.display()
+        );
+        eventually("tmux begins", || {
+            let begun = tmux().args(["new-session", "-d", "-x", "120", "-y", "40", "sh", "-c", &script]).output();
+            begun.is_ok_and(|output| output.status.success())
+        });
+        let text = eventually_some("the terminal edits lines again", || {
+            let output = tmux().args(["capture-pane", "-p"]).output().unwrap();
+            let text = String::from_utf8(output.stdout).unwrap();
+            (text.contains(" icanon ") && text.contains(" echo ")).then_some(text)
+        });
+        assert!(text.contains("before") && text.contains("as if something were wrong"), "{text}");
+    }
 }

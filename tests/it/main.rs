@@ -46,6 +46,7 @@ mod once_beside;
 mod once_cluster;
 mod once_periods;
 mod other_servers;
+mod overview;
 mod pages;
 mod panics;
 mod permits;

@@ -6,7 +6,7 @@ use crate::Error;
 use crate::manager::LockManager;
 use crate::platform::background::block_on;
 use crate::platform::clock;
-use crate::protocol::{NodeStatus, Standing, Voters};
+use crate::protocol::{NodeStatus, ServerInfo, Standing, Voters};
 use crate::shown::shown;
 use crate::values::keys::Keys;
 use crate::values::name::Name;
@@ -71,6 +71,33 @@ impl fmt::Display for NodeInfo {
     }
 }
 
+impl From<Standing> for NodeStanding {
+    fn from(standing: Standing) -> Self {
+        match standing {
+            Standing::Votes => Self::Votes,
+            Standing::Young => Self::Young,
+            Standing::Replica => Self::Replica,
+            Standing::SameServer => Self::SameServer,
+            Standing::Unknown => Self::Unreachable,
+        }
+    }
+}
+
+/// What was seen of one node.
+struct Seen {
+    /// How long it took to answer, or why it did not.
+    answer: Result<Duration, Arc<str>>,
+    /// What is known about it behind that.
+    status: NodeStatus,
+}
+
+impl Seen {
+    /// What it said about itself; whoever does not answer now has no vote, whatever it said before.
+    fn server_info(&self) -> Option<&ServerInfo> {
+        self.status.server_info().filter(|_| self.answer.is_ok())
+    }
+}
+
 /// What is looked at to see how long an answer takes; nobody has a lock of this name.
 const NOBODYS: &str = "redlock-nobody-holds-this";
 
@@ -117,33 +144,23 @@ impl LockManager {
                         Err(reason) => Err(reason),
                     };
                     let took = clock::now().saturating_duration_since(began);
-                    Ok((answer.map(|_| took), node.known(&keys.lock)))
+                    Ok(Seen { answer: answer.map(|_| took), status: node.known(&keys.lock) })
                 }
             })
             .await;
         let reason = unasked.iter().next().map_or("it was not asked", |failure| &failure.reason);
-        let mut seen: Vec<(Result<Duration, Arc<str>>, NodeStatus)> =
-            engine.labels().map(|_| (Err(Arc::from(reason)), NodeStatus::Unreachable)).collect();
+        let unasked = || Seen { answer: Err(Arc::from(reason)), status: NodeStatus::Unreachable };
+        let mut seen: Vec<_> = engine.labels().map(|_| unasked()).collect();
         for (node, answer) in answers {
             seen[node] = answer;
         }
-        let electorate = Voters::Acquisition.electorate(
-            clock::now(),
-            seen.iter().map(|(answer, status)| status.server_info().filter(|_| answer.is_ok())),
-        );
-        let info =
-            |(node, (label, (answer, _))): (usize, (&str, &(Result<Duration, Arc<str>>, NodeStatus)))| NodeInfo {
-                node: label.to_owned(),
-                standing: match electorate.standing(node) {
-                    Standing::Votes => NodeStanding::Votes,
-                    Standing::Young => NodeStanding::Young,
-                    Standing::Replica => NodeStanding::Replica,
-                    Standing::SameServer => NodeStanding::SameServer,
-                    Standing::Unknown => NodeStanding::Unreachable,
-                },
-                round_trip: answer.as_ref().ok().copied(),
-                failure: answer.as_ref().err().map(ToString::to_string),
-            };
+        let electorate = Voters::Acquisition.electorate(clock::now(), seen.iter().map(Seen::server_info));
+        let info = |(node, (label, seen)): (usize, (&str, &Seen))| NodeInfo {
+            node: label.to_owned(),
+            standing: electorate.standing(node).into(),
+            round_trip: seen.answer.as_ref().ok().copied(),
+            failure: seen.answer.as_ref().err().map(ToString::to_string),
+        };
         Ok(engine.labels().zip(&seen).enumerate().map(info).collect())
     }
 

@@ -188,7 +188,7 @@ function showChart(count, told) {
   const from = (first + .5) * step, to = width - step / 2;
   $('area').setAttribute('d', edge ? `${edge}L${to} ${height}L${from} ${height}z` : '');
   const now = points.at(-1) || [0, 0, 0];
-  const minute = points.slice(-13, -1).reduce((sum, point) => sum + point[1], 0);
+  const minute = points.slice(-12).reduce((sum, point) => sum + point[1], 0);
   put($('chart-waiting'), SPOKEN.format(now[0]));
   put($('chart-acquired'), SPOKEN.format(minute));
   put($('scale-waiting'), `${SPOKEN.format(mostWaiting)} waiting`);
