@@ -4,7 +4,7 @@ use std::process::Command;
 
 use redlock_tests::Sentinel;
 
-const EXAMPLES: [&str; 9] = [
+const EXAMPLES: [&str; 10] = [
     "quickstart",
     "nightly_report",
     "cron_once",
@@ -13,6 +13,7 @@ const EXAMPLES: [&str; 9] = [
     "waiting_room",
     "cache_stampede",
     "fenced_writes",
+    "observed",
     "doctor",
 ];
 

@@ -61,6 +61,8 @@ pub mod protocol;
 
 mod platform;
 
+pub mod observe;
+
 pub mod node;
 
 mod engine;

@@ -110,3 +110,8 @@ pub struct CronPage;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/permits.md")]
 pub struct PermitsPage;
+
+/// The code of the page about what is seen from outside, compiled and run as doc tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/observe.md")]
+pub struct ObservePage;

@@ -16,6 +16,8 @@ pub struct CallName {
     pub(crate) text: String,
     /// An argument that it holds in braces, which nobody has filled in.
     pub(crate) unfilled: Option<&'static str>,
+    /// What it is made of, if that is known: the same for all calls.
+    pub(crate) template: Option<&'static str>,
 }
 
 impl CallName {
@@ -52,6 +54,10 @@ impl Call {
 
     fn with_lock(manager: LockManager, name: CallName) -> Self {
         let request = name.check().map(|()| manager.lock(name.text.as_str()));
+        let request = match name.template {
+            Some(template) => request.map(|request| request.label(template)),
+            None => request,
+        };
         Self::with_request(LockId::new(Some(manager), name.text), request)
     }
 
@@ -59,9 +65,10 @@ impl Call {
         Self { lock, request, attempt: Arc::default() }
     }
 
-    /// Which function it is, by its path: nobody else tells of a silent one whose lock cannot be used.
+    /// Which function it is, by its path: nobody else tells of a silent one whose lock cannot be used, and a lock whose name is not
+    /// made of a template has nothing else to be called by in metrics.
     pub fn of(self, function: &'static str) -> Self {
-        Self { lock: self.lock.of(function), ..self }
+        Self { lock: self.lock.of(function), ..self }.map(|request| request.label_unless_given(function))
     }
 
     /// How long to wait for the lock; for ever if not called.

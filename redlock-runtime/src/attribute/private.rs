@@ -21,14 +21,19 @@ pub use crate::values::timeout::Timeout;
 
 /// A lock's name as text.
 pub fn name<T: Display + ?Sized>(name: &T) -> CallName {
-    CallName { text: name.to_string(), unfilled: None }
+    CallName { text: name.to_string(), unfilled: None, template: None }
+}
+
+/// A lock's name as text, made of this template.
+pub fn name_like<T: Display + ?Sized>(name: &T, template: &'static str) -> CallName {
+    CallName { template: Some(template), ..self::name(name) }
 }
 
 /// A lock's name from an expression, beside which the function has these arguments: were they meant to be filled in?
 pub fn name_beside<T: Display + ?Sized>(name: &T, arguments: &[&'static str]) -> CallName {
     let text = name.to_string();
     let unfilled = unfilled(&text, arguments);
-    CallName { text, unfilled }
+    CallName { text, unfilled, template: None }
 }
 
 /// What a function that can report it returns when its lock was not acquired.

@@ -13,6 +13,7 @@ use crate::engine::{AttemptFailed, Fenced, Plan};
 use crate::error::NodeFailures;
 use crate::held::lease::Lease;
 use crate::node::Listener;
+use crate::observe::Seldom;
 #[cfg(redlock_simulated)]
 use crate::platform::simulated::HashMap;
 use crate::platform::tasks::{Handle, Id};
@@ -38,6 +39,8 @@ pub(crate) struct WaitQueues {
     /// What somebody in this process holds or wants, by its [line](Subject::line). A std mutex: it is never held across an await. That
     /// of a queue is locked under this one, or alone.
     by_line: Mutex<HashMap<Arc<str>, Arc<SharedQueue>>>,
+    /// When it was told that too few nodes can be reached, by lock.
+    told: Seldom,
 }
 
 /// A queue, which those who are in it find without asking for its name. A std mutex: it is never held across an await.
@@ -59,6 +62,8 @@ struct State {
 pub(crate) struct Unreachable {
     /// The lock.
     name: Arc<str>,
+    /// Whether that was told: not if the same was told a moment before.
+    is_told: bool,
     /// How many nodes granted.
     pub(crate) granted: usize,
     /// What the others said.
@@ -111,7 +116,8 @@ impl WaitQueues {
         slow_poll: Duration,
     ) -> Arc<Self> {
         let settings = WaitSettings::new(quorum, node_timeout, slow_poll);
-        Arc::new(Self { settings, fence_fallback, process: entropy::fresh_owner(), by_line: Mutex::default() })
+        let (process, by_line, told) = (entropy::fresh_owner(), Mutex::default(), Seldom::default());
+        Arc::new(Self { settings, fence_fallback, process, by_line, told })
     }
 
     fn by_line(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<SharedQueue>>> {
@@ -327,16 +333,19 @@ impl QueuePlace {
         let failure = Failure { verdict: failed.verdict, seen: &failed.seen, counter: failed.counter, pause };
         let mut state = self.shared.lock();
         let reachability = state.queue.failed(self.number, failure, now, &self.wait_queues.settings, entropy::seed);
-        let unreachable = match reachability {
+        let was_told = state.unreachable.as_ref().is_some_and(|before| before.is_told);
+        let (unreachable, is_news) = match reachability {
             Reachability::TooFew | Reachability::StillTooFew => {
                 let (granted, failures) = (failed.granted, failed.failures.clone());
-                Some(Box::new(Unreachable { name: name.into(), granted, failures }))
+                let is_news = !was_told && self.wait_queues.told.may_tell(name, now);
+                let is_told = was_told || is_news;
+                (Some(Box::new(Unreachable { name: name.into(), is_told, granted, failures })), is_news)
             }
-            Reachability::Unchanged | Reachability::Enough | Reachability::GivenUp => None,
+            Reachability::Unchanged | Reachability::Enough | Reachability::GivenUp => (None, false),
         };
         let news = state.news(reachability, unreachable);
         drop(state);
-        if reachability == Reachability::TooFew {
+        if is_news {
             tracing::warn!(lock = %shown(name), nodes = %failed.failures, "too few nodes can be reached; trying again");
         }
         news.tell();
@@ -387,7 +396,7 @@ impl Drop for QueuePlace {
 
 impl News {
     fn tell(self) {
-        let Some(before) = self.before else { return };
+        let Some(before) = self.before.filter(|before| before.is_told) else { return };
         let name = &*before.name;
         match self.reachability {
             Reachability::Unchanged | Reachability::TooFew | Reachability::StillTooFew => {}
