@@ -37,8 +37,6 @@ pub(crate) struct Lease {
     pub(crate) began: Instant,
     /// See [`LockGuard::fencing_token`](crate::LockGuard::fencing_token).
     pub(crate) fencing_token: u64,
-    /// Who looks at it, if anybody does.
-    observed: Option<Observed>,
     /// It is not extended beyond this moment.
     max_until: Option<Instant>,
     /// A std mutex: it is never held across an await.
@@ -85,8 +83,8 @@ struct State {
     is_noted: bool,
     /// When its holder lets go.
     let_go: LetGo,
-    /// That it is held, until it is not any more, if somebody looks.
-    holding: Option<Holding>,
+    /// That it is held, if somebody looks; boxed, because of most locks nobody may.
+    holding: Option<Box<Holding>>,
 }
 
 /// When a holder lets go.
@@ -131,7 +129,6 @@ impl Lease {
             ttl,
             began,
             fencing_token,
-            observed: None,
             max_until,
             state,
             hold: Mutex::default(),
@@ -143,23 +140,28 @@ impl Lease {
 
     /// It is held from now on, as far as those can see who look at it.
     pub(crate) fn observed(mut self, observed: Option<&Observed>) -> Self {
-        self.observed = observed.cloned();
-        self.state.get_mut().unwrap_or_else(PoisonError::into_inner).holding = observed.cloned().map(Holding::begin);
+        let holding = observed.cloned().map(|observed| Box::new(Holding::begin(observed)));
+        self.state.get_mut().unwrap_or_else(PoisonError::into_inner).holding = holding;
         self
     }
 
     /// A renewal failed, which those hear of who look at it.
     pub(crate) fn renewal_failed(&self, reason: RenewalFailure) {
-        if let Some(observed) = &self.observed {
+        if let Some(observed) = self.observer() {
             observed.renewal_failed(reason);
         }
     }
 
     /// What ran under it ended well, at this moment since 1970.
     pub(crate) fn run_ended(&self, since_1970: impl FnOnce() -> Duration) {
-        if let Some(observed) = &self.observed {
+        if let Some(observed) = self.observer() {
             observed.run_ended(since_1970());
         }
+    }
+
+    /// Who looks at it, to be told when its state is not locked.
+    fn observer(&self) -> Option<Observed> {
+        self.state().holding.as_ref().map(|holding| holding.observed().clone())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -368,7 +370,7 @@ impl Lease {
         let mut state = self.state();
         state.is_over = true;
         // It may have expired, and nobody has looked since.
-        let expired = self.observed.is_some() && state.lost.is_none() && clock::now() >= state.valid_until;
+        let expired = state.holding.is_some() && state.lost.is_none() && clock::now() >= state.valid_until;
         let lost = expired.then(|| self.expiry(state.valid_until));
         let ended = state.end(lost);
         let told_by = mem::replace(&mut state.told_by, ToldBy::Lease);
@@ -516,17 +518,17 @@ impl State {
         if !self.is_over && self.told_by == ToldBy::Lease {
             tell_loss(name, reason);
         }
-        self.holding.take().map(|holding| holding.lost(reason))
+        self.holding.as_mut()?.lost(reason)
     }
 
     /// The guard is gone, and the lock was lost before if there is a reason; as [`Self::lose`].
     fn end(&mut self, lost: Option<LostReason>) -> Option<Ended> {
-        let holding = self.holding.take()?;
-        Some(match lost {
+        let holding = self.holding.as_mut()?;
+        match lost {
             Some(reason) => holding.lost(reason),
             None if self.recalled.is_some() => holding.end(End::ShutDown),
             None => holding.end(End::Released),
-        })
+        }
     }
 }
 

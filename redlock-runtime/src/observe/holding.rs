@@ -12,14 +12,15 @@ pub(crate) struct Holding {
     observed: Observed,
     /// When it began.
     since: Instant,
-    /// Whether its end was told.
-    is_told: bool,
+    /// Whether it has ended.
+    is_over: bool,
 }
 
 /// The end of a holding, which is told when this is dropped: where no mutex is locked, because whoever is told may do anything.
 #[must_use = "whoever is told of it while a mutex is locked may want that, too"]
 pub(crate) struct Ended {
-    holding: Holding,
+    observed: Observed,
+    since: Instant,
     end: End,
     lost: Option<LostReason>,
 }
@@ -31,48 +32,54 @@ impl Holding {
             handles.held().increment(1.0);
         }
         observed.tell(Event::HoldBegan { lock: observed.label() });
-        Self { observed, since: clock::now(), is_told: false }
+        Self { observed, since: clock::now(), is_over: false }
     }
 
-    /// Its end.
-    pub(crate) fn end(self, end: End) -> Ended {
-        Ended { holding: self, end, lost: None }
+    /// Who looks at the lock, also when it is not held any more.
+    pub(crate) fn observed(&self) -> &Observed {
+        &self.observed
     }
 
-    /// Its end, because the lock was lost for this reason.
-    pub(crate) fn lost(self, reason: LostReason) -> Ended {
-        Ended { holding: self, end: End::of(reason), lost: Some(reason) }
+    /// Its end, if it has not ended before.
+    pub(crate) fn end(&mut self, end: End) -> Option<Ended> {
+        self.end_with(end, None)
     }
 
-    fn tell(&mut self, end: End, lost: Option<LostReason>) {
-        if std::mem::replace(&mut self.is_told, true) {
-            return;
+    /// Its end, because the lock was lost for this reason, if it has not ended before.
+    pub(crate) fn lost(&mut self, reason: LostReason) -> Option<Ended> {
+        self.end_with(End::of(reason), Some(reason))
+    }
+
+    fn end_with(&mut self, end: End, lost: Option<LostReason>) -> Option<Ended> {
+        if std::mem::replace(&mut self.is_over, true) {
+            return None;
         }
-        let (observed, lock) = (&self.observed, self.observed.label());
-        let held = clock::now().saturating_duration_since(self.since);
-        #[cfg(feature = "metrics")]
-        if let Some(handles) = observed.handles() {
-            handles.held().decrement(1.0);
-            handles.hold_duration(end).record(held);
-            if let Some(reason) = lost {
-                handles.lost(reason).increment(1);
-            }
-        }
-        observed.tell(Event::HoldEnded { lock, end, held });
-        if let Some(reason) = lost {
-            observed.tell(Event::Lost { lock, reason });
-        }
+        Some(Ended { observed: self.observed.clone(), since: self.since, end, lost })
     }
 }
 
 impl Drop for Holding {
     fn drop(&mut self) {
-        self.tell(End::Released, None);
+        drop(self.end(End::Released));
     }
 }
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        self.holding.tell(self.end, self.lost);
+        let Self { observed, since, end, lost } = self;
+        let lock = observed.label();
+        let held = clock::now().saturating_duration_since(*since);
+        #[cfg(feature = "metrics")]
+        if let Some(handles) = observed.handles() {
+            handles.held().decrement(1.0);
+            handles.hold_duration(*end).record(held);
+            if let Some(reason) = *lost {
+                handles.lost(reason).increment(1);
+            }
+        }
+        observed.tell(Event::HoldEnded { lock, end: *end, held });
+        if let Some(reason) = *lost {
+            observed.tell(Event::Lost { lock, reason });
+        }
     }
 }

@@ -12,11 +12,10 @@ static METADATA: Metadata<'static> = Metadata::new("redlock", Level::INFO, Some(
 
 /// Whether the program has installed a recorder.
 ///
-/// The facade does not say. What it calls where there is none has no size, and is no allocation; a recorder that was installed and has
-/// no size either is one, and those of no size have no address.
+/// The facade does not say. What it calls where there is none has no size, and whatever records has something to record into.
 pub(super) fn is_installed() -> bool {
     const { assert!(size_of::<metrics::NoopRecorder>() == 0) };
-    with_recorder(|recorder| size_of_val(recorder) > 0 || std::ptr::from_ref(recorder).addr() == align_of_val(recorder))
+    with_recorder(|recorder| size_of_val(recorder) > 0)
 }
 
 /// Says what each of them means, for those who look at what is exported.
@@ -179,4 +178,40 @@ fn counter(name: &'static str, labels: Vec<Label>) -> Counter {
 
 fn gauge(name: &'static str, labels: Vec<Label>) -> Gauge {
     with_recorder(|recorder| recorder.register_gauge(&Key::from_parts(name, labels), &METADATA))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recorder_is_seen_where_there_is_one() {
+        struct Somebody(#[expect(dead_code, reason = "it has a size")] u8);
+
+        impl metrics::Recorder for Somebody {
+            fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+            fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+            fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+            fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
+                Counter::noop()
+            }
+            fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+                Gauge::noop()
+            }
+            fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+                Histogram::noop()
+            }
+        }
+
+        assert!(!is_installed());
+        assert!(metrics::with_local_recorder(&Somebody(0), is_installed));
+        assert!(!is_installed());
+    }
+
+    #[test]
+    fn each_reason_has_its_own_number() {
+        for (number, reason) in LOST_REASONS.iter().enumerate() {
+            assert_eq!(*reason as usize, number);
+        }
+    }
 }
