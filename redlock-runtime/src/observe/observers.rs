@@ -100,8 +100,16 @@ pub(crate) struct NodeView {
 }
 
 impl NodeView {
-    pub(crate) fn stands(&self, standing: NodeStanding) {
-        self.observers.stands(self.node, standing);
+    /// It does not answer.
+    pub(crate) fn is_silent(&self) {
+        self.observers.stands(self.node, NodeStanding::Unreachable);
+    }
+
+    /// It answers, whatever it would say to a vote.
+    pub(crate) fn answers(&self) {
+        if self.observers.told_of(self.node) == Some(NodeStanding::Unreachable) {
+            self.observers.stands(self.node, NodeStanding::Votes);
+        }
     }
 }
 

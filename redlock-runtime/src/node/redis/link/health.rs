@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use crate::observe::{NodeStanding, NodeView, REPEAT};
+use crate::observe::{NodeView, REPEAT};
 use crate::platform::clock;
 use crate::shown::shown;
 
@@ -74,12 +74,6 @@ impl Health {
         self.view.get_or_init(|| view);
     }
 
-    fn stands(&self, standing: NodeStanding) {
-        if let Some(view) = self.view.get() {
-            view.stands(standing);
-        }
-    }
-
     /// A connection was made, to a server that tells its age or does not: without it a restart is not noticed.
     pub(in crate::node) fn note_age(&self, has_age: bool) {
         if self.has_age.swap(has_age, Ordering::Relaxed) && !has_age {
@@ -122,7 +116,7 @@ impl Health {
             (is_first, state.may_tell(now))
         });
         if is_first {
-            self.stands(NodeStanding::Unreachable);
+            self.view.get().into_iter().for_each(NodeView::is_silent);
         }
         // Most of it is in a server's own words.
         let (node, reason) = (&*self.label, shown(reason));
@@ -139,11 +133,12 @@ impl Health {
     #[must_use = "the node may have to be asked again"]
     pub(in crate::node) fn note_answer(&self, asked: Instant) -> Option<Instant> {
         let heard = self.with(|state, now| state.hear(asked, now));
-        if let Heard::Again { is_told, .. } = heard {
-            self.stands(NodeStanding::Votes);
-            if is_told {
-                tracing::info!(node = &*self.label, "node answers again");
-            }
+        if heard != Heard::Perhaps {
+            // Also where a request was late, and nothing else was wrong.
+            self.view.get().into_iter().for_each(NodeView::answers);
+        }
+        if let Heard::Again { is_told: true, .. } = heard {
+            tracing::info!(node = &*self.label, "node answers again");
         }
         match heard {
             Heard::Usual(since) | Heard::Again { since, .. } => Some(since),
