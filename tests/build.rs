@@ -7,6 +7,7 @@
 //! - any other block runs inside an async function, which may use `?`, and has `locks`, a manager of a `memory://` node that is
 //!   installed, and what `tests/src/pages.rs` offers
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -31,7 +32,8 @@ fn main() {
         let module = module.replace(|c: char| !c.is_alphanumeric(), "_");
         let ready = out.join(format!("{module}.md"));
         fs::write(&ready, ready_to_run(&text)).expect("the directory of the build can be written");
-        modules += &format!("#[doc = include_str!({ready:?})] pub mod {module} {{}}\n");
+        let ready = ready.display();
+        writeln!(modules, "#[doc = include_str!(r#\"{ready}\"#)] pub mod {module} {{}}").expect("text takes text");
     }
     fs::write(out.join("pages.rs"), modules).expect("the directory of the build can be written");
 }
@@ -59,8 +61,9 @@ fn wrapped(block: &[&str]) -> String {
         return code;
     }
     if code.contains("#[tokio::test") {
-        let calls = tests_in(block).map(|name| format!("# {name}().unwrap();\n")).collect::<String>();
-        return format!("# mod tokio {{ pub use ::tokio::*; pub use ::tokio::main as test; }}\n{code}{calls}");
+        let calls: Vec<_> = tests_in(block).map(|name| format!("# {name}().unwrap();")).collect();
+        let calls = calls.join("\n");
+        return format!("# mod tokio {{ pub use ::tokio::*; pub use ::tokio::main as test; }}\n{code}{calls}\n");
     }
     format!(
         "# #[allow(unused_imports)] use redlock_tests::pages::*;\n\
@@ -78,5 +81,5 @@ fn tests_in<'a>(block: &'a [&str]) -> impl Iterator<Item = &'a str> {
 }
 
 fn joined(block: &[&str]) -> String {
-    block.iter().map(|line| format!("{line}\n")).collect()
+    block.iter().flat_map(|line| [line, "\n"]).collect()
 }

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use redlock_tests::Sentinel;
 
-const EXAMPLES: [&str; 10] = [
+const EXAMPLES: [&str; 11] = [
     "quickstart",
     "nightly_report",
     "cron_once",
@@ -14,6 +14,7 @@ const EXAMPLES: [&str; 10] = [
     "cache_stampede",
     "fenced_writes",
     "leader",
+    "observed",
     "doctor",
 ];
 

@@ -37,7 +37,10 @@ fn an_async_function_with_a_guard() {
                     return __redlock_output.promised();
                 }
                 let __redlock_call = ::redlock_runtime::__private::Call::new(
-                        ::redlock_runtime::__private::name(&::core::format_args!("invoice:{id}")),
+                        ::redlock_runtime::__private::name_like(
+                            &::core::format_args!("invoice:{id}"),
+                            "invoice:{id}",
+                        ),
                     )
                     .timeout(::core::time::Duration::new(5u64, 0u32))
                     .ttl(::core::time::Duration::new(90u64, 0u32));
@@ -50,9 +53,13 @@ fn an_async_function_with_a_guard() {
                     store(lock).await?
                 };
                 let __redlock_rules = ::redlock_runtime::__private::Rules::loud(
-                    __redlock_output,
-                    ::core::option::Option::Some(::redlock_runtime::__private::fail),
-                );
+                        __redlock_output,
+                        ::core::option::Option::Some(::redlock_runtime::__private::fail),
+                    )
+                    .completing({
+                        use ::redlock_runtime::__private::{Succeeds as _, SucceedsAlways as _};
+                        (&__redlock_output).succeeds()
+                    });
                 let __redlock_keep = {
                     use ::redlock_runtime::__private::{HandsOver as _, Keeps as _};
                     (&__redlock_output).keep()
@@ -86,7 +93,7 @@ fn a_silent_sync_function() {
                 }
                 let __redlock_call = my::locks::__private::Call::with_manager(
                         &self.locks,
-                        my::locks::__private::name(&(format!("a-{}", self.id))),
+                        my::locks::__private::name_like(&(format!("a-{}", self.id)), "a-{}"),
                     )
                     .of(::core::concat!(::core::module_path!(), "::", "run"))
                     .timeout(my::locks::__private::Timeout::Skip);
@@ -96,18 +103,22 @@ fn a_silent_sync_function() {
                 });
                 let __redlock_skip = __redlock_plain.if_skipped(my::locks::__private::skip);
                 let __redlock_rules = my::locks::__private::Rules::silent(
-                    __redlock_output,
-                    {
-                        use my::locks::__private::{Fails as _, FailsNot as _};
-                        (&__redlock_output).fail()
-                    },
-                    {
-                        use my::locks::__private::{
-                            BlamesError as _, BlamesNothing as _, BlamesPointer as _,
-                        };
-                        (&&__redlock_output).blame()
-                    },
-                );
+                        __redlock_output,
+                        {
+                            use my::locks::__private::{Fails as _, FailsNot as _};
+                            (&__redlock_output).fail()
+                        },
+                        {
+                            use my::locks::__private::{
+                                BlamesError as _, BlamesNothing as _, BlamesPointer as _,
+                            };
+                            (&&__redlock_output).blame()
+                        },
+                    )
+                    .completing({
+                        use my::locks::__private::{Succeeds as _, SucceedsAlways as _};
+                        (&__redlock_output).succeeds()
+                    });
                 let __redlock_body = my::locks::__private::once(
                     __redlock_output,
                     move || {
@@ -141,7 +152,7 @@ fn a_skip_value_and_every_other_argument() {
                     return __redlock_output.promised();
                 }
                 let __redlock_call = ::redlock_runtime::__private::Call::new(
-                        ::redlock_runtime::__private::name(&::core::format_args!("x")),
+                        ::redlock_runtime::__private::name_like(&::core::format_args!("x"), "x"),
                     )
                     .of(::core::concat!(::core::module_path!(), "::", "run"))
                     .timeout(limit)
@@ -170,7 +181,11 @@ fn a_skip_value_and_every_other_argument() {
                             (&&__redlock_output).blame()
                         },
                     )
-                    .continue_when_lost();
+                    .continue_when_lost()
+                    .completing({
+                        use ::redlock_runtime::__private::{Succeeds as _, SucceedsAlways as _};
+                        (&__redlock_output).succeeds()
+                    });
                 let __redlock_keep = {
                     use ::redlock_runtime::__private::{HandsOver as _, Keeps as _};
                     (&__redlock_output).keep()

@@ -221,6 +221,21 @@ pub enum LostReason {
     ShutDown,
 }
 
+impl LostReason {
+    /// The word for it in the labels of [metrics](crate::observe).
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::Taken => "taken",
+            Self::MaxHold => "max_hold",
+            Self::RenewalEnded => "renewal_ended",
+            Self::Reset => "reset",
+            Self::ShutDown => "shutdown",
+        }
+    }
+}
+
 impl fmt::Display for LostReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

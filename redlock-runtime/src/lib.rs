@@ -167,6 +167,8 @@ pub mod protocol;
 
 mod platform;
 
+pub mod observe;
+
 pub mod node;
 
 mod engine;

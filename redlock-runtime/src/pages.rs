@@ -37,6 +37,7 @@ pages! {
     migrating = "migrating.md";
     names = "names.md";
     nodes = "nodes.md";
+    observe = "observe.md";
     operating = "operating.md";
     performance = "performance.md";
     permits = "permits.md";

@@ -3,6 +3,8 @@
 pub(crate) mod counters;
 pub(crate) mod cycles;
 pub(crate) mod events;
+pub(crate) mod recorder;
+pub(crate) mod seen;
 pub(crate) mod waiters;
 
 use std::time::Duration;

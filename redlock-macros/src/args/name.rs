@@ -50,6 +50,25 @@ impl Name {
         }
     }
 
+    /// What all names that it makes have in common, if it shows that: a template, or that of `format!`.
+    pub(crate) fn template(&self) -> Option<String> {
+        match self {
+            Self::Template(text) => Some(text.value()),
+            Self::Several(names) => Some(names.iter().map(Self::template).collect::<Option<Vec<_>>>()?.join(" + ")),
+            Self::Expression(expression) => match inside(expression) {
+                Expr::Macro(call) if ["format", "format_args"].iter().any(|name| is_named(&call.mac.path, name)) => {
+                    let first = |input: ParseStream<'_>| {
+                        let text: LitStr = input.parse()?;
+                        input.parse::<proc_macro2::TokenStream>()?;
+                        Ok(text.value())
+                    };
+                    call.mac.parse_body_with(first).ok()
+                }
+                _ => None,
+            },
+        }
+    }
+
     /// Whether `{argument}` in the name's text was meant to be filled in and was not. `format!` fills it in.
     pub(crate) fn may_hide_template(&self) -> bool {
         match self {

@@ -1,7 +1,7 @@
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote_spanned};
-use syn::Ident;
 use syn::spanned::Spanned as _;
+use syn::{Ident, LitStr};
 
 use super::{Expansion, hidden};
 use crate::args::{Mode, Name, Once, OnceAt, Permits, Time, Timeout};
@@ -10,12 +10,15 @@ impl Expansion<'_> {
     /// What is to be acquired. All of the user's expressions but `skip_value` are evaluated here.
     pub(super) fn call(&self) -> TokenStream {
         let Self { args, runtime, .. } = self;
-        let name = self.name(&args.name);
+        let name = match args.name.template() {
+            Some(template) => self.name_like(&args.name, &template),
+            None => self.name(&args.name),
+        };
         let mut call = args.manager.as_ref().map_or_else(
             || quote_spanned!(Span::mixed_site()=> #runtime::Call::new(#name)),
             |manager| quote_spanned!(hidden(manager.span())=> #runtime::Call::with_manager(#manager, #name)),
         );
-        if args.is_silent() {
+        if args.is_silent() || args.name.template().is_none() {
             let function = &self.function;
             call.extend(quote_spanned!(Span::mixed_site()=>
                 .of(::core::concat!(::core::module_path!(), "::", #function))
@@ -70,6 +73,24 @@ impl Expansion<'_> {
             call.extend(quote_spanned!(Span::mixed_site()=> .stats_name(#stats_name)));
         }
         call
+    }
+
+    /// The text of a name that is made of a template, and that template, by which it is called in metrics.
+    fn name_like(&self, name: &Name, template: &str) -> TokenStream {
+        let runtime = &self.runtime;
+        let (text, span) = match name {
+            Name::Template(text) => (quote_spanned!(hidden(text.span())=> ::core::format_args!(#text)), text.span()),
+            Name::Expression(expression) => {
+                (quote_spanned!(hidden(expression.span())=> (#expression)), expression.span())
+            }
+            Name::Several(_) => {
+                let (names, span) = (self.name(name), Span::mixed_site());
+                let template = LitStr::new(template, span);
+                return quote_spanned!(span=> #runtime::like(#names, #template));
+            }
+        };
+        let template = LitStr::new(template, hidden(span));
+        quote_spanned!(hidden(span)=> #runtime::name_like(&#text, #template))
     }
 
     /// The name's text; an expression is borrowed, because it may name an argument that the body moves. What its text holds

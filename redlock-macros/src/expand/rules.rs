@@ -73,7 +73,7 @@ impl Expansion<'_> {
         };
         let on_lost = matches!(args.on_lost, Some(OnLost::Continue))
             .then(|| quote_spanned!(Span::mixed_site()=> .continue_when_lost()));
-        let completing = args.once.as_ref().filter(|_| is_named).map(|_| {
+        let completing = is_named.then(|| {
             quote_spanned! {Span::mixed_site()=> .completing({
                 use #runtime::{Succeeds as _, SucceedsAlways as _};
                 (&__redlock_output).succeeds()

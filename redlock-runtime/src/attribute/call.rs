@@ -18,6 +18,8 @@ pub struct CallName {
     pub(crate) unfilled: Option<&'static str>,
     /// The names, if there are several.
     pub(crate) several: Option<Vec<String>>,
+    /// What it is made of, if that is known: the same for all calls.
+    pub(crate) template: Option<&'static str>,
 }
 
 impl CallName {
@@ -25,7 +27,7 @@ impl CallName {
         let unfilled = names.iter().find(|name| name.unfilled.is_some());
         let (at_fault, unfilled) = (unfilled.map(|name| name.text.clone()), unfilled.and_then(|name| name.unfilled));
         let texts: Vec<_> = names.into_iter().map(|name| name.text).collect();
-        Self { text: at_fault.unwrap_or_else(|| texts.join(" + ")), unfilled, several: Some(texts) }
+        Self { text: at_fault.unwrap_or_else(|| texts.join(" + ")), unfilled, several: Some(texts), template: None }
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -64,6 +66,10 @@ impl Call {
             Some(names) => manager.lock_all(names),
             None => manager.lock(name.text.as_str()),
         });
+        let request = match name.template {
+            Some(template) => request.map(|request| request.label(template)),
+            None => request,
+        };
         Self::with_request(LockId::new(Some(manager), name.text), request)
     }
 
@@ -71,9 +77,10 @@ impl Call {
         Self { lock, request, attempt: Arc::default() }
     }
 
-    /// Which function it is, by its path: nobody else tells of a silent one whose lock cannot be used.
+    /// Which function it is, by its path: nobody else tells of a silent one whose lock cannot be used, and a lock whose name is not
+    /// made of a template has nothing else to be called by in metrics.
     pub fn of(self, function: &'static str) -> Self {
-        Self { lock: self.lock.of(function), ..self }
+        Self { lock: self.lock.of(function), ..self }.map(|request| request.label_unless_given(function))
     }
 
     /// How long to wait for the lock; for ever if not called.

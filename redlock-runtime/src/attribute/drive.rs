@@ -15,6 +15,7 @@ use super::call::{Attempt, Call, LockId};
 use super::outcome::{Ending, Keep, OnLost, Rules, Verdict};
 use crate::Error;
 use crate::lock::body;
+use crate::lock::guard::Work;
 use crate::lock::request::LockRequest;
 use crate::platform::background::{block_on, on_any_executor};
 use crate::platform::tasks::Handle;
@@ -354,7 +355,7 @@ async fn release_in_time(lock: Arc<LockId>, attempt: Option<Arc<Attempt>>) -> Re
     if let Some(guard) = attempt.and_then(Attempt::into_guard) {
         let (reply_timeout, uses) = (guard.node_timeout(), guard.uses());
         let was_lost = guard.was_lost();
-        let releasing = async { Ok(timeout(reply_timeout, guard.release()).await) };
+        let releasing = async { Ok(timeout(reply_timeout, guard.release_behind(Work::Failed)).await) };
         match on_any_executor(uses, pin!(releasing)).await? {
             Ok(released) => tell_release(&lock, was_lost, released),
             Err(_) => {

@@ -21,14 +21,25 @@ pub use crate::values::timeout::Timeout;
 
 /// A lock's name as text.
 pub fn name<T: Display + ?Sized>(name: &T) -> CallName {
-    CallName { text: name.to_string(), unfilled: None, several: None }
+    CallName { text: name.to_string(), unfilled: None, several: None, template: None }
+}
+
+/// A lock's name as text, made of this template.
+pub fn name_like<T: Display + ?Sized>(name: &T, template: &'static str) -> CallName {
+    like(self::name(name), template)
+}
+
+/// A name that is made of this template, or of several.
+#[must_use]
+pub fn like(name: CallName, template: &'static str) -> CallName {
+    CallName { template: Some(template), ..name }
 }
 
 /// A lock's name from an expression, beside which the function has these arguments: were they meant to be filled in?
 pub fn name_beside<T: Display + ?Sized>(name: &T, arguments: &[&'static str]) -> CallName {
     let text = name.to_string();
     let unfilled = unfilled(&text, arguments);
-    CallName { text, unfilled, several: None }
+    CallName { text, unfilled, several: None, template: None }
 }
 
 /// The names of several locks that are acquired together.

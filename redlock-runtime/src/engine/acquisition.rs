@@ -9,10 +9,7 @@ use super::completion::{Confirming, NotConfirmed};
 use super::heard::Heard;
 use super::release_round::{Cut, PendingRelease, ReleaseRound, TrackedRelease};
 use super::repair::Repairs;
-use super::{
-    AttemptFailed, Engine, Fenced, FireRefusal, InFlight, Plan, Term, Won, poll_each, poll_in_background,
-    within_deadline,
-};
+use super::{AttemptFailed, Engine, Fenced, FireRefusal, InFlight, Plan, Term, Won, within_deadline};
 use crate::node::{Action, Command, MarkQuery, NewMark, NodeStatus, Predecessor, Reply};
 use crate::platform::background;
 use crate::platform::clock;
@@ -296,6 +293,8 @@ impl Acquisition {
             }
         };
         self.voters = heard.tally.granted();
+        // Nobody listens to these any more, so nobody will know when they came.
+        self.stragglers.iter_mut().for_each(|asked| asked.sent = None);
         match (conclusion, attempt.valid_until(clock::now())) {
             (Conclusion::Won { .. }, _)
                 if fire.as_ref().is_some_and(|question| !engine.is_plausible(self.subject.key(), question)) =>
@@ -376,7 +375,7 @@ impl Acquisition {
         let verdict = listen.await;
         // What has not left this process by now could reach a server that has restarted since.
         command.recall();
-        poll_in_background(in_flight);
+        self.engine.poll_in_background(in_flight);
         (verdict, heard)
     }
 
@@ -391,7 +390,7 @@ impl Acquisition {
         let Self { engine, ledger, stragglers, cut, .. } = self;
         let mut late = Deadline::after(reply_timeout);
         let listen = poll_fn(|cx| {
-            poll_each(stragglers, cx, |node, reply| {
+            engine.poll_each(stragglers, cx, |node, reply| {
                 acquire_ended(ledger, cut, node, &reply);
                 heard.record(engine, node, reply);
             });
@@ -401,7 +400,7 @@ impl Acquisition {
         heard.was_cut_short = is_cut_short && !stragglers.is_empty();
         // A node is not late only because its caller is in a hurry.
         for asked in stragglers.iter().filter(|_| !is_cut_short) {
-            engine.nodes[asked.node].overdue(&heard.key);
+            engine.overdue(asked.node, &heard.key);
         }
     }
 
@@ -410,7 +409,7 @@ impl Acquisition {
     pub(super) fn see_late_connections_through(&mut self) {
         self.stragglers = mem::take(&mut self.stragglers)
             .into_iter()
-            .map(|InFlight { node, reply }| InFlight { node, reply: reply.seen_through_if_unsent() })
+            .map(|InFlight { node, reply, sent }| InFlight { node, reply: reply.seen_through_if_unsent(), sent })
             .collect();
     }
 
@@ -418,7 +417,7 @@ impl Acquisition {
     /// nodes take to answer, so that it takes less memory.
     pub(crate) fn drop_stragglers_of_the_caller(&mut self) {
         let Self { engine, subject, ledger, stragglers, cut, voters, began, .. } = self;
-        poll_each(stragglers, &mut Context::from_waker(Waker::noop()), |node, reply| {
+        engine.poll_each(stragglers, &mut Context::from_waker(Waker::noop()), |node, reply| {
             acquire_ended(ledger, cut, node, &reply);
             // As in the attempt: who granted it a long time ago may be another server by now.
             let is_in_time = began.is_some_and(|began| clock::now() <= began + engine.longest_round);
@@ -528,7 +527,7 @@ impl Acquisition {
         let confirming = Confirming::new(&self.engine, self.subject.key(), completion);
         let confirmed = confirming.listen(&mut in_flight, (&mut failed, asked, &again)).await;
         command.recall();
-        poll_in_background(in_flight);
+        self.engine.poll_in_background(in_flight);
         confirmed
     }
 

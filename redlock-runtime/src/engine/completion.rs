@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use super::{Engine, InFlight, poll_each};
+use super::{Engine, InFlight};
 use crate::error::NodeFailures;
 use crate::node::{ConnectionId, Reply};
 use crate::platform::clock;
@@ -60,7 +60,8 @@ impl<'a> Confirming<'a> {
         let mut pause: Option<Deadline> = None;
         let verdict = poll_fn(|cx| {
             loop {
-                poll_each(in_flight, cx, |node, reply| {
+                let engine = self.engine;
+                engine.poll_each(in_flight, cx, |node, reply| {
                     if matches!(reply, Reply::Failed(_)) && tracked.contains(node) {
                         failed.push((node, reply.broken_connection()));
                     }
@@ -126,7 +127,7 @@ impl<'a> Confirming<'a> {
             } else if !self.completion.asked().contains(node) {
                 Arc::from("it did not vote for the lock, so it is not asked")
             } else if in_flight.iter().any(|asked| asked.node == node) {
-                self.engine.nodes[node].overdue(self.key);
+                self.engine.overdue(node, self.key);
                 Arc::from("it has not answered in time")
             } else {
                 told().unwrap_or_else(|| Arc::from("its answer came too late"))

@@ -3,9 +3,10 @@ use std::time::Instant;
 
 use super::{AttemptFailed, Engine, FireRefusal, PermitsRefused};
 use crate::error::NodeFailures;
-use crate::node::Reply;
+use crate::node::{Delivery, Reply};
+use crate::observe::NodeStanding;
 use crate::platform::clock;
-use crate::protocol::{Hearing, NodeSet, NodeStatus, Objection, Tally, Verdict, Voters};
+use crate::protocol::{Hearing, NodeSet, NodeStatus, Objection, Standing, Tally, Verdict, Voters};
 use crate::values::keys::Keys;
 
 /// What is heard in a round: the votes as they are counted, and for people why nodes have none.
@@ -30,6 +31,7 @@ impl Heard {
         if let Reply::Failed(failure) = &reply {
             self.failures.push(engine.nodes[node].label(), &*failure.reason);
         }
+        engine.look_at_reply(node, &reply);
         let node_clock = || engine.nodes[node].known(&self.key).server_info()?.clock(clock::now());
         self.tally.record(node, reply.into_vote(), clock::now, node_clock);
         self.tell_objections(engine);
@@ -39,6 +41,9 @@ impl Heard {
     pub(super) fn hearing(&mut self, engine: &Engine, voters: Voters, all_have_answered: bool) -> Hearing {
         let hearing = self.tally.hearing(voters, all_have_answered, || engine.look_at_nodes(&self.key));
         self.tell_objections(engine);
+        if voters == Voters::Acquisition && engine.observers.is_somebody() {
+            engine.look_who_came_of_age(&self.key);
+        }
         hearing
     }
 
@@ -58,6 +63,14 @@ impl Heard {
 
     fn tell_objections(&mut self, engine: &Engine) {
         for (node, objection) in self.tally.take_objections() {
+            match objection {
+                Objection::Young(_) => engine.observers.stands(node, NodeStanding::Young),
+                Objection::Replica => engine.observers.stands(node, NodeStanding::Replica),
+                Objection::NoCounter(_)
+                | Objection::ConfiguredTwice(_)
+                | Objection::PerhapsYoung
+                | Objection::ConnectionEnded => {}
+            }
             self.failures.push(engine.nodes[node].label(), engine.describe(objection, &self.key));
         }
     }
@@ -126,6 +139,37 @@ impl Engine {
     pub(super) fn look_at_nodes(&self, key: &str) -> (Vec<NodeStatus>, Instant) {
         let nodes = self.nodes.iter().map(|node| node.known(key)).collect();
         (nodes, clock::now())
+    }
+
+    /// For those who look: what this answer shows of a node.
+    fn look_at_reply(&self, node: usize, reply: &Reply) {
+        if !self.observers.is_somebody() {
+            return;
+        }
+        let standing = match reply {
+            Reply::Failed(failure) if failure.delivery == Delivery::NotSent && self.is_closed() => return,
+            Reply::Failed(_) => NodeStanding::Unreachable,
+            _ => NodeStanding::Votes,
+        };
+        let told = self.observers.told_of(node);
+        // What answers need not have come of age.
+        if standing == NodeStanding::Votes && matches!(told, Some(NodeStanding::Young | NodeStanding::Replica)) {
+            return;
+        }
+        self.observers.stands(node, standing);
+    }
+
+    /// For those who look: nodes that did not vote although they answered, and do by now.
+    fn look_who_came_of_age(&self, key: &str) {
+        let told = |node| self.observers.told_of(node);
+        let is_any = |node| matches!(told(node), Some(NodeStanding::Young | NodeStanding::Replica));
+        if !(0..self.nodes.len()).any(is_any) {
+            return;
+        }
+        let (nodes, now) = self.look_at_nodes(key);
+        let electorate = Voters::Acquisition.electorate(now, nodes.iter().map(NodeStatus::server_info));
+        let voting = (0..self.nodes.len()).filter(|node| electorate.standing(*node) == Standing::Votes);
+        voting.filter(|node| is_any(*node)).for_each(|node| self.observers.stands(node, NodeStanding::Votes));
     }
 
     /// For people.

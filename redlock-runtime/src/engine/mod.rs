@@ -29,7 +29,8 @@ pub(crate) use self::release_round::{TrackedRelease, TrackedReleases};
 pub(crate) use self::repair::{Extended, Repairs};
 use crate::Error;
 use crate::error::NodeFailures;
-use crate::node::{Action, Changes, Command, Listener, NewMark, NodeStatus, PendingReply, Reply, Voter};
+use crate::node::{Action, Changes, Command, Delivery, Listener, NewMark, NodeStatus, PendingReply, Reply, Voter};
+use crate::observe::{NodeStanding, Observers, Operation, Sent};
 use crate::platform::background;
 use crate::platform::deadline::Deadline;
 use crate::platform::drivers::Uses;
@@ -51,6 +52,8 @@ pub(crate) struct Engine {
     node_timeout: Duration,
     /// An attempt that takes longer is not won.
     longest_round: Duration,
+    /// Who looks at it.
+    observers: Observers,
     /// Releases that are on their way.
     tracked_releases: TrackedReleases,
     /// Which process uses it; zero while none does.
@@ -193,16 +196,32 @@ pub(crate) struct InFlight {
     node: usize,
     /// Its reply.
     reply: PendingReply,
+    /// When it was asked, if somebody looks, and whoever waits has listened ever since.
+    sent: Option<Sent>,
 }
 
 impl Engine {
+    /// One that nobody looks at.
+    #[cfg(test)]
     pub(crate) fn new(
         nodes: Vec<Arc<dyn Voter>>,
         quorum: Quorum,
         node_timeout: Duration,
         longest_ttl: Duration,
     ) -> Arc<Self> {
+        Self::observed(nodes, quorum, (node_timeout, longest_ttl), Observers::default())
+    }
+
+    pub(crate) fn observed(
+        nodes: Vec<Arc<dyn Voter>>,
+        quorum: Quorum,
+        (node_timeout, longest_ttl): (Duration, Duration),
+        observers: Observers,
+    ) -> Arc<Self> {
         let is_in_memory = nodes.iter().all(|node| node.is_in_memory());
+        for (node, voter) in nodes.iter().enumerate() {
+            observers.view(node).into_iter().for_each(|view| voter.show_to(view));
+        }
         Arc::new(Self {
             is_in_memory,
             is_closed: AtomicBool::new(false),
@@ -210,6 +229,7 @@ impl Engine {
             quorum,
             node_timeout,
             longest_round: longest_round(longest_ttl),
+            observers,
             tracked_releases: TrackedReleases::default(),
             process: AtomicU32::new(0),
         })
@@ -297,6 +317,11 @@ impl Engine {
 
     pub(crate) fn node_timeout(&self) -> Duration {
         self.node_timeout
+    }
+
+    /// Who looks at it.
+    pub(crate) fn observers(&self) -> &Observers {
+        &self.observers
     }
 
     pub(crate) fn labels(&self) -> impl Iterator<Item = &str> {
@@ -408,7 +433,7 @@ impl Engine {
         if verdict == Verdict::Won {
             return Ok(Extended { valid_until: valid_until(began, ttl), missing, rest: in_flight });
         }
-        poll_in_background(in_flight);
+        self.poll_in_background(in_flight);
         let verdict = heard.tally.classify_owner_op(verdict);
         Err(heard.into_failed(self, verdict))
     }
@@ -425,7 +450,39 @@ impl Engine {
     }
 
     fn ask(&self, node: usize, command: &Arc<Command>) -> InFlight {
-        InFlight { node, reply: self.nodes[node].ask(Arc::clone(command)) }
+        self.request(node, Arc::clone(command))
+    }
+
+    /// Puts a command to a node, and times the answer if somebody looks.
+    fn request(&self, node: usize, command: Arc<Command>) -> InFlight {
+        let sent = self.observers.sent(operation(command.action), clock::now);
+        InFlight { node, reply: self.nodes[node].ask(command), sent }
+    }
+
+    /// Polls every reply once, in the order of the nodes, and takes out those that arrived.
+    fn poll_each(&self, in_flight: &mut Vec<InFlight>, cx: &mut Context<'_>, on_reply: impl FnMut(usize, Reply)) {
+        poll_each(&self.observers, in_flight, cx, on_reply);
+    }
+
+    /// Sees replies through that nobody waits for: a request that is dropped may not be sent.
+    fn poll_in_background(&self, mut in_flight: Vec<InFlight>) {
+        if !in_flight.is_empty() {
+            let observers = self.observers.clone();
+            // Nobody knows here whether sockets are used; what needs them has asked before.
+            background::spawn_here(
+                Uses::Time,
+                poll_fn(move |cx| {
+                    poll_each(&observers, &mut in_flight, cx, |_, _| {});
+                    if in_flight.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+                }),
+            );
+        }
+    }
+
+    /// A node has not answered in time.
+    fn overdue(&self, node: usize, key: &str) {
+        self.nodes[node].overdue(key);
+        self.observers.stands(node, NodeStanding::Unreachable);
     }
 
     /// The node that everybody asks first who wants this key and can reach the same nodes: the first connected one, from
@@ -454,7 +511,7 @@ impl Engine {
         let mut older_nodes_deadline: Option<Pin<Box<Sleep>>> = None;
         let listen = poll_fn(|cx| {
             // All of them before the verdict is asked for: a request that was never polled is never sent.
-            poll_each(in_flight, cx, |node, reply| {
+            self.poll_each(in_flight, cx, |node, reply| {
                 on_reply(node, &reply);
                 heard.record(self, node, reply);
             });
@@ -476,12 +533,11 @@ impl Engine {
             let second_look = second_look.get_or_insert_with(|| Box::pin(sleep(Duration::from_millis(1))));
             ready!(second_look.as_mut().poll(cx));
             for late in in_flight.iter() {
-                let voter = &self.nodes[late.node];
                 // A node is not late only because its caller is in a hurry.
                 if !is_cut_short {
-                    voter.overdue(&heard.key);
+                    self.overdue(late.node, &heard.key);
                 }
-                heard.failures.push(voter.label(), format!("no answer within {reply_timeout:?}"));
+                heard.failures.push(self.nodes[late.node].label(), format!("no answer within {reply_timeout:?}"));
             }
             let late = in_flight.iter().map(|asked| asked.node).collect();
             heard.close(self, voters, late, is_cut_short).map_or(Poll::Pending, Poll::Ready)
@@ -540,9 +596,19 @@ fn within_deadline(reply_timeout: Duration, until: Option<Instant>) -> (Duration
 }
 
 /// Polls every reply once, in the order of the nodes, and takes out those that arrived.
-fn poll_each(in_flight: &mut Vec<InFlight>, cx: &mut Context<'_>, mut on_reply: impl FnMut(usize, Reply)) {
+fn poll_each(
+    observers: &Observers,
+    in_flight: &mut Vec<InFlight>,
+    cx: &mut Context<'_>,
+    mut on_reply: impl FnMut(usize, Reply),
+) {
+    // What comes with one poll has come at one moment.
+    let mut now = None;
     in_flight.retain_mut(|asked| match Pin::new(&mut asked.reply).poll(cx) {
         Poll::Ready(reply) => {
+            if let Some(sent) = asked.sent.filter(|_| was_answered(&reply)) {
+                observers.answered(asked.node, sent, *now.get_or_insert_with(clock::now));
+            }
             on_reply(asked.node, reply);
             false
         }
@@ -550,16 +616,22 @@ fn poll_each(in_flight: &mut Vec<InFlight>, cx: &mut Context<'_>, mut on_reply: 
     });
 }
 
-/// Sees replies through that nobody waits for: a request that is dropped may not be sent.
-fn poll_in_background(mut in_flight: Vec<InFlight>) {
-    if !in_flight.is_empty() {
-        // Nobody knows here whether sockets are used; what needs them has asked before.
-        background::spawn_here(
-            Uses::Time,
-            poll_fn(move |cx| {
-                poll_each(&mut in_flight, cx, |_, _| {});
-                if in_flight.is_empty() { Poll::Ready(()) } else { Poll::Pending }
-            }),
-        );
+/// Whether the node itself has said so.
+fn was_answered(reply: &Reply) -> bool {
+    match reply {
+        Reply::Failed(failure) => failure.delivery == Delivery::Answered,
+        _ => true,
+    }
+}
+
+/// For those who look.
+fn operation(action: Action) -> Operation {
+    match action {
+        Action::Acquire { .. } => Operation::Acquire,
+        Action::Adopt { .. } => Operation::Adopt,
+        Action::Commit { .. } => Operation::Commit,
+        Action::Extend { .. } => Operation::Extend,
+        Action::Release { .. } => Operation::Release,
+        Action::Mark => Operation::Mark,
     }
 }

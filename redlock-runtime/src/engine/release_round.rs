@@ -14,8 +14,8 @@ use tokio::time::sleep;
 
 use super::completion::{Confirming, NotConfirmed};
 use super::heard::Heard;
-use super::{AttemptFailed, Engine, InFlight, poll_each, poll_in_background};
-use crate::node::{Action, Command, ConnectionId, Delivery, Failure, NewMark, PendingReply, Predecessor, Reply, Voter};
+use super::{AttemptFailed, Engine, InFlight};
+use crate::node::{Action, Command, ConnectionId, Delivery, Failure, NewMark, PendingReply, Predecessor, Reply};
 use crate::platform::background;
 use crate::platform::clock;
 use crate::platform::deadline::Deadline;
@@ -159,18 +159,19 @@ impl ReleaseRound {
         let mut in_flight = Vec::with_capacity(at_once.len() + stragglers.len());
         let mut elsewhere = if background::is_current() { NodeSet::default() } else { at_once };
         for node in at_once.iter() {
-            in_flight.push(InFlight { node, reply: owner.ask(node, None) });
+            in_flight.push(owner.ask(node, None));
         }
         let mut unawaited = Vec::new();
-        for InFlight { node, reply } in stragglers {
+        for InFlight { node, reply, .. } in stragglers {
             if after_answer.contains(node) {
                 elsewhere.insert(node);
-                in_flight.push(InFlight { node, reply: Arc::clone(&owner).release_after(ledger, node, reply) });
+                let reply = Arc::clone(&owner).release_after(ledger, node, reply);
+                in_flight.push(InFlight { node, reply, sent: None });
             } else {
-                unawaited.push(InFlight { node, reply });
+                unawaited.push(InFlight { node, reply, sent: None });
             }
         }
-        poll_in_background(unawaited);
+        owner.engine.poll_in_background(unawaited);
         Self::new(owner, in_flight, tracked, elsewhere)
     }
 
@@ -197,7 +198,7 @@ impl ReleaseRound {
     /// Waits for a majority to confirm the mark that the releases carry. What fails is sent again meanwhile.
     pub(super) async fn confirm_mark(mut self, completion: Completion) -> Result<(), NotConfirmed> {
         let Self { owner, in_flight, tracked, failed, is_reported, .. } = &mut self;
-        let again = |node, behind| InFlight { node, reply: owner.ask(node, behind) };
+        let again = |node, behind| owner.ask(node, behind);
         let confirming = Confirming::new(&owner.engine, owner.subject.key(), completion);
         let confirmed = confirming.listen(in_flight, (failed, *tracked, &again)).await;
         *is_reported = true;
@@ -206,10 +207,10 @@ impl ReleaseRound {
 
     /// Waits until each of `nodes` has answered, but no longer than this.
     pub(super) async fn wait_for(mut self, nodes: NodeSet, reply_timeout: Duration) {
-        let Self { in_flight, tracked, failed, is_reported, .. } = &mut self;
+        let Self { owner, in_flight, tracked, failed, is_reported, .. } = &mut self;
         let mut over = Deadline::after(reply_timeout);
         poll_fn(|cx| {
-            poll_each(in_flight, cx, |node, reply| keep_failed(failed, *tracked, node, &reply));
+            owner.engine.poll_each(in_flight, cx, |node, reply| keep_failed(failed, *tracked, node, &reply));
             let is_waiting = in_flight.iter().any(|asked| nodes.contains(asked.node));
             if is_waiting && Pin::new(&mut over).poll(cx).is_pending() { Poll::Pending } else { Poll::Ready(()) }
         })
@@ -233,7 +234,7 @@ impl ReleaseRound {
 
     fn tell_overdue(&mut self) {
         for asked in &self.in_flight {
-            self.owner.engine.nodes[asked.node].overdue(self.owner.subject.key());
+            self.owner.engine.overdue(asked.node, self.owner.subject.key());
         }
         // The runtime of these may be blocked: send them once more, where that does not matter. A release that comes twice finds
         // nothing.
@@ -248,7 +249,7 @@ impl ReleaseRound {
         let mut over = Deadline::after(bound);
         poll_fn(|cx| {
             *is_polling = true;
-            poll_each(in_flight, cx, |node, reply| keep_failed(failed, *tracked, node, &reply));
+            owner.engine.poll_each(in_flight, cx, |node, reply| keep_failed(failed, *tracked, node, &reply));
             *is_polling = false;
             owner.send_again(mem::take(failed));
             if in_flight.is_empty() { Poll::Ready(()) } else { Pin::new(&mut over).poll(cx) }
@@ -341,7 +342,7 @@ impl PendingRelease {
 
     /// One release request to one node. Only an acquire can do harm behind it, so a connection that may still carry one
     /// comes before another.
-    fn ask(&self, node: usize, behind: Option<ConnectionId>) -> PendingReply {
+    fn ask(&self, node: usize, behind: Option<ConnectionId>) -> InFlight {
         let mark = self.mark.as_deref().filter(|(_, nodes)| nodes.contains(node)).map(|(mark, _)| *mark);
         let command = match (self.cut.of(node).or(behind), self.keep_until, mark) {
             (None, None, None) => Arc::clone(self.usual.get_or_init(|| self.command(Duration::ZERO, None, None))),
@@ -351,7 +352,7 @@ impl PendingRelease {
                 self.command(keep.unwrap_or_default(), behind, mark)
             }
         };
-        self.engine.nodes[node].ask(command)
+        self.engine.request(node, command)
     }
 
     fn command(&self, keep: Duration, behind: Option<ConnectionId>, mark: Option<NewMark>) -> Arc<Command> {
@@ -372,7 +373,7 @@ impl PendingRelease {
             let reply = straggler.await;
             match ledger.after_answer(node, reply.acquire_effect(), reply.broken_connection().is_some()) {
                 AfterAnswer::NothingLeft => Reply::NOT_OURS,
-                AfterAnswer::Release => self.ask(node, None).await,
+                AfterAnswer::Release => self.ask(node, None).reply.await,
                 // As a release that failed on that connection.
                 AfterAnswer::ReleaseAfterConnection => reply,
             }
@@ -386,8 +387,7 @@ impl PendingRelease {
         let give_up = clock::now() + KEEP_RELEASING;
         let mut pauses = Backoff::new(RELEASE_PAUSES.0, RELEASE_PAUSES.1, seed());
         loop {
-            let reply =
-                within_reason(voter, self.subject.key(), self.engine.node_timeout, self.ask(node, behind)).await;
+            let reply = within_reason(&self.engine, self.subject.key(), self.ask(node, behind)).await;
             let Reply::Failed(failure) = &reply else {
                 return reply;
             };
@@ -402,11 +402,12 @@ impl PendingRelease {
 
 /// Waits for a reply, tells the node when it is overdue, and gives it up when its connection must be dead: a release on
 /// another one does no harm even if both arrive.
-async fn within_reason(voter: &dyn Voter, key: &str, node_timeout: Duration, mut reply: PendingReply) -> Reply {
+async fn within_reason(engine: &Engine, key: &str, asked: InFlight) -> Reply {
+    let (node_timeout, InFlight { node, mut reply, .. }) = (engine.node_timeout, asked);
     tokio::select! {
         biased;
         reply = &mut reply => return reply,
-        () = sleep(ReleaseStage::Awaited.lasts(node_timeout)) => voter.overdue(key),
+        () = sleep(ReleaseStage::Awaited.lasts(node_timeout)) => engine.overdue(node, key),
     }
     tokio::select! {
         biased;

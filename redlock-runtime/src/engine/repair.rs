@@ -10,7 +10,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::release_round::{Cut, PendingRelease, ReleaseRound};
-use super::{Engine, InFlight, poll_each, poll_in_background};
+use super::{Engine, InFlight};
 use crate::node::{Command, Reply};
 use crate::platform::clock;
 use crate::platform::deadline::Deadline;
@@ -43,8 +43,8 @@ pub(crate) struct Repairs {
 
 impl Extended {
     /// Sees the late replies through, for those who do not repair.
-    pub(crate) fn leave(self) {
-        poll_in_background(self.rest);
+    pub(crate) fn leave(self, engine: &Engine) {
+        engine.poll_in_background(self.rest);
     }
 }
 
@@ -88,7 +88,7 @@ impl Engine {
         let Extended { valid_until, mut missing, mut rest } = extended;
         let mut over = pin!(over);
         let reply_timeout = reply_timeout(self.node_timeout, ttl);
-        let listened = listen(&mut rest, reply_timeout, over.as_mut(), |node, reply| {
+        let listened = self.listen(&mut rest, reply_timeout, over.as_mut(), |node, reply| {
             if *reply == Reply::Missing {
                 missing.insert(node);
             }
@@ -97,20 +97,20 @@ impl Engine {
         if !is_over {
             // Most locks are only renewed, so that nobody else would find that a node does not answer.
             for asked in &rest {
-                self.nodes[asked.node].overdue(subject.key());
+                self.overdue(asked.node, subject.key());
             }
         }
-        poll_in_background(rest);
+        self.poll_in_background(rest);
         let is_held = clock::now() < valid_until || !holds(Rule::RepairAfterMajority);
         if is_over || missing.is_empty() || !is_held {
             return Repairs::default();
         }
 
         let command = Command::set_again(ttl, subject, owner);
-        let ask = |node| InFlight { node, reply: self.nodes[node].ask(Arc::clone(&command)) };
+        let ask = |node| self.ask(node, &command);
         let mut repairs = Repairs { asked: missing.iter().map(ask).collect(), ..Repairs::default() };
         let Repairs { set, asked, cut, .. } = &mut repairs;
-        listen(asked, reply_timeout, over, |node, reply| {
+        self.listen(asked, reply_timeout, over, |node, reply| {
             cut.record(node, reply);
             if reply.acquire_effect() != AcquireEffect::NotSet {
                 set.insert(node);
@@ -127,7 +127,7 @@ impl Engine {
     pub(crate) fn leave(self: &Arc<Self>, subject: &Subject, owner: &Arc<str>, repairs: Repairs) {
         let late = Repairs { set: NodeSet::default(), ..repairs };
         if late.asked.is_empty() || !holds(Rule::LateKeysAreReleased) {
-            return poll_in_background(late.asked);
+            return self.poll_in_background(late.asked);
         }
         self.undo(subject, owner, late);
     }
@@ -138,22 +138,27 @@ impl Engine {
         (release.cut, release.is_noted) = (repairs.cut, repairs.is_noted);
         drop(ReleaseRound::start(Arc::new(release), Ledger::of(repairs.set), repairs.set, repairs.asked));
     }
-}
 
-/// Waits for replies until all have come, their time is over, or `over` is; says whether it was the last.
-async fn listen(
-    in_flight: &mut Vec<InFlight>,
-    reply_timeout: Duration,
-    mut over: Pin<&mut impl Future<Output = ()>>,
-    mut on_reply: impl FnMut(usize, &Reply),
-) -> bool {
-    let mut late = Deadline::after(reply_timeout);
-    poll_fn(|cx| {
-        poll_each(in_flight, cx, |node, reply| on_reply(node, &reply));
-        if over.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(true);
-        }
-        if in_flight.is_empty() || Pin::new(&mut late).poll(cx).is_ready() { Poll::Ready(false) } else { Poll::Pending }
-    })
-    .await
+    /// Waits for replies until all have come, their time is over, or `over` is; says whether it was the last.
+    async fn listen(
+        &self,
+        in_flight: &mut Vec<InFlight>,
+        reply_timeout: Duration,
+        mut over: Pin<&mut impl Future<Output = ()>>,
+        mut on_reply: impl FnMut(usize, &Reply),
+    ) -> bool {
+        let mut late = Deadline::after(reply_timeout);
+        poll_fn(|cx| {
+            self.poll_each(in_flight, cx, |node, reply| on_reply(node, &reply));
+            if over.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(true);
+            }
+            if in_flight.is_empty() || Pin::new(&mut late).poll(cx).is_ready() {
+                Poll::Ready(false)
+            } else {
+                Poll::Pending
+            }
+        })
+        .await
+    }
 }

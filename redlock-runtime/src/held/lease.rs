@@ -12,6 +12,7 @@ use crate::Error;
 use crate::engine::{Acquisition, AttemptFailed, Engine, Extended, Repairs, TrackedRelease};
 use crate::error::{LostReason, NodeFailures};
 use crate::node::NewMark;
+use crate::observe::{End, Ended, Holding, Observed, RenewalFailure};
 use crate::platform::clock;
 use crate::platform::schedule::Ticket;
 use crate::platform::tasks::Handle;
@@ -85,6 +86,8 @@ struct State {
     is_noted: bool,
     /// When its holder lets go.
     let_go: LetGo,
+    /// That it is held, if somebody looks; boxed, because of most locks nobody may.
+    holding: Option<Box<Holding>>,
 }
 
 /// When a holder lets go.
@@ -118,6 +121,7 @@ impl Lease {
             repairs: None,
             is_noted: false,
             let_go: LetGo::ByItself,
+            holding: None,
         });
         let (turn, lost, over) = (TurnMutex::new(()), Notify::new(), Notify::new());
         Self {
@@ -136,6 +140,32 @@ impl Lease {
             lost,
             over,
         }
+    }
+
+    /// It is held from now on, as far as those can see who look at it.
+    pub(crate) fn observed(mut self, observed: Option<&Observed>) -> Self {
+        let holding = observed.cloned().map(|observed| Box::new(Holding::begin(observed)));
+        self.state.get_mut().unwrap_or_else(PoisonError::into_inner).holding = holding;
+        self
+    }
+
+    /// A renewal failed, which those hear of who look at it.
+    pub(crate) fn renewal_failed(&self, reason: RenewalFailure) {
+        if let Some(observed) = self.observer() {
+            observed.renewal_failed(reason);
+        }
+    }
+
+    /// What ran under it ended well, at this moment since 1970.
+    pub(crate) fn run_ended(&self, since_1970: impl FnOnce() -> Duration) {
+        if let Some(observed) = self.observer() {
+            observed.run_ended(since_1970());
+        }
+    }
+
+    /// Who looks at it, to be told when its state is not locked.
+    fn observer(&self) -> Option<Observed> {
+        self.state().holding.as_ref().map(|holding| holding.observed().clone())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -195,8 +225,12 @@ impl Lease {
     pub(crate) fn lost_reason(&self, now: Instant) -> Option<LostReason> {
         let mut state = self.state();
         if state.lost.is_none() && now >= state.valid_until {
-            let is_limit = self.is_at_limit(state.valid_until);
-            state.lose(&self.name, if is_limit { LostReason::MaxHold } else { LostReason::Expired });
+            let reason = self.expiry(state.valid_until);
+            let ended = state.lose(&self.name, reason);
+            let lost = state.lost;
+            drop(state);
+            drop(ended);
+            return lost;
         }
         state.lost
     }
@@ -249,14 +283,20 @@ impl Lease {
         self.is_at_limit(self.valid_until())
     }
 
+    /// Why a lock is lost whose validity ended then.
+    fn expiry(&self, valid_until: Instant) -> LostReason {
+        if self.is_at_limit(valid_until) { LostReason::MaxHold } else { LostReason::Expired }
+    }
+
     fn is_at_limit(&self, valid_until: Instant) -> bool {
         self.max_until.is_some_and(|limit| valid_until + LOSS_NOTICE >= limit)
     }
 
     /// Raises the lost signal.
     pub(crate) fn lose(&self, reason: LostReason) {
-        self.state().lose(&self.name, reason);
+        let ended = self.state().lose(&self.name, reason);
         self.lost.notify_waiters();
+        drop(ended);
     }
 
     /// A shutdown asks the holder to let go at once: there is no end to wait for.
@@ -266,6 +306,12 @@ impl Lease {
 
     pub(crate) fn is_endless(&self) -> bool {
         self.state().let_go == LetGo::WhenAsked
+    }
+
+    /// It was acquired when the manager was being shut down, so nobody gets it.
+    pub(crate) fn give_up(&self) {
+        self.state().recalled = Some(LostReason::ShutDown);
+        self.end_now();
     }
 
     /// Asks the holder to let go: to it the lock is lost from now on, but the key is kept for it, and renewed.
@@ -344,9 +390,14 @@ impl Lease {
         self.hold().iter_mut().for_each(Acquisition::wake);
         let mut state = self.state();
         state.is_over = true;
+        // It may have expired, and nobody has looked since.
+        let expired = state.holding.is_some() && state.lost.is_none() && clock::now() >= state.valid_until;
+        let lost = expired.then(|| self.expiry(state.valid_until));
+        let ended = state.end(lost);
         let told_by = mem::replace(&mut state.told_by, ToldBy::Lease);
         let lost = state.lost;
         drop(state);
+        drop(ended);
         if let (ToldBy::Call, Some(reason)) = (told_by, lost) {
             tell_loss(&self.name, reason);
         }
@@ -381,7 +432,7 @@ impl Lease {
         if let Some(reason) = self.told_reason(clock::now()) {
             return Err(self.lost_error(reason));
         }
-        self.extend_once(ttl).await.map(Extended::leave)
+        self.extend_once(ttl).await.map(|extended| extended.leave(&self.engine))
     }
 
     /// Lets the lock live for its own TTL from now, and repairs nodes that lost the key.
@@ -468,7 +519,7 @@ impl Lease {
                 Ok(extended)
             }
             Ok(extended) => {
-                extended.leave();
+                extended.leave(&self.engine);
                 Err(self.lost_error(self.lost_reason(clock::now()).unwrap_or(LostReason::Expired)))
             }
             Err(AttemptFailed { verdict: Verdict::Refused, .. }) => {
@@ -488,12 +539,25 @@ impl Lease {
 }
 
 impl State {
-    fn lose(&mut self, name: &Name, reason: LostReason) {
-        if self.lost.is_none() {
-            self.lost = Some(reason);
-            if !self.is_over && self.told_by == ToldBy::Lease {
-                tell_loss(name, reason);
-            }
+    /// What is returned is dropped where the state is not locked any more.
+    fn lose(&mut self, name: &Name, reason: LostReason) -> Option<Ended> {
+        if self.lost.is_some() {
+            return None;
+        }
+        self.lost = Some(reason);
+        if !self.is_over && self.told_by == ToldBy::Lease {
+            tell_loss(name, reason);
+        }
+        self.holding.as_mut()?.lost(reason)
+    }
+
+    /// The guard is gone, and the lock was lost before if there is a reason; as [`Self::lose`].
+    fn end(&mut self, lost: Option<LostReason>) -> Option<Ended> {
+        let holding = self.holding.as_mut()?;
+        match lost {
+            Some(reason) => holding.lost(reason),
+            None if self.recalled.is_some() => holding.end(End::ShutDown),
+            None => holding.end(End::Released),
         }
     }
 }

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::lease::Lease;
 use crate::Error;
 use crate::error::LostReason;
+use crate::observe::RenewalFailure;
 use crate::platform::background;
 use crate::platform::schedule::{Schedule, Timer};
 use crate::platform::tasks::JoinSet;
@@ -182,11 +183,21 @@ impl Renewal {
                     return;
                 }
                 Err(Error::QuorumUnreachable { source, .. }) => {
+                    lease.renewal_failed(RenewalFailure::Unreachable);
                     tracing::debug!(lock = %shown(lease.name.as_str()), %source, "extension failed, trying again");
                     let pause = pauses.next().unwrap_or(longest).max(Duration::from_millis(1));
                     clock::sleep_until(clock::now() + pause).await;
                 }
-                Err(_) => break,
+                Err(error) => {
+                    match error {
+                        Error::Lost { reason: LostReason::Taken, .. } => lease.renewal_failed(RenewalFailure::Taken),
+                        Error::Lost { reason: LostReason::Expired, .. } => {
+                            lease.renewal_failed(RenewalFailure::Expired);
+                        }
+                        _ => {}
+                    }
+                    break;
+                }
             }
         }
         self.lease = None;

@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
 
 use super::body::{caught, tell_end, until_lost};
+use super::guard::Work;
 use super::request::LockRequest;
 use crate::Error;
 use crate::held::deadlock::within;
@@ -84,7 +85,7 @@ impl LockRequest {
         };
         let value = caught(computing).await;
         let name = guard.name().to_owned();
-        tell_end(&name, guard.release().await);
+        tell_end(&name, guard.release_behind(Work::is_done_if(matches!(value, Ok(Ok(_))))).await);
         // Behind the release: whoever catches a panic may try again at once.
         value.unwrap_or_else(|panic| resume_unwind(panic))
     }
@@ -111,7 +112,7 @@ impl LockRequest {
         let computing = || get().and_then(|found| found.map_or_else(|| within(guard.lease(), compute), Ok));
         let value = catch_unwind(AssertUnwindSafe(computing));
         let name = guard.name().to_owned();
-        tell_end(&name, guard.release_blocking());
+        tell_end(&name, guard.release_blocking_behind(Work::is_done_if(matches!(value, Ok(Ok(_))))));
         value.unwrap_or_else(|panic| resume_unwind(panic))
     }
 }

@@ -40,6 +40,21 @@ pub struct LockGuard {
     pub(super) fire: Option<Box<HeldFire>>,
 }
 
+/// How what was done under a lock ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// Well.
+    IsDone,
+    /// With an error or a panic.
+    Failed,
+}
+
+impl Work {
+    pub(crate) fn is_done_if(is_success: bool) -> Self {
+        if is_success { Self::IsDone } else { Self::Failed }
+    }
+}
+
 impl LockGuard {
     /// Hands an acquired lock to its guard, unless the manager was shut down meanwhile: then it is released.
     pub(crate) fn new(
@@ -65,7 +80,7 @@ impl LockGuard {
 
     /// Releases a lock that nobody has used yet; one that was adopted goes back to its token.
     fn give_up(mut self) {
-        self.lease.end_now();
+        self.lease.give_up();
         self.shared.renewals.stop(&self.lease);
         if let Some(mut acquisition) = self.lease.take_hold() {
             acquisition.give_back_adopted(self.lease.ttl);
@@ -290,7 +305,7 @@ impl LockGuard {
     /// Dropped before it ended, the release goes on in the background.
     pub async fn release(self) -> Result<(), Error> {
         let uses = self.shared.engine.uses();
-        on_any_executor(uses, pin!(self.give_back())).await
+        on_any_executor(uses, pin!(self.give_back(Work::IsDone))).await
     }
 
     /// [`Self::release`] for code that is not async; blocks the thread.
@@ -299,14 +314,30 @@ impl LockGuard {
     ///
     /// Those of [`Self::release`].
     pub fn release_blocking(self) -> Result<(), Error> {
-        block_on(self.give_back())
+        block_on(self.give_back(Work::IsDone))
     }
 
-    pub(super) async fn give_back(self) -> Result<(), Error> {
+    /// [`Self::release`] behind work that ended so.
+    pub(crate) async fn release_behind(self, work: Work) -> Result<(), Error> {
+        let uses = self.shared.engine.uses();
+        on_any_executor(uses, pin!(self.give_back(work))).await
+    }
+
+    /// [`Self::release_behind`] for code that is not async; blocks the thread.
+    pub(crate) fn release_blocking_behind(self, work: Work) -> Result<(), Error> {
+        block_on(self.give_back(work))
+    }
+
+    pub(super) async fn give_back(self, work: Work) -> Result<(), Error> {
         self.check_process()?;
         let (shared, lease) = (Arc::clone(&self.shared), Arc::clone(&self.lease));
         match self.end_with(Acquisition::release).await {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                if work == Work::IsDone {
+                    lease.run_ended(|| shared.since_1970());
+                }
+                Ok(())
+            }
             Err(lost) if lost.verdict == Verdict::Refused => {
                 Err(Error::NotHeld { name: lease.name.as_str().to_owned() })
             }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::body::{caught, tell_end, until_lost};
 use super::fire::{HeldFire, not_completed};
-use super::guard::LockGuard;
+use super::guard::{LockGuard, Work};
 use super::request::LockRequest;
 use crate::Error;
 use crate::held::deadlock::within;
@@ -178,12 +178,20 @@ impl LockGuard {
 
     /// Ends what a body did: completes the fire that it ran for, if it ended well, or releases the lock.
     pub(crate) async fn finish(self, is_success: bool) -> Result<(), Error> {
-        if is_success && self.fire.is_some() { Box::pin(self.complete()).await } else { self.release().await }
+        if is_success && self.fire.is_some() {
+            Box::pin(self.complete()).await
+        } else {
+            self.release_behind(Work::is_done_if(is_success)).await
+        }
     }
 
     /// [`Self::finish`] for code that is not async; blocks the thread.
     pub(crate) fn finish_blocking(self, is_success: bool) -> Result<(), Error> {
-        if is_success && self.fire.is_some() { self.complete_blocking() } else { self.release_blocking() }
+        if is_success && self.fire.is_some() {
+            self.complete_blocking()
+        } else {
+            self.release_blocking_behind(Work::is_done_if(is_success))
+        }
     }
 
     async fn complete_fire(self) -> Result<(), Error> {
@@ -193,19 +201,21 @@ impl LockGuard {
             return Err(Error::Config { reason: reason.to_owned() });
         };
         if at == OnceAt::Start {
-            return self.give_back().await;
+            return self.give_back(Work::IsDone).await;
         }
         self.check_process()?;
         if let Some(reason) = self.lease().lost_reason(clock::now()) {
             let lost = self.lease().lost_error(reason);
             // It is lost, and whatever its release comes to adds nothing.
-            let _ = self.give_back().await;
+            let _ = self.give_back(Work::Failed).await;
             return Err(lost);
         }
         // From here on a drop of this future completes the fire, too.
         self.lease().set_mark(mark);
         let (shared, lease) = (Arc::clone(self.shared()), Arc::clone(self.lease()));
         let completed = self.end_with(|acquisition| acquisition.complete(mark, lease.valid_until())).await;
-        completed.map_err(|not| not_completed(&shared, &lease.name, mark.stored.fire, not))
+        completed.map_err(|not| not_completed(&shared, &lease.name, mark.stored.fire, not))?;
+        lease.run_ended(|| shared.since_1970());
+        Ok(())
     }
 }

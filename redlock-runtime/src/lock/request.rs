@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::fmt;
 use std::future::pending;
 use std::mem;
@@ -6,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
+use tracing::Instrument as _;
 
 use super::fire::RequestedFire;
 use super::guard::LockGuard;
@@ -15,9 +17,11 @@ use crate::engine::{AttemptFailed, FireRefusal, Plan, Term, Won};
 use crate::error::HeldElsewhere;
 use crate::held::lease::Lease;
 use crate::held::{deadlock, owner_label};
+use crate::observe::Acquiring;
 use crate::platform::background::{block_on, on_any_executor};
 use crate::platform::{clock, entropy};
 use crate::protocol::{Backoff, Next, SHORTEST_TTL, Verdict, next_step, slot_order};
+use crate::shown::shown;
 use crate::values::fire::{Fire, OnceAt};
 use crate::values::name::Name;
 use crate::values::permits::{Slots, check_permits};
@@ -52,6 +56,8 @@ pub struct LockRequest {
     stats_name: Option<String>,
     /// What the owner is called; `None`: as the manager says.
     owner_label: Option<String>,
+    /// What metrics call the lock; `None`: one of those that are not told apart.
+    label: Option<Cow<'static, str>>,
     /// The fire that the lock is asked for.
     pub(super) once: Option<Fire>,
     /// When that is marked as completed.
@@ -88,6 +94,7 @@ impl LockRequest {
             min_hold: None,
             stats_name: None,
             owner_label: None,
+            label: None,
             once: None,
             once_at: OnceAt::End,
             permits: None,
@@ -158,6 +165,29 @@ impl LockRequest {
         Self { owner_label: Some(owner_label.into()), ..self }
     }
 
+    /// What [metrics and observers](crate::observe) call the lock: one of few words, such as the template of its name, and never the
+    /// name with an id in it. Default: the template of the attribute (`invoice:{id}`), and `other` for locks that are made by
+    /// hand. Not to be taken for [`owner_label`](Self::owner_label), which says *who* has the lock.
+    ///
+    /// ```
+    /// # use redlock_runtime::LockManager;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let id = 7;
+    /// let guard = locks.lock(format!("invoice:{id}")).label("invoice:{id}").acquire().await?;
+    /// # guard.release().await
+    /// # }).unwrap();
+    /// ```
+    pub fn label(self, label: impl Into<Cow<'static, str>>) -> Self {
+        Self { label: Some(label.into()), ..self }
+    }
+
+    /// What metrics call the lock if nothing else was said.
+    pub(crate) fn label_unless_given(mut self, label: &'static str) -> Self {
+        self.label.get_or_insert(Cow::Borrowed(label));
+        self
+    }
+
     /// Acquires the lock, waiting for it as long as the timeout says.
     ///
     /// # Errors
@@ -171,7 +201,9 @@ impl LockRequest {
     ///
     /// Dropped at any await, nothing stays behind: a key that was or will be set is released in the background.
     pub async fn acquire(self) -> Result<LockGuard, Error> {
-        self.shared.engine.prepare()?;
+        if let Err(error) = self.shared.engine.prepare() {
+            return self.refused(error);
+        }
         let uses = self.shared.engine.uses();
         on_any_executor(uses, pin!(self.wait())).await
     }
@@ -211,8 +243,34 @@ impl LockRequest {
         unless_held_elsewhere(self.timeout(Timeout::Skip).acquire_blocking())
     }
 
-    async fn wait(mut self) -> Result<LockGuard, Error> {
+    /// An acquisition that this process is not fit for.
+    fn refused(&self, error: Error) -> Result<LockGuard, Error> {
+        // What a child has of its parent's observers may be locked by a thread that the child does not have.
+        if self.shared.engine.is_of_this_process() {
+            self.begin().ended(&Err::<(), _>(error.clone()));
+        }
+        Err(error)
+    }
+
+    fn begin(&self) -> Acquiring {
+        Acquiring::begin(self.shared.engine.observers(), &self.name, self.label.as_deref())
+    }
+
+    async fn wait(self) -> Result<LockGuard, Error> {
         self.shared.engine.check_process()?;
+        let acquiring = self.begin();
+        let span = acquiring.span();
+        self.wait_as(acquiring).instrument(span).await
+    }
+
+    /// Waits, and tells how that ended.
+    async fn wait_as(self, mut acquiring: Acquiring) -> Result<LockGuard, Error> {
+        let acquired = self.wait_for_lock(&mut acquiring).await;
+        acquiring.ended(&acquired);
+        acquired
+    }
+
+    async fn wait_for_lock(mut self, acquiring: &mut Acquiring) -> Result<LockGuard, Error> {
         let request = self.resolve()?;
         if deadlock::is_held_by_caller(&request.subject, &self.shared.engine) {
             return Err(if request.waits {
@@ -221,7 +279,11 @@ impl LockRequest {
                 not_acquired(&request.name, Duration::ZERO)
             });
         }
-        if request.waits { self.stand_in_line(request).await } else { self.ask_once(request).await }
+        if request.waits {
+            self.stand_in_line(request, acquiring).await
+        } else {
+            self.ask_once(request, acquiring).await
+        }
     }
 
     /// Checks every setting, and takes the time: the acquisition begins. The name is moved out.
@@ -320,7 +382,8 @@ impl LockRequest {
     }
 
     /// One attempt, or more where one says nothing about the lock.
-    async fn ask_once(self, request: Resolved) -> Result<LockGuard, Error> {
+    async fn ask_once(self, request: Resolved, acquiring: &mut Acquiring) -> Result<LockGuard, Error> {
+        acquiring.asks_nodes();
         let engine = &self.shared.engine;
         let mut pauses = Pauses::default();
         let mut seen = 0;
@@ -332,7 +395,7 @@ impl LockRequest {
                     self.learn(&request.name, &subject, won.permits);
                     self.mark_start(&request, &mut won).await?;
                     let local_hold = |lease: &Arc<Lease>| self.shared.wait_queues.hold_locally(lease);
-                    return self.guard(request, won, local_hold);
+                    return self.guard(request, won, acquiring, local_hold);
                 }
                 Err(lost) => {
                     seen = lost.counter.max(seen);
@@ -358,14 +421,15 @@ impl LockRequest {
     }
 
     /// Attempts whenever the lock is believed to be free, until one is won or the time is over.
-    async fn stand_in_line(self, request: Resolved) -> Result<LockGuard, Error> {
+    async fn stand_in_line(self, request: Resolved, acquiring: &mut Acquiring) -> Result<LockGuard, Error> {
         let Resolved { name, began, deadline, .. } = &request;
         let mut subject = request.subject.clone();
         let mut pauses = Pauses::default();
         let mut place = self.shared.wait_queues.join(&subject);
         let stats_name = self.stats_name.as_deref().unwrap_or(name.as_str());
         let mut counted: Option<Waiting> = None;
-        let mut count = || {
+        let mut count = |acquiring: &mut Acquiring| {
+            acquiring.waits();
             counted.get_or_insert_with(|| self.shared.statistics.join(stats_name));
         };
         let mut has_tried = false;
@@ -384,14 +448,22 @@ impl LockRequest {
                     None => not_acquired(name, now.saturating_duration_since(*began)),
                 });
             }
-            match place.next(now) {
+            let turn = place.next(now);
+            if let Turn::Ask(_) = turn {
+                acquiring.asks_nodes();
+            }
+            match turn {
                 Turn::Ask(plan) => match self.attempt(&request, &subject, plan).await? {
                     Ok(mut won) => {
                         self.learn(name, &subject, won.permits);
                         self.mark_start(&request, &mut won).await?;
                         let (is_wanted, now) = (won.term.is_wanted, clock::now());
                         let took = now.saturating_duration_since(won.term.began);
-                        return self.guard(request, won, |lease| place.won(lease, is_wanted, took, now));
+                        if acquiring.is_waiting() {
+                            let waited = now.saturating_duration_since(*began);
+                            tracing::debug!(lock = %shown(name.as_str()), ?waited, "acquired behind others");
+                        }
+                        return self.guard(request, won, acquiring, |lease| place.won(lease, is_wanted, took, now));
                     }
                     // The caller's time was over before the nodes' time was: that says nothing about the nodes.
                     Err(lost) if has_tried && lost.was_cut_short => {}
@@ -402,11 +474,11 @@ impl LockRequest {
                             subject = larger;
                         }
                         place.failed(name.as_str(), &lost, clock::now(), pauses.behind(lost.verdict));
-                        count();
+                        count(acquiring);
                     }
                 },
                 Turn::Wait(moment, local_holder) => {
-                    count();
+                    count(acquiring);
                     let moment = deadline.map_or(moment, |deadline| deadline.min(moment));
                     wait_for_news(&place, moment, local_holder.as_deref()).await;
                 }
@@ -450,6 +522,7 @@ impl LockRequest {
         &self,
         request: Resolved,
         won: Won,
+        acquiring: &Acquiring,
         local_hold: impl FnOnce(&Arc<Lease>) -> LocalHold,
     ) -> Result<LockGuard, Error> {
         let Won { mut acquisition, term: Term { began, valid_until, fencing_token, .. }, .. } = won;
@@ -463,7 +536,8 @@ impl LockRequest {
         let (subject, owner) = (acquisition.subject().clone(), Arc::clone(acquisition.owner()));
         let Resolved { name, ttl, fire, .. } = request;
         let held = (began, valid_until, fencing_token);
-        let lease = Arc::new(Lease::new(engine, name, subject, owner, ttl, held, max_until));
+        let lease = Lease::new(engine, name, subject, owner, ttl, held, max_until);
+        let lease = Arc::new(lease.observed(acquiring.observed()));
         if self.renew {
             self.shared.renewals.start(&lease);
         }

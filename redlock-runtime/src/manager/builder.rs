@@ -20,6 +20,7 @@ use crate::node::redis::link::replicas::Replicas;
 use crate::node::redis::tls::TlsSettings;
 use crate::node::redis::url;
 use crate::node::redis::url::{Credentials, UrlSettings};
+use crate::observe::{MOST_LABELS, Observer, Observers};
 use crate::protocol::{FenceFallback, InDoubt, LONGEST_TTL, MARK_RETENTION, OnceTerms, RETENTION};
 use crate::values::keys::Keys;
 use crate::values::on_shutdown::OnShutdown;
@@ -85,6 +86,10 @@ pub struct LockManagerBuilder {
     in_doubt: InDoubt,
     /// What a test says that the machine's clock shows.
     time_of_day: Option<TimeOfDay>,
+    /// Who is told what happens.
+    observer: Option<Arc<dyn Observer>>,
+    /// How many labels of locks are told apart.
+    most_labels: usize,
 }
 
 impl Default for LockManagerBuilder {
@@ -104,6 +109,8 @@ impl Default for LockManagerBuilder {
             marks_retention: MARK_RETENTION,
             in_doubt: InDoubt::Refuse,
             time_of_day: None,
+            observer: None,
+            most_labels: MOST_LABELS,
         }
     }
 }
@@ -293,6 +300,18 @@ impl LockManagerBuilder {
         Self { owner_label: Some(owner_label.into().into()), ..self }
     }
 
+    /// Who is told what happens to the locks of this manager; see [`Observer`]. A later one takes the place of an earlier one. Default:
+    /// nobody, but with the feature `metrics` the recorder that the program installs.
+    pub fn observer(self, observer: impl Observer) -> Self {
+        Self { observer: Some(Arc::new(observer)), ..self }
+    }
+
+    /// How many labels of locks are told apart in metrics and by [observers](Self::observer): all others are `overflow`, so that a
+    /// [label](crate::LockRequest::label) that has an id in it by mistake fills no time series database. Default: 200.
+    pub fn most_labels(self, most_labels: usize) -> Self {
+        Self { most_labels, ..self }
+    }
+
     /// What the clock of this machine shows, for the fires of [`once`](crate::LockRequest::once): for a test of machines whose clocks
     /// differ, and of a time of day that is paused together with tokio's clock. Default: the machine's.
     #[cfg(feature = "testing")]
@@ -384,7 +403,8 @@ impl LockManagerBuilder {
             max_clock_skew: self.max_clock_skew.unwrap_or(Duration::MAX),
             in_doubt: self.in_doubt,
         };
-        let engine = Engine::new(nodes, quorum, self.node_timeout, self.longest_ttl);
+        let observers = Observers::new(self.observer, self.most_labels, nodes.iter().map(|node| node.label()));
+        let engine = Engine::observed(nodes, quorum, (self.node_timeout, self.longest_ttl), observers);
         let fence_fallback = self.fencing.then_some(fence_fallback);
         let times = (self.slow_poll, self.on_shutdown);
         let (keys, label) = (self.keys, self.owner_label);

@@ -5,11 +5,14 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::Instrument as _;
+
 use crate::Error;
 use crate::engine::{Acquisition, AttemptFailed, Extended, Fenced, Term, Won};
 use crate::held::lease::Lease;
 use crate::lock::guard::LockGuard;
 use crate::manager::LockManager;
+use crate::observe::Acquiring;
 use crate::platform::background::{block_on, on_any_executor};
 use crate::protocol::Verdict;
 use crate::values::subject::Subject;
@@ -55,7 +58,8 @@ impl LockManager {
     ///
     /// Dropped before it ended, the lock may or may not have been extended.
     pub async fn extend(&self, token: &LockToken, ttl: Duration) -> Result<(), Error> {
-        on_any_executor(self.shared.engine.uses(), pin!(self.extend_now(token, ttl))).await.map(Extended::leave)
+        let engine = &self.shared.engine;
+        on_any_executor(engine.uses(), pin!(self.extend_now(token, ttl))).await.map(|extended| extended.leave(engine))
     }
 
     /// [`Self::extend`] for code that is not async; blocks the thread.
@@ -64,7 +68,7 @@ impl LockManager {
     ///
     /// Those of [`Self::extend`].
     pub fn extend_blocking(&self, token: &LockToken, ttl: Duration) -> Result<(), Error> {
-        block_on(async { self.extend_now(token, ttl).await.map(Extended::leave) })
+        block_on(async { self.extend_now(token, ttl).await.map(|extended| extended.leave(&self.shared.engine)) })
     }
 
     /// Takes a detached lock over: it is this guard's from now on, lives for its TTL, is renewed, and released with the guard.
@@ -141,6 +145,20 @@ impl LockManager {
     }
 
     async fn adopt_now(&self, token: LockToken) -> Result<LockGuard, Error> {
+        self.check_process()?;
+        // A token does not say what its lock was called.
+        let mut acquiring = Acquiring::begin(self.shared.engine.observers(), token.name(), None);
+        acquiring.asks_nodes();
+        let span = acquiring.span();
+        let adopting = async {
+            let adopted = self.adopt_as(token, &acquiring).await;
+            acquiring.ended(&adopted);
+            adopted
+        };
+        adopting.instrument(span).await
+    }
+
+    async fn adopt_as(&self, token: LockToken, acquiring: &Acquiring) -> Result<LockGuard, Error> {
         self.check_open()?;
         self.shared.check_ttl("adoption", token.ttl)?;
         let LockToken { name, owner: before, ttl, .. } = &token;
@@ -154,7 +172,7 @@ impl LockManager {
             Err(lost) => return Err(lost.into_unreachable(name, &shared.engine)),
         };
         let Won { acquisition, term: Term { began, valid_until, fencing_token, .. }, .. } = won;
-        let lease = Arc::new(Lease::new(
+        let lease = Lease::new(
             Arc::clone(&shared.engine),
             name.clone(),
             subject,
@@ -162,7 +180,8 @@ impl LockManager {
             *ttl,
             (began, valid_until, fencing_token),
             None,
-        ));
+        );
+        let lease = Arc::new(lease.observed(acquiring.observed()));
         shared.renewals.start(&lease);
         shared.labels.note_later(&lease, None);
         LockGuard::new(lease, acquisition, &shared, None, |lease| shared.wait_queues.hold_locally(lease))

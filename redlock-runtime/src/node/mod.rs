@@ -27,6 +27,7 @@ pub(crate) use self::connection_id::{ConnectionId, PeerAddress};
 use self::counters::Counting;
 use self::inspect::Inspecting;
 pub(crate) use self::reply::{Carrier, Delivery, Failure, Pending, PendingReply, Reply};
+use crate::observe::NodeView;
 pub(crate) use crate::protocol::NodeStatus;
 
 /// One independent master that votes on who holds a lock.
@@ -60,6 +61,10 @@ pub(crate) trait Voter: Counting + Examining + Inspecting + Debug + Send + Sync 
     /// could not for a while (its connection ended, or was made anew, or answers again), reports that any key may have
     /// changed.
     fn report_to(&self, changes: Changes);
+
+    /// Tells from now on whether the node answers, also while nothing is asked; called once, before anything is. What an answer
+    /// shows is told by whoever asked.
+    fn show_to(&self, _: NodeView) {}
 
     /// Whether it is at the other end of a socket.
     fn uses_sockets(&self) -> bool {

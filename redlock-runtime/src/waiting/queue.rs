@@ -13,6 +13,7 @@ use crate::engine::{AttemptFailed, Fenced, Plan};
 use crate::error::NodeFailures;
 use crate::held::lease::Lease;
 use crate::node::Listener;
+use crate::observe::Seldom;
 #[cfg(redlock_simulated)]
 use crate::platform::simulated::HashMap;
 use crate::platform::tasks::{Handle, Id};
@@ -41,6 +42,8 @@ pub(crate) struct WaitQueues {
     by_line: Mutex<HashMap<Arc<str>, Arc<SharedQueue>>>,
     /// The lines of those who want several keys, by each of these. A std mutex, locked under that of `by_line`.
     of_several: Mutex<HashMap<Arc<str>, Vec<Arc<str>>>>,
+    /// When it was told that too few nodes can be reached, by lock.
+    told: Seldom,
 }
 
 /// A queue, which those who are in it find without asking for its name. A std mutex: it is never held across an await.
@@ -62,6 +65,8 @@ struct State {
 pub(crate) struct Unreachable {
     /// The lock.
     name: Arc<str>,
+    /// Whether that was told: not if the same was told a moment before.
+    is_told: bool,
     /// How many nodes granted.
     pub(crate) granted: usize,
     /// What the others said.
@@ -120,6 +125,7 @@ impl WaitQueues {
             process: entropy::fresh_owner(),
             by_line: Mutex::default(),
             of_several: Mutex::default(),
+            told: Seldom::default(),
         })
     }
 
@@ -385,16 +391,19 @@ impl QueuePlace {
         let failure = Failure { verdict: failed.verdict, seen: &failed.seen, counter: failed.counter, pause };
         let mut state = self.shared.lock();
         let reachability = state.queue.failed(self.number, failure, now, &self.wait_queues.settings, entropy::seed);
-        let unreachable = match reachability {
+        let was_told = state.unreachable.as_ref().is_some_and(|before| before.is_told);
+        let (unreachable, is_news) = match reachability {
             Reachability::TooFew | Reachability::StillTooFew => {
                 let (granted, failures) = (failed.granted, failed.failures.clone());
-                Some(Box::new(Unreachable { name: name.into(), granted, failures }))
+                let is_news = !was_told && self.wait_queues.told.may_tell(name, now);
+                let is_told = was_told || is_news;
+                (Some(Box::new(Unreachable { name: name.into(), is_told, granted, failures })), is_news)
             }
-            Reachability::Unchanged | Reachability::Enough | Reachability::GivenUp => None,
+            Reachability::Unchanged | Reachability::Enough | Reachability::GivenUp => (None, false),
         };
         let news = state.news(reachability, unreachable);
         drop(state);
-        if reachability == Reachability::TooFew {
+        if is_news {
             tracing::warn!(lock = %shown(name), nodes = %failed.failures, "too few nodes can be reached; trying again");
         }
         news.tell();
@@ -445,7 +454,7 @@ impl Drop for QueuePlace {
 
 impl News {
     fn tell(self) {
-        let Some(before) = self.before else { return };
+        let Some(before) = self.before.filter(|before| before.is_told) else { return };
         let name = &*before.name;
         match self.reachability {
             Reachability::Unchanged | Reachability::TooFew | Reachability::StillTooFew => {}

@@ -1,8 +1,11 @@
 use std::error::Error as StdError;
+use std::sync::LazyLock;
 
 use super::{Blame, Convert, Output, Success};
 use crate::Error;
 use crate::error::LostReason;
+use crate::observe::Seldom;
+use crate::platform::clock;
 use crate::shown::shown;
 
 /// What one annotated function returns in which situation; its type is tied to that of the body.
@@ -12,7 +15,7 @@ pub struct Rules<R> {
     blame: Option<Blame<R>>,
     silent: bool,
     on_lost: OnLost,
-    /// Whether a value completes the fire of the call; `None`: any does.
+    /// Whether a value is that of a body that ended well, which completes the fire of the call; `None`: any is.
     succeeds: Option<Success<R>>,
 }
 
@@ -86,7 +89,7 @@ impl<R> Rules<R> {
         Self { on_lost: OnLost::Continue, ..self }
     }
 
-    /// With `once`: what completes the fire.
+    /// What is the value of a body that ended well.
     #[must_use]
     pub const fn completing(self, succeeds: Option<Success<R>>) -> Self {
         Self { succeeds, ..self }
@@ -164,8 +167,15 @@ fn report(error: Error, is_silent: bool, is_returnable: bool, called: Called<'_>
             None
         }
         error if is_silent => {
+            /// A job that is called every second shall not fill the log.
+            static TOLD: LazyLock<Seldom> = LazyLock::new(Seldom::default);
+
             let cause: &(dyn StdError + 'static) = &error;
-            tracing::error!(function, %lock, error = cause, "skipped: the body did not run to its end under its lock");
+            if TOLD.may_tell(&format!("{function} {lock}"), clock::now()) {
+                tracing::error!(function, %lock, error = cause, "skipped: the body did not run to its end under its lock");
+            } else {
+                tracing::debug!(function, %lock, error = cause, "skipped again: the body did not run to its end under its lock");
+            }
             None
         }
         error => panic!("an annotated function cannot return this error, so it panics: {error}"),

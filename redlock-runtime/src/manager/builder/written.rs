@@ -47,6 +47,7 @@ struct Written {
     in_doubt: Option<Choice<InDoubt>>,
     on_shutdown: Option<Choice<OnShutdown>>,
     owner_label: Option<String>,
+    most_labels: Option<usize>,
     lock_prefix: Option<String>,
     waiting_prefix: Option<String>,
     waiting_list: Option<String>,
@@ -111,6 +112,7 @@ impl Written {
         let builder = with(builder, self.in_doubt, |builder, Choice(in_doubt)| builder.in_doubt(in_doubt));
         let builder = with(builder, self.on_shutdown, |builder, Choice(what)| builder.on_shutdown(what));
         let builder = with(builder, self.owner_label, LockManagerBuilder::owner_label);
+        let builder = with(builder, self.most_labels, LockManagerBuilder::most_labels);
         let builder = with(builder, self.lock_prefix, LockManagerBuilder::lock_prefix);
         let builder = with(builder, self.waiting_prefix, LockManagerBuilder::waiting_prefix);
         let builder = with(builder, self.waiting_list, LockManagerBuilder::waiting_list);

@@ -22,6 +22,7 @@ use self::link::dial::Dial;
 use self::link::traffic::NotHandedOver;
 use self::pooled_request::PooledRequest;
 pub(super) use self::server::Server;
+use crate::observe::NodeView;
 use crate::platform::clock;
 use crate::protocol::{
     Ballot, Counter, GrantedSlot, NoCounter, NoMark, OthersKey, RETENTION, Role, StoredMark, ToldMark, ToldSlots,
@@ -69,6 +70,10 @@ impl Voter for RedisNode {
 
     fn report_to(&self, changes: Changes) {
         self.links.report_to(changes);
+    }
+
+    fn show_to(&self, view: NodeView) {
+        self.links.show_to(view);
     }
 
     fn close(&self) {

@@ -22,6 +22,7 @@ use crate::node::limits::Limits;
 use crate::node::redis::commands;
 use crate::node::redis::commands::info;
 use crate::node::{Changes, ConnectionId, NodeStatus};
+use crate::observe::NodeView;
 use crate::platform::clock;
 use crate::platform::tasks::{Handle, Id};
 use crate::protocol::Backoff;
@@ -179,6 +180,11 @@ impl Links {
     pub(crate) fn report_to(&self, changes: Changes) {
         // It is told once.
         let _ = self.changes.set(changes);
+    }
+
+    /// Whether the server answers is seen there from now on.
+    pub(crate) fn show_to(&self, view: NodeView) {
+        self.dial.health.show_to(view);
     }
 
     /// What the current runtime can have; starts to connect if nobody did.

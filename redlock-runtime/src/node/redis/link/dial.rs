@@ -21,7 +21,7 @@ use crate::node::redis::commands::info;
 use crate::node::{Changes, ConnectionId};
 use crate::platform::clock;
 use crate::protocol::DEAD_AFTER_TIMEOUTS;
-use crate::protocol::{Role, ServerInfo};
+use crate::protocol::{Role, ServerInfo, Voters};
 use crate::rules::{Rule, holds};
 
 /// How many commands wait for one connection before a sender does; far above the waiters of one process.
@@ -159,6 +159,9 @@ impl Dial {
         let told = info.map(|(server, replication)| info::told(server, replication)).unwrap_or_default();
         self.health.note_age(told.has_age());
         let server_info = told.server_info(now, self.limits.longest_ttl);
+        if let Some(run_id) = told.run_id() {
+            self.health.note_server(run_id, Voters::Acquisition.votes_in(&server_info, now));
+        }
         // A server that knows tracking takes the command from anybody, also where it cannot push.
         let reports_changes = reports_changes && refused_hello.is_none();
         let peer = peer.map(|told| (told, endpoint.read_peer(told)));

@@ -1,0 +1,433 @@
+//! What is seen of locks from outside: everything once, under a label that has no id in it.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, LazyLock, Mutex};
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use redlock_runtime::observe::{Event, Observer};
+use redlock_runtime::{Error, Fire, LockManager, OnShutdown, Timeout, redlock};
+use redlock_tests::wait::eventually_async;
+use redlock_tests::{RedisServer, Servers};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing_subscriber::layer::{Context as LayerContext, SubscriberExt as _};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{Layer, Registry};
+
+use crate::common::seen::Seen;
+use crate::common::{RARE_POLL, key};
+
+/// A manager in memory, and what is seen of it.
+fn in_memory() -> (LockManager, Seen) {
+    let seen = Seen::default();
+    (LockManager::builder().nodes(["memory://"]).observer(seen.clone()).build().unwrap(), seen)
+}
+
+fn on(servers: &Servers) -> (LockManager, Seen) {
+    let seen = Seen::default();
+    let builder = LockManager::builder().nodes(servers.urls()).slow_poll(RARE_POLL);
+    (builder.observer(seen.clone()).build().unwrap(), seen)
+}
+
+#[tokio::test]
+async fn an_acquisition_is_told_once_with_how_it_ended_and_where() {
+    let (locks, seen) = in_memory();
+    let lock = |id: u32| locks.lock(format!("invoice:{id}")).label("invoice:{id}").ttl(Duration::from_secs(20));
+    let guard = lock(1).acquire().await.unwrap();
+    assert_eq!(seen.take(), ["hold+ invoice:{id}", "acquire invoice:{id} acquired network"]);
+
+    assert!(lock(1).try_acquire().await.unwrap().is_none());
+    assert_eq!(seen.take(), ["acquire invoice:{id} held network"]);
+
+    let waited = lock(1).timeout(Duration::from_millis(20)).acquire().await;
+    assert!(matches!(waited, Err(Error::NotAcquired { .. })), "{waited:?}");
+    assert_eq!(seen.take(), ["wait+ invoice:{id}", "wait- invoice:{id}", "acquire invoice:{id} held local"]);
+
+    guard.release().await.unwrap();
+    assert_eq!(seen.take(), ["hold- invoice:{id} released", "run invoice:{id}"]);
+
+    drop(lock(2).acquire().await.unwrap());
+    seen.take();
+    assert!(locks.lock("").label("nameless").acquire().await.is_err());
+    assert!(locks.lock("x").ttl(Duration::ZERO).acquire().await.is_err());
+    assert_eq!(seen.take(), ["acquire nameless error local", "acquire other error local"]);
+
+    for outcome in ["acquired", "already_ran"] {
+        let fire = locks.lock("daily").label("daily").once(Fire::from(7)).timeout(Timeout::Skip);
+        let ran = fire.run(async |_| Ok::<_, Error>(())).await;
+        assert!(ran.is_ok(), "{ran:?}");
+        assert_eq!(seen.all("acquire"), [format!("acquire daily {outcome} network")]);
+        assert_eq!(seen.count("run daily"), usize::from(outcome == "acquired"));
+        seen.take();
+    }
+
+    let permits = || locks.lock("import").label("import").permits(2);
+    let both = (permits().acquire().await.unwrap(), permits().acquire().await.unwrap());
+    assert!(permits().try_acquire().await.unwrap().is_none());
+    drop(both);
+    assert_eq!(seen.count("hold+ import"), 2);
+    assert_eq!(seen.all("hold- "), ["hold- import released"; 2]);
+    assert_eq!(seen.count("acquire import acquired network"), 2);
+    assert_eq!(seen.count("acquire import"), 3);
+    seen.take();
+
+    let computed =
+        locks.lock("cache").label("cache").get_or_compute(async || Ok(None), async || Ok::<_, Error>(7)).await;
+    assert_eq!(computed.unwrap(), 7);
+    assert_eq!(seen.count("acquire cache"), 1);
+    assert_eq!(seen.count("run cache"), 1);
+
+    seen.take();
+    let token = lock(1).acquire().await.unwrap().detach();
+    assert_eq!(seen.all("hold- "), ["hold- invoice:{id} released"], "it left this process");
+    let adopted = locks.adopt(token.clone()).await.unwrap();
+    assert_eq!(seen.all("acquire other"), ["acquire other acquired network"]);
+    assert!(locks.adopt(token).await.is_err());
+    drop(adopted);
+    assert_eq!(seen.all("acquire other"), ["acquire other acquired network", "acquire other held network"]);
+    assert!(seen.is_at_rest());
+}
+
+#[tokio::test]
+async fn those_of_one_process_who_get_a_lock_after_each_other_are_told_once_each() {
+    let (locks, seen) = in_memory();
+    let first = locks.lock("x").label("x").acquire().await.unwrap();
+    let waiting: Vec<_> = (0..20)
+        .map(|_| {
+            let request = locks.lock("x").label("x");
+            tokio::spawn(async move { request.acquire().await.unwrap().release().await.unwrap() })
+        })
+        .collect();
+    eventually_async("all of them wait", async || seen.count("wait+ x") == 20).await;
+    first.release().await.unwrap();
+    for waiting in waiting {
+        waiting.await.unwrap();
+    }
+    for told in ["acquire x acquired network", "acquire ", "hold- x released", "run x"] {
+        assert_eq!(seen.count(told), 21, "{told}");
+    }
+    assert_eq!(seen.count("wait+ x"), 20);
+    assert!(seen.is_at_rest());
+}
+
+/// Polls a future so many times and drops it; whether it had ended before that.
+async fn dropped_after<F: Future>(future: F, polls: usize) -> bool {
+    let mut future = pin!(future);
+    for _ in 0..polls {
+        if future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+            return true;
+        }
+        // What the sockets have to say is read in between, so that the next poll is at another await.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    false
+}
+
+#[tokio::test]
+async fn dropped_at_any_poll_an_acquisition_is_told_once_and_nothing_counts_as_held_or_waiting() {
+    let servers = Servers::start(3);
+    let (locks, seen) = on(&servers);
+    let lock = || locks.lock("x").label("x").ttl(Duration::from_secs(20));
+    lock().acquire().await.unwrap().release().await.unwrap();
+    for is_held in [false, true] {
+        let mut completed = 0;
+        for polls in 0..12 {
+            let (holder, _) = on(&servers);
+            let guard = if is_held { Some(holder.lock("x").acquire().await.unwrap()) } else { None };
+            seen.take();
+            let has_ended = dropped_after(lock().acquire(), polls).await;
+            completed += usize::from(has_ended);
+            let outcome = if has_ended { "acquired" } else { "cancelled" };
+            assert_eq!(seen.count("acquire"), usize::from(polls > 0), "{polls} {is_held} {seen:?}");
+            assert_eq!(seen.count(&format!("acquire x {outcome}")), usize::from(polls > 0), "{polls} {seen:?}");
+            assert!(seen.is_at_rest(), "{polls} {is_held} {seen:?}");
+            drop(guard);
+            eventually_async("it is released", async || servers.holding(&key("x")) == 0).await;
+        }
+        assert_eq!(completed > 0, !is_held);
+    }
+    // A release, dropped likewise.
+    for polls in 0..6 {
+        let guard = lock().acquire().await.unwrap();
+        seen.take();
+        let has_ended = dropped_after(guard.release(), polls).await;
+        assert_eq!(seen.all("hold- "), ["hold- x released"], "{polls}");
+        assert_eq!(seen.count("run x"), usize::from(has_ended));
+        eventually_async("it is released", async || servers.holding(&key("x")) == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn each_loss_is_counted_once_with_its_reason_and_the_end_of_the_lock() {
+    let servers = Servers::start(3);
+    let (locks, seen) = on(&servers);
+    let lock = || locks.lock("x").label("x").ttl(Duration::from_millis(600));
+    let lost = async |reason: &str| {
+        eventually_async(reason, async || seen.count("lost ") > 0).await;
+        assert_eq!(seen.all("lost "), [format!("lost x {reason}")]);
+    };
+
+    let guard = lock().acquire().await.unwrap();
+    servers.iter().for_each(|server| _ = server.probe().del(&key("x")));
+    lost("taken").await;
+    drop(guard);
+    assert_eq!(seen.all("hold- "), ["hold- x lost"]);
+    eventually_async("the renewal is told", async || seen.count("renewal x taken") == 1).await;
+    seen.take();
+
+    let guard = lock().max_hold(Duration::from_millis(100)).acquire().await.unwrap();
+    lost("max_hold").await;
+    drop(guard);
+    assert_eq!(seen.take().iter().filter(|told| told.starts_with("hold-")).collect::<Vec<_>>(), ["hold- x lost"]);
+
+    let guard = lock().ttl(Duration::from_secs(20)).acquire().await.unwrap();
+    locks.reset("x").await.unwrap();
+    lost("reset").await;
+    drop(guard);
+    assert_eq!(seen.all("hold- "), ["hold- x reset"]);
+    seen.take();
+
+    // Nobody looks whether it is held any more.
+    let guard = lock().ttl(Duration::from_millis(50)).renew(false).acquire().await.unwrap();
+    eventually_async("it is over", async || servers.holding(&key("x")) == 0).await;
+    drop(guard);
+    lost("expired").await;
+    assert_eq!(seen.all("hold- "), ["hold- x lost"]);
+    seen.take();
+
+    // Too few nodes answer: what is renewed in vain is told, and then lost.
+    let guard = lock().acquire().await.unwrap();
+    servers[0].kill();
+    servers[1].kill();
+    lost("expired").await;
+    assert!(seen.count("renewal x unreachable") > 0);
+    drop(guard);
+    let denied = locks.lock("y").label("y").timeout(Timeout::Skip).acquire().await;
+    assert!(matches!(denied, Err(Error::QuorumUnreachable { .. })), "{denied:?}");
+    assert_eq!(seen.all("acquire y"), ["acquire y unreachable network"]);
+    assert!(seen.is_at_rest());
+}
+
+#[tokio::test]
+async fn a_shutdown_ends_what_is_held_and_who_waits_once() {
+    for on_shutdown in [OnShutdown::Drain, OnShutdown::Cancel] {
+        let seen = Seen::default();
+        let builder = LockManager::builder().nodes(["memory://"]).on_shutdown(on_shutdown).observer(seen.clone());
+        let locks = builder.build().unwrap();
+        let (kept, polite) = (locks.lock("kept").label("kept"), locks.lock("polite").label("polite"));
+        let kept = kept.acquire().await.unwrap();
+        let polite = polite.acquire().await.unwrap();
+        let waiting = tokio::spawn(locks.lock("kept").label("kept").acquire());
+        eventually_async("it waits", async || seen.count("wait+ kept") == 1).await;
+        let lets_go = tokio::spawn(async move {
+            polite.lost().await;
+            drop(polite);
+        });
+        let report = locks.shutdown_within(Duration::from_millis(200)).await;
+        assert_eq!(report.still_held, ["kept"]);
+        lets_go.await.unwrap();
+        assert!(matches!(waiting.await.unwrap(), Err(Error::ShutDown)));
+        drop(kept);
+        assert_eq!(seen.all("hold- kept"), ["hold- kept shutdown"]);
+        assert_eq!(seen.all("hold- polite"), ["hold- polite shutdown"]);
+        assert_eq!(seen.all("lost "), ["lost kept shutdown"]);
+        assert_eq!(seen.all("acquire kept"), ["acquire kept acquired network", "acquire kept cancelled local"]);
+        assert!(seen.is_at_rest());
+    }
+}
+
+static SEEN: LazyLock<Seen> = LazyLock::new(Seen::default);
+static LOCKS: LazyLock<LockManager> =
+    LazyLock::new(|| LockManager::builder().nodes(["memory://"]).observer(SEEN.clone()).build().unwrap());
+const NIGHTLY: &str = "nightly";
+
+#[redlock(name = "bill:{id}", manager = &LOCKS, timeout = -1)]
+async fn bill(id: u32) -> Result<u32, Error> {
+    assert!(id < 10, "as the test wants");
+    if id == 9 { Err(Error::ShutDown) } else { Ok(id) }
+}
+
+#[redlock(name = format!("pay-{}-{id}", 1 + 1), manager = &LOCKS)]
+fn pay(id: u32) {
+    assert!(id < 10, "as the test wants");
+}
+
+#[redlock(name = NIGHTLY, manager = &LOCKS)]
+async fn nightly() {}
+
+#[tokio::test]
+async fn an_annotated_function_is_called_by_its_template_and_runs_well_if_it_returns_no_error() {
+    let check = |label: &str, runs_well: bool| {
+        let run = runs_well.then(|| format!("run {label}"));
+        let expected =
+            [format!("hold+ {label}"), format!("acquire {label} acquired network"), format!("hold- {label} released")];
+        assert_eq!(SEEN.take(), expected.into_iter().chain(run).collect::<Vec<_>>());
+    };
+    bill(1).await.unwrap();
+    check("bill:{id}", true);
+    assert!(bill(9).await.is_err());
+    check("bill:{id}", false);
+    assert!(tokio::spawn(bill(10)).await.unwrap_err().is_panic());
+    check("bill:{id}", false);
+
+    pay(1);
+    check("pay-{}-{id}", true);
+    assert!(std::panic::catch_unwind(|| pay(10)).is_err());
+    check("pay-{}-{id}", false);
+
+    // What names it is known when it is called, and the function before that.
+    nightly().await;
+    check(concat!(module_path!(), "::nightly"), true);
+}
+
+#[tokio::test]
+async fn a_node_is_timed_by_what_it_is_asked_and_told_to_be_down_and_back() {
+    let servers = Servers::start(3);
+    let (locks, seen) = on(&servers);
+    let guard = locks.lock("x").ttl(Duration::from_millis(900)).acquire().await.unwrap();
+    let are_renewed =
+        async || servers.iter().all(|server| seen.count(&format!("node {} extend", server.address())) > 0);
+    eventually_async("it is renewed everywhere", are_renewed).await;
+    guard.release().await.unwrap();
+    let all_released =
+        async || servers.iter().all(|server| seen.count(&format!("node {} release", server.address())) > 0);
+    eventually_async("all have answered", all_released).await;
+    // Nothing is asked meanwhile: the connections notice.
+    let node = servers[2].address();
+    let stands =
+        |standing: &str| seen.all(&format!("stands {node}")).last() == Some(&format!("stands {node} {standing}"));
+    eventually_async("it votes", async || stands("votes")).await;
+    servers[2].kill();
+    eventually_async("it is down", async || stands("unreachable")).await;
+    servers[2].restart();
+    eventually_async("it is back", async || stands("votes")).await;
+    // One that hangs is found by whoever asks it.
+    servers[2].hang();
+    let is_found = async || {
+        drop(locks.lock("y").acquire().await.unwrap());
+        stands("unreachable")
+    };
+    eventually_async("it does not answer", is_found).await;
+    servers[2].resume();
+    eventually_async("it does again", async || stands("votes")).await;
+}
+
+#[tokio::test]
+async fn a_node_that_restarted_empty_is_told_to_be_young_until_it_votes_again() {
+    let servers = Servers::start(3);
+    let (seen, longest) = (Seen::default(), Duration::from_millis(1500));
+    let builder = LockManager::builder().nodes(servers.urls()).longest_ttl(longest).ttl(Duration::from_secs(1));
+    let locks = builder.observer(seen.clone()).build().unwrap();
+    let node = servers[1].address();
+    let stands =
+        |standing: &str| seen.all(&format!("stands {node}")).last() == Some(&format!("stands {node} {standing}"));
+    let until = async |standing: &str| {
+        let is_told = async || {
+            drop(locks.lock("x").acquire().await.unwrap());
+            stands(standing)
+        };
+        eventually_async(standing, is_told).await;
+    };
+    // The others have to be old.
+    eventually_async("they are old", async || {
+        servers[0].probe().info("server")["uptime_in_seconds"].parse::<u64>().unwrap() >= 4
+    })
+    .await;
+    until("votes").await;
+    servers[1].restart();
+    until("young").await;
+    until("votes").await;
+}
+
+/// Panics at everything that it is told.
+struct Furious;
+
+impl Observer for Furious {
+    fn event(&self, event: &Event<'_>) {
+        panic!("as the test wants, at {event:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_observer_that_panics_harms_nobody() {
+    let locks = LockManager::builder().nodes(["memory://"]).observer(Furious).build().unwrap();
+    for _ in 0..3 {
+        let guard = locks.lock("x").acquire().await.unwrap();
+        assert!(locks.lock("x").try_acquire().await.unwrap().is_none());
+        guard.release().await.unwrap();
+    }
+    assert!(locks.shutdown_within(Duration::from_secs(5)).await.still_held.is_empty());
+}
+
+/// Keeps the spans of acquisitions: under which span each is, and what is recorded in it.
+#[derive(Clone, Default)]
+struct Spans(Arc<Mutex<Vec<(Id, String)>>>);
+
+struct Fields<'a>(&'a mut String);
+
+impl Visit for Fields<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        if field.name() == "waited" {
+            self.0.push_str(" waited");
+        } else {
+            self.0.push_str(&format!(" {}={value:?}", field.name()));
+        }
+    }
+}
+
+impl<S: tracing::Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: LayerContext<'_, S>) {
+        if attributes.metadata().name() == "redlock.acquire" {
+            let parent = context.span(id).and_then(|span| span.parent().map(|parent| parent.name()));
+            let mut told = format!("under {parent:?}:");
+            attributes.record(&mut Fields(&mut told));
+            self.0.lock().unwrap().push((id.clone(), told));
+        }
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, _: LayerContext<'_, S>) {
+        let mut spans = self.0.lock().unwrap();
+        if let Some((_, told)) = spans.iter_mut().rev().find(|(span, _)| span == id) {
+            values.record(&mut Fields(told));
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_acquisition_is_a_span_under_that_of_its_caller() {
+    let spans = Spans::default();
+    let _subscribed = tracing::subscriber::set_default(Registry::default().with(spans.clone()));
+    let locks = LockManager::builder().nodes(["memory://"]).build().unwrap();
+    let caller = tracing::info_span!("caller");
+    let guard = tracing::Instrument::instrument(locks.lock("a").acquire(), caller).await.unwrap();
+    assert!(locks.lock("a").try_acquire().await.unwrap().is_none());
+    assert!(!dropped_after(locks.lock("a").acquire(), 1).await);
+    drop(guard);
+    let told: Vec<_> = spans.0.lock().unwrap().iter().map(|(_, told)| told.clone()).collect();
+    assert_eq!(
+        told,
+        [
+            r#"under Some("caller"): lock=a outcome="acquired" waited"#,
+            r#"under None: lock=a outcome="held" waited"#,
+            r#"under None: lock=a outcome="cancelled" waited"#,
+        ]
+    );
+}
+
+#[tokio::test]
+async fn nothing_that_is_told_has_an_id_or_a_password_in_it() {
+    let server = RedisServer::start();
+    let (seen, secret) = (Seen::default(), "s3cret");
+    let url = server.url().replace("redis://", &format!("redis://nobody:{secret}@"));
+    let locks = LockManager::builder().nodes([url]).observer(seen.clone()).build().unwrap();
+    for id in ["zoe", "zack"] {
+        assert!(locks.lock(format!("invoice:{id}")).timeout(Timeout::Skip).acquire().await.is_err());
+    }
+    let told = format!("{seen:?}");
+    for hidden in ["zoe", "zack", secret] {
+        assert!(!told.contains(hidden), "{told}");
+    }
+    assert_eq!(seen.all("acquire "), ["acquire other unreachable network"; 2]);
+}
