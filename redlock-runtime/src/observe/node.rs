@@ -91,7 +91,8 @@ impl ObservedNode {
         if is_recorded {
             self.recorded.stands(standing);
         }
-        let _ = (standing, is_recorded);
+        #[cfg(not(feature = "metrics"))]
+        let _ = (&self.label, standing, is_recorded);
     }
 }
 
