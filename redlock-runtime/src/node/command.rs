@@ -18,8 +18,8 @@ pub(crate) struct Command {
     pub(crate) subject: Subject,
     /// The owner's value.
     pub(crate) owner: Arc<str>,
-    /// Which process asks, if this acquire comes from one that waits for the key: such processes are noted. Of a release: which
-    /// process goes on waiting behind an attempt that failed.
+    /// Which process asks, if this acquire comes from one that waits for the key: such processes are noted. Of a release: whether one
+    /// goes on waiting behind an attempt that failed.
     pub(crate) contender: Option<Arc<str>>,
     /// Whether an acquire comes from somebody who has the lock, and whom this node has lost.
     pub(crate) asker: Asker,
@@ -55,6 +55,12 @@ impl Command {
         mark: Option<MarkQuery>,
     ) -> Arc<Self> {
         Arc::new(Self { contender, mark, fence, ..Self::plain(action, subject, owner) })
+    }
+
+    /// A release behind an attempt that failed, whose owner's process goes on waiting.
+    pub(crate) fn behind_failed(action: Action, subject: &Subject, owner: &Arc<str>) -> Arc<Self> {
+        // Which process that is does not matter.
+        Arc::new(Self { contender: Some(Arc::clone(owner)), ..Self::plain(action, subject, owner) })
     }
 
     /// The same acquire of the permits this one alone.
