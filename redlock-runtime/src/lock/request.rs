@@ -17,7 +17,7 @@ use crate::held::lease::Lease;
 use crate::held::{deadlock, owner_label};
 use crate::platform::background::{block_on, on_any_executor};
 use crate::platform::{clock, entropy};
-use crate::protocol::{Backoff, Next, SHORTEST_TTL, Verdict, next_step, slot_order};
+use crate::protocol::{Backoff, Next, SHORTEST_TTL, Verdict, next_step, slot_order, turns};
 use crate::values::fire::{Fire, OnceAt};
 use crate::values::name::Name;
 use crate::values::permits::{Slots, check_permits};
@@ -370,6 +370,8 @@ impl LockRequest {
         };
         let mut has_tried = false;
         let mut doubt = None;
+        let mut refused = 0;
+        let mut turn = None;
         loop {
             if self.shared.is_shut_down() {
                 return Err(Error::ShutDown);
@@ -385,7 +387,7 @@ impl LockRequest {
                 });
             }
             match place.next(now) {
-                Turn::Ask(plan) => match self.attempt(&request, &subject, plan).await? {
+                Turn::Ask(plan) => match self.attempt(&request, &subject, Plan { turn: turn.clone(), ..plan }).await? {
                     Ok(mut won) => {
                         self.learn(name, &subject, won.permits);
                         self.mark_start(&request, &mut won).await?;
@@ -401,7 +403,13 @@ impl LockRequest {
                             place.set_places(larger.places());
                             subject = larger;
                         }
-                        place.failed(name.as_str(), &lost, clock::now(), pauses.behind(lost.verdict));
+                        let now = clock::now();
+                        if subject.is_several() && lost.verdict != Verdict::Unreachable {
+                            refused += 1;
+                            let came = || clock::since_1970().saturating_sub(now.saturating_duration_since(*began));
+                            turn = turn.or_else(|| turns::is_due(refused).then(|| place.turn(came())));
+                        }
+                        place.failed(name.as_str(), &lost, now, pauses.behind(lost.verdict));
                         count();
                     }
                 },
