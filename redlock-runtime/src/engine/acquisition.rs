@@ -59,8 +59,8 @@ pub(crate) struct Acquisition {
     mark: Option<Box<(NewMark, NodeSet)>>,
     /// How many permits the lock has, if somebody else said that before.
     said: Option<u8>,
-    /// The process that goes on waiting if the attempt fails, for which a writer's intent stays.
-    goes_on: Option<Arc<str>>,
+    /// Whether its process goes on waiting if the attempt fails, so that a writer's intent stays.
+    goes_on: bool,
 }
 
 impl Acquisition {
@@ -83,7 +83,7 @@ impl Acquisition {
             began: None,
             mark: None,
             said: None,
-            goes_on: None,
+            goes_on: false,
         }
     }
 
@@ -189,14 +189,14 @@ impl Acquisition {
         until: Option<Instant>,
         plan: Plan,
     ) -> Result<Term, AttemptFailed> {
-        let Plan { ask_order, is_watched, contender, fencing, fire, insists } = plan;
+        let Plan { ask_order, is_watched, contender, turn, fencing, fire, insists } = plan;
         let fence = fencing.map(|fencing| self.fence(fencing, Fence::propose));
         let (action, proposal) = (Action::Acquire { ttl, is_watched }, fence.as_ref().map(Fence::proposal));
         let mark =
             fire.as_ref().map(|question| MarkQuery { refuse_from: (!insists).then(|| question.fire.least_covering()) });
-        let is_writer = matches!(self.subject.kind(), Some(Kind::Writer(_)));
-        self.goes_on = contender.as_ref().filter(|_| is_writer).cloned();
+        self.goes_on = contender.is_some() && matches!(self.subject.kind(), Some(Kind::Writer(_)));
         let command = Command::acquire(action, &self.subject, &self.owner, contender, proposal, mark);
+        let command = Command::in_turn(command, turn);
         let first = match ask_order {
             AskOrder::OneFirst => self.engine.first_for(self.subject.key()),
             AskOrder::AllAtOnce => None,
@@ -355,7 +355,7 @@ impl Acquisition {
     pub(super) fn into_won(mut self, term: Term) -> Won {
         self.see_late_connections_through();
         self.forget_what_was_asked();
-        self.goes_on = None;
+        self.goes_on = false;
         let permits = self.said;
         Won { acquisition: self, term, permits }
     }
@@ -567,7 +567,7 @@ impl Acquisition {
             began: self.began,
             mark: self.mark.take(),
             said: self.said,
-            goes_on: self.goes_on.take(),
+            goes_on: self.goes_on,
         }
     }
 
@@ -583,7 +583,7 @@ impl Acquisition {
         (release.cut, release.keep_until) = (mem::take(&mut self.cut), self.keep_until);
         (release.is_noted, release.predecessor) = (self.is_noted, self.predecessor.clone());
         release.mark = self.mark.take();
-        release.goes_on = self.goes_on.take();
+        release.goes_on = self.goes_on;
         ReleaseRound::start(Arc::new(release), self.ledger, nodes, stragglers)
     }
 }

@@ -97,8 +97,8 @@ pub(super) struct PendingRelease {
     pub(super) predecessor: Option<Arc<Predecessor>>,
     /// The fire that is marked as completed, and on which nodes.
     pub(super) mark: Option<Box<(NewMark, NodeSet)>>,
-    /// The process that goes on waiting behind an attempt that failed.
-    pub(super) goes_on: Option<Arc<str>>,
+    /// Whether its process goes on waiting behind an attempt that failed.
+    pub(super) goes_on: bool,
     /// Held until every node has confirmed, or is given up.
     #[expect(dead_code, reason = "held for its drop")]
     pub(super) counted: TrackedRelease,
@@ -322,7 +322,7 @@ impl PendingRelease {
             is_noted: false,
             predecessor: None,
             mark: None,
-            goes_on: None,
+            goes_on: false,
             counted,
         }
     }
@@ -360,8 +360,8 @@ impl PendingRelease {
         if let Some(mark) = mark {
             return Command::marking(action, &self.subject, &self.value, mark);
         }
-        if self.goes_on.is_some() {
-            return Command::acquire(action, &self.subject, &self.value, self.goes_on.clone(), None, None);
+        if self.goes_on {
+            return Command::behind_failed(action, &self.subject, &self.value);
         }
         Command::of_successor(action, &self.subject, &self.value, self.predecessor.as_ref(), None)
     }

@@ -1,7 +1,6 @@
 //! What a guard and the renewal of its lock share.
 
 use std::mem;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -40,8 +39,6 @@ pub(crate) struct Lease {
     pub(crate) fencing_token: u64,
     /// It is not extended beyond this moment.
     max_until: Option<Instant>,
-    /// Whether it is renewed at all.
-    is_renewed: AtomicBool,
     /// A std mutex: it is never held across an await.
     state: Mutex<State>,
     /// Answers for the release; taken out by whoever releases the lock, its guard or a shutdown. A std mutex: it is never
@@ -84,6 +81,8 @@ struct State {
     repairs: Option<Box<Repairs>>,
     /// Whether the owner may be noted beside its keys.
     is_noted: bool,
+    /// Whether it is renewed at all.
+    is_renewed: bool,
     /// When its holder lets go.
     let_go: LetGo,
     /// That it is held, if somebody looks; boxed, because of most locks nobody may.
@@ -120,6 +119,7 @@ impl Lease {
             ticket: None,
             repairs: None,
             is_noted: false,
+            is_renewed: false,
             let_go: LetGo::ByItself,
             holding: None,
         });
@@ -133,7 +133,6 @@ impl Lease {
             began,
             fencing_token,
             max_until,
-            is_renewed: AtomicBool::new(false),
             state,
             hold: Mutex::default(),
             turn,
@@ -361,12 +360,12 @@ impl Lease {
 
     /// It is renewed from now on.
     pub(crate) fn set_renewed(&self) {
-        self.is_renewed.store(true, Ordering::Relaxed);
+        self.state().is_renewed = true;
     }
 
     /// Whether it is renewed, or was until its end.
     pub(crate) fn is_renewed(&self) -> bool {
-        self.is_renewed.load(Ordering::Relaxed)
+        self.state().is_renewed
     }
 
     /// Notes where it stands in the schedule of renewals; returns where it stood.

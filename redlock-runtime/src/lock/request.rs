@@ -20,7 +20,7 @@ use crate::held::{deadlock, owner_label};
 use crate::observe::Acquiring;
 use crate::platform::background::{block_on, on_any_executor};
 use crate::platform::{clock, entropy};
-use crate::protocol::{Backoff, Next, SHORTEST_TTL, Verdict, next_step, slot_order};
+use crate::protocol::{Backoff, Next, SHORTEST_TTL, Verdict, next_step, slot_order, turns};
 use crate::shown::shown;
 use crate::values::fire::{Fire, OnceAt};
 use crate::values::name::Name;
@@ -434,6 +434,8 @@ impl LockRequest {
         };
         let mut has_tried = false;
         let mut doubt = None;
+        let mut refused = 0;
+        let mut turn = None;
         loop {
             if self.shared.is_shut_down() {
                 return Err(Error::ShutDown);
@@ -448,12 +450,12 @@ impl LockRequest {
                     None => not_acquired(name, now.saturating_duration_since(*began)),
                 });
             }
-            let turn = place.next(now);
-            if let Turn::Ask(_) = turn {
+            let next = place.next(now);
+            if let Turn::Ask(_) = next {
                 acquiring.asks_nodes();
             }
-            match turn {
-                Turn::Ask(plan) => match self.attempt(&request, &subject, plan).await? {
+            match next {
+                Turn::Ask(plan) => match self.attempt(&request, &subject, Plan { turn: turn.clone(), ..plan }).await? {
                     Ok(mut won) => {
                         self.learn(name, &subject, won.permits);
                         self.mark_start(&request, &mut won).await?;
@@ -473,7 +475,13 @@ impl LockRequest {
                             place.set_places(larger.places());
                             subject = larger;
                         }
-                        place.failed(name.as_str(), &lost, clock::now(), pauses.behind(lost.verdict));
+                        let now = clock::now();
+                        if subject.is_several() && lost.verdict != Verdict::Unreachable {
+                            refused += 1;
+                            let came = || clock::since_1970().saturating_sub(now.saturating_duration_since(*began));
+                            turn = turn.or_else(|| turns::is_due(refused).then(|| place.turn(came())));
+                        }
+                        place.failed(name.as_str(), &lost, now, pauses.behind(lost.verdict));
                         count(acquiring);
                     }
                 },
