@@ -18,6 +18,7 @@ use crate::node::limits::Limits;
 use crate::node::redis::link::replicas::Replicas;
 #[cfg(feature = "tls")]
 use crate::node::redis::tls::TlsSettings;
+use crate::node::redis::url;
 use crate::node::redis::url::{Credentials, UrlSettings};
 use crate::protocol::{FenceFallback, InDoubt, LONGEST_TTL, MARK_RETENTION, OnceTerms, RETENTION};
 use crate::values::keys::Keys;
@@ -147,6 +148,19 @@ impl LockManagerBuilder {
     {
         let urls = nodes.into_iter().map(Into::into).collect();
         Self { nodes: NodeSettings { urls, urls_are_from: None, ..self.nodes }, ..self }
+    }
+
+    /// The nodes, as URLs in one text with commas between them, as `REDLOCK_NODES` has them: what stands behind a comma without a
+    /// scheme is another host of the Sentinel or Cluster URL in front of it. For what a program is given as one argument.
+    ///
+    /// ```
+    /// use redlock_runtime::LockManager;
+    ///
+    /// let locks = LockManager::builder().nodes_in_text("redis://10.0.0.1, redis+sentinel://10.0.0.2,10.0.0.3/service").build()?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
+    pub fn nodes_in_text(self, urls: &str) -> Self {
+        self.nodes(url::separate(urls))
     }
 
     /// The nodes, as URLs that stand somewhere people have to be told of.
