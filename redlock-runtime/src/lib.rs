@@ -93,6 +93,7 @@ pub use crate::admin::last_run::LastRun;
 pub use crate::admin::leader::{Leader, LeaderWatch, Leadership};
 pub use crate::admin::list::LockNames;
 pub use crate::admin::permits::PermitInfo;
+pub use crate::admin::watch::{LockWatch, LocksWatch};
 pub use crate::error::{Error, HeldElsewhere, LostReason, NodeFailure, NodeFailures};
 pub use crate::lock::guard::LockGuard;
 pub use crate::lock::lead::{Lead, Term};

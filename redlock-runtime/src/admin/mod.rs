@@ -14,4 +14,6 @@ pub(crate) mod permits;
 
 pub(crate) mod reset;
 
+pub(crate) mod watch;
+
 pub(crate) mod check;

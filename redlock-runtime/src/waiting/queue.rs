@@ -23,6 +23,7 @@ use crate::protocol::wait_queue::{
 use crate::protocol::{FenceFallback, Quorum};
 use crate::shown::shown;
 use crate::values::subject::Subject;
+use crate::waiting::watchers::Watchers;
 
 /// The slow poll, unless the builder says otherwise: at least this long after the last attempt, and up to a half of it more.
 pub(crate) const SLOW_POLL: Duration = Duration::from_secs(1);
@@ -38,6 +39,8 @@ pub(crate) struct WaitQueues {
     /// What somebody in this process holds or wants, by its [line](Subject::line). A std mutex: it is never held across an await. That
     /// of a queue is locked under this one, or alone.
     by_line: Mutex<HashMap<Arc<str>, Arc<SharedQueue>>>,
+    /// Those who look on.
+    watchers: Watchers,
 }
 
 /// A queue, which those who are in it find without asking for its name. A std mutex: it is never held across an await.
@@ -111,11 +114,16 @@ impl WaitQueues {
         slow_poll: Duration,
     ) -> Arc<Self> {
         let settings = WaitSettings::new(quorum, node_timeout, slow_poll);
-        Arc::new(Self { settings, fence_fallback, process: entropy::fresh_owner(), by_line: Mutex::default() })
+        Arc::new(Self { settings, fence_fallback, process: entropy::fresh_owner(), by_line: Mutex::default(), watchers: Watchers::default() })
     }
 
     fn by_line(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<SharedQueue>>> {
         self.by_line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Those who look on.
+    pub(crate) fn watchers(&self) -> &Watchers {
+        &self.watchers
     }
 
     /// Enters a name's queue.
@@ -186,6 +194,7 @@ impl WaitQueues {
 
 impl Listener for WaitQueues {
     fn changed(&self, node: usize, key: Option<&str>) {
+        self.watchers.changed(key);
         let by_line = self.by_line();
         let now = clock::now();
         match key {

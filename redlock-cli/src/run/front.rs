@@ -1,0 +1,342 @@
+//! The process that somebody started: it starts the other two, hands signals on, and ends as the command does.
+
+use std::ffi::OsString;
+use std::io;
+use std::process::{Child, ExitCode, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, getpgrp};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{ChildStdin, ChildStdout, Command};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::group::Group;
+use super::limits::Limits;
+use super::messages::{Held, News, Task, Told};
+use super::signals::{Signals, asks_to_end, ends};
+use super::terminal::{Terminal, has_shell};
+use super::{holder, launch};
+use crate::exit::{Failure, LOST, OURS, tell};
+
+/// How long the lock may take to be given back; then whoever holds it goes on by itself.
+const GIVE_BACK: Duration = Duration::from_secs(5);
+
+/// Runs a command under a lock; the code to end with.
+pub(super) async fn run(task: &Task, program: &[OsString]) -> Result<ExitCode, Failure> {
+    // Before anything is started: from here on no signal leaves anything behind.
+    let mut signals = Signals::listen().map_err(ours)?;
+    let mut holder = Holder::start(task).await?;
+    let held = match acquired(&mut holder, &mut signals).await? {
+        Ok(held) => held,
+        Err(signal) => {
+            holder.let_go().await;
+            return Ok(ExitCode::from(128 + signal as u8));
+        }
+    };
+    let name = task.names.first().map_or("", String::as_str);
+    let mut command = launch::command(program, name, &held).map_err(ours)?;
+    let child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            holder.ended(false).await;
+            return Err(ours(error));
+        }
+    };
+    let limits = Limits::new(task.kill_after, held.ttl);
+    let run = Run::new(child, holder, limits, held.valid);
+    run.attend(&mut signals).await
+}
+
+fn ours(error: io::Error) -> Failure {
+    Failure { code: OURS, message: format!("a process of ours cannot be started: {error}") }
+}
+
+/// Waits for the lock; a signal that ends programs ends that.
+async fn acquired(holder: &mut Holder, signals: &mut Signals) -> Result<Result<Held, Signal>, Failure> {
+    let held = loop {
+        tokio::select! {
+            biased;
+            signal = signals.next() => match signal {
+                Signal::SIGTSTP => stop(),
+                signal if ends(signal) => return Ok(Err(signal)),
+                _ => {}
+            },
+            told = holder.told() => match told {
+                Some(Told::Acquired(held)) => break held,
+                Some(Told::Failed { code, message }) => return Err(Failure { code, message }),
+                Some(_) => {}
+                None => return Err(Failure::ours("the process that was to hold the lock ended by itself")),
+            },
+        }
+    };
+    // What came with it comes before it.
+    while let Some(signal) = signals.came().await {
+        if ends(signal) {
+            return Ok(Err(signal));
+        }
+    }
+    Ok(Ok(held))
+}
+
+/// Stops this process, as its shell expects of one that was sent SIGTSTP.
+fn stop() {
+    if has_shell() {
+        let _ = kill(Pid::this(), Signal::SIGSTOP);
+    }
+}
+
+/// The process that holds the lock.
+struct Holder {
+    /// Whose end tells it that we are gone.
+    stdin: Option<ChildStdin>,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Holder {
+    async fn start(task: &Task) -> Result<Self, Failure> {
+        let mut command = Command::new(launch::ourselves().map_err(ours)?);
+        // Its group is its own: what a terminal sends to ours, we hand on.
+        command.arg(holder::WORD).process_group(0);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().map_err(ours)?;
+        let (Some(mut stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(Failure::ours("a process of ours was started without pipes"));
+        };
+        let mut line = serde_json::to_vec(task).map_err(io::Error::from).map_err(ours)?;
+        line.push(b'\n');
+        stdin.write_all(&line).await.map_err(ours)?;
+        Ok(Self { stdin: Some(stdin), lines: BufReader::new(stdout).lines() })
+    }
+
+    /// What it says; `None` when it has ended. Cancel safe.
+    async fn told(&mut self) -> Option<Told> {
+        let line = self.lines.next_line().await.ok()??;
+        serde_json::from_str(&line).ok()
+    }
+
+    async fn say(&mut self, news: News) {
+        let (Some(stdin), Ok(line)) = (&mut self.stdin, serde_json::to_string(&news)) else { return };
+        // Where nobody listens, that is seen by the end of what is said.
+        let _ = stdin.write_all((line + "\n").as_bytes()).await;
+    }
+
+    /// Lets it give the lock back; what it says of that.
+    async fn ended(&mut self, is_success: bool) -> Option<(u8, String)> {
+        self.say(News::Ended { is_success }).await;
+        let until_done = async {
+            loop {
+                match self.told().await {
+                    Some(Told::Done(done)) => return done,
+                    Some(_) => {}
+                    None => return None,
+                }
+            }
+        };
+        timeout(GIVE_BACK, until_done).await.unwrap_or_default()
+    }
+
+    /// Lets it end what it is about to do, and waits until nothing of that is left.
+    async fn let_go(mut self) {
+        self.stdin = None;
+        let until_gone = async { while self.told().await.is_some() {} };
+        let _ = timeout(GIVE_BACK, until_gone).await;
+    }
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug)]
+enum Ended {
+    Code(i32),
+    By(Signal),
+}
+
+/// A command that runs.
+struct Run {
+    /// Not waited for by its handle, which knows nothing of stops.
+    _child: Child,
+    group: Group,
+    holder: Holder,
+    terminal: Terminal,
+    limits: Limits,
+    /// Whether somebody, or the loss of the lock, asked it to end: then nothing of it is left behind.
+    is_asked_to_end: bool,
+    /// Whether it is stopped.
+    is_stopped: bool,
+    /// Why it is ended before its time.
+    cut_short: Option<u8>,
+    /// Whether the holder is there.
+    has_holder: bool,
+    /// When it is killed, whatever else happens.
+    kill_at: Instant,
+}
+
+impl Run {
+    fn new(child: Child, holder: Holder, limits: Limits, valid: Duration) -> Self {
+        let group = Group(Pid::from_raw(child.id().cast_signed()));
+        Self {
+            _child: child,
+            group,
+            holder,
+            terminal: Terminal::of_this_process(),
+            limits,
+            is_asked_to_end: false,
+            is_stopped: false,
+            cut_short: None,
+            has_holder: true,
+            kill_at: Instant::now() + limits.until_late_kill(valid),
+        }
+    }
+
+    async fn attend(mut self, signals: &mut Signals) -> Result<ExitCode, Failure> {
+        self.terminal.lend(self.group);
+        self.holder.say(News::Started(self.group.0.as_raw())).await;
+        let ended = loop {
+            // A stop or an end that came before we listened is not told again.
+            if let Some(ended) = self.look() {
+                break ended;
+            }
+            tokio::select! {
+                biased;
+                signal = signals.next() => self.hand_on(signal),
+                told = self.holder.told(), if self.has_holder => self.hear(told),
+                () = sleep_until(self.kill_at) => self.kill_late(),
+            }
+        };
+        if self.is_asked_to_end {
+            self.end_rest().await;
+        }
+        self.terminal.take_back(self.group);
+        let is_success = matches!(ended, Ended::Code(0)) && self.cut_short.is_none();
+        let said = if self.has_holder { self.holder.ended(is_success).await } else { None };
+        let own = match ended {
+            Ended::Code(code) => u8::try_from(code).unwrap_or(OURS),
+            Ended::By(signal) => 128 + signal as u8,
+        };
+        let mut code = self.cut_short.unwrap_or(own);
+        if let Some((instead, message)) = said {
+            tell(message);
+            if code == 0 {
+                code = instead;
+            }
+        }
+        Ok(ExitCode::from(code))
+    }
+
+    /// How the command is: whether it ended, or was stopped.
+    fn look(&mut self) -> Option<Ended> {
+        let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED | WaitPidFlag::WCONTINUED;
+        loop {
+            match waitpid(self.group.0, Some(flags)) {
+                Ok(WaitStatus::Exited(_, code)) => return Some(Ended::Code(code)),
+                Ok(WaitStatus::Signaled(_, signal, _)) => return Some(Ended::By(signal)),
+                Ok(WaitStatus::Stopped(_, signal)) => self.was_stopped(signal),
+                Ok(WaitStatus::Continued(_)) => self.is_stopped = false,
+                Ok(_) => return None,
+                // Whoever started us has its children waited for by the system: nobody knows how this one ended.
+                Err(_) => return self.group.is_gone().then_some(Ended::Code(i32::from(OURS))),
+            }
+        }
+    }
+
+    /// The command was stopped: by ctrl-Z, or because it wants the terminal.
+    fn was_stopped(&mut self, signal: Signal) {
+        self.is_stopped = true;
+        let wants_terminal = matches!(signal, Signal::SIGTTIN | Signal::SIGTTOU);
+        if wants_terminal && self.terminal.hand_over(self.group) {
+            return self.go_on();
+        }
+        if !has_shell() {
+            // Nobody would let it go on; so it does, as one does that has no shell itself.
+            if signal != Signal::SIGSTOP && !wants_terminal {
+                self.go_on();
+            }
+            return;
+        }
+        if signal == Signal::SIGSTOP {
+            return;
+        }
+        if self.terminal.take_back(self.group) {
+            // The rest of a pipeline, which the terminal would have stopped as well.
+            let _ = killpg(getpgrp(), Signal::SIGTSTP);
+        }
+        // The lock is renewed meanwhile: by the other process.
+        stop();
+    }
+
+    fn go_on(&mut self) {
+        self.is_stopped = false;
+        self.group.signal(Signal::SIGCONT);
+    }
+
+    fn hand_on(&mut self, signal: Signal) {
+        match signal {
+            Signal::SIGCHLD => {}
+            Signal::SIGCONT => {
+                if self.is_stopped {
+                    self.terminal.lend(self.group);
+                }
+                self.go_on();
+            }
+            Signal::SIGTSTP => {
+                if !self.is_stopped {
+                    self.group.signal(Signal::SIGTSTP);
+                }
+            }
+            signal => {
+                self.group.signal(signal);
+                if asks_to_end(signal) {
+                    self.is_asked_to_end = true;
+                    if self.is_stopped {
+                        self.go_on();
+                    }
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, told: Option<Told>) {
+        match told {
+            Some(Told::Valid(valid)) if self.cut_short.is_none() => {
+                self.kill_at = Instant::now() + self.limits.until_late_kill(valid);
+            }
+            Some(Told::Ending { code, message }) => {
+                tell(message);
+                self.cut_short = Some(code);
+                self.is_asked_to_end = true;
+            }
+            Some(Told::Failed { message, .. }) => tell(message),
+            Some(_) => {}
+            None => {
+                self.has_holder = false;
+                if self.cut_short.is_none() {
+                    tell("the process that holds the lock has gone, so nobody renews it, and the command is ended");
+                    self.cut_short = Some(LOST);
+                    self.is_asked_to_end = true;
+                    let kill_at = Instant::now() + self.limits.kill_after();
+                    self.kill_at = self.kill_at.min(kill_at);
+                    self.group.signal(Signal::SIGTERM);
+                    self.group.signal(Signal::SIGCONT);
+                }
+            }
+        }
+    }
+
+    /// Whoever holds the lock has not said in time that it was extended, nor ended the command.
+    fn kill_late(&mut self) {
+        self.group.signal(Signal::SIGKILL);
+        self.cut_short.get_or_insert(LOST);
+        self.is_asked_to_end = true;
+        self.kill_at = Instant::now() + Duration::from_secs(1);
+    }
+
+    /// The command has ended as it was asked to; whatever it started may end, too, and is killed if it does not.
+    async fn end_rest(&mut self) {
+        let kill_at = self.kill_at.min(Instant::now() + self.limits.kill_after());
+        if !self.group.gone_before(kill_at).await {
+            self.group.signal(Signal::SIGKILL);
+            self.group.gone_before(Instant::now() + Duration::from_secs(1)).await;
+        }
+    }
+}
