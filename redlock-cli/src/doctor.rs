@@ -40,9 +40,10 @@ fn in_json(report: &CheckReport) -> Value {
         CheckVerdict::Degraded { .. } => "degraded",
         _ => "unusable",
     };
-    let findings = report.findings().iter().map(
-        |finding| json!({ "severity": finding.severity.to_string(), "node": finding.node, "text": finding.text }),
-    );
+    let findings = report
+        .findings()
+        .iter()
+        .map(|finding| json!({ "severity": finding.severity.to_string(), "node": finding.node, "text": finding.text }));
     json!({
         "verdict": verdict,
         "summary": report.verdict().to_string(),

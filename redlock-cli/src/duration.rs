@@ -67,14 +67,18 @@ mod tests {
         ] {
             assert_eq!(parse(text), Ok(Duration::from_millis(milliseconds)), "{text}");
         }
-        for text in ["", " ", "s", "5x", "-1", "-1s", "1.2.3s", "5 s s", "nan", "inf", "1e999s", "99999999999999999999d"] {
+        for text in
+            ["", " ", "s", "5x", "-1", "-1s", "1.2.3s", "5 s s", "nan", "inf", "1e999s", "99999999999999999999d"]
+        {
             assert!(parse(text).is_err(), "{text}: {:?}", parse(text));
         }
     }
 
     #[test]
     fn lengths_of_time_are_shown_in_their_unit() {
-        for (milliseconds, expect) in [(0, "0ms"), (999, "999ms"), (1250, "1.2s"), (200_000, "3m 20s"), (7_320_000, "2h 2m")] {
+        for (milliseconds, expect) in
+            [(0, "0ms"), (999, "999ms"), (1250, "1.2s"), (200_000, "3m 20s"), (7_320_000, "2h 2m")]
+        {
             assert_eq!(short(Duration::from_millis(milliseconds)), expect);
         }
     }

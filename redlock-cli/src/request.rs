@@ -119,7 +119,9 @@ impl FromStr for Once {
 }
 
 fn not_once(text: &impl fmt::Display) -> String {
-    format!("`{text}` says no run: write a period with its unit (1h), a number that grows (17), or a moment (@SECONDS since 1970)")
+    format!(
+        "`{text}` says no run: write a period with its unit (1h), a number that grows (17), or a moment (@SECONDS since 1970)"
+    )
 }
 
 #[cfg(test)]

@@ -78,7 +78,9 @@ impl Given {
                 let cure = "give the token that `redlock acquire` printed on stdin (<<<\"$token\"), or in a file with --token-file";
                 return Err(Failure::ours(cure));
             }
-            None => stdin().take(LONGEST).read_to_string(&mut text).map_err(|error| unreadable(Path::new("stdin"), &error)),
+            None => {
+                stdin().take(LONGEST).read_to_string(&mut text).map_err(|error| unreadable(Path::new("stdin"), &error))
+            }
         };
         read?;
         text.trim_end_matches(['\n', '\r']).parse().map_err(|_| {

@@ -77,7 +77,17 @@ pub(crate) fn hidden(arguments: &[OsString]) -> Option<ExitCode> {
 pub(crate) fn main(nodes: &Nodes, options: Options) -> Result<ExitCode, Failure> {
     let Options { wanted, max_hold, min_hold, permits, once, kill_after, names, command } = options;
     wanted.check(&names)?;
-    let task = Task { nodes: nodes.nodes.clone(), names, wanted, min_hold, max_hold, permits, once, kill_after, label: label(&command) };
+    let task = Task {
+        nodes: nodes.nodes.clone(),
+        names,
+        wanted,
+        min_hold,
+        max_hold,
+        permits,
+        once,
+        kill_after,
+        label: label(&command),
+    };
     // One thread, which is the one that the command dies with.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -39,7 +39,10 @@ impl Signals {
         let others = [Signal::SIGTSTP, Signal::SIGCONT, Signal::SIGCHLD];
         let is_heard = |signal: &Signal| *signal == Signal::SIGCHLD || ignored & bit(*signal) == 0;
         let heard = FORWARDED.into_iter().chain(others).filter(is_heard);
-        heard.map(|number| Ok((number, signal(SignalKind::from_raw(number as i32))?))).collect::<Result<_, _>>().map(Self)
+        heard
+            .map(|number| Ok((number, signal(SignalKind::from_raw(number as i32))?)))
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 
     /// The next one.

@@ -26,7 +26,11 @@ impl Terminal {
 
     /// Lets the command have the terminal, if it is ours to give; whether it has it.
     pub(super) fn hand_over(&self, group: Group) -> bool {
-        self.foreground() == Some(getpgrp()) && self.set_foreground(group.0)
+        match self.foreground() {
+            Some(foreground) if foreground == group.0 => true,
+            Some(foreground) => foreground == getpgrp() && self.set_foreground(group.0),
+            None => false,
+        }
     }
 
     /// Takes the terminal back, if the command has it; whether it had.

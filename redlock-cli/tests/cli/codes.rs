@@ -11,7 +11,9 @@ use crate::common::{code, eventually_free, is_free, key, manager, output, printe
 #[test]
 fn a_run_ends_as_its_command_does() {
     let servers = Servers::start(1);
-    for (script, expect) in [("exit 0", 0), ("exit 1", 1), ("exit 3", 3), ("exit 255", 255), ("kill -KILL $$", 137), ("kill -TERM $$", 143)] {
+    for (script, expect) in
+        [("exit 0", 0), ("exit 1", 1), ("exit 3", 3), ("exit 255", 255), ("kill -KILL $$", 137), ("kill -TERM $$", 143)]
+    {
         assert_eq!(code(&servers, &["run", "x", "--", "sh", "-c", script]), expect, "{script}");
         eventually_free(&servers, "x");
     }
@@ -55,7 +57,9 @@ fn a_command_that_cannot_be_started_gives_the_lock_back() {
     let no_program = directory.path().join("text");
     fs::write(&no_program, "no program").unwrap();
     fs::set_permissions(&no_program, fs::Permissions::from_mode(0o644)).unwrap();
-    for (command, expect) in [("/nowhere/at/all", 127), ("not-to-be-found-anywhere", 127), (no_program.to_str().unwrap(), 126)] {
+    for (command, expect) in
+        [("/nowhere/at/all", 127), ("not-to-be-found-anywhere", 127), (no_program.to_str().unwrap(), 126)]
+    {
         let output = output(&servers, &["run", "x", "--", command]);
         let told = String::from_utf8(output.stderr).unwrap();
         assert_eq!((output.status.code(), told.lines().count()), (Some(expect), 1), "{told}");
@@ -108,7 +112,8 @@ fn a_command_is_told_of_its_lock() {
     locks.reset_marks_blocking("job").unwrap();
     let script = "echo \"$REDLOCK_NAME|$REDLOCK_FENCING_TOKEN|$REDLOCK_FIRE|$REDLOCK_PERMIT\"";
     let told = |options: &[&str]| {
-        let arguments: Vec<_> = ["run"].iter().chain(options).chain(&["job", "--", "sh", "-c", script]).copied().collect();
+        let arguments: Vec<_> =
+            ["run"].iter().chain(options).chain(&["job", "--", "sh", "-c", script]).copied().collect();
         let line = printed(&servers, &arguments);
         line.trim().split('|').map(str::to_owned).collect::<Vec<_>>()
     };
@@ -133,7 +138,9 @@ fn while_it_runs_the_lock_is_held_by_who_says_so() {
     let (mut program, _) = crate::common::started(&servers, &[], "echo $$; read line");
     assert_eq!(servers.holding(&key("x")), 3);
     let locks = manager(&servers);
-    redlock_tests::wait::eventually("its label is noted", || locks.inspect_blocking("x").unwrap().owner_label.is_some());
+    redlock_tests::wait::eventually("its label is noted", || {
+        locks.inspect_blocking("x").unwrap().owner_label.is_some()
+    });
     let label = locks.inspect_blocking("x").unwrap().owner_label.unwrap();
     assert!(label.ends_with(&format!("pid {} sh", program.pid())), "{label}");
     program.tell("go");

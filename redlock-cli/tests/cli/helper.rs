@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 const ROLE: &str = "REDLOCK_TEST_ROLE";
 
 /// What starts it.
-pub fn command() -> Vec<String> {
+pub(crate) fn command() -> Vec<String> {
     let this = env::current_exe().unwrap().to_str().unwrap().to_owned();
     ["env", &format!("{ROLE}=child"), &this, "--exact", "helper::process", "--nocapture"].map(str::to_owned).to_vec()
 }

@@ -24,7 +24,10 @@ fn locks_are_listed_and_inspected() {
     assert_eq!(names, ["a", "b c"]);
     let long = printed(&servers, &["list", "--long"]);
     assert!(long.contains("a: held by me"), "{long}");
-    assert_eq!(printed(&servers, &["list", "--json"]).lines().map(json).filter(|lock| lock["name"].is_string()).count(), 2);
+    assert_eq!(
+        printed(&servers, &["list", "--json"]).lines().map(json).filter(|lock| lock["name"].is_string()).count(),
+        2
+    );
     let lock = json(&printed(&servers, &["inspect", "--json", "a"]));
     assert_eq!((&lock["state"], &lock["owner"], &lock["votes"]), (&"held".into(), &"me".into(), &3.into()), "{lock}");
     assert!(lock["fencing_token"].as_u64().is_some_and(|token| token > 0) && lock["remaining_ms"].is_u64(), "{lock}");

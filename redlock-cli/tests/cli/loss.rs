@@ -8,7 +8,8 @@ use redlock_tests::wait::{eventually, eventually_some};
 use redlock_tests::{RedisServer, Servers};
 
 use crate::common::{
-    STUBBORN, code, eventually_free, eventually_gone, group_is_gone, holder_of, is_free, key, manager, output, rounds, send, started,
+    STUBBORN, code, eventually_free, eventually_gone, group_is_gone, holder_of, is_free, key, manager, output, rounds,
+    send, started,
 };
 
 /// When the keys of the nodes end, at the earliest, as soon as a renewal has set all of them anew.
@@ -41,7 +42,9 @@ fn when_the_nodes_hang_nothing_of_the_command_is_left_before_anybody_else_can_ha
             let ends = renewed(&servers, ttl);
             let read = Instant::now();
             // Any moment before the next renewal: this is the input of the test.
-            std::thread::sleep(Duration::from_millis(500) * u32::try_from(round).unwrap() / u32::try_from(rounds).unwrap());
+            std::thread::sleep(
+                Duration::from_millis(500) * u32::try_from(round).unwrap() / u32::try_from(rounds).unwrap(),
+            );
             servers.iter().for_each(RedisServer::hang);
             // Else a renewal may have come between.
             if read.elapsed() < ttl / 4 {
@@ -56,7 +59,11 @@ fn when_the_nodes_hang_nothing_of_the_command_is_left_before_anybody_else_can_ha
         let gone = Instant::now();
         assert!(gone < free_from, "round {round}: the command was gone {:?} too late", gone - free_from);
         least = least.min(free_from - gone);
-        assert!(gone > hung + Duration::from_millis(500), "round {round}: it was ended before its time, {:?}", gone - hung);
+        assert!(
+            gone > hung + Duration::from_millis(500),
+            "round {round}: it was ended before its time, {:?}",
+            gone - hung
+        );
         servers.iter().for_each(RedisServer::resume);
         let ended = program.wait();
         assert_eq!(ended.status.code(), Some(122), "{ended:?}");

@@ -14,7 +14,8 @@ fn of_two_machines_with_the_same_cron_line_one_runs_it() {
     printed(&servers, &["reset", "--marks", "job"]);
     let line = ["run", "-E", "0", "--once", "1h", "job", "--", "echo", "ran"];
     for _ in 0..2 {
-        let both = [0, 1].map(|_| redlock(&servers, &line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+        let both =
+            [0, 1].map(|_| redlock(&servers, &line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
         let outputs = both.map(|machine| machine.wait_with_output().unwrap());
         assert!(outputs.iter().all(|output| output.status.success()), "{outputs:?}");
         let ran = outputs.iter().filter(|output| output.stdout == b"ran\n").count();

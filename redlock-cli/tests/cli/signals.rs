@@ -9,7 +9,8 @@ use redlock_tests::{Program, Servers};
 use tempfile::TempDir;
 
 use crate::common::{
-    STUBBORN, eventually_free, eventually_gone, holder_of, is_free, key, manager, pid, processes, redlock, rounds, send, started,
+    STUBBORN, eventually_free, eventually_gone, holder_of, is_free, key, manager, pid, processes, redlock, rounds,
+    send, started,
 };
 use crate::helper;
 
@@ -39,7 +40,8 @@ fn every_signal_reaches_the_command_and_what_it_started() {
     let helper = helper::command();
     let arguments: Vec<_> = ["run", "x", "--"].into_iter().chain(helper.iter().map(String::as_str)).collect();
     let mut program = Program::start(&mut redlock(&servers, &arguments));
-    let ready: BTreeSet<_> = [said(&program), said(&program)].map(|line| line.rsplit_once(' ').unwrap().0.to_owned()).into();
+    let ready: BTreeSet<_> =
+        [said(&program), said(&program)].map(|line| line.rsplit_once(' ').unwrap().0.to_owned()).into();
     assert_eq!(ready.into_iter().collect::<Vec<_>>(), ["child ready", "grandchild ready"]);
     for (signal, name) in FORWARDED {
         send(&program, signal);
@@ -106,7 +108,8 @@ fn sigterm_at_any_moment_leaves_no_orphan_and_no_key() {
     for round in 0..rounds {
         let directory = TempDir::new().unwrap();
         let file = directory.path().join("group");
-        let script = format!("(while :; do sleep 0.05; done) & echo $$ > {}; while :; do sleep 0.05; done", file.display());
+        let script =
+            format!("(while :; do sleep 0.05; done) & echo $$ > {}; while :; do sleep 0.05; done", file.display());
         let program = Program::start(&mut redlock(&servers, &["run", "x", "--", "sh", "-c", &script]));
         // A number of moments, spread over the life of a run. Nothing is waited for: this is the input of the test.
         let moment = Duration::from_millis(60) * u32::try_from(round).unwrap() / u32::try_from(rounds).unwrap();
@@ -121,7 +124,11 @@ fn sigterm_at_any_moment_leaves_no_orphan_and_no_key() {
         eventually_free(&servers, "x");
     }
     let this = std::process::id().cast_signed();
-    assert!(!processes().iter().any(|seen| seen.parent == this && crate::common::arguments_of(seen.pid).iter().any(|a| a == "__holder")));
+    assert!(
+        !processes()
+            .iter()
+            .any(|seen| seen.parent == this && crate::common::arguments_of(seen.pid).iter().any(|a| a == "__holder"))
+    );
 }
 
 #[test]
@@ -146,7 +153,8 @@ fn a_command_may_take_its_time_behind_sigterm_and_its_lock_is_held_until_it_has_
 fn what_a_command_started_does_not_outlive_it_when_it_was_asked_to_end() {
     let servers = Servers::start(3);
     // The shell ends at once, and what it started ignores the signal.
-    let script = "(trap '' QUIT TERM; while :; do sleep 0.05; done) & trap 'exit 3' QUIT; echo $$; while :; do sleep 0.02; done";
+    let script =
+        "(trap '' QUIT TERM; while :; do sleep 0.05; done) & trap 'exit 3' QUIT; echo $$; while :; do sleep 0.02; done";
     let (program, group) = started(&servers, &["--kill-after", "200ms"], script);
     send(&program, Signal::SIGQUIT);
     let ended = program.wait();
@@ -172,7 +180,8 @@ fn what_is_ignored_at_the_start_is_ignored_by_the_command_too() {
     let servers = Servers::start(3);
     let mut command = std::process::Command::new("sh");
     command.env("REDLOCK_NODES", servers.nodes());
-    let script = format!("trap '' HUP; exec {} run x -- sh -c 'kill -HUP $$; echo alive'", env!("CARGO_BIN_EXE_redlock"));
+    let script =
+        format!("trap '' HUP; exec {} run x -- sh -c 'kill -HUP $$; echo alive'", env!("CARGO_BIN_EXE_redlock"));
     let output = command.args(["-c", &script]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "alive\n", "{output:?}");
     assert!(is_free(&servers, "x") || manager(&servers).lock("x").acquire_blocking().is_ok());

@@ -284,7 +284,8 @@ impl LocksWatch {
             };
             let sight = Sight::of(&info);
             let is_free = sight.is_free();
-            let before = if is_free { self.told.remove(&name) } else { self.told.insert(Arc::clone(&name), sight.clone()) };
+            let before =
+                if is_free { self.told.remove(&name) } else { self.told.insert(Arc::clone(&name), sight.clone()) };
             if before.as_ref().map_or(!is_free, |before| *before != sight) {
                 self.news.push_back(info);
             }

@@ -114,7 +114,13 @@ impl WaitQueues {
         slow_poll: Duration,
     ) -> Arc<Self> {
         let settings = WaitSettings::new(quorum, node_timeout, slow_poll);
-        Arc::new(Self { settings, fence_fallback, process: entropy::fresh_owner(), by_line: Mutex::default(), watchers: Watchers::default() })
+        Arc::new(Self {
+            settings,
+            fence_fallback,
+            process: entropy::fresh_owner(),
+            by_line: Mutex::default(),
+            watchers: Watchers::default(),
+        })
     }
 
     fn by_line(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<SharedQueue>>> {

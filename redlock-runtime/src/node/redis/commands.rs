@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use redis::{Cmd, Pipeline};
 
-pub(in crate::node) use self::admin::{label, lengths, look_at_each, page, reset, reset_mark, values, values_beside, watch};
+pub(in crate::node) use self::admin::{
+    label, lengths, look_at_each, page, reset, reset_mark, values, values_beside, watch,
+};
 pub(in crate::node) use self::beside::Beside;
 pub(in crate::node) use self::counters::{Marker, enlist, entries, length, mark, markers, peek, record, take_out};
 pub(in crate::node) use self::introduction::{Introduction, ask_role, handshake, identify, kill, ping, read_handshake};
