@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::group::Group;
 use super::limits::Limits;
 use super::messages::{Held, News, Task, Told};
+use super::moment::Moment;
 use super::signals::{Signals, asks_to_end, ends};
 use super::terminal::{Terminal, has_shell};
 use super::{holder, launch};
@@ -22,6 +23,9 @@ use crate::exit::{Failure, LOST, OURS, tell};
 
 /// How long the lock may take to be given back; then whoever holds it goes on by itself.
 const GIVE_BACK: Duration = Duration::from_secs(5);
+
+/// How long to wait for what may be on its way, before a command is killed.
+const LAST_LOOK: Duration = Duration::from_millis(5);
 
 /// Runs a command under a lock; the code to end with.
 pub(super) async fn run(task: &Task, program: &[OsString]) -> Result<ExitCode, Failure> {
@@ -40,12 +44,12 @@ pub(super) async fn run(task: &Task, program: &[OsString]) -> Result<ExitCode, F
     let child = match command.spawn() {
         Ok(child) => child,
         Err(error) => {
-            holder.ended(false).await;
+            holder.let_go().await;
             return Err(ours(error));
         }
     };
     let limits = Limits::new(task.kill_after, held.ttl);
-    let run = Run::new(child, holder, limits, held.valid);
+    let run = Run::new(child, holder, limits, held.valid_until);
     run.attend(&mut signals).await
 }
 
@@ -122,21 +126,6 @@ impl Holder {
         let _ = stdin.write_all((line + "\n").as_bytes()).await;
     }
 
-    /// Lets it give the lock back; what it says of that.
-    async fn ended(&mut self, is_success: bool) -> Option<(u8, String)> {
-        self.say(News::Ended { is_success }).await;
-        let until_done = async {
-            loop {
-                match self.told().await {
-                    Some(Told::Done(done)) => return done,
-                    Some(_) => {}
-                    None => return None,
-                }
-            }
-        };
-        timeout(GIVE_BACK, until_done).await.unwrap_or_default()
-    }
-
     /// Lets it end what it is about to do, and waits until nothing of that is left.
     async fn let_go(mut self) {
         self.stdin = None;
@@ -173,7 +162,7 @@ struct Run {
 }
 
 impl Run {
-    fn new(child: Child, holder: Holder, limits: Limits, valid: Duration) -> Self {
+    fn new(child: Child, holder: Holder, limits: Limits, valid_until: Moment) -> Self {
         let group = Group(Pid::from_raw(child.id().cast_signed()));
         Self {
             _child: child,
@@ -185,7 +174,7 @@ impl Run {
             is_stopped: false,
             cut_short: None,
             has_holder: true,
-            kill_at: Instant::now() + limits.until_late_kill(valid),
+            kill_at: Instant::now() + limits.until_late_kill(valid_until.remaining()),
         }
     }
 
@@ -201,7 +190,7 @@ impl Run {
                 biased;
                 signal = signals.next() => self.hand_on(signal),
                 told = self.holder.told(), if self.has_holder => self.hear(told),
-                () = sleep_until(self.kill_at) => self.kill_late(),
+                () = sleep_until(self.kill_at) => self.kill_late().await,
             }
         };
         if self.is_asked_to_end {
@@ -209,7 +198,7 @@ impl Run {
         }
         self.terminal.take_back(self.group);
         let is_success = matches!(ended, Ended::Code(0)) && self.cut_short.is_none();
-        let said = if self.has_holder { self.holder.ended(is_success).await } else { None };
+        let said = if self.has_holder { self.give_back(is_success).await } else { None };
         let own = match ended {
             Ended::Code(code) => u8::try_from(code).unwrap_or(OURS),
             Ended::By(signal) => 128 + signal as u8,
@@ -222,6 +211,26 @@ impl Run {
             }
         }
         Ok(ExitCode::from(code))
+    }
+
+    /// Lets the lock be given back; what is said of that.
+    async fn give_back(&mut self, is_success: bool) -> Option<(u8, String)> {
+        self.holder.say(News::Ended { is_success }).await;
+        let until_done = async {
+            loop {
+                match self.holder.told().await {
+                    Some(Told::Done(done)) => return done,
+                    // The command was quicker to end than this was to be told.
+                    Some(Told::Ending { code, message }) => {
+                        tell(message);
+                        self.cut_short = Some(code);
+                    }
+                    Some(_) => {}
+                    None => return None,
+                }
+            }
+        };
+        timeout(GIVE_BACK, until_done).await.unwrap_or_default()
     }
 
     /// How the command is: whether it ended, or was stopped.
@@ -288,9 +297,8 @@ impl Run {
                 self.group.signal(signal);
                 if asks_to_end(signal) {
                     self.is_asked_to_end = true;
-                    if self.is_stopped {
-                        self.go_on();
-                    }
+                    // One that is stopped cannot end, and may have been stopped without our knowing yet.
+                    self.go_on();
                 }
             }
         }
@@ -298,8 +306,8 @@ impl Run {
 
     fn hear(&mut self, told: Option<Told>) {
         match told {
-            Some(Told::Valid(valid)) if self.cut_short.is_none() => {
-                self.kill_at = Instant::now() + self.limits.until_late_kill(valid);
+            Some(Told::Valid(until)) if self.cut_short != Some(LOST) => {
+                self.kill_at = Instant::now() + self.limits.until_late_kill(until.remaining());
             }
             Some(Told::Ending { code, message }) => {
                 tell(message);
@@ -324,9 +332,23 @@ impl Run {
     }
 
     /// Whoever holds the lock has not said in time that it was extended, nor ended the command.
-    fn kill_late(&mut self) {
+    async fn kill_late(&mut self) {
+        // This process may have been stopped, and what was said meanwhile is to be read yet.
+        while self.has_holder
+            && let Ok(told) = timeout(LAST_LOOK, self.holder.told()).await
+        {
+            self.hear(told);
+            if self.kill_at > Instant::now() {
+                return;
+            }
+        }
         self.group.signal(Signal::SIGKILL);
-        self.cut_short.get_or_insert(LOST);
+        if self.cut_short.is_none() {
+            tell(
+                "nobody says that the lock is renewed, so the command was killed; the machine may be too slow for such a --ttl",
+            );
+            self.cut_short = Some(LOST);
+        }
         self.is_asked_to_end = true;
         self.kill_at = Instant::now() + Duration::from_secs(1);
     }

@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::group::Group;
 use super::limits::Limits;
 use super::messages::{Held, News, Task, Told};
+use super::moment::Moment;
 use super::signals::Signals;
 use crate::args::Nodes;
 use crate::exit::{Failure, LOST, MAX_HOLD, OURS};
@@ -30,6 +31,9 @@ pub(super) const WORD: &str = "__holder";
 
 /// How long it stays for releases that a node has not confirmed, when nobody waits for it any more.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether the lock of a command that ends is still renewed.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// How long it may take until a killed process is gone.
 const DEATH: Duration = Duration::from_secs(2);
@@ -89,7 +93,7 @@ impl Front {
     /// Until when the lock is held, which the next such line says better.
     fn tell_validity(&self, valid: Duration) {
         if self.unwritten.load(Ordering::Acquire) == 0 {
-            self.tell(&Told::Valid(valid));
+            self.tell(&Told::Valid(Moment::after(valid)));
         }
     }
 
@@ -184,7 +188,7 @@ async fn attend(
         fencing_token: guard.fencing_token(),
         fire: guard.fire(),
         permit: task.permits.map(|_| guard.permit()),
-        valid: guard.remaining(),
+        valid_until: Moment::after(guard.remaining()),
         ttl,
     }));
     let is_success = match news.recv().await {
@@ -200,14 +204,11 @@ async fn attend(
                 }
                 End::Lock { code, message, until_kill } => {
                     let kill_at = Instant::now() + until_kill;
+                    front.tell(&Told::Ending { code, message });
                     group.signal(Signal::SIGTERM);
                     // One that is stopped cannot end.
                     group.signal(Signal::SIGCONT);
-                    front.tell(&Told::Ending { code, message });
-                    if !group.gone_before(kill_at).await {
-                        group.signal(Signal::SIGKILL);
-                        group.gone_before(Instant::now() + DEATH).await;
-                    }
+                    end(group, &guard, front, limits, kill_at, code != LOST).await;
                     false
                 }
             }
@@ -278,6 +279,26 @@ async fn until_end(
                 return End::Lock { code: MAX_HOLD, message, until_kill: limits.kill_after() };
             }
             () = sleep(calm) => {}
+        }
+    }
+}
+
+/// Waits until the command has ended, and kills it when its time is over, or the lock's, if that is still renewed.
+async fn end(group: Group, guard: &LockGuard, front: &Front, limits: Limits, kill_at: Instant, is_renewed: bool) {
+    loop {
+        let now = Instant::now();
+        let valid = guard.remaining();
+        let until = if is_renewed { kill_at.min(now + limits.until_kill(valid)) } else { kill_at };
+        if is_renewed {
+            front.tell_validity(valid);
+        }
+        if group.gone_before(until.min(now + LOOK_AGAIN)).await {
+            return;
+        }
+        if Instant::now() >= until {
+            group.signal(Signal::SIGKILL);
+            group.gone_before(Instant::now() + DEATH).await;
+            return;
         }
     }
 }

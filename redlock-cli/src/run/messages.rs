@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::moment::Moment;
 use crate::request::{Once, Wanted};
 
 /// What is to be held, and how: the first line.
@@ -40,8 +41,8 @@ pub(super) enum Told {
     Acquired(Held),
     /// It is not, and will not be.
     Failed { code: u8, message: String },
-    /// If it is not extended, the lock is held for so long from now on.
-    Valid(Duration),
+    /// If it is not extended, the lock is held until then.
+    Valid(Moment),
     /// The command was sent TERM, and is sent KILL soon.
     Ending { code: u8, message: String },
     /// The lock was given back; what went wrong with that, and the code of a command that ended well.
@@ -54,8 +55,8 @@ pub(super) struct Held {
     pub(super) fencing_token: u64,
     pub(super) fire: Option<u64>,
     pub(super) permit: Option<u32>,
-    /// For so long from now on, if it is not extended.
-    pub(super) valid: Duration,
+    /// Until then, if it is not extended.
+    pub(super) valid_until: Moment,
     /// What the lock lives for without renewal.
     pub(super) ttl: Duration,
 }

@@ -10,6 +10,7 @@ mod holder;
 mod launch;
 mod limits;
 mod messages;
+mod moment;
 mod signals;
 mod terminal;
 

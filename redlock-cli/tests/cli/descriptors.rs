@@ -25,8 +25,9 @@ fn a_command_inherits_no_descriptor_of_ours() {
 #[test]
 fn a_command_has_the_descriptors_that_its_caller_gave_it() {
     let servers = Servers::start(1);
-    let script = format!("exec 9</dev/null; exec {} run x -- sh -c '{LIST}'", env!("CARGO_BIN_EXE_redlock"));
-    let listed = descriptors(Command::new("sh").args(["-c", &script]).env("REDLOCK_NODES", servers.nodes()));
+    let script = format!("exec 9</dev/null; exec {} run x -- sh -c \"$LIST\"", env!("CARGO_BIN_EXE_redlock"));
+    let listed =
+        descriptors(Command::new("sh").args(["-c", &script]).env("LIST", LIST).env("REDLOCK_NODES", servers.nodes()));
     assert!(listed.split(' ').any(|number| number == "9"), "{listed}");
 }
 

@@ -89,7 +89,7 @@ fn when_the_nodes_hang_the_command_is_asked_to_end_first() {
 #[test]
 fn when_the_lock_is_taken_the_command_is_ended() {
     let servers = Servers::start(3);
-    let (program, group) = started(&servers, &["--ttl", "1s"], "echo $$; while :; do sleep 0.02; done");
+    let (program, group) = started(&servers, &["--ttl", "2s"], "echo $$; while :; do sleep 0.02; done");
     assert_eq!(manager(&servers).reset_blocking("x").unwrap(), 3);
     let ended = program.wait();
     assert_eq!(ended.status.code(), Some(122), "{ended:?}");
@@ -136,9 +136,9 @@ fn the_process_that_renews_stands_still_and_the_command_does_not_go_on_without_i
 #[test]
 fn a_run_that_is_stopped_keeps_its_lock() {
     let servers = Servers::start(3);
-    let (mut program, group) = started(&servers, &["--ttl", "500ms"], "echo $$; read line; exit 4");
+    let (mut program, group) = started(&servers, &["--ttl", "2s"], "echo $$; read line; exit 4");
     program.hang();
-    let until = Instant::now() + Duration::from_secs(1);
+    let until = Instant::now() + Duration::from_millis(2500);
     while Instant::now() < until {
         assert!(servers.holding(&key("x")) >= 2, "it was not renewed");
         std::thread::sleep(Duration::from_millis(50));
@@ -154,9 +154,9 @@ fn a_run_that_is_stopped_keeps_its_lock() {
 fn a_command_is_ended_when_max_hold_is_over_and_its_lock_is_held_until_it_has_ended() {
     let servers = Servers::start(3);
     let script = "trap 'echo asked; read line; exit 0' TERM; echo $$; while :; do sleep 0.02; done";
-    let (mut program, _) = started(&servers, &["--ttl", "500ms", "--max-hold", "300ms", "--kill-after", "20s"], script);
+    let (mut program, _) = started(&servers, &["--ttl", "2s", "--max-hold", "300ms", "--kill-after", "30s"], script);
     assert_eq!(program.line(), "asked");
-    let until = Instant::now() + Duration::from_millis(700);
+    let until = Instant::now() + Duration::from_millis(2500);
     while Instant::now() < until {
         assert!(servers.holding(&key("x")) >= 2, "another can have the lock while the command cleans up");
         std::thread::sleep(Duration::from_millis(50));
@@ -180,8 +180,8 @@ fn a_command_that_ignores_the_end_of_max_hold_is_killed() {
 #[test]
 fn a_lock_is_renewed_for_as_long_as_the_command_runs() {
     let servers = Servers::start(3);
-    let (mut program, _) = started(&servers, &["--ttl", "400ms"], "echo $$; read line");
-    let until = Instant::now() + Duration::from_millis(1200);
+    let (mut program, _) = started(&servers, &["--ttl", "2s"], "echo $$; read line");
+    let until = Instant::now() + Duration::from_millis(2500);
     while Instant::now() < until {
         assert_eq!(code(&servers, &["run", "-n", "x", "--", "true"]), 75);
     }

@@ -135,11 +135,11 @@ fn sigterm_at_any_moment_leaves_no_orphan_and_no_key() {
 fn a_command_may_take_its_time_behind_sigterm_and_its_lock_is_held_until_it_has_ended() {
     let servers = Servers::start(3);
     let script = "trap 'echo cleaning; read line; exit 7' TERM; echo $$; while :; do sleep 0.02; done";
-    let (mut program, _) = started(&servers, &["--ttl", "1s"], script);
+    let (mut program, _) = started(&servers, &["--ttl", "2s"], script);
     program.terminate();
     assert_eq!(program.line(), "cleaning");
     // For longer than the lock lives without renewal.
-    let until = std::time::Instant::now() + Duration::from_millis(1500);
+    let until = std::time::Instant::now() + Duration::from_millis(2500);
     while std::time::Instant::now() < until {
         assert!(servers.holding(&key("x")) >= 2);
         std::thread::sleep(Duration::from_millis(50));

@@ -11,6 +11,9 @@ use redlock_tests::wait::{LIMIT, eventually};
 
 use crate::common::{eventually_free, key, processes};
 
+/// What the shell says when it listens.
+const PROMPT: &str = "ready> ";
+
 /// A shell on a terminal of its own, which `script` makes.
 struct Screen {
     script: Child,
@@ -24,7 +27,6 @@ impl Screen {
             .args(["-qfc", "exec bash --norc --noprofile -i", "/dev/null"])
             .env("REDLOCK_NODES", servers.nodes())
             .env("REDLOCK", env!("CARGO_BIN_EXE_redlock"))
-            .env("PS1", "$ ")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -40,7 +42,11 @@ impl Screen {
                 }
             }
         });
-        Self { script, output, seen: String::new() }
+        let mut screen = Self { script, output, seen: String::new() };
+        // In two parts, so that what is typed is not taken for it.
+        screen.press("PS1='re''ady> '\n");
+        screen.shows(PROMPT);
+        screen
     }
 
     fn press(&mut self, keys: &str) {
@@ -80,7 +86,7 @@ const ECHO: &str = r#"sh -c 'echo pid=$$; while read line; do echo "read <$line>
 fn ctrl_z_stops_the_command_and_not_the_renewal_and_fg_lets_it_go_on_where_it_was() {
     let servers = Servers::start(3);
     let mut screen = Screen::start(&servers);
-    screen.press(&format!("$REDLOCK run --ttl 500ms x -- {ECHO}\n"));
+    screen.press(&format!("$REDLOCK run --ttl 2s x -- {ECHO}\n"));
     screen.shows("pid=");
     // What is typed reaches the command, which has the terminal.
     screen.press("one\n");
@@ -91,7 +97,7 @@ fn ctrl_z_stops_the_command_and_not_the_renewal_and_fg_lets_it_go_on_where_it_wa
     eventually("the command is stopped", || processes().iter().any(|seen| seen.state == 'T'));
     screen.press("echo shell $((40 + 2))\n");
     screen.shows("shell 42");
-    let until = Instant::now() + Duration::from_secs(1);
+    let until = Instant::now() + Duration::from_millis(2500);
     while Instant::now() < until {
         assert!(servers.holding(&key("x")) >= 2, "the lock is not renewed while the command is stopped");
         thread::sleep(Duration::from_millis(50));
@@ -107,6 +113,7 @@ fn ctrl_z_stops_the_command_and_not_the_renewal_and_fg_lets_it_go_on_where_it_wa
     screen.shows("read <three>");
     // ctrl-C ends the command, and nothing else.
     screen.press("\u{3}");
+    screen.shows(PROMPT);
     screen.press("echo code $?\n");
     screen.shows("code 130");
     eventually_free(&servers, "x");
@@ -123,6 +130,7 @@ fn ctrl_c_while_it_waits_ends_the_wait() {
     let locks = crate::common::manager(&servers);
     eventually("it waits", || locks.inspect_blocking("x").unwrap().waiting == 1);
     screen.press("\u{3}");
+    screen.shows(PROMPT);
     screen.press("echo code $?\n");
     screen.shows("code 130");
 }
