@@ -30,10 +30,12 @@ pub(crate) struct ManOptions {
     command: Option<String>,
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as all commands")]
 pub(crate) fn completions(options: &CompletionsOptions) -> Result<ExitCode, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(options.shell, &mut Arguments::command(), "redlock", &mut script);
-    write(&script)
+    write(&script);
+    Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) fn man(options: &ManOptions) -> Result<ExitCode, Failure> {
@@ -52,12 +54,12 @@ pub(crate) fn man(options: &ManOptions) -> Result<ExitCode, Failure> {
     let mut page = Vec::new();
     let rendered = clap_mangen::Man::new(command).title(title).render(&mut page);
     rendered.map_err(|error| Failure::ours(format!("the page cannot be made: {error}")))?;
-    write(&page)
+    write(&page);
+    Ok(ExitCode::SUCCESS)
 }
 
-fn write(bytes: &[u8]) -> Result<ExitCode, Failure> {
+fn write(bytes: &[u8]) {
     use std::io::Write as _;
     // Whoever reads may have stopped to read.
     let _ = stdout().lock().write_all(bytes);
-    Ok(ExitCode::SUCCESS)
 }

@@ -32,6 +32,8 @@ Exit codes are listed by `redlock --help`.";
 /// Which servers hold the locks.
 #[derive(Debug, Args)]
 pub(crate) struct Nodes {
+    // What clap shows is no Markdown.
+    #[expect(clippy::doc_markdown, reason = "it is shown as it stands here")]
     /// URLs of the nodes, separated by commas [env: REDLOCK_NODES] [default: redis://127.0.0.1:6379]
     ///
     /// Whoever may list processes sees arguments: URLs with passwords belong into the environment, or the password alone

@@ -5,6 +5,7 @@ compile_error!("redlock-cli needs a Unix: processes, their groups and signals ar
 
 mod about;
 mod args;
+mod clock;
 mod doctor;
 mod duration;
 mod exit;

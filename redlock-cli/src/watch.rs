@@ -1,12 +1,13 @@
 //! `redlock wait` and `watch`.
 
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 use redlock_runtime::{LockInfo, LockManager};
 
 use crate::args::Nodes;
+use crate::clock::now;
 use crate::duration;
 use crate::exit::{Failure, NOT_ACQUIRED};
 use crate::output::{self, line, plain};
@@ -47,14 +48,14 @@ pub(crate) struct WatchOptions {
 
 pub(crate) fn wait(nodes: &Nodes, options: &WaitOptions) -> Result<ExitCode, Failure> {
     let locks = nodes.manager()?;
-    let deadline = options.wait.and_then(|wait| Instant::now().checked_add(wait));
+    let deadline = options.wait.and_then(|wait| now().checked_add(wait));
     block_on(async {
         let mut watch = locks.watch(options.name.as_str());
         let mut last: Option<LockInfo> = None;
         loop {
             let next = async {
                 match deadline {
-                    Some(deadline) => tokio::time::timeout_at(deadline.into(), watch.next()).await.ok(),
+                    Some(deadline) => tokio::time::timeout_at(deadline, watch.next()).await.ok(),
                     None => Some(watch.next().await),
                 }
             };

@@ -10,7 +10,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpgrp};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{ChildStdin, ChildStdout, Command};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 
 use super::group::Group;
 use super::limits::Limits;
@@ -19,6 +19,7 @@ use super::moment::Moment;
 use super::signals::{Signals, asks_to_end, ends};
 use super::terminal::{Terminal, has_shell};
 use super::{holder, launch};
+use crate::clock::{now, sleep_until};
 use crate::exit::{Failure, LOST, OURS, tell};
 
 /// How long the lock may take to be given back; then whoever holds it goes on by itself.
@@ -30,7 +31,7 @@ const LAST_LOOK: Duration = Duration::from_millis(5);
 /// Runs a command under a lock; the code to end with.
 pub(super) async fn run(task: &Task, program: &[OsString]) -> Result<ExitCode, Failure> {
     // Before anything is started: from here on no signal leaves anything behind.
-    let mut signals = Signals::listen().map_err(ours)?;
+    let mut signals = Signals::listen().map_err(|error| ours(&error))?;
     let mut holder = Holder::start(task).await?;
     let held = match acquired(&mut holder, &mut signals).await? {
         Ok(held) => held,
@@ -40,12 +41,12 @@ pub(super) async fn run(task: &Task, program: &[OsString]) -> Result<ExitCode, F
         }
     };
     let name = task.names.first().map_or("", String::as_str);
-    let mut command = launch::command(program, name, &held).map_err(ours)?;
+    let mut command = launch::command(program, name, &held).map_err(|error| ours(&error))?;
     let child = match command.spawn() {
         Ok(child) => child,
         Err(error) => {
             holder.let_go().await;
-            return Err(ours(error));
+            return Err(ours(&error));
         }
     };
     let limits = Limits::new(task.kill_after, held.ttl);
@@ -53,7 +54,7 @@ pub(super) async fn run(task: &Task, program: &[OsString]) -> Result<ExitCode, F
     run.attend(&mut signals).await
 }
 
-fn ours(error: io::Error) -> Failure {
+fn ours(error: &io::Error) -> Failure {
     Failure { code: OURS, message: format!("a process of ours cannot be started: {error}") }
 }
 
@@ -100,17 +101,17 @@ struct Holder {
 
 impl Holder {
     async fn start(task: &Task) -> Result<Self, Failure> {
-        let mut command = Command::new(launch::ourselves().map_err(ours)?);
+        let mut command = Command::new(launch::ourselves().map_err(|error| ours(&error))?);
         // Its group is its own: what a terminal sends to ours, we hand on.
         command.arg(holder::WORD).process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn().map_err(ours)?;
+        let mut child = command.spawn().map_err(|error| ours(&error))?;
         let (Some(mut stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(Failure::ours("a process of ours was started without pipes"));
         };
-        let mut line = serde_json::to_vec(task).map_err(io::Error::from).map_err(ours)?;
+        let mut line = serde_json::to_vec(task).map_err(io::Error::from).map_err(|error| ours(&error))?;
         line.push(b'\n');
-        stdin.write_all(&line).await.map_err(ours)?;
+        stdin.write_all(&line).await.map_err(|error| ours(&error))?;
         Ok(Self { stdin: Some(stdin), lines: BufReader::new(stdout).lines() })
     }
 
@@ -174,7 +175,7 @@ impl Run {
             is_stopped: false,
             cut_short: None,
             has_holder: true,
-            kill_at: Instant::now() + limits.until_late_kill(valid_until.remaining()),
+            kill_at: now() + limits.until_late_kill(valid_until.remaining()),
         }
     }
 
@@ -307,7 +308,7 @@ impl Run {
     fn hear(&mut self, told: Option<Told>) {
         match told {
             Some(Told::Valid(until)) if self.cut_short != Some(LOST) => {
-                self.kill_at = Instant::now() + self.limits.until_late_kill(until.remaining());
+                self.kill_at = now() + self.limits.until_late_kill(until.remaining());
             }
             Some(Told::Ending { code, message }) => {
                 tell(message);
@@ -322,7 +323,7 @@ impl Run {
                     tell("the process that holds the lock has gone, so nobody renews it, and the command is ended");
                     self.cut_short = Some(LOST);
                     self.is_asked_to_end = true;
-                    let kill_at = Instant::now() + self.limits.kill_after();
+                    let kill_at = now() + self.limits.kill_after();
                     self.kill_at = self.kill_at.min(kill_at);
                     self.group.signal(Signal::SIGTERM);
                     self.group.signal(Signal::SIGCONT);
@@ -338,7 +339,7 @@ impl Run {
             && let Ok(told) = timeout(LAST_LOOK, self.holder.told()).await
         {
             self.hear(told);
-            if self.kill_at > Instant::now() {
+            if self.kill_at > now() {
                 return;
             }
         }
@@ -350,15 +351,15 @@ impl Run {
             self.cut_short = Some(LOST);
         }
         self.is_asked_to_end = true;
-        self.kill_at = Instant::now() + Duration::from_secs(1);
+        self.kill_at = now() + Duration::from_secs(1);
     }
 
     /// The command has ended as it was asked to; whatever it started may end, too, and is killed if it does not.
     async fn end_rest(&mut self) {
-        let kill_at = self.kill_at.min(Instant::now() + self.limits.kill_after());
+        let kill_at = self.kill_at.min(now() + self.limits.kill_after());
         if !self.group.gone_before(kill_at).await {
             self.group.signal(Signal::SIGKILL);
-            self.group.gone_before(Instant::now() + Duration::from_secs(1)).await;
+            self.group.gone_before(now() + Duration::from_secs(1)).await;
         }
     }
 }

@@ -7,6 +7,8 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::time::{Instant, sleep};
 
+use crate::clock::now;
+
 /// How long to leave the machine alone between two looks at whether it is gone: the kernel does not tell.
 const LOOK_EVERY: Duration = Duration::from_millis(3);
 
@@ -31,7 +33,7 @@ impl Group {
             if self.is_gone() {
                 return true;
             }
-            if Instant::now() >= moment {
+            if now() >= moment {
                 return false;
             }
             sleep(LOOK_EVERY).await;

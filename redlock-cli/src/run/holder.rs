@@ -16,7 +16,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use redlock_runtime::{Error, LockGuard, LockManager, LockRequest};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
 use super::group::Group;
 use super::limits::Limits;
@@ -24,6 +24,7 @@ use super::messages::{Held, News, Task, Told};
 use super::moment::Moment;
 use super::signals::Signals;
 use crate::args::Nodes;
+use crate::clock::{now, sleep_until};
 use crate::exit::{Failure, LOST, MAX_HOLD, OURS};
 
 /// The first argument of this process.
@@ -194,16 +195,16 @@ async fn attend(
     let is_success = match news.recv().await {
         Some(News::Started(group)) => {
             let group = Group(Pid::from_raw(group));
-            let started = Instant::now();
+            let started = now();
             match until_end(task, &guard, front, news, limits, started).await {
                 End::Command { is_success } => is_success,
                 End::Front => {
                     group.signal(Signal::SIGKILL);
-                    group.gone_before(Instant::now() + DEATH).await;
+                    group.gone_before(now() + DEATH).await;
                     false
                 }
                 End::Lock { code, message, until_kill } => {
-                    let kill_at = Instant::now() + until_kill;
+                    let kill_at = now() + until_kill;
                     front.tell(&Told::Ending { code, message });
                     group.signal(Signal::SIGTERM);
                     // One that is stopped cannot end.
@@ -241,7 +242,7 @@ async fn until_end(
     started: Instant,
 ) -> End {
     loop {
-        let (now, valid) = (Instant::now(), guard.remaining());
+        let (looked, valid) = (now(), guard.remaining());
         front.tell_validity(valid);
         let calm = limits.calm(valid);
         if calm.is_zero() && guard.is_valid() {
@@ -266,7 +267,7 @@ async fn until_end(
             },
             loss = guard.lost() => {
                 // Until then nobody else could have it, had it not been taken from us.
-                let valid = valid.saturating_sub(now.elapsed());
+                let valid = valid.saturating_sub(now() - looked);
                 let message = format!("{loss}, so the command is ended");
                 return End::Lock { code: LOST, message, until_kill: limits.until_kill(valid) };
             }
@@ -286,18 +287,18 @@ async fn until_end(
 /// Waits until the command has ended, and kills it when its time is over, or the lock's, if that is still renewed.
 async fn end(group: Group, guard: &LockGuard, front: &Front, limits: Limits, kill_at: Instant, is_renewed: bool) {
     loop {
-        let now = Instant::now();
+        let looked = now();
         let valid = guard.remaining();
-        let until = if is_renewed { kill_at.min(now + limits.until_kill(valid)) } else { kill_at };
+        let until = if is_renewed { kill_at.min(looked + limits.until_kill(valid)) } else { kill_at };
         if is_renewed {
             front.tell_validity(valid);
         }
-        if group.gone_before(until.min(now + LOOK_AGAIN)).await {
+        if group.gone_before(until.min(looked + LOOK_AGAIN)).await {
             return;
         }
-        if Instant::now() >= until {
+        if now() >= until {
             group.signal(Signal::SIGKILL);
-            group.gone_before(Instant::now() + DEATH).await;
+            group.gone_before(now() + DEATH).await;
             return;
         }
     }

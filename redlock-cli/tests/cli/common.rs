@@ -67,11 +67,11 @@ pub(crate) struct Seen {
 /// All processes but those that are dead and only not waited for.
 pub(crate) fn processes() -> Vec<Seen> {
     let entries = fs::read_dir("/proc").expect("these tests look at processes as Linux shows them").flatten();
-    let stats = entries.filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok());
-    let seen = stats.filter_map(|stat| {
+    let lines = entries.filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok());
+    let seen = lines.filter_map(|line| {
         // The name, in parentheses, may hold anything.
-        let (pid, _) = stat.split_once(' ')?;
-        let (_, rest) = stat.rsplit_once(')')?;
+        let (pid, _) = line.split_once(' ')?;
+        let (_, rest) = line.rsplit_once(')')?;
         let mut rest = rest.split_whitespace();
         let (state, parent, group) = (rest.next()?, rest.next()?, rest.next()?);
         Some(Seen {

@@ -31,11 +31,15 @@ fn process() {
             });
         }
         println!("| {role} ready {}", std::process::id());
+        // It outlives nobody: whoever is tested ends it.
+        let mut grandchild = None;
         if role == "child" {
             let arguments: Vec<_> = env::args().collect();
-            Command::new(&arguments[0]).args(&arguments[1..]).env(ROLE, "grandchild").spawn().unwrap();
+            grandchild =
+                Some(Command::new(&arguments[0]).args(&arguments[1..]).env(ROLE, "grandchild").spawn().unwrap());
         }
         // Until it is killed.
         std::future::pending::<()>().await;
+        drop(grandchild);
     });
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use redlock_tests::clock::now;
 use redlock_tests::wait::{eventually, eventually_some};
 use redlock_tests::{RedisServer, Servers};
 
@@ -16,7 +17,7 @@ use crate::common::{
 fn renewed(servers: &Servers, ttl: Duration) -> Vec<Instant> {
     eventually_some("the lock is renewed", || {
         let ends = servers.iter().map(|server| {
-            let before = Instant::now();
+            let before = now();
             let remaining = server.probe().pttl(&key("x")).remaining()?;
             (remaining > ttl * 9 / 10).then(|| before + remaining)
         });
@@ -40,7 +41,7 @@ fn when_the_nodes_hang_nothing_of_the_command_is_left_before_anybody_else_can_ha
         let (program, group) = started(&servers, &["--ttl", "3s", "--kill-after", "1h"], STUBBORN);
         let (free_from, hung) = loop {
             let ends = renewed(&servers, ttl);
-            let read = Instant::now();
+            let read = now();
             // Any moment before the next renewal: this is the input of the test.
             std::thread::sleep(
                 Duration::from_millis(500) * u32::try_from(round).unwrap() / u32::try_from(rounds).unwrap(),
@@ -48,15 +49,15 @@ fn when_the_nodes_hang_nothing_of_the_command_is_left_before_anybody_else_can_ha
             servers.iter().for_each(RedisServer::hang);
             // Else a renewal may have come between.
             if read.elapsed() < ttl / 4 {
-                break (free_from(ends), Instant::now());
+                break (free_from(ends), now());
             }
             servers.iter().for_each(RedisServer::resume);
         };
         while !group_is_gone(group) {
-            assert!(Instant::now() < free_from, "round {round}: the command goes on when another may hold the lock");
+            assert!(now() < free_from, "round {round}: the command goes on when another may hold the lock");
             std::thread::sleep(Duration::from_millis(1));
         }
-        let gone = Instant::now();
+        let gone = now();
         assert!(gone < free_from, "round {round}: the command was gone {:?} too late", gone - free_from);
         least = least.min(free_from - gone);
         assert!(
@@ -138,8 +139,8 @@ fn a_run_that_is_stopped_keeps_its_lock() {
     let servers = Servers::start(3);
     let (mut program, group) = started(&servers, &["--ttl", "2s"], "echo $$; read line; exit 4");
     program.hang();
-    let until = Instant::now() + Duration::from_millis(2500);
-    while Instant::now() < until {
+    let until = now() + Duration::from_millis(2500);
+    while now() < until {
         assert!(servers.holding(&key("x")) >= 2, "it was not renewed");
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -156,8 +157,8 @@ fn a_command_is_ended_when_max_hold_is_over_and_its_lock_is_held_until_it_has_en
     let script = "trap 'echo asked; read line; exit 0' TERM; echo $$; while :; do sleep 0.02; done";
     let (mut program, _) = started(&servers, &["--ttl", "2s", "--max-hold", "300ms", "--kill-after", "30s"], script);
     assert_eq!(program.line(), "asked");
-    let until = Instant::now() + Duration::from_millis(2500);
-    while Instant::now() < until {
+    let until = now() + Duration::from_millis(2500);
+    while now() < until {
         assert!(servers.holding(&key("x")) >= 2, "another can have the lock while the command cleans up");
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -181,8 +182,8 @@ fn a_command_that_ignores_the_end_of_max_hold_is_killed() {
 fn a_lock_is_renewed_for_as_long_as_the_command_runs() {
     let servers = Servers::start(3);
     let (mut program, _) = started(&servers, &["--ttl", "2s"], "echo $$; read line");
-    let until = Instant::now() + Duration::from_millis(2500);
-    while Instant::now() < until {
+    let until = now() + Duration::from_millis(2500);
+    while now() < until {
         assert_eq!(code(&servers, &["run", "-n", "x", "--", "true"]), 75);
     }
     program.tell("go");
@@ -208,7 +209,9 @@ fn as_many_run_at_once_as_there_are_permits() {
     assert_eq!(permits, ["0", "1"]);
     let third = output(&servers, &["run", "-n", "--permits", "2", "x", "--", "true"]);
     assert_eq!(third.status.code(), Some(75), "{third:?}");
-    both.iter_mut().for_each(|(program, _)| program.tell("go"));
+    for (program, _) in &mut both {
+        program.tell("go");
+    }
     for (program, _) in both {
         assert!(program.wait().status.success());
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
+use redlock_tests::clock::now;
 use redlock_tests::wait::{LIMIT, eventually};
 use redlock_tests::{Program, Servers};
 use tempfile::TempDir;
@@ -139,8 +140,8 @@ fn a_command_may_take_its_time_behind_sigterm_and_its_lock_is_held_until_it_has_
     program.terminate();
     assert_eq!(program.line(), "cleaning");
     // For longer than the lock lives without renewal.
-    let until = std::time::Instant::now() + Duration::from_millis(2500);
-    while std::time::Instant::now() < until {
+    let until = now() + Duration::from_millis(2500);
+    while now() < until {
         assert!(servers.holding(&key("x")) >= 2);
         std::thread::sleep(Duration::from_millis(50));
     }

@@ -4,9 +4,10 @@ use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use redlock_tests::Servers;
+use redlock_tests::clock::now;
 use redlock_tests::wait::{LIMIT, eventually};
 
 use crate::common::{eventually_free, key, processes};
@@ -56,13 +57,13 @@ impl Screen {
     /// Waits until this is on the screen, behind whatever was awaited before.
     #[track_caller]
     fn shows(&mut self, text: &str) {
-        let until = Instant::now() + LIMIT;
+        let until = now() + LIMIT;
         loop {
             if let Some(at) = self.seen.find(text) {
                 self.seen.drain(..at + text.len());
                 return;
             }
-            let Ok(more) = self.output.recv_timeout(until.saturating_duration_since(Instant::now())) else {
+            let Ok(more) = self.output.recv_timeout(until.saturating_duration_since(now())) else {
                 panic!("{text:?} does not come; there is {:?}", self.seen)
             };
             self.seen.push_str(&String::from_utf8_lossy(&more));
@@ -97,8 +98,8 @@ fn ctrl_z_stops_the_command_and_not_the_renewal_and_fg_lets_it_go_on_where_it_wa
     eventually("the command is stopped", || processes().iter().any(|seen| seen.state == 'T'));
     screen.press("echo shell $((40 + 2))\n");
     screen.shows("shell 42");
-    let until = Instant::now() + Duration::from_millis(2500);
-    while Instant::now() < until {
+    let until = now() + Duration::from_millis(2500);
+    while now() < until {
         assert!(servers.holding(&key("x")) >= 2, "the lock is not renewed while the command is stopped");
         thread::sleep(Duration::from_millis(50));
     }

@@ -162,7 +162,9 @@ async fn reset_of(shared: &Arc<Shared>, name: &Name, whose: &str) -> Result<(), 
     let subject = Subject::Key(Arc::clone(&keys.lock));
     match Acquisition::adopted(Arc::clone(engine), subject, owner).release().await {
         Ok(()) => {
-            holder.into_iter().for_each(|holder| holder.lose(LostReason::Reset));
+            if let Some(holder) = holder {
+                holder.lose(LostReason::Reset);
+            }
             Ok(())
         }
         Err(lost) if lost.verdict == Verdict::Refused => Err(not_held()),

@@ -15,13 +15,16 @@ pub(crate) struct Bell {
     changed: Mutex<BTreeSet<Arc<str>>>,
 }
 
+/// For each key the bells, and the name for which it is watched.
+type ByKey = BTreeMap<Arc<str>, Vec<(Weak<Bell>, Arc<str>)>>;
+
 /// Who is told of which key.
 #[derive(Default)]
 pub(crate) struct Watchers {
     /// Whether there ever was one: most processes have none.
     has_any: AtomicBool,
-    /// For each key the bells, and the name for which it is watched. A std mutex: it is never held across an await.
-    by_key: Mutex<BTreeMap<Arc<str>, Vec<(Weak<Bell>, Arc<str>)>>>,
+    /// A std mutex: it is never held across an await.
+    by_key: Mutex<ByKey>,
 }
 
 impl Bell {
@@ -46,7 +49,7 @@ impl Bell {
 }
 
 impl Watchers {
-    fn by_key(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Vec<(Weak<Bell>, Arc<str>)>>> {
+    fn by_key(&self) -> MutexGuard<'_, ByKey> {
         self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
