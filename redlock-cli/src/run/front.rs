@@ -28,6 +28,9 @@ const GIVE_BACK: Duration = Duration::from_secs(5);
 /// How long to wait for what may be on its way, before a command is killed.
 const LAST_LOOK: Duration = Duration::from_millis(5);
 
+/// How often processes are waited for that have lost their parent, while what is left of a command ends.
+const REAP_EVERY: Duration = Duration::from_millis(20);
+
 /// Runs a command under a lock; the code to end with.
 pub(super) async fn run(task: &Task, program: &[OsString]) -> Result<ExitCode, Failure> {
     // Before anything is started: from here on no signal leaves anything behind.
@@ -238,14 +241,22 @@ impl Run {
     fn look(&mut self) -> Option<Ended> {
         let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED | WaitPidFlag::WCONTINUED;
         loop {
-            match waitpid(self.group.0, Some(flags)) {
-                Ok(WaitStatus::Exited(_, code)) => return Some(Ended::Code(code)),
-                Ok(WaitStatus::Signaled(_, signal, _)) => return Some(Ended::By(signal)),
-                Ok(WaitStatus::Stopped(_, signal)) => self.was_stopped(signal),
-                Ok(WaitStatus::Continued(_)) => self.is_stopped = false,
-                Ok(_) => return None,
-                // Whoever started us has its children waited for by the system: nobody knows how this one ended.
+            // All children are waited for: the first process of a container is the parent of whoever has lost theirs.
+            let status = match waitpid(None, Some(flags)) {
+                Ok(WaitStatus::StillAlive) => return None,
+                Ok(status) => status,
+                // There is none, so the command was waited for already.
                 Err(_) => return self.group.is_gone().then_some(Ended::Code(i32::from(OURS))),
+            };
+            if status.pid() != Some(self.group.0) {
+                continue;
+            }
+            match status {
+                WaitStatus::Exited(_, code) => return Some(Ended::Code(code)),
+                WaitStatus::Signaled(_, signal, _) => return Some(Ended::By(signal)),
+                WaitStatus::Stopped(_, signal) => self.was_stopped(signal),
+                WaitStatus::Continued(_) => self.is_stopped = false,
+                _ => {}
             }
         }
     }
@@ -357,9 +368,24 @@ impl Run {
     /// The command has ended as it was asked to; whatever it started may end, too, and is killed if it does not.
     async fn end_rest(&mut self) {
         let kill_at = self.kill_at.min(now() + self.limits.kill_after());
-        if !self.group.gone_before(kill_at).await {
+        if !self.is_gone_before(kill_at).await {
             self.group.signal(Signal::SIGKILL);
-            self.group.gone_before(now() + Duration::from_secs(1)).await;
+            self.is_gone_before(now() + Duration::from_secs(1)).await;
+        }
+    }
+
+    /// Whether nothing is left of the command before this moment.
+    async fn is_gone_before(&mut self, moment: Instant) -> bool {
+        loop {
+            // Those that are ours to wait for are there until then.
+            let _ = self.look();
+            let slice = moment.min(now() + REAP_EVERY);
+            if self.group.gone_before(slice).await {
+                return true;
+            }
+            if now() >= moment {
+                return false;
+            }
         }
     }
 }

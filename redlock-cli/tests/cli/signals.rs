@@ -104,26 +104,34 @@ fn a_signal_while_no_node_answers_ends_the_run_at_once() {
 #[test]
 fn sigterm_at_any_moment_leaves_no_orphan_and_no_key() {
     let servers = Servers::start(3);
-    // The whole life of a run takes some ten milliseconds here.
     let rounds = rounds("REDLOCK_CLI_TERMS", 10);
+    // How long it takes until a command runs, here and now.
+    let began = now();
+    let (program, _) = started(&servers, &[], "echo $$; while :; do sleep 0.05; done");
+    let until_started = began.elapsed();
+    drop(program);
+    eventually_free(&servers, "x");
+    let mut had_started = 0;
     for round in 0..rounds {
         let directory = TempDir::new().unwrap();
         let file = directory.path().join("group");
         let script =
             format!("(while :; do sleep 0.05; done) & echo $$ > {}; while :; do sleep 0.05; done", file.display());
         let program = Program::start(&mut redlock(&servers, &["run", "x", "--", "sh", "-c", &script]));
-        // A number of moments, spread over the life of a run. Nothing is waited for: this is the input of the test.
-        let moment = Duration::from_millis(60) * u32::try_from(round).unwrap() / u32::try_from(rounds).unwrap();
+        // A number of moments, spread over the beginning of a run. Nothing is waited for: this is the input of the test.
+        let moment = until_started * 2 * u32::try_from(round).unwrap() / u32::try_from(rounds).unwrap();
         std::thread::sleep(moment);
         program.terminate();
         let ended = program.wait();
         if let Some(group) = std::fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok()) {
+            had_started += 1;
             assert!(crate::common::group_is_gone(group), "round {round}, {moment:?}: {ended:?}");
         }
         let by_default = std::os::unix::process::ExitStatusExt::signal(&ended.status) == Some(15);
         assert!(by_default || ended.status.code() == Some(128 + 15), "round {round}, {moment:?}: {ended:?}");
         eventually_free(&servers, "x");
     }
+    println!("{rounds} rounds; in {had_started} of them the command had started, which took {until_started:?}");
     let this = std::process::id().cast_signed();
     assert!(
         !processes()
