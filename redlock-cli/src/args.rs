@@ -1,14 +1,17 @@
 //! The arguments, as clap reads them; each command's own stand in its module.
 
+use std::ffi::OsString;
+use std::process::ExitCode;
+
 use clap::{Args, Parser, Subcommand};
 use redlock_runtime::{LockManager, LockManagerBuilder};
 
-use crate::exit::Failure;
-use crate::{serve, top};
+use crate::exit::{CODES, Failure, OURS, tell};
+use crate::{about, doctor, look, reset, run, serve, token, top, watch};
 
 /// Runs commands under a distributed lock, and shows who holds what.
 #[derive(Debug, Parser)]
-#[command(name = "redlock", version)]
+#[command(name = "redlock", version, after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{CODES}"))]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) nodes: Nodes,
@@ -16,9 +19,21 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  export REDLOCK_NODES=redis://10.0.0.1,redis://10.0.0.2,redis://10.0.0.3
+  redlock run deploy -- ./deploy.sh       one machine at a time
+  redlock list                            what is held
+  redlock inspect deploy                  who holds it, since when, and who waits
+  redlock doctor                          whether locks work on these nodes, and what to do if not
+
+Exit codes are listed by `redlock --help`.";
+
 /// Which servers hold the locks.
 #[derive(Debug, Args)]
 pub(crate) struct Nodes {
+    // What clap shows is no Markdown.
+    #[expect(clippy::doc_markdown, reason = "it is shown as it stands here")]
     /// URLs of the nodes, separated by commas [env: REDLOCK_NODES] [default: redis://127.0.0.1:6379]
     ///
     /// Whoever may list processes sees arguments: URLs with passwords belong into the environment, or the password alone
@@ -44,8 +59,90 @@ impl Nodes {
     }
 }
 
+/// What is to be done.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Run a command while this machine holds a lock
+    Run(run::Options),
+    /// Acquire a lock for a script, and print its token
+    Acquire(token::AcquireOptions),
+    /// Let a lock that a script holds live longer
+    Extend(token::ExtendOptions),
+    /// Release a lock that a script holds
+    Release(token::ReleaseOptions),
+    /// Name all locks that are held
+    List(look::ListOptions),
+    /// Tell who holds a lock, since when and for how long, and how many wait for it
+    Inspect(look::InspectOptions),
+    /// Take a lock from whoever holds it
+    Reset(reset::Options),
+    /// Wait until a lock is free, without taking it
+    Wait(watch::WaitOptions),
+    /// Print a line whenever the holder of a lock changes
+    Watch(watch::WatchOptions),
+    /// Tell which run of a job with --once was completed last
+    Last(look::LastOptions),
+    /// Examine the nodes: whether locks work on them, and what to do if not
+    Doctor(doctor::Options),
+    /// A live table of all locks
     Top(top::Options),
+    /// The same as a page, and metrics for Prometheus
     Serve(serve::Options),
+    /// Print what completes these arguments in a shell
+    Completions(about::CompletionsOptions),
+    /// Print the manual page, of all or of one command
+    Man(about::ManOptions),
+}
+
+/// Reads the arguments; else the code to end with, behind a line that says what is wrong with them, or the help that was asked for.
+pub(crate) fn read(arguments: Vec<OsString>) -> Result<Arguments, ExitCode> {
+    Arguments::try_parse_from(arguments).map_err(|error| {
+        if !error.use_stderr() {
+            // Whoever asked may have stopped to read.
+            let _ = error.print();
+            return ExitCode::SUCCESS;
+        }
+        tell(in_one_line(&error.to_string()));
+        ExitCode::from(OURS)
+    })
+}
+
+/// What is wrong, and what helps, of what clap says in several lines.
+fn in_one_line(text: &str) -> String {
+    let shown = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let is_for_others = |line: &&str| !line.starts_with("Usage:") && !line.starts_with("For more information");
+    let lines: Vec<_> = shown.filter(is_for_others).map(|line| line.trim_start_matches("error: ")).collect();
+    let usage = text.lines().find_map(|line| line.trim().strip_prefix("Usage: "));
+    match usage {
+        Some(usage) => format!("{}; write `{usage}`, or see --help", lines.join(" ")),
+        None => format!("{}; see --help", lines.join(" ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_fit_together() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_wrong_is_one_line_with_the_cure() {
+        for (arguments, expect) in [
+            (&["redlock", "run", "x"][..], "<COMMAND>"),
+            (&["redlock", "run", "--", "true"], "<NAME>"),
+            (&["redlock", "run", "-n", "-w", "5", "x", "--", "true"], "cannot be used with"),
+            (&["redlock", "run", "-w", "soon", "x", "--", "true"], "write 5s, 250ms, 2m"),
+            (&["redlock", "run", "--onec", "1h", "x", "--", "true"], "--once"),
+            (&["redlock", "rnu"], "run"),
+        ] {
+            let error = Arguments::try_parse_from(arguments).unwrap_err();
+            let line = in_one_line(&error.to_string());
+            assert!(line.contains(expect) && line.contains("--help") && !line.contains('\n'), "{line}");
+        }
+    }
 }

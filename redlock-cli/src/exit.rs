@@ -1,10 +1,48 @@
 //! What a run ends with: a code, and one line that names the cure.
 
+use std::error::Error as _;
 use std::fmt;
 use std::process::ExitCode;
 
-/// Nothing that can be helped by trying again: wrong arguments, or no way to a majority.
+use redlock_runtime::Error;
+
+use crate::output::plain;
+
+/// Too few nodes answered.
+// Source: EX_UNAVAILABLE and EX_TEMPFAIL, https://man.openbsd.org/sysexits
+pub(crate) const NO_QUORUM: u8 = 69;
+
+/// Somebody else holds the lock, or the fire already ran.
+pub(crate) const NOT_ACQUIRED: u8 = 75;
+
+/// The lock was lost, or is not the token's any more.
+pub(crate) const LOST: u8 = 122;
+
+/// The command ran for longer than it was allowed to.
+// Source: timeout(1), as those that follow are those of env(1), https://www.gnu.org/software/coreutils/manual/
+pub(crate) const MAX_HOLD: u8 = 124;
+
+/// Nothing that can be helped by trying again: wrong arguments, or something of ours that failed.
 pub(crate) const OURS: u8 = 125;
+
+/// The command is there and cannot be started.
+pub(crate) const CANNOT_START: u8 = 126;
+
+/// The command is not there.
+pub(crate) const NOT_FOUND: u8 = 127;
+
+/// What `--help` says of the codes.
+pub(crate) const CODES: &str = "\
+Exit codes:
+  0      done; of `run`: the command's own code, whatever it is
+  128+n  the command, or the wait for the lock, was ended by signal n
+  75     somebody else holds the lock, or the fire already ran (-E sets another code)
+  69     too few nodes answered
+  122    the lock was lost, or is not held by this owner any more
+  124    the command was ended because of --max-hold
+  125    wrong arguments or settings
+  126    the command cannot be started
+  127    there is no such command";
 
 /// Why a command ended without doing what was asked, in one line, and the code that says so.
 #[derive(Debug)]
@@ -13,22 +51,62 @@ pub(crate) struct Failure {
     pub(crate) message: String,
 }
 
+impl Failure {
+    /// Wrong arguments, or something of ours.
+    pub(crate) fn ours(message: impl Into<String>) -> Self {
+        Self { code: OURS, message: message.into() }
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
 }
 
-impl From<redlock_runtime::Error> for Failure {
-    fn from(error: redlock_runtime::Error) -> Self {
-        Self { code: OURS, message: error.to_string() }
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let code = match &error {
+            Error::NotAcquired { .. } | Error::AlreadyRan { .. } => NOT_ACQUIRED,
+            Error::QuorumUnreachable { .. }
+            | Error::NoNodeAnswered { .. }
+            | Error::ListIncomplete { .. }
+            | Error::FireInDoubt { .. }
+            | Error::NotCompleted { .. } => NO_QUORUM,
+            Error::Lost { .. } | Error::NotHeld { .. } => LOST,
+            _ => OURS,
+        };
+        let mut message = error.to_string();
+        if let Error::QuorumUnreachable { .. } | Error::NoNodeAnswered { .. } | Error::NotCompleted { .. } = &error {
+            if let Some(source) = error.source().map(ToString::to_string).filter(|source| !source.is_empty()) {
+                message = format!("{message} ({source})");
+            }
+            message.push_str("; `redlock doctor` says what to do");
+        }
+        if let Error::FireInDoubt { name, fire, source, .. } = &error {
+            message = format!(
+                "fire {fire} of lock `{}` is in doubt and does not run: too few nodes know whether it was completed ({source}); if \
+                 the job is new, say so once with `redlock reset --marks NAME`, else `redlock doctor` says what is wrong with the nodes",
+                plain(name)
+            );
+        }
+        Self { code, message }
     }
+}
+
+/// Says something to whoever runs this, in a line on stderr. A stderr that is closed is none of our business.
+pub(crate) fn tell(message: impl fmt::Display) {
+    use std::io::Write as _;
+    let line = format!("redlock: {message}\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
 /// Prints what went wrong, if anything did, and turns it into the code of the process.
 pub(crate) fn report(done: Result<ExitCode, Failure>) -> ExitCode {
     done.unwrap_or_else(|failure| {
-        eprintln!("redlock: {failure}");
+        if !failure.message.is_empty() {
+            tell(&failure);
+        }
         ExitCode::from(failure.code)
     })
 }

@@ -208,6 +208,7 @@ pub use crate::admin::nodes::{NodeInfo, NodeStanding};
 pub use crate::admin::overview::LockInfos;
 pub use crate::admin::permits::PermitInfo;
 pub use crate::admin::sharing::SharedInfo;
+pub use crate::admin::watch::{LockWatch, LocksWatch};
 pub use crate::error::{Error, HeldElsewhere, LostReason, NodeFailure, NodeFailures};
 pub use crate::lock::guard::LockGuard;
 pub use crate::lock::lead::{Lead, Term};

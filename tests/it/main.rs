@@ -84,3 +84,4 @@ mod waiting_hardship;
 mod waiting_line;
 mod waiting_memory;
 mod waiting_overtaken;
+mod watch;

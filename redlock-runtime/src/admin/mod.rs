@@ -20,4 +20,6 @@ pub(crate) mod reset;
 
 pub(crate) mod sharing;
 
+pub(crate) mod watch;
+
 pub(crate) mod check;

@@ -1,18 +1,23 @@
 use std::collections::BTreeSet;
 use std::iter;
 use std::mem;
+use std::pin::pin;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
 
+use super::holding::Holding;
 use crate::Error;
+use crate::engine::Acquisition;
 use crate::error::LostReason;
 use crate::lock::shared::Shared;
 use crate::manager::LockManager;
 use crate::node::inspect::Deleted;
-use crate::platform::background::{background, block_on};
+use crate::platform::background::{background, block_on, on_any_executor};
+use crate::protocol::{LockState, Verdict};
 use crate::values::keys::{Keys, LockKeys};
 use crate::values::name::Name;
+use crate::values::subject::Subject;
 
 /// So many locks are reset in one round of questions to the nodes.
 const AT_ONCE: usize = 32;
@@ -52,6 +57,37 @@ impl LockManager {
     pub fn reset_blocking(&self, name: impl Into<String>) -> Result<usize, Error> {
         let name = name.into();
         block_on(self.reset(name))
+    }
+
+    /// Takes a lock from this owner, and from nobody else: each node compares and deletes in one step. The owner is what
+    /// [`inspect`](Self::inspect) shows, a fencing token or an owner's label, or the value of its key. For a lock that somebody has looked at, and
+    /// decided to take: whoever acquired it since keeps it. It is about the lock of this name that has no
+    /// [permits](crate::LockRequest::permits).
+    ///
+    /// Who waits, and who held it, are told as by [`reset`](Self::reset).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotHeld`] if this owner does not hold it; nothing was changed. [`Error::QuorumUnreachable`] if too few nodes answered: it may
+    /// or may not be held still, and resetting it again does no harm. [`Error::InvalidName`]; [`Error::ShutDown`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it ended, it may or may not be reset.
+    pub async fn reset_if_owner(&self, name: impl Into<String>, owner: impl Into<String>) -> Result<(), Error> {
+        self.check_open()?;
+        let (name, owner) = (Name::parse(name.into())?, owner.into());
+        on_any_executor(self.shared.engine.uses(), pin!(reset_of(&self.shared, &name, &owner))).await
+    }
+
+    /// [`Self::reset_if_owner`] for code that is not async: blocks the thread.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::reset_if_owner`].
+    pub fn reset_if_owner_blocking(&self, name: impl Into<String>, owner: impl Into<String>) -> Result<(), Error> {
+        let (name, owner) = (name.into(), owner.into());
+        block_on(self.reset_if_owner(name, owner))
     }
 
     /// [Resets](Self::reset) every lock that [`list`](Self::list) names: those of all processes that use these nodes with
@@ -97,6 +133,43 @@ impl LockManager {
     /// Those of [`Self::reset_all`].
     pub fn reset_all_blocking(&self) -> Result<usize, Error> {
         block_on(self.reset_all())
+    }
+}
+
+/// Takes a lock from whoever is called this, or has this fencing token, or this value.
+async fn reset_of(shared: &Arc<Shared>, name: &Name, whose: &str) -> Result<(), Error> {
+    let engine = &shared.engine;
+    let keys = Arc::new(Keys::around(&shared.keys.lock(name).into()));
+    let (answers, failures) = engine
+        .survey_all(|_, node| {
+            let (keys, reply_timeout) = (Arc::clone(&keys), engine.node_timeout());
+            async move { node.look(keys, reply_timeout).await }
+        })
+        .await;
+    let records: Vec<_> = answers.iter().map(|(_, record)| record.as_ref()).collect();
+    let Holding { census, label, fencing_token } = Holding::of(engine.quorum(), &records);
+    if records.len() < engine.quorum().needed() || census.may_be_held {
+        return Err(engine.unreachable(name, census.votes, failures));
+    }
+    let not_held = || Error::NotHeld { name: name.as_str().to_owned() };
+    let is_meant = |value: &&str| {
+        let has_token = fencing_token.is_some_and(|token| token.to_string() == whose);
+        *value == whose || has_token || label.is_some_and(|label| label.label == whose)
+    };
+    let held = census.owner.filter(|_| census.state == LockState::Held);
+    let owner: Arc<str> = held.filter(is_meant).ok_or_else(not_held)?.into();
+    let holder = shared.wait_queues.local_holders_of(&keys.lock).into_iter().find(|lease| lease.owner == owner);
+    // Released by its value, as its owner does: whoever has it since has another.
+    let subject = Subject::Key(Arc::clone(&keys.lock));
+    match Acquisition::adopted(Arc::clone(engine), subject, owner).release().await {
+        Ok(()) => {
+            if let Some(holder) = holder {
+                holder.lose(LostReason::Reset);
+            }
+            Ok(())
+        }
+        Err(lost) if lost.verdict == Verdict::Refused => Err(not_held()),
+        Err(lost) => Err(lost.into_unreachable(name, engine)),
     }
 }
 

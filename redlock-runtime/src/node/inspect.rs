@@ -42,6 +42,12 @@ pub(crate) trait Inspecting {
         Box::pin(std::future::ready(Ok(SharedRecord::default())))
     }
 
+    /// Reports the next change of each of these keys, as [`report_to`](super::Voter::report_to) says; all are in one slot of a cluster.
+    /// Where the node cannot, nothing is wrong: whoever watches looks now and then.
+    fn watch(&self, _keys: Vec<Arc<str>>, _reply_timeout: Duration) -> Answer<()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// Such keys, from where the page before says. All pages together have every key that was there all the time, some of them
     /// twice; and none that is no lock's, by what it holds.
     fn page(&self, wanted: Listed, from: Cursor, reply_timeout: Duration) -> Answer<Page>;

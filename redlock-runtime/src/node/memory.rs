@@ -677,6 +677,7 @@ impl Inspecting for MemoryNode {
                 if state.live(&keys.lock, now).is_some_and(|entry| entry.owner == owner) {
                     let since = now.checked_sub(held_for).unwrap_or(now);
                     state.notes.insert(Arc::clone(&keys.lock), (owner, label, since, fencing_token));
+                    state.tell(&keys.label);
                 }
             }
             let entries = &state.entries;
@@ -704,6 +705,19 @@ impl Inspecting for MemoryNode {
             let said = state.permits.get(&*Keys::permits(&lock)).filter(|(_, until)| *until > now);
             let held = Keys::all_permits(&lock).filter_map(|(slot, key)| Some((slot, state.look(&key, now)?)));
             PermitsRecord { said: said.map(|(permits, _)| *permits), held: held.collect() }
+        })
+    }
+
+    fn watch(&self, keys: Vec<Arc<str>>, reply_timeout: Duration) -> Answer<()> {
+        let changes = self.changes.get().cloned();
+        self.server.answer(reply_timeout, move |state, _| {
+            for (key, changes) in keys.into_iter().zip(changes.into_iter().cycle()) {
+                let watching = state.watched.entry(key).or_default();
+                // Whoever looks again and again is told once.
+                if !watching.iter().any(|other| other.is_same_as(&changes)) {
+                    watching.push(changes);
+                }
+            }
         })
     }
 

@@ -120,6 +120,11 @@ impl Changes {
         Self { node, listener }
     }
 
+    /// Whether both tell the same listener of the same node.
+    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
+        self.node == other.node && std::ptr::addr_eq(Arc::as_ptr(&self.listener), Arc::as_ptr(&other.listener))
+    }
+
     /// This key changed. Returns at once.
     pub fn key(&self, key: &str) {
         self.listener.changed(self.node, Some(key));

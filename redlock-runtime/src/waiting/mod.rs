@@ -2,5 +2,6 @@
 
 pub(crate) mod permits;
 pub(crate) mod queue;
+pub(crate) mod watchers;
 
 pub(crate) mod counters;

@@ -25,6 +25,7 @@ use crate::protocol::{FenceFallback, Quorum, turns};
 use crate::shown::shown;
 use crate::values::several::Several;
 use crate::values::subject::Subject;
+use crate::waiting::watchers::Watchers;
 
 /// The slow poll, unless the builder says otherwise: at least this long after the last attempt, and up to a half of it more.
 pub(crate) const SLOW_POLL: Duration = Duration::from_secs(1);
@@ -44,6 +45,8 @@ pub(crate) struct WaitQueues {
     of_several: Mutex<HashMap<Arc<str>, Vec<Arc<str>>>>,
     /// When it was told that too few nodes can be reached, by lock.
     told: Seldom,
+    /// Those who look on.
+    watchers: Watchers,
 }
 
 /// A queue, which those who are in it find without asking for its name. A std mutex: it is never held across an await.
@@ -126,11 +129,17 @@ impl WaitQueues {
             by_line: Mutex::default(),
             of_several: Mutex::default(),
             told: Seldom::default(),
+            watchers: Watchers::default(),
         })
     }
 
     fn by_line(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<SharedQueue>>> {
         self.by_line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Those who look on.
+    pub(crate) fn watchers(&self) -> &Watchers {
+        &self.watchers
     }
 
     /// Enters a name's queue.
@@ -239,6 +248,7 @@ impl WaitQueues {
 
 impl Listener for WaitQueues {
     fn changed(&self, node: usize, key: Option<&str>) {
+        self.watchers.changed(key);
         let by_line = self.by_line();
         let now = clock::now();
         match key {

@@ -45,6 +45,10 @@ impl Inspecting for RedisNode {
         self.with_connection(reply_timeout, |mut server| async move { server.shared(&lock).await })
     }
 
+    fn watch(&self, keys: Vec<Arc<str>>, reply_timeout: Duration) -> Answer<()> {
+        self.with_connection(reply_timeout, |mut server| async move { server.watch(&keys).await })
+    }
+
     fn page(&self, wanted: Listed, from: Cursor, reply_timeout: Duration) -> Answer<Page> {
         self.with_connection(reply_timeout, move |mut server| async move { server.page(&wanted, from).await })
     }
@@ -135,6 +139,16 @@ impl Server {
             held.extend(record(&answer)?.map(|record| (number, record)));
         }
         Ok(PermitsRecord { said, held })
+    }
+
+    /// As those who wait have changes reported: with tracking, or a subscription.
+    async fn watch(&mut self, keys: &[Arc<str>]) -> Result<(), Arc<str>> {
+        if let Some(subscription) = &self.live.subscription {
+            subscription.cover(keys.iter()).await;
+        } else if self.live.reports_changes {
+            all_done(self.send(&commands::watch(keys)).await?)?;
+        }
+        Ok(())
     }
 
     async fn page(&mut self, wanted: &Listed, from: Cursor) -> Result<Page, Arc<str>> {

@@ -65,6 +65,14 @@ impl Inspecting for ClusterNode {
         })
     }
 
+    fn watch(&self, keys: Vec<Arc<str>>, reply_timeout: Duration) -> Answer<()> {
+        let cluster = Arc::clone(&self.cluster);
+        Box::pin(async move {
+            let Some(any) = keys.first() else { return Ok(()) };
+            cluster.mapped(any).await?.watch(keys, reply_timeout).await
+        })
+    }
+
     /// One server after the other, each to its end.
     fn page(&self, wanted: Listed, from: Cursor, reply_timeout: Duration) -> Answer<Page> {
         let cluster = Arc::clone(&self.cluster);

@@ -53,6 +53,17 @@ pub(in crate::node) fn values_beside(keys: &[String]) -> Pipeline {
     pipeline(std::iter::once(cmd))
 }
 
+/// Has the next change of these keys reported, which are in one slot.
+pub(in crate::node) fn watch(keys: &[Arc<str>]) -> Pipeline {
+    let (mut tracked, mut read) = (Cmd::new(), Cmd::new());
+    tracked.arg("CLIENT").arg("CACHING").arg("YES");
+    read.arg("MGET");
+    for key in keys {
+        read.arg(&**key);
+    }
+    pipeline([tracked, read].into_iter())
+}
+
 /// Deletes locks, one answer each, and publishes it if the server does not report changes.
 pub(in crate::node) fn reset(locks: &[Arc<LockKeys>], reports_changes: bool, call: Call) -> Pipeline {
     each(locks, call, |call, keys| {

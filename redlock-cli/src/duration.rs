@@ -1,0 +1,85 @@
+//! Lengths of time, as people write and read them.
+
+use std::time::Duration;
+
+/// Reads `5`, `1.5s`, `250ms`, `2m`, `1h30m` and `1d`; a number without a unit is one of seconds.
+pub(crate) fn parse(text: &str) -> Result<Duration, String> {
+    let refuse = || format!("`{text}` is no length of time: write 5s, 250ms, 2m, 1h30m or 1d");
+    let mut rest = text.trim();
+    if let Ok(seconds) = rest.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).map_err(|_| refuse());
+    }
+    let mut total = Duration::ZERO;
+    if rest.is_empty() {
+        return Err(refuse());
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|character: char| !character.is_ascii_digit() && character != '.').ok_or_else(refuse)?;
+        let (number, after) = rest.split_at(digits);
+        let letters = after.find(|character: char| !character.is_ascii_alphabetic()).unwrap_or(after.len());
+        let (unit, after) = after.split_at(letters);
+        let seconds = match unit {
+            "ms" => 0.001,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            "d" => 86_400.0,
+            _ => return Err(refuse()),
+        };
+        let number: f64 = number.parse().map_err(|_| refuse())?;
+        let part = Duration::try_from_secs_f64(number * seconds).map_err(|_| refuse())?;
+        total = total.checked_add(part).ok_or_else(refuse)?;
+        rest = after.trim_start();
+    }
+    Ok(total)
+}
+
+/// In the unit that suits it.
+pub(crate) fn short(duration: Duration) -> String {
+    const MINUTE: u64 = 60;
+    const HOUR: u64 = 60 * MINUTE;
+    const DAY: u64 = 24 * HOUR;
+    match duration.as_secs() {
+        seconds @ DAY.. => format!("{}d {}h", seconds / DAY, seconds % DAY / HOUR),
+        seconds @ HOUR.. => format!("{}h {}m", seconds / HOUR, seconds % HOUR / MINUTE),
+        seconds @ MINUTE.. => format!("{}m {}s", seconds / MINUTE, seconds % MINUTE),
+        seconds @ 1.. => format!("{seconds}.{}s", duration.subsec_millis() / 100),
+        0 => format!("{}ms", duration.as_millis()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_of_time_are_read_with_their_units() {
+        for (text, milliseconds) in [
+            ("5", 5000),
+            ("0", 0),
+            ("1.5", 1500),
+            ("1.5s", 1500),
+            ("250ms", 250),
+            ("2m", 120_000),
+            ("1h30m", 5_400_000),
+            ("1h 30m", 5_400_000),
+            ("1d", 86_400_000),
+        ] {
+            assert_eq!(parse(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for text in
+            ["", " ", "s", "5x", "-1", "-1s", "1.2.3s", "5 s s", "nan", "inf", "1e999s", "99999999999999999999d"]
+        {
+            assert!(parse(text).is_err(), "{text}: {:?}", parse(text));
+        }
+    }
+
+    #[test]
+    fn lengths_of_time_are_shown_in_their_unit() {
+        for (milliseconds, expect) in
+            [(0, "0ms"), (999, "999ms"), (1250, "1.2s"), (200_000, "3m 20s"), (7_320_000, "2h 2m")]
+        {
+            assert_eq!(short(Duration::from_millis(milliseconds)), expect);
+        }
+    }
+}

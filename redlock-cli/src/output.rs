@@ -1,0 +1,99 @@
+//! What commands print: text for people, and JSON for programs.
+
+use std::fmt::{Display, Write as _};
+use std::io::{ErrorKind, IsTerminal, Write, stdout};
+use std::time::Duration;
+
+use redlock_runtime::{LastRun, LockInfo, NodeFailures, PermitInfo};
+use serde_json::{Value, json};
+
+use crate::exit::Failure;
+
+/// Prints a line. Whoever reads may have stopped to read, which ends what is printed and is no fault.
+pub(crate) fn line(text: impl Display) -> Result<(), Failure> {
+    let mut stdout = stdout().lock();
+    let written = stdout.write_all(format!("{text}\n").as_bytes()).and_then(|()| stdout.flush());
+    written.map_err(|error| match error.kind() {
+        ErrorKind::BrokenPipe => Failure { code: 0, message: String::new() },
+        _ => Failure::ours(format!("nothing can be written to stdout: {error}")),
+    })
+}
+
+/// A text that somebody else wrote. On a terminal, control characters and those that turn the writing direction are shown as
+/// `\u{…}`; a program gets what was written.
+pub(crate) fn foreign(text: &str) -> String {
+    if stdout().is_terminal() { plain(text) } else { text.to_owned() }
+}
+
+/// The same, whoever reads it.
+pub(crate) fn plain(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        // Source: the property Bidi_Control, https://www.unicode.org/Public/UCD/latest/ucd/PropList.txt
+        let turns = matches!(
+            character,
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+        );
+        if character.is_control() || turns {
+            // Text takes whatever is written to it.
+            let _ = write!(shown, "{}", character.escape_unicode());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+/// A length of time, as a number of milliseconds.
+pub(crate) fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+pub(crate) fn lock(info: &LockInfo) -> Value {
+    json!({
+        "name": info.name,
+        "state": info.state.to_string(),
+        "owner": info.owner_label,
+        "held_for_ms": info.held_for.map(milliseconds),
+        "remaining_ms": info.remaining.map(milliseconds),
+        "fencing_token": info.fencing_token,
+        "votes": info.votes,
+        "needed": info.needed,
+        "nodes": info.nodes,
+        "waiting": info.waiting,
+        "last_run": info.last_run.as_ref().map(last_run),
+        "permits": info.permits.iter().map(permit).collect::<Vec<_>>(),
+        "failures": failures(&info.failures),
+    })
+}
+
+fn permit(info: &PermitInfo) -> Value {
+    json!({
+        "permit": info.permit,
+        "state": info.state.to_string(),
+        "owner": info.owner_label,
+        "held_for_ms": info.held_for.map(milliseconds),
+        "remaining_ms": info.remaining.map(milliseconds),
+        "fencing_token": info.fencing_token,
+        "votes": info.votes,
+    })
+}
+
+pub(crate) fn last_run(run: &LastRun) -> Value {
+    json!({ "fire": run.fire, "fencing_token": run.fencing_token, "is_confirmed": run.is_confirmed })
+}
+
+fn failures(failures: &NodeFailures) -> Vec<Value> {
+    failures.iter().map(|failure| json!({ "node": failure.node, "reason": failure.reason })).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_directs_a_terminal_is_escaped() {
+        assert_eq!(plain("夜間 März"), "夜間 März");
+        assert_eq!(plain("a\u{1b}[2J\u{202e}b"), r"a\u{1b}[2J\u{202e}b");
+    }
+}

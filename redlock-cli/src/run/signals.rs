@@ -1,0 +1,83 @@
+//! The signals that somebody sends to a run.
+
+use std::fs;
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+use nix::sys::signal::Signal;
+use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
+
+/// Those that are handed on to the command.
+pub(super) const FORWARDED: [Signal; 7] = [
+    Signal::SIGTERM,
+    Signal::SIGINT,
+    Signal::SIGHUP,
+    Signal::SIGQUIT,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGWINCH,
+];
+
+/// Whether it ends a program that has said nothing of it.
+pub(super) fn ends(signal: Signal) -> bool {
+    FORWARDED.contains(&signal) && signal != Signal::SIGWINCH
+}
+
+/// Whether it asks a program to end.
+pub(super) fn asks_to_end(signal: Signal) -> bool {
+    matches!(signal, Signal::SIGTERM | Signal::SIGINT | Signal::SIGHUP | Signal::SIGQUIT)
+}
+
+/// The signals that came. From when this is made on, none of them ends the process.
+pub(super) struct Signals(Vec<(Signal, Stream)>);
+
+impl Signals {
+    /// Those that are handed on, and those by which a shell stops and continues us. What was ignored when this process was started
+    /// (`nohup`) stays so, for the command, too.
+    pub(super) fn listen() -> std::io::Result<Self> {
+        let ignored = ignored();
+        let others = [Signal::SIGTSTP, Signal::SIGCONT, Signal::SIGCHLD];
+        let is_heard = |signal: &Signal| *signal == Signal::SIGCHLD || ignored & bit(*signal) == 0;
+        let heard = FORWARDED.into_iter().chain(others).filter(is_heard);
+        heard
+            .map(|number| Ok((number, signal(SignalKind::from_raw(number as i32))?)))
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+
+    /// The next one.
+    pub(super) async fn next(&mut self) -> Signal {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// One that has come already.
+    pub(super) async fn came(&mut self) -> Option<Signal> {
+        // Lets the runtime look at what the handler noted.
+        tokio::task::yield_now().await;
+        poll_fn(|cx| match self.poll_next(cx) {
+            Poll::Ready(signal) => Poll::Ready(Some(signal)),
+            Poll::Pending => Poll::Ready(None),
+        })
+        .await
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Signal> {
+        for (signal, stream) in &mut self.0 {
+            if stream.poll_recv(cx).is_ready() {
+                return Poll::Ready(*signal);
+            }
+        }
+        Poll::Pending
+    }
+}
+
+fn bit(signal: Signal) -> u64 {
+    1 << (signal as u64 - 1)
+}
+
+/// The signals that this process ignores, a bit each. Only Linux tells.
+fn ignored() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
+}

@@ -1,0 +1,162 @@
+//! `redlock acquire`, `extend` and `release`: a lock that a script holds by its token.
+//!
+//! Whoever has the token can release the lock, so it is never an argument, which everybody can see who may list processes.
+
+use std::fs::{File, OpenOptions};
+use std::io::{IsTerminal, Read, Write, stdin, stdout};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use redlock_runtime::LockToken;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::args::Nodes;
+use crate::duration;
+use crate::exit::Failure;
+use crate::request::Wanted;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  token=$(redlock acquire -w 30 --ttl 5m deploy) || exit
+  trap 'redlock release <<<\"$token\"' EXIT
+  redlock extend --ttl 5m <<<\"$token\" || exit      before the five minutes are over, again and again
+
+Nobody renews such a lock: it is free when its TTL is over. `redlock run` renews, and ends the command if the lock is lost.")]
+pub(crate) struct AcquireOptions {
+    #[command(flatten)]
+    wanted: Wanted,
+    /// Write the token to this file, which only its owner may read, instead of stdout
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// The lock's name
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "The exit code is 122 if the lock is not the token's any more: it expired, or was reset.")]
+pub(crate) struct ExtendOptions {
+    /// How long the lock lives from now on, at the least
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "30s")]
+    ttl: Duration,
+    #[command(flatten)]
+    given: Given,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "The exit code is 122 if the lock is not the token's any more: it expired, or was reset.")]
+pub(crate) struct ReleaseOptions {
+    #[command(flatten)]
+    given: Given,
+}
+
+/// A token that `acquire` gave.
+#[derive(Debug, Args)]
+struct Given {
+    /// Read the token from this file instead of stdin
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+}
+
+/// The longest text that can be a token: names have 512 bytes.
+const LONGEST: u64 = 4096;
+
+impl Given {
+    fn token(&self) -> Result<LockToken, Failure> {
+        let mut text = String::new();
+        let read = match &self.token_file {
+            Some(path) => {
+                let file = File::open(path).map_err(|error| unreadable(path, &error))?;
+                file.take(LONGEST).read_to_string(&mut text).map_err(|error| unreadable(path, &error))
+            }
+            None if stdin().is_terminal() => {
+                let cure = "give the token that `redlock acquire` printed on stdin (<<<\"$token\"), or in a file with --token-file";
+                return Err(Failure::ours(cure));
+            }
+            None => {
+                stdin().take(LONGEST).read_to_string(&mut text).map_err(|error| unreadable(Path::new("stdin"), &error))
+            }
+        };
+        read?;
+        text.trim_end_matches(['\n', '\r']).parse().map_err(|_| {
+            Failure::ours("what was given is not the token of a lock; give what `redlock acquire` printed, unchanged")
+        })
+    }
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::ours(format!("{} cannot be read: {error}", path.display()))
+}
+
+pub(crate) fn acquire(nodes: &Nodes, options: &AcquireOptions) -> Result<ExitCode, Failure> {
+    options.wanted.check(&options.names)?;
+    // Before the lock is taken.
+    let file = options.token_file.as_deref().map(create).transpose()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::ours(format!("no runtime: {error}")))?;
+    runtime.block_on(acquire_now(nodes, options, file)).map_err(|failure| options.wanted.failure(failure))
+}
+
+/// A file for a token, which only its owner may read.
+fn create(path: &Path) -> Result<File, Failure> {
+    let created = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+    created.map_err(|error| Failure::ours(format!("{} cannot be written: {error}", path.display())))
+}
+
+async fn acquire_now(nodes: &Nodes, options: &AcquireOptions, file: Option<File>) -> Result<ExitCode, Failure> {
+    let no_signals = |error| Failure::ours(format!("signals cannot be caught: {error}"));
+    let mut terminated = signal(SignalKind::terminate()).map_err(no_signals)?;
+    let mut interrupted = signal(SignalKind::interrupt()).map_err(no_signals)?;
+    let mut hung_up = signal(SignalKind::hangup()).map_err(no_signals)?;
+    let locks = nodes.manager()?;
+    let request = options.wanted.request(&locks, &options.names)?;
+    let acquired = {
+        let acquiring = pin!(request.acquire());
+        tokio::select! {
+            biased;
+            _ = terminated.recv() => Err(SignalKind::terminate()),
+            _ = interrupted.recv() => Err(SignalKind::interrupt()),
+            _ = hung_up.recv() => Err(SignalKind::hangup()),
+            acquired = acquiring => Ok(acquired),
+        }
+    };
+    let guard = match acquired {
+        Ok(guard) => guard?,
+        Err(signal) => {
+            // Nothing stays behind of what was begun.
+            locks.shutdown().await;
+            return Ok(ExitCode::from(u8::try_from(128 + signal.as_raw_value()).unwrap_or(u8::MAX)));
+        }
+    };
+    let token = guard.detach();
+    let text = format!("{token}\n");
+    let written = match file {
+        Some(mut file) => file.write_all(text.as_bytes()).and_then(|()| file.sync_all()),
+        None => stdout().lock().write_all(text.as_bytes()).and_then(|()| stdout().flush()),
+    };
+    if let Err(error) = written {
+        let _ = locks.release(&token).await;
+        return Err(Failure::ours(format!("the token cannot be written, so the lock was released: {error}")));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn extend(nodes: &Nodes, options: &ExtendOptions) -> Result<ExitCode, Failure> {
+    let token = options.given.token()?;
+    nodes.manager()?.extend_blocking(&token, options.ttl)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn release(nodes: &Nodes, options: &ReleaseOptions) -> Result<ExitCode, Failure> {
+    let token = options.given.token()?;
+    let locks = nodes.manager()?;
+    locks.release_blocking(&token)?;
+    // The nodes that are slower than a majority.
+    locks.shutdown_blocking();
+    Ok(ExitCode::SUCCESS)
+}

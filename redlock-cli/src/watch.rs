@@ -1,0 +1,117 @@
+//! `redlock wait` and `watch`.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use redlock_runtime::{LockInfo, LockManager};
+
+use crate::args::Nodes;
+use crate::clock::now;
+use crate::duration;
+use crate::exit::{Failure, NOT_ACQUIRED};
+use crate::output::{self, line, plain};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  redlock wait deploy && ./smoke-test     when no deploy is under way
+  redlock wait -w 10m deploy              for ten minutes at most; the exit code is 75 then
+
+Somebody else may have it by the time this returns: to do something only if nobody else does, use `redlock run`.")]
+pub(crate) struct WaitOptions {
+    /// The lock's name
+    name: String,
+    /// Wait for so long at most [default: as long as it takes]
+    #[arg(short = 'w', long, value_name = "DURATION", value_parser = duration::parse)]
+    wait: Option<Duration>,
+    /// Print what it is in the end, in JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  redlock watch deploy          a line for each change, the first says how it is
+  redlock watch                 of all locks; new ones are noticed within a second or two
+  redlock watch --json deploy | jq -r .owner
+
+The servers report changes as they happen; where one cannot, it is asked once a second.")]
+pub(crate) struct WatchOptions {
+    /// The lock's name [default: all locks]
+    name: Option<String>,
+    /// Print an object in JSON for each change, a line each
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn wait(nodes: &Nodes, options: &WaitOptions) -> Result<ExitCode, Failure> {
+    let locks = nodes.manager()?;
+    let deadline = options.wait.and_then(|wait| now().checked_add(wait));
+    block_on(async {
+        let mut watch = locks.watch(options.name.as_str());
+        let mut last: Option<LockInfo> = None;
+        loop {
+            let next = async {
+                match deadline {
+                    Some(deadline) => tokio::time::timeout_at(deadline, watch.next()).await.ok(),
+                    None => Some(watch.next().await),
+                }
+            };
+            let Some(info) = next.await else {
+                let state = last.as_ref().map_or("not known to be free".to_owned(), |info| info.state.to_string());
+                let waited = duration::short(options.wait.unwrap_or_default());
+                let message = format!("lock `{}` was still {state} after {waited}", plain(&options.name));
+                return Err(Failure { code: NOT_ACQUIRED, message });
+            };
+            let info = info?;
+            if is_free(&info) {
+                if options.json {
+                    line(output::lock(&info))?;
+                }
+                return Ok(ExitCode::SUCCESS);
+            }
+            last = Some(info);
+        }
+    })
+}
+
+/// Whether somebody who wanted it would get it, or one of its permits.
+fn is_free(info: &LockInfo) -> bool {
+    use redlock_runtime::LockState::Free;
+    info.state == Free && (info.permits.is_empty() || info.permits.iter().any(|permit| permit.state == Free))
+}
+
+pub(crate) fn watch(nodes: &Nodes, options: &WatchOptions) -> Result<ExitCode, Failure> {
+    let locks = nodes.manager()?;
+    block_on(async {
+        match &options.name {
+            Some(name) => watch_one(&locks, name, options.json).await,
+            None => watch_all(&locks, options.json).await,
+        }
+    })
+}
+
+async fn watch_one(locks: &LockManager, name: &str, is_json: bool) -> Result<ExitCode, Failure> {
+    let mut watch = locks.watch(name);
+    loop {
+        print(&watch.next().await?, is_json)?;
+    }
+}
+
+async fn watch_all(locks: &LockManager, is_json: bool) -> Result<ExitCode, Failure> {
+    let mut watch = locks.watch_all();
+    loop {
+        print(&watch.next().await?, is_json)?;
+    }
+}
+
+fn print(info: &LockInfo, is_json: bool) -> Result<(), Failure> {
+    if is_json { line(output::lock(info)) } else { line(info) }
+}
+
+fn block_on(done: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::ours(format!("no runtime: {error}")))?.block_on(done)
+}

@@ -1,0 +1,168 @@
+//! What shows and mends locks.
+
+use std::time::Duration;
+
+use redlock_tests::wait::eventually;
+use redlock_tests::{Program, Servers};
+use serde_json::Value;
+
+use crate::common::{code, eventually_free, manager, output, printed, redlock};
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+#[test]
+fn locks_are_listed_and_inspected() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    assert_eq!(printed(&servers, &["list"]), "");
+    let _guards = ["a", "b c"].map(|name| locks.lock(name).owner_label("me").acquire_blocking().unwrap());
+    eventually("it is labelled", || locks.inspect_blocking("a").unwrap().owner_label.is_some());
+    let mut names: Vec<_> = printed(&servers, &["list"]).lines().map(str::to_owned).collect();
+    names.sort();
+    assert_eq!(names, ["a", "b c"]);
+    let long = printed(&servers, &["list", "--long"]);
+    assert!(long.contains("a: held by me"), "{long}");
+    assert_eq!(
+        printed(&servers, &["list", "--json"]).lines().map(json).filter(|lock| lock["name"].is_string()).count(),
+        2
+    );
+    let lock = json(&printed(&servers, &["inspect", "--json", "a"]));
+    assert_eq!((&lock["state"], &lock["owner"], &lock["votes"]), (&"held".into(), &"me".into(), &3.into()), "{lock}");
+    assert!(lock["fencing_token"].as_u64().is_some_and(|token| token > 0) && lock["remaining_ms"].is_u64(), "{lock}");
+    let told = printed(&servers, &["inspect", "a"]);
+    assert!(told.starts_with("a: held\n") && told.contains("owner         me"), "{told}");
+    assert_eq!(json(&printed(&servers, &["inspect", "--json", "free"]))["state"], "free");
+}
+
+#[test]
+fn what_somebody_wrote_into_a_label_does_not_move_the_cursor() {
+    let servers = Servers::start(1);
+    let locks = manager(&servers);
+    let _guard = locks.lock("\u{202e}x").owner_label("\u{202e}me").acquire_blocking().unwrap();
+    eventually("it is labelled", || locks.inspect_blocking("\u{202e}x").unwrap().owner_label.is_some());
+    let told = printed(&servers, &["inspect", "\u{202e}x"]);
+    assert!(!told.contains('\u{202e}') && told.contains("\\u{202e}me"), "{told}");
+}
+
+#[test]
+fn a_list_that_may_lack_a_lock_says_so() {
+    let servers = Servers::start(3);
+    servers[0].kill();
+    assert_eq!(code(&servers, &["list"]), 0);
+    servers[1].kill();
+    assert_eq!(code(&servers, &["list"]), 69);
+    assert_eq!(code(&servers, &["inspect", "x"]), 69);
+}
+
+#[test]
+fn a_lock_is_reset_whoever_holds_it_or_only_if_that_is_who_was_seen() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    let hold = |label: &str| {
+        let guard = locks.lock("x").owner_label(label).acquire_blocking().unwrap();
+        eventually("it is labelled", || locks.inspect_blocking("x").unwrap().owner_label.as_deref() == Some(label));
+        guard.detach()
+    };
+    let first = hold("first");
+    for other in ["second", "", "1", &(first.fencing_token() + 1).to_string()] {
+        assert_eq!(code(&servers, &["reset", "--if-owner", other, "x"]), 122, "{other}");
+    }
+    assert!(locks.is_locked_blocking("x").unwrap());
+    assert_eq!(code(&servers, &["reset", "--if-owner", &first.fencing_token().to_string(), "x"]), 0);
+    eventually_free(&servers, "x");
+    let _second = hold("second");
+    assert_eq!(code(&servers, &["reset", "--if-owner", &first.fencing_token().to_string(), "x"]), 122);
+    assert_eq!(code(&servers, &["reset", "--if-owner", "second", "x"]), 0);
+    eventually_free(&servers, "x");
+    let _third = hold("third");
+    assert!(printed(&servers, &["reset", "x"]).contains("taken, on 3 nodes"));
+    assert!(printed(&servers, &["reset", "x"]).contains("nobody held it"));
+}
+
+#[test]
+fn somebody_waits_until_a_lock_is_free() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    assert_eq!(code(&servers, &["wait", "x"]), 0);
+    let guard = locks.lock("x").acquire_blocking().unwrap();
+    assert_eq!(code(&servers, &["wait", "-w", "200ms", "x"]), 75);
+    let program = Program::start(&mut redlock(&servers, &["wait", "--json", "x"]));
+    assert_eq!(program.line_within(Duration::from_millis(200)), None);
+    guard.release_blocking().unwrap();
+    assert_eq!(json(&program.line())["state"], "free");
+    assert!(program.wait().status.success());
+}
+
+#[test]
+fn each_change_of_a_lock_is_a_line() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    let program = Program::start(&mut redlock(&servers, &["watch", "--json", "x"]));
+    let next = || json(&program.line());
+    assert_eq!(next()["state"], "free");
+    for label in ["first", "second"] {
+        let guard = locks.lock("x").owner_label(label).acquire_blocking().unwrap();
+        let held = next();
+        assert_eq!(held["state"], "held", "{held}");
+        if held["owner"].is_null() {
+            assert_eq!(next()["owner"], label);
+        }
+        guard.release_blocking().unwrap();
+        // While the release is on its way to the last node, nobody may know.
+        while next()["state"] != "free" {}
+    }
+}
+
+#[test]
+fn each_change_of_any_lock_is_a_line() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    let before = locks.lock("before").acquire_blocking().unwrap();
+    let program = Program::start(&mut redlock(&servers, &["watch", "--json"]));
+    let until = |name: &str, state: &str| loop {
+        let seen = json(&program.line());
+        if seen["name"] == name && seen["state"] == state {
+            return;
+        }
+    };
+    until("before", "held");
+    let after = locks.lock("after").acquire_blocking().unwrap();
+    until("after", "held");
+    before.release_blocking().unwrap();
+    until("before", "free");
+    after.release_blocking().unwrap();
+    until("after", "free");
+}
+
+#[test]
+fn somebody_who_stops_to_read_ends_what_is_printed() {
+    let servers = Servers::start(1);
+    let script = format!("{} watch x | head -n 1", env!("CARGO_BIN_EXE_redlock"));
+    let locks = manager(&servers);
+    let mut command = std::process::Command::new("sh");
+    let program = Program::start(command.args(["-c", &script]).env("REDLOCK_NODES", servers.nodes()));
+    assert!(program.line().starts_with("x: free"));
+    // What it prints next finds nobody.
+    let _guard = locks.lock("x").acquire_blocking().unwrap();
+    let ended = program.wait();
+    assert!(ended.status.success() && ended.errors.is_empty(), "{ended:?}");
+}
+
+#[test]
+fn a_doctor_says_by_its_exit_code_whether_locks_work() {
+    let servers = Servers::start_with(3, &["--appendonly", "yes", "--appendfsync", "always"]);
+    let report = output(&servers, &["doctor"]);
+    assert!(report.status.code().is_some_and(|code| code <= 1), "{report:?}");
+    assert!(String::from_utf8_lossy(&report.stdout).contains("round trip"), "{report:?}");
+    servers[0].kill();
+    let degraded = output(&servers, &["doctor", "--json"]);
+    assert_eq!(degraded.status.code(), Some(1), "{degraded:?}");
+    assert_eq!(json(&String::from_utf8(degraded.stdout).unwrap())["verdict"], "degraded");
+    servers[1].kill();
+    let unusable = output(&servers, &["doctor", "--json"]);
+    assert_eq!(unusable.status.code(), Some(2), "{unusable:?}");
+    let unusable = json(&String::from_utf8(unusable.stdout).unwrap());
+    assert_eq!((&unusable["verdict"], unusable["nodes"].as_array().unwrap().len()), (&"unusable".into(), 3));
+}

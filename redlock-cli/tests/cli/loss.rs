@@ -1,0 +1,229 @@
+//! A lock that is lost, and processes of a run that are killed or stopped.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use redlock_tests::clock::now;
+use redlock_tests::wait::{eventually, eventually_some};
+use redlock_tests::{RedisServer, Servers};
+
+use crate::common::{
+    STUBBORN, code, eventually_free, eventually_gone, group_is_gone, holder_of, is_free, key, manager, output, rounds,
+    send, started,
+};
+
+/// When the keys of the nodes end, at the earliest, as soon as a renewal has set all of them anew.
+fn renewed(servers: &Servers, ttl: Duration) -> Vec<Instant> {
+    eventually_some("the lock is renewed", || {
+        let ends = servers.iter().map(|server| {
+            let before = now();
+            let remaining = server.probe().pttl(&key("x")).remaining()?;
+            (remaining > ttl * 9 / 10).then(|| before + remaining)
+        });
+        ends.collect::<Option<Vec<_>>>()
+    })
+}
+
+/// From when on somebody else could hold the lock: a majority of the keys is gone.
+fn free_from(mut ends: Vec<Instant>) -> Instant {
+    ends.sort();
+    ends[ends.len() / 2]
+}
+
+#[test]
+fn when_the_nodes_hang_nothing_of_the_command_is_left_before_anybody_else_can_have_the_lock() {
+    let servers = Servers::start(3);
+    let rounds = rounds("REDLOCK_CLI_HANGS", 2);
+    let ttl = Duration::from_secs(3);
+    let mut least = Duration::MAX;
+    for round in 0..rounds {
+        let (program, group) = started(&servers, &["--ttl", "3s", "--kill-after", "1h"], STUBBORN);
+        let (free_from, hung) = loop {
+            let ends = renewed(&servers, ttl);
+            let read = now();
+            // Any moment before the next renewal: this is the input of the test.
+            std::thread::sleep(
+                Duration::from_millis(500) * u32::try_from(round).unwrap() / u32::try_from(rounds).unwrap(),
+            );
+            servers.iter().for_each(RedisServer::hang);
+            // Else a renewal may have come between.
+            if read.elapsed() < ttl / 4 {
+                break (free_from(ends), now());
+            }
+            servers.iter().for_each(RedisServer::resume);
+        };
+        while !group_is_gone(group) {
+            assert!(now() < free_from, "round {round}: the command goes on when another may hold the lock");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let gone = now();
+        assert!(gone < free_from, "round {round}: the command was gone {:?} too late", gone - free_from);
+        least = least.min(free_from - gone);
+        assert!(
+            gone > hung + Duration::from_millis(500),
+            "round {round}: it was ended before its time, {:?}",
+            gone - hung
+        );
+        servers.iter().for_each(RedisServer::resume);
+        let ended = program.wait();
+        assert_eq!(ended.status.code(), Some(122), "{ended:?}");
+        assert!(ended.errors.contains("about to be lost") && ended.errors.contains("redlock doctor"), "{ended:?}");
+        eventually_free(&servers, "x");
+    }
+    println!("{rounds} rounds; the shortest time between the end of the command and that of its lock was {least:?}");
+}
+
+#[test]
+fn when_the_nodes_hang_the_command_is_asked_to_end_first() {
+    let servers = Servers::start(3);
+    let script = "trap 'echo asked; exit 5' TERM; echo $$; while :; do sleep 0.02; done";
+    let (program, _) = started(&servers, &["--ttl", "2s"], script);
+    servers.iter().for_each(RedisServer::hang);
+    let ended = program.wait();
+    assert_eq!(ended.lines, ["asked"]);
+    assert_eq!(ended.status.code(), Some(122), "{ended:?}");
+    servers.iter().for_each(RedisServer::resume);
+    eventually_free(&servers, "x");
+}
+
+#[test]
+fn when_the_lock_is_taken_the_command_is_ended() {
+    let servers = Servers::start(3);
+    let (program, group) = started(&servers, &["--ttl", "2s"], "echo $$; while :; do sleep 0.02; done");
+    assert_eq!(manager(&servers).reset_blocking("x").unwrap(), 3);
+    let ended = program.wait();
+    assert_eq!(ended.status.code(), Some(122), "{ended:?}");
+    assert!(ended.errors.contains("lost"), "{ended:?}");
+    assert!(group_is_gone(group));
+}
+
+#[test]
+fn a_run_that_is_killed_leaves_nothing_of_its_command_and_no_key() {
+    let servers = Servers::start(3);
+    let (mut program, group) = started(&servers, &[], STUBBORN);
+    program.kill();
+    eventually_gone(group);
+    eventually_free(&servers, "x");
+}
+
+#[test]
+fn the_process_that_renews_is_killed_and_the_command_does_not_go_on_without_its_lock() {
+    let servers = Servers::start(3);
+    let (program, group) = started(&servers, &["--ttl", "2s", "--kill-after", "100ms"], STUBBORN);
+    kill(Pid::from_raw(holder_of(&program)), Signal::SIGKILL).unwrap();
+    let ended = program.wait();
+    assert_eq!(ended.status.code(), Some(122), "{ended:?}");
+    assert!(group_is_gone(group));
+    assert!(servers.holding(&key("x")) >= 2, "the command was gone before its lock was");
+}
+
+#[test]
+fn the_process_that_renews_stands_still_and_the_command_does_not_go_on_without_its_lock() {
+    let servers = Servers::start(3);
+    let (program, group) = started(&servers, &["--ttl", "2s"], STUBBORN);
+    let holder = Pid::from_raw(holder_of(&program));
+    kill(holder, Signal::SIGSTOP).unwrap();
+    // Renewals that were sent by then have been carried out.
+    eventually("the command is gone", || {
+        let is_gone = group_is_gone(group);
+        assert!(is_gone || servers.holding(&key("x")) >= 2, "the command goes on without its lock");
+        is_gone
+    });
+    kill(holder, Signal::SIGKILL).unwrap();
+    assert_eq!(program.wait().status.code(), Some(122));
+}
+
+#[test]
+fn a_run_that_is_stopped_keeps_its_lock() {
+    let servers = Servers::start(3);
+    let (mut program, group) = started(&servers, &["--ttl", "2s"], "echo $$; read line; exit 4");
+    program.hang();
+    let until = now() + Duration::from_millis(2500);
+    while now() < until {
+        assert!(servers.holding(&key("x")) >= 2, "it was not renewed");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(!group_is_gone(group));
+    program.resume();
+    program.tell("go");
+    assert_eq!(program.wait().status.code(), Some(4));
+    eventually_free(&servers, "x");
+}
+
+#[test]
+fn a_command_is_ended_when_max_hold_is_over_and_its_lock_is_held_until_it_has_ended() {
+    let servers = Servers::start(3);
+    let script = "trap 'echo asked; read line; exit 0' TERM; echo $$; while :; do sleep 0.02; done";
+    let (mut program, _) = started(&servers, &["--ttl", "2s", "--max-hold", "300ms", "--kill-after", "30s"], script);
+    assert_eq!(program.line(), "asked");
+    let until = now() + Duration::from_millis(2500);
+    while now() < until {
+        assert!(servers.holding(&key("x")) >= 2, "another can have the lock while the command cleans up");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    program.tell("go");
+    let ended = program.wait();
+    assert_eq!(ended.status.code(), Some(124), "{ended:?}");
+    assert!(ended.errors.contains("--max-hold"), "{ended:?}");
+    eventually_free(&servers, "x");
+}
+
+#[test]
+fn a_command_that_ignores_the_end_of_max_hold_is_killed() {
+    let servers = Servers::start(1);
+    let (program, group) = started(&servers, &["--max-hold", "100ms", "--kill-after", "100ms"], STUBBORN);
+    assert_eq!(program.wait().status.code(), Some(124));
+    assert!(group_is_gone(group));
+    eventually_free(&servers, "x");
+}
+
+#[test]
+fn a_lock_is_renewed_for_as_long_as_the_command_runs() {
+    let servers = Servers::start(3);
+    let (mut program, _) = started(&servers, &["--ttl", "2s"], "echo $$; read line");
+    let until = now() + Duration::from_millis(2500);
+    while now() < until {
+        assert_eq!(code(&servers, &["run", "-n", "x", "--", "true"]), 75);
+    }
+    program.tell("go");
+    assert!(program.wait().status.success());
+    eventually_free(&servers, "x");
+}
+
+#[test]
+fn a_lock_is_kept_for_as_long_as_min_hold_says() {
+    let servers = Servers::start(3);
+    assert_eq!(code(&servers, &["run", "--min-hold", "1h", "x", "--", "true"]), 0);
+    assert_eq!(code(&servers, &["run", "-n", "x", "--", "true"]), 75);
+    assert!(!is_free(&servers, "x"));
+}
+
+#[test]
+fn as_many_run_at_once_as_there_are_permits() {
+    let servers = Servers::start(3);
+    let script = "echo $$; echo $REDLOCK_PERMIT; read line";
+    let mut both = [0, 1].map(|_| started(&servers, &["--permits", "2"], script));
+    let mut permits: Vec<_> = both.iter().map(|(program, _)| program.line()).collect();
+    permits.sort();
+    assert_eq!(permits, ["0", "1"]);
+    let third = output(&servers, &["run", "-n", "--permits", "2", "x", "--", "true"]);
+    assert_eq!(third.status.code(), Some(75), "{third:?}");
+    for (program, _) in &mut both {
+        program.tell("go");
+    }
+    for (program, _) in both {
+        assert!(program.wait().status.success());
+    }
+}
+
+#[test]
+fn a_signal_that_a_stopped_run_was_sent_is_handed_on_when_it_goes_on() {
+    let servers = Servers::start(1);
+    let (mut program, group) = started(&servers, &[], "echo $$; while :; do sleep 0.02; done");
+    program.hang();
+    send(&program, Signal::SIGTERM);
+    program.resume();
+    assert_eq!(program.wait().status.code(), Some(128 + 15));
+    eventually_gone(group);
+}

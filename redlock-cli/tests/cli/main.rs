@@ -1,0 +1,15 @@
+//! `redlock`, as people run it: real processes, on real servers.
+//!
+//! Each complaint that people have of other commands of this kind has a test here; `docs/cli.md` says which.
+
+mod codes;
+mod common;
+mod descriptors;
+mod helper;
+mod looking;
+mod loss;
+mod once;
+mod scripts;
+mod signals;
+mod streams;
+mod terminal;

@@ -1,0 +1,49 @@
+//! Jobs that run once.
+
+use std::process::Stdio;
+
+use redlock_tests::Servers;
+use redlock_tests::wait::eventually;
+
+use crate::common::{code, manager, output, printed, redlock};
+
+#[test]
+fn of_two_machines_with_the_same_cron_line_one_runs_it() {
+    let servers = Servers::start(3);
+    // A new job, on servers that were just started.
+    printed(&servers, &["reset", "--marks", "job"]);
+    let line = ["run", "-E", "0", "--once", "1h", "job", "--", "echo", "ran"];
+    for _ in 0..2 {
+        let both =
+            [0, 1].map(|_| redlock(&servers, &line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+        let outputs = both.map(|machine| machine.wait_with_output().unwrap());
+        assert!(outputs.iter().all(|output| output.status.success()), "{outputs:?}");
+        let ran = outputs.iter().filter(|output| output.stdout == b"ran\n").count();
+        assert_eq!(ran, 1, "{outputs:?}");
+        // And once more when it is to be run again.
+        printed(&servers, &["reset", "--marks", "job"]);
+    }
+}
+
+#[test]
+fn a_run_that_fails_is_made_up_for_and_one_that_ended_well_is_not_repeated() {
+    let servers = Servers::start(3);
+    manager(&servers).reset_marks_blocking("job").unwrap();
+    assert_eq!(code(&servers, &["run", "--once", "7", "job", "--", "false"]), 1);
+    assert_eq!(code(&servers, &["last", "job"]), 1);
+    assert_eq!(code(&servers, &["run", "--once", "7", "job", "--", "true"]), 0);
+    let again = output(&servers, &["run", "--once", "7", "job", "--", "echo", "ran"]);
+    assert_eq!((again.status.code(), again.stdout.len()), (Some(75), 0), "{again:?}");
+    assert!(String::from_utf8_lossy(&again.stderr).contains("already ran"), "{again:?}");
+    eventually("the fire is known", || printed(&servers, &["last", "--json", "job"]).contains("\"fire\":7"));
+    assert_eq!(code(&servers, &["run", "--once", "8", "job", "--", "true"]), 0);
+}
+
+#[test]
+fn a_run_that_nobody_can_know_is_not_run_and_the_cure_is_said() {
+    let servers = Servers::start(3);
+    let doubt = output(&servers, &["run", "-n", "--once", "1h", "job", "--", "echo", "ran"]);
+    let told = String::from_utf8(doubt.stderr).unwrap();
+    assert_eq!((doubt.status.code(), doubt.stdout.len(), told.lines().count()), (Some(69), 0, 1), "{told}");
+    assert!(told.contains("redlock reset --marks"), "{told}");
+}
