@@ -22,7 +22,7 @@ fn main() {
     pages.sort();
     pages.push(root.join("README.md"));
 
-    let mut modules = String::new();
+    let mut modules = Vec::new();
     for page in &pages {
         println!("cargo::rerun-if-changed={}", page.display());
         let text = fs::read_to_string(page).expect("a page is text");
@@ -31,9 +31,10 @@ fn main() {
         let module = module.replace(|c: char| !c.is_alphanumeric(), "_");
         let ready = out.join(format!("{module}.md"));
         fs::write(&ready, ready_to_run(&text)).expect("the directory of the build can be written");
-        modules += &format!("#[doc = include_str!({ready:?})] pub mod {module} {{}}\n");
+        let ready = ready.to_str().expect("the directory of the build is named in UTF-8");
+        modules.push(format!("#[doc = include_str!({ready:?})] pub mod {module} {{}}"));
     }
-    fs::write(out.join("pages.rs"), modules).expect("the directory of the build can be written");
+    fs::write(out.join("pages.rs"), modules.join("\n")).expect("the directory of the build can be written");
 }
 
 /// The page with what its code needs besides.
@@ -59,7 +60,8 @@ fn wrapped(block: &[&str]) -> String {
         return code;
     }
     if code.contains("#[tokio::test") {
-        let calls = tests_in(block).map(|name| format!("# {name}().unwrap();\n")).collect::<String>();
+        let calls: Vec<String> = tests_in(block).map(|name| format!("# {name}().unwrap();\n")).collect();
+        let calls = calls.concat();
         return format!("# mod tokio {{ pub use ::tokio::*; pub use ::tokio::main as test; }}\n{code}{calls}");
     }
     format!(
@@ -78,5 +80,5 @@ fn tests_in<'a>(block: &'a [&str]) -> impl Iterator<Item = &'a str> {
 }
 
 fn joined(block: &[&str]) -> String {
-    block.iter().map(|line| format!("{line}\n")).collect()
+    block.iter().flat_map(|line| [line, "\n"]).collect()
 }
