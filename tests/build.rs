@@ -7,7 +7,6 @@
 //! - any other block runs inside an async function, which may use `?`, and has `locks`, a manager of a `memory://` node that is
 //!   installed, and what `tests/src/pages.rs` offers
 
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -23,7 +22,7 @@ fn main() {
     pages.sort();
     pages.push(root.join("README.md"));
 
-    let mut modules = String::new();
+    let mut modules = Vec::new();
     for page in &pages {
         println!("cargo::rerun-if-changed={}", page.display());
         let text = fs::read_to_string(page).expect("a page is text");
@@ -32,10 +31,10 @@ fn main() {
         let module = module.replace(|c: char| !c.is_alphanumeric(), "_");
         let ready = out.join(format!("{module}.md"));
         fs::write(&ready, ready_to_run(&text)).expect("the directory of the build can be written");
-        let ready = ready.display();
-        writeln!(modules, "#[doc = include_str!(r#\"{ready}\"#)] pub mod {module} {{}}").expect("text takes text");
+        let ready = ready.to_str().expect("the directory of the build is named in UTF-8");
+        modules.push(format!("#[doc = include_str!({ready:?})] pub mod {module} {{}}"));
     }
-    fs::write(out.join("pages.rs"), modules).expect("the directory of the build can be written");
+    fs::write(out.join("pages.rs"), modules.join("\n")).expect("the directory of the build can be written");
 }
 
 /// The page with what its code needs besides.
@@ -61,9 +60,9 @@ fn wrapped(block: &[&str]) -> String {
         return code;
     }
     if code.contains("#[tokio::test") {
-        let calls: Vec<_> = tests_in(block).map(|name| format!("# {name}().unwrap();")).collect();
-        let calls = calls.join("\n");
-        return format!("# mod tokio {{ pub use ::tokio::*; pub use ::tokio::main as test; }}\n{code}{calls}\n");
+        let calls: Vec<String> = tests_in(block).map(|name| format!("# {name}().unwrap();\n")).collect();
+        let calls = calls.concat();
+        return format!("# mod tokio {{ pub use ::tokio::*; pub use ::tokio::main as test; }}\n{code}{calls}");
     }
     format!(
         "# #[allow(unused_imports)] use redlock_tests::pages::*;\n\

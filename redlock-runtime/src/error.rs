@@ -6,6 +6,23 @@ use crate::shown::shown;
 /// What can go wrong with a lock.
 ///
 /// Text never holds a password: nodes are named by their URL without credentials.
+///
+/// ```
+/// # use redlock_runtime::{Error, LockManager, Timeout};
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+/// let _elsewhere = locks.lock("invoice:7").acquire().await?;
+/// let error = locks.lock("invoice:7").timeout(Timeout::Skip).acquire().await.unwrap_err();
+/// let answer = match error {
+///     Error::NotAcquired { .. } => "409: somebody else is at it",
+///     Error::QuorumUnreachable { .. } => "503: too few nodes answer",
+///     _ => "500",
+/// };
+/// assert_eq!(answer, "409: somebody else is at it");
+/// # Ok::<(), redlock_runtime::Error>(())
+/// # })?;
+/// # Ok::<(), redlock_runtime::Error>(())
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -29,6 +29,29 @@ use std::time::Duration;
 use crate::node::memory::{Condition, Server};
 
 /// The node behind every `memory://NAME` of this process, to look at and to break.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use redlock_runtime::LockManager;
+/// use redlock_runtime::testing::MemoryNode;
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let locks = LockManager::builder().nodes(["memory://lone"]).build()?;
+/// let node = MemoryNode::named("lone");
+///
+/// node.give_to("redlock:ConfigurableLock.import", "somebody", Duration::from_secs(30));
+/// assert!(locks.lock("import").try_acquire().await?.is_none());
+///
+/// node.fail("OOM command not allowed");
+/// assert!(locks.lock("import").try_acquire().await.is_err());
+///
+/// node.recover();
+/// node.flush();
+/// assert!(locks.lock("import").try_acquire().await?.is_some());
+/// # Ok::<(), redlock_runtime::Error>(())
+/// # })?;
+/// # Ok::<(), redlock_runtime::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct MemoryNode {
     server: Arc<Server>,

@@ -149,6 +149,19 @@ impl LockManager {
     /// difference, except that a Python process has no label. Of a lock with [permits](crate::LockRequest::permits) it tells who holds
     /// each.
     ///
+    /// ```
+    /// # use redlock_runtime::LockManager;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let guard = locks.lock("invoice:7").acquire().await?;
+    /// let info = locks.inspect("invoice:7").await?;
+    /// assert!(info.is_held());
+    /// println!("{info}"); // invoice:7: held by worker-3 pid 4711 task 29, for 1.2s, 28.8s left, …
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// # })?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::QuorumUnreachable`] if no majority answered; [`Error::InvalidName`]; [`Error::ShutDown`].

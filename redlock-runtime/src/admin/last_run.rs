@@ -111,6 +111,20 @@ impl LockManager {
     ///
     /// Not while a run is under way or has just ended: its completion may reach a node behind this, and counts.
     ///
+    /// ```
+    /// # use redlock_runtime::{Error, LockManager};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let run = async || locks.lock("import").once(7_u64).run(async |_| Ok::<_, Error>("ran")).await;
+    /// assert_eq!(run().await?.ran(), Some("ran"));
+    /// assert_eq!(run().await?.ran(), None); // it already ran
+    /// locks.reset_marks("import").await?;
+    /// assert_eq!(run().await?.ran(), Some("ran"));
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// # })?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::QuorumUnreachable`] if a node did not confirm, which may still have a mark; to reset them again does no harm. [`Error::InvalidName`]; [`Error::ShutDown`].

@@ -76,6 +76,16 @@ impl LockManager {
     ///
     /// It tells what was, not what is. Whoever writes something because it leads hands on its fencing token.
     ///
+    /// ```
+    /// # use redlock_runtime::LockManager;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// assert!(locks.leader("scheduler").await?.is_none());
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// # })?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::QuorumUnreachable`] if no majority answered; [`Error::InvalidName`]; [`Error::ShutDown`].

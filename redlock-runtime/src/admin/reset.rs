@@ -34,6 +34,18 @@ impl LockManager {
     /// it goes on as if it held the lock. This is for a holder that is gone or stuck, after looking at
     /// [`inspect`](Self::inspect): whoever works under the lock may otherwise not be alone.
     ///
+    /// ```
+    /// # use redlock_runtime::LockManager;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let _stuck = locks.lock("invoice:7").acquire().await?;
+    /// assert_eq!(locks.reset("invoice:7").await?, 1); // nodes that had the key
+    /// assert!(locks.lock("invoice:7").try_acquire().await?.is_some());
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// # })?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::QuorumUnreachable`] if no majority confirmed: the lock may or may not be held still, and resetting it again

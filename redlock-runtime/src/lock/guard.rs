@@ -28,6 +28,21 @@ use crate::waiting::queue::LocalHold;
 /// [`release`](Self::release) gives it back and tells whether that worked. Dropping the guard gives it back too, in the
 /// background, without blocking: on any runtime, on none, while unwinding. A process that ends right after the drop may
 /// be gone before the release was sent; the key then lives for the rest of its TTL.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use redlock_runtime::LockManager;
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+/// let guard = locks.lock("invoice:7").acquire().await?;
+/// println!("{} is ours for {:?}, and longer when renewed", guard.name(), guard.remaining());
+/// guard.extend(Duration::from_secs(60)).await?;
+/// assert!(guard.is_valid()); // ask before the step that matters
+/// guard.release().await?; // tells whether it was still ours
+/// # Ok::<(), redlock_runtime::Error>(())
+/// # })?;
+/// # Ok::<(), redlock_runtime::Error>(())
+/// ```
 #[must_use = "a guard that is dropped at once releases the lock at once"]
 pub struct LockGuard {
     /// What is shared with the renewal.
@@ -115,6 +130,20 @@ impl LockGuard {
     /// kept for a day) and the empty restart of one node, the clocks of the machines have to differ by less than
     /// [`max_clock_skew`](crate::LockManagerBuilder::max_clock_skew). It does not hold across `FLUSHALL`, eviction, or a
     /// failover that lost writes. Zero if fencing is [switched off](crate::LockManagerBuilder::fencing).
+    ///
+    /// ```
+    /// # use redlock_runtime::LockManager;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let first = locks.lock("report").acquire().await?;
+    /// let token = first.fencing_token();
+    /// first.release().await?;
+    /// let second = locks.lock("report").acquire().await?;
+    /// assert!(second.fencing_token() > token);
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// # })?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
     #[must_use]
     pub fn fencing_token(&self) -> u64 {
         self.lease.fencing_token
@@ -124,6 +153,20 @@ impl LockGuard {
     /// over by its token, here or in another process.
     ///
     /// It is not renewed any more; `max_hold` and `min_hold` end with the guard.
+    ///
+    /// ```
+    /// # use redlock_runtime::LockManager;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let message = locks.lock("upload:7").acquire().await?.detach().to_string();
+    ///
+    /// // Elsewhere, later:
+    /// let guard = locks.adopt(message.parse()?).await?;
+    /// guard.release().await?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// # })?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
     ///
     /// # Panics
     ///
@@ -228,6 +271,20 @@ impl LockGuard {
 
     /// Waits until the lock is lost, and says why, as an [`Error::Lost`]. Ends before the validity is over, whatever the
     /// reason is, also when no node can be reached any more.
+    ///
+    /// ```
+    /// # use redlock_runtime::{Error, LockManager};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let guard = locks.lock("report").acquire().await?;
+    /// tokio::select! {
+    ///     loss = guard.lost() => return Err(loss),
+    ///     () = async { println!("works") } => guard.release().await?,
+    /// }
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// # })?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
     ///
     /// # Cancel safety
     ///

@@ -154,6 +154,19 @@ impl LockGuard {
     /// With [`OnceAt::Start`] the fire is marked already: then this is a [release](Self::release). However it ends, the lock is
     /// released.
     ///
+    /// ```
+    /// # use redlock_runtime::{Error, LockManager};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let guard = locks.lock("import").once(7_u64).acquire().await?;
+    /// println!("imports batch {:?}", guard.fire());
+    /// guard.complete().await?;
+    /// assert!(matches!(locks.lock("import").once(7_u64).acquire().await, Err(Error::AlreadyRan { .. })));
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// # })?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::NotCompleted`] if too few nodes confirmed before the lock would have been lost: the fire may run again.

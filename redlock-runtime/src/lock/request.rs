@@ -35,6 +35,24 @@ use crate::{Error, IntoDuration, IntoTimeout, Timeout};
 /// A lock to be acquired: its name and how.
 ///
 /// Made by [`LockManager::lock`](crate::LockManager::lock). Nothing is sent before one of the `acquire` methods is called.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use redlock_runtime::LockManager;
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+/// let request = locks
+///     .lock("invoice:7")
+///     .ttl(Duration::from_secs(20))
+///     .timeout(Duration::from_secs(5)) // or Timeout::Skip, Timeout::Forever
+///     .max_hold(Duration::from_secs(300))
+///     .owner_label("billing");
+/// let guard = request.acquire().await?;
+/// guard.release().await?;
+/// # Ok::<(), redlock_runtime::Error>(())
+/// # })?;
+/// # Ok::<(), redlock_runtime::Error>(())
+/// ```
 #[derive(Clone)]
 #[must_use = "nothing is locked until one of the `acquire` methods is called and its guard kept"]
 pub struct LockRequest {
@@ -190,6 +208,21 @@ impl LockRequest {
 
     /// Acquires the lock, waiting for it as long as the timeout says.
     ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use redlock_runtime::{Error, LockManager};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// match locks.lock("invoice:7").timeout(Duration::from_secs(5)).acquire().await {
+    ///     Ok(guard) => guard.release().await?,
+    ///     Err(Error::NotAcquired { waited, .. }) => println!("somebody else still has it after {waited:?}"),
+    ///     Err(error) => return Err(error),
+    /// }
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// # })?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::NotAcquired`] if somebody else held it until the time was over; [`Error::QuorumUnreachable`] if too few
@@ -213,6 +246,18 @@ impl LockRequest {
     /// Keep the guard: `request.try_acquire().await?;` as a statement gives the lock back at once, and an [`Option`] that is
     /// not used is nothing that the compiler warns of.
     ///
+    /// ```
+    /// # use redlock_runtime::LockManager;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let guard = locks.lock("invoice:7").try_acquire().await?;
+    /// assert!(guard.is_some());
+    /// assert!(locks.lock("invoice:7").try_acquire().await?.is_none()); // somebody has it
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// # })?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// Those of [`Self::acquire`] but [`Error::NotAcquired`].
@@ -226,6 +271,14 @@ impl LockRequest {
 
     /// [`Self::acquire`] for code that is not async: blocks the thread. Works on any thread, inside a tokio runtime too,
     /// where it blocks the worker it runs on.
+    ///
+    /// ```
+    /// # use redlock_runtime::LockManager;
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let guard = locks.lock("invoice:7").acquire_blocking()?;
+    /// guard.release_blocking()?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
     ///
     /// # Errors
     ///

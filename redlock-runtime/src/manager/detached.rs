@@ -25,6 +25,18 @@ impl LockManager {
     /// It may be repeated: after one that could not be confirmed, or was dropped, which goes on in the background for two minutes.
     /// Of two at the same time one may be told [`Error::NotHeld`].
     ///
+    /// ```
+    /// # use redlock_runtime::LockManager;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let token = locks.lock("upload:7").acquire().await?.detach();
+    /// locks.release(&token).await?;
+    /// assert!(!locks.is_locked("upload:7").await?);
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// # })?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::NotHeld`] if a majority says that the lock is not the token's any more; nothing was changed.

@@ -36,6 +36,21 @@ use crate::waiting::counters::WaitingStatistics;
 ///   has neither the threads nor connections of its own. It builds its own manager, and makes its own tokio runtime for async
 ///   calls; a `#[redlock]` function that uses the default manager does the former by itself. What the parent holds stays the
 ///   parent's: copies of its guards hold nothing, and release nothing. A `memory://` node is another one in each process.
+///
+/// ```
+/// use redlock_runtime::LockManager;
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let locks = LockManager::builder().nodes(["memory://a", "memory://b", "memory://c"]).build()?;
+/// let elsewhere = locks.clone(); // the same manager
+/// let guard = locks.lock("invoice:7").acquire().await?;
+/// assert!(elsewhere.is_locked("invoice:7").await?);
+/// guard.release().await?;
+/// locks.shutdown().await;
+/// # Ok::<(), redlock_runtime::Error>(())
+/// # })?;
+/// # Ok::<(), redlock_runtime::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct LockManager {
     /// What its requests and guards share with it.
@@ -98,6 +113,23 @@ impl LockManager {
 
     /// Makes this the manager of every `#[redlock]` function that names none.
     ///
+    /// ```
+    /// # use redlock_runtime::LockManager;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use redlock_runtime::{Error, redlock};
+    ///
+    /// #[redlock(name = "migrate", timeout = 5)]
+    /// async fn migrate() -> Result<&'static str, Error> {
+    ///     Ok("migrated")
+    /// }
+    ///
+    /// LockManager::builder().nodes(["memory://"]).build()?.install()?;
+    /// assert_eq!(migrate().await?, "migrated");
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// # })?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::Config`] if one is installed already, by an earlier call or because an annotated function was called
@@ -114,6 +146,18 @@ impl LockManager {
 
     /// A lock to be acquired. The name is any UTF-8 without control characters, up to 512 bytes. Other values may make the same
     /// name, when they contain what stands between them: [`name_of!`](crate::name_of) makes one that is theirs alone.
+    ///
+    /// ```
+    /// # use redlock_runtime::LockManager;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let guard = locks.lock("invoice:7").acquire().await?;
+    /// assert_eq!(guard.name(), "invoice:7");
+    /// guard.release().await?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// # })?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
     pub fn lock(&self, name: impl Into<String>) -> LockRequest {
         LockRequest::new(Arc::clone(&self.shared), name.into())
     }
@@ -204,6 +248,18 @@ impl LockManager {
     /// 100 ms after it began to wait; those of a process that was killed are counted for up to 15 s more. The names are read
     /// in pages, which together may take seconds if there are very many (an INFO event says how far it is, every 5 s); no page
     /// may take longer than `node_timeout`.
+    ///
+    /// ```
+    /// # use redlock_runtime::LockManager;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// for name in locks.statistics().await?.iter() {
+    ///     println!("{}: {} wait, {} of them in this process", name.name, name.everywhere, name.here);
+    /// }
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// # })?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
     ///
     /// # Errors
     ///

@@ -106,6 +106,19 @@ impl LockManager {
     /// the tokio runtime that the thread belongs to is shut down, and then ends quietly, by unwinding; on any other thread
     /// until the process ends.
     ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use redlock_runtime::{Error, LockManager};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let report = locks.shutdown_within(Duration::from_secs(5)).await;
+    /// assert_eq!(report.to_string(), "0 held locks released, 0 releases not confirmed");
+    /// assert!(matches!(locks.lock("invoice:7").acquire().await, Err(Error::ShutDown)));
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// # })?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
+    ///
     /// # Cancel safety
     ///
     /// Cancel safe: from the first poll on it goes on by itself, on whatever runtime that was.
