@@ -4,55 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use redlock_runtime::LockManager;
 use redlock_tests::Servers;
 use redlock_tests::clock::timed;
 use redlock_tests::wait::LIMIT;
 
 use crate::common::manager;
 use crate::common::waiters::LONG;
-
-/// How many processes there are, and how often each of them gets what it wants.
-const PROCESSES: usize = 8;
-const TURNS: usize = 12;
-
-/// How many things there are to want.
-const THINGS: usize = 8;
-
-/// What a process wants at a turn: two, three or five of the things, in an order of its own.
-fn wanted(process: usize, turn: usize) -> Vec<String> {
-    let count = [2, 3, 5][(process + turn) % 3];
-    // An odd step comes past all of them.
-    let step = 1 + 2 * (process % 4);
-    (0..count).map(|other| format!("thing:{}", (process * 3 + turn + other * step) % THINGS)).collect()
-}
-
-async fn use_things(locks: LockManager, process: usize) -> Vec<Duration> {
-    let mut waits = Vec::new();
-    for turn in 0..TURNS {
-        let request = locks.lock_all(wanted(process, turn)).ttl(LONG).timeout(LIMIT);
-        let (guard, waited) = timed(request.acquire()).await;
-        let guard = guard.expect("nobody waits for ever");
-        waits.push(waited);
-        tokio::time::sleep(Duration::from_millis(3)).await;
-        guard.release().await.unwrap();
-    }
-    waits
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_who_wants_several_names_waits_for_much_longer_than_others() {
-    let servers = Servers::start(3);
-    let processes = (0..PROCESSES).map(|process| tokio::spawn(use_things(manager(&servers), process)));
-    let mut waits = Vec::new();
-    for process in processes.collect::<Vec<_>>() {
-        waits.extend(process.await.unwrap());
-    }
-    waits.sort_unstable();
-    let (median, longest) = (waits[waits.len() / 2], waits[waits.len() - 1]);
-    println!("of {} waits half are up to {median:?}, the longest {longest:?}", waits.len());
-    assert!(longest < 20 * median, "{longest:?} is more than twenty times {median:?}");
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_writer_among_busy_readers_gets_its_turn_within_three_of_their_reads() {

@@ -189,14 +189,13 @@ impl Acquisition {
         until: Option<Instant>,
         plan: Plan,
     ) -> Result<Term, AttemptFailed> {
-        let Plan { ask_order, is_watched, contender, turn, fencing, fire, insists } = plan;
+        let Plan { ask_order, is_watched, contender, fencing, fire, insists } = plan;
         let fence = fencing.map(|fencing| self.fence(fencing, Fence::propose));
         let (action, proposal) = (Action::Acquire { ttl, is_watched }, fence.as_ref().map(Fence::proposal));
         let mark =
             fire.as_ref().map(|question| MarkQuery { refuse_from: (!insists).then(|| question.fire.least_covering()) });
         self.goes_on = contender.is_some() && matches!(self.subject.kind(), Some(Kind::Writer(_)));
         let command = Command::acquire(action, &self.subject, &self.owner, contender, proposal, mark);
-        let command = Command::in_turn(command, turn);
         let first = match ask_order {
             AskOrder::OneFirst => self.engine.first_for(self.subject.key()),
             AskOrder::AllAtOnce => None,

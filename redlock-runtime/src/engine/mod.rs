@@ -96,8 +96,6 @@ pub(crate) struct Plan {
     pub(crate) is_watched: bool,
     /// Which process asks, if the caller waits for the key: such processes are noted.
     pub(crate) contender: Option<Arc<str>>,
-    /// The caller's [turn](crate::protocol::turns), if he waits for several keys and was refused often.
-    pub(crate) turn: Option<Arc<str>>,
     /// How the lock gets its fencing token, if it gets one.
     pub(crate) fencing: Option<Fenced>,
     /// The fire that the lock is asked for, if it is for one; in an Arc, because most locks are for none.
@@ -118,8 +116,7 @@ pub(crate) struct Fenced {
 impl Plan {
     /// One attempt of somebody who does not wait.
     pub(crate) fn once(fencing: Option<Fenced>) -> Self {
-        let (contender, turn, fire) = (None, None, None);
-        Self { ask_order: AskOrder::AllAtOnce, is_watched: false, contender, turn, fencing, fire, insists: false }
+        Self { ask_order: AskOrder::AllAtOnce, is_watched: false, contender: None, fencing, fire: None, insists: false }
     }
 
     /// The same attempt, for this fire.

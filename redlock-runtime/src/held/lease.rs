@@ -82,11 +82,18 @@ struct State {
     /// Whether the owner may be noted beside its keys.
     is_noted: bool,
     /// Whether it is renewed at all.
-    is_renewed: bool,
+    renewal: Renewal,
     /// When its holder lets go.
     let_go: LetGo,
     /// That it is held, if somebody looks; boxed, because of most locks nobody may.
     holding: Option<Box<Holding>>,
+}
+
+/// Whether a lock is renewed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Renewal {
+    Never,
+    Begun,
 }
 
 /// When a holder lets go.
@@ -119,7 +126,7 @@ impl Lease {
             ticket: None,
             repairs: None,
             is_noted: false,
-            is_renewed: false,
+            renewal: Renewal::Never,
             let_go: LetGo::ByItself,
             holding: None,
         });
@@ -360,12 +367,12 @@ impl Lease {
 
     /// It is renewed from now on.
     pub(crate) fn set_renewed(&self) {
-        self.state().is_renewed = true;
+        self.state().renewal = Renewal::Begun;
     }
 
     /// Whether it is renewed, or was until its end.
     pub(crate) fn is_renewed(&self) -> bool {
-        self.state().is_renewed
+        self.state().renewal == Renewal::Begun
     }
 
     /// Notes where it stands in the schedule of renewals; returns where it stood.

@@ -20,7 +20,7 @@ use crate::held::{deadlock, owner_label};
 use crate::observe::Acquiring;
 use crate::platform::background::{block_on, on_any_executor};
 use crate::platform::{clock, entropy};
-use crate::protocol::{Backoff, Next, SHORTEST_TTL, Verdict, next_step, slot_order, turns};
+use crate::protocol::{Backoff, Next, SHORTEST_TTL, Verdict, next_step, slot_order};
 use crate::shown::shown;
 use crate::values::fire::{Fire, OnceAt};
 use crate::values::name::Name;
@@ -487,8 +487,6 @@ impl LockRequest {
         };
         let mut has_tried = false;
         let mut doubt = None;
-        let mut refused = 0;
-        let mut turn = None;
         loop {
             if self.shared.is_shut_down() {
                 return Err(Error::ShutDown);
@@ -508,7 +506,7 @@ impl LockRequest {
                 acquiring.asks_nodes();
             }
             match next {
-                Turn::Ask(plan) => match self.attempt(&request, &subject, Plan { turn: turn.clone(), ..plan }).await? {
+                Turn::Ask(plan) => match self.attempt(&request, &subject, plan).await? {
                     Ok(mut won) => {
                         self.learn(name, &subject, won.permits);
                         self.mark_start(&request, &mut won).await?;
@@ -528,13 +526,7 @@ impl LockRequest {
                             place.set_places(larger.places());
                             subject = larger;
                         }
-                        let now = clock::now();
-                        if subject.is_several() && lost.verdict != Verdict::Unreachable {
-                            refused += 1;
-                            let came = || clock::since_1970().saturating_sub(now.saturating_duration_since(*began));
-                            turn = turn.or_else(|| turns::is_due(refused).then(|| place.turn(came())));
-                        }
-                        place.failed(name.as_str(), &lost, now, pauses.behind(lost.verdict));
+                        place.failed(name.as_str(), &lost, clock::now(), pauses.behind(lost.verdict));
                         count(acquiring);
                     }
                 },

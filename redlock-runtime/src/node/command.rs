@@ -21,8 +21,6 @@ pub(crate) struct Command {
     /// Which process asks, if this acquire comes from one that waits for the key: such processes are noted. Of a release: whether one
     /// goes on waiting behind an attempt that failed.
     pub(crate) contender: Option<Arc<str>>,
-    /// The [turn](crate::protocol::turns) of somebody who waits for several keys and was refused often.
-    pub(crate) turn: Option<Arc<str>>,
     /// Whether an acquire comes from somebody who has the lock, and whom this node has lost.
     pub(crate) asker: Asker,
     /// What an acquire that is made for a fire asks of the mark of completed fires, which it is told.
@@ -65,16 +63,6 @@ impl Command {
         Arc::new(Self { contender: Some(Arc::clone(owner)), ..Self::plain(action, subject, owner) })
     }
 
-    /// An acquire of several keys by somebody whose turn it is before others.
-    pub(crate) fn in_turn(mut command: Arc<Self>, turn: Option<Arc<str>>) -> Arc<Self> {
-        if turn.is_some()
-            && let Some(command) = Arc::get_mut(&mut command)
-        {
-            command.turn = turn;
-        }
-        command
-    }
-
     /// The same acquire of the permits this one alone.
     pub(crate) fn narrowed(&self, slot: u8) -> Arc<Self> {
         let plain = Self::plain(self.action, &self.subject.about(Which::One(slot)), &self.owner);
@@ -100,15 +88,8 @@ impl Command {
     /// Something else about a part of what it is about, for the same owner.
     pub(crate) fn about_with(&self, part: &Subject, action: Action) -> Arc<Self> {
         let (contender, retention) = (self.contender.clone(), self.retention);
-        let (asker, turn) = (self.asker, self.turn.clone());
-        Arc::new(Self {
-            contender,
-            turn,
-            asker,
-            fence: self.fence,
-            retention,
-            ..Self::plain(action, part, &self.owner)
-        })
+        let asker = self.asker;
+        Arc::new(Self { contender, asker, fence: self.fence, retention, ..Self::plain(action, part, &self.owner) })
     }
 
     /// An acquire that sets again what a node lost of a lock that the owner holds.
@@ -133,7 +114,6 @@ impl Command {
             subject,
             owner,
             contender,
-            turn: None,
             asker,
             mark,
             new_mark,

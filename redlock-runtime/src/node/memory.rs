@@ -75,8 +75,6 @@ struct State {
     permits: HashMap<Arc<str>, (u8, Instant)>,
     /// The readers of locks that they share, by the keys where they stand, and until when each has the lock.
     readers: HashMap<Arc<str>, HashMap<Arc<str>, Instant>>,
-    /// The turns of those who wait for several keys, by each of them, and until when each is noted.
-    turns: HashMap<Arc<str>, HashMap<Arc<str>, Instant>>,
     /// Until when the intent of a writer stands whom readers keep out.
     intents: HashMap<Arc<str>, Instant>,
     /// Who waits for what.
@@ -152,7 +150,6 @@ impl State {
         self.marks.clear();
         self.readers.clear();
         self.intents.clear();
-        self.turns.clear();
         self.permits.clear();
     }
 }

@@ -19,7 +19,6 @@ mod retry;
 mod rivals;
 mod round;
 mod tally;
-pub mod turns;
 mod validity;
 mod wait_plan;
 pub mod wait_queue;

@@ -186,11 +186,6 @@ impl Subject {
         !matches!(self.kind(), Some(Kind::Reader(_) | Kind::Several(_)))
     }
 
-    /// Whether it is about plain locks that are acquired together.
-    pub(crate) fn is_several(&self) -> bool {
-        matches!(self.kind(), Some(Kind::Several(_)))
-    }
-
     /// Whether those who hold it leave it to as many others of this line as like.
     pub(crate) fn is_shared(&self) -> bool {
         matches!(self.kind(), Some(Kind::Reader(_)))

@@ -21,7 +21,7 @@ use crate::platform::{clock, entropy};
 use crate::protocol::wait_queue::{
     self, Acquired, Ask, Call, Failure, LocalHolder, Reachability, WaitQueue, WaitSettings,
 };
-use crate::protocol::{FenceFallback, Quorum, turns};
+use crate::protocol::{FenceFallback, Quorum};
 use crate::shown::shown;
 use crate::values::several::Several;
 use crate::values::subject::Subject;
@@ -369,18 +369,12 @@ impl QueuePlace {
                     ask_order,
                     is_watched,
                     contender,
-                    turn: None,
                     fencing: self.wait_queues.fencing(counter),
                     fire: None,
                     insists: false,
                 })
             }
         }
-    }
-
-    /// The [turn](turns) of this process's waiter who came at this time of day.
-    pub(crate) fn turn(&self, came: Duration) -> Arc<str> {
-        turns::mark(came, &self.wait_queues.process).into()
     }
 
     /// So many can hold what is waited for at once, as was learnt meanwhile.

@@ -1,11 +1,11 @@
 //! Locks of several names: what `several.lua` and those beside it do.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{Entry, State, kept};
 use crate::node::{Action, Changes, Command, Reply};
-use crate::protocol::{Ballot, Counter, Holder, confirmation, turns};
+use crate::protocol::{Ballot, Counter, Holder, confirmation};
 use crate::values::several::Several;
 
 impl State {
@@ -27,39 +27,6 @@ impl State {
         }
     }
 
-    /// Who came before whoever asks, and wants one of these keys: which, and for how long that is noted.
-    fn turn_before<'a>(
-        &self,
-        command: &Command,
-        several: &'a Several,
-        now: Instant,
-    ) -> Option<(&'a Arc<str>, Duration)> {
-        several.keys().iter().find_map(|key| {
-            let noted = self.turns.get(key)?.iter();
-            let before =
-                noted.filter(|(other, until)| **until > now && turns::goes_before(other, command.turn.as_deref()));
-            let until = before.map(|(_, until)| *until).max()?;
-            Some((key, until.saturating_duration_since(now)))
-        })
-    }
-
-    fn take_turn(&mut self, command: &Command, several: &Several, now: Instant) {
-        for key in several.keys().iter().filter(|_| command.turn.is_some()) {
-            let noted = self.turns.entry(Arc::clone(key)).or_default();
-            noted.retain(|_, until| *until > now);
-            noted.extend(command.turn.iter().map(|turn| (Arc::clone(turn), now + turns::TURN)));
-        }
-    }
-
-    fn give_turn_back(&mut self, command: &Command, several: &Several) {
-        let Some(turn) = &command.turn else { return };
-        for key in several.keys() {
-            if let Some(noted) = self.turns.get_mut(key) {
-                noted.remove(turn);
-            }
-        }
-    }
-
     /// What is asked of several keys.
     pub(super) fn apply_of_several(
         &mut self,
@@ -74,18 +41,11 @@ impl State {
                     let entry = self.live(key, now).filter(|entry| entry.owner != command.owner)?;
                     Some((key, Arc::clone(&entry.owner), entry.expires.saturating_duration_since(now)))
                 });
-                let blocked = blocked.map(|(key, owner, remaining)| (key, Some(owner), remaining));
-                let blocked = blocked.or_else(|| {
-                    let (key, rest) = self.turn_before(command, several, now)?;
-                    Some((key, None, rest))
-                });
                 if let Some((key, owner, remaining)) = blocked {
-                    self.take_turn(command, several, now);
                     self.refused(command, key, several.keys(), changes, now);
                     let counter = command.fence.map(|_| self.fence_of_all(several, now));
-                    return Reply::NotOurs { owner, remaining: Some(remaining), counter, mark: None };
+                    return Reply::NotOurs { owner: Some(owner), remaining: Some(remaining), counter, mark: None };
                 }
-                self.give_turn_back(command, several);
                 for key in several.keys() {
                     let before = self.live(key, now).map_or(now, |entry| entry.expires);
                     let entry = Entry { owner: Arc::clone(&command.owner), expires: before.max(now + ttl) };
@@ -156,6 +116,8 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::node::memory::Server;
     use crate::values::keys::Keys;

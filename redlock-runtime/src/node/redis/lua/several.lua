@@ -1,29 +1,24 @@
 -- KEYS[1…] the keys of locks that are granted together, and behind them, if they are fenced, their counters in the same order; where
--- one key alone may be named, the others are arguments from ARGV[10] on
+-- one key alone may be named, the others are arguments from ARGV[8] on
 -- ARGV[1] the owner, ARGV[2] the TTL in milliseconds, ARGV[3] to ARGV[5] as in acquire.lua, for all of them
--- ARGV[6] if the caller is one of those who wait: which process it is; ARGV[7] how many locks there are
--- ARGV[8] if he was refused often: his turn, as text that is less than those of all who came later; it is noted among those who wait for
--- each of the locks, and whoever has a later one, or none, is refused
--- ARGV[9] how many of the last arguments are keys where those are noted who wait: one for each lock, or none
+-- ARGV[6] if the caller is one of those who wait: which process it is; then the last arguments are the keys where these are noted, one
+-- for each lock
+-- ARGV[7] how many locks there are
 -- All are granted or none: nothing is set if one is another's. What is the owner's already is granted again.
 -- granted: the counter, the same for all, or 1 if there is none, below zero if another process waits for one of them; refused: who
 -- holds the first that is another's, for how long, and the greatest counter (false: one is missing on a node that may have forgotten it)
 local count = tonumber(ARGV[7])
 local is_fenced, is_waiter, is_young = ARGV[3] ~= '', ARGV[6] ~= '', ARGV[4] == ''
-local turn, notes = ARGV[8], tonumber(ARGV[9])
 local keys = {}
 for _, key in ipairs(KEYS) do
     keys[#keys + 1] = key
 end
-for index = 10, #ARGV - notes do
+for index = 8, #ARGV - (is_waiter and count or 0) do
     keys[#keys + 1] = ARGV[index]
 end
 local function contention(index)
-    return ARGV[#ARGV - notes + index]
+    return ARGV[#ARGV - count + index]
 end
--- Rules of the server, or a strange value there, cost fairness and nothing else: hence pcall.
-local is_told, time = pcall(redis.call, 'TIME')
-local now = is_told and time[1] * 1000 + math.floor(time[2] / 1000)
 
 -- Before anything is written: what is written before an error stays.
 local blocked, holder
@@ -33,15 +28,6 @@ for index = 1, count do
     held[index] = owner
     if owner and owner ~= ARGV[1] and not blocked then
         blocked, holder = index, owner
-    end
-end
-local waits_for = false
-for index = 1, now and notes or 0 do
-    local noted = redis.pcall('ZRANGEBYSCORE', contention(index), now, '+inf')
-    for _, other in ipairs(noted) do
-        if not blocked and string.sub(other, 1, 1) == '!' and (turn == '' or other < turn) then
-            blocked, waits_for = index, other
-        end
     end
 end
 local greatest, is_missing = 0, false
@@ -81,33 +67,28 @@ if not blocked then
         end
         counter = is_missing and is_young and 1 or token
     end
-    for index = 1, notes do
-        if turn ~= '' then
-            redis.pcall('ZREM', contention(index), turn)
-        end
-        -- Each stays there for three seconds.
-        for _, process in ipairs(is_waiter and redis.pcall('ZRANGE', contention(index), 0, 3) or {}) do
-            if string.sub(process, -#ARGV[6]) ~= ARGV[6] then
-                counter = -math.abs(counter)
+    if is_waiter then
+        for index = 1, count do
+            -- Each stays there for three seconds.
+            for _, process in ipairs(redis.pcall('ZRANGE', contention(index), 0, 1)) do
+                if process ~= ARGV[6] then
+                    counter = -math.abs(counter)
+                end
             end
         end
     end
     return counter
 end
 
-local function note(index, what)
+if is_waiter then
     -- Whoever waits asks at least every two seconds.
-    if what ~= '' and type(redis.pcall('ZADD', contention(index), now + 3000, what)) == 'number' then
-        redis.pcall('PEXPIRE', contention(index), 3000)
-        redis.pcall('ZREMRANGEBYSCORE', contention(index), '-inf', now)
-    end
-end
-local remaining = waits_for and redis.call('ZSCORE', contention(blocked), waits_for) - now or redis.call('PTTL', keys[blocked])
-if now and notes > 0 then
-    note(blocked, ARGV[6])
-    for index = 1, count do
-        note(index, turn)
+    local is_told, time = pcall(redis.call, 'TIME')
+    local now = is_told and time[1] * 1000 + math.floor(time[2] / 1000)
+    local noted = contention(blocked)
+    if now and type(redis.pcall('ZADD', noted, now + 3000, ARGV[6])) == 'number' then
+        redis.pcall('PEXPIRE', noted, 3000)
+        redis.pcall('ZREMRANGEBYSCORE', noted, '-inf', now)
     end
 end
 local told = greatest > 0 and not (is_missing and is_young) and string.format('%.0f', greatest)
-return {holder or false, remaining, told}
+return {holder, redis.call('PTTL', keys[blocked]), told}

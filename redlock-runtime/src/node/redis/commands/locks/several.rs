@@ -34,14 +34,16 @@ pub(super) fn evaluate((verb, script): (&str, &str), command: &Command, several:
     let (named, unnamed) = keys.split_at(if server.is_asking { 1 } else { keys.len() });
     // A key that is noted where its slot is still on its way to could not be moved there any more.
     let is_acquire = matches!(command.action, Action::Acquire { .. });
-    let is_noted = is_acquire && !server.is_asking;
-    let contentions =
-        locks.iter().filter(|_| is_noted).map(|key| server.beside.contenders.of(Some(Keys::contention(key))));
+    let contender = command.contender.as_deref().filter(|_| is_acquire && !server.is_asking);
+    let contentions = locks
+        .iter()
+        .filter(|_| contender.is_some())
+        .map(|key| server.beside.contenders.of(Some(Keys::contention(key))));
     let (contentions, declared): (Vec<_>, Vec<_>) = contentions.unzip();
     let (contentions, declared): (Vec<_>, Vec<_>) =
         (contentions.into_iter().flatten().collect(), declared.into_iter().flatten().collect());
     // Where they may not be named at all, nobody is noted.
-    let contender = command.contender.as_deref().filter(|_| !contentions.is_empty());
+    let contender = contender.filter(|_| !contentions.is_empty());
 
     let mut cmd = Cmd::with_capacity(12 + 2 * keys.len(), 256 + 96 * keys.len());
     cmd.arg(verb).arg(script).arg(named.len() + declared.len());
@@ -54,7 +56,6 @@ pub(super) fn evaluate((verb, script): (&str, &str), command: &Command, several:
             cmd.arg(whole_milliseconds(ttl));
             arg_proposal(&mut cmd, command, server);
             cmd.arg(contender.unwrap_or_default()).arg(locks.len());
-            cmd.arg(command.turn.as_deref().unwrap_or_default()).arg(contentions.len());
         }
         Action::Commit { token } => {
             cmd.arg(token).arg(whole_milliseconds(command.retention)).arg(locks.len());
