@@ -9,7 +9,7 @@ use axum::extract::Path;
 use axum::routing::{get, post};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use redlock_runtime::observe::names::BUCKETS;
-use redlock_runtime::{Error, LockManager, redlock};
+use redlock_runtime::{Error, InDoubt, LockManager, redlock};
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 
@@ -47,7 +47,8 @@ async fn main() -> anyhow::Result<()> {
         println!("REDLOCK_NODES is not set: using three memory:// nodes, which only this process sees");
         LockManager::builder().nodes(["memory://a", "memory://b", "memory://c"])
     };
-    let locks = builder.build()?;
+    // A report that comes twice does no harm, so servers that were just started do not keep it waiting.
+    let locks = builder.in_doubt(InDoubt::Run).build()?;
     locks.install()?;
 
     let render = metrics.clone();

@@ -258,7 +258,7 @@ mod tests {
                 self.model.take_in(&page.unwrap(), self.now, Duration::ZERO);
             }
             let unseen =
-                self.locks.inspect_each(self.model.unseen().iter().map(|name| name.to_string())).await.unwrap();
+                self.locks.inspect_each(self.model.unseen().iter().map(ToString::to_string)).await.unwrap();
             self.model.take_in(&unseen, self.now, Duration::ZERO);
             self.model.end_survey(self.now, Duration::ZERO);
         }

@@ -48,7 +48,7 @@ impl Access {
         let token = match &options.token_file {
             Some(path) => {
                 let path = path.display();
-                let text = fs::read_to_string(&options.token_file.clone().unwrap_or_default())
+                let text = fs::read_to_string(options.token_file.clone().unwrap_or_default())
                     .map_err(|error| failure(format!("the token in {path} cannot be read: {error}")))?;
                 let token = text.trim().to_owned();
                 if token.len() < SHORTEST_TOKEN {
@@ -148,7 +148,7 @@ fn refused_host(access: &Access, headers: &HeaderMap, uri: &Uri) -> Option<Respo
     if access.token.is_some() {
         return None;
     }
-    let named = uri.authority().map(|authority| authority.as_str());
+    let named = uri.authority().map(axum::http::uri::Authority::as_str);
     let host = named.or_else(|| headers.get(HOST)?.to_str().ok());
     if host.is_some_and(|host| access.is_meant(host)) {
         return None;

@@ -30,11 +30,11 @@ impl Paint {
         if self.has_colours { Style::new().fg(colour) } else { Style::new() }
     }
 
-    fn soft(self) -> Style {
+    fn soft() -> Style {
         Style::new().add_modifier(Modifier::DIM)
     }
 
-    fn strong(self) -> Style {
+    fn strong() -> Style {
         Style::new().add_modifier(Modifier::BOLD)
     }
 }
@@ -72,22 +72,22 @@ pub(super) fn draw(frame: &mut Frame<'_>, app: &mut App, paint: Paint, now: Inst
 fn sums(model: &Model, paint: Paint, now: Instant) -> Line<'static> {
     let voting = model.lamps().iter().filter(|lamp| lamp.standing == NodeStanding::Votes).count();
     let mut spans = vec![
-        Span::styled("redlock", paint.strong()),
-        Span::styled("  held ", paint.soft()),
+        Span::styled("redlock", Paint::strong()),
+        Span::styled("  held ", Paint::soft()),
         Span::raw(model.held().to_string()),
-        Span::styled("  waiting ", paint.soft()),
+        Span::styled("  waiting ", Paint::soft()),
         Span::raw(model.waiting().to_string()),
-        Span::styled("  nodes voting ", paint.soft()),
+        Span::styled("  nodes voting ", Paint::soft()),
         Span::raw(format!("{voting} of {}", model.lamps().len())),
     ];
     match (model.problem(), model.surveyed()) {
         (Some(problem), _) => spans.push(Span::styled(format!("  {}", shown(problem)), paint.colour(Color::Red))),
-        (None, None) => spans.push(Span::styled("  looking …", paint.soft())),
+        (None, None) => spans.push(Span::styled("  looking …", Paint::soft())),
         (None, Some((at, _))) => {
             let ago = now.saturating_duration_since(at);
             // While all are looked at all the time there is nothing to say.
             if ago > Duration::from_secs(3) {
-                spans.push(Span::styled(format!("  all seen {} ago", short(ago)), paint.soft()));
+                spans.push(Span::styled(format!("  all seen {} ago", short(ago)), Paint::soft()));
             }
         }
     }
@@ -117,7 +117,7 @@ fn lamps(lamps: &[Lamp], width: usize, paint: Paint) -> Vec<Line<'static>> {
         }
         taken += columns;
         line.push(Span::styled(sign, paint.colour(colour)));
-        line.push(Span::styled(format!("{text}   "), paint.soft()));
+        line.push(Span::styled(format!("{text}   "), Paint::soft()));
     }
     lines.push(Line::from(line));
     lines
@@ -161,7 +161,7 @@ fn table(app: &mut App, model: &Model, area: Rect, paint: Paint, now: Instant) -
             (Some(_), true) => "no lock is held",
             (Some(_), false) => "no lock matches",
         };
-        lines.push(Line::styled(text, paint.soft()));
+        lines.push(Line::styled(text, Paint::soft()));
     }
     lines
 }
@@ -170,7 +170,7 @@ fn heads(sort: Sort, order: Order, columns: &Columns, paint: Paint) -> Line<'sta
     let head = |of: Sort, text: &str, width: usize| {
         let arrow = if order == Order::Ascending { "↑" } else { "↓" };
         let text = if of == sort { format!("{text}{arrow}") } else { text.to_owned() };
-        Span::styled(format!("{} ", padded(&text, width)), paint.strong().add_modifier(Modifier::UNDERLINED))
+        Span::styled(format!("{} ", padded(&text, width)), Paint::strong().add_modifier(Modifier::UNDERLINED))
     };
     Line::from(vec![
         head(Sort::Name, "LOCK", columns.name),
@@ -194,7 +194,7 @@ fn cells(row: &Row, columns: &Columns, paint: Paint, now: Instant) -> Line<'stat
         State::Kept | State::Free => Color::Gray,
     };
     let age = if is_free { "-".to_owned() } else { age(row, now) };
-    let waiting = if row.waiting > 0 { paint.colour(Color::Cyan).add_modifier(Modifier::BOLD) } else { paint.soft() };
+    let waiting = if row.waiting > 0 { paint.colour(Color::Cyan).add_modifier(Modifier::BOLD) } else { Paint::soft() };
     let cell = |text: &str, width: usize, style: Style| Span::styled(format!("{} ", padded(text, width)), style);
     Line::from(vec![
         cell(&row.shown, columns.name, Style::new()),
@@ -229,9 +229,9 @@ fn left(row: &Row, width: usize, now: Instant) -> String {
 /// All about one lock.
 fn one(model: &Model, name: &str, area: Rect, paint: Paint, now: Instant) -> Vec<Line<'static>> {
     let fact =
-        |what: &str, text: String| Line::from(vec![Span::styled(padded(what, 20), paint.soft()), Span::raw(text)]);
+        |what: &str, text: String| Line::from(vec![Span::styled(padded(what, 20), Paint::soft()), Span::raw(text)]);
     let width = usize::from(area.width);
-    let mut lines = vec![Line::raw(""), Line::styled(padded(&shown(name), width), paint.strong())];
+    let mut lines = vec![Line::raw(""), Line::styled(padded(&shown(name), width), Paint::strong())];
     match model.row(name) {
         None => lines.push(fact("state", "free".to_owned())),
         Some(row) => {
@@ -261,7 +261,7 @@ fn one(model: &Model, name: &str, area: Rect, paint: Paint, now: Instant) -> Vec
     lines.push(Line::raw(""));
     lines.push(Line::styled(
         format!("HISTORY since this began to look, {} ago", short(now.saturating_duration_since(model.began()))),
-        paint.strong().add_modifier(Modifier::UNDERLINED),
+        Paint::strong().add_modifier(Modifier::UNDERLINED),
     ));
     let room = usize::from(area.height).saturating_sub(lines.len());
     let (moment, seen) = (since_1970(), clock());
@@ -297,10 +297,10 @@ fn foot(app: &App, model: &Model, paint: Paint) -> Line<'static> {
         Mode::List => "↑↓ choose  ⏎ inspect  / search  n h a l w s sort  r reset  q quit",
     };
     match &app.message {
-        Some(message) => Line::styled(shown(message), paint.strong()),
+        Some(message) => Line::styled(shown(message), Paint::strong()),
         None if !app.window.search.is_empty() => {
-            Line::styled(format!("matching {}  esc all  {keys}", shown(&app.window.search)), paint.soft())
+            Line::styled(format!("matching {}  esc all  {keys}", shown(&app.window.search)), Paint::soft())
         }
-        None => Line::styled(keys, paint.soft()),
+        None => Line::styled(keys, Paint::soft()),
     }
 }
