@@ -13,8 +13,9 @@ fn read(path: &str) -> String {
 /// The names of the files in `docs`.
 fn pages() -> BTreeSet<String> {
     let files = fs::read_dir(Path::new(ROOT).join("docs")).unwrap();
-    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
-    names.filter(|name| name.ends_with(".md")).collect()
+    let paths = files.map(|file| file.unwrap().path());
+    let pages = paths.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    pages.map(|page| page.file_name().unwrap().to_str().unwrap().to_owned()).collect()
 }
 
 /// The lines that are no code, without what is code in them.
