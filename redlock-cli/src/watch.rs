@@ -4,12 +4,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use redlock_runtime::{LockInfo, LockManager};
+use redlock_runtime::{Error, LockInfo, LockManager};
 
 use crate::args::Nodes;
 use crate::clock::now;
 use crate::duration;
-use crate::exit::{Failure, NOT_ACQUIRED};
+use crate::exit::{Failure, NOT_ACQUIRED, tell};
 use crate::output::{self, line, plain};
 
 #[derive(Debug, Args)]
@@ -37,7 +37,8 @@ Examples:
   redlock watch                 of all locks; new ones are noticed within a second or two
   redlock watch --json deploy | jq -r .owner
 
-The servers report changes as they happen; where one cannot, it is asked once a second.")]
+The servers report changes as they happen; where one cannot, it is asked once a second. While too few nodes answer, a line on stderr says so,
+and it goes on when they do.")]
 pub(crate) struct WatchOptions {
     /// The lock's name [default: all locks]
     name: Option<String>,
@@ -65,7 +66,7 @@ pub(crate) fn wait(nodes: &Nodes, options: &WaitOptions) -> Result<ExitCode, Fai
                 let message = format!("lock `{}` was still {state} after {waited}", plain(&options.name));
                 return Err(Failure { code: NOT_ACQUIRED, message });
             };
-            let info = info?;
+            let Some(info) = told(info)? else { continue };
             if is_free(&info) {
                 if options.json {
                     line(output::lock(&info))?;
@@ -96,18 +97,31 @@ pub(crate) fn watch(nodes: &Nodes, options: &WatchOptions) -> Result<ExitCode, F
 async fn watch_one(locks: &LockManager, name: &str, is_json: bool) -> Result<ExitCode, Failure> {
     let mut watch = locks.watch(name);
     loop {
-        print(&watch.next().await?, is_json)?;
+        print(told(watch.next().await)?.as_ref(), is_json)?;
     }
 }
 
 async fn watch_all(locks: &LockManager, is_json: bool) -> Result<ExitCode, Failure> {
     let mut watch = locks.watch_all();
     loop {
-        print(&watch.next().await?, is_json)?;
+        print(told(watch.next().await)?.as_ref(), is_json)?;
     }
 }
 
-fn print(info: &LockInfo, is_json: bool) -> Result<(), Failure> {
+/// What was seen; `None` if too few nodes can tell for now, which is said on stderr.
+fn told(seen: Result<LockInfo, Error>) -> Result<Option<LockInfo>, Failure> {
+    match seen {
+        Ok(info) => Ok(Some(info)),
+        Err(error @ (Error::QuorumUnreachable { .. } | Error::ListIncomplete { .. })) => {
+            tell(Failure::from(error));
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn print(info: Option<&LockInfo>, is_json: bool) -> Result<(), Failure> {
+    let Some(info) = info else { return Ok(()) };
     if is_json { line(output::lock(info)) } else { line(info) }
 }
 

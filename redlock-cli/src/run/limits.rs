@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-/// So long before the end of the validity nothing of the command may be left that could be killed: a twentieth of the TTL, for
-/// a machine that is slow to kill, between these bounds.
-const MARGIN: (Duration, Duration) = (Duration::from_millis(25), Duration::from_millis(500));
+/// So long before the end of the validity nothing of the command may be left that could be killed: a tenth of the TTL, for
+/// a machine that is slow to kill because it is busy, between these bounds.
+const MARGIN: (Duration, Duration) = (Duration::from_millis(25), Duration::from_secs(1));
 
 /// How a command is ended whose lock ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ impl Limits {
     pub(super) fn new(kill_after: Duration, ttl: Duration) -> Self {
         // A lock is extended when a third of its TTL is over. TERM behind the second third leaves time for a few attempts.
         let grace = kill_after.min(ttl / 3);
-        Self { kill_after, grace, margin: (ttl / 20).clamp(MARGIN.0, MARGIN.1) }
+        Self { kill_after, grace, margin: (ttl / 10).clamp(MARGIN.0, MARGIN.1) }
     }
 
     /// How long a lock that is valid for so long need not be given up yet.

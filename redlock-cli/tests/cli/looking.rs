@@ -116,6 +116,27 @@ fn each_change_of_a_lock_is_a_line() {
 }
 
 #[test]
+fn who_looks_on_goes_on_when_nodes_are_gone_for_a_while() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    let guard = locks.lock("x").ttl(Duration::from_secs(60)).acquire_blocking().unwrap();
+    let watching = Program::start(&mut redlock(&servers, &["watch", "--json", "x"]));
+    assert_eq!(json(&watching.line())["state"], "held");
+    let waiting = Program::start(&mut redlock(&servers, &["wait", "--json", "x"]));
+    drop(guard.detach());
+    servers[0].kill();
+    servers[1].kill();
+    for program in [&watching, &waiting] {
+        eventually("it says that too few nodes answer", || program.errors().contains("1 of 3 nodes answered"));
+    }
+    // Empty, so that the lock is free as far as a majority says.
+    servers[0].restart();
+    servers[1].restart();
+    assert_eq!(json(&waiting.line())["state"], "free");
+    while json(&watching.line())["state"] != "free" {}
+}
+
+#[test]
 fn each_change_of_any_lock_is_a_line() {
     let servers = Servers::start(3);
     let locks = manager(&servers);

@@ -41,15 +41,16 @@ fn when_the_nodes_hang_nothing_of_the_command_is_left_before_anybody_else_can_ha
         let (program, group) = started(&servers, &["--ttl", "3s", "--kill-after", "1h"], STUBBORN);
         let (free_from, hung) = loop {
             let ends = renewed(&servers, ttl);
-            let read = now();
             // Any moment before the next renewal: this is the input of the test.
             std::thread::sleep(
                 Duration::from_millis(500) * u32::try_from(round).unwrap() / u32::try_from(rounds).unwrap(),
             );
             servers.iter().for_each(RedisServer::hang);
-            // Else a renewal may have come between.
-            if read.elapsed() < ttl / 4 {
-                break (free_from(ends), now());
+            // The next renewal comes when a third of the TTL is over. One that may have come between makes the keys end later.
+            let hung = now();
+            let since_renewal = ends.iter().map(|end| hung + ttl - *end).max().unwrap();
+            if since_renewal < ttl * 3 / 10 {
+                break (free_from(ends), hung);
             }
             servers.iter().for_each(RedisServer::resume);
         };
