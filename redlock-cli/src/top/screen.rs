@@ -59,7 +59,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, app: &mut App, paint: Paint, now: Inst
     match app.mode.clone() {
         Mode::Inspect(name) => {
             app.note_seen(&[]);
-            frame.render_widget(Paragraph::new(one(&model, &name, middle, paint, now)), middle);
+            frame.render_widget(Paragraph::new(one(&model, &name, middle, now)), middle);
         }
         Mode::List | Mode::Search | Mode::Ask(_) => {
             let table = table(app, &model, middle, paint, now);
@@ -150,7 +150,7 @@ fn table(app: &mut App, model: &Model, area: Rect, paint: Paint, now: Instant) -
     let view = app.window.of(model, now);
     let names: Vec<Arc<str>> = view.rows.iter().map(|row| Arc::clone(&row.name)).collect();
     app.note_seen(&names);
-    let mut lines = vec![heads(app.window.sort, app.window.order, &columns, paint)];
+    let mut lines = vec![heads(app.window.sort, app.window.order, &columns)];
     lines.extend(view.rows.iter().enumerate().map(|(place, row)| {
         let line = cells(row, &columns, paint, now);
         if place == chosen { line.style(Style::new().add_modifier(Modifier::REVERSED)) } else { line }
@@ -166,7 +166,7 @@ fn table(app: &mut App, model: &Model, area: Rect, paint: Paint, now: Instant) -
     lines
 }
 
-fn heads(sort: Sort, order: Order, columns: &Columns, paint: Paint) -> Line<'static> {
+fn heads(sort: Sort, order: Order, columns: &Columns) -> Line<'static> {
     let head = |of: Sort, text: &str, width: usize| {
         let arrow = if order == Order::Ascending { "↑" } else { "↓" };
         let text = if of == sort { format!("{text}{arrow}") } else { text.to_owned() };
@@ -227,7 +227,7 @@ fn left(row: &Row, width: usize, now: Instant) -> String {
 }
 
 /// All about one lock.
-fn one(model: &Model, name: &str, area: Rect, paint: Paint, now: Instant) -> Vec<Line<'static>> {
+fn one(model: &Model, name: &str, area: Rect, now: Instant) -> Vec<Line<'static>> {
     let fact =
         |what: &str, text: String| Line::from(vec![Span::styled(padded(what, 20), Paint::soft()), Span::raw(text)]);
     let width = usize::from(area.width);

@@ -1,5 +1,6 @@
 //! As little of HTTP as it takes to ask `redlock serve`.
 
+use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -62,10 +63,10 @@ impl Place {
         stream.set_read_timeout(Some(LIMIT)).unwrap();
         let mut text = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
         if !headers.iter().any(|(name, _)| *name == "Host") {
-            text.push_str(&format!("Host: 127.0.0.1:{}\r\n", self.port));
+            write!(text, "Host: 127.0.0.1:{}\r\n", self.port).unwrap();
         }
         for (name, value) in headers {
-            text.push_str(&format!("{name}: {value}\r\n"));
+            write!(text, "{name}: {value}\r\n").unwrap();
         }
         stream.write_all(format!("{text}\r\n{body}").as_bytes()).unwrap();
         stream
@@ -113,5 +114,8 @@ impl Told {
 
 /// As it is written in a URL.
 pub(crate) fn encoded(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02x}")).collect()
+    text.bytes().fold(String::new(), |mut encoded, byte| {
+        write!(encoded, "%{byte:02x}").unwrap();
+        encoded
+    })
 }
