@@ -81,9 +81,18 @@ struct State {
     /// Whether the owner may be noted beside its keys.
     is_noted: bool,
     /// Whether it is renewed at all.
-    is_renewed: bool,
+    lasting: Lasting,
     /// When its holder lets go.
     let_go: LetGo,
+}
+
+/// How long a lock lasts by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lasting {
+    /// Until its TTL is over.
+    ForItsTtl,
+    /// As long as it is renewed.
+    Renewed,
 }
 
 /// When a holder lets go.
@@ -116,7 +125,7 @@ impl Lease {
             ticket: None,
             repairs: None,
             is_noted: false,
-            is_renewed: false,
+            lasting: Lasting::ForItsTtl,
             let_go: LetGo::ByItself,
         });
         let (turn, lost, over) = (TurnMutex::new(()), Notify::new(), Notify::new());
@@ -314,12 +323,12 @@ impl Lease {
 
     /// It is renewed from now on.
     pub(crate) fn set_renewed(&self) {
-        self.state().is_renewed = true;
+        self.state().lasting = Lasting::Renewed;
     }
 
     /// Whether it is renewed, or was until its end.
     pub(crate) fn is_renewed(&self) -> bool {
-        self.state().is_renewed
+        self.state().lasting == Lasting::Renewed
     }
 
     /// Notes where it stands in the schedule of renewals; returns where it stood.
