@@ -111,8 +111,8 @@ fn change_leaders() -> anyhow::Result<()> {
 }
 
 fn tell_change(what: &str, moment: Instant, next: &Leads) {
-    let took = next.since.saturating_duration_since(moment);
-    println!("{what}: process {} leads after {took:.1?}, with fencing token {}", next.process, next.fencing_token);
+    let took = next.since.saturating_duration_since(moment).as_millis();
+    println!("{what}: process {} leads after {took} ms, with fencing token {}", next.process, next.fencing_token);
 }
 
 /// Starts a candidate.

@@ -82,18 +82,20 @@ struct State {
     /// Whether the owner may be noted beside its keys.
     is_noted: bool,
     /// Whether it is renewed at all.
-    renewal: Renewal,
+    lasting: Lasting,
     /// When its holder lets go.
     let_go: LetGo,
     /// That it is held, if somebody looks; boxed, because of most locks nobody may.
     holding: Option<Box<Holding>>,
 }
 
-/// Whether a lock is renewed.
+/// How long a lock lasts by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Renewal {
-    Never,
-    Begun,
+enum Lasting {
+    /// Until its TTL is over.
+    ForItsTtl,
+    /// As long as it is renewed.
+    Renewed,
 }
 
 /// When a holder lets go.
@@ -126,7 +128,7 @@ impl Lease {
             ticket: None,
             repairs: None,
             is_noted: false,
-            renewal: Renewal::Never,
+            lasting: Lasting::ForItsTtl,
             let_go: LetGo::ByItself,
             holding: None,
         });
@@ -367,12 +369,12 @@ impl Lease {
 
     /// It is renewed from now on.
     pub(crate) fn set_renewed(&self) {
-        self.state().renewal = Renewal::Begun;
+        self.state().lasting = Lasting::Renewed;
     }
 
     /// Whether it is renewed, or was until its end.
     pub(crate) fn is_renewed(&self) -> bool {
-        self.state().renewal == Renewal::Begun
+        self.state().lasting == Lasting::Renewed
     }
 
     /// Notes where it stands in the schedule of renewals; returns where it stood.

@@ -608,17 +608,17 @@ mod tests {
         let several = Several::new(&Keys::default(), [name("{x}1"), name("{x}2")]).unwrap();
         let [writer, readers, intent] = [shared.writer(), shared.readers(), shared.intent()].map(ToString::to_string);
         let [one, other] = [&several.keys()[0], &several.keys()[1]].map(ToString::to_string);
-        let [one_reads, one_writes] = [Kind::Reader(Arc::clone(&shared)), Kind::Writer(shared)].map(Subject::from);
+        let [to_read, to_write] = [Kind::Reader(Arc::clone(&shared)), Kind::Writer(shared)].map(Subject::from);
         let (all, owner, ttl) = (Subject::from(Kind::Several(several)), Arc::from("owner"), Duration::from_secs(1));
         let (acquire, extend) = (Action::Acquire { ttl, is_watched: false }, Action::Extend { ttl, is_noted: false });
         let release = Action::Release { keep: Duration::ZERO, behind: None, is_noted: false };
         for (action, subject, expect) in [
-            (acquire, &one_reads, vec![&*writer, &readers, &intent]),
-            (extend, &one_reads, vec![&*writer, &readers]),
-            (release, &one_reads, vec![&*writer, &readers]),
-            (acquire, &one_writes, vec![&*writer, &readers, &intent]),
-            (extend, &one_writes, vec![]),
-            (release, &one_writes, vec![&*writer, &intent]),
+            (acquire, &to_read, vec![&*writer, &readers, &intent]),
+            (extend, &to_read, vec![&*writer, &readers]),
+            (release, &to_read, vec![&*writer, &readers]),
+            (acquire, &to_write, vec![&*writer, &readers, &intent]),
+            (extend, &to_write, vec![]),
+            (release, &to_write, vec![&*writer, &intent]),
             (acquire, &all, vec![&*one, &other]),
             (extend, &all, vec![&*one, &other]),
             (release, &all, vec![&*one, &other]),

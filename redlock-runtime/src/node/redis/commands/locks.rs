@@ -282,35 +282,29 @@ fn evaluate_release_permit(
     cmd
 }
 
-fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd {
-    match (command.action, command.subject.kind()) {
-        (_, None) => {}
-        (_, Some(Kind::Reader(keys))) => {
-            return readers_writers::evaluate_reader((verb, script), command, keys, server);
+/// What is asked of more than one key; `None` if it is asked as of any lock with its key.
+fn evaluate_of_kind(called: (&str, &str), command: &Command, kind: &Kind, server: Server) -> Option<Cmd> {
+    match (command.action, kind) {
+        (_, Kind::Reader(keys)) => Some(readers_writers::evaluate_reader(called, command, keys, server)),
+        (_, Kind::Writer(keys)) => readers_writers::evaluate_writer(called, command, keys, server),
+        (_, Kind::Several(keys)) => Some(several::evaluate(called, command, keys, server)),
+        (Action::Acquire { ttl, .. }, Kind::Permits { slots, which: Which::Any }) => {
+            Some(evaluate_permit(called, command, slots, ttl, server))
         }
-        (_, Some(Kind::Writer(keys))) => {
-            if let Some(cmd) = readers_writers::evaluate_writer((verb, script), command, keys, server) {
-                return cmd;
-            }
+        (Action::Release { keep, .. }, Kind::Permits { .. }) => {
+            slots_to_release(command).map(|slots| evaluate_release_permit(called, command, slots, keep, server))
         }
-        (_, Some(Kind::Several(keys))) => return several::evaluate((verb, script), command, keys, server),
-        (Action::Acquire { ttl, .. }, Some(Kind::Permits { slots, which: Which::Any })) => {
-            return evaluate_permit((verb, script), command, slots, ttl, server);
-        }
-        (Action::Release { keep, .. }, _) => {
-            if let Some(slots) = slots_to_release(command) {
-                return evaluate_release_permit((verb, script), command, slots, keep, server);
-            }
-        }
-        _ => {}
+        _ => None,
     }
-    evaluate_of_key(verb, script, command, server)
 }
 
-/// Of a lock that is one key.
-fn evaluate_of_key(verb: &str, script: &str, command: &Command, server: Server) -> Cmd {
+fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd {
     const ROOM_FOR_THE_SCRIPT_AND_USUAL_NAMES: usize = 320;
     const ROOM_BESIDE_A_MARK: usize = 512;
+    let of_kind = |kind| evaluate_of_kind((verb, script), command, kind, server);
+    if let Some(cmd) = command.subject.kind().and_then(of_kind) {
+        return cmd;
+    }
     let Command { owner, fence, retention, .. } = command;
     let key = command.key();
     // A key that is noted where its slot is still on its way to could not be moved there any more.
