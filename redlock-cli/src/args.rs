@@ -112,10 +112,11 @@ fn in_one_line(text: &str) -> String {
     let shown = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let is_for_others = |line: &&str| !line.starts_with("Usage:") && !line.starts_with("For more information");
     let lines: Vec<_> = shown.filter(is_for_others).map(|line| line.trim_start_matches("error: ")).collect();
+    let said = lines.join(" ").replace(" tip: ", "; tip: ");
     let usage = text.lines().find_map(|line| line.trim().strip_prefix("Usage: "));
     match usage {
-        Some(usage) => format!("{}; write `{usage}`, or see --help", lines.join(" ")),
-        None => format!("{}; see --help", lines.join(" ")),
+        Some(usage) => format!("{said}; write `{usage}`, or see --help"),
+        None => format!("{said}; see --help"),
     }
 }
 
@@ -138,7 +139,7 @@ mod tests {
             (&["redlock", "run", "-n", "-w", "5", "x", "--", "true"], "cannot be used with"),
             (&["redlock", "run", "-w", "soon", "x", "--", "true"], "write 5s, 250ms, 2m"),
             (&["redlock", "run", "--onec", "1h", "x", "--", "true"], "--once"),
-            (&["redlock", "rnu"], "run"),
+            (&["redlock", "inspekt"], "; tip: a similar subcommand exists: 'inspect'"),
         ] {
             let error = Arguments::try_parse_from(arguments).unwrap_err();
             let line = in_one_line(&error.to_string());

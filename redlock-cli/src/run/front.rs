@@ -106,7 +106,7 @@ impl Holder {
     async fn start(task: &Task) -> Result<Self, Failure> {
         let mut command = Command::new(launch::ourselves().map_err(|error| ours(&error))?);
         // Its group is its own: what a terminal sends to ours, we hand on.
-        command.arg(holder::WORD).process_group(0);
+        command.arg0("redlock").arg(holder::WORD).process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().map_err(|error| ours(&error))?;
         let (Some(mut stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
