@@ -117,6 +117,7 @@
 //! | `macros` | yes | 1 | the attribute |
 //! | `tls` | yes | 15 | `rediss://` nodes. A default, because most servers that somebody else runs ask for it; ring needs a C compiler |
 //! | `signal` | | 2 | [`LockManager::shutdown_on_signal`] |
+//! | `metrics` | | 3 | the metrics of [Seen from outside](pages::observe), through the crate `metrics`; no exporter |
 //! | `serde` | | 3 | a [`LockToken`] in your messages, a [`LockManagerBuilder`] in your configuration |
 //! | `testing` | | 0 | the module `testing`: memory nodes that fail when they are told to. For dev-dependencies |
 //! | `insecure-tls` | | 0 | `rediss://…#insecure`: encrypted, no certificate is checked |
@@ -141,9 +142,9 @@
 //! # Pages
 //!
 //! [All of them](pages::all): [is it safe for me?](pages::guarantees) · [cron jobs](pages::cron) · [kinds of locks](pages::kinds) ·
-//! [permits](pages::permits) · [waiting](pages::waiting) · [fencing tokens](pages::fencing) · [testing your code](pages::testing) ·
+//! [permits](pages::permits) · [several names](pages::names) · [readers and writers](pages::readers_writers) · [waiting](pages::waiting) · [fencing tokens](pages::fencing) · [testing your code](pages::testing) · [the command line](pages::cli) ·
 //! [the end of a process](pages::shutdown) · [settings](pages::settings) · [nodes](pages::nodes) ·
-//! [what a user of Redis needs](pages::acl) · [looking, and mending](pages::operating) · [troubleshooting](pages::troubleshooting) ·
+//! [seen from outside](pages::observe) · [what a user of Redis needs](pages::acl) · [looking, and mending](pages::operating) · [troubleshooting](pages::troubleshooting) ·
 //! [performance](pages::performance) · [what is on the wire](pages::wire) · [coming from another lock](pages::migrating) ·
 //! [questions](pages::faq)
 //!

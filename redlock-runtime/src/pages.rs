@@ -29,6 +29,7 @@ macro_rules! pages {
 pages! {
     acl = "acl.md";
     all = "README.md";
+    cli = "cli.md";
     cron = "cron.md";
     faq = "faq.md";
     fencing = "fencing.md";

@@ -45,7 +45,11 @@ async fn is_the_same_at_a_glance(locks: &LockManager, names: &[&str]) {
 async fn all_locks_are_told_as_each_is_with_few_questions() {
     let servers = Servers::start(3);
     let (locks, others) = (manager(&servers), manager(&servers));
-    let fired = locks.lock("job").once(redlock_runtime::Fire::from(7)).run(async |_| Ok::<(), redlock_runtime::Error>(())).await;
+    let fired = locks
+        .lock("job")
+        .once(redlock_runtime::Fire::from(7))
+        .run(async |_| Ok::<(), redlock_runtime::Error>(()))
+        .await;
     assert!(fired.is_ok());
     let mut guards = Vec::new();
     for name in ["a", "job", "in{voi}ce:7", "both"] {
