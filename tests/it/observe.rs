@@ -1,5 +1,6 @@
 //! What is seen of locks from outside: everything once, under a label that has no id in it.
 
+use std::fmt::Write as _;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, LazyLock, Mutex};
@@ -372,7 +373,7 @@ impl Visit for Fields<'_> {
         if field.name() == "waited" {
             self.0.push_str(" waited");
         } else {
-            self.0.push_str(&format!(" {}={value:?}", field.name()));
+            let _ = write!(self.0, " {}={value:?}", field.name());
         }
     }
 }

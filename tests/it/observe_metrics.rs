@@ -41,9 +41,12 @@ async fn metrics_are_recorded_from_when_a_recorder_is_installed_under_the_promis
     drop(guard);
     assert_eq!(held_now("metrics-x"), Some(0.0));
     let taken = "redlock_acquire_duration_seconds{lock=metrics-x, outcome=acquired, path=network}";
-    assert_eq!(recorded.values(taken).map(|values| values.len()), Some(2));
-    let ended = |end: &str| recorded.values(&format!("redlock_hold_duration_seconds{{lock=metrics-x, end={end}}}"));
-    assert_eq!((ended("released").map(|all| all.len()), ended("reset").map(|all| all.len())), (Some(1), Some(1)));
+    assert_eq!(recorded.values(taken).as_ref().map(Vec::len), Some(2));
+    let ended = |end: &str| {
+        let held = recorded.values(&format!("redlock_hold_duration_seconds{{lock=metrics-x, end={end}}}"));
+        held.as_ref().map(Vec::len)
+    };
+    assert_eq!((ended("released"), ended("reset")), (Some(1), Some(1)));
     let last_run = recorded.value("redlock_last_run_timestamp_seconds{lock=metrics-x}").expect("it was released");
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
     assert!((now - 60.0..=now).contains(&last_run), "{last_run} {now}");

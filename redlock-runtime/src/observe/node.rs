@@ -74,7 +74,11 @@ impl ObservedNode {
         {
             return;
         }
-        self.record_standing(standing, is_recorded);
+        #[cfg(feature = "metrics")]
+        if is_recorded {
+            self.recorded.stands(standing);
+        }
+        let _ = is_recorded;
         self.told.tell(Event::NodeStands { node: &self.label, standing });
     }
 
@@ -82,17 +86,8 @@ impl ObservedNode {
     #[cfg(feature = "metrics")]
     pub(super) fn record_again(&self) {
         if let Some(standing) = self.standing() {
-            self.record_standing(standing, true);
-        }
-    }
-
-    fn record_standing(&self, standing: NodeStanding, is_recorded: bool) {
-        #[cfg(feature = "metrics")]
-        if is_recorded {
             self.recorded.stands(standing);
         }
-        #[cfg(not(feature = "metrics"))]
-        let _ = (&self.label, standing, is_recorded);
     }
 }
 

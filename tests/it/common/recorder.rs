@@ -96,6 +96,7 @@ impl Value {
     }
 }
 
+#[expect(clippy::cast_precision_loss, reason = "no test counts that far")]
 impl CounterFn for Value {
     fn increment(&self, value: u64) {
         self.change(value as f64);
