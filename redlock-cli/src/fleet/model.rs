@@ -257,8 +257,7 @@ mod tests {
             while let Some(page) = pages.next().await {
                 self.model.take_in(&page.unwrap(), self.now, Duration::ZERO);
             }
-            let unseen =
-                self.locks.inspect_each(self.model.unseen().iter().map(|name| name.to_string())).await.unwrap();
+            let unseen = self.locks.inspect_each(self.model.unseen().iter().map(ToString::to_string)).await.unwrap();
             self.model.take_in(&unseen, self.now, Duration::ZERO);
             self.model.end_survey(self.now, Duration::ZERO);
         }

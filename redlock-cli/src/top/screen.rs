@@ -30,10 +30,12 @@ impl Paint {
         if self.has_colours { Style::new().fg(colour) } else { Style::new() }
     }
 
+    #[expect(clippy::unused_self, reason = "as the other ways to paint")]
     fn soft(self) -> Style {
         Style::new().add_modifier(Modifier::DIM)
     }
 
+    #[expect(clippy::unused_self, reason = "as the other ways to paint")]
     fn strong(self) -> Style {
         Style::new().add_modifier(Modifier::BOLD)
     }

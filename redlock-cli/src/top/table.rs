@@ -1,6 +1,7 @@
 //! What there is to see, printed once.
 
-use std::io::{self, Write};
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use redlock_runtime::NodeStanding;
@@ -44,17 +45,21 @@ pub(super) fn print(fleet: &Fleet, sort: Sort) -> Result<ExitCode, Failure> {
         rows.iter().map(|row| width(&row[column])).chain([HEADS[column].len()]).max().unwrap_or_default()
     });
     let mut line = |cells: [&str; 6]| {
-        let line: String = cells.iter().zip(widths).map(|(cell, width)| format!("{}  ", padded(cell, width))).collect();
+        let cells: Vec<_> = cells.iter().zip(widths).map(|(cell, width)| padded(cell, width)).collect();
+        let line = cells.join("  ");
         text.push_str(line.trim_end());
         text.push('\n');
     };
     line(HEADS);
-    rows.iter().for_each(|row| line(row.each_ref().map(String::as_str)));
+    for row in &rows {
+        line(row.each_ref().map(String::as_str));
+    }
     text.push('\n');
     for lamp in model.lamps() {
         let round_trip = lamp.round_trip.map(|took| format!(", {}", short(took))).unwrap_or_default();
         let failure = lamp.failure.as_ref().map(|failure| format!(", {failure}")).unwrap_or_default();
-        text.push_str(&format!("{}: {}{round_trip}{failure}\n", lamp.node, lamp.standing));
+        // A String takes whatever is written.
+        let _ = writeln!(text, "{}: {}{round_trip}{failure}", lamp.node, lamp.standing);
     }
     finish(&text, &model)
 }

@@ -62,10 +62,10 @@ impl Place {
         stream.set_read_timeout(Some(LIMIT)).unwrap();
         let mut text = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
         if !headers.iter().any(|(name, _)| *name == "Host") {
-            text.push_str(&format!("Host: 127.0.0.1:{}\r\n", self.port));
+            text += "Host: 127.0.0.1\r\n";
         }
         for (name, value) in headers {
-            text.push_str(&format!("{name}: {value}\r\n"));
+            text.extend([name, ": ", value, "\r\n"]);
         }
         stream.write_all(format!("{text}\r\n{body}").as_bytes()).unwrap();
         stream
@@ -113,5 +113,5 @@ impl Told {
 
 /// As it is written in a URL.
 pub(crate) fn encoded(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02x}")).collect()
+    text.bytes().fold(String::new(), |encoded, byte| format!("{encoded}%{byte:02x}"))
 }

@@ -18,6 +18,7 @@ fn row(name: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one visit to the page")]
 async fn a_crowd_comes_and_goes_and_a_killed_node_turns_its_lamp() {
     let Some(mut browser) = Browser::start() else { return };
     let servers = Servers::start(3);
