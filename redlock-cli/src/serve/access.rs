@@ -9,6 +9,7 @@ use axum::http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, COOKIE, HOST, HeaderName, LOCATION, REFERRER_POLICY,
     SET_COOKIE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -46,9 +47,9 @@ pub(crate) struct Access {
 impl Access {
     pub(super) fn new(options: &Options) -> Result<Self, Failure> {
         let token = match &options.token_file {
-            Some(path) => {
-                let path = path.display();
-                let text = fs::read_to_string(options.token_file.clone().unwrap_or_default())
+            Some(file) => {
+                let path = file.display();
+                let text = fs::read_to_string(file)
                     .map_err(|error| failure(format!("the token in {path} cannot be read: {error}")))?;
                 let token = text.trim().to_owned();
                 if token.len() < SHORTEST_TOKEN {
@@ -148,7 +149,7 @@ fn refused_host(access: &Access, headers: &HeaderMap, uri: &Uri) -> Option<Respo
     if access.token.is_some() {
         return None;
     }
-    let named = uri.authority().map(axum::http::uri::Authority::as_str);
+    let named = uri.authority().map(Authority::as_str);
     let host = named.or_else(|| headers.get(HOST)?.to_str().ok());
     if host.is_some_and(|host| access.is_meant(host)) {
         return None;

@@ -30,11 +30,13 @@ impl Paint {
         if self.has_colours { Style::new().fg(colour) } else { Style::new() }
     }
 
-    fn soft() -> Style {
+    #[expect(clippy::unused_self, reason = "as the other ways to paint")]
+    fn soft(self) -> Style {
         Style::new().add_modifier(Modifier::DIM)
     }
 
-    fn strong() -> Style {
+    #[expect(clippy::unused_self, reason = "as the other ways to paint")]
+    fn strong(self) -> Style {
         Style::new().add_modifier(Modifier::BOLD)
     }
 }
@@ -59,7 +61,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, app: &mut App, paint: Paint, now: Inst
     match app.mode.clone() {
         Mode::Inspect(name) => {
             app.note_seen(&[]);
-            frame.render_widget(Paragraph::new(one(&model, &name, middle, now)), middle);
+            frame.render_widget(Paragraph::new(one(&model, &name, middle, paint, now)), middle);
         }
         Mode::List | Mode::Search | Mode::Ask(_) => {
             let table = table(app, &model, middle, paint, now);
@@ -72,22 +74,22 @@ pub(super) fn draw(frame: &mut Frame<'_>, app: &mut App, paint: Paint, now: Inst
 fn sums(model: &Model, paint: Paint, now: Instant) -> Line<'static> {
     let voting = model.lamps().iter().filter(|lamp| lamp.standing == NodeStanding::Votes).count();
     let mut spans = vec![
-        Span::styled("redlock", Paint::strong()),
-        Span::styled("  held ", Paint::soft()),
+        Span::styled("redlock", paint.strong()),
+        Span::styled("  held ", paint.soft()),
         Span::raw(model.held().to_string()),
-        Span::styled("  waiting ", Paint::soft()),
+        Span::styled("  waiting ", paint.soft()),
         Span::raw(model.waiting().to_string()),
-        Span::styled("  nodes voting ", Paint::soft()),
+        Span::styled("  nodes voting ", paint.soft()),
         Span::raw(format!("{voting} of {}", model.lamps().len())),
     ];
     match (model.problem(), model.surveyed()) {
         (Some(problem), _) => spans.push(Span::styled(format!("  {}", shown(problem)), paint.colour(Color::Red))),
-        (None, None) => spans.push(Span::styled("  looking …", Paint::soft())),
+        (None, None) => spans.push(Span::styled("  looking …", paint.soft())),
         (None, Some((at, _))) => {
             let ago = now.saturating_duration_since(at);
             // While all are looked at all the time there is nothing to say.
             if ago > Duration::from_secs(3) {
-                spans.push(Span::styled(format!("  all seen {} ago", short(ago)), Paint::soft()));
+                spans.push(Span::styled(format!("  all seen {} ago", short(ago)), paint.soft()));
             }
         }
     }
@@ -117,7 +119,7 @@ fn lamps(lamps: &[Lamp], width: usize, paint: Paint) -> Vec<Line<'static>> {
         }
         taken += columns;
         line.push(Span::styled(sign, paint.colour(colour)));
-        line.push(Span::styled(format!("{text}   "), Paint::soft()));
+        line.push(Span::styled(format!("{text}   "), paint.soft()));
     }
     lines.push(Line::from(line));
     lines
@@ -150,7 +152,7 @@ fn table(app: &mut App, model: &Model, area: Rect, paint: Paint, now: Instant) -
     let view = app.window.of(model, now);
     let names: Vec<Arc<str>> = view.rows.iter().map(|row| Arc::clone(&row.name)).collect();
     app.note_seen(&names);
-    let mut lines = vec![heads(app.window.sort, app.window.order, &columns)];
+    let mut lines = vec![heads(app.window.sort, app.window.order, &columns, paint)];
     lines.extend(view.rows.iter().enumerate().map(|(place, row)| {
         let line = cells(row, &columns, paint, now);
         if place == chosen { line.style(Style::new().add_modifier(Modifier::REVERSED)) } else { line }
@@ -161,16 +163,16 @@ fn table(app: &mut App, model: &Model, area: Rect, paint: Paint, now: Instant) -
             (Some(_), true) => "no lock is held",
             (Some(_), false) => "no lock matches",
         };
-        lines.push(Line::styled(text, Paint::soft()));
+        lines.push(Line::styled(text, paint.soft()));
     }
     lines
 }
 
-fn heads(sort: Sort, order: Order, columns: &Columns) -> Line<'static> {
+fn heads(sort: Sort, order: Order, columns: &Columns, paint: Paint) -> Line<'static> {
     let head = |of: Sort, text: &str, width: usize| {
         let arrow = if order == Order::Ascending { "↑" } else { "↓" };
         let text = if of == sort { format!("{text}{arrow}") } else { text.to_owned() };
-        Span::styled(format!("{} ", padded(&text, width)), Paint::strong().add_modifier(Modifier::UNDERLINED))
+        Span::styled(format!("{} ", padded(&text, width)), paint.strong().add_modifier(Modifier::UNDERLINED))
     };
     Line::from(vec![
         head(Sort::Name, "LOCK", columns.name),
@@ -194,7 +196,7 @@ fn cells(row: &Row, columns: &Columns, paint: Paint, now: Instant) -> Line<'stat
         State::Kept | State::Free => Color::Gray,
     };
     let age = if is_free { "-".to_owned() } else { age(row, now) };
-    let waiting = if row.waiting > 0 { paint.colour(Color::Cyan).add_modifier(Modifier::BOLD) } else { Paint::soft() };
+    let waiting = if row.waiting > 0 { paint.colour(Color::Cyan).add_modifier(Modifier::BOLD) } else { paint.soft() };
     let cell = |text: &str, width: usize, style: Style| Span::styled(format!("{} ", padded(text, width)), style);
     Line::from(vec![
         cell(&row.shown, columns.name, Style::new()),
@@ -227,11 +229,11 @@ fn left(row: &Row, width: usize, now: Instant) -> String {
 }
 
 /// All about one lock.
-fn one(model: &Model, name: &str, area: Rect, now: Instant) -> Vec<Line<'static>> {
+fn one(model: &Model, name: &str, area: Rect, paint: Paint, now: Instant) -> Vec<Line<'static>> {
     let fact =
-        |what: &str, text: String| Line::from(vec![Span::styled(padded(what, 20), Paint::soft()), Span::raw(text)]);
+        |what: &str, text: String| Line::from(vec![Span::styled(padded(what, 20), paint.soft()), Span::raw(text)]);
     let width = usize::from(area.width);
-    let mut lines = vec![Line::raw(""), Line::styled(padded(&shown(name), width), Paint::strong())];
+    let mut lines = vec![Line::raw(""), Line::styled(padded(&shown(name), width), paint.strong())];
     match model.row(name) {
         None => lines.push(fact("state", "free".to_owned())),
         Some(row) => {
@@ -261,7 +263,7 @@ fn one(model: &Model, name: &str, area: Rect, now: Instant) -> Vec<Line<'static>
     lines.push(Line::raw(""));
     lines.push(Line::styled(
         format!("HISTORY since this began to look, {} ago", short(now.saturating_duration_since(model.began()))),
-        Paint::strong().add_modifier(Modifier::UNDERLINED),
+        paint.strong().add_modifier(Modifier::UNDERLINED),
     ));
     let room = usize::from(area.height).saturating_sub(lines.len());
     let (moment, seen) = (since_1970(), clock());
@@ -297,10 +299,10 @@ fn foot(app: &App, model: &Model, paint: Paint) -> Line<'static> {
         Mode::List => "↑↓ choose  ⏎ inspect  / search  n h a l w s sort  r reset  q quit",
     };
     match &app.message {
-        Some(message) => Line::styled(shown(message), Paint::strong()),
+        Some(message) => Line::styled(shown(message), paint.strong()),
         None if !app.window.search.is_empty() => {
-            Line::styled(format!("matching {}  esc all  {keys}", shown(&app.window.search)), Paint::soft())
+            Line::styled(format!("matching {}  esc all  {keys}", shown(&app.window.search)), paint.soft())
         }
-        None => Line::styled(keys, Paint::soft()),
+        None => Line::styled(keys, paint.soft()),
     }
 }

@@ -1,6 +1,7 @@
 //! What there is to see, printed once.
 
-use std::io::{self, Write};
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use redlock_runtime::NodeStanding;
@@ -45,7 +46,8 @@ pub(super) fn print(fleet: &Fleet, sort: Sort) -> Result<ExitCode, Failure> {
     });
     let mut line = |cells: [&str; 6]| {
         let cells: Vec<_> = cells.iter().zip(widths).map(|(cell, width)| padded(cell, width)).collect();
-        text.push_str(cells.join("  ").trim_end());
+        let line = cells.join("  ");
+        text.push_str(line.trim_end());
         text.push('\n');
     };
     line(HEADS);
@@ -56,9 +58,8 @@ pub(super) fn print(fleet: &Fleet, sort: Sort) -> Result<ExitCode, Failure> {
     for lamp in model.lamps() {
         let round_trip = lamp.round_trip.map(|took| format!(", {}", short(took))).unwrap_or_default();
         let failure = lamp.failure.as_ref().map(|failure| format!(", {failure}")).unwrap_or_default();
-        for part in [&*lamp.node, ": ", &lamp.standing.to_string(), &round_trip, &failure, "\n"] {
-            text.push_str(part);
-        }
+        // A String takes whatever is written.
+        let _ = writeln!(text, "{}: {}{round_trip}{failure}", lamp.node, lamp.standing);
     }
     finish(&text, &model)
 }

@@ -91,7 +91,7 @@ impl Browser {
         Some(browser)
     }
 
-    #[expect(clippy::needless_pass_by_value, reason = "parameters are written where they are passed")]
+    #[expect(clippy::needless_pass_by_value, reason = "they are written where they are asked")]
     fn ask(&mut self, method: &str, parameters: Value) -> Value {
         self.number += 1;
         let mut message = json!({ "id": self.number, "method": method, "params": parameters });

@@ -1,6 +1,5 @@
 //! As little of HTTP as it takes to ask `redlock serve`.
 
-use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -63,10 +62,10 @@ impl Place {
         stream.set_read_timeout(Some(LIMIT)).unwrap();
         let mut text = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
         if !headers.iter().any(|(name, _)| *name == "Host") {
-            write!(text, "Host: 127.0.0.1:{}\r\n", self.port).unwrap();
+            text += "Host: 127.0.0.1\r\n";
         }
         for (name, value) in headers {
-            write!(text, "{name}: {value}\r\n").unwrap();
+            text.extend([name, ": ", value, "\r\n"]);
         }
         stream.write_all(format!("{text}\r\n{body}").as_bytes()).unwrap();
         stream
@@ -114,8 +113,5 @@ impl Told {
 
 /// As it is written in a URL.
 pub(crate) fn encoded(text: &str) -> String {
-    text.bytes().fold(String::new(), |mut encoded, byte| {
-        write!(encoded, "%{byte:02x}").unwrap();
-        encoded
-    })
+    text.bytes().fold(String::new(), |encoded, byte| format!("{encoded}%{byte:02x}"))
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use redlock_runtime::{LockManager, Timeout};
+use redlock_runtime::Timeout;
 use redlock_tests::Servers;
 
 use crate::browser::Browser;
@@ -17,11 +17,21 @@ fn row(name: &str) -> String {
     format!("document.querySelector('#rows tr[data-name=\"{name}\"]')")
 }
 
-/// Thirty who want five locks, until it is over.
-fn crowd(locks: &LockManager, is_over: &Arc<AtomicBool>) -> Vec<tokio::task::JoinHandle<()>> {
-    (0..30)
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one visit to the page")]
+async fn a_crowd_comes_and_goes_and_a_killed_node_turns_its_lamp() {
+    let Some(mut browser) = Browser::start() else { return };
+    let servers = Servers::start(3);
+    let (_program, place) = serve(&servers, &[]);
+    browser.open(&place.url("/"));
+    browser.until("all vote", "document.querySelectorAll('.node.votes').length === 3");
+    browser.until("nothing is held", "!document.getElementById('empty').hidden");
+
+    let locks = manager(&servers);
+    let is_over = Arc::new(AtomicBool::new(false));
+    let crowd: Vec<_> = (0..30)
         .map(|number| {
-            let (locks, is_over) = (locks.clone(), Arc::clone(is_over));
+            let (locks, is_over) = (locks.clone(), Arc::clone(&is_over));
             tokio::spawn(async move {
                 while !is_over.load(Ordering::Relaxed) {
                     let name = format!("warehouse:{}", number % 5);
@@ -35,21 +45,7 @@ fn crowd(locks: &LockManager, is_over: &Arc<AtomicBool>) -> Vec<tokio::task::Joi
                 }
             })
         })
-        .collect()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_crowd_comes_and_goes_and_a_killed_node_turns_its_lamp() {
-    let Some(mut browser) = Browser::start() else { return };
-    let servers = Servers::start(3);
-    let (_program, place) = serve(&servers, &[]);
-    browser.open(&place.url("/"));
-    browser.until("all vote", "document.querySelectorAll('.node.votes').length === 3");
-    browser.until("nothing is held", "!document.getElementById('empty').hidden");
-
-    let locks = manager(&servers);
-    let is_over = Arc::new(AtomicBool::new(false));
-    let crowd = crowd(&locks, &is_over);
+        .collect();
     let evil = "<script>document.title='evil'</script>\u{202e}";
     let _evil = locks.lock(evil).acquire().await.unwrap();
     let mut held = Vec::new();

@@ -161,6 +161,10 @@ async fn keys_sort_search_inspect_reset_and_quit() {
     let Some(screen) = Screen::start(&command(&servers)) else { return };
     screen.shows("held 40");
     screen.shows("nodes voting 3 of 3");
+    // What is noted about an owner comes a moment behind its acquisition.
+    eventually("all holders are named", || {
+        screen.text().lines().filter(|line| line.contains(" the test ")).count() >= 18
+    });
     screen.press(&["n"]);
     let text = screen.shows("LOCK↑");
     let rows: Vec<_> = text.lines().filter(|line| line.contains("job:")).collect();
