@@ -266,7 +266,7 @@ mod is_simply_not_acquired {
             assert!(none.is_none() && none_blocking.is_none());
             LOCKS.lock("once-by-hand").timeout(Timeout::Skip).acquire().await
         };
-        let error = holding("once-by-hand", body).await.unwrap();
+        let error = Box::pin(holding("once-by-hand", body)).await.unwrap();
         assert!(matches!(error, Err(Error::NotAcquired { .. })), "{error:?}");
     }
 

@@ -45,11 +45,7 @@ async fn is_the_same_at_a_glance(locks: &LockManager, names: &[&str]) {
 async fn all_locks_are_told_as_each_is_with_few_questions() {
     let servers = Servers::start(3);
     let (locks, others) = (manager(&servers), manager(&servers));
-    let fired = locks
-        .lock("job")
-        .once(redlock_runtime::Fire::from(7))
-        .run(async |_| Ok::<(), redlock_runtime::Error>(()))
-        .await;
+    let fired = locks.lock("job").once(redlock_runtime::Fire::from(7)).run(async |_| Ok::<(), Error>(())).await;
     assert!(fired.is_ok());
     let mut guards = Vec::new();
     for name in ["a", "job", "in{voi}ce:7", "both"] {
@@ -63,7 +59,7 @@ async fn all_locks_are_told_as_each_is_with_few_questions() {
         async move { locks.lock("a").acquire().await }
     });
     // As a Python process writes it, and what no lock is.
-    for server in servers.iter() {
+    for server in &servers {
         server.probe().set_for(
             &key("python"),
             "d3bb4f4f-68cb-4db8-ac70-8bef4d8bfa4f",

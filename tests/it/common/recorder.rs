@@ -24,7 +24,7 @@ impl Recorded {
         static INSTALLED: OnceLock<Recorded> = OnceLock::new();
         let recorded = INSTALLED.get_or_init(|| {
             let recorded = Recorded::default();
-            metrics::set_global_recorder(recorded.clone()).ok().expect("nobody else records");
+            metrics::set_global_recorder(recorded.clone()).unwrap_or_else(|_| panic!("nobody else records"));
             recorded
         });
         recorded.clone()
