@@ -88,7 +88,7 @@ say "those that wait; those that compute run beside them, and their output comes
 status=0
 "${all[@]}" --lib --bins --test model --test allocations --test ui >"$logs/computing" 2>&1 &
 lane=$!
-RUST_TEST_THREADS=${RUST_TEST_THREADS:-10} "${all[@]}" --test it --test chaos --test nodes 2>&1 | tee "$logs/waiting" || status=$?
+RUST_TEST_THREADS=${RUST_TEST_THREADS:-10} "${all[@]}" --test it --test chaos --test nodes --test cli --test serve --test top 2>&1 | tee "$logs/waiting" || status=$?
 wait "$lane" || status=$?
 cat "$logs/computing"
 

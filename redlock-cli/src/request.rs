@@ -40,7 +40,13 @@ impl Wanted {
     /// The one place where a kind of lock is chosen.
     pub(crate) fn request(&self, locks: &LockManager, names: &[String]) -> Result<LockRequest, Failure> {
         self.check(names)?;
-        let request = locks.lock(names.first().map_or("", String::as_str)).timeout(self.timeout());
+        let request = match names {
+            [name] if self.read => locks.read(name),
+            [name] if self.write => locks.write(name),
+            [name] => locks.lock(name),
+            several => locks.lock_all(several),
+        };
+        let request = request.timeout(self.timeout());
         Ok(match self.ttl {
             Some(ttl) => request.ttl(ttl),
             None => request,
@@ -49,17 +55,22 @@ impl Wanted {
 
     /// Whether there is such a lock.
     pub(crate) fn check(&self, names: &[String]) -> Result<(), Failure> {
-        if self.read || self.write {
+        if (self.read || self.write) && names.len() > 1 {
             return Err(Failure::ours(
-                "--read and --write are not to be had in this version; leave them out for a lock that one holds at a time",
+                "--read and --write are about one name; write `redlock run --read A -- redlock run --read B -- COMMAND`, in the same order \
+                 everywhere",
             ));
         }
-        if names.len() > 1 {
-            return Err(Failure::ours(format!(
-                "{} names were given and this version locks one at a time; write `redlock run A -- redlock run B -- COMMAND`, \
-                 in the same order everywhere",
-                names.len()
-            )));
+        Ok(())
+    }
+
+    /// Whether a token could say what is held.
+    pub(crate) fn check_token(&self, names: &[String]) -> Result<(), Failure> {
+        self.check(names)?;
+        if self.read || self.write || names.len() > 1 {
+            return Err(Failure::ours(
+                "a token is of one name, and of a lock that is not shared; use `redlock run` for --read, --write and several names",
+            ));
         }
         Ok(())
     }

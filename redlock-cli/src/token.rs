@@ -94,7 +94,7 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
 }
 
 pub(crate) fn acquire(nodes: &Nodes, options: &AcquireOptions) -> Result<ExitCode, Failure> {
-    options.wanted.check(&options.names)?;
+    options.wanted.check_token(&options.names)?;
     // Before the lock is taken.
     let file = options.token_file.as_deref().map(create).transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

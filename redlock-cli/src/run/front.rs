@@ -43,8 +43,8 @@ pub(super) async fn run(task: &Task, program: &[OsString]) -> Result<ExitCode, F
             return Ok(ExitCode::from(128 + signal as u8));
         }
     };
-    let name = task.names.first().map_or("", String::as_str);
-    let mut command = launch::command(program, name, &held).map_err(|error| ours(&error))?;
+    let name = task.names.join(" + ");
+    let mut command = launch::command(program, &name, &held).map_err(|error| ours(&error))?;
     let child = match command.spawn() {
         Ok(child) => child,
         Err(error) => {

@@ -80,8 +80,11 @@ fn wrong_arguments_and_settings_are_ours() {
         &["run", "--permits", "2", "--once", "1h", "x", "--", "true"],
         &["run", "a\nb", "--", "true"],
         &["run", "--nodes", "http://x", "x", "--", "true"],
-        &["run", "--read", "x", "--", "true"],
-        &["run", "x", "y", "--", "true"],
+        &["run", "--read", "x", "y", "--", "true"],
+        &["run", "--read", "--write", "x", "--", "true"],
+        &["run", "--read", "--once", "1h", "x", "--", "true"],
+        &["acquire", "--read", "x"],
+        &["acquire", "x", "y"],
         &["rnu"],
     ] {
         let output = output(&servers, arguments);

@@ -6,6 +6,7 @@ mod codes;
 mod common;
 mod descriptors;
 mod helper;
+mod kinds;
 mod looking;
 mod loss;
 mod once;
