@@ -34,7 +34,8 @@ fn the_wall_clock_is_not_read_for_a_lock() {
         for wall in ["SystemTime", "UNIX_EPOCH", "'TIME'"] {
             // Leases of waiters, fencing counters and the ages that people are shown are kept by the servers, and decide
             // nothing about validity; whether a server tells the time is tried for them. A fire is a time of day, which a
-            // test may pause.
+            // test may pause. Readers who share a lock expire one by one, by the clock of each server. Observers are told when a
+            // job ran last.
             let others = [
                 "counters",
                 "fence",
@@ -43,7 +44,12 @@ fn the_wall_clock_is_not_read_for_a_lock() {
                 "clock.rs",
                 "label.lua",
                 "look.lua",
+                "look_readers.lua",
+                "lua/read",
                 "record.lua",
+                "several.lua",
+                "write.lua",
+                "observe",
                 "check",
                 "fire.rs",
                 "once",

@@ -164,10 +164,10 @@ impl Lease {
         }
     }
 
-    /// What ran under it ended well, at this moment since 1970.
-    pub(crate) fn run_ended(&self, since_1970: impl FnOnce() -> Duration) {
+    /// What ran under it ended well, at this time of day.
+    pub(crate) fn run_ended(&self, moment: impl FnOnce() -> Duration) {
         if let Some(observed) = self.observer() {
-            observed.run_ended(since_1970());
+            observed.run_ended(moment());
         }
     }
 

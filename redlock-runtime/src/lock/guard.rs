@@ -391,7 +391,7 @@ impl LockGuard {
         match self.end_with(Acquisition::release).await {
             Ok(()) => {
                 if work == Work::IsDone {
-                    lease.run_ended(|| shared.since_1970());
+                    shared.run_ended(&lease);
                 }
                 Ok(())
             }

@@ -228,7 +228,7 @@ impl LockGuard {
         let (shared, lease) = (Arc::clone(self.shared()), Arc::clone(self.lease()));
         let completed = self.end_with(|acquisition| acquisition.complete(mark, lease.valid_until())).await;
         completed.map_err(|not| not_completed(&shared, &lease.name, mark.stored.fire, not))?;
-        lease.run_ended(|| shared.since_1970());
+        shared.run_ended(&lease);
         Ok(())
     }
 }

@@ -107,6 +107,11 @@ impl Shared {
         }
     }
 
+    /// Tells those who look at it that what ran under a lock ended well.
+    pub(crate) fn run_ended(&self, lease: &Lease) {
+        lease.run_ended(|| self.since_1970());
+    }
+
     /// Acquires no more locks; returns those that are held.
     pub(crate) fn shut_down(&self) -> Vec<Arc<Lease>> {
         self.is_shut_down.store(true, Ordering::Release);

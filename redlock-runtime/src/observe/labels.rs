@@ -149,12 +149,12 @@ impl Observed {
     }
 
     /// What ran under the lock ended well, at this moment since 1970.
-    pub(crate) fn run_ended(&self, since_1970: Duration) {
+    pub(crate) fn run_ended(&self, moment: Duration) {
         #[cfg(feature = "metrics")]
         if let Some(handles) = self.handles() {
-            handles.last_run().set(since_1970.as_secs_f64());
+            handles.last_run().set(moment.as_secs_f64());
         }
-        self.tell(Event::RunEnded { lock: self.label(), at: SystemTime::UNIX_EPOCH + since_1970 });
+        self.tell(Event::RunEnded { lock: self.label(), at: SystemTime::UNIX_EPOCH + moment });
     }
 }
 
