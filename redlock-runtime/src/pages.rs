@@ -43,6 +43,7 @@ pages! {
     performance = "performance.md";
     permits = "permits.md";
     readers_writers = "readers-writers.md";
+    serve = "serve.md";
     settings = "settings.md";
     shutdown = "shutdown.md";
     testing = "testing.md";
