@@ -84,9 +84,9 @@ trap 'rm -rf "$logs"' EXIT
 say "${all[*]} --no-run"
 "${all[@]}" --no-run 2>&1 | tee "$logs/built"
 
-say "those that wait; those that compute run beside them, and their output comes behind theirs"
+say "those that wait; those that compute run beside them where there is time, and their output comes behind theirs"
 status=0
-"${all[@]}" --lib --bins --test model --test allocations --test ui >"$logs/computing" 2>&1 &
+nice -n 19 "${all[@]}" --lib --bin schedules --bin redlock-compare --bin redlock --bin crowd --test model --test allocations --test ui >"$logs/computing" 2>&1 &
 lane=$!
 RUST_TEST_THREADS=${RUST_TEST_THREADS:-10} "${all[@]}" --test it --test chaos --test nodes --test cli --test serve --test top 2>&1 | tee "$logs/waiting" || status=$?
 wait "$lane" || status=$?
@@ -95,9 +95,10 @@ cat "$logs/computing"
 # Whoever adds a test binary adds it to a lane.
 built=$(sed -n 's/^ *Executable .*(\(.*\))$/\1/p' "$logs/built" | sort)
 ran=$(sed -n 's/^ *Running .*(\(.*\))$/\1/p' "$logs/waiting" "$logs/computing" | sort)
-if [ "$built" != "$ran" ]; then
-    say "these test binaries are in no lane of tests/run.sh, or in two:"
-    diff <(echo "$built") <(echo "$ran") || true
+missing=$(comm -23 <(echo "$built") <(echo "$ran"))
+if [ -n "$missing" ]; then
+    say "these test binaries are in no lane of tests/run.sh:"
+    echo "$missing"
     status=1
 fi
 

@@ -7,7 +7,7 @@ use redlock_runtime::{CheckVerdict, LockInfo, LockManager, Severity};
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{Gateway, RedisServer};
 
-use crate::common::{a_lock_lives, waiting};
+use crate::common::{a_lock_lives, a_lock_of_keys_lives, waiting};
 
 /// How a server refuses what a script may not do.
 #[derive(Clone, Copy, Debug)]
@@ -111,7 +111,9 @@ async fn where_scripts_may_not_ask_for_the_time_locks_are_labelled_and_waiters_c
     for refusal in [Refusal::Told, Refusal::Ends] {
         let server = RedisServer::start();
         let gateway = forbidding(&server, NO_TIME, refusal);
-        a_lock_lives(LockManager::builder().nodes([gateway.url()])).await;
+        a_lock_of_keys_lives(LockManager::builder().nodes([gateway.url()])).await;
+        let refused = manager(&gateway.url()).read("shared").try_acquire().await.unwrap_err();
+        assert!(format!("{refused:?}").contains("TIME"), "{refused:?}");
         server.probe().flush_all();
         labels_and_statistics_work(&server, &gateway.url()).await;
         let notes = notes(&manager(&gateway.url())).await;

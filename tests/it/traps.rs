@@ -109,11 +109,12 @@ async fn a_master_that_hangs_or_is_gone<T: Mastered>() {
     let locks = manager(urls());
     cycle_soon(&locks, "x").await;
     // All, so that no other becomes the master.
-    node.deciding("x").into_iter().for_each(RedisServer::hang);
+    let deciding = node.deciding("x");
+    deciding.iter().for_each(|server| server.hang());
     for _ in 0..20 {
         cycle_at_once(&locks, "x").await;
     }
-    node.deciding("x").into_iter().for_each(RedisServer::kill);
+    deciding.iter().for_each(|server| server.kill());
     for _ in 0..20 {
         cycle_at_once(&locks, "x").await;
     }
@@ -131,12 +132,13 @@ async fn a_master_that_decides_alone_and_hangs<T: Mastered>() {
     let builder = LockManager::builder().nodes([node.url()]).node_timeout(node_timeout);
     let locks = builder.connect_timeout(Duration::from_secs(1)).build().unwrap();
     cycle_soon(&locks, "x").await;
-    node.deciding("x").into_iter().for_each(RedisServer::hang);
+    let deciding = node.deciding("x");
+    deciding.iter().for_each(|server| server.hang());
     for _ in 0..2 {
         let (_, took) = timed(unreachable(&locks, "x")).await;
         assert!(took < node_timeout * 4, "{took:?}");
     }
-    node.deciding("x").into_iter().for_each(RedisServer::resume);
+    deciding.iter().for_each(|server| server.resume());
     cycle_soon(&locks, "x").await;
 }
 

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use futures_util::Stream;
 use futures_util::future::join_all;
-use futures_util::stream::unfold;
+use futures_util::stream::{StreamExt as _, unfold};
 
 use super::inspect::{LockInfo, NodeRecord};
 use super::list::{Kind, Listing};
@@ -85,7 +85,7 @@ impl LockManager {
     pub fn inspect_all(&self) -> LockInfos {
         let listing = Listing::new(Arc::clone(&self.shared), true);
         let looking = Looking { locks: self.clone(), listing, waiting: None, is_over: false };
-        LockInfos { pages: Box::pin(unfold(looking, async |mut looking| Some((looking.next().await?, looking)))) }
+        LockInfos { pages: Box::pin(unfold(looking, async |mut looking| Some((looking.next().await?, looking))).fuse()) }
     }
 
     /// [`inspect`](Self::inspect) of each of these locks, in their order, with few questions to the nodes.
