@@ -22,7 +22,10 @@ fn of_several_names_all_are_held_or_none() {
     let refused = output(&servers, &["run", "-n", "a", "b", "--", "echo", "ran"]);
     assert_eq!((refused.status.code(), refused.stdout.len()), (Some(75), 0), "{refused:?}");
     other.release_blocking().unwrap();
-    let told = printed(&servers, &["run", "-w", "10", "a", "b", "--", "sh", "-c", "echo $REDLOCK_NAME $REDLOCK_FENCING_TOKEN"]);
+    let told = printed(
+        &servers,
+        &["run", "-w", "10", "a", "b", "--", "sh", "-c", "echo $REDLOCK_NAME $REDLOCK_FENCING_TOKEN"],
+    );
     let token = told.trim_end().strip_prefix("a + b ").expect("both names are told");
     assert!(token.parse::<u64>().is_ok_and(|token| token > 0), "{told}");
 }

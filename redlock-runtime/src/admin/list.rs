@@ -75,7 +75,9 @@ impl LockManager {
     /// [`Error::ListIncomplete`], as the last item, if so few nodes listed their locks that one which is held may be missing.
     pub fn list(&self) -> LockNames {
         let listing = Listing::new(Arc::clone(&self.shared), false);
-        LockNames { names: Box::pin(unfold(listing, async |mut listing| Some((listing.next().await?, listing))).fuse()) }
+        LockNames {
+            names: Box::pin(unfold(listing, async |mut listing| Some((listing.next().await?, listing))).fuse()),
+        }
     }
 
     /// [`Self::list`] for code that is not async: each name blocks the thread until it comes.

@@ -85,7 +85,9 @@ impl LockManager {
     pub fn inspect_all(&self) -> LockInfos {
         let listing = Listing::new(Arc::clone(&self.shared), true);
         let looking = Looking { locks: self.clone(), listing, waiting: None, is_over: false };
-        LockInfos { pages: Box::pin(unfold(looking, async |mut looking| Some((looking.next().await?, looking))).fuse()) }
+        LockInfos {
+            pages: Box::pin(unfold(looking, async |mut looking| Some((looking.next().await?, looking))).fuse()),
+        }
     }
 
     /// [`inspect`](Self::inspect) of each of these locks, in their order, with few questions to the nodes.
