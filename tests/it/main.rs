@@ -53,6 +53,7 @@ mod overview;
 mod pages;
 mod panics;
 mod permits;
+mod permits_found;
 mod places;
 mod processes;
 mod python;

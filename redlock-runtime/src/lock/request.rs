@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::select_all;
 use tokio::time::sleep;
 use tracing::Instrument as _;
 
@@ -530,10 +531,10 @@ impl LockRequest {
                         count(acquiring);
                     }
                 },
-                Turn::Wait(moment, local_holder) => {
+                Turn::Wait(moment, local_holders) => {
                     count(acquiring);
                     let moment = deadline.map_or(moment, |deadline| deadline.min(moment));
-                    wait_for_news(&place, moment, local_holder.as_deref()).await;
+                    wait_for_news(&place, moment, &local_holders).await;
                 }
             }
             has_tried = true;
@@ -621,14 +622,17 @@ impl Pauses {
     }
 }
 
-/// Waits until the place is called, or the holder in this process loses the lock, or this moment.
-async fn wait_for_news(place: &QueuePlace, moment: Instant, local_holder: Option<&Lease>) {
+/// Waits until the place is called, or one of the holders in this process loses the lock, or this moment.
+async fn wait_for_news(place: &QueuePlace, moment: Instant, local_holders: &[Arc<Lease>]) {
     let lost = async {
-        match local_holder {
-            Some(lease) => {
+        match local_holders {
+            [] => pending().await,
+            [lease] => {
                 lease.until_lost().await;
             }
-            None => pending().await,
+            several => {
+                select_all(several.iter().map(|lease| Box::pin(lease.until_lost()))).await;
+            }
         }
     };
     tokio::select! {

@@ -90,8 +90,8 @@ struct Waiter {
 pub(crate) enum Turn {
     /// Ask the nodes.
     Ask(Plan),
-    /// Wait to be called, until this moment at the latest, and until the lock is lost to this holder in this process.
-    Wait(Instant, Option<Arc<Lease>>),
+    /// Wait to be called, until this moment at the latest, and until one of these holders in this process loses the lock.
+    Wait(Instant, Vec<Arc<Lease>>),
 }
 
 /// What people are told of the nodes of a lock, once its queue is not locked any more: whoever takes in events may do anything.
@@ -359,10 +359,15 @@ impl QueuePlace {
         let WaitQueues { settings, process, .. } = &*self.wait_queues;
         let mut state = self.shared.lock();
         let polled = state.queue.polled(self.number, now, settings, entropy::seed);
+        // Any of them may lose what it has.
+        let local_holders = match &polled.turn {
+            wait_queue::Turn::WaitUntil(_, Some(_)) => state.queue.local_holders().cloned().collect(),
+            wait_queue::Turn::WaitUntil(_, None) | wait_queue::Turn::Ask(_) => Vec::new(),
+        };
         state.call(polled.call);
         drop(state);
         match polled.turn {
-            wait_queue::Turn::WaitUntil(moment, local_holder) => Turn::Wait(moment, local_holder),
+            wait_queue::Turn::WaitUntil(moment, _) => Turn::Wait(moment, local_holders),
             wait_queue::Turn::Ask(Ask { ask_order, is_watched, notes_contention, counter }) => {
                 let contender = notes_contention.then(|| Arc::clone(process));
                 Turn::Ask(Plan {
