@@ -67,41 +67,9 @@ if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
     fi
 fi
 
+# Most tests wait for servers and expiries most of the time, so more of them run at once than there are processors.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-8}
+
 say "servers: $("$server" --version)"
-
-# Those chosen by arguments, one after the other.
-if [ $# -gt 0 ]; then
-    say "cargo test --workspace --all-features --no-fail-fast $*"
-    exec cargo test --workspace --all-features --no-fail-fast "$@"
-fi
-
-# All, in two lanes: those that wait for servers and expiries most of the time, many at once, and beside them those that compute. Both
-# are of the same packages and features, so that everything is built once.
-all=(cargo test --workspace --all-features --no-fail-fast)
-logs=$(mktemp -d)
-trap 'rm -rf "$logs"' EXIT
-
-say "${all[*]} --no-run"
-"${all[@]}" --no-run 2>&1 | tee "$logs/built"
-
-say "those that wait; those that compute run beside them where there is time, and their output comes behind theirs"
-status=0
-nice -n 19 "${all[@]}" --lib --bin schedules --bin redlock-compare --bin redlock --bin crowd --test model --test allocations --test ui >"$logs/computing" 2>&1 &
-lane=$!
-RUST_TEST_THREADS=${RUST_TEST_THREADS:-10} "${all[@]}" --test it --test chaos --test nodes --test cli --test serve --test top 2>&1 | tee "$logs/waiting" || status=$?
-wait "$lane" || status=$?
-cat "$logs/computing"
-
-# Whoever adds a test binary adds it to a lane.
-built=$(sed -n 's/^ *Executable .*(\(.*\))$/\1/p' "$logs/built" | sort)
-ran=$(sed -n 's/^ *Running .*(\(.*\))$/\1/p' "$logs/waiting" "$logs/computing" | sort)
-missing=$(comm -23 <(echo "$built") <(echo "$ran"))
-if [ -n "$missing" ]; then
-    say "these test binaries are in no lane of tests/run.sh:"
-    echo "$missing"
-    status=1
-fi
-
-say "${all[*]} --doc"
-"${all[@]}" --doc || status=$?
-exit "$status"
+say "cargo test --workspace --all-features --no-fail-fast $*"
+cargo test --workspace --all-features --no-fail-fast "$@"

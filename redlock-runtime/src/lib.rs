@@ -152,8 +152,6 @@
 //!
 //! For those who change it, `ARCHITECTURE.md` in the project's root says which folder decides or does what, and where a new thing
 //! goes.
-// The simulation compiles these sources once more; their unit tests run here.
-#![cfg(not(all(test, redlock_simulated)))]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod error;
