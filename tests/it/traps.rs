@@ -110,11 +110,15 @@ async fn a_master_that_hangs_or_is_gone<T: Mastered>() {
     cycle_soon(&locks, "x").await;
     // All, so that no other becomes the master.
     let deciding = node.deciding("x");
-    deciding.iter().for_each(|server| server.hang());
+    for server in &deciding {
+        server.hang();
+    }
     for _ in 0..20 {
         cycle_at_once(&locks, "x").await;
     }
-    deciding.iter().for_each(|server| server.kill());
+    for server in &deciding {
+        server.kill();
+    }
     for _ in 0..20 {
         cycle_at_once(&locks, "x").await;
     }
@@ -133,12 +137,16 @@ async fn a_master_that_decides_alone_and_hangs<T: Mastered>() {
     let locks = builder.connect_timeout(Duration::from_secs(1)).build().unwrap();
     cycle_soon(&locks, "x").await;
     let deciding = node.deciding("x");
-    deciding.iter().for_each(|server| server.hang());
+    for server in &deciding {
+        server.hang();
+    }
     for _ in 0..2 {
         let (_, took) = timed(unreachable(&locks, "x")).await;
         assert!(took < node_timeout * 4, "{took:?}");
     }
-    deciding.iter().for_each(|server| server.resume());
+    for server in &deciding {
+        server.resume();
+    }
     cycle_soon(&locks, "x").await;
 }
 

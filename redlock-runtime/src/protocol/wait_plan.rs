@@ -479,6 +479,6 @@ mod tests {
         wait_plan.lost((Verdict::Split, AskOrder::OneFirst), seen, now, now + POLL, PAUSE);
         wait_plan.changed(At { node: 0, part: 0 });
         wait_plan.changed(At { node: 2, part: 0 });
-        assert_eq!(wait_plan.next(now + PAUSE), Step::Ask(AskOrder::OneFirst));
+        assert_eq!(wait_plan.next(now + PAUSE), Step::Ask(AskOrder::AllAtOnce));
     }
 }
