@@ -68,7 +68,7 @@ if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
 fi
 
 # Most tests wait for servers and expiries most of the time, so more of them run at once than there are processors.
-export RUST_TEST_THREADS=${RUST_TEST_THREADS:-8}
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-10}
 
 say "servers: $("$server" --version)"
 say "cargo test --workspace --all-features --no-fail-fast $*"
