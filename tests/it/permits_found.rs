@@ -21,7 +21,7 @@ async fn all_of(request: impl Fn() -> LockRequest, count: usize) -> Vec<LockGuar
 }
 
 /// Of eight permits seven are kept, which one node has forgotten. Whoever waits for the eighth, and was overtaken once, gets it.
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_waiter_gets_the_permit_that_is_free_everywhere_whatever_one_node_forgot() {
     for forgetful in ["a", "b", "c"] {
         let prefix = format!("forgot-{forgetful}");
@@ -45,7 +45,7 @@ async fn a_waiter_gets_the_permit_that_is_free_everywhere_whatever_one_node_forg
 }
 
 /// Whichever of those in this process loses its permit, whoever waits here is called: at its expiry, and at its reset.
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_waiter_is_woken_by_the_loss_of_any_permit_that_its_process_holds() {
     for place in 0..2 {
         let locks = builder(&format!("expires-{place}")).slow_poll(Duration::from_secs(100)).build().unwrap();
