@@ -1,4 +1,6 @@
-//! The one place of the command line that reads a clock.
+//! The one place of the command line that reads clocks, but for the one that two processes of a run share (`run/moment.rs`).
+
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
@@ -9,6 +11,17 @@ use tokio::time::Instant;
 )]
 pub(crate) fn now() -> Instant {
     Instant::now()
+}
+
+/// The same, as those take it who set no timers by it.
+pub(crate) fn std_now() -> std::time::Instant {
+    now().into_std()
+}
+
+/// The time of day.
+#[expect(clippy::disallowed_methods, reason = "people are told when something happened")]
+pub(crate) fn since_1970() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Waits until a moment of that clock.

@@ -6,7 +6,6 @@
 //! what changed, and of which each viewer takes the [`Window`] that is shown.
 
 mod chart;
-mod clock;
 mod history;
 mod json;
 mod look;
@@ -15,11 +14,11 @@ mod row;
 mod text;
 mod window;
 
-pub(crate) use self::clock::{now, since_1970};
 pub(crate) use self::history::{Change, Event};
-pub(crate) use self::json::{EventJson, LockJson, NodeJson, milliseconds};
+pub(crate) use self::json::{EventJson, LockJson, NodeJson};
 pub(crate) use self::look::{Fleet, Viewer, look_once};
 pub(crate) use self::model::{Lamp, Model};
 pub(crate) use self::row::{Row, State};
-pub(crate) use self::text::{padded, short, shown};
+pub(crate) use self::text::{padded, short};
 pub(crate) use self::window::{Order, Sort, Window};
+pub(crate) use crate::clock::{since_1970, std_now as now};

@@ -29,7 +29,8 @@ pub(crate) fn foreign(text: &str) -> String {
 pub(crate) fn plain(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
-        // Source: the property Bidi_Control, https://www.unicode.org/Public/UCD/latest/ucd/PropList.txt
+        // Source: the property Bidi_Control, https://www.unicode.org/Public/UCD/latest/ucd/PropList.txt; and the two separators of
+        // lines
         let turns = matches!(
             character,
             '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
@@ -95,5 +96,6 @@ mod tests {
     fn what_directs_a_terminal_is_escaped() {
         assert_eq!(plain("夜間 März"), "夜間 März");
         assert_eq!(plain("a\u{1b}[2J\u{202e}b"), r"a\u{1b}[2J\u{202e}b");
+        assert_eq!(plain("夜 \u{202e}evil\u{1b}[2J<script>"), "夜 \\u{202e}evil\\u{1b}[2J<script>");
     }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::history::{Change, Event};
 use super::model::{Lamp, Model};
 use super::row::{Permit, Row};
+use crate::output::milliseconds;
 
 /// A lock.
 #[derive(Debug, Serialize)]
@@ -71,10 +72,6 @@ pub(crate) struct EventJson<'a> {
     fencing_token: Option<String>,
     held_for_ms: Option<u64>,
     waiting: u64,
-}
-
-pub(crate) fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn microseconds(duration: Duration) -> u64 {

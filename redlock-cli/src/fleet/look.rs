@@ -9,8 +9,8 @@ use redlock_runtime::{Error, LockInfo, LockManager};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::clock::{now, since_1970};
 use super::model::Model;
+use crate::clock::{since_1970, std_now as now};
 
 /// All locks are looked at this often, if that takes little time.
 const SURVEY_EVERY: Duration = Duration::from_secs(1);

@@ -9,7 +9,7 @@ use redlock_runtime::{LockInfo, NodeInfo, NodeStanding};
 use super::chart::Chart;
 use super::history::{Change, Event, History};
 use super::row::{Row, State, Updated};
-use super::text::shown;
+use crate::output::plain;
 
 /// So many round trips of each node are kept.
 const ROUND_TRIPS: usize = 60;
@@ -207,7 +207,7 @@ impl Model {
 impl Lamp {
     fn new(info: &NodeInfo, now: Instant) -> Self {
         Self {
-            node: shown(&info.node).into(),
+            node: plain(&info.node).into(),
             standing: info.standing,
             round_trip: None,
             failure: None,
@@ -222,7 +222,7 @@ impl Lamp {
         }
         self.standing = info.standing;
         self.round_trip = info.round_trip;
-        self.failure = info.failure.as_deref().map(|failure| shown(failure).into());
+        self.failure = info.failure.as_deref().map(|failure| plain(failure).into());
         if self.round_trips.len() == ROUND_TRIPS {
             self.round_trips.pop_front();
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use redlock_runtime::{LastRun, LockInfo, LockState};
 
 use super::history::Change;
-use super::text::shown;
+use crate::output::plain;
 
 /// Two looks at the same thing differ by this: an answer takes its time, and each node has a clock of its own.
 const JITTER: Duration = Duration::from_millis(250);
@@ -104,17 +104,17 @@ impl Row {
             .map(|permit| Permit {
                 number: permit.permit,
                 state: permit.state.into(),
-                holder: permit.owner_label.as_deref().map(|label| shown(label).into()),
+                holder: permit.owner_label.as_deref().map(|label| plain(label).into()),
                 acquired: permit.held_for.and_then(|held_for| now.checked_sub(held_for)),
                 expires: permit.remaining.map(|remaining| now + remaining),
                 token: permit.fencing_token,
             })
             .collect();
         let mut row = Self {
-            shown: shown(&name).into(),
+            shown: plain(&name).into(),
             name,
             state: info.state.into(),
-            holder: info.owner_label.as_deref().map(|label| shown(label).into()),
+            holder: info.owner_label.as_deref().map(|label| plain(label).into()),
             acquired: info.held_for.and_then(|held_for| now.checked_sub(held_for)),
             seen: now,
             expires: info.remaining.map(|remaining| now + remaining),

@@ -4,25 +4,6 @@ use std::time::Duration;
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// What others wrote, without what would direct a terminal or a page: control and bidirectional characters are shown as `\u{…}`.
-pub(crate) fn shown(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control() || is_directive(character) {
-            shown.extend(character.escape_unicode());
-        } else {
-            shown.push(character);
-        }
-    }
-    shown
-}
-
-/// Whether it says in which direction or on which line the text beside it is shown.
-// Source: the property Bidi_Control, https://www.unicode.org/Public/UCD/latest/ucd/PropList.txt; and the two separators of lines
-fn is_directive(character: char) -> bool {
-    matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
 /// A duration in two units that suit it.
 pub(crate) fn short(duration: Duration) -> String {
     const MINUTE: u64 = 60;
@@ -61,11 +42,6 @@ pub(crate) fn padded(text: &str, columns: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_directs_a_terminal_is_escaped() {
-        assert_eq!(shown("夜 \u{202e}evil\u{1b}[2J<script>"), "夜 \\u{202e}evil\\u{1b}[2J<script>");
-    }
 
     #[test]
     fn durations_are_short() {

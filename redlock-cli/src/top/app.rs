@@ -5,7 +5,8 @@ use std::sync::Arc;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use tokio::sync::{mpsc, watch};
 
-use crate::fleet::{Fleet, Sort, Viewer, Window, shown};
+use crate::fleet::{Fleet, Sort, Viewer, Window};
+use crate::output::plain;
 
 /// What is on the screen, beside the locks.
 pub(super) struct App {
@@ -183,12 +184,12 @@ impl App {
     }
 
     fn reset(&mut self, name: &Arc<str>) {
-        self.message = Some(format!("taking {} from its holder …", shown(name)));
+        self.message = Some(format!("taking {} from its holder …", plain(name)));
         let (locks, name, told) = (self.fleet.locks().clone(), name.to_string(), self.resets.0.clone());
         tokio::spawn(async move {
             let message = match locks.reset(name.as_str()).await {
-                Ok(0) => format!("{} was free already", shown(&name)),
-                Ok(nodes) => format!("{} was taken from its holder, on {nodes} nodes", shown(&name)),
+                Ok(0) => format!("{} was free already", plain(&name)),
+                Ok(nodes) => format!("{} was taken from its holder, on {nodes} nodes", plain(&name)),
                 Err(error) => error.to_string(),
             };
             // Nobody looks any more.

@@ -11,9 +11,8 @@ use ratatui::widgets::Paragraph;
 use redlock_runtime::NodeStanding;
 
 use super::app::{App, Mode};
-use crate::fleet::{
-    Change, Event, Lamp, Model, Order, Row, Sort, State, now as clock, padded, short, shown, since_1970,
-};
+use crate::fleet::{Change, Event, Lamp, Model, Order, Row, Sort, State, now as clock, padded, short, since_1970};
+use crate::output::plain;
 
 /// Which colours there are.
 #[derive(Clone, Copy, Debug)]
@@ -83,7 +82,7 @@ fn sums(model: &Model, paint: Paint, now: Instant) -> Line<'static> {
         Span::raw(format!("{voting} of {}", model.lamps().len())),
     ];
     match (model.problem(), model.surveyed()) {
-        (Some(problem), _) => spans.push(Span::styled(format!("  {}", shown(problem)), paint.colour(Color::Red))),
+        (Some(problem), _) => spans.push(Span::styled(format!("  {}", plain(problem)), paint.colour(Color::Red))),
         (None, None) => spans.push(Span::styled("  looking …", paint.soft())),
         (None, Some((at, _))) => {
             let ago = now.saturating_duration_since(at);
@@ -233,7 +232,7 @@ fn one(model: &Model, name: &str, area: Rect, paint: Paint, now: Instant) -> Vec
     let fact =
         |what: &str, text: String| Line::from(vec![Span::styled(padded(what, 20), paint.soft()), Span::raw(text)]);
     let width = usize::from(area.width);
-    let mut lines = vec![Line::raw(""), Line::styled(padded(&shown(name), width), paint.strong())];
+    let mut lines = vec![Line::raw(""), Line::styled(padded(&plain(name), width), paint.strong())];
     match model.row(name) {
         None => lines.push(fact("state", "free".to_owned())),
         Some(row) => {
@@ -288,20 +287,20 @@ fn happened(Event { at, change, waiting }: &Event, moment: Duration, width: usiz
 
 fn foot(app: &App, model: &Model, paint: Paint) -> Line<'static> {
     let keys = match &app.mode {
-        Mode::Search => return Line::from(format!("search: {}▏", shown(&app.window.search))),
+        Mode::Search => return Line::from(format!("search: {}▏", plain(&app.window.search))),
         Mode::Ask(name) => {
             let holder = model.row(name).and_then(|row| row.holder.clone());
             let holder = holder.as_deref().unwrap_or("its holder");
-            let question = format!("take {} from {holder}, who may still be at work? y/N", shown(name));
+            let question = format!("take {} from {holder}, who may still be at work? y/N", plain(name));
             return Line::styled(question, paint.colour(Color::Red).add_modifier(Modifier::BOLD));
         }
         Mode::Inspect(_) => "esc back  r reset  q quit",
         Mode::List => "↑↓ choose  ⏎ inspect  / search  n h a l w s sort  r reset  q quit",
     };
     match &app.message {
-        Some(message) => Line::styled(shown(message), paint.strong()),
+        Some(message) => Line::styled(plain(message), paint.strong()),
         None if !app.window.search.is_empty() => {
-            Line::styled(format!("matching {}  esc all  {keys}", shown(&app.window.search)), paint.soft())
+            Line::styled(format!("matching {}  esc all  {keys}", plain(&app.window.search)), paint.soft())
         }
         None => Line::styled(keys, paint.soft()),
     }

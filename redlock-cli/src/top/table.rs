@@ -8,12 +8,8 @@ use redlock_runtime::NodeStanding;
 use serde_json::json;
 
 use super::failure;
-use crate::exit::Failure;
+use crate::exit::{Failure, NO_QUORUM};
 use crate::fleet::{Fleet, LockJson, Model, NodeJson, Sort, State, Window, now, padded, short};
-
-/// Too few nodes answered.
-// Source: EX_UNAVAILABLE, https://man.openbsd.org/sysexits
-const NO_QUORUM: u8 = 69;
 
 const HEADS: [&str; 6] = ["LOCK", "STATE", "HOLDER", "HELD FOR", "LEFT", "WAITING"];
 
