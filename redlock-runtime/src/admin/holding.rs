@@ -1,5 +1,11 @@
+use std::sync::Arc;
+
+use crate::Error;
+use crate::lock::shared::Shared;
 use crate::node::inspect::{LockRecord, RecordedLabel};
 use crate::protocol::{Census, LockState, Quorum, Sighting};
+use crate::values::keys::LockKeys;
+use crate::values::name::Name;
 
 /// Who has a key, by what the nodes that answered have under it.
 pub(super) struct Holding<'a> {
@@ -9,6 +15,28 @@ pub(super) struct Holding<'a> {
     pub(super) label: Option<&'a RecordedLabel>,
     /// The owner's fencing token, if it noted one.
     pub(super) fencing_token: Option<u64>,
+}
+
+/// Asks all nodes who has this key, and says what follows; [`Error::QuorumUnreachable`] if too few answered to tell.
+pub(super) async fn ask_who_holds<T>(
+    shared: &Shared,
+    name: &Name,
+    keys: &Arc<LockKeys>,
+    then: impl FnOnce(Holding<'_>) -> T,
+) -> Result<T, Error> {
+    let (engine, quorum) = (&shared.engine, shared.engine.quorum());
+    let (answers, failures) = engine
+        .survey_all(|_, node| {
+            let (keys, reply_timeout) = (Arc::clone(keys), engine.node_timeout());
+            async move { node.look(keys, reply_timeout).await }
+        })
+        .await;
+    let records: Vec<_> = answers.iter().map(|(_, record)| record.as_ref()).collect();
+    let holding = Holding::of(quorum, &records);
+    if records.len() < quorum.needed() || holding.census.may_be_held {
+        return Err(engine.unreachable(name, holding.census.votes, failures));
+    }
+    Ok(then(holding))
 }
 
 impl<'a> Holding<'a> {

@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::holding::Holding;
+use super::holding::{Holding, ask_who_holds};
 use super::last_run::LastRun;
 use super::permits::PermitInfo;
 use super::sharing::SharedInfo;
@@ -207,20 +207,8 @@ impl LockManager {
         self.check_open()?;
         let name = Name::parse(name.into())?;
         let keys = Arc::new(Keys::around(&self.shared.keys.lock(&name).into()));
-        let engine = &self.shared.engine;
-        let (answers, failures) = engine
-            .survey_all(|_, node| {
-                let (keys, reply_timeout) = (Arc::clone(&keys), engine.node_timeout());
-                async move { node.look(keys, reply_timeout).await }
-            })
-            .await;
-        let records: Vec<_> = answers.iter().map(|(_, record)| record.as_ref()).collect();
-        let quorum = engine.quorum();
-        let Holding { census, .. } = Holding::of(quorum, &records);
-        if records.len() < quorum.needed() || census.may_be_held {
-            return Err(engine.unreachable(&name, census.votes, failures));
-        }
-        Ok(matches!(census.state, LockState::Held | LockState::Kept))
+        let is_taken = |Holding { census, .. }: Holding<'_>| matches!(census.state, LockState::Held | LockState::Kept);
+        ask_who_holds(&self.shared, &name, &keys, is_taken).await
     }
 
     /// [`Self::is_locked`] for code that is not async: blocks the thread.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 
-use super::holding::Holding;
+use super::holding::{Holding, ask_who_holds};
 use crate::Error;
 use crate::engine::Acquisition;
 use crate::error::LostReason;
@@ -152,24 +152,16 @@ impl LockManager {
 async fn reset_of(shared: &Arc<Shared>, name: &Name, whose: &str) -> Result<(), Error> {
     let engine = &shared.engine;
     let keys = Arc::new(Keys::around(&shared.keys.lock(name).into()));
-    let (answers, failures) = engine
-        .survey_all(|_, node| {
-            let (keys, reply_timeout) = (Arc::clone(&keys), engine.node_timeout());
-            async move { node.look(keys, reply_timeout).await }
-        })
-        .await;
-    let records: Vec<_> = answers.iter().map(|(_, record)| record.as_ref()).collect();
-    let Holding { census, label, fencing_token } = Holding::of(engine.quorum(), &records);
-    if records.len() < engine.quorum().needed() || census.may_be_held {
-        return Err(engine.unreachable(name, census.votes, failures));
-    }
     let not_held = || Error::NotHeld { name: name.as_str().to_owned() };
-    let is_meant = |value: &&str| {
-        let has_token = fencing_token.is_some_and(|token| token.to_string() == whose);
-        *value == whose || has_token || label.is_some_and(|label| label.label == whose)
+    let meant = |Holding { census, label, fencing_token }: Holding<'_>| {
+        let is_meant = |value: &&str| {
+            let has_token = fencing_token.is_some_and(|token| token.to_string() == whose);
+            *value == whose || has_token || label.is_some_and(|label| label.label == whose)
+        };
+        let held = census.owner.filter(|_| census.state == LockState::Held);
+        held.filter(is_meant).map(Arc::<str>::from)
     };
-    let held = census.owner.filter(|_| census.state == LockState::Held);
-    let owner: Arc<str> = held.filter(is_meant).ok_or_else(not_held)?.into();
+    let owner = ask_who_holds(shared, name, &keys, meant).await?.ok_or_else(not_held)?;
     let holder = shared.wait_queues.local_holders_of(&keys.lock).into_iter().find(|lease| lease.owner == owner);
     // Released by its value, as its owner does: whoever has it since has another.
     let subject = Subject::Key(Arc::clone(&keys.lock));
