@@ -228,12 +228,14 @@ impl WaitPlan {
         }
         let has_any = |node: usize| self.free.iter().any(|at| at.node == node);
         self.waits_for = refused_by.filter(|node| ask_order == AskOrder::OneFirst && !has_any(*node));
-        self.has_lost_race |= verdict == Verdict::Split || (verdict == Verdict::Refused && was_believed_free);
-        // The first node may have forgotten a part of the lock that the others have, and would grant that again and again, beside
-        // another part that is free.
-        if (verdict, ask_order) == (Verdict::Split, AskOrder::OneFirst) && self.free.parts() > 1 {
-            self.has_lost_race = false;
-        }
+        self.has_lost_race = match (verdict, ask_order) {
+            // The first node may have forgotten a part of the lock that the others have, and would grant that again and again, beside
+            // another part that is free.
+            (Verdict::Split, AskOrder::OneFirst) if self.free.parts() > 1 => false,
+            (Verdict::Split, _) => true,
+            (Verdict::Refused, _) => self.has_lost_race || was_believed_free,
+            (Verdict::Unreachable | Verdict::Won, _) => self.has_lost_race,
+        };
         self.not_before = match verdict {
             Verdict::Split | Verdict::Unreachable | Verdict::Won => Some(now + pause),
             Verdict::Refused => None,
