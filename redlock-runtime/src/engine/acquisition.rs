@@ -190,7 +190,7 @@ impl Acquisition {
         plan: Plan,
     ) -> Result<Term, AttemptFailed> {
         let Plan { ask_order, is_watched, contender, fencing, fire, insists } = plan;
-        let fence = fencing.map(|fencing| self.fence(fencing, Fence::propose));
+        let fence = fencing.map(|fencing| self.fence(began, fencing, Fence::propose));
         let (action, proposal) = (Action::Acquire { ttl, is_watched }, fence.as_ref().map(Fence::proposal));
         let mark =
             fire.as_ref().map(|question| MarkQuery { refuse_from: (!insists).then(|| question.fire.least_covering()) });
@@ -212,7 +212,7 @@ impl Acquisition {
         ttl: Duration,
         fencing: Option<Fenced>,
     ) -> Result<Term, AttemptFailed> {
-        let fence = fencing.map(|fencing| self.fence(fencing, Fence::take_over));
+        let fence = fencing.map(|fencing| self.fence(began, fencing, Fence::take_over));
         let (action, proposal) = (Action::Adopt { ttl }, fence.as_ref().map(Fence::proposal));
         let command = Command::of_successor(action, &self.subject, &self.owner, self.predecessor.as_ref(), proposal);
         let attempt = Attempt::to_adopt(self.engine.quorum(), began, ttl, self.engine.longest_round);
@@ -223,10 +223,10 @@ impl Acquisition {
         term
     }
 
-    /// How the lock gets its fencing token: `make` is given the proposal.
-    fn fence(&self, fencing: Fenced, make: fn(Quorum, Proposal, FenceFallback) -> Fence) -> Fence {
+    /// How the lock gets its fencing token in an attempt that began then: `make` is given the proposal.
+    fn fence(&self, began: Instant, fencing: Fenced, make: fn(Quorum, Proposal, FenceFallback) -> Fence) -> Fence {
         let (quorum, Fenced { seen, fence_fallback }) = (self.engine.quorum(), fencing);
-        let proposal = Proposal::new(self.engine.time_of_day(self.subject.key()), seen, quorum, fence_fallback);
+        let proposal = Proposal::new(self.engine.time_of_day(self.subject.key(), began), seen, quorum, fence_fallback);
         make(quorum, proposal, fence_fallback)
     }
 
@@ -615,9 +615,9 @@ impl Drop for Acquisition {
 }
 
 impl Engine {
-    /// The time of day, as the time since 1970, by this machine's clock, as long as it is none that is far from all others.
-    fn time_of_day(&self, key: &str) -> Duration {
-        let now = clock::now();
+    /// The time of day, as the time since 1970, by this machine's clock, as long as it is none that is far from all others at this
+    /// moment.
+    fn time_of_day(&self, key: &str, now: Instant) -> Duration {
         let clocks = self.nodes.iter().filter_map(|node| node.known(key).server_info()?.clock(now));
         plausible(clock::since_1970(), clocks)
     }

@@ -714,7 +714,7 @@ mod tests {
     #[tokio::test]
     async fn what_a_node_was_asked_is_forgotten_without_a_label_too() {
         let GrantedLate { lease, grant, asked } = granted_late().await;
-        Labels::new(Arc::clone(&lease.engine), Some("".into())).note_later(&lease, None);
+        Labels::new(Arc::clone(&lease.engine), Some("".into())).note_later(&lease, None, clock::now());
         grant.send(Reply::Done).unwrap();
         within_bounds(async {
             while asked.strong_count() > 0 {

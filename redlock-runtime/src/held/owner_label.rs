@@ -85,8 +85,8 @@ impl Labels {
         Arc::new(Self { engine, label, queue: Mutex::default() })
     }
 
-    /// Labels a lock once it was held for a while.
-    pub(crate) fn note_later(self: &Arc<Self>, lease: &Arc<Lease>, label: Option<&str>) {
+    /// Labels a lock, acquired at this moment, once it was held for a while.
+    pub(crate) fn note_later(self: &Arc<Self>, lease: &Arc<Lease>, label: Option<&str>, acquired: Instant) {
         if !lease.subject.has_label() {
             return;
         }
@@ -95,7 +95,7 @@ impl Labels {
             Some(label) => Label::Given(label),
             None => Label::Here(tokio::task::try_id()),
         };
-        let labelled = Labelled { due: clock::now() + HELD_FOR, lease: Arc::downgrade(lease), label };
+        let labelled = Labelled { due: acquired + HELD_FOR, lease: Arc::downgrade(lease), label };
         if let Some(home) = self.engine.home() {
             // Its clock is not that of others who stand in the queue.
             let labels = Arc::clone(self);

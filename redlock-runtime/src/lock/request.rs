@@ -234,7 +234,7 @@ impl LockRequest {
     /// # Cancel safety
     ///
     /// Dropped at any await, nothing stays behind: a key that was or will be set is released in the background.
-    pub async fn acquire(self) -> Result<LockGuard, Error> {
+    pub async fn acquire(mut self) -> Result<LockGuard, Error> {
         if let Err(error) = self.shared.engine.prepare() {
             return self.refused(error);
         }
@@ -284,7 +284,7 @@ impl LockRequest {
     /// # Errors
     ///
     /// Those of [`Self::acquire`].
-    pub fn acquire_blocking(self) -> Result<LockGuard, Error> {
+    pub fn acquire_blocking(mut self) -> Result<LockGuard, Error> {
         block_on(self.wait())
     }
 
@@ -310,21 +310,18 @@ impl LockRequest {
         Acquiring::begin(self.shared.engine.observers(), &self.name, self.label.as_deref())
     }
 
-    async fn wait(self) -> Result<LockGuard, Error> {
-        self.shared.engine.check_process()?;
-        let acquiring = self.begin();
-        let span = acquiring.span();
-        self.wait_as(acquiring).instrument(span).await
-    }
-
     /// Waits, and tells how that ended.
-    async fn wait_as(self, mut acquiring: Acquiring) -> Result<LockGuard, Error> {
-        let acquired = self.wait_for_lock(&mut acquiring).await;
+    async fn wait(&mut self) -> Result<LockGuard, Error> {
+        self.shared.engine.check_process()?;
+        let mut acquiring = self.begin();
+        let span = acquiring.span();
+        // Pinned here, for it is large: the span's wrapper would move it.
+        let acquired = pin!(self.wait_for_lock(&mut acquiring)).instrument(span).await;
         acquiring.ended(&acquired);
         acquired
     }
 
-    async fn wait_for_lock(mut self, acquiring: &mut Acquiring) -> Result<LockGuard, Error> {
+    async fn wait_for_lock(&mut self, acquiring: &mut Acquiring) -> Result<LockGuard, Error> {
         let request = self.resolve()?;
         if deadlock::is_held_by_caller(&request.subject, &self.shared.engine) {
             return Err(if request.waits {
@@ -436,7 +433,7 @@ impl LockRequest {
     }
 
     /// One attempt, or more where one says nothing about the lock.
-    async fn ask_once(self, request: Resolved, acquiring: &mut Acquiring) -> Result<LockGuard, Error> {
+    async fn ask_once(&self, request: Resolved, acquiring: &mut Acquiring) -> Result<LockGuard, Error> {
         acquiring.asks_nodes();
         let engine = &self.shared.engine;
         let mut pauses = Pauses::default();
@@ -449,7 +446,7 @@ impl LockRequest {
                     self.learn(&request.name, &subject, won.permits);
                     self.mark_start(&request, &mut won).await?;
                     let local_hold = |lease: &Arc<Lease>| self.shared.wait_queues.hold_locally(lease);
-                    return self.guard(request, won, acquiring, local_hold);
+                    return self.guard(request, won, acquiring, clock::now(), local_hold);
                 }
                 Err(lost) => {
                     seen = lost.counter.max(seen);
@@ -475,7 +472,7 @@ impl LockRequest {
     }
 
     /// Attempts whenever the lock is believed to be free, until one is won or the time is over.
-    async fn stand_in_line(self, request: Resolved, acquiring: &mut Acquiring) -> Result<LockGuard, Error> {
+    async fn stand_in_line(&self, request: Resolved, acquiring: &mut Acquiring) -> Result<LockGuard, Error> {
         let Resolved { name, began, deadline, .. } = &request;
         let mut subject = request.subject.clone();
         let mut pauses = Pauses::default();
@@ -492,7 +489,7 @@ impl LockRequest {
             if self.shared.is_shut_down() {
                 return Err(Error::ShutDown);
             }
-            let now = clock::now();
+            let now = if has_tried { clock::now() } else { *began };
             if has_tried && deadline.is_some_and(|deadline| now >= deadline) {
                 return Err(match place.unreachable() {
                     _ if doubt.is_some() => doubt.unwrap_or(Error::ShutDown),
@@ -517,7 +514,8 @@ impl LockRequest {
                             let waited = now.saturating_duration_since(*began);
                             tracing::debug!(lock = %shown(name.as_str()), ?waited, "acquired behind others");
                         }
-                        return self.guard(request, won, acquiring, |lease| place.won(lease, is_wanted, took, now));
+                        let local_hold = |lease: &Arc<Lease>| place.won(lease, is_wanted, took, now);
+                        return self.guard(request, won, acquiring, now, local_hold);
                     }
                     // The caller's time was over before the nodes' time was: that says nothing about the nodes.
                     Err(lost) if has_tried && lost.was_cut_short => {}
@@ -577,6 +575,7 @@ impl LockRequest {
         request: Resolved,
         won: Won,
         acquiring: &Acquiring,
+        now: Instant,
         local_hold: impl FnOnce(&Arc<Lease>) -> LocalHold,
     ) -> Result<LockGuard, Error> {
         let Won { mut acquisition, term: Term { began, valid_until, fencing_token, .. }, .. } = won;
@@ -595,7 +594,7 @@ impl LockRequest {
         if self.renew {
             self.shared.renewals.start(&lease);
         }
-        self.shared.labels.note_later(&lease, self.owner_label.as_deref());
+        self.shared.labels.note_later(&lease, self.owner_label.as_deref(), now);
         let fire = fire.map(|fire| Box::new(fire.held(fencing_token)));
         LockGuard::new(lease, acquisition, &self.shared, fire, local_hold)
     }

@@ -14,6 +14,7 @@ use crate::lock::guard::LockGuard;
 use crate::manager::LockManager;
 use crate::observe::Acquiring;
 use crate::platform::background::{block_on, on_any_executor};
+use crate::platform::clock;
 use crate::protocol::Verdict;
 use crate::values::subject::Subject;
 use crate::values::token::LockToken;
@@ -195,7 +196,7 @@ impl LockManager {
         );
         let lease = Arc::new(lease.observed(acquiring.observed()));
         shared.renewals.start(&lease);
-        shared.labels.note_later(&lease, None);
+        shared.labels.note_later(&lease, None, clock::now());
         LockGuard::new(lease, acquisition, &shared, None, |lease| shared.wait_queues.hold_locally(lease))
     }
 }
