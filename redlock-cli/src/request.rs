@@ -123,7 +123,7 @@ impl FromStr for Once {
         if let Some(seconds) = text.strip_prefix('@') {
             // What a clock cannot show is no moment.
             let seconds: u64 = seconds.parse().map_err(|_| not_once(&text))?;
-            return if seconds < 1 << 40 { Ok(Self::At(seconds)) } else { Err(not_once(&text)) };
+            return if seconds > 0 && seconds < 1 << 40 { Ok(Self::At(seconds)) } else { Err(not_once(&text)) };
         }
         duration::parse(text).map(Self::Every).map_err(|_| not_once(&text))
     }
@@ -149,7 +149,7 @@ mod tests {
         ] {
             assert_eq!(text.parse(), Ok(expect), "{text}");
         }
-        for text in ["", "@", "@x", "@99999999999999", "hourly", "-1"] {
+        for text in ["", "@", "@x", "@0", "@99999999999999", "hourly", "-1"] {
             assert!(text.parse::<Once>().is_err(), "{text}");
         }
     }

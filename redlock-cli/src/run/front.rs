@@ -16,11 +16,11 @@ use super::group::Group;
 use super::limits::Limits;
 use super::messages::{Held, News, Task, Told};
 use super::moment::Moment;
-use super::signals::{Signals, asks_to_end, ends};
 use super::terminal::{Terminal, has_shell};
 use super::{holder, launch};
 use crate::clock::{now, sleep_until};
 use crate::exit::{Failure, LOST, OURS, tell};
+use crate::signals::{Signals, asks_to_end, ends};
 
 /// How long the lock may take to be given back; then whoever holds it goes on by itself.
 const GIVE_BACK: Duration = Duration::from_secs(5);

@@ -22,10 +22,10 @@ use super::group::Group;
 use super::limits::Limits;
 use super::messages::{Held, News, Task, Told};
 use super::moment::Moment;
-use super::signals::Signals;
 use crate::args::Nodes;
 use crate::clock::{now, sleep_until};
 use crate::exit::{Failure, LOST, MAX_HOLD, OURS};
+use crate::signals::Signals;
 
 /// The first argument of this process.
 pub(super) const WORD: &str = "__holder";

@@ -1,10 +1,9 @@
 use std::fmt;
 use std::pin::pin;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use tokio::time::sleep;
 
 use crate::Error;
 use crate::lock::shared::Shared;
@@ -12,6 +11,7 @@ use crate::manager::LockManager;
 use crate::node::inspect::Announcing;
 use crate::node::{Changes, Listener};
 use crate::platform::background::on_any_executor;
+use crate::platform::clock;
 use crate::waiting::watchers::Bell;
 
 /// How often it is looked whether all nodes still report.
@@ -23,8 +23,8 @@ pub struct LockChanges {
     locks: LockManager,
     bell: Arc<Bell>,
     announcements: Announcements,
-    /// Whether the nodes were asked.
-    is_begun: bool,
+    /// When it is looked next whether they report: at once for the first time.
+    look_at: Option<Instant>,
 }
 
 /// Nodes that report all changes of locks.
@@ -117,7 +117,7 @@ impl LockManager {
     pub fn changes(&self) -> LockChanges {
         let bell = Arc::default();
         let announcements = Announcements::new(&self.shared, &bell);
-        LockChanges { locks: self.clone(), bell, announcements, is_begun: false }
+        LockChanges { locks: self.clone(), bell, announcements, look_at: None }
     }
 }
 
@@ -139,17 +139,21 @@ impl LockChanges {
     async fn change(&mut self) -> Result<Vec<String>, Error> {
         loop {
             self.locks.check_open()?;
-            if !self.is_begun {
-                self.announcements.go_on().await;
-                self.is_begun = true;
-            }
+            // Also while there is always something to tell.
+            let look_at = match self.look_at.filter(|moment| *moment > clock::now()) {
+                Some(moment) => moment,
+                None => {
+                    self.announcements.go_on().await;
+                    *self.look_at.insert(clock::now() + LOOK_EVERY)
+                }
+            };
             let names = self.bell.take_changed();
             if !names.is_empty() {
                 return Ok(names.iter().map(ToString::to_string).collect());
             }
             tokio::select! {
                 () = self.bell.rung() => {}
-                () = sleep(LOOK_EVERY) => self.is_begun = false,
+                () = clock::sleep_until(look_at) => {}
             }
         }
     }
