@@ -5,11 +5,12 @@ use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
-use redlock_runtime::{Fire, LockManager, LockRequest, Timeout};
+use redlock_runtime::{Fire, LockManager, LockRequest, NodeStanding, Timeout};
 use serde::{Deserialize, Serialize};
 
 use crate::duration;
 use crate::exit::Failure;
+use crate::output::plain;
 
 /// Which lock, how long to wait for it, and how it is held.
 #[derive(Args, Clone, Debug, Deserialize, Serialize)]
@@ -89,6 +90,28 @@ impl Wanted {
             Some(code) if failure.code == crate::exit::NOT_ACQUIRED => Failure { code, ..failure },
             _ => failure,
         }
+    }
+}
+
+/// Nodes that cannot be asked for so long are worth a word to whoever waits for a lock on them.
+const BLIND: Duration = Duration::from_secs(3);
+
+/// Says so whenever too few nodes can be asked while somebody waits: else nobody would know why nothing happens. Never ends.
+pub(crate) async fn say_when_blind(locks: &LockManager, names: &[String], say: impl Fn(String)) {
+    let mut is_said = false;
+    loop {
+        tokio::time::sleep(BLIND).await;
+        let Ok(nodes) = locks.nodes().await else { continue };
+        let there = nodes.iter().filter(|node| node.standing != NodeStanding::Unreachable).count();
+        let needed = nodes.len() / 2 + 1;
+        if there < needed && !is_said {
+            say(format!(
+                "still waiting for lock `{}`: {there} of {} nodes answer, and {needed} are needed; `redlock doctor` says what to do",
+                plain(&names.join(" + ")),
+                nodes.len()
+            ));
+        }
+        is_said = there < needed;
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod access;
 mod events;
+mod gate;
 mod json;
 mod metrics;
 mod pages;
@@ -20,6 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 
 use self::access::Access;
+use self::gate::Gate;
 use crate::args::Nodes;
 use crate::exit::{Failure, OURS};
 use crate::fleet::Fleet;
@@ -90,7 +92,7 @@ pub(crate) fn main(nodes: &Nodes, options: &Options) -> Result<ExitCode, Failure
         let served = Served { fleet: Fleet::start(locks), access, listeners: Arc::new(Semaphore::new(LISTENERS)) };
         // Those who listen to changes never end by themselves, so nobody waits for them.
         tokio::select! {
-            served = axum::serve(listener, router(served)).into_future() => {
+            served = axum::serve(Gate::new(listener), router(served)).into_future() => {
                 served.map_err(|error| failure(format!("cannot serve any more: {error}")))
             }
             _ = terminated.recv() => Ok(()),

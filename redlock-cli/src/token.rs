@@ -14,8 +14,8 @@ use redlock_runtime::LockToken;
 
 use crate::args::Nodes;
 use crate::duration;
-use crate::exit::Failure;
-use crate::request::Wanted;
+use crate::exit::{Failure, tell};
+use crate::request::{Wanted, say_when_blind};
 use crate::signals::Signals;
 use crate::token_file::{TokenFile, tell_if_others_may_read};
 
@@ -110,10 +110,12 @@ async fn acquire_now(nodes: &Nodes, options: &AcquireOptions, file: Option<Token
     let request = options.wanted.request(&locks, &options.names)?;
     let acquired = {
         let acquiring = pin!(request.acquire());
+        let waiting = pin!(say_when_blind(&locks, &options.names, tell));
         tokio::select! {
             biased;
             signal = signals.next() => Err(signal),
             acquired = acquiring => Ok(acquired),
+            () = waiting => unreachable!("it never ends"),
         }
     };
     let guard = match acquired {

@@ -73,6 +73,7 @@ async fn acquired(holder: &mut Holder, signals: &mut Signals) -> Result<Result<H
             },
             told = holder.told() => match told {
                 Some(Told::Acquired(held)) => break held,
+                Some(Told::Waiting(message)) => tell(message),
                 Some(Told::Failed { code, message }) => return Err(Failure { code, message }),
                 Some(_) => {}
                 None => return Err(Failure::ours("the process that was to hold the lock ended by itself")),

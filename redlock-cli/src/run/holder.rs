@@ -25,6 +25,7 @@ use super::moment::Moment;
 use crate::args::Nodes;
 use crate::clock::{now, sleep_until};
 use crate::exit::{Failure, LOST, MAX_HOLD, OURS};
+use crate::request::say_when_blind;
 use crate::signals::Signals;
 
 /// The first argument of this process.
@@ -137,7 +138,8 @@ async fn hold(front: &Front) {
         Ok(prepared) => prepared,
         Err(failure) => return failed(failure),
     };
-    match acquire(request, &mut news).await {
+    let waiting = say_when_blind(&locks, &task.names, |message| front.tell(&Told::Waiting(message)));
+    match acquire(request, &mut news, waiting).await {
         Some(Ok(guard)) => {
             let done = attend(&task, guard, front, &mut news).await;
             front.tell(&Told::Done(done));
@@ -166,13 +168,19 @@ fn prepare(task: &Task) -> Result<(LockManager, LockRequest), Failure> {
 }
 
 /// The lock; `None` if nobody wants it any more.
-async fn acquire(request: LockRequest, news: &mut mpsc::UnboundedReceiver<News>) -> Option<Result<LockGuard, Error>> {
-    let acquiring = pin!(request.acquire());
+async fn acquire(
+    request: LockRequest,
+    news: &mut mpsc::UnboundedReceiver<News>,
+    waiting: impl Future<Output = ()>,
+) -> Option<Result<LockGuard, Error>> {
+    let (acquiring, waiting) = (pin!(request.acquire()), pin!(waiting));
     tokio::select! {
         biased;
         // Nothing is said before the lock is held.
         _ = news.recv() => None,
         acquired = acquiring => Some(acquired),
+        // It does not end.
+        () = waiting => None,
     }
 }
 
