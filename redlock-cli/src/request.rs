@@ -1,5 +1,6 @@
 //! How a lock is asked for: what `run` and `acquire` have in common.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
@@ -97,7 +98,7 @@ impl Wanted {
 const BLIND: Duration = Duration::from_secs(3);
 
 /// Says so whenever too few nodes can be asked while somebody waits: else nobody would know why nothing happens. Never ends.
-pub(crate) async fn say_when_blind(locks: &LockManager, names: &[String], say: impl Fn(String)) {
+pub(crate) async fn say_when_blind(locks: &LockManager, names: &[String], say: impl Fn(String)) -> Infallible {
     let mut is_said = false;
     loop {
         tokio::time::sleep(BLIND).await;

@@ -115,7 +115,7 @@ async fn acquire_now(nodes: &Nodes, options: &AcquireOptions, file: Option<Token
             biased;
             signal = signals.next() => Err(signal),
             acquired = acquiring => Ok(acquired),
-            () = waiting => unreachable!("it never ends"),
+            never = waiting => match never {},
         }
     };
     let guard = match acquired {

@@ -3,6 +3,7 @@
 //! It is apart so that the lock is renewed while the one that was started is stopped by its shell; so that nothing is left of a
 //! command whose front was killed, nor a key; and so that a command inherits none of its connections.
 
+use std::convert::Infallible;
 use std::io::{BufRead, Write, stdin, stdout};
 use std::pin::pin;
 use std::process::ExitCode;
@@ -171,7 +172,7 @@ fn prepare(task: &Task) -> Result<(LockManager, LockRequest), Failure> {
 async fn acquire(
     request: LockRequest,
     news: &mut mpsc::UnboundedReceiver<News>,
-    waiting: impl Future<Output = ()>,
+    waiting: impl Future<Output = Infallible>,
 ) -> Option<Result<LockGuard, Error>> {
     let (acquiring, waiting) = (pin!(request.acquire()), pin!(waiting));
     tokio::select! {
@@ -179,8 +180,7 @@ async fn acquire(
         // Nothing is said before the lock is held.
         _ = news.recv() => None,
         acquired = acquiring => Some(acquired),
-        // It does not end.
-        () = waiting => None,
+        never = waiting => match never {},
     }
 }
 
