@@ -51,13 +51,9 @@ impl Access {
         let token = match &options.token_file {
             Some(file) => {
                 let path = file.display();
-                let text = fs::File::open(file)
-                    .and_then(|mut file_of_token| {
-                        tell_if_others_may_read(file, &file_of_token);
-                        let mut text = String::new();
-                        file_of_token.read_to_string(&mut text).map(|_| text)
-                    })
-                    .map_err(|error| failure(format!("the token in {path} cannot be read: {error}")))?;
+                let unreadable = |error| failure(format!("the token in {path} cannot be read: {error}"));
+                let (mut opened, mut text) = (fs::File::open(file).map_err(unreadable)?, String::new());
+                opened.read_to_string(&mut text).map_err(unreadable)?;
                 let token = text.trim().to_owned();
                 if token.len() < SHORTEST_TOKEN {
                     return Err(failure(format!(
@@ -65,6 +61,7 @@ impl Access {
                          head -c 24 /dev/urandom | base64 > {path}"
                     )));
                 }
+                tell_if_others_may_read(file, &opened);
                 Some(token)
             }
             None if options.listen.ip().is_loopback() => None,

@@ -88,7 +88,7 @@ pub(in crate::node) fn reset(locks: &[Arc<LockKeys>], reports_changes: bool, cal
 }
 
 /// How many keys a server looks at for one page; it does nothing else meanwhile, for less than a millisecond.
-const PAGE: usize = 1000;
+const PAGE: usize = 500;
 
 /// Some of the keys that match this, and where the next ones begin; one answer.
 pub(in crate::node) fn page(pattern: &str, from: Cursor) -> Pipeline {
