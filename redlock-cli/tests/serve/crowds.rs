@@ -127,5 +127,6 @@ fn what_a_server_is_asked_for_at_once_does_not_grow_with_the_locks() {
         }
     }
     assert!(lines.len() > LOCKS, "it was looked: {}", lines.len());
-    assert!(most > 0 && most <= 128, "one script does {most} things");
+    // A batch of 32, for each of which the list is touched five times.
+    assert!(most > 0 && most <= 160, "one script does {most} things");
 }
