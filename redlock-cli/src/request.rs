@@ -88,6 +88,8 @@ impl Wanted {
     /// The failure, with the code that was asked for where somebody else has the lock.
     pub(crate) fn failure(&self, failure: Failure) -> Failure {
         match self.conflict_exit_code {
+            // Whoever asks for success has said that nothing is wrong; a cron line has nothing to mail.
+            Some(0) if failure.code == crate::exit::NOT_ACQUIRED => Failure { code: 0, message: String::new() },
             Some(code) if failure.code == crate::exit::NOT_ACQUIRED => Failure { code, ..failure },
             _ => failure,
         }

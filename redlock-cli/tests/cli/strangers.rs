@@ -40,6 +40,17 @@ fn any_length_of_time_is_taken_or_refused_in_one_line_and_nothing_panics_or_hang
 }
 
 #[test]
+fn a_cron_line_that_says_that_nothing_is_wrong_mails_nothing() {
+    let servers = Servers::start(1);
+    let _guard = manager(&servers).lock("x").acquire_blocking().unwrap();
+    for (code, lines) in [("0", 0), ("9", 1)] {
+        let output = output(&servers, &["run", "-n", "-E", code, "x", "--", "true"]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), said.lines().count()), (code.parse().ok(), lines), "{said}");
+    }
+}
+
+#[test]
 fn whoever_says_nothing_is_told_what_to_write_in_one_line() {
     let servers = Servers::start(1);
     let output = output(&servers, &[]);
