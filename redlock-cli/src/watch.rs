@@ -34,7 +34,7 @@ pub(crate) struct WaitOptions {
 #[command(after_help = "\
 Examples:
   redlock watch deploy          a line for each change, the first says how it is
-  redlock watch                 of all locks; new ones are noticed within a second or two
+  redlock watch                 of all locks, those that are new, too
   redlock watch --json deploy | jq -r .owner
 
 The servers report changes as they happen; where one cannot, it is asked once a second. While too few nodes answer, a line on stderr says so,
