@@ -160,9 +160,9 @@ impl Keys {
 
     /// What the keys begin with whose changes say who holds a lock, of whatever kind; none of these begins another.
     pub(crate) fn prefixes(&self) -> Vec<String> {
-        let all = Self::OF_OTHER_KINDS.into_iter().chain([&*self.lock_prefix, Self::LABEL]);
-        let is_covered = |prefix: &&str| !prefix.starts_with(&*self.lock_prefix) || **prefix == *self.lock_prefix;
-        all.filter(is_covered).map(str::to_owned).collect()
+        let all: Vec<_> = Self::OF_OTHER_KINDS.into_iter().chain([&*self.lock_prefix, Self::LABEL]).collect();
+        let is_covered = |prefix: &str| all.iter().any(|other| prefix != *other && prefix.starts_with(other));
+        all.iter().filter(|prefix| !is_covered(prefix)).map(ToString::to_string).collect()
     }
 
     /// The name of the lock about which a key with such a beginning is.
