@@ -1,6 +1,5 @@
 //! `redlock completions` and `man`.
 
-use std::io::stdout;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory};
@@ -8,6 +7,7 @@ use clap_complete::Shell;
 
 use crate::args::Arguments;
 use crate::exit::Failure;
+use crate::output;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -30,11 +30,10 @@ pub(crate) struct ManOptions {
     command: Option<String>,
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "as all commands")]
 pub(crate) fn completions(options: &CompletionsOptions) -> Result<ExitCode, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(options.shell, &mut Arguments::command(), "redlock", &mut script);
-    write(&script);
+    output::all(&script)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -54,12 +53,6 @@ pub(crate) fn man(options: &ManOptions) -> Result<ExitCode, Failure> {
     let mut page = Vec::new();
     let rendered = clap_mangen::Man::new(command).title(title).render(&mut page);
     rendered.map_err(|error| Failure::ours(format!("the page cannot be made: {error}")))?;
-    write(&page);
+    output::all(&page)?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn write(bytes: &[u8]) {
-    use std::io::Write as _;
-    // Whoever reads may have stopped to read.
-    let _ = stdout().lock().write_all(bytes);
 }

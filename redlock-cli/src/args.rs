@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use redlock_runtime::{LockManager, LockManagerBuilder};
 
@@ -98,14 +99,27 @@ pub(crate) enum Command {
 pub(crate) fn read(arguments: Vec<OsString>) -> Result<Arguments, ExitCode> {
     Arguments::try_parse_from(arguments).map_err(|error| {
         if !error.use_stderr() {
-            // Whoever asked may have stopped to read.
-            let _ = error.print();
-            return ExitCode::SUCCESS;
+            return match error.print() {
+                Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                    tell(format_args!("nothing can be written to stdout: {error}"));
+                    ExitCode::from(OURS)
+                }
+                // Whoever asked may have stopped to read.
+                Ok(()) | Err(_) => ExitCode::SUCCESS,
+            };
         }
-        tell(in_one_line(&error.to_string()));
+        tell(match error.kind() {
+            // clap says all that there is, at the length of a screen.
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => NO_COMMAND.to_owned(),
+            _ => in_one_line(&error.to_string()),
+        });
         ExitCode::from(OURS)
     })
 }
+
+/// What is wrong with no command at all.
+const NO_COMMAND: &str =
+    "it is not said what to do; write `redlock run NAME -- COMMAND`, or see --help for the other commands";
 
 /// What is wrong, and what helps, of what clap says in several lines.
 fn in_one_line(text: &str) -> String {

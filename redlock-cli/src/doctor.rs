@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::args::Nodes;
 use crate::exit::Failure;
-use crate::output::{line, milliseconds};
+use crate::output::{all, milliseconds};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -22,11 +22,9 @@ pub(crate) struct Options {
 
 pub(crate) fn main(nodes: &Nodes, options: &Options) -> Result<ExitCode, Failure> {
     let report = nodes.manager()?.check_blocking()?;
-    if options.json {
-        line(in_json(&report))?;
-    } else {
-        line(&report)?;
-    }
+    let text = if options.json { in_json(&report).to_string() } else { report.to_string() };
+    // The verdict is what it is, whoever reads it.
+    all((text + "\n").as_bytes())?;
     Ok(ExitCode::from(match report.verdict() {
         CheckVerdict::Healthy => 0,
         CheckVerdict::Degraded { .. } => 1,

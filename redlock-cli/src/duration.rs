@@ -2,8 +2,20 @@
 
 use std::time::Duration;
 
+/// A longer one is not told from for ever, and no clock could be set by it: 1000 years.
+const LONGEST: Duration = Duration::from_secs(1000 * 365 * 86_400);
+
 /// Reads `5`, `1.5s`, `250ms`, `2m`, `1h30m` and `1d`; a number without a unit is one of seconds.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
+    match read(text) {
+        Ok(length) if length > LONGEST => {
+            Err(format!("`{text}` is longer than 1000 years, which is for ever: leave it out"))
+        }
+        read => read,
+    }
+}
+
+fn read(text: &str) -> Result<Duration, String> {
     let refuse = || format!("`{text}` is no length of time: write 5s, 250ms, 2m, 1h30m or 1d");
     let mut rest = text.trim();
     if let Ok(seconds) = rest.parse::<f64>() {
@@ -34,17 +46,21 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     Ok(total)
 }
 
-/// In the unit that suits it.
+/// In the one or two units that suit it.
 pub(crate) fn short(duration: Duration) -> String {
     const MINUTE: u64 = 60;
     const HOUR: u64 = 60 * MINUTE;
     const DAY: u64 = 24 * HOUR;
-    match duration.as_secs() {
-        seconds @ DAY.. => format!("{}d {}h", seconds / DAY, seconds % DAY / HOUR),
-        seconds @ HOUR.. => format!("{}h {}m", seconds / HOUR, seconds % HOUR / MINUTE),
-        seconds @ MINUTE.. => format!("{}m {}s", seconds / MINUTE, seconds % MINUTE),
-        seconds @ 1.. => format!("{seconds}.{}s", duration.subsec_millis() / 100),
-        0 => format!("{}ms", duration.as_millis()),
+    match (duration.as_secs(), duration.as_micros()) {
+        (seconds @ DAY.., _) => format!("{}d {}h", seconds / DAY, seconds % DAY / HOUR),
+        (seconds @ HOUR.., _) => format!("{}h {}m", seconds / HOUR, seconds % HOUR / MINUTE),
+        (seconds @ MINUTE.., _) => format!("{}m {}s", seconds / MINUTE, seconds % MINUTE),
+        (seconds @ 10.., _) => format!("{seconds}s"),
+        (1.., micros) => format!("{}.{}s", micros / 1_000_000, micros / 100_000 % 10),
+        (0, 0) => "0s".to_owned(),
+        (0, micros @ 10_000..) => format!("{}ms", micros / 1000),
+        (0, micros @ 1000..) => format!("{}.{}ms", micros / 1000, micros / 100 % 10),
+        (0, micros) => format!("{micros}µs"),
     }
 }
 
@@ -67,19 +83,41 @@ mod tests {
         ] {
             assert_eq!(parse(text), Ok(Duration::from_millis(milliseconds)), "{text}");
         }
-        for text in
-            ["", " ", "s", "5x", "-1", "-1s", "1.2.3s", "5 s s", "nan", "inf", "1e999s", "99999999999999999999d"]
-        {
+        for text in [
+            "",
+            " ",
+            "s",
+            "5x",
+            "-1",
+            "-1s",
+            "1.2.3s",
+            "5 s s",
+            "nan",
+            "inf",
+            "1e999s",
+            "99999999999999999999d",
+            "9223372036854775807",
+            "1001000d",
+        ] {
             assert!(parse(text).is_err(), "{text}: {:?}", parse(text));
         }
+        assert!(parse("365000d").is_ok());
     }
 
     #[test]
     fn lengths_of_time_are_shown_in_their_unit() {
-        for (milliseconds, expect) in
-            [(0, "0ms"), (999, "999ms"), (1250, "1.2s"), (200_000, "3m 20s"), (7_320_000, "2h 2m")]
-        {
-            assert_eq!(short(Duration::from_millis(milliseconds)), expect);
+        for (micros, expect) in [
+            (0, "0s"),
+            (7, "7µs"),
+            (1_500, "1.5ms"),
+            (999_000, "999ms"),
+            (1_250_000, "1.2s"),
+            (28_900_000, "28s"),
+            (200_000_000, "3m 20s"),
+            (7_320_000_000, "2h 2m"),
+            (90_000_000_000, "1d 1h"),
+        ] {
+            assert_eq!(short(Duration::from_micros(micros)), expect);
         }
     }
 }

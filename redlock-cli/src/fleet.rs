@@ -1,9 +1,10 @@
 //! What is seen of a whole fleet: its locks, who holds and wants them, and the nodes; kept up to date for as long as somebody
 //! looks.
 //!
-//! Redis tells nobody who does not ask for a key that it changed, so this asks: all locks page by page, the faster the fewer there
-//! are; those that somebody has on the screen, and the nodes, every second. What it looked at stands in a [`Model`], which decides
-//! what changed, and of which each viewer takes the [`Window`] that is shown.
+//! The nodes say which locks changed, and those are looked at. Nobody is told of everything, such as who waits, so this asks all the
+//! same: for all locks page by page, the faster the fewer there are; for those that somebody has on the screen, and the nodes, every
+//! second. What it looked at stands in a [`Model`], which decides what changed, and of which each viewer takes the [`Window`] that is
+//! shown.
 
 mod chart;
 mod history;
@@ -19,6 +20,7 @@ pub(crate) use self::json::{EventJson, LockJson, NodeJson};
 pub(crate) use self::look::{Fleet, Viewer, look_once};
 pub(crate) use self::model::{Lamp, Model};
 pub(crate) use self::row::{Row, State};
-pub(crate) use self::text::{padded, short};
+pub(crate) use self::text::padded;
 pub(crate) use self::window::{Order, Sort, Window};
 pub(crate) use crate::clock::{since_1970, std_now as now};
+pub(crate) use crate::duration::short;

@@ -100,6 +100,7 @@ fn in_lines(info: &LockInfo) -> Vec<String> {
     for permit in &info.permits {
         told("", Some(permit.to_string()));
     }
+    told("shared", info.shared.as_ref().map(ToString::to_string));
     for failure in info.failures.iter() {
         let said = format!("{}: {}", output::plain(&failure.node), output::plain(&failure.reason));
         told("no answer", Some(said));
@@ -109,11 +110,7 @@ fn in_lines(info: &LockInfo) -> Vec<String> {
 
 pub(crate) fn last(nodes: &Nodes, options: &LastOptions) -> Result<ExitCode, Failure> {
     let Some(run) = nodes.manager()?.last_run_blocking(options.name.as_str())? else {
-        if options.json {
-            line("null")?;
-        } else {
-            line("no completed run is known")?;
-        }
+        output::all(if options.json { b"null\n" } else { b"no completed run is known\n" })?;
         return Ok(ExitCode::FAILURE);
     };
     if options.json {

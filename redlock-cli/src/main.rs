@@ -16,7 +16,9 @@ mod request;
 mod reset;
 mod run;
 mod serve;
+mod signals;
 mod token;
+mod token_file;
 mod top;
 mod watch;
 

@@ -4,19 +4,35 @@ use std::fmt::{Display, Write as _};
 use std::io::{ErrorKind, IsTerminal, Write, stdout};
 use std::time::Duration;
 
-use redlock_runtime::{LastRun, LockInfo, NodeFailures, PermitInfo};
+use redlock_runtime::{LastRun, LockInfo, NodeFailures, PermitInfo, SharedInfo};
 use serde_json::{Value, json};
 
 use crate::exit::Failure;
 
 /// Prints a line. Whoever reads may have stopped to read, which ends what is printed and is no fault.
 pub(crate) fn line(text: impl Display) -> Result<(), Failure> {
+    match all(format!("{text}\n").as_bytes())? {
+        Reader::Reads => Ok(()),
+        Reader::IsGone => Err(Failure { code: 0, message: String::new() }),
+    }
+}
+
+/// Whoever reads what is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reader {
+    Reads,
+    /// There is nobody any more.
+    IsGone,
+}
+
+/// Prints all that there is to say, behind which the code of the process says something, too.
+pub(crate) fn all(text: &[u8]) -> Result<Reader, Failure> {
     let mut stdout = stdout().lock();
-    let written = stdout.write_all(format!("{text}\n").as_bytes()).and_then(|()| stdout.flush());
-    written.map_err(|error| match error.kind() {
-        ErrorKind::BrokenPipe => Failure { code: 0, message: String::new() },
-        _ => Failure::ours(format!("nothing can be written to stdout: {error}")),
-    })
+    match stdout.write_all(text).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(Reader::Reads),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Reader::IsGone),
+        Err(error) => Err(Failure::ours(format!("nothing can be written to stdout: {error}"))),
+    }
 }
 
 /// A text that somebody else wrote. On a terminal, control characters and those that turn the writing direction are shown as
@@ -64,7 +80,17 @@ pub(crate) fn lock(info: &LockInfo) -> Value {
         "waiting": info.waiting,
         "last_run": info.last_run.as_ref().map(last_run),
         "permits": info.permits.iter().map(permit).collect::<Vec<_>>(),
+        "shared": info.shared.as_ref().map(shared),
         "failures": failures(&info.failures),
+    })
+}
+
+fn shared(info: &SharedInfo) -> Value {
+    json!({
+        "writer": info.writer.to_string(),
+        "owner": info.owner_label,
+        "readers": info.readers,
+        "remaining_ms": info.remaining.map(milliseconds),
     })
 }
 

@@ -1,15 +1,17 @@
 //! How a lock is asked for: what `run` and `acquire` have in common.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
-use redlock_runtime::{Fire, LockManager, LockRequest, Timeout};
+use redlock_runtime::{Fire, LockManager, LockRequest, NodeStanding, Timeout};
 use serde::{Deserialize, Serialize};
 
 use crate::duration;
 use crate::exit::Failure;
+use crate::output::plain;
 
 /// Which lock, how long to wait for it, and how it is held.
 #[derive(Args, Clone, Debug, Deserialize, Serialize)]
@@ -86,9 +88,33 @@ impl Wanted {
     /// The failure, with the code that was asked for where somebody else has the lock.
     pub(crate) fn failure(&self, failure: Failure) -> Failure {
         match self.conflict_exit_code {
+            // Whoever asks for success has said that nothing is wrong; a cron line has nothing to mail.
+            Some(0) if failure.code == crate::exit::NOT_ACQUIRED => Failure { code: 0, message: String::new() },
             Some(code) if failure.code == crate::exit::NOT_ACQUIRED => Failure { code, ..failure },
             _ => failure,
         }
+    }
+}
+
+/// Nodes that cannot be asked for so long are worth a word to whoever waits for a lock on them.
+const BLIND: Duration = Duration::from_secs(3);
+
+/// Says so whenever too few nodes can be asked while somebody waits: else nobody would know why nothing happens. Never ends.
+pub(crate) async fn say_when_blind(locks: &LockManager, names: &[String], say: impl Fn(String)) -> Infallible {
+    let mut is_said = false;
+    loop {
+        tokio::time::sleep(BLIND).await;
+        let Ok(nodes) = locks.nodes().await else { continue };
+        let there = nodes.iter().filter(|node| node.standing != NodeStanding::Unreachable).count();
+        let needed = nodes.len() / 2 + 1;
+        if there < needed && !is_said {
+            say(format!(
+                "still waiting for lock `{}`: {there} of {} nodes answer, and {needed} are needed; `redlock doctor` says what to do",
+                plain(&names.join(" + ")),
+                nodes.len()
+            ));
+        }
+        is_said = there < needed;
     }
 }
 
@@ -123,7 +149,7 @@ impl FromStr for Once {
         if let Some(seconds) = text.strip_prefix('@') {
             // What a clock cannot show is no moment.
             let seconds: u64 = seconds.parse().map_err(|_| not_once(&text))?;
-            return if seconds < 1 << 40 { Ok(Self::At(seconds)) } else { Err(not_once(&text)) };
+            return if seconds > 0 && seconds < 1 << 40 { Ok(Self::At(seconds)) } else { Err(not_once(&text)) };
         }
         duration::parse(text).map(Self::Every).map_err(|_| not_once(&text))
     }
@@ -149,7 +175,7 @@ mod tests {
         ] {
             assert_eq!(text.parse(), Ok(expect), "{text}");
         }
-        for text in ["", "@", "@x", "@99999999999999", "hourly", "-1"] {
+        for text in ["", "@", "@x", "@0", "@99999999999999", "hourly", "-1"] {
             assert!(text.parse::<Once>().is_err(), "{text}");
         }
     }

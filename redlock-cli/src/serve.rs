@@ -2,6 +2,7 @@
 
 mod access;
 mod events;
+mod gate;
 mod json;
 mod metrics;
 mod pages;
@@ -20,9 +21,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 
 use self::access::Access;
+use self::gate::Gate;
 use crate::args::Nodes;
 use crate::exit::{Failure, OURS};
 use crate::fleet::Fleet;
+use crate::output::all;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -39,7 +42,7 @@ proxy's host with --host if the proxy passes that on.";
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
     /// Where to listen; elsewhere than on this machine alone, --token-file is needed
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9632")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address, default_value = "127.0.0.1:9632")]
     listen: SocketAddr,
     /// A file with the token that everybody needs to get in, of at least 16 characters: as a bearer token, or in the form that the page
     /// shows
@@ -48,6 +51,13 @@ pub(crate) struct Options {
     /// Answer requests for this host too, such as that of a proxy in front; may be repeated
     #[arg(long, value_name = "NAME")]
     host: Vec<String>,
+}
+
+/// An address and a port; names are not looked up, so that it is sure who can reach it.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        "write an address of this machine and a port: 127.0.0.1:9632 or [::1]:9632 for this machine alone, 0.0.0.0:9632 for all".to_owned()
+    })
 }
 
 /// What every request may need.
@@ -77,11 +87,12 @@ pub(crate) fn main(nodes: &Nodes, options: &Options) -> Result<ExitCode, Failure
         let address = listener.local_addr().map_err(|error| failure(error.to_string()))?;
         let mut terminated = signal(SignalKind::terminate()).map_err(|error| failure(error.to_string()))?;
         let access = Arc::new(access.at(address));
-        println!("serving http://{address}/");
+        // Whoever started it may not read that.
+        all(format!("serving http://{address}/\n").as_bytes())?;
         let served = Served { fleet: Fleet::start(locks), access, listeners: Arc::new(Semaphore::new(LISTENERS)) };
         // Those who listen to changes never end by themselves, so nobody waits for them.
         tokio::select! {
-            served = axum::serve(listener, router(served)).into_future() => {
+            served = axum::serve(Gate::new(listener), router(served)).into_future() => {
                 served.map_err(|error| failure(format!("cannot serve any more: {error}")))
             }
             _ = terminated.recv() => Ok(()),

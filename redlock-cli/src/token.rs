@@ -2,9 +2,8 @@
 //!
 //! Whoever has the token can release the lock, so it is never an argument, which everybody can see who may list processes.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{IsTerminal, Read, Write, stdin, stdout};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::ExitCode;
@@ -12,12 +11,13 @@ use std::time::Duration;
 
 use clap::Args;
 use redlock_runtime::LockToken;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::Nodes;
 use crate::duration;
-use crate::exit::Failure;
-use crate::request::Wanted;
+use crate::exit::{Failure, tell};
+use crate::request::{Wanted, say_when_blind};
+use crate::signals::Signals;
+use crate::token_file::{TokenFile, tell_if_others_may_read};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -72,6 +72,7 @@ impl Given {
         let read = match &self.token_file {
             Some(path) => {
                 let file = File::open(path).map_err(|error| unreadable(path, &error))?;
+                tell_if_others_may_read(path, &file);
                 file.take(LONGEST).read_to_string(&mut text).map_err(|error| unreadable(path, &error))
             }
             None if stdin().is_terminal() => {
@@ -96,33 +97,25 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
 pub(crate) fn acquire(nodes: &Nodes, options: &AcquireOptions) -> Result<ExitCode, Failure> {
     options.wanted.check_token(&options.names)?;
     // Before the lock is taken.
-    let file = options.token_file.as_deref().map(create).transpose()?;
+    let file = options.token_file.as_deref().map(TokenFile::create).transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::ours(format!("no runtime: {error}")))?;
     runtime.block_on(acquire_now(nodes, options, file)).map_err(|failure| options.wanted.failure(failure))
 }
 
-/// A file for a token, which only its owner may read.
-fn create(path: &Path) -> Result<File, Failure> {
-    let created = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
-    created.map_err(|error| Failure::ours(format!("{} cannot be written: {error}", path.display())))
-}
-
-async fn acquire_now(nodes: &Nodes, options: &AcquireOptions, file: Option<File>) -> Result<ExitCode, Failure> {
-    let no_signals = |error| Failure::ours(format!("signals cannot be caught: {error}"));
-    let mut terminated = signal(SignalKind::terminate()).map_err(no_signals)?;
-    let mut interrupted = signal(SignalKind::interrupt()).map_err(no_signals)?;
-    let mut hung_up = signal(SignalKind::hangup()).map_err(no_signals)?;
+async fn acquire_now(nodes: &Nodes, options: &AcquireOptions, file: Option<TokenFile>) -> Result<ExitCode, Failure> {
+    let mut signals =
+        Signals::that_end().map_err(|error| Failure::ours(format!("signals cannot be caught: {error}")))?;
     let locks = nodes.manager()?;
     let request = options.wanted.request(&locks, &options.names)?;
     let acquired = {
         let acquiring = pin!(request.acquire());
+        let waiting = pin!(say_when_blind(&locks, &options.names, tell));
         tokio::select! {
             biased;
-            _ = terminated.recv() => Err(SignalKind::terminate()),
-            _ = interrupted.recv() => Err(SignalKind::interrupt()),
-            _ = hung_up.recv() => Err(SignalKind::hangup()),
+            signal = signals.next() => Err(signal),
             acquired = acquiring => Ok(acquired),
+            never = waiting => match never {},
         }
     };
     let guard = match acquired {
@@ -130,13 +123,13 @@ async fn acquire_now(nodes: &Nodes, options: &AcquireOptions, file: Option<File>
         Err(signal) => {
             // Nothing stays behind of what was begun.
             locks.shutdown().await;
-            return Ok(ExitCode::from(u8::try_from(128 + signal.as_raw_value()).unwrap_or(u8::MAX)));
+            return Ok(ExitCode::from(128 + signal as u8));
         }
     };
     let token = guard.detach();
     let text = format!("{token}\n");
     let written = match file {
-        Some(mut file) => file.write_all(text.as_bytes()).and_then(|()| file.sync_all()),
+        Some(file) => file.write(text.as_bytes()),
         None => stdout().lock().write_all(text.as_bytes()).and_then(|()| stdout().flush()),
     };
     if let Err(error) = written {

@@ -70,7 +70,7 @@ impl From<By> for Sort {
 }
 
 /// The screen changes at most this often, and at least so often that ages go on.
-const FRAMES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));
+const FRAMES: (Duration, Duration) = (Duration::from_millis(40), Duration::from_millis(500));
 
 pub(crate) fn main(nodes: &Nodes, options: &Options) -> Result<ExitCode, Failure> {
     let locks = nodes.manager()?;

@@ -34,7 +34,7 @@ pub(crate) struct WaitOptions {
 #[command(after_help = "\
 Examples:
   redlock watch deploy          a line for each change, the first says how it is
-  redlock watch                 of all locks; new ones are noticed within a second or two
+  redlock watch                 of all locks, those that are new, too
   redlock watch --json deploy | jq -r .owner
 
 The servers report changes as they happen; where one cannot, it is asked once a second. While too few nodes answer, a line on stderr says so,
@@ -78,10 +78,12 @@ pub(crate) fn wait(nodes: &Nodes, options: &WaitOptions) -> Result<ExitCode, Fai
     })
 }
 
-/// Whether somebody who wanted it would get it, or one of its permits.
+/// Whether somebody who wanted it would get it, or one of its permits; and nobody reads or writes under its name.
 fn is_free(info: &LockInfo) -> bool {
     use redlock_runtime::LockState::Free;
-    info.state == Free && (info.permits.is_empty() || info.permits.iter().any(|permit| permit.state == Free))
+    let is_shared = info.shared.as_ref().is_some_and(|shared| shared.writer != Free || shared.readers > 0);
+    let is_permitted = info.permits.is_empty() || info.permits.iter().any(|permit| permit.state == Free);
+    info.state == Free && is_permitted && !is_shared
 }
 
 pub(crate) fn watch(nodes: &Nodes, options: &WatchOptions) -> Result<ExitCode, Failure> {

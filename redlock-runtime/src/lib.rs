@@ -200,6 +200,7 @@ pub mod pages;
 #[doc(hidden)]
 pub use crate::attribute::private as __private;
 
+pub use crate::admin::changes::LockChanges;
 pub use crate::admin::check::{CheckReport, CheckVerdict, ClockOffset, Finding, NodeCheck, Severity};
 pub use crate::admin::inspect::LockInfo;
 pub use crate::admin::last_run::LastRun;

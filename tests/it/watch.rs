@@ -118,3 +118,68 @@ async fn a_lock_is_taken_from_the_owner_who_was_seen_and_from_nobody_else() {
     let error = locks.reset_if_owner("x", "second").await.unwrap_err();
     assert!(matches!(error, Error::QuorumUnreachable { .. }), "{error}");
 }
+
+/// Thirty locks of which nobody has heard before. Somebody who only listed names once a second would need half a minute.
+#[tokio::test]
+async fn locks_that_are_new_are_pushed_too_whatever_their_kind() {
+    let servers = Servers::start(3);
+    let (locks, watching) = (manager(&servers), manager(&servers));
+    let (mut changes, mut watch) = (watching.changes(), watching.watch_all());
+    let before = locks.lock("before").acquire().await.unwrap();
+    while watch.next().await.unwrap().name != "before" {}
+    // From when it reports on.
+    let reports = async {
+        loop {
+            let _ = locks.lock("tried").acquire().await.unwrap().release().await;
+            if tokio::time::timeout(Duration::from_millis(50), changes.next()).await.is_ok() {
+                return;
+            }
+        }
+    };
+    reports.await;
+    let began = now();
+    for number in 0..30 {
+        let name = format!("job:{number} {{x}}");
+        let guard = match number % 4 {
+            0 => locks.lock(&*name).permits(2).acquire().await.unwrap(),
+            1 => locks.read(&*name).acquire().await.unwrap(),
+            2 => locks.write(&*name).acquire().await.unwrap(),
+            _ => locks.lock(&*name).acquire().await.unwrap(),
+        };
+        while !changes.next().await.unwrap().contains(&name) {}
+        while watch.next().await.unwrap().name != name {}
+        guard.release().await.unwrap();
+    }
+    assert!(began.elapsed() < Duration::from_secs(15), "new locks are not pushed: {:?}", began.elapsed());
+    // A connection that is cut is made anew.
+    for server in servers.iter() {
+        server
+            .probe()
+            .run::<i64>(redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal").arg("SKIPME").arg("yes"))
+            .unwrap();
+    }
+    loop {
+        let _ = locks.lock("again").acquire().await.unwrap().release().await;
+        let told = tokio::time::timeout(Duration::from_millis(50), changes.next()).await;
+        if told.is_ok_and(|told| told.unwrap().contains(&"again".to_owned())) {
+            break;
+        }
+    }
+    drop(before);
+}
+
+#[tokio::test]
+async fn who_reads_and_writes_is_told_as_it_changes() {
+    let servers = Servers::start(3);
+    let (locks, watching) = (manager(&servers), manager(&servers));
+    let mut watch = watching.watch("x");
+    assert!(watch.next().await.unwrap().shared.is_none());
+    let reader = locks.read("x").acquire().await.unwrap();
+    while watch.next().await.unwrap().shared.is_none_or(|shared| shared.readers != 1) {}
+    reader.release().await.unwrap();
+    while watch.next().await.unwrap().shared.is_some_and(|shared| shared.readers > 0) {}
+    let writer = locks.write("x").acquire().await.unwrap();
+    while watch.next().await.unwrap().shared.is_none_or(|shared| shared.writer != LockState::Held) {}
+    writer.release().await.unwrap();
+    while watch.next().await.unwrap().shared.is_some_and(|shared| shared.writer != LockState::Free) {}
+}

@@ -60,6 +60,19 @@ impl History {
         }
     }
 
+    /// Notes who has acquired this lock, if the latest change does not say it: owners say who they are a moment later.
+    pub(crate) fn name_owner(&mut self, name: &str, holder: Option<&Arc<str>>, token: Option<u64>) {
+        let Some((changed, events)) = self.of.get_mut(name) else { return };
+        if let Some(Event { change: Change::Acquired { holder: told, token: told_token }, .. }) = events.back_mut()
+            && (told.is_none() && holder.is_some() || told_token.is_none() && token.is_some())
+        {
+            *told = holder.cloned();
+            *told_token = token;
+            self.changes += 1;
+            *changed = self.changes;
+        }
+    }
+
     /// The changes of this lock, the latest first.
     pub(crate) fn of(&self, name: &str) -> impl Iterator<Item = &Event> {
         self.of.get(name).into_iter().flat_map(|(_, events)| events.iter().rev())

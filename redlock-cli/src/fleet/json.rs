@@ -3,50 +3,58 @@
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::history::{Change, Event};
 use super::model::{Lamp, Model};
-use super::row::{Permit, Row};
-use crate::output::milliseconds;
+use super::row::{Permit, Row, Shared};
+use crate::output::{last_run, milliseconds};
 
-/// A lock.
+/// A lock, in the words of `inspect --json`. The state and the owner are those of the whole: where permits or a shared lock of this name
+/// are all that is taken, theirs.
 #[derive(Debug, Serialize)]
 pub(crate) struct LockJson<'a> {
     name: &'a str,
     /// The name as people are shown it: control and bidirectional characters are escaped.
     shown: &'a str,
     state: &'static str,
-    holder: Option<&'a str>,
+    /// The same, with how many permits are taken, or how many read.
+    shown_state: String,
+    owner: Option<&'a str>,
     /// For how long it is held, at least.
-    age_ms: u64,
+    held_for_ms: u64,
     /// Whether that is known, not only since when it is seen.
-    is_age_known: bool,
+    is_held_for_known: bool,
     /// For how long it is held if nobody extends it.
-    left_ms: Option<u64>,
+    remaining_ms: Option<u64>,
     /// The longest that was ever left.
     ttl_ms: u64,
     waiting: u64,
-    /// In quotes: it may be greater than the numbers of a browser.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    fencing_token: Option<String>,
+    fencing_token: Option<u64>,
     votes: usize,
     needed: usize,
     nodes: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last_fire: Option<u64>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    last_run: Option<Value>,
     permits: Vec<PermitJson<'a>>,
+    shared: Option<SharedJson<'a>>,
 }
 
 #[derive(Debug, Serialize)]
 struct PermitJson<'a> {
-    number: u32,
+    permit: u32,
     state: &'static str,
-    holder: Option<&'a str>,
-    age_ms: Option<u64>,
-    left_ms: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    fencing_token: Option<String>,
+    owner: Option<&'a str>,
+    held_for_ms: Option<u64>,
+    remaining_ms: Option<u64>,
+    fencing_token: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct SharedJson<'a> {
+    writer: &'static str,
+    owner: Option<&'a str>,
+    readers: u64,
+    remaining_ms: Option<u64>,
 }
 
 /// A node.
@@ -67,9 +75,8 @@ pub(crate) struct EventJson<'a> {
     /// In milliseconds since 1970.
     at: u64,
     change: &'static str,
-    holder: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    fencing_token: Option<String>,
+    owner: Option<&'a str>,
+    fencing_token: Option<u64>,
     held_for_ms: Option<u64>,
     waiting: u64,
 }
@@ -85,34 +92,50 @@ impl<'a> LockJson<'a> {
             name: &row.name,
             shown: &row.shown,
             state: row.state.name(),
-            holder: row.holder.as_deref(),
-            age_ms: milliseconds(row.age(now)),
-            is_age_known: row.acquired.is_some(),
-            left_ms: row.left(now).map(milliseconds),
+            shown_state: row.shown_state(),
+            owner: row.holder.as_deref(),
+            held_for_ms: milliseconds(row.age(now)),
+            is_held_for_known: row.acquired.is_some(),
+            remaining_ms: row.left(now).map(milliseconds),
             ttl_ms: milliseconds(row.ttl),
             waiting: row.waiting,
-            fencing_token: row.token.map(|token| token.to_string()),
+            fencing_token: row.token,
             votes,
             needed,
             nodes,
-            last_fire: row.last_run.map(|run| run.fire),
+            last_run: row.last_run.as_ref().map(last_run),
             permits: row.permits.iter().map(|permit| PermitJson::of(permit, now)).collect(),
+            shared: row.shared.as_ref().map(|shared| SharedJson::of(shared, now)),
         }
     }
 }
 
 impl<'a> PermitJson<'a> {
     fn of(permit: &'a Permit, now: Instant) -> Self {
-        let left = permit.expires.map(|expires| expires.saturating_duration_since(now));
         Self {
-            number: permit.number,
+            permit: permit.number,
             state: permit.state.name(),
-            holder: permit.holder.as_deref(),
-            age_ms: permit.acquired.map(|acquired| milliseconds(now.saturating_duration_since(acquired))),
-            left_ms: left.map(milliseconds),
-            fencing_token: permit.token.map(|token| token.to_string()),
+            owner: permit.holder.as_deref(),
+            held_for_ms: permit.acquired.map(|acquired| milliseconds(now.saturating_duration_since(acquired))),
+            remaining_ms: until(permit.expires, now),
+            fencing_token: permit.token,
         }
     }
+}
+
+impl<'a> SharedJson<'a> {
+    fn of(shared: &'a Shared, now: Instant) -> Self {
+        Self {
+            writer: shared.writer.name(),
+            owner: shared.owner.as_deref(),
+            readers: shared.readers,
+            remaining_ms: until(shared.expires, now),
+        }
+    }
+}
+
+fn until(expires: Option<Instant>, now: Instant) -> Option<u64> {
+    expires.map(|expires| milliseconds(expires.saturating_duration_since(now)))
 }
 
 impl<'a> NodeJson<'a> {
@@ -134,14 +157,13 @@ impl<'a> NodeJson<'a> {
 
 impl<'a> EventJson<'a> {
     fn of(Event { at, change, waiting }: &'a Event) -> Self {
-        let (change, holder, token, held_for) = match change {
+        let (change, owner, fencing_token, held_for) = match change {
             Change::Acquired { holder, token } => ("acquired", holder.as_deref(), *token, None),
             Change::Kept => ("kept", None, None, None),
             Change::Unsettled => ("unsettled", None, None, None),
             Change::Released { held_for } => ("released", None, None, Some(milliseconds(*held_for))),
         };
-        let fencing_token = token.map(|token| token.to_string());
-        Self { at: milliseconds(*at), change, holder, fencing_token, held_for_ms: held_for, waiting: *waiting }
+        Self { at: milliseconds(*at), change, owner, fencing_token, held_for_ms: held_for, waiting: *waiting }
     }
 
     pub(crate) fn of_all(model: &'a Model, name: &str) -> Vec<Self> {

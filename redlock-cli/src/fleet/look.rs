@@ -24,6 +24,9 @@ const SHORT_SURVEY: Duration = Duration::from_millis(250);
 /// How often the nodes are asked how they are, and what somebody has on the screen is looked at where all locks are not.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// The nodes are left alone for this between two looks at what they say that it changed.
+const REST: Duration = Duration::from_millis(10);
+
 /// So many locks are looked at, for all who have some on the screen.
 const MOST_WATCHED: usize = 512;
 
@@ -44,6 +47,8 @@ struct Inner {
     viewers: AtomicU64,
     /// Told the version of the model.
     changed: watch::Sender<u64>,
+    /// Whose turn it is to look at locks and to take in what was seen: of two looks at one lock the later one must be taken in last.
+    turn: tokio::sync::Mutex<()>,
 }
 
 /// Somebody who looks; until it is dropped, the locks that it has on the screen are looked at more often.
@@ -82,13 +87,15 @@ impl Fleet {
         let fleet = Self::new(locks);
         tokio::spawn(fleet.clone().survey_again_and_again());
         tokio::spawn(fleet.clone().look_again_and_again());
+        tokio::spawn(fleet.clone().follow());
         fleet
     }
 
     fn new(locks: LockManager) -> Self {
         let model = Mutex::new(Model::new(now()));
         let (changed, _) = watch::channel(0);
-        Self(Arc::new(Inner { locks, model, watched: Mutex::default(), viewers: AtomicU64::new(0), changed }))
+        let (watched, viewers, turn) = (Mutex::default(), AtomicU64::new(0), tokio::sync::Mutex::default());
+        Self(Arc::new(Inner { locks, model, watched, viewers, changed, turn }))
     }
 
     pub(crate) fn locks(&self) -> &LockManager {
@@ -147,17 +154,18 @@ impl Fleet {
         let mut busy = Duration::ZERO;
         let mut pages = self.locks().inspect_all();
         loop {
+            let turn = self.0.turn.lock().await;
             let asked = now();
             let Some(page) = pages.next().await else { break };
             self.take_in(&page?);
+            drop(turn);
             busy += self.rest(asked, busy).await;
         }
         // A lock that is released and acquired again while the nodes list theirs may be missing in the list.
         let unseen = self.model().unseen();
         for names in unseen.chunks(AT_ONCE) {
             let asked = now();
-            let infos = self.locks().inspect_each(names.iter().map(ToString::to_string)).await?;
-            self.take_in(&infos);
+            self.look_at_each(names).await?;
             busy += self.rest(asked, busy).await;
         }
         Ok(busy)
@@ -171,6 +179,43 @@ impl Fleet {
             sleep(took * (SHARE - 1)).await;
         }
         took
+    }
+
+    /// Looks at these locks, with one round of questions.
+    async fn look_at_each(&self, names: &[Arc<str>]) -> Result<(), Error> {
+        let _turn = self.0.turn.lock().await;
+        let infos = self.locks().inspect_each(names.iter().map(ToString::to_string)).await?;
+        self.take_in(&infos);
+        Ok(())
+    }
+
+    /// Looks at whatever the nodes say that it changed.
+    async fn follow(self) {
+        let mut changes = self.locks().changes();
+        while let Ok(names) = changes.next().await {
+            let names = self.worth_a_look(names);
+            for names in names.chunks(AT_ONCE) {
+                let asked = now();
+                // Nodes that cannot be reached are told of by the survey.
+                let _ = self.look_at_each(names).await;
+                // Whatever changes meanwhile is looked at once.
+                sleep(REST.max((now() - asked) * (SHARE - 1))).await;
+            }
+        }
+    }
+
+    /// Of many locks only those that are new, and those that somebody has on the screen: most of what changes is extended.
+    fn worth_a_look(&self, names: Vec<String>) -> Vec<Arc<str>> {
+        let is_many = self.is_many();
+        let watched: BTreeSet<Arc<str>> = self.0.watched().values().flatten().map(Arc::clone).collect();
+        let model = self.model();
+        let is_worth = |name: &String| !is_many || model.row(name).is_none() || watched.contains(name.as_str());
+        names.into_iter().filter(is_worth).map(Arc::from).collect()
+    }
+
+    /// Whether there are so many locks that all of them cannot be looked at all the time.
+    fn is_many(&self) -> bool {
+        self.model().surveyed().is_none_or(|(_, took)| took >= SHORT_SURVEY)
     }
 
     fn take_in(&self, infos: &[LockInfo]) {
@@ -191,11 +236,8 @@ impl Fleet {
             self.change(|model| model.take_in_nodes(&infos, now));
         }
         let now = now();
-        let is_surveyed_often = self.change(|model| {
-            model.tick(now);
-            model.surveyed().is_none_or(|(_, took)| took < SHORT_SURVEY)
-        });
-        if is_surveyed_often {
+        self.change(|model| model.tick(now));
+        if self.model().surveyed().is_none() || !self.is_many() {
             return;
         }
         let watched: BTreeSet<Arc<str>> = self.0.watched().values().flatten().map(Arc::clone).collect();
@@ -207,9 +249,7 @@ impl Fleet {
         };
         for names in watched.chunks(AT_ONCE) {
             // Nodes that cannot be reached are told of by the survey.
-            if let Ok(infos) = self.locks().inspect_each(names.iter().map(ToString::to_string)).await {
-                self.take_in(&infos);
-            }
+            let _ = self.look_at_each(names).await;
         }
     }
 }

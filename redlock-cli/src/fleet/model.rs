@@ -84,6 +84,9 @@ impl Model {
                     self.version += 1;
                     row.version = self.version;
                 }
+                if change.is_none() && row.state == State::Held {
+                    self.history.name_owner(&name, row.holder.as_ref(), row.token);
+                }
                 if !is_worth_a_row {
                     self.rows.remove(&name);
                 }
@@ -299,6 +302,23 @@ mod tests {
             guard.release().await.unwrap();
         }
         assert_eq!(stage.changes("a").len(), 3, "{:?}", stage.changes("a"));
+    }
+
+    #[tokio::test]
+    async fn who_acquired_a_lock_is_told_of_one_that_was_seen_before_its_owner_said_so() {
+        let mut stage = Stage::new("names");
+        stage.survey().await;
+        let guard = stage.locks.lock("a").owner_label("somebody").acquire().await.unwrap();
+        let mut info = stage.locks.inspect("a").await.unwrap();
+        (info.owner_label, info.fencing_token, info.held_for) = (None, None, None);
+        stage.model.take_in(&[info], stage.now, Duration::ZERO);
+        while stage.locks.inspect("a").await.unwrap().owner_label.is_none() {
+            tokio::task::yield_now().await;
+        }
+        stage.survey().await;
+        let token = Some(guard.fencing_token());
+        let told = Change::Acquired { holder: Some("somebody".into()), token };
+        assert_eq!(stage.changes("a"), [&told]);
     }
 
     #[tokio::test]

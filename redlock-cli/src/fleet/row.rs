@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redlock_runtime::{LastRun, LockInfo, LockState};
+use redlock_runtime::{LastRun, LockInfo, LockState, SharedInfo};
 
 use super::history::Change;
 use crate::output::plain;
@@ -65,6 +65,8 @@ pub(crate) struct Row {
     pub(crate) votes: (usize, usize, usize),
     pub(crate) last_run: Option<LastRun>,
     pub(crate) permits: Vec<Permit>,
+    /// Who has the lock of this name that readers share, which is another one.
+    pub(crate) shared: Option<Shared>,
     /// The model's version when something changed of it last that is not the passing of time.
     pub(crate) version: u64,
     /// In which survey it was last seen.
@@ -84,6 +86,32 @@ pub(crate) struct Permit {
     pub(crate) token: Option<u64>,
 }
 
+/// The lock of a name that readers share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Shared {
+    /// Whether a writer holds it.
+    pub(crate) writer: State,
+    /// What the writer is called, as people are shown it.
+    pub(crate) owner: Option<Arc<str>>,
+    pub(crate) readers: u64,
+    pub(crate) expires: Option<Instant>,
+}
+
+impl Shared {
+    fn of(info: &SharedInfo, now: Instant) -> Self {
+        Self {
+            writer: info.writer.into(),
+            owner: info.owner_label.as_deref().map(|label| plain(label).into()),
+            readers: info.readers,
+            expires: info.remaining.map(|remaining| now + remaining),
+        }
+    }
+
+    fn is_taken(&self) -> bool {
+        self.writer != State::Free || self.readers > 0
+    }
+}
+
 impl Permit {
     pub(crate) fn is_taken(&self) -> bool {
         matches!(self.state, State::Held | State::Kept)
@@ -93,7 +121,9 @@ impl Permit {
 impl Row {
     /// Whether there is anything to see of it.
     pub(crate) fn is_worth_a_row(info: &LockInfo) -> bool {
-        info.state != LockState::Free || info.waiting > 0 || info.permits.iter().any(|permit| !is_free(permit.state))
+        let is_shared = info.shared.as_ref().is_some_and(|shared| !is_free(shared.writer) || shared.readers > 0);
+        let is_permitted = info.permits.iter().any(|permit| !is_free(permit.state));
+        info.state != LockState::Free || info.waiting > 0 || is_permitted || is_shared
     }
 
     pub(crate) fn new(info: &LockInfo, now: Instant) -> Self {
@@ -124,12 +154,16 @@ impl Row {
             votes: (info.votes, info.needed, info.nodes),
             last_run: info.last_run,
             permits,
+            shared: info.shared.as_ref().map(|shared| Shared::of(shared, now)),
             version: 0,
             survey: 0,
             folded: Box::default(),
         };
         if row.state == State::Free {
             row.show_permits(now);
+        }
+        if row.state == State::Free {
+            row.show_shared(now);
         }
         row.folded = format!("{}\n{}", row.shown, row.holder.as_deref().unwrap_or_default()).to_lowercase().into();
         row
@@ -145,6 +179,27 @@ impl Row {
         self.acquired = longest.and_then(|permit| permit.acquired);
         self.expires = taken.filter_map(|permit| permit.expires).min();
         self.ttl = self.expires.map(|expires| expires - now).unwrap_or_default();
+    }
+
+    /// A lock that readers or a writer have alone is shown as theirs is.
+    fn show_shared(&mut self, now: Instant) {
+        let Some(shared) = self.shared.as_ref().filter(|shared| shared.is_taken()) else { return };
+        self.state = if shared.readers > 0 { State::Held } else { shared.writer };
+        self.holder = shared.owner.clone();
+        self.expires = shared.expires;
+        self.ttl = self.expires.map(|expires| expires - now).unwrap_or_default();
+    }
+
+    /// What is shown as its state: how many of its permits are taken, or who shares it, where it has either.
+    pub(crate) fn shown_state(&self) -> String {
+        if let Some((taken, of)) = self.permits() {
+            return format!("{taken} of {of}");
+        }
+        match &self.shared {
+            Some(shared) if shared.readers > 0 => format!("{} read", shared.readers),
+            Some(shared) if shared.writer == State::Held => "written".to_owned(),
+            _ => self.state.name().to_owned(),
+        }
     }
 
     /// Takes in a later look at the same lock; what changed for those who want its history, and whether anything did.
@@ -194,6 +249,7 @@ impl Row {
 
     fn looks_like(&self, other: &Self) -> bool {
         let of_permit = |permit: &Permit| (permit.state, permit.holder.clone(), permit.token);
+        let of_shared = |shared: &Shared| (shared.writer, shared.owner.clone(), shared.readers);
         self.state == other.state
             && self.holder == other.holder
             && self.acquired == other.acquired
@@ -202,6 +258,7 @@ impl Row {
             && self.votes == other.votes
             && self.token == other.token
             && self.last_run == other.last_run
+            && self.shared.as_ref().map(of_shared) == other.shared.as_ref().map(of_shared)
             && self.permits.iter().map(of_permit).eq(other.permits.iter().map(of_permit))
     }
 

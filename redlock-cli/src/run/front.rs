@@ -16,11 +16,11 @@ use super::group::Group;
 use super::limits::Limits;
 use super::messages::{Held, News, Task, Told};
 use super::moment::Moment;
-use super::signals::{Signals, asks_to_end, ends};
 use super::terminal::{Terminal, has_shell};
 use super::{holder, launch};
 use crate::clock::{now, sleep_until};
 use crate::exit::{Failure, LOST, OURS, tell};
+use crate::signals::{Signals, asks_to_end, ends};
 
 /// How long the lock may take to be given back; then whoever holds it goes on by itself.
 const GIVE_BACK: Duration = Duration::from_secs(5);
@@ -73,6 +73,7 @@ async fn acquired(holder: &mut Holder, signals: &mut Signals) -> Result<Result<H
             },
             told = holder.told() => match told {
                 Some(Told::Acquired(held)) => break held,
+                Some(Told::Waiting(message)) => tell(message),
                 Some(Told::Failed { code, message }) => return Err(Failure { code, message }),
                 Some(_) => {}
                 None => return Err(Failure::ours("the process that was to hold the lock ended by itself")),

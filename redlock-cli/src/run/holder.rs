@@ -3,6 +3,7 @@
 //! It is apart so that the lock is renewed while the one that was started is stopped by its shell; so that nothing is left of a
 //! command whose front was killed, nor a key; and so that a command inherits none of its connections.
 
+use std::convert::Infallible;
 use std::io::{BufRead, Write, stdin, stdout};
 use std::pin::pin;
 use std::process::ExitCode;
@@ -22,10 +23,11 @@ use super::group::Group;
 use super::limits::Limits;
 use super::messages::{Held, News, Task, Told};
 use super::moment::Moment;
-use super::signals::Signals;
 use crate::args::Nodes;
 use crate::clock::{now, sleep_until};
 use crate::exit::{Failure, LOST, MAX_HOLD, OURS};
+use crate::request::say_when_blind;
+use crate::signals::Signals;
 
 /// The first argument of this process.
 pub(super) const WORD: &str = "__holder";
@@ -137,7 +139,8 @@ async fn hold(front: &Front) {
         Ok(prepared) => prepared,
         Err(failure) => return failed(failure),
     };
-    match acquire(request, &mut news).await {
+    let waiting = say_when_blind(&locks, &task.names, |message| front.tell(&Told::Waiting(message)));
+    match acquire(request, &mut news, waiting).await {
         Some(Ok(guard)) => {
             let done = attend(&task, guard, front, &mut news).await;
             front.tell(&Told::Done(done));
@@ -166,13 +169,18 @@ fn prepare(task: &Task) -> Result<(LockManager, LockRequest), Failure> {
 }
 
 /// The lock; `None` if nobody wants it any more.
-async fn acquire(request: LockRequest, news: &mut mpsc::UnboundedReceiver<News>) -> Option<Result<LockGuard, Error>> {
-    let acquiring = pin!(request.acquire());
+async fn acquire(
+    request: LockRequest,
+    news: &mut mpsc::UnboundedReceiver<News>,
+    waiting: impl Future<Output = Infallible>,
+) -> Option<Result<LockGuard, Error>> {
+    let (acquiring, waiting) = (pin!(request.acquire()), pin!(waiting));
     tokio::select! {
         biased;
         // Nothing is said before the lock is held.
         _ = news.recv() => None,
         acquired = acquiring => Some(acquired),
+        never = waiting => match never {},
     }
 }
 

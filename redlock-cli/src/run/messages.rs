@@ -39,6 +39,8 @@ pub(super) enum News {
 pub(super) enum Told {
     /// The lock is held.
     Acquired(Held),
+    /// It is not yet, and why that may take long.
+    Waiting(String),
     /// It is not, and will not be.
     Failed { code: u8, message: String },
     /// If it is not extended, the lock is held until then.

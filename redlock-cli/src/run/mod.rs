@@ -11,7 +11,6 @@ mod launch;
 mod limits;
 mod messages;
 mod moment;
-mod signals;
 mod terminal;
 
 use std::ffi::OsString;

@@ -1,6 +1,7 @@
 //! Who gets in: whoever is on this machine and asks for it by its name, or whoever has the token.
 
 use std::fs;
+use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use uuid::Uuid;
 
 use super::{Options, Served, failure, pages};
 use crate::exit::Failure;
+use crate::token_file::tell_if_others_may_read;
 
 /// A token that could be guessed is none.
 const SHORTEST_TOKEN: usize = 16;
@@ -49,8 +51,9 @@ impl Access {
         let token = match &options.token_file {
             Some(file) => {
                 let path = file.display();
-                let text = fs::read_to_string(file)
-                    .map_err(|error| failure(format!("the token in {path} cannot be read: {error}")))?;
+                let unreadable = |error| failure(format!("the token in {path} cannot be read: {error}"));
+                let (mut opened, mut text) = (fs::File::open(file).map_err(unreadable)?, String::new());
+                opened.read_to_string(&mut text).map_err(unreadable)?;
                 let token = text.trim().to_owned();
                 if token.len() < SHORTEST_TOKEN {
                     return Err(failure(format!(
@@ -58,6 +61,7 @@ impl Access {
                          head -c 24 /dev/urandom | base64 > {path}"
                     )));
                 }
+                tell_if_others_may_read(file, &opened);
                 Some(token)
             }
             None if options.listen.ip().is_loopback() => None,
@@ -91,15 +95,22 @@ impl Access {
 
     fn is_signed_in(&self, headers: &HeaderMap) -> bool {
         let Some(token) = &self.token else { return true };
-        let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-        if bearer.is_some_and(|bearer| is_same(bearer.trim(), token)) {
+        let bearer = headers.get(AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
+        if bearer.is_some_and(|bearer| is_same(bearer.trim_ascii(), token.as_bytes())) {
             return true;
         }
         let cookies = headers.get_all(COOKIE).into_iter().filter_map(|value| value.to_str().ok());
         let mut cookies =
             cookies.flat_map(|cookies| cookies.split(';')).filter_map(|cookie| cookie.trim().split_once('='));
-        cookies.any(|(name, value)| name == self.cookie && is_same(value, &self.session))
+        cookies.any(|(name, value)| name == self.cookie && is_same(value.as_bytes(), self.session.as_bytes()))
     }
+}
+
+/// What stands behind the name of the scheme, which may be written in any case.
+// Source: RFC 9110, section 11.1, https://www.rfc-editor.org/rfc/rfc9110#section-11.1
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = value.split_at_checked(b"Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
 }
 
 /// Without the port.
@@ -111,8 +122,8 @@ fn host_of(authority: &str) -> &str {
 }
 
 /// In a time that does not tell how much of it is the same.
-fn is_same(one: &str, other: &str) -> bool {
-    let differences = one.bytes().zip(other.bytes()).fold(0, |differences, (one, other)| differences | (one ^ other));
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let differences = one.iter().zip(other).fold(0, |differences, (one, other)| differences | (one ^ other));
     one.len() == other.len() && differences == 0
 }
 
@@ -164,7 +175,7 @@ pub(super) struct SignIn {
 }
 
 pub(super) async fn sign_in(State(Served { access, .. }): State<Served>, Form(form): Form<SignIn>) -> Response {
-    let is_right = access.token.as_ref().is_none_or(|token| is_same(form.token.trim(), token));
+    let is_right = access.token.as_ref().is_none_or(|token| is_same(form.token.trim().as_bytes(), token.as_bytes()));
     if !is_right {
         tokio::time::sleep(WRONG_TOKEN_COSTS).await;
         return (StatusCode::UNAUTHORIZED, pages::wrong_token()).into_response();
@@ -219,6 +230,7 @@ mod tests {
             access.is_signed_in(&headers)
         };
         assert!(with(AUTHORIZATION, "Bearer 0123456789abcdef"));
+        assert!(with(AUTHORIZATION, "bearer  0123456789abcdef"));
         assert!(with(COOKIE, "other=1; redlock-1=session"));
         for (name, value) in [
             (AUTHORIZATION, "Bearer 0123456789abcdeg"),
@@ -229,5 +241,9 @@ mod tests {
         ] {
             assert!(!with(name.clone(), value), "{name}: {value}");
         }
+        let token = "schlüssel-schlüssel";
+        let value = HeaderValue::from_bytes(format!("Bearer {token}").as_bytes()).unwrap();
+        let access = Access { token: Some(token.to_owned()), ..access };
+        assert!(access.is_signed_in(&HeaderMap::from_iter([(AUTHORIZATION, value)])), "a token of any letters");
     }
 }

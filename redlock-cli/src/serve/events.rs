@@ -21,7 +21,7 @@ use crate::fleet::{EventJson, Fleet, LockJson, NodeJson, Viewer, Window, now, si
 use crate::output::milliseconds;
 
 /// A page is told of changes at most this often.
-const INTERVAL: Duration = Duration::from_millis(250);
+const INTERVAL: Duration = Duration::from_millis(40);
 
 /// What it took to find out what changed is a small part of the time.
 const SHARE: u32 = 20;

@@ -9,6 +9,7 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 use redlock_runtime::NodeStanding;
+use unicode_width::UnicodeWidthStr;
 
 use super::app::{App, Mode};
 use crate::fleet::{Change, Event, Lamp, Model, Order, Row, Sort, State, now as clock, padded, short, since_1970};
@@ -43,11 +44,16 @@ impl Paint {
 /// So many lines are for nodes, at most.
 const MOST_LAMPS: u16 = 4;
 
+/// So many lines are for locks, with their heads, before nodes have any.
+const FEWEST_ROWS: u16 = 3;
+
 pub(super) fn draw(frame: &mut Frame<'_>, app: &mut App, paint: Paint, now: Instant) {
     let fleet = app.fleet().clone();
     let model = fleet.model();
     let lamps = lamps(model.lamps(), usize::from(frame.area().width), paint);
-    let lamp_lines = u16::try_from(lamps.len()).unwrap_or(MOST_LAMPS).min(MOST_LAMPS);
+    // The heads and a few rows come first where there is little room.
+    let room = frame.area().height.saturating_sub(2 + FEWEST_ROWS);
+    let lamp_lines = u16::try_from(lamps.len()).unwrap_or(MOST_LAMPS).min(MOST_LAMPS).min(room);
     let [top, nodes, middle, bottom] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(lamp_lines),
@@ -67,7 +73,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, app: &mut App, paint: Paint, now: Inst
             frame.render_widget(Paragraph::new(table), middle);
         }
     }
-    frame.render_widget(foot(app, &model, paint), bottom);
+    frame.render_widget(foot(app, &model, usize::from(bottom.width), paint), bottom);
 }
 
 fn sums(model: &Model, paint: Paint, now: Instant) -> Line<'static> {
@@ -185,10 +191,7 @@ fn heads(sort: Sort, order: Order, columns: &Columns, paint: Paint) -> Line<'sta
 
 fn cells(row: &Row, columns: &Columns, paint: Paint, now: Instant) -> Line<'static> {
     let is_free = row.state == State::Free;
-    let state = match row.permits() {
-        Some((taken, of)) => format!("{taken} of {of}"),
-        None => row.state.name().to_owned(),
-    };
+    let state = row.shown_state();
     let colour = match row.state {
         State::Held => Color::Green,
         State::Unsettled => Color::Yellow,
@@ -237,7 +240,7 @@ fn one(model: &Model, name: &str, area: Rect, paint: Paint, now: Instant) -> Vec
         None => lines.push(fact("state", "free".to_owned())),
         Some(row) => {
             let (votes, needed, nodes) = row.votes;
-            lines.push(fact("state", row.state.name().to_owned()));
+            lines.push(fact("state", row.shown_state()));
             lines.push(fact("holder", row.holder.as_deref().unwrap_or("-").to_owned()));
             lines.push(fact("held for", if row.state == State::Free { "-".to_owned() } else { age(row, now) }));
             lines.push(fact("left", row.left(now).map_or_else(|| "-".to_owned(), short)));
@@ -285,14 +288,27 @@ fn happened(Event { at, change, waiting }: &Event, moment: Duration, width: usiz
     Line::raw(padded(&format!("{} {what}, {waiting} waiting", padded(&ago, 12)), width))
 }
 
-fn foot(app: &App, model: &Model, paint: Paint) -> Line<'static> {
+/// What is asked before a lock is taken. Names may be long and terminals narrow; what the answer is about is to be read on each.
+fn question(name: &str, holder: &str, width: usize) -> String {
+    let cut = |text: &str, room: usize| padded(text, room.min(text.width())).trim_end().to_owned();
+    let whole = |name: &str, holder: &str| format!("take {name} from {holder}, who may still be at work? y/N");
+    let others = whole("", "").width();
+    if others + 16 <= width {
+        let room = width - others;
+        let of_name = name.width().min(room.saturating_sub(holder.width()).max(room / 2));
+        return whole(&cut(name, of_name), &cut(holder, room - of_name));
+    }
+    format!("y/N: take {}", cut(name, width.saturating_sub("y/N: take ".len())))
+}
+
+fn foot(app: &App, model: &Model, width: usize, paint: Paint) -> Line<'static> {
     let keys = match &app.mode {
         Mode::Search => return Line::from(format!("search: {}▏", plain(&app.window.search))),
         Mode::Ask(name) => {
             let holder = model.row(name).and_then(|row| row.holder.clone());
             let holder = holder.as_deref().unwrap_or("its holder");
-            let question = format!("take {} from {holder}, who may still be at work? y/N", plain(name));
-            return Line::styled(question, paint.colour(Color::Red).add_modifier(Modifier::BOLD));
+            let text = question(&plain(name), holder, width);
+            return Line::styled(text, paint.colour(Color::Red).add_modifier(Modifier::BOLD));
         }
         Mode::Inspect(_) => "esc back  r reset  q quit",
         Mode::List => "↑↓ choose  ⏎ inspect  / search  n h a l w s sort  r reset  q quit",

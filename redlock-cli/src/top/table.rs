@@ -1,15 +1,14 @@
 //! What there is to see, printed once.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use redlock_runtime::NodeStanding;
 use serde_json::json;
 
-use super::failure;
 use crate::exit::{Failure, NO_QUORUM};
 use crate::fleet::{Fleet, LockJson, Model, NodeJson, Sort, State, Window, now, padded, short};
+use crate::output;
 
 const HEADS: [&str; 6] = ["LOCK", "STATE", "HOLDER", "HELD FOR", "LEFT", "WAITING"];
 
@@ -22,12 +21,11 @@ pub(super) fn print(fleet: &Fleet, sort: Sort) -> Result<ExitCode, Failure> {
         .rows
         .iter()
         .map(|row| {
-            let state = row.permits().map(|(taken, of)| format!("{taken} of {of}"));
             let (is_free, none) = (row.state == State::Free, || "-".to_owned());
             let known = if row.acquired.is_some() { "" } else { "≥" };
             [
                 row.shown.to_string(),
-                state.unwrap_or_else(|| row.state.name().to_owned()),
+                row.shown_state(),
                 row.holder.as_deref().map_or_else(none, str::to_owned),
                 if is_free { none() } else { format!("{known}{}", short(row.age(now))) },
                 row.left(now).map_or_else(none, short),
@@ -71,11 +69,7 @@ pub(super) fn print_json(fleet: &Fleet) -> Result<ExitCode, Failure> {
 
 /// Whoever reads may have had enough, as `head` has.
 fn finish(text: &str, model: &Model) -> Result<ExitCode, Failure> {
-    match io::stdout().write_all(text.as_bytes()) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-        Err(error) => return Err(failure(&format!("cannot print: {error}"))),
-    }
+    output::all(text.as_bytes())?;
     let Some(problem) = model.problem() else { return Ok(ExitCode::SUCCESS) };
     let is_anybody_there = model.lamps().iter().any(|lamp| lamp.standing != NodeStanding::Unreachable);
     let cure = if is_anybody_there { "" } else { "; check --nodes or REDLOCK_NODES" };

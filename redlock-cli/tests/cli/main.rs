@@ -12,5 +12,6 @@ mod loss;
 mod once;
 mod scripts;
 mod signals;
+mod strangers;
 mod streams;
 mod terminal;

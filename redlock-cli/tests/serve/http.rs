@@ -71,6 +71,11 @@ impl Place {
         stream
     }
 
+    /// Whether it tells, to somebody who leaves at once.
+    pub(crate) fn opens(self, path: &str) -> bool {
+        Told(BufReader::new(self.send("GET", path, &[], ""))).line().contains(" 200 ")
+    }
+
     /// What is told from now on.
     pub(crate) fn listen(self, path: &str) -> Told {
         let mut told = Told(BufReader::new(self.send("GET", path, &[], "")));

@@ -2,6 +2,7 @@
 
 mod access;
 mod browser;
+mod crowds;
 mod http;
 mod locks;
 mod page;
@@ -18,10 +19,15 @@ fn serve(servers: &Servers, arguments: &[&str]) -> (Program, Place) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_redlock"));
     command.args(["serve", "--listen", "127.0.0.1:0", "--nodes", &servers.nodes()]).args(arguments);
     let program = Program::start(&mut command);
+    let place = place_of(&program);
+    (program, place)
+}
+
+/// Where it says that it listens.
+fn place_of(program: &Program) -> Place {
     let line = program.line();
     let port = line.strip_prefix("serving http://127.0.0.1:").and_then(|rest| rest.strip_suffix('/'));
-    let port = port.and_then(|port| port.parse().ok()).unwrap_or_else(|| panic!("it said: {line}"));
-    (program, Place { port })
+    Place { port: port.and_then(|port| port.parse().ok()).unwrap_or_else(|| panic!("it said: {line}")) }
 }
 
 fn manager(servers: &Servers) -> LockManager {

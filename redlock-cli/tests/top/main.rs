@@ -223,3 +223,31 @@ fn a_signal_restores_the_terminal() {
     assert!(Command::new("kill").args(["-TERM", &screen.pid()]).status().unwrap().success());
     screen.is_restored(143);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_and_the_question_about_it_can_be_read_on_the_smallest_screen() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    let _guard = locks.lock("夜".repeat(170)).acquire().await.unwrap();
+    let Some(screen) = Screen::start(&command(&servers)) else { return };
+    let resize = |columns: &str, lines: &str| {
+        assert!(screen.tmux().args(["resize-window", "-x", columns, "-y", lines]).status().unwrap().success());
+    };
+    screen.shows("夜…");
+    // The answer to a question stands at its end.
+    screen.press(&["r"]);
+    screen.shows("who may still be at work? y/N");
+    screen.press(&["n"]);
+    screen.shows("left as it is");
+    for (columns, lines) in [("1", "1"), ("20", "5")] {
+        resize(columns, lines);
+    }
+    screen.shows("夜");
+    screen.press(&["r"]);
+    screen.shows("y/N: take");
+    screen.press(&["n"]);
+    resize("80", "24");
+    screen.shows("nodes voting 3 of 3");
+    screen.press(&["q"]);
+    screen.is_restored(0);
+}

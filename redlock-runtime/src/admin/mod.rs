@@ -20,6 +20,8 @@ pub(crate) mod reset;
 
 pub(crate) mod sharing;
 
+pub(crate) mod changes;
+
 pub(crate) mod watch;
 
 pub(crate) mod check;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use tokio::time::sleep;
 
+use super::changes::Announcements;
 use super::inspect::LockInfo;
 use crate::Error;
 use crate::lock::shared::Shared;
@@ -45,6 +46,7 @@ pub struct LockWatch {
 pub struct LocksWatch {
     locks: LockManager,
     watched: Watched,
+    announcements: Announcements,
     /// What was told last of the locks that are not free.
     told: BTreeMap<Arc<str>, Sight>,
     /// Those to be looked at.
@@ -73,6 +75,8 @@ enum Seen {
 struct Sight {
     holder: (LockState, Option<String>, Option<u64>),
     permits: Vec<(LockState, Option<String>, Option<u64>)>,
+    /// Of the lock of this name that readers share.
+    shared: Option<(LockState, Option<String>, u64)>,
 }
 
 impl Sight {
@@ -81,11 +85,15 @@ impl Sight {
         Self {
             holder: (info.state, info.owner_label.clone(), info.fencing_token),
             permits: permits.map(|permit| (permit.state, permit.owner_label.clone(), permit.fencing_token)).collect(),
+            shared: info.shared.as_ref().map(|shared| (shared.writer, shared.owner_label.clone(), shared.readers)),
         }
     }
 
     fn is_free(&self) -> bool {
-        self.holder.0 == LockState::Free && self.permits.iter().all(|(state, ..)| *state == LockState::Free)
+        let is_shared =
+            self.shared.as_ref().is_some_and(|(writer, _, readers)| *writer != LockState::Free || *readers > 0);
+        let is_free = |state: LockState| state == LockState::Free;
+        is_free(self.holder.0) && self.permits.iter().all(|(state, ..)| is_free(*state)) && !is_shared
     }
 }
 
@@ -105,8 +113,8 @@ impl Watched {
     async fn arm(&mut self, name: &Arc<str>, permits: usize) -> Result<(), Error> {
         let lock: Arc<str> = self.shared.keys.lock(&Name::parse(name.to_string())?).into();
         let of_permits = Keys::all_permits(&lock).take(permits).map(|(_, key)| Arc::from(key));
-        let mut keys = vec![Arc::from(Keys::permits(&lock))];
-        for key in std::iter::once(Arc::clone(&lock)).chain(of_permits) {
+        let mut keys = vec![Arc::from(Keys::permits(&lock)), Arc::from(Keys::readers(&lock))];
+        for key in [Arc::clone(&lock), Arc::from(Keys::writer(&lock))].into_iter().chain(of_permits) {
             let LockKeys { lock, label } = Keys::around(&key);
             keys.extend([lock, Arc::from(label)]);
         }
@@ -139,7 +147,8 @@ impl Drop for Watched {
 }
 
 impl LockManager {
-    /// A lock as it changes: who holds it, and who holds its [permits](crate::LockRequest::permits).
+    /// A lock as it changes: who holds it, who holds its [permits](crate::LockRequest::permits), and who has the lock of this name that
+    /// [readers share](Self::read).
     ///
     /// The nodes report changes, so that they are told a round trip or two later; once a second, and when the lock would expire, it is
     /// looked at all the same. It tells what was, and not every change: of several that follow one another at once, the last.
@@ -161,11 +170,13 @@ impl LockManager {
     }
 
     /// All locks that [`list`](Self::list) names, as they change: first those that there are, one after the other; then each that
-    /// changes, as [`watch`](Self::watch) does. Names are listed once a second, which is how new ones are found.
+    /// changes, as [`watch`](Self::watch) does. The nodes report new ones, too; names are listed once a second all the same.
     pub fn watch_all(&self) -> LocksWatch {
+        let watched = Watched::new(&self.shared);
         LocksWatch {
             locks: self.clone(),
-            watched: Watched::new(&self.shared),
+            announcements: Announcements::new(&self.shared, &watched.bell),
+            watched,
             told: BTreeMap::new(),
             due: BTreeSet::new(),
             news: VecDeque::new(),
@@ -269,7 +280,8 @@ impl LocksWatch {
     /// Looks at some of those that are due.
     async fn look(&mut self) -> Result<(), Error> {
         let names: Vec<_> = self.due.iter().take(AT_ONCE).cloned().collect();
-        for name in &names {
+        // What all nodes announce is reported without being asked for.
+        for name in names.iter().filter(|_| !self.announcements.are_complete()) {
             let permits = self.told.get(name).map_or(0, |sight| sight.permits.len());
             self.watched.arm(name, permits).await?;
         }
@@ -298,6 +310,8 @@ impl LocksWatch {
 
     /// Notes which are new, and which are gone.
     async fn list(&mut self) -> Result<(), Error> {
+        // Before they are listed, so that no change is missed.
+        self.announcements.go_on().await;
         let (mut names, mut listed) = (self.locks.list(), BTreeSet::new());
         let mut incomplete = None;
         while let Some(name) = names.next().await {

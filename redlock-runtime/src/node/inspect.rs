@@ -1,10 +1,12 @@
 //! What a node knows of locks, for people: who holds one, which there are, and how to be rid of one. Nothing here is a vote.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 
+use super::Changes;
 use super::counters::Answer;
 use crate::protocol::StoredMark;
 use crate::values::keys::{Keys, LockKeys};
@@ -48,6 +50,12 @@ pub(crate) trait Inspecting {
         Box::pin(std::future::ready(Ok(())))
     }
 
+    /// Reports to those who are named here whatever changes of keys that begin with one of these, for as long as what this gives lives;
+    /// `None` where the node cannot, as [`Self::watch`].
+    fn announce(&self, _prefixes: &Arc<[String]>, _changes: Changes) -> Option<Box<dyn Announcing>> {
+        None
+    }
+
     /// Such keys, from where the page before says. All pages together have every key that was there all the time, some of them
     /// twice; and none that is no lock's, by what it holds.
     fn page(&self, wanted: Listed, from: Cursor, reply_timeout: Duration) -> Answer<Page>;
@@ -61,6 +69,15 @@ pub(crate) trait Inspecting {
     /// Lets that mark say that no fire was completed, for so long; whether one was.
     fn reset_mark(&self, lock: Arc<str>, retention: Duration, reply_timeout: Duration) -> Answer<bool>;
 }
+
+/// A node that reports all changes of locks.
+pub(crate) trait Announcing: Send + Sync {
+    /// Sees to it that it reports, which is asked for again now and then: what it reports on may have ended. Whether it does.
+    fn go_on(&mut self, reply_timeout: Duration) -> GoingOn<'_>;
+}
+
+/// Whether it goes on.
+pub(crate) type GoingOn<'a> = Pin<Box<dyn Future<Output = bool> + Send + 'a>>;
 
 /// Who holds a lock, in words.
 #[derive(Clone, Debug)]

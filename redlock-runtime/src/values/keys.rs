@@ -150,9 +150,27 @@ impl Keys {
         Name::parse(lock.strip_prefix(&*self.lock_prefix)?.to_owned()).ok()
     }
 
+    /// What stands before the key of what is noted about an owner.
+    const LABEL: &str = "redlock-holder:";
+
     /// Ours: what is noted about the owner of the lock with this key; in the cluster slot of that key.
     pub(crate) fn owner_label(lock: &str) -> String {
         slot::key_beside("redlock-holder", lock)
+    }
+
+    /// What the keys begin with whose changes say who holds a lock, of whatever kind; none of these begins another.
+    pub(crate) fn prefixes(&self) -> Vec<String> {
+        let all: Vec<_> = Self::OF_OTHER_KINDS.into_iter().chain([&*self.lock_prefix, Self::LABEL]).collect();
+        let is_covered = |prefix: &str| all.iter().any(|other| prefix != *other && prefix.starts_with(other));
+        all.iter().filter(|prefix| !is_covered(prefix)).map(ToString::to_string).collect()
+    }
+
+    /// The name of the lock about which a key with such a beginning is.
+    pub(crate) fn name_told(&self, key: &str) -> Option<Name> {
+        let labelled = key.strip_prefix(Self::LABEL).and_then(slot::beside_which);
+        let key = labelled.unwrap_or(key);
+        let of_permit = || self.name_of_permit(key).map(|(name, _)| name);
+        of_permit().or_else(|| self.name_of_shared(key)).or_else(|| self.name_of(key))
     }
 
     /// Ours: what replicas have that have what was written before; in the cluster slot of the lock with this key.
@@ -297,6 +315,22 @@ mod tests {
             for name in ["x", "in{voi}ce:7", "夜間", "*[a]?\\", "Läufe {x}"] {
                 let name = Name::parse(name.to_owned()).unwrap();
                 assert_eq!(keys.name_of(&keys.lock(&name)), Some(name), "{prefix}");
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_says_who_holds_a_lock_begins_with_one_prefix_and_has_its_name() {
+        for prefix in ["redlock:ConfigurableLock.", "", "redlock-", "redlock-rw:x"] {
+            let (keys, name) = (keys_with(prefix), Name::parse("in{voi}ce:7".to_owned()).unwrap());
+            let prefixes = keys.prefixes();
+            let lock: Arc<str> = keys.lock(&name).into();
+            let others = [Keys::permit(&lock, 3), Keys::writer(&lock), Keys::readers(&lock)];
+            let labels: Vec<_> =
+                others.iter().map(|key| Keys::owner_label(key)).chain([Keys::owner_label(&lock)]).collect();
+            for key in others.iter().chain(&labels).map(String::as_str).chain([&*lock]) {
+                assert_eq!(prefixes.iter().filter(|prefix| key.starts_with(*prefix)).count(), 1, "{prefix}: {key}");
+                assert_eq!(keys.name_told(key), Some(name.clone()), "{prefix}: {key}");
             }
         }
     }

@@ -42,7 +42,7 @@ impl Bell {
         mem::take(&mut self.changed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn ring(&self, name: &Arc<str>) {
+    pub(crate) fn ring(&self, name: &Arc<str>) {
         self.changed.lock().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(name));
         self.rung.notify_one();
     }

@@ -309,11 +309,10 @@ function meter(cell, className) {
 function fill(row, lock) {
   put(row.text, lock.shown);
   row.link.title = lock.shown;
-  const taken = (lock.permits || []).filter(permit => permit.state !== 'free').length;
-  put(row.chip, lock.permits ? `${taken} of ${lock.permits.length}` : lock.state);
+  put(row.chip, lock.shown_state);
   row.chip.className = `chip ${lock.state}`;
-  put(row.holder, lock.holder || (lock.state === 'held' ? '(did not say)' : ''));
-  row.cells[2].title = lock.holder || '';
+  put(row.holder, lock.owner || (lock.state === 'held' && !lock.shared ? '(did not say)' : ''));
+  row.cells[2].title = lock.owner || '';
   put(row.cells[5], SPOKEN.format(lock.waiting));
   row.cells[5].className = lock.waiting ? 'number waits' : 'number';
 }
@@ -329,12 +328,12 @@ function tick() {
 
 function showTimes(row, lock, passed) {
   const isTaken = lock.state !== 'free';
-  const age = lock.age_ms + passed;
-  put(row.age.text, isTaken ? `${lock.is_age_known ? '' : '≥ '}${short(age)}` : '–');
+  const age = lock.held_for_ms + passed;
+  put(row.age.text, isTaken ? `${lock.is_held_for_known ? '' : '≥ '}${short(age)}` : '–');
   // From a second to a day, each ten times as long a step further.
   grow(row.age, isTaken ? Math.log10(1 + age / 1000) / Math.log10(86401) : 0);
   row.age.track.classList.toggle('old', age > 3600000);
-  const left = lock.left_ms === null ? null : Math.max(0, lock.left_ms - passed);
+  const left = lock.remaining_ms === null ? null : Math.max(0, lock.remaining_ms - passed);
   put(row.left.text, left === null ? (isTaken && lock.state === 'held' ? 'for ever' : '–') : short(left));
   const share = left === null || !lock.ttl_ms ? 0 : left / lock.ttl_ms;
   grow(row.left, share);
@@ -481,7 +480,7 @@ function takeOne(told) {
     time.title = when.toString();
     const what = event.change + (event.held_for_ms === null ? '' : ` after ${short(event.held_for_ms)}`);
     const cells = [time, make('span', `chip ${event.change === 'acquired' ? 'held' : event.change}`, what),
-      make('bdi', '', event.holder || ''), make('span', '', event.fencing_token || ''), make('span', '', SPOKEN.format(event.waiting))];
+      make('bdi', '', event.owner || ''), make('span', '', String(event.fencing_token || '')), make('span', '', SPOKEN.format(event.waiting))];
     cells.forEach((content, index) => {
       const cell = row.appendChild(make('td', index === 4 ? 'number' : ''));
       cell.append(content);
@@ -518,16 +517,16 @@ function showFacts() {
     for (const name of ['Holder', 'Held for', 'Left', 'Waiting', 'Fencing token', 'On nodes']) if (facts.has(name)) fact(name, '–', 0);
     return;
   }
-  const passed = performance.now() - one.at, age = one.age_ms + passed;
-  const left = one.left_ms === null ? null : Math.max(0, one.left_ms - passed);
-  fact('State', one.state);
-  fact('Holder', one.holder || '(did not say)');
-  fact('Held for', `${one.is_age_known ? '' : 'at least '}${short(age)}`, Math.log10(1 + age / 1000) / Math.log10(86401), 'track');
+  const passed = performance.now() - one.at, age = one.held_for_ms + passed;
+  const left = one.remaining_ms === null ? null : Math.max(0, one.remaining_ms - passed);
+  fact('State', one.shown_state);
+  fact('Holder', one.owner || (one.shared ? '–' : '(did not say)'));
+  fact('Held for', `${one.is_held_for_known ? '' : 'at least '}${short(age)}`, Math.log10(1 + age / 1000) / Math.log10(86401), 'track');
   fact('Left', left === null ? '–' : short(left), left === null || !one.ttl_ms ? 0 : left / one.ttl_ms, 'track left');
   fact('Waiting', SPOKEN.format(one.waiting));
-  fact('Fencing token', one.fencing_token || '–');
-  fact('On nodes', one.permits ? '–' : `${one.votes} of ${one.nodes}`);
-  if (one.last_fire) fact('Last completed run', new Date(one.last_fire).toLocaleString());
+  fact('Fencing token', String(one.fencing_token || '–'));
+  fact('On nodes', one.permits.length || one.shared ? '–' : `${one.votes} of ${one.nodes}`);
+  if (one.last_run) fact('Last completed run', new Date(one.last_run.fire).toLocaleString());
 }
 
 function showPermits() {
@@ -535,10 +534,10 @@ function showPermits() {
   $('permits').hidden = !permits.length;
   $('permit-rows').replaceChildren(...permits.map(permit => {
     const row = make('tr');
-    row.append(make('td', 'number', String(permit.number)));
+    row.append(make('td', 'number', String(permit.permit)));
     row.appendChild(make('td')).append(make('span', `chip ${permit.state}`, permit.state));
-    row.appendChild(make('td', 'holder')).append(make('bdi', '', permit.holder || ''));
-    row.append(make('td', '', permit.age_ms === null ? '' : short(permit.age_ms)), make('td', '', permit.left_ms === null ? '' : short(permit.left_ms)));
+    row.appendChild(make('td', 'holder')).append(make('bdi', '', permit.owner || ''));
+    row.append(make('td', '', permit.held_for_ms === null ? '' : short(permit.held_for_ms)), make('td', '', permit.remaining_ms === null ? '' : short(permit.remaining_ms)));
     return row;
   }));
 }

@@ -8,12 +8,13 @@ use redis::Value;
 
 use super::super::counters::Answer;
 use super::super::inspect::{
-    Cursor, Deleted, Inspecting, Listed, LockRecord, Looked, OwnerLabel, Page, PermitsRecord, RecordedLabel,
-    SharedRecord,
+    Announcing, Cursor, Deleted, Inspecting, Listed, LockRecord, Looked, OwnerLabel, Page, PermitsRecord,
+    RecordedLabel, SharedRecord,
 };
 use super::commands;
 use super::server::{BATCH, PLAIN_BATCH, Server, all_done, reason};
 use super::{RedisNode, never_given, text};
+use crate::node::Changes;
 use crate::platform::clock;
 use crate::protocol::{NoMark, StoredMark};
 use crate::values::keys::{Keys, LockKeys};
@@ -47,6 +48,10 @@ impl Inspecting for RedisNode {
 
     fn watch(&self, keys: Vec<Arc<str>>, reply_timeout: Duration) -> Answer<()> {
         self.with_connection(reply_timeout, |mut server| async move { server.watch(&keys).await })
+    }
+
+    fn announce(&self, prefixes: &Arc<[String]>, changes: Changes) -> Option<Box<dyn Announcing>> {
+        Some(self.announced(prefixes, changes))
     }
 
     fn page(&self, wanted: Listed, from: Cursor, reply_timeout: Duration) -> Answer<Page> {

@@ -1,5 +1,6 @@
 //! A Redis server as a voter: what is sent for a command, and what an answer means.
 
+mod announce;
 mod check;
 pub(crate) mod cluster;
 pub(super) mod commands;

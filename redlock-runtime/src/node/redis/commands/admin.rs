@@ -64,6 +64,18 @@ pub(in crate::node) fn watch(keys: &[Arc<str>]) -> Pipeline {
     pipeline([tracked, read].into_iter())
 }
 
+/// Has all changes of keys reported that begin with one of these, instead of those of single keys.
+// Source: neither can become the other while it is on, https://redis.io/docs/latest/commands/client-tracking/
+pub(in crate::node) fn announce(prefixes: &[String]) -> Pipeline {
+    let (mut off, mut on) = (Cmd::new(), Cmd::new());
+    off.arg("CLIENT").arg("TRACKING").arg("OFF");
+    on.arg("CLIENT").arg("TRACKING").arg("ON").arg("BCAST");
+    for prefix in prefixes {
+        on.arg("PREFIX").arg(prefix);
+    }
+    pipeline([off, on].into_iter())
+}
+
 /// Deletes locks, one answer each, and publishes it if the server does not report changes.
 pub(in crate::node) fn reset(locks: &[Arc<LockKeys>], reports_changes: bool, call: Call) -> Pipeline {
     each(locks, call, |call, keys| {
@@ -76,7 +88,7 @@ pub(in crate::node) fn reset(locks: &[Arc<LockKeys>], reports_changes: bool, cal
 }
 
 /// How many keys a server looks at for one page; it does nothing else meanwhile, for less than a millisecond.
-const PAGE: usize = 1000;
+const PAGE: usize = 500;
 
 /// Some of the keys that match this, and where the next ones begin; one answer.
 pub(in crate::node) fn page(pattern: &str, from: Cursor) -> Pipeline {

@@ -208,6 +208,11 @@ impl Links {
         Arc::new(Link::start(self.dial.clone(), &Handle::current()))
     }
 
+    /// The same, which reports changes to those who are named here.
+    pub(in crate::node) fn reporting(&self, changes: Changes) -> Arc<Link> {
+        Arc::new(Link::start(Dial { changes: Some(changes), ..self.dial.clone() }, &Handle::current()))
+    }
+
     /// Ends each connection as soon as what was sent on it is answered and its runtime runs, and makes no more.
     pub(crate) fn close(&self) {
         let ended = self.by_runtime.write().unwrap_or_else(PoisonError::into_inner).take();
@@ -307,6 +312,11 @@ impl Link {
         Self { runtime: runtime.id(), state, events }
     }
 
+    /// What can be had at this moment.
+    pub(in crate::node) fn now(self: &Arc<Self>) -> LinkState {
+        Links::state_of(Arc::clone(self))
+    }
+
     /// The connection, once the first attempt to make it has ended.
     pub(crate) async fn connected(&self) -> Result<Live, Arc<str>> {
         match self.state.wait_for(State::is_known).await {
@@ -339,6 +349,11 @@ impl Live {
     /// What is known about it, for whoever uses it meanwhile.
     pub(in crate::node) fn about(&self) -> Arc<About> {
         Arc::clone(&self.about)
+    }
+
+    /// Which of the connections that were made one after the other this is.
+    pub(in crate::node) fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// Whether the server is the one that this connection leads to.

@@ -1,4 +1,4 @@
-//! The signals that somebody sends to a run.
+//! The signals that somebody sends to a run, or to whoever acquires a lock.
 
 use std::fs;
 use std::future::poll_fn;
@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 
 /// Those that are handed on to the command.
-pub(super) const FORWARDED: [Signal; 7] = [
+pub(crate) const FORWARDED: [Signal; 7] = [
     Signal::SIGTERM,
     Signal::SIGINT,
     Signal::SIGHUP,
@@ -19,39 +19,47 @@ pub(super) const FORWARDED: [Signal; 7] = [
 ];
 
 /// Whether it ends a program that has said nothing of it.
-pub(super) fn ends(signal: Signal) -> bool {
+pub(crate) fn ends(signal: Signal) -> bool {
     FORWARDED.contains(&signal) && signal != Signal::SIGWINCH
 }
 
 /// Whether it asks a program to end.
-pub(super) fn asks_to_end(signal: Signal) -> bool {
+pub(crate) fn asks_to_end(signal: Signal) -> bool {
     matches!(signal, Signal::SIGTERM | Signal::SIGINT | Signal::SIGHUP | Signal::SIGQUIT)
 }
 
 /// The signals that came. From when this is made on, none of them ends the process.
-pub(super) struct Signals(Vec<(Signal, Stream)>);
+pub(crate) struct Signals(Vec<(Signal, Stream)>);
 
 impl Signals {
     /// Those that are handed on, and those by which a shell stops and continues us. What was ignored when this process was started
     /// (`nohup`) stays so, for the command, too.
-    pub(super) fn listen() -> std::io::Result<Self> {
+    pub(crate) fn listen() -> std::io::Result<Self> {
+        Self::of(FORWARDED.into_iter().chain([Signal::SIGTSTP, Signal::SIGCONT, Signal::SIGCHLD]))
+    }
+
+    /// Those alone that end a program which has said nothing of them; of what was ignored at the start, the same.
+    pub(crate) fn that_end() -> std::io::Result<Self> {
+        Self::of(FORWARDED.into_iter().filter(|signal| ends(*signal)))
+    }
+
+    fn of(signals: impl Iterator<Item = Signal>) -> std::io::Result<Self> {
         let ignored = ignored();
-        let others = [Signal::SIGTSTP, Signal::SIGCONT, Signal::SIGCHLD];
         let is_heard = |signal: &Signal| *signal == Signal::SIGCHLD || ignored & bit(*signal) == 0;
-        let heard = FORWARDED.into_iter().chain(others).filter(is_heard);
-        heard
+        signals
+            .filter(is_heard)
             .map(|number| Ok((number, signal(SignalKind::from_raw(number as i32))?)))
             .collect::<Result<_, _>>()
             .map(Self)
     }
 
     /// The next one.
-    pub(super) async fn next(&mut self) -> Signal {
+    pub(crate) async fn next(&mut self) -> Signal {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
     /// One that has come already.
-    pub(super) async fn came(&mut self) -> Option<Signal> {
+    pub(crate) async fn came(&mut self) -> Option<Signal> {
         // Lets the runtime look at what the handler noted.
         tokio::task::yield_now().await;
         poll_fn(|cx| match self.poll_next(cx) {
