@@ -20,7 +20,7 @@
 //!
 //! ```toml
 //! [dependencies]
-//! redlock-runtime = "0.1"
+//! redlock-runtime = "0.2"
 //! ```
 //!
 //! ```
