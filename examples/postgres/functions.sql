@@ -27,7 +27,7 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION redlock_acquire(
-    a_key text, an_owner text, ttl bigint, least bigint, first bigint, keep_for bigint,
+    a_key text, an_owner text, ttl bigint, at_least bigint, begins_with bigint, keep_for bigint,
     holder OUT text, remaining OUT bigint, raised OUT bigint
 ) LANGUAGE plpgsql AS $$
 DECLARE held record;
@@ -39,8 +39,8 @@ BEGIN
         remaining := ceil(extract(epoch FROM held.ends - held.moment) * 1000);
         RETURN;
     END IF;
-    IF least IS NOT NULL THEN
-        raised := CASE WHEN held.counter IS NULL THEN first ELSE greatest(held.counter + 1, least) END;
+    IF at_least IS NOT NULL THEN
+        raised := CASE WHEN held.counter IS NULL THEN begins_with ELSE greatest(held.counter + 1, at_least) END;
     END IF;
     INSERT INTO redlock_keys AS old VALUES (
         a_key, an_owner, held.moment + ttl * interval '1 millisecond', raised, held.moment + keep_for * interval '1 millisecond'

@@ -12,10 +12,10 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{AsyncMessage, Client, Config, Error, NoTls, Row};
 
 /// What sets a database up; it may be run again.
-pub const SETUP: &str = include_str!("functions.sql");
+pub(crate) const SETUP: &str = include_str!("functions.sql");
 
 /// One database. Connects when it is asked first, and again after a connection has ended.
-pub struct PostgresNode {
+pub(crate) struct PostgresNode {
     label: String,
     config: Config,
     client: Mutex<Option<Arc<Client>>>,
@@ -24,8 +24,7 @@ pub struct PostgresNode {
 
 impl PostgresNode {
     /// The database of this configuration; the label is what errors call it.
-    #[must_use]
-    pub fn new(label: impl Into<String>, config: Config) -> Self {
+    pub(crate) fn new(label: impl Into<String>, config: Config) -> Self {
         Self { label: label.into(), config, client: Mutex::default(), changes: OnceLock::new() }
     }
 
@@ -73,7 +72,7 @@ impl PostgresNode {
 
 fn failed(error: Error) -> NodeError {
     // An error of the database itself undid the transaction.
-    if error.as_db_error().is_some() { NodeError::answered(error) } else { NodeError::unknown(error) }
+    error.as_db_error().map_or_else(|| NodeError::unknown(&error), NodeError::answered)
 }
 
 fn milliseconds(time: Duration) -> i64 {
