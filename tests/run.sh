@@ -9,6 +9,9 @@
 #
 # The tests beside a Python fleet make a virtual environment with python3 and pip. Where these, or the packages, cannot be
 # had, those tests say that they were skipped; with REDLOCK_REQUIRE_PYTHON=1 what is missing is installed, and they must run.
+#
+# The example on PostgreSQL starts a server of Debian's package postgresql; where that is missing, its test says so and does nothing.
+# With REDLOCK_REQUIRE_POSTGRES=1 it must run.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use redlock_tests::Sentinel;
 
-const EXAMPLES: [&str; 11] = [
+const EXAMPLES: [&str; 13] = [
     "quickstart",
     "nightly_report",
     "cron_once",
@@ -16,6 +16,8 @@ const EXAMPLES: [&str; 11] = [
     "leader",
     "observed",
     "doctor",
+    "lock_layer",
+    "migrations",
 ];
 
 #[test]

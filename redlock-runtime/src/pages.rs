@@ -42,6 +42,7 @@ pages! {
     operating = "operating.md";
     performance = "performance.md";
     permits = "permits.md";
+    postgres = "postgres.md";
     readers_writers = "readers-writers.md";
     serve = "serve.md";
     settings = "settings.md";

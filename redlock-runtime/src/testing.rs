@@ -4,6 +4,8 @@
 //! manager for each test, by [`LockManager::install_scoped`](crate::LockManager::install_scoped). [Testing your
 //! code](crate::pages::testing) has examples of all.
 //!
+//! For those who write a node of their own, [`check_node`] tries out whether it keeps its promises.
+//!
 //! ```
 //! use redlock_runtime::testing::MemoryNode;
 //! use redlock_runtime::{Error, LockManager};
@@ -22,6 +24,10 @@
 //! # })?;
 //! # Ok::<(), Error>(())
 //! ```
+
+mod contract;
+
+pub use self::contract::{BrokenPromise, BrokenPromises, NodeReport, check_node};
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -34,7 +34,7 @@ enum Fault {
 
 /// The faults of a node, and how often it was asked to acquire.
 #[derive(Debug, Default)]
-struct Faults {
+pub(crate) struct Faults {
     fault: Mutex<Fault>,
     asked: Mutex<usize>,
     go_on: Notify,
@@ -56,7 +56,7 @@ impl Faults {
 }
 
 /// A server, spoken to by a client that knows nothing of ours.
-struct Other {
+pub(crate) struct Other {
     label: String,
     connection: MultiplexedConnection,
     identity: Identity,
@@ -114,7 +114,7 @@ const COMMIT: &str = r"
     return counter";
 
 impl Other {
-    async fn to(server: &RedisServer) -> (Self, Arc<Faults>) {
+    pub(crate) async fn to(server: &RedisServer) -> (Self, Arc<Faults>) {
         let connection = Client::open(server.url()).unwrap().get_multiplexed_async_connection().await.unwrap();
         let info = server.probe().info("server");
         let age = Duration::from_secs(info["uptime_in_seconds"].parse().unwrap());

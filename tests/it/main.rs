@@ -40,6 +40,7 @@ mod kinds_turns;
 mod kinds_waiting;
 mod leader;
 mod names;
+mod node_contract;
 mod nothing_left;
 mod observe;
 mod observe_files;

@@ -176,7 +176,7 @@ fn every_setting_and_every_variable_has_a_row() {
 
 #[test]
 fn each_crate_is_published_with_its_licences() {
-    for package in ["redlock-macros", "redlock-runtime"] {
+    for package in ["redlock-macros", "redlock-runtime", "redlock-cli"] {
         let package = PathBuf::from(ROOT).join(package);
         for licence in ["LICENSE-MIT", "LICENSE-APACHE"] {
             let text = fs::read_to_string(package.join(licence)).unwrap();

@@ -54,6 +54,8 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// it; meanwhile nothing else is asked. A future that has not ended after ten times as long is dropped, as if it had answered
 /// that nobody knows. A panic counts as such an answer, and does nobody else any harm.
 ///
+/// With the feature `testing`, `testing::check_node` tries out whether a node keeps this contract.
+///
 /// # Example
 ///
 /// The whole of a node that keeps its keys in a map of this process. There are three, because a majority of three

@@ -10,9 +10,9 @@ use crate::protocol::Role;
 #[must_use = "it is the answer"]
 pub struct Vote {
     /// Who holds the key instead; `None`: it was granted.
-    pub(super) held: Option<Held>,
+    pub(crate) held: Option<Held>,
     /// The fencing counter as it is now.
-    pub(super) counter: Option<u64>,
+    pub(crate) counter: Option<u64>,
 }
 
 impl Vote {
@@ -42,9 +42,9 @@ impl fmt::Debug for Vote {
 #[derive(Clone)]
 pub struct Held {
     /// Who.
-    pub(super) owner: Arc<str>,
+    pub(crate) owner: Arc<str>,
     /// For how long.
-    pub(super) remaining: Option<Duration>,
+    pub(crate) remaining: Option<Duration>,
 }
 
 impl Held {
@@ -77,8 +77,8 @@ pub enum Outcome {
 /// Which server a node is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    pub(super) run_id: Arc<str>,
-    pub(super) age: Duration,
+    pub(crate) run_id: Arc<str>,
+    pub(crate) age: Duration,
     pub(super) role: Role,
 }
 
@@ -124,6 +124,12 @@ impl NodeError {
 
     fn new(reason: impl fmt::Display, delivery: Delivery) -> Self {
         Self { failure: Failure { reason: reason.to_string().into(), delivery } }
+    }
+
+    /// Whether the request was not carried out, as one that the node does not offer.
+    #[cfg(feature = "testing")]
+    pub(crate) fn is_not_sent(&self) -> bool {
+        matches!(self.failure.delivery, Delivery::NotSent)
     }
 
     pub(super) fn into_failure(self) -> Failure {
