@@ -54,6 +54,7 @@ mod pages;
 mod panics;
 mod permits;
 mod permits_found;
+mod permits_nodes;
 mod places;
 mod processes;
 mod python;

@@ -227,6 +227,10 @@ impl Acquisition {
     fn fence(&self, fencing: Fenced, make: fn(Quorum, Proposal, FenceFallback) -> Fence) -> Fence {
         let (quorum, Fenced { seen, fence_fallback }) = (self.engine.quorum(), fencing);
         let proposal = Proposal::new(self.engine.time_of_day(self.subject.key()), seen, quorum, fence_fallback);
+        let proposal = match self.subject.permits() {
+            Some((_, Which::Any)) => proposal.for_any_of_several(self.engine.ages(self.subject.key())),
+            _ => proposal,
+        };
         make(quorum, proposal, fence_fallback)
     }
 
@@ -620,6 +624,12 @@ impl Engine {
         let now = clock::now();
         let clocks = self.nodes.iter().filter_map(|node| node.known(key).server_info()?.clock(now));
         plausible(clock::since_1970(), clocks)
+    }
+
+    /// How old each node is, as far as that is known.
+    fn ages(&self, key: &str) -> impl Iterator<Item = Option<Duration>> {
+        let now = clock::now();
+        self.nodes.iter().map(move |node| node.known(key).server_info().map(|info| info.age(now)))
     }
 
     /// Whether a fire may be marked: one of a time ahead would stand in the way of all others until then. It may be asked for by

@@ -418,6 +418,9 @@ impl State {
                 Some(OthersKey::told(Some(owner), Some(entry.expires.saturating_duration_since(now)), || now))
             })
             .collect();
+        let asks_all = command.fence.is_some_and(Proposal::asks_all);
+        let told = slots.keys().iter().filter(|_| asks_all);
+        let counters = told.map(|key| Some(self.fence(key, now))).collect();
         let free = slots.order().iter().find(|slot| held[usize::from(**slot)].is_none()).copied();
         let granted = free.map(|slot| {
             let key = slots.key(slot);
@@ -431,7 +434,7 @@ impl State {
         if granted.is_none() {
             self.refused(command, slots.line(), slots.keys(), changes, now);
         }
-        Reply::Slots(Box::new(ToldSlots { granted, held, permits: said }))
+        Reply::Slots(Box::new(ToldSlots { granted, held, counters, permits: said }))
     }
 
     /// Releases whatever an owner has of these slots, but for one.

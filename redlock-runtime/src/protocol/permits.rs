@@ -37,6 +37,8 @@ pub struct ToldSlots {
     pub granted: Option<GrantedSlot>,
     /// What every slot held before, by its number.
     pub held: Vec<Option<OthersKey>>,
+    /// The fencing counter of every slot that was not granted, by its number, if they were [asked for](super::Proposal::asks_all).
+    pub counters: Vec<Option<Counter>>,
     /// How many permits somebody said before, if anybody did.
     pub permits: Option<u8>,
 }
@@ -79,6 +81,8 @@ pub struct SlotTally {
     fence: Option<Fence>,
     /// What the nodes told.
     told: Vec<(usize, ToldSlots)>,
+    /// The fencing counters of the slot that was asked for alone, on nodes that refused it.
+    refused_alone: Vec<(usize, Counter)>,
     /// The slot that nodes are asked for alone, once one has granted it.
     alone: Option<u8>,
 }
@@ -87,7 +91,7 @@ impl SlotTally {
     /// A round in which nobody has voted yet.
     #[must_use]
     pub fn new(order: Box<[u8]>, fence: Option<Fence>) -> Self {
-        Self { order, fence, told: Vec::new(), alone: None }
+        Self { order, fence, told: Vec::new(), refused_alone: Vec::new(), alone: None }
     }
 
     /// The nodes that are asked from now on are asked for this slot alone.
@@ -106,6 +110,18 @@ impl SlotTally {
         if self.told.iter().all(|(other, _)| *other != node) {
             self.told.push((node, told));
         }
+    }
+
+    /// Notes the fencing counter that a node told with its refusal of the slot that was asked for alone.
+    pub fn record_refusal(&mut self, node: usize, counter: Counter) {
+        self.refused_alone.push((node, counter));
+    }
+
+    /// The fencing counters of this slot that were told by those who granted it, and by those who did not.
+    fn counters(&self, slot: u8) -> impl Iterator<Item = (usize, Counter)> {
+        let told = self.told.iter().filter_map(move |(node, told)| Some((*node, told.counter(slot)?)));
+        let is_alone = self.alone == Some(slot);
+        told.chain(self.refused_alone.iter().copied().filter(move |_| is_alone))
     }
 
     fn grants(&self, slot: u8) -> impl Iterator<Item = (usize, GrantedSlot)> {
@@ -148,9 +164,7 @@ impl SlotTally {
     #[must_use]
     pub fn fence(&self, slot: Option<u8>) -> Option<Fence> {
         let mut fence = self.fence.clone()?;
-        for (node, granted) in slot.into_iter().flat_map(|slot| self.grants(slot)) {
-            granted.counter.into_iter().for_each(|counter| fence.merge(node, counter));
-        }
+        slot.into_iter().flat_map(|slot| self.counters(slot)).for_each(|(node, counter)| fence.merge(node, counter));
         Some(fence)
     }
 
@@ -217,7 +231,19 @@ impl ToldSlots {
     /// A grant of the only slot that was asked for.
     #[must_use]
     pub fn granted_alone(slot: u8, counter: Option<Counter>, is_wanted: bool) -> Self {
-        Self { granted: Some(GrantedSlot { slot, counter, is_wanted }), held: Vec::new(), permits: None }
+        Self {
+            granted: Some(GrantedSlot { slot, counter, is_wanted }),
+            held: Vec::new(),
+            counters: Vec::new(),
+            permits: None,
+        }
+    }
+
+    fn counter(&self, slot: u8) -> Option<Counter> {
+        match self.granted {
+            Some(granted) if granted.slot == slot => granted.counter,
+            _ => self.counters.get(usize::from(slot)).copied().flatten(),
+        }
     }
 
     fn is_free(&self, slot: u8) -> bool {
@@ -237,7 +263,7 @@ mod tests {
     fn told(granted: Option<u8>, held: &[u64]) -> ToldSlots {
         let key = |owner: &u64| (*owner > 0).then_some(OthersKey { owner: Some(*owner), expires: None });
         let granted = granted.map(|slot| GrantedSlot { slot, counter: None, is_wanted: false });
-        ToldSlots { granted, held: held.iter().map(key).collect(), permits: None }
+        ToldSlots { granted, held: held.iter().map(key).collect(), counters: Vec::new(), permits: None }
     }
 
     fn tally(order: &[u8], votes: &[ToldSlots]) -> SlotTally {

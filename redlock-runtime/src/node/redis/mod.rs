@@ -432,7 +432,7 @@ fn refusal(
 fn told_slots(slots: &Slots, value: &Value, counter: impl Fn(Option<u64>) -> Option<Counter>) -> Reply {
     let read = || {
         let Value::Array(told) = value else { return None };
-        let [Value::Int(granted), Value::Int(number), permits, held] = told.as_slice() else { return None };
+        let [Value::Int(granted), Value::Int(number), permits, held, counters] = told.as_slice() else { return None };
         let granted = match usize::try_from(*granted).ok()?.checked_sub(1) {
             None => None,
             Some(position) => {
@@ -457,7 +457,19 @@ fn told_slots(slots: &Slots, value: &Value, counter: impl Fn(Option<u64>) -> Opt
             *held.get_mut(usize::from(*slot))? =
                 (owner != "-").then(|| OthersKey::told(Some(owner), remaining, clock::now));
         }
-        Some(Reply::Slots(Box::new(ToldSlots { granted, held, permits })))
+        let counters = match counters {
+            Value::Nil => Vec::new(),
+            told => {
+                let told = text(told)?;
+                let mut counters = vec![None; slots.order().len()];
+                for (slot, word) in slots.order().iter().zip(told.split(' ')) {
+                    let stored = if word == "-" { Ok(None) } else { Counter::parse(word) };
+                    *counters.get_mut(usize::from(*slot))? = stored.ok().and_then(&counter);
+                }
+                counters
+            }
+        };
+        Some(Reply::Slots(Box::new(ToldSlots { granted, held, counters, permits })))
     };
     read().unwrap_or_else(|| unexpected(value))
 }
