@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::completion::{Confirming, NotConfirmed};
 use super::heard::Heard;
+use super::permits::WonPermit;
 use super::release_round::{Cut, PendingRelease, ReleaseRound, TrackedRelease};
 use super::repair::Repairs;
 use super::{AttemptFailed, Engine, Fenced, FireRefusal, InFlight, Plan, Term, Won, within_deadline};
@@ -17,7 +18,7 @@ use crate::platform::deadline::Deadline;
 use crate::platform::entropy::fresh_owner;
 use crate::protocol::{
     AcquireEffect, AskOrder, Attempt, AttemptStep, Completion, Conclusion, Fence, FenceFallback, FireQuestion,
-    KeyAfter, Ledger, Listening, MARK_RETENTION, NodeSet, Proposal, Quorum, SlotTally, Standing, StoredMark, Tally,
+    KeyAfter, Ledger, Listening, MARK_RETENTION, NodeSet, OthersSay, Proposal, Quorum, Standing, StoredMark, Tally,
     Verdict, Voters, plausible, reply_timeout,
 };
 use crate::rules::{Rule, holds};
@@ -57,8 +58,8 @@ pub(crate) struct Acquisition {
     began: Option<Instant>,
     /// The fire that the release marks as completed, and on which nodes.
     mark: Option<Box<(NewMark, NodeSet)>>,
-    /// How many permits the lock has, if somebody else said that before.
-    said: Option<u8>,
+    /// How many permits others say that the lock has, if any was asked for; boxed, because most locks have none.
+    said: Option<Box<OthersSay>>,
     /// Whether its process goes on waiting if the attempt fails, so that a writer's intent stays.
     goes_on: bool,
 }
@@ -307,7 +308,8 @@ impl Acquisition {
             (Conclusion::Won { fencing_token }, Some(valid_until)) if heard.tally.twins().is_none() => {
                 let (began, is_wanted) = (attempt.began(), heard.tally.is_wanted());
                 self.narrow(&heard.tally);
-                self.said = heard.tally.slots().and_then(SlotTally::permits);
+                self.bring_strays_back(&heard.tally, attempt.ttl(), valid_until);
+                self.said = heard.tally.slots().map(|slots| Box::new(slots.others_say(engine.quorum())));
                 Ok(Term { began, valid_until, fencing_token, is_wanted })
             }
             (Conclusion::NoEvidence, _) => {
@@ -354,12 +356,33 @@ impl Acquisition {
         self.subject = self.subject.about(Which::One(slot));
     }
 
+    /// Sees to it that nodes which granted another permit than the others, or may yet, have the one that was won instead: long before
+    /// it is renewed, so that it bears the loss of any minority.
+    fn bring_strays_back(&mut self, tally: &Tally, ttl: Duration, valid_until: Instant) {
+        let Some((slots, slot)) = tally.slots().zip(tally.slot()) else { return };
+        let astray = slots.astray(slot);
+        if astray.is_empty() && self.stragglers.is_empty() {
+            return;
+        }
+        let won = WonPermit {
+            engine: Arc::clone(&self.engine),
+            subject: self.subject.clone(),
+            slot,
+            owner: Arc::clone(&self.owner),
+            ttl,
+            valid_until,
+            acquire: self.acquire.clone(),
+        };
+        let late = mem::take(&mut self.stragglers).into_iter().map(|asked| won.instead_of_late_stray(asked));
+        self.stragglers = late.chain(astray.iter().map(|node| won.instead_of_stray(node))).collect();
+    }
+
     /// The attempt is won.
     pub(super) fn into_won(mut self, term: Term) -> Won {
         self.see_late_connections_through();
         self.forget_what_was_asked();
         self.goes_on = false;
-        let permits = self.said;
+        let permits = self.said.take().map(|said| *said);
         Won { acquisition: self, term, permits }
     }
 
@@ -569,7 +592,7 @@ impl Acquisition {
             voters: self.voters,
             began: self.began,
             mark: self.mark.take(),
-            said: self.said,
+            said: self.said.take(),
             goes_on: self.goes_on,
         }
     }

@@ -123,7 +123,7 @@ impl Heard {
         let seen = tally.observations(part).collect();
         let permits = tally.slots().map(|slots| {
             let second_choice = slots.second_choice(engine.quorum);
-            Box::new(PermitsRefused { second_choice, said: slots.permits() })
+            Box::new(PermitsRefused { second_choice, said: slots.others_say(engine.quorum) })
         });
         AttemptFailed { verdict, granted, failures, was_cut_short, seen, counter, misconfigured, fire: None, permits }
     }

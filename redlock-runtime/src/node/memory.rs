@@ -23,7 +23,7 @@ use crate::platform::process::PerProcess;
 use crate::platform::simulated::HashMap;
 use crate::protocol::{
     Ballot, Counter, GrantedSlot, Holder, Marked, OthersKey, PERMITS_RETENTION, Proposal, RELEASED, RETENTION, Role,
-    ServerInfo, StoredMark, ToldMark, ToldSlots, confirmation,
+    SaidPermits, ServerInfo, StoredMark, ToldMark, ToldSlots, confirmation,
 };
 use crate::values::keys::{CounterKeys, Keys, LockKeys};
 use crate::values::permits::Slots;
@@ -405,8 +405,9 @@ impl State {
         changes: Option<&Changes>,
         now: Instant,
     ) -> Reply {
-        let said = self.permits.get(slots.line()).filter(|(_, until)| *until > now).map(|(permits, _)| *permits);
-        if said.is_none_or(|said| said <= slots.said()) {
+        let said = self.permits.get(slots.line()).filter(|(_, until)| *until > now);
+        let said = said.map(|(permits, until)| SaidPermits { permits: *permits, lives: *until - now });
+        if said.is_none_or(|said| said.permits <= slots.said()) {
             self.permits.insert(Arc::clone(slots.line()), (slots.said(), now + PERMITS_RETENTION));
         }
         let held: Vec<_> = slots

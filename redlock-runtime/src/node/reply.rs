@@ -134,9 +134,15 @@ impl PendingReply {
         if !self.carrier.is_later() {
             return self;
         }
-        let (carrier, last) = (self.carrier.clone(), self.carrier.clone());
-        let (told, reply) = oneshot::channel();
+        let (told, reply) = Self::of_task(self.carrier.clone());
         tasks::spawn(async move { told.send(self.await) });
+        reply
+    }
+
+    /// What a task tells that waits for a reply which comes on this carrier.
+    pub(crate) fn of_task(carrier: Carrier) -> (oneshot::Sender<Reply>, Self) {
+        let (told, reply) = oneshot::channel();
+        let last = carrier.clone();
         let reply = async move {
             reply.await.unwrap_or_else(|_| {
                 let reason = Arc::from("its tokio runtime has ended");
@@ -144,7 +150,7 @@ impl PendingReply {
                 Reply::Failed(Failure { reason, delivery })
             })
         };
-        Self::new(reply).carried_by(carrier)
+        (told, Self::new(reply).carried_by(carrier))
     }
 }
 

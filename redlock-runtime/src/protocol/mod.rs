@@ -37,7 +37,9 @@ pub use once::{
     Completion, CompletionVerdict, Fire, FireQuestion, GREATEST_FIRE, InDoubt, KeyAfter, MARK_RETENTION, Mark, Marked,
     NoMark, Once, OnceDecision, OnceTerms, Sending, StoredMark, ToldMark, completed_by_majority, witnesses,
 };
-pub use permits::{GrantedSlot, PERMITS_RETENTION, SlotTally, ToldSlots, slot_order};
+pub use permits::{
+    GrantedSlot, OthersSay, PERMITS_RETENTION, SET_WON_AFTER, SaidPermits, SlotTally, ToldSlots, patience, slot_order,
+};
 pub use quorum::Quorum;
 pub use readers_writers::{Admission, Asker, Mode, Occupancy};
 pub use release::{

@@ -116,6 +116,9 @@ pub enum Hearing {
     /// The verdict is this, unless a node that is just being connected to turns out to be old. Its connection has the time
     /// of a reply; a node that cannot be connected to within that cannot be reached.
     GoesOnFor(Verdict),
+    /// The verdict is this, unless another vote comes at once: another round can be won without those that are still to come, one of
+    /// which may be hung. They have [a little longer](super::patience).
+    GoesOnBriefly(Verdict),
     /// The verdict is this.
     IsOver(Verdict),
 }
@@ -361,6 +364,9 @@ impl Tally {
                 if self.fencing(Listening::GoesOn) == Some(Fencing::Listen) || fire == Some(OnceDecision::Listen) =>
             {
                 Hearing::GoesOn
+            }
+            None if self.slots.as_ref().is_some_and(|slots| slots.may_ask_again(self.quorum, self.round.refused())) => {
+                Hearing::GoesOnBriefly(Verdict::Refused)
             }
             // Nobody is slowed by that, and the error can say how many nodes answered.
             None | Some(Verdict::Unreachable) => Hearing::GoesOn,
@@ -681,6 +687,38 @@ mod tests {
         // Its grant does not count, whichever permit it is of.
         check([0, 0, 1], [self::old("a"), young(), self::old("c")], None);
         check([1, 0, 1], [self::old("a"), young(), self::old("c")], Some(1));
+    }
+
+    #[test]
+    fn of_permits_nobody_waits_long_for_a_vote_that_another_round_does_without() {
+        let quorum = Quorum::of(3).unwrap();
+        let looked = || (["a", "b", "c"].map(old).to_vec(), now());
+        let brief = Hearing::GoesOnBriefly(Verdict::Refused);
+        let slots = |granted: u8, taken: &[u8]| {
+            let key = OthersKey { owner: None, expires: None };
+            let held = (0..3).map(|slot| taken.contains(&slot).then_some(key)).collect();
+            let granted = Some(GrantedSlot { slot: granted, counter: None, is_wanted: false });
+            Vote::Slots(Box::new(ToldSlots { granted, held, counters: Vec::new(), permits: None }))
+        };
+        let check = |votes: [Vote; 2], expect| {
+            let mut tally = Tally::new(quorum, None).for_slots(Some([0, 1, 2].into()));
+            votes.into_iter().enumerate().for_each(|(node, vote)| tally.record(node, vote, now, || None));
+            assert_eq!(tally.hearing(Voters::Acquisition, false, looked), expect);
+            assert_eq!(tally.classify_acquire(Verdict::Refused), Verdict::Split);
+        };
+        check([slots(0, &[1]), slots(1, &[0])], brief);
+        check([slots(0, &[1, 2]), slots(1, &[0, 2])], Hearing::GoesOn);
+        check([slots(0, &[]), Vote::Failed], Hearing::GoesOn);
+
+        for order in [&[0, 1][..], &[0]] {
+            let mut narrowed = Tally::new(quorum, None).for_slots(Some(order.into()));
+            narrowed.record(0, slots(0, &[]), now, || None);
+            narrowed.ask_alone(0);
+            assert_eq!(narrowed.hearing(Voters::Acquisition, false, looked), Hearing::GoesOn);
+            narrowed.record(1, refused("somebody"), now, || None);
+            let expect = if order.len() > 1 { brief } else { Hearing::GoesOn };
+            assert_eq!(narrowed.hearing(Voters::Acquisition, false, looked), expect);
+        }
     }
 
     #[test]

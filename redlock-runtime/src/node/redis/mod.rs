@@ -25,8 +25,8 @@ pub(super) use self::server::Server;
 use crate::observe::NodeView;
 use crate::platform::clock;
 use crate::protocol::{
-    Ballot, Counter, GrantedSlot, NoCounter, NoMark, OthersKey, RETENTION, Role, StoredMark, ToldMark, ToldSlots,
-    confirmation,
+    Ballot, Counter, GrantedSlot, NoCounter, NoMark, OthersKey, PERMITS_RETENTION, RETENTION, Role, SaidPermits,
+    StoredMark, ToldMark, ToldSlots, confirmation,
 };
 use crate::rules::{Rule, holds};
 use crate::values::keys::{Keys, MOST_PERMITS};
@@ -432,7 +432,9 @@ fn refusal(
 fn told_slots(slots: &Slots, value: &Value, counter: impl Fn(Option<u64>) -> Option<Counter>) -> Reply {
     let read = || {
         let Value::Array(told) = value else { return None };
-        let [Value::Int(granted), Value::Int(number), permits, held, counters] = told.as_slice() else { return None };
+        let [Value::Int(granted), Value::Int(number), permits, held, counters, lives] = told.as_slice() else {
+            return None;
+        };
         let granted = match usize::try_from(*granted).ok()?.checked_sub(1) {
             None => None,
             Some(position) => {
@@ -446,6 +448,13 @@ fn told_slots(slots: &Slots, value: &Value, counter: impl Fn(Option<u64>) -> Opt
             Value::Int(permits) => u8::try_from(*permits).ok().filter(|permits| *permits <= MOST_PERMITS),
             _ => None,
         };
+        let permits = permits.map(|permits| {
+            let Value::Int(lives) = lives else { return None };
+            // Negative for a key without an expiry, which is not ours.
+            let lives = u64::try_from(*lives).map_or(PERMITS_RETENTION, Duration::from_millis);
+            Some(SaidPermits { permits, lives: lives.min(PERMITS_RETENTION) })
+        });
+        let permits = permits.flatten();
         let told = text(held)?;
         let mut held = vec![None; slots.order().len()];
         let mut words = told.split(' ');

@@ -13,4 +13,4 @@ if is_fenced and ARGV[11] == '1' then
     end
     counters = table.concat(counters, ' ')
 end
-return {granted, counter or 0, said, table.concat(held, ' '), counters}
+return {granted, counter or 0, said or false, table.concat(held, ' '), counters, lives}
