@@ -7,8 +7,7 @@ use tokio::time::sleep;
 
 use super::{Acquisition, AttemptFailed, Engine, InFlight, Plan, Repairs, Won};
 use crate::node::{Carrier, Command, PendingReply, Reply};
-use crate::platform::drivers::Uses;
-use crate::platform::{background, clock};
+use crate::platform::clock;
 use crate::protocol::{AcquireEffect, AskOrder, SET_WON_AFTER, Verdict};
 use crate::values::subject::{Subject, Which};
 
@@ -47,12 +46,12 @@ impl WonPermit {
             );
             if let Reply::Failed(_) = reply { reply } else { won.set(node).await }
         };
-        InFlight { node, reply: in_task(carrier, seen_through), sent }
+        InFlight { node, reply: self.in_background(carrier, seen_through), sent }
     }
 
     /// Sets it on a node whose grant of another one is being given back.
     pub(super) fn instead_of_stray(&self, node: usize) -> InFlight {
-        InFlight { node, reply: in_task(Carrier::Unknown, self.clone().set(node)), sent: None }
+        InFlight { node, reply: self.in_background(Carrier::Unknown, self.clone().set(node)), sent: None }
     }
 
     /// A key of somebody else, who mostly gives it back as well, is in the way for a moment.
@@ -80,16 +79,16 @@ impl WonPermit {
             _ => false,
         }
     }
-}
 
-/// What ends with a reply, in a task of its own.
-fn in_task(carrier: Carrier, reply: impl Future<Output = Reply> + Send + 'static) -> PendingReply {
-    let (told, pending) = PendingReply::of_task(carrier);
-    background::spawn_here(Uses::Time, async move {
-        // Whoever released the permit without waiting for it does not listen any more.
-        let _ = told.send(reply.await);
-    });
-    pending
+    /// What ends with a reply, in the background: the caller's runtime may never run again.
+    fn in_background(&self, carrier: Carrier, reply: impl Future<Output = Reply> + Send + 'static) -> PendingReply {
+        let (told, pending) = PendingReply::of_task(carrier);
+        self.engine.spawn(async move {
+            // Whoever released the permit without waiting for it does not listen any more.
+            let _ = told.send(reply.await);
+        });
+        pending
+    }
 }
 
 impl Engine {
