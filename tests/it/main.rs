@@ -39,6 +39,7 @@ mod kinds;
 mod kinds_turns;
 mod kinds_waiting;
 mod leader;
+mod leader_watch;
 mod names;
 mod nothing_left;
 mod observe;

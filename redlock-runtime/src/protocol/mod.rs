@@ -9,6 +9,7 @@ mod backoff;
 mod census;
 mod electorate;
 mod fence;
+mod leading;
 mod nodes;
 mod once;
 mod permits;
@@ -32,6 +33,7 @@ pub use fence::{
     Counter, Fence, FenceFallback, Fencing, Holder, Listening, NoCounter, Proposal, RETENTION, confirmation,
     is_refresh_due, plausible,
 };
+pub use leading::{TermEnd, TermPauses, stand_back};
 pub use nodes::NodeSet;
 pub use once::{
     Completion, CompletionVerdict, Fire, FireQuestion, GREATEST_FIRE, InDoubt, KeyAfter, MARK_RETENTION, Mark, Marked,
