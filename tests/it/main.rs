@@ -59,6 +59,7 @@ mod permits_nodes;
 mod places;
 mod processes;
 mod python;
+mod readers_time;
 mod readers_writers;
 mod renewal;
 mod replicas;

@@ -630,7 +630,7 @@ fn poll_each(
 /// Whether the node itself has said so.
 fn was_answered(reply: &Reply) -> bool {
     match reply {
-        Reply::Failed(failure) => failure.delivery == Delivery::Answered,
+        Reply::Failed(failure) => matches!(failure.delivery, Delivery::Answered | Delivery::Incapable),
         _ => true,
     }
 }

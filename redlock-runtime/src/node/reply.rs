@@ -225,6 +225,8 @@ pub(crate) enum Delivery {
     NotSent,
     /// The node answered it with an error. An error after a write leaves the write.
     Answered,
+    /// The node answered that it cannot carry out commands of this kind, whoever asks and how often; it has done nothing.
+    Incapable,
     /// It was handed to this connection, which ended before the answer came.
     Unknown(Option<ConnectionId>),
 }
@@ -253,7 +255,7 @@ impl Reply {
             Self::Slots(told) if told.granted.is_some() => AcquireEffect::Set,
             Self::Slots(_) | Self::NotOurs { .. } | Self::Covered | Self::Missing => AcquireEffect::NotSet,
             Self::Failed(failure) => match failure.delivery {
-                Delivery::NotSent => AcquireEffect::NotSet,
+                Delivery::NotSent | Delivery::Incapable => AcquireEffect::NotSet,
                 _ if !holds(Rule::MaybeSetIsReleased) => AcquireEffect::NotSet,
                 Delivery::Answered | Delivery::Unknown(_) => AcquireEffect::MaybeSet,
             },

@@ -31,7 +31,7 @@ use crate::protocol::{
 use crate::rules::{Rule, holds};
 use crate::values::keys::{Keys, MOST_PERMITS};
 use crate::values::permits::Slots;
-use crate::values::subject::Which;
+use crate::values::subject::{Kind, Which};
 
 use super::{Action, Carrier, Changes, Command, Delivery, Failure, NodeStatus, Pending, PendingReply, Reply, Voter};
 
@@ -249,6 +249,13 @@ async fn send(live: &mut Live, command: &Command, routing: Routing) -> Result<Re
         Err(error) if is_acquire(command) && command.fence.is_some() && is_about_a_counter(&error) => {
             Ok(answered_with(NoCounter::Text.about(&Keys::fence(command.key())).into()))
         }
+        Err(error) if is_acquire(command) && is_about_the_time(command, &error) => {
+            let reason = Arc::from(
+                "readers need a server whose scripts may call TIME; allow it to the user of this URL (`ACL SETUSER ... +time`), or use \
+                 Redis 5 or later",
+            );
+            Ok(Reply::Failed(Failure { reason, delivery: Delivery::Incapable }))
+        }
         Err(error) => Redirect::of(&error).map_or_else(|| Ok(failed(live, &error)), Err),
     }
 }
@@ -260,6 +267,14 @@ fn is_about_a_counter(error: &RedisError) -> bool {
     ["is not an integer or out of range", "increment or decrement would overflow"]
         .iter()
         .any(|told| text.contains(told))
+}
+
+/// Whether this is what `read.lua` comes to on a server that does not let scripts know the time, or write behind that.
+// Source: scriptCall, https://github.com/redis/redis/blob/4.0/src/scripting.c
+fn is_about_the_time(command: &Command, error: &RedisError) -> bool {
+    let is_readers = matches!(command.subject.kind(), Some(Kind::Reader(_)));
+    let is_told = |text: String| ["may call TIME", "non deterministic commands"].iter().any(|told| text.contains(told));
+    is_readers && is_told(error.to_string())
 }
 
 /// It was not sent, because nobody wants it any more: there is nothing to undo.
