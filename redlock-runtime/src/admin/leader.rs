@@ -1,14 +1,21 @@
 use std::fmt;
+use std::future::{Future, poll_fn};
+use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
-use tokio::time::sleep;
-
+use super::holding::{Holding, ask_who_holds};
 use crate::Error;
-use crate::lock::lead::{Lead, Term, TermState};
+use crate::lock::lead::{Lead, Term, WatchedTerm};
 use crate::manager::LockManager;
 use crate::platform::background::{block_on, on_any_executor};
+use crate::platform::clock;
+use crate::platform::tasks::JoinSet;
+use crate::protocol::LockState;
+use crate::values::keys::Keys;
+use crate::values::name::Name;
 
 /// Who leads, given by [`LockManager::leader`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,24 +50,33 @@ pub struct LeaderWatch {
     locks: LockManager,
     lead: Lead,
     name: String,
-    /// What is under way to lead.
-    campaign: Option<Campaign>,
+    /// What is under way to lead: a task, which ends with this.
+    campaign: Option<JoinSet<Campaigned>>,
+    /// What is under way to learn who leads.
+    look: Option<Look>,
+    /// When it is looked next.
+    next_look: Option<Instant>,
     /// This process's term, until it is over.
-    term: Option<Arc<TermState>>,
+    term: Option<WatchedTerm>,
+    /// Until when this process stands back.
+    back_until: Option<Instant>,
     /// What was seen last of others.
     seen: Option<Seen>,
     is_over: bool,
 }
 
-type Campaign = Pin<Box<dyn Future<Output = Result<Option<Term>, Error>> + Send>>;
+/// What came of a campaign; `None`: the manager was shut down.
+type Campaigned = Result<Option<Term>, Error>;
+
+type Look = Pin<Box<dyn Future<Output = Result<Option<Leader>, Error>> + Send>>;
 
 /// What was seen of others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Seen {
     /// Nobody leads.
     Nobody,
-    /// Somebody does, who may have said how it is called.
-    Somebody(Option<String>),
+    /// Somebody does, who may have said how it is called, and in which term it leads.
+    Somebody(Option<String>, Option<u64>),
 }
 
 /// How often it is looked who leads.
@@ -72,7 +88,7 @@ impl LockManager {
         Lead::new(self.lock(name))
     }
 
-    /// Who leads under this name; `None`: nobody, as far as a majority of the nodes says.
+    /// Who leads under this name; `None`: nobody, as a majority of the nodes says.
     ///
     /// It tells what was, not what is. Whoever writes something because it leads hands on its fencing token.
     ///
@@ -88,19 +104,23 @@ impl LockManager {
     ///
     /// # Errors
     ///
-    /// [`Error::QuorumUnreachable`] if no majority answered; [`Error::InvalidName`]; [`Error::ShutDown`].
+    /// [`Error::QuorumUnreachable`] if too few nodes answered to tell; [`Error::InvalidName`]; [`Error::ShutDown`].
     ///
     /// # Cancel safety
     ///
     /// Cancel safe: it only looks.
     pub async fn leader(&self, name: impl Into<String>) -> Result<Option<Leader>, Error> {
-        let info = self.inspect(name).await?;
-        let is_held = info.is_held();
-        Ok(is_held.then_some(Leader {
-            label: info.owner_label,
-            fencing_token: info.fencing_token,
-            leading_for: info.held_for,
-        }))
+        self.check_open()?;
+        let name = Name::parse(name.into())?;
+        let keys = Arc::new(Keys::around(&self.shared.keys.lock(&name).into()));
+        let leader = |Holding { census, label, fencing_token }: Holding<'_>| {
+            (census.state == LockState::Held).then(|| Leader {
+                label: label.map(|label| label.label.clone()),
+                fencing_token,
+                leading_for: label.map(|label| label.held_for),
+            })
+        };
+        ask_who_holds(&self.shared, &name, &keys, leader).await
     }
 
     /// [`Self::leader`] for code that is not async: blocks the thread.
@@ -116,7 +136,11 @@ impl LockManager {
 
 impl Lead {
     /// Campaigns, and tells who leads as that changes: this process, with a [`Term`] that it keeps for as long as it wants to lead;
-    /// another one; or nobody. Who else leads is looked up once a second.
+    /// another one; or nobody. Who else leads is looked up once a second, and told when that is another one, or has begun another
+    /// term. When the leadership of this process is lost, what follows is told, whether its [`Term`] was dropped or not.
+    ///
+    /// From the first call of [`next`](LeaderWatch::next) on the campaign goes on in a task of its own: a term that it wins between two
+    /// calls is told by the next one, and held until then.
     ///
     /// ```
     /// # use redlock_runtime::{Error, LockManager, Leadership};
@@ -139,7 +163,18 @@ impl Lead {
     pub fn watch(self) -> LeaderWatch {
         let name = self.request.name().to_owned();
         let locks = LockManager { shared: Arc::clone(self.request.shared()) };
-        LeaderWatch { locks, lead: self, name, campaign: None, term: None, seen: None, is_over: false }
+        LeaderWatch {
+            locks,
+            lead: self,
+            name,
+            campaign: None,
+            look: None,
+            next_look: None,
+            term: None,
+            back_until: None,
+            seen: None,
+            is_over: false,
+        }
     }
 }
 
@@ -148,7 +183,7 @@ impl LeaderWatch {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: what is under way goes on with the next call. Dropping the watch ends the campaign.
+    /// Cancel safe: what is under way goes on, and its pauses are not begun anew by the next call. Dropping the watch ends the campaign.
     pub async fn next(&mut self) -> Option<Result<Leadership, Error>> {
         if self.is_over {
             return None;
@@ -171,41 +206,94 @@ impl LeaderWatch {
     async fn change(&mut self) -> Result<Option<Leadership>, Error> {
         if let Some(term) = &self.term {
             term.until_over().await;
-            sleep(term.stands_back()).await;
+            self.back_until = Some(clock::now() + term.stands_back());
             self.term = None;
         }
-        let mut is_first = self.seen.is_none();
+        if let Some(moment) = self.back_until {
+            clock::sleep_until(moment).await;
+            self.back_until = None;
+        }
         loop {
-            let campaign = self.campaign.get_or_insert_with(|| {
-                let lead = self.lead.clone();
-                Box::pin(async move { lead.campaign().await })
-            });
-            // The first look waits for the first attempt, which may win.
-            let pause = if is_first { LOOK_EVERY / 10 } else { LOOK_EVERY };
-            is_first = false;
-            tokio::select! {
-                biased;
-                campaigned = campaign => {
-                    self.campaign = None;
-                    let Some(term) = campaigned? else { return Ok(None) };
-                    self.term = Some(Arc::clone(term.state()));
-                    self.seen = None;
-                    return Ok(Some(Leadership::Leading(term)));
+            let campaigned = match &mut self.campaign {
+                None => self.begin_campaign().await,
+                Some(campaign) => {
+                    // The first look waits for the first attempt, which may win.
+                    let next_look = *self.next_look.get_or_insert_with(|| clock::now() + LOOK_EVERY / 10);
+                    tokio::select! {
+                        biased;
+                        ended = campaign.join_next() => {
+                            self.campaign = None;
+                            match ended {
+                                Some(Ok(campaigned)) => Some(campaigned),
+                                Some(Err(error)) if error.is_panic() => resume_unwind(error.into_panic()),
+                                // Its runtime has ended.
+                                Some(Err(_)) | None => None,
+                            }
+                        }
+                        looked = looked(&mut self.look, next_look, &self.locks, &self.name) => {
+                            self.next_look = Some(clock::now() + LOOK_EVERY);
+                            if let Some(leadership) = self.see(looked) {
+                                return Ok(Some(leadership));
+                            }
+                            None
+                        }
+                    }
                 }
-                () = sleep(pause) => {}
-            }
-            // Nodes that cannot be reached say nothing; the campaign goes on.
-            let Ok(leader) = self.locks.leader(self.name.as_str()).await else { continue };
-            let seen = leader.map_or(Seen::Nobody, |leader| Seen::Somebody(leader.label));
-            if self.seen.as_ref() != Some(&seen) {
-                self.seen = Some(seen.clone());
-                return Ok(Some(match seen {
-                    Seen::Somebody(label) => Leadership::Following { label },
-                    Seen::Nobody => Leadership::Nobody,
-                }));
+            };
+            if let Some(campaigned) = campaigned {
+                let Some(term) = campaigned? else { return Ok(None) };
+                (self.look, self.next_look, self.seen) = (None, None, None);
+                self.term = Some(term.watched());
+                return Ok(Some(Leadership::Leading(term)));
             }
         }
     }
+
+    /// Begins to campaign, in a task of its own; what came of it, if that is known at once. What is wrong with the caller is found here.
+    async fn begin_campaign(&mut self) -> Option<Campaigned> {
+        let lead = self.lead.clone();
+        let mut campaign = Box::pin(async move { lead.campaign().await });
+        let begun = poll_fn(|cx| Poll::Ready(campaign.as_mut().poll(cx))).await;
+        if let Poll::Ready(campaigned) = begun {
+            return Some(campaigned);
+        }
+        self.campaign.insert(JoinSet::new()).spawn(campaign);
+        None
+    }
+
+    /// What is to be told of a look.
+    fn see(&mut self, looked: Result<Option<Leader>, Error>) -> Option<Leadership> {
+        // Nodes that cannot be reached say nothing; the campaign goes on.
+        let leader = looked.ok()?;
+        let seen = leader.map_or(Seen::Nobody, |leader| Seen::Somebody(leader.label, leader.fencing_token));
+        if self.seen.as_ref() == Some(&seen) {
+            return None;
+        }
+        Some(match self.seen.insert(seen) {
+            Seen::Somebody(label, _) => Leadership::Following { label: label.clone() },
+            Seen::Nobody => Leadership::Nobody,
+        })
+    }
+}
+
+/// Looks who leads, at this moment; may be dropped, and called again.
+async fn looked(
+    look: &mut Option<Look>,
+    moment: Instant,
+    locks: &LockManager,
+    name: &str,
+) -> Result<Option<Leader>, Error> {
+    let looking = match look {
+        Some(looking) => looking,
+        None => {
+            clock::sleep_until(moment).await;
+            let (locks, name) = (LockManager { shared: Arc::clone(&locks.shared) }, name.to_owned());
+            look.insert(Box::pin(async move { locks.leader(name).await }))
+        }
+    };
+    let looked = looking.await;
+    *look = None;
+    looked
 }
 
 impl fmt::Debug for LeaderWatch {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::completion::{Confirming, NotConfirmed};
 use super::heard::Heard;
+use super::permits::WonPermit;
 use super::release_round::{Cut, PendingRelease, ReleaseRound, TrackedRelease};
 use super::repair::Repairs;
 use super::{AttemptFailed, Engine, Fenced, FireRefusal, InFlight, Plan, Term, Won, within_deadline};
@@ -17,7 +18,7 @@ use crate::platform::deadline::Deadline;
 use crate::platform::entropy::fresh_owner;
 use crate::protocol::{
     AcquireEffect, AskOrder, Attempt, AttemptStep, Completion, Conclusion, Fence, FenceFallback, FireQuestion,
-    KeyAfter, Ledger, Listening, MARK_RETENTION, NodeSet, Proposal, Quorum, SlotTally, Standing, StoredMark, Tally,
+    KeyAfter, Ledger, Listening, MARK_RETENTION, NodeSet, OthersSay, Proposal, Quorum, Standing, StoredMark, Tally,
     Verdict, Voters, plausible, reply_timeout,
 };
 use crate::rules::{Rule, holds};
@@ -57,8 +58,8 @@ pub(crate) struct Acquisition {
     began: Option<Instant>,
     /// The fire that the release marks as completed, and on which nodes.
     mark: Option<Box<(NewMark, NodeSet)>>,
-    /// How many permits the lock has, if somebody else said that before.
-    said: Option<u8>,
+    /// How many permits others say that the lock has, if any was asked for; boxed, because most locks have none.
+    said: Option<Box<OthersSay>>,
     /// Whether its process goes on waiting if the attempt fails, so that a writer's intent stays.
     goes_on: bool,
 }
@@ -227,6 +228,10 @@ impl Acquisition {
     fn fence(&self, began: Instant, fencing: Fenced, make: fn(Quorum, Proposal, FenceFallback) -> Fence) -> Fence {
         let (quorum, Fenced { seen, fence_fallback }) = (self.engine.quorum(), fencing);
         let proposal = Proposal::new(self.engine.time_of_day(self.subject.key(), began), seen, quorum, fence_fallback);
+        let proposal = match self.subject.permits() {
+            Some((_, Which::Any)) => proposal.for_any_of_several(self.engine.ages(self.subject.key())),
+            _ => proposal,
+        };
         make(quorum, proposal, fence_fallback)
     }
 
@@ -303,7 +308,8 @@ impl Acquisition {
             (Conclusion::Won { fencing_token }, Some(valid_until)) if heard.tally.twins().is_none() => {
                 let (began, is_wanted) = (attempt.began(), heard.tally.is_wanted());
                 self.narrow(&heard.tally);
-                self.said = heard.tally.slots().and_then(SlotTally::permits);
+                self.bring_strays_back(&heard.tally, attempt.ttl(), valid_until);
+                self.said = heard.tally.slots().map(|slots| Box::new(slots.others_say(engine.quorum())));
                 Ok(Term { began, valid_until, fencing_token, is_wanted })
             }
             (Conclusion::NoEvidence, _) => {
@@ -350,12 +356,33 @@ impl Acquisition {
         self.subject = self.subject.about(Which::One(slot));
     }
 
+    /// Sees to it that nodes which granted another permit than the others, or may yet, have the one that was won instead: long before
+    /// it is renewed, so that it bears the loss of any minority.
+    fn bring_strays_back(&mut self, tally: &Tally, ttl: Duration, valid_until: Instant) {
+        let Some((slots, slot)) = tally.slots().zip(tally.slot()) else { return };
+        let astray = slots.astray(slot);
+        if astray.is_empty() && self.stragglers.is_empty() {
+            return;
+        }
+        let won = WonPermit {
+            engine: Arc::clone(&self.engine),
+            subject: self.subject.clone(),
+            slot,
+            owner: Arc::clone(&self.owner),
+            ttl,
+            valid_until,
+            acquire: self.acquire.clone(),
+        };
+        let late = mem::take(&mut self.stragglers).into_iter().map(|asked| won.instead_of_late_stray(asked));
+        self.stragglers = late.chain(astray.iter().map(|node| won.instead_of_stray(node))).collect();
+    }
+
     /// The attempt is won.
     pub(super) fn into_won(mut self, term: Term) -> Won {
         self.see_late_connections_through();
         self.forget_what_was_asked();
         self.goes_on = false;
-        let permits = self.said;
+        let permits = self.said.take().map(|said| *said);
         Won { acquisition: self, term, permits }
     }
 
@@ -565,7 +592,7 @@ impl Acquisition {
             voters: self.voters,
             began: self.began,
             mark: self.mark.take(),
-            said: self.said,
+            said: self.said.take(),
             goes_on: self.goes_on,
         }
     }
@@ -620,6 +647,12 @@ impl Engine {
     fn time_of_day(&self, key: &str, now: Instant) -> Duration {
         let clocks = self.nodes.iter().filter_map(|node| node.known(key).server_info()?.clock(now));
         plausible(clock::since_1970(), clocks)
+    }
+
+    /// How old each node is, as far as that is known.
+    fn ages(&self, key: &str) -> impl Iterator<Item = Option<Duration>> {
+        let now = clock::now();
+        self.nodes.iter().map(move |node| node.known(key).server_info().map(|info| info.age(now)))
     }
 
     /// Whether a fire may be marked: one of a time ahead would stand in the way of all others until then. It may be asked for by

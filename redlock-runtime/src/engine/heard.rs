@@ -17,19 +17,30 @@ pub(super) struct Heard {
     pub(super) tally: Tally,
     /// What the nodes that did not vote said.
     pub(super) failures: NodeFailures,
+    /// The nodes that cannot do what is asked, as they are.
+    pub(super) incapable: NodeSet,
     /// See [`AttemptFailed::was_cut_short`].
     pub(super) was_cut_short: bool,
 }
 
 impl Heard {
     pub(super) fn nothing(key: &Arc<str>, tally: Tally) -> Self {
-        Self { key: Arc::clone(key), tally, failures: NodeFailures::default(), was_cut_short: false }
+        Self {
+            key: Arc::clone(key),
+            tally,
+            failures: NodeFailures::default(),
+            incapable: NodeSet::default(),
+            was_cut_short: false,
+        }
     }
 
     /// Counts a reply.
     pub(super) fn record(&mut self, engine: &Engine, node: usize, reply: Reply) {
         if let Reply::Failed(failure) = &reply {
             self.failures.push(engine.nodes[node].label(), &*failure.reason);
+            if failure.delivery == Delivery::Incapable {
+                self.incapable.insert(node);
+            }
         }
         engine.look_at_reply(node, &reply);
         let node_clock = || engine.nodes[node].known(&self.key).server_info()?.clock(clock::now());
@@ -111,7 +122,7 @@ impl Heard {
 
     /// An attempt that was not won, for the key of this number if the lock has several.
     pub(super) fn into_failed_of(self, engine: &Engine, verdict: Verdict, part: u8) -> AttemptFailed {
-        let Self { tally, failures, was_cut_short, .. } = self;
+        let Self { tally, failures, incapable, was_cut_short, .. } = self;
         let misconfigured = tally.twins().map(|(one, other)| {
             format!(
                 "{} and {} are one and the same server; a majority counts independent nodes, so name each once",
@@ -119,11 +130,18 @@ impl Heard {
                 engine.nodes[other].label()
             )
         });
+        // Without them no majority will ever answer, however long anybody waits.
+        let incapable = incapable.iter().map(|node| engine.nodes[node].label());
+        let incapable = incapable.filter_map(|label| failures.iter().find(|failure| failure.node == label));
+        let misconfigured = misconfigured.or_else(|| {
+            let told: Vec<_> = incapable.map(|failure| format!("{}: {}", failure.node, failure.reason)).collect();
+            (told.len() > engine.quorum.spare() && verdict == Verdict::Unreachable).then(|| told.join("; "))
+        });
         let (granted, counter) = (tally.granted().len(), tally.greatest_counter());
         let seen = tally.observations(part).collect();
         let permits = tally.slots().map(|slots| {
             let second_choice = slots.second_choice(engine.quorum);
-            Box::new(PermitsRefused { second_choice, said: slots.permits() })
+            Box::new(PermitsRefused { second_choice, said: slots.others_say(engine.quorum) })
         });
         AttemptFailed { verdict, granted, failures, was_cut_short, seen, counter, misconfigured, fire: None, permits }
     }

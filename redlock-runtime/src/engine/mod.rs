@@ -37,8 +37,8 @@ use crate::platform::drivers::Uses;
 use crate::platform::tasks::Handle;
 use crate::platform::{clock, process};
 use crate::protocol::{
-    AskOrder, At, FenceFallback, FireQuestion, Hearing, NodeObservation, NodeSet, Quorum, Tally, Verdict, Voters,
-    longest_round, reply_timeout, valid_until,
+    AskOrder, At, FenceFallback, FireQuestion, Hearing, NodeObservation, NodeSet, OthersSay, Quorum, Tally, Verdict,
+    Voters, longest_round, patience, reply_timeout, valid_until,
 };
 use crate::values::subject::{Subject, Which};
 
@@ -70,8 +70,8 @@ pub(crate) struct Won {
     pub(crate) acquisition: Acquisition,
     /// What was won.
     pub(crate) term: Term,
-    /// How many permits the lock has, if somebody else said that before.
-    pub(crate) permits: Option<u8>,
+    /// How many permits others say that the lock has, if any was asked for.
+    pub(crate) permits: Option<OthersSay>,
 }
 
 /// What an attempt gives that is won.
@@ -149,9 +149,9 @@ pub(crate) struct AttemptFailed {
 }
 
 impl AttemptFailed {
-    /// How many permits the lock has, if somebody else said that before.
-    pub(crate) fn permits_said(&self) -> Option<u8> {
-        self.permits.as_ref()?.said
+    /// How many permits others say that the lock has, if any was asked for.
+    pub(crate) fn permits_said(&self) -> Option<OthersSay> {
+        Some(self.permits.as_ref()?.said)
     }
 }
 
@@ -160,8 +160,8 @@ impl AttemptFailed {
 pub(crate) struct PermitsRefused {
     /// The slot that may be had although the nodes disagreed, if there is one.
     pub(crate) second_choice: Option<u8>,
-    /// How many permits the lock has, if somebody else said that before.
-    pub(crate) said: Option<u8>,
+    /// How many permits others say that the lock has.
+    pub(crate) said: OthersSay,
 }
 
 /// Why a fire does not run.
@@ -509,6 +509,8 @@ impl Engine {
         let mut deadline = Deadline::after(reply_timeout);
         let mut second_look: Option<Pin<Box<Sleep>>> = None;
         let mut older_nodes_deadline: Option<Pin<Box<Sleep>>> = None;
+        let mut patience_deadline: Option<Pin<Box<Sleep>>> = None;
+        let began = heard.tally.slots().map(|_| clock::now());
         let listen = poll_fn(|cx| {
             // All of them before the verdict is asked for: a request that was never polled is never sent.
             self.poll_each(in_flight, cx, |node, reply| {
@@ -521,6 +523,15 @@ impl Engine {
                     let older_nodes_deadline =
                         older_nodes_deadline.get_or_insert_with(|| Box::pin(sleep(self.node_timeout)));
                     if older_nodes_deadline.as_mut().poll(cx).is_ready() {
+                        return Poll::Ready(verdict);
+                    }
+                }
+                Hearing::GoesOnBriefly(verdict) => {
+                    let patience_deadline = patience_deadline.get_or_insert_with(|| {
+                        let took = began.map_or(Duration::ZERO, |began| clock::now().saturating_duration_since(began));
+                        Box::pin(sleep(patience(took)))
+                    });
+                    if patience_deadline.as_mut().poll(cx).is_ready() {
                         return Poll::Ready(verdict);
                     }
                 }
@@ -619,7 +630,7 @@ fn poll_each(
 /// Whether the node itself has said so.
 fn was_answered(reply: &Reply) -> bool {
     match reply {
-        Reply::Failed(failure) => failure.delivery == Delivery::Answered,
+        Reply::Failed(failure) => matches!(failure.delivery, Delivery::Answered | Delivery::Incapable),
         _ => true,
     }
 }

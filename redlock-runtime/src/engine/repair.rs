@@ -49,6 +49,13 @@ impl Extended {
 }
 
 impl Repairs {
+    /// What an acquire may have left on a node that was answered so.
+    pub(super) fn after_acquire(node: usize, reply: &Reply) -> Self {
+        let mut left = Self { set: [node].into_iter().collect(), ..Self::default() };
+        left.cut.record(node, reply);
+        left
+    }
+
     /// With what else is to be released: whether the owner may be noted beside its keys.
     pub(crate) fn beside_note(self, is_noted: bool) -> Self {
         Self { is_noted, ..self }

@@ -13,10 +13,11 @@ use tokio::time::sleep;
 use super::body::{caught, tell_end, until_gone};
 use super::guard::LockGuard;
 use super::request::LockRequest;
+use crate::held::deadlock::within;
+use crate::held::lease::Lease;
 use crate::platform::background::{block_on, on_any_executor};
-use crate::platform::{entropy, parking};
-use crate::protocol::Backoff;
-use crate::rules::{Rule, holds};
+use crate::platform::{clock, entropy};
+use crate::protocol::{TermEnd, TermPauses, stand_back};
 use crate::shown::shown;
 use crate::{Error, IntoDuration};
 
@@ -45,7 +46,7 @@ pub struct Term {
 
 /// What is known of a term from outside.
 #[derive(Debug, Default)]
-pub(crate) struct TermState {
+struct TermState {
     /// Whether the leader gave it up.
     is_resigned: AtomicBool,
     /// Whether it is over.
@@ -53,13 +54,6 @@ pub(crate) struct TermState {
     /// Told when it is.
     over: Notify,
 }
-
-/// How long somebody who resigned stands back, so that another leads: the shortest and the longest pause, of which a random half is
-/// left out.
-const STAND_BACK: Duration = Duration::from_millis(400);
-
-/// Pauses behind bodies that failed one after the other: the first, and the longest.
-const AFTER_ERRORS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 
 impl Lead {
     pub(crate) fn new(request: LockRequest) -> Self {
@@ -81,8 +75,9 @@ impl Lead {
     /// Campaigns, runs the body while this process leads, and campaigns again when the body has ended or the leadership was lost;
     /// until the manager is shut down.
     ///
+    /// - A body that returned is run again no sooner than 100 ms after it began, so that one which returns at once is no endless loop.
     /// - A body that returned an error is told as a WARN event, and this process pauses before it campaigns again: 100 ms, then twice
-    ///   as long each time, up to 30 s, of which a random half is left out.
+    ///   as long each time, up to 30 s, of which a random half is left out. A shutdown ends each pause.
     /// - When the leadership is lost, [`Term::lost`] tells so, and the body's future is dropped at its next await, before the lock
     ///   can be another's.
     /// - A [shutdown](crate::LockManager::shutdown_within) is told by [`Term::lost`], too, but the body winds down by itself: the lock is
@@ -113,35 +108,25 @@ impl Lead {
     ///
     /// Dropped at any await, the body is dropped, and then the lock is released in the background.
     pub async fn run<E: fmt::Display>(self, mut body: impl AsyncFnMut(&Term) -> Result<(), E>) -> Result<(), Error> {
-        let mut pauses = pauses();
+        let mut pauses = TermPauses::new(entropy::seed());
         loop {
             let Some(term) = self.campaign().await? else { return Ok(()) };
-            let name = term.name().to_owned();
+            let (name, began) = (term.name().to_owned(), clock::now());
             tracing::info!(lock = %shown(&name), fencing_token = term.fencing_token(), "leads");
             let ended = caught(until_gone(term.guard(), pin!(body(&term)))).await;
-            let is_resigned = term.state.is_resigned.load(Ordering::Acquire);
+            let (lasted, is_resigned) = (clock::now().saturating_duration_since(began), term.is_resigned());
             let uses = term.guard().uses();
             tell_end(&name, term.end().await);
-            let pause = match ended {
+            let end = match ended {
                 // Behind the release: another may lead while whoever catches it tries again.
                 Err(panic) => resume_unwind(panic),
-                Ok(Some(Ok(()))) if is_resigned => stand_back(),
-                Ok(Some(Ok(()))) => {
-                    pauses = self::pauses();
-                    continue;
-                }
-                Ok(Some(Err(error))) => {
-                    tracing::warn!(lock = %shown(&name), %error, "the leader's body failed");
-                    pauses.next().unwrap_or(AFTER_ERRORS.1)
-                }
-                // The lease has told.
-                Ok(None) => continue,
+                Ok(ended) => end_of(&name, ended, is_resigned),
             };
-            let pausing = async {
-                sleep(pause).await;
-                Ok(())
-            };
-            on_any_executor(uses, pin!(pausing)).await?;
+            let pausing = self.pause(pauses.after(end, lasted, entropy::seed));
+            match on_any_executor(uses, pin!(pausing)).await {
+                Err(Error::ShutDown) => return Ok(()),
+                paused => paused?,
+            }
         }
     }
 
@@ -152,23 +137,28 @@ impl Lead {
     ///
     /// Those of [`Self::run`].
     pub fn run_blocking<E: fmt::Display>(self, mut body: impl FnMut(&Term) -> Result<(), E>) -> Result<(), Error> {
-        let mut pauses = pauses();
+        let mut pauses = TermPauses::new(entropy::seed());
         loop {
             let Some(term) = block_on(self.campaign())? else { return Ok(()) };
-            let name = term.name().to_owned();
+            let (name, began) = (term.name().to_owned(), clock::now());
             tracing::info!(lock = %shown(&name), fencing_token = term.fencing_token(), "leads");
-            let ended = body(&term);
-            let is_resigned = term.state.is_resigned.load(Ordering::Acquire);
+            let ended = within(term.guard().lease(), || body(&term));
+            let (lasted, is_resigned) = (clock::now().saturating_duration_since(began), term.is_resigned());
             tell_end(&name, block_on(term.end()));
-            match ended {
-                Ok(()) if is_resigned => parking::sleep(stand_back()),
-                Ok(()) => pauses = self::pauses(),
-                Err(error) => {
-                    tracing::warn!(lock = %shown(&name), %error, "the leader's body failed");
-                    parking::sleep(pauses.next().unwrap_or(AFTER_ERRORS.1));
-                }
+            let end = end_of(&name, Some(ended), is_resigned);
+            match block_on(self.pause(pauses.after(end, lasted, entropy::seed))) {
+                Err(Error::ShutDown) => return Ok(()),
+                paused => paused?,
             }
         }
+    }
+
+    /// Waits for so long; an error at once when the manager is shut down.
+    async fn pause(&self, pause: Duration) -> Result<(), Error> {
+        if pause.is_zero() {
+            return Ok(());
+        }
+        self.request.shared().unless_shut_down(pin!(sleep(pause))).await
     }
 
     /// Returns when this process leads; `None` when its manager was shut down.
@@ -188,15 +178,18 @@ impl Lead {
     }
 }
 
-fn pauses() -> Backoff {
-    Backoff::new(AFTER_ERRORS.0, AFTER_ERRORS.1, entropy::seed())
-}
-
-fn stand_back() -> Duration {
-    if !holds(Rule::ResignedStandBack) {
-        return Duration::ZERO;
+/// How a term ended whose body came to this; `None`: the leadership was lost before.
+fn end_of<E: fmt::Display>(name: &str, ended: Option<Result<(), E>>, is_resigned: bool) -> TermEnd {
+    match ended {
+        Some(Ok(())) if is_resigned => TermEnd::Resigned,
+        Some(Ok(())) => TermEnd::Returned,
+        Some(Err(error)) => {
+            tracing::warn!(lock = %shown(name), %error, "the leader's body failed");
+            TermEnd::Failed
+        }
+        // The lease has told.
+        None => TermEnd::Lost,
     }
-    Backoff::new(STAND_BACK, STAND_BACK, entropy::seed()).next().unwrap_or(STAND_BACK)
 }
 
 impl Term {
@@ -208,8 +201,12 @@ impl Term {
     }
 
     /// What others see of it.
-    pub(crate) fn state(&self) -> &Arc<TermState> {
-        &self.state
+    pub(crate) fn watched(&self) -> WatchedTerm {
+        WatchedTerm { state: Arc::clone(&self.state), lease: Arc::clone(self.guard().lease()) }
+    }
+
+    fn is_resigned(&self) -> bool {
+        self.state.is_resigned.load(Ordering::Acquire)
     }
 
     /// What is led.
@@ -270,14 +267,31 @@ impl Drop for Term {
     }
 }
 
-impl TermState {
+/// A term, for somebody who does not end it.
+pub(crate) struct WatchedTerm {
+    state: Arc<TermState>,
+    lease: Arc<Lease>,
+}
+
+impl WatchedTerm {
     /// How long whoever led stands back now.
     pub(crate) fn stands_back(&self) -> Duration {
-        if self.is_resigned.load(Ordering::Acquire) { stand_back() } else { Duration::ZERO }
+        if self.state.is_resigned.load(Ordering::Acquire) { stand_back(entropy::seed()) } else { Duration::ZERO }
     }
 
-    /// Ends when the term is over.
+    /// Ends when the term is over, or the leadership is lost.
     pub(crate) async fn until_over(&self) {
+        tokio::select! {
+            biased;
+            () = self.state.until_over() => {}
+            () = self.lease.until_gone() => {}
+        }
+    }
+}
+
+impl TermState {
+    /// Ends when whoever has the term has ended it.
+    async fn until_over(&self) {
         loop {
             let over = self.over.notified();
             if self.is_over.load(Ordering::Acquire) {

@@ -8,8 +8,8 @@ impl LockRequest {
     /// loss and [fencing token](LockGuard::fencing_token). [`LockGuard::permit`] says which one. Default: a lock without permits.
     ///
     /// **Never** more hold permits at once than the greatest number that somebody says, under the same conditions as a lock excludes
-    /// all others. Say the same number in all processes: where two differ the greater one counts, until nobody has said it for ten
-    /// minutes, and a WARN event names both.
+    /// all others. Say the same number in all processes: where two differ the greater one counts, until nobody has said it for nine
+    /// to ten minutes, and a WARN event names both.
     ///
     /// Permits are counted apart from locks: a lock of this name *without* permits is another lock, also if the number is 1.
     ///
@@ -40,6 +40,9 @@ impl LockRequest {
 impl LockGuard {
     /// Which of the lock's [permits](LockRequest::permits) this is, counted from zero: nobody else has the same at the same time, so
     /// that it can stand for a shard, a port or an account of which there are as many. Zero for a lock without permits.
+    ///
+    /// While another process says that there are more permits it may be as great as that number less one: check it before it is used
+    /// as an index.
     #[must_use]
     pub fn permit(&self) -> u32 {
         u32::from(self.lease().subject.part())

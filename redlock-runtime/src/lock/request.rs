@@ -21,7 +21,7 @@ use crate::held::{deadlock, owner_label};
 use crate::observe::Acquiring;
 use crate::platform::background::{block_on, on_any_executor};
 use crate::platform::{clock, entropy};
-use crate::protocol::{Backoff, Next, SHORTEST_TTL, Verdict, next_step, slot_order};
+use crate::protocol::{Backoff, Next, OthersSay, SHORTEST_TTL, Verdict, next_step, slot_order};
 use crate::shown::shown;
 use crate::values::fire::{Fire, OnceAt};
 use crate::values::name::Name;
@@ -426,10 +426,10 @@ impl LockRequest {
     }
 
     /// Takes in how many permits others say that there are. What is asked for from now on, if that is more than it was.
-    fn learn(&self, name: &Name, subject: &Subject, told: Option<u8>) -> Option<Subject> {
-        let ((slots, _), permits) = subject.permits().zip(told)?;
-        self.shared.others_permits.note(name, slots, permits, clock::now());
-        (permits > slots.count()).then(|| Subject::any_permit(self.slots(name, slots.said())))
+    fn learn(&self, name: &Name, subject: &Subject, told: Option<OthersSay>) -> Option<Subject> {
+        let ((slots, _), others) = subject.permits().zip(told)?;
+        self.shared.others_permits.note(name, slots, others, clock::now());
+        (others.greatest?.permits > slots.count()).then(|| Subject::any_permit(self.slots(name, slots.said())))
     }
 
     /// One attempt, or more where one says nothing about the lock.

@@ -194,7 +194,8 @@ impl LockManager {
     /// that of any writer before, and below that of every writer after them. They need not be the number of a writer: readers raise no
     /// counter, so one gets the greatest number that his nodes know, which may be that of a writer's attempt that failed; and readers
     /// between two writers may have the same one. Not on
-    /// [nodes that somebody else wrote](crate::node::Node), nor on servers whose scripts may not call TIME; neither
+    /// [nodes that somebody else wrote](crate::node::Node), nor on servers whose scripts may not call TIME (acquiring is an
+    /// [`Error::Config`] there, at once); neither
     /// [`once`](LockRequest::once) nor [`permits`](LockRequest::permits), and its guard cannot be [detached](crate::LockGuard::detach).
     ///
     /// ```

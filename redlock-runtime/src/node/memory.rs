@@ -23,7 +23,7 @@ use crate::platform::process::PerProcess;
 use crate::platform::simulated::HashMap;
 use crate::protocol::{
     Ballot, Counter, GrantedSlot, Holder, Marked, OthersKey, PERMITS_RETENTION, Proposal, RELEASED, RETENTION, Role,
-    ServerInfo, StoredMark, ToldMark, ToldSlots, confirmation,
+    SaidPermits, ServerInfo, StoredMark, ToldMark, ToldSlots, confirmation,
 };
 use crate::values::keys::{CounterKeys, Keys, LockKeys};
 use crate::values::permits::Slots;
@@ -405,8 +405,9 @@ impl State {
         changes: Option<&Changes>,
         now: Instant,
     ) -> Reply {
-        let said = self.permits.get(slots.line()).filter(|(_, until)| *until > now).map(|(permits, _)| *permits);
-        if said.is_none_or(|said| said <= slots.said()) {
+        let said = self.permits.get(slots.line()).filter(|(_, until)| *until > now);
+        let said = said.map(|(permits, until)| SaidPermits { permits: *permits, lives: *until - now });
+        if said.is_none_or(|said| said.permits <= slots.said()) {
             self.permits.insert(Arc::clone(slots.line()), (slots.said(), now + PERMITS_RETENTION));
         }
         let held: Vec<_> = slots
@@ -418,6 +419,9 @@ impl State {
                 Some(OthersKey::told(Some(owner), Some(entry.expires.saturating_duration_since(now)), || now))
             })
             .collect();
+        let asks_all = command.fence.is_some_and(Proposal::asks_all);
+        let told = slots.keys().iter().filter(|_| asks_all);
+        let counters = told.map(|key| Some(self.fence(key, now))).collect();
         let free = slots.order().iter().find(|slot| held[usize::from(**slot)].is_none()).copied();
         let granted = free.map(|slot| {
             let key = slots.key(slot);
@@ -431,7 +435,7 @@ impl State {
         if granted.is_none() {
             self.refused(command, slots.line(), slots.keys(), changes, now);
         }
-        Reply::Slots(Box::new(ToldSlots { granted, held, permits: said }))
+        Reply::Slots(Box::new(ToldSlots { granted, held, counters, permits: said }))
     }
 
     /// Releases whatever an owner has of these slots, but for one.

@@ -134,9 +134,15 @@ impl PendingReply {
         if !self.carrier.is_later() {
             return self;
         }
-        let (carrier, last) = (self.carrier.clone(), self.carrier.clone());
-        let (told, reply) = oneshot::channel();
+        let (told, reply) = Self::of_task(self.carrier.clone());
         tasks::spawn(async move { told.send(self.await) });
+        reply
+    }
+
+    /// What a task tells that waits for a reply which comes on this carrier.
+    pub(crate) fn of_task(carrier: Carrier) -> (oneshot::Sender<Reply>, Self) {
+        let (told, reply) = oneshot::channel();
+        let last = carrier.clone();
         let reply = async move {
             reply.await.unwrap_or_else(|_| {
                 let reason = Arc::from("its tokio runtime has ended");
@@ -144,7 +150,7 @@ impl PendingReply {
                 Reply::Failed(Failure { reason, delivery })
             })
         };
-        Self::new(reply).carried_by(carrier)
+        (told, Self::new(reply).carried_by(carrier))
     }
 }
 
@@ -219,6 +225,8 @@ pub(crate) enum Delivery {
     NotSent,
     /// The node answered it with an error. An error after a write leaves the write.
     Answered,
+    /// The node answered that it cannot carry out commands of this kind, whoever asks and how often; it has done nothing.
+    Incapable,
     /// It was handed to this connection, which ended before the answer came.
     Unknown(Option<ConnectionId>),
 }
@@ -247,7 +255,7 @@ impl Reply {
             Self::Slots(told) if told.granted.is_some() => AcquireEffect::Set,
             Self::Slots(_) | Self::NotOurs { .. } | Self::Covered | Self::Missing => AcquireEffect::NotSet,
             Self::Failed(failure) => match failure.delivery {
-                Delivery::NotSent => AcquireEffect::NotSet,
+                Delivery::NotSent | Delivery::Incapable => AcquireEffect::NotSet,
                 _ if !holds(Rule::MaybeSetIsReleased) => AcquireEffect::NotSet,
                 Delivery::Answered | Delivery::Unknown(_) => AcquireEffect::MaybeSet,
             },

@@ -5,7 +5,6 @@
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 use std::thread::{self, Thread};
-use std::time::Duration;
 
 /// Wakes the thread that asks for it, which [parks](park).
 pub(crate) fn waker() -> Waker {
@@ -31,13 +30,4 @@ pub(crate) fn park() {
         return;
     }
     thread::park();
-}
-
-/// Waits for so long.
-pub(crate) fn sleep(time: Duration) {
-    #[cfg(redlock_simulated)]
-    if super::simulated::threads::sleep(time) {
-        return;
-    }
-    thread::sleep(time);
 }

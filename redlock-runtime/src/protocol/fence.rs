@@ -130,6 +130,8 @@ pub struct Proposal {
     lead: u64,
     /// This process's clock.
     clock: u64,
+    /// Whether a node that may grant one of several locks tells the counters of the others, too.
+    asks_all: bool,
 }
 
 /// What stands under a fencing key, and is no counter.
@@ -316,7 +318,20 @@ impl Proposal {
         let least = if unseen > clock + micros(FAR_AHEAD) { clock } else { unseen };
         let alone = (quorum.nodes() == 1).then(|| fallback.beyond(unseen)).flatten();
         let lead = fallback.beyond(micros(RETENTION)).unwrap_or_else(|| micros(RETENTION));
-        Self { least, unseen, alone, lead, clock }
+        Self { least, unseen, alone, lead, clock, asks_all: false }
+    }
+
+    /// The same where each node grants one of several locks, perhaps another one than the others: to nodes of these ages (`None`: not
+    /// known). If one of them may have forgotten a counter, the others are asked for those of what they do not grant, as well.
+    pub fn for_any_of_several(self, ages: impl IntoIterator<Item = Option<Duration>>) -> Self {
+        let may_have_forgotten = |age: Option<Duration>| age.is_none_or(|age| age < RETENTION);
+        Self { asks_all: ages.into_iter().any(may_have_forgotten), ..self }
+    }
+
+    /// Whether a node that may grant one of several locks tells the counters of the others, too.
+    #[must_use]
+    pub fn asks_all(self) -> bool {
+        self.asks_all
     }
 
     /// Whether a number can be the counter of a node whose clock, as the time since 1970, says this, if it told.
@@ -602,6 +617,14 @@ mod tests {
         assert_eq!(told(micros(node) + day + 100, node), Ok(()), "this clock may be the one that is wrong");
         assert!(told(micros(node) + day + 101, node).is_err());
         assert!(told(1 << 52, Duration::MAX).is_err());
+    }
+
+    #[test]
+    fn counters_of_what_is_not_granted_are_asked_for_where_a_node_may_have_forgotten_some() {
+        let asks_all =
+            |ages: &[Option<Duration>]| proposal(3, CLOCKS).for_any_of_several(ages.iter().copied()).asks_all();
+        assert!(!proposal(3, CLOCKS).asks_all() && !asks_all(&[Some(RETENTION), Some(Duration::MAX)]));
+        assert!(asks_all(&[Some(RETENTION), Some(RETENTION / 2)]) && asks_all(&[Some(RETENTION), None]));
     }
 
     #[test]

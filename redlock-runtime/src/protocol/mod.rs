@@ -9,6 +9,7 @@ mod backoff;
 mod census;
 mod electorate;
 mod fence;
+mod leading;
 mod nodes;
 mod once;
 mod permits;
@@ -32,12 +33,15 @@ pub use fence::{
     Counter, Fence, FenceFallback, Fencing, Holder, Listening, NoCounter, Proposal, RETENTION, confirmation,
     is_refresh_due, plausible,
 };
+pub use leading::{TermEnd, TermPauses, stand_back};
 pub use nodes::NodeSet;
 pub use once::{
     Completion, CompletionVerdict, Fire, FireQuestion, GREATEST_FIRE, InDoubt, KeyAfter, MARK_RETENTION, Mark, Marked,
     NoMark, Once, OnceDecision, OnceTerms, Sending, StoredMark, ToldMark, completed_by_majority, witnesses,
 };
-pub use permits::{GrantedSlot, PERMITS_RETENTION, SlotTally, ToldSlots, slot_order};
+pub use permits::{
+    GrantedSlot, OthersSay, PERMITS_RETENTION, SET_WON_AFTER, SaidPermits, SlotTally, ToldSlots, patience, slot_order,
+};
 pub use quorum::Quorum;
 pub use readers_writers::{Admission, Asker, Mode, Occupancy};
 pub use release::{

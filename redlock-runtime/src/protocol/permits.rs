@@ -18,7 +18,8 @@
 //! # How many there are
 //!
 //! It must be the same everywhere, and where it is not the greatest counts: nodes keep beside the slots the greatest number that
-//! somebody said lately, and tell it with each answer, so that others ask for the further slots, too. Nothing is unsafe about a
+//! somebody said lately, and tell it with each answer, so that others ask for the further slots, too. Whoever was told remembers it for
+//! no longer than the nodes do. Nothing is unsafe about a
 //! number that expired or is missing: whoever believes in fewer slots asks for fewer, and never are there more holders than the
 //! greatest number that somebody says.
 
@@ -27,7 +28,9 @@ use std::time::Duration;
 use super::{At, Ballot, Counter, Fence, NodeObservation, NodeSet, OthersKey, Quorum, Round};
 use crate::rules::{Rule, holds};
 
-/// How long nodes remember how many permits somebody said that a lock has. After a change to fewer, the old number counts for as long.
+/// How long nodes remember how many permits somebody said that a lock has, or up to a tenth less: it is not put off each time. After a
+/// change to fewer, the old number counts for as long.
+// `lua/permit.lua` has the tenth.
 pub const PERMITS_RETENTION: Duration = Duration::from_secs(10 * 60);
 
 /// What a node answered to somebody who asked for a permit.
@@ -37,8 +40,28 @@ pub struct ToldSlots {
     pub granted: Option<GrantedSlot>,
     /// What every slot held before, by its number.
     pub held: Vec<Option<OthersKey>>,
+    /// The fencing counter of every slot that was not granted, by its number, if they were [asked for](super::Proposal::asks_all).
+    pub counters: Vec<Option<Counter>>,
     /// How many permits somebody said before, if anybody did.
-    pub permits: Option<u8>,
+    pub permits: Option<SaidPermits>,
+}
+
+/// How many permits somebody said that a lock has, as a node keeps it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SaidPermits {
+    /// How many.
+    pub permits: u8,
+    /// How long the node keeps that.
+    pub lives: Duration,
+}
+
+/// What the nodes told in one round of how many permits somebody said that a lock has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OthersSay {
+    /// The greatest number that a node keeps.
+    pub greatest: Option<SaidPermits>,
+    /// Whether a majority told, so that what none of them keeps is not said any more.
+    pub is_majority: bool,
 }
 
 /// A slot that a node granted.
@@ -50,6 +73,16 @@ pub struct GrantedSlot {
     pub counter: Option<Counter>,
     /// Whether another process waits for a permit.
     pub is_wanted: bool,
+}
+
+/// When a permit that was won is set on a node that granted another one: at once, and again where a key of somebody is in the way who
+/// mostly gives it back, as he did not win that permit.
+pub const SET_WON_AFTER: [Duration; 3] = [Duration::ZERO, Duration::from_millis(20), Duration::from_millis(100)];
+
+/// How much longer those have who have not answered, when the others have `took` so long and are enough to ask again.
+#[must_use]
+pub fn patience(took: Duration) -> Duration {
+    took.max(Duration::from_millis(5))
 }
 
 /// The order in which an asker wants `count` slots: a random one, so that those who ask at the same time want different ones first.
@@ -79,6 +112,8 @@ pub struct SlotTally {
     fence: Option<Fence>,
     /// What the nodes told.
     told: Vec<(usize, ToldSlots)>,
+    /// The fencing counters of the slot that was asked for alone, on nodes that refused it.
+    refused_alone: Vec<(usize, Counter)>,
     /// The slot that nodes are asked for alone, once one has granted it.
     alone: Option<u8>,
 }
@@ -87,7 +122,7 @@ impl SlotTally {
     /// A round in which nobody has voted yet.
     #[must_use]
     pub fn new(order: Box<[u8]>, fence: Option<Fence>) -> Self {
-        Self { order, fence, told: Vec::new(), alone: None }
+        Self { order, fence, told: Vec::new(), refused_alone: Vec::new(), alone: None }
     }
 
     /// The nodes that are asked from now on are asked for this slot alone.
@@ -106,6 +141,18 @@ impl SlotTally {
         if self.told.iter().all(|(other, _)| *other != node) {
             self.told.push((node, told));
         }
+    }
+
+    /// Notes the fencing counter that a node told with its refusal of the slot that was asked for alone.
+    pub fn record_refusal(&mut self, node: usize, counter: Counter) {
+        self.refused_alone.push((node, counter));
+    }
+
+    /// The fencing counters of this slot that were told by those who granted it, and by those who did not.
+    fn counters(&self, slot: u8) -> impl Iterator<Item = (usize, Counter)> {
+        let told = self.told.iter().filter_map(move |(node, told)| Some((*node, told.counter(slot)?)));
+        let is_alone = self.alone == Some(slot);
+        told.chain(self.refused_alone.iter().copied().filter(move |_| is_alone))
     }
 
     fn grants(&self, slot: u8) -> impl Iterator<Item = (usize, GrantedSlot)> {
@@ -148,9 +195,7 @@ impl SlotTally {
     #[must_use]
     pub fn fence(&self, slot: Option<u8>) -> Option<Fence> {
         let mut fence = self.fence.clone()?;
-        for (node, granted) in slot.into_iter().flat_map(|slot| self.grants(slot)) {
-            granted.counter.into_iter().for_each(|counter| fence.merge(node, counter));
-        }
+        slot.into_iter().flat_map(|slot| self.counters(slot)).for_each(|(node, counter)| fence.merge(node, counter));
         Some(fence)
     }
 
@@ -174,6 +219,20 @@ impl SlotTally {
         let free = |slot: u8| self.told.iter().filter(|(_, told)| told.is_free(slot)).count();
         let promising = self.order.iter().rev().copied().filter(|slot| free(*slot) >= quorum.needed());
         promising.max_by_key(|slot| (free(*slot), self.grants(*slot).count()))
+    }
+
+    /// Whether another round may be won without the nodes that have not answered, which those that have cannot decide: they are a
+    /// majority, and differ. `refused` are the nodes that granted nothing, or another slot.
+    #[must_use]
+    pub fn may_ask_again(&self, quorum: Quorum, refused: NodeSet) -> bool {
+        match self.alone {
+            None => self.told.len() >= quorum.needed() && self.second_choice(quorum).is_some(),
+            // Then all are asked for any of the others.
+            Some(_) => {
+                let told = self.told.iter().map(|(node, _)| *node).chain(refused.iter()).collect::<NodeSet>();
+                told.len() >= quorum.needed() && self.order.len() > 1
+            }
+        }
     }
 
     /// Whether every slot has an owner who was seen on a majority of the nodes.
@@ -206,10 +265,13 @@ impl SlotTally {
         silent.chain(told)
     }
 
-    /// The greatest number of permits that a node was told before.
+    /// How many permits others say that there are.
     #[must_use]
-    pub fn permits(&self) -> Option<u8> {
-        self.told.iter().filter_map(|(_, told)| told.permits).max()
+    pub fn others_say(&self, quorum: Quorum) -> OthersSay {
+        // Whoever was asked for one alone told nothing of it.
+        let told = || self.told.iter().map(|(_, told)| told).filter(|told| !told.held.is_empty());
+        let greatest = told().filter_map(|told| told.permits).max_by_key(|said| (said.permits, said.lives));
+        OthersSay { greatest, is_majority: told().count() >= quorum.needed() }
     }
 }
 
@@ -217,7 +279,19 @@ impl ToldSlots {
     /// A grant of the only slot that was asked for.
     #[must_use]
     pub fn granted_alone(slot: u8, counter: Option<Counter>, is_wanted: bool) -> Self {
-        Self { granted: Some(GrantedSlot { slot, counter, is_wanted }), held: Vec::new(), permits: None }
+        Self {
+            granted: Some(GrantedSlot { slot, counter, is_wanted }),
+            held: Vec::new(),
+            counters: Vec::new(),
+            permits: None,
+        }
+    }
+
+    fn counter(&self, slot: u8) -> Option<Counter> {
+        match self.granted {
+            Some(granted) if granted.slot == slot => granted.counter,
+            _ => self.counters.get(usize::from(slot)).copied().flatten(),
+        }
     }
 
     fn is_free(&self, slot: u8) -> bool {
@@ -237,7 +311,7 @@ mod tests {
     fn told(granted: Option<u8>, held: &[u64]) -> ToldSlots {
         let key = |owner: &u64| (*owner > 0).then_some(OthersKey { owner: Some(*owner), expires: None });
         let granted = granted.map(|slot| GrantedSlot { slot, counter: None, is_wanted: false });
-        ToldSlots { granted, held: held.iter().map(key).collect(), permits: None }
+        ToldSlots { granted, held: held.iter().map(key).collect(), counters: Vec::new(), permits: None }
     }
 
     fn tally(order: &[u8], votes: &[ToldSlots]) -> SlotTally {
@@ -262,6 +336,23 @@ mod tests {
         }
         assert!(firsts.iter().all(|count| (60..140).contains(count)), "{firsts:?}");
         assert_eq!(*slot_order(1, 7), [0]);
+    }
+
+    #[test]
+    fn what_others_say_is_the_greatest_number_and_known_when_a_majority_told() {
+        let says = |permits: u8, lives| {
+            let permits = (permits > 0).then_some(SaidPermits { permits, lives: Duration::from_secs(lives) });
+            ToldSlots { permits, ..told(None, &[0, 0]) }
+        };
+        let alone = || ToldSlots::granted_alone(0, None, false);
+        let check = |votes: &[ToldSlots], greatest: Option<(u8, u64)>, is_majority: bool| {
+            let lives = Duration::from_secs;
+            let greatest = greatest.map(|(permits, left)| SaidPermits { permits, lives: lives(left) });
+            assert_eq!(tally(&[0, 1], votes).others_say(quorum()), OthersSay { greatest, is_majority });
+        };
+        check(&[says(5, 20), says(5, 30), says(2, 90)], Some((5, 30)), true);
+        check(&[says(0, 0), says(0, 0)], None, true);
+        check(&[says(2, 9), alone(), alone()], Some((2, 9)), false);
     }
 
     #[test]

@@ -116,6 +116,9 @@ pub enum Hearing {
     /// The verdict is this, unless a node that is just being connected to turns out to be old. Its connection has the time
     /// of a reply; a node that cannot be connected to within that cannot be reached.
     GoesOnFor(Verdict),
+    /// The verdict is this, unless another vote comes at once: another round can be won without those that are still to come, one of
+    /// which may be hung. They have [a little longer](super::patience).
+    GoesOnBriefly(Verdict),
     /// The verdict is this.
     IsOver(Verdict),
 }
@@ -178,7 +181,7 @@ impl Tally {
         node: usize,
         vote: Vote,
         now: impl FnOnce() -> Instant,
-        node_clock: impl FnOnce() -> Option<Duration>,
+        node_clock: impl Fn() -> Option<Duration>,
     ) {
         let vote = match vote {
             Vote::Slots(told) => return self.record_slots(node, *told, node_clock),
@@ -203,6 +206,9 @@ impl Tally {
         if let Err(fault) = self.merge(node, told, node_clock) {
             self.objections.push((node, Objection::NoCounter(fault)));
             return self.round.record(node, Ballot::Failed);
+        }
+        if let (Vote::Refused { .. }, Some(counter), Some(slots)) = (&vote, told, &mut self.slots) {
+            slots.record_refusal(node, counter);
         }
         if let (Some(fire), Some(mark)) = (&mut self.fire, mark) {
             fire.told.push((node, mark));
@@ -230,17 +236,24 @@ impl Tally {
     }
 
     /// Counts what a node told of the slots.
-    fn record_slots(&mut self, node: usize, told: ToldSlots, node_clock: impl FnOnce() -> Option<Duration>) {
+    fn record_slots(&mut self, node: usize, mut told: ToldSlots, node_clock: impl Fn() -> Option<Duration>) {
         let Some(slots) = &mut self.slots else { return self.round.record(node, Ballot::Failed) };
         if !self.round.is_outstanding(node) {
             return;
         }
         let counter = told.granted.and_then(|granted| granted.counter).and_then(Counter::number);
         if let (Some(fence), Some(counter)) = (&self.fence, counter)
-            && let Err(fault) = fence.proposal().believe(counter, node_clock)
+            && let Err(fault) = fence.proposal().believe(counter, &node_clock)
         {
             self.objections.push((node, Objection::NoCounter(fault)));
             return self.round.record(node, Ballot::Failed);
+        }
+        if let Some(fence) = &self.fence {
+            // That of a slot which the node did not grant is no reason to leave its vote out: it is no evidence.
+            let is_counter = |told: Counter| {
+                told.number().is_none_or(|number| fence.proposal().believe(number, &node_clock).is_ok())
+            };
+            told.counters.iter_mut().for_each(|counter| *counter = counter.filter(|told| is_counter(*told)));
         }
         slots.record(node, told);
         self.count_slots();
@@ -351,6 +364,9 @@ impl Tally {
                 if self.fencing(Listening::GoesOn) == Some(Fencing::Listen) || fire == Some(OnceDecision::Listen) =>
             {
                 Hearing::GoesOn
+            }
+            None if self.slots.as_ref().is_some_and(|slots| slots.may_ask_again(self.quorum, self.round.refused())) => {
+                Hearing::GoesOnBriefly(Verdict::Refused)
             }
             // Nobody is slowed by that, and the error can say how many nodes answered.
             None | Some(Verdict::Unreachable) => Hearing::GoesOn,
@@ -651,7 +667,7 @@ mod tests {
     /// What a node tells that grants this of two permits.
     fn slot(granted: u8) -> Vote {
         let granted = Some(GrantedSlot { slot: granted, counter: None, is_wanted: false });
-        Vote::Slots(Box::new(ToldSlots { granted, held: vec![None, None], permits: None }))
+        Vote::Slots(Box::new(ToldSlots { granted, held: vec![None, None], counters: Vec::new(), permits: None }))
     }
 
     #[test]
@@ -671,6 +687,71 @@ mod tests {
         // Its grant does not count, whichever permit it is of.
         check([0, 0, 1], [self::old("a"), young(), self::old("c")], None);
         check([1, 0, 1], [self::old("a"), young(), self::old("c")], Some(1));
+    }
+
+    #[test]
+    fn of_permits_nobody_waits_long_for_a_vote_that_another_round_does_without() {
+        let quorum = Quorum::of(3).unwrap();
+        let looked = || (["a", "b", "c"].map(old).to_vec(), now());
+        let brief = Hearing::GoesOnBriefly(Verdict::Refused);
+        let slots = |granted: u8, taken: &[u8]| {
+            let key = OthersKey { owner: None, expires: None };
+            let held = (0..3).map(|slot| taken.contains(&slot).then_some(key)).collect();
+            let granted = Some(GrantedSlot { slot: granted, counter: None, is_wanted: false });
+            Vote::Slots(Box::new(ToldSlots { granted, held, counters: Vec::new(), permits: None }))
+        };
+        let check = |votes: [Vote; 2], expect| {
+            let mut tally = Tally::new(quorum, None).for_slots(Some([0, 1, 2].into()));
+            votes.into_iter().enumerate().for_each(|(node, vote)| tally.record(node, vote, now, || None));
+            assert_eq!(tally.hearing(Voters::Acquisition, false, looked), expect);
+            assert_eq!(tally.classify_acquire(Verdict::Refused), Verdict::Split);
+        };
+        check([slots(0, &[1]), slots(1, &[0])], brief);
+        check([slots(0, &[1, 2]), slots(1, &[0, 2])], Hearing::GoesOn);
+        check([slots(0, &[]), Vote::Failed], Hearing::GoesOn);
+
+        for order in [&[0, 1][..], &[0]] {
+            let mut narrowed = Tally::new(quorum, None).for_slots(Some(order.into()));
+            narrowed.record(0, slots(0, &[]), now, || None);
+            narrowed.ask_alone(0);
+            assert_eq!(narrowed.hearing(Voters::Acquisition, false, looked), Hearing::GoesOn);
+            narrowed.record(1, refused("somebody"), now, || None);
+            let expect = if order.len() > 1 { brief } else { Hearing::GoesOn };
+            assert_eq!(narrowed.hearing(Voters::Acquisition, false, looked), expect);
+        }
+    }
+
+    #[test]
+    fn the_token_of_a_permit_rests_on_the_counters_of_those_who_did_not_grant_it_as_well() {
+        use Counter::{Forgotten, Known};
+        let quorum = Quorum::of(3).unwrap();
+        let fenced = || {
+            let proposal = Proposal::new(Duration::from_micros(10), 0, quorum, FenceFallback::Refuse);
+            let fence = Fence::propose(quorum, proposal, FenceFallback::Refuse);
+            Tally::new(quorum, Some(fence)).for_slots(Some([0, 1].into()))
+        };
+        let slots = |slot, counter, counters: &[Option<Counter>]| {
+            let granted = Some(GrantedSlot { slot, counter: Some(counter), is_wanted: false });
+            Vote::Slots(Box::new(ToldSlots { granted, held: vec![None; 2], counters: counters.into(), permits: None }))
+        };
+        let check = |astray: Vote, expect| {
+            let mut tally = fenced();
+            tally.record(0, slots(0, Known(12), &[]), now, || None);
+            tally.record(1, slots(0, Forgotten, &[]), now, || None);
+            tally.record(2, astray, now, || None);
+            assert_eq!((tally.slot(), tally.fencing(Listening::IsOver)), (Some(0), Some(expect)));
+        };
+        check(slots(1, Known(90), &[Some(Known(40)), Some(Known(80))]), Fencing::Commit(41));
+        check(slots(1, Known(90), &[Some(Known(u64::MAX)), None]), Fencing::Refused);
+        check(slots(1, Known(90), &[]), Fencing::Refused);
+
+        let mut narrowed = fenced();
+        narrowed.record(1, slots(0, Forgotten, &[]), now, || None);
+        narrowed.ask_alone(0);
+        let counter = Some(Known(40));
+        narrowed.record(2, Vote::Refused { owner: None, remaining: None, counter, mark: None }, now, || None);
+        narrowed.record(0, Vote::Granted { counter: Some(Known(12)), is_wanted: false, mark: None }, now, || None);
+        assert_eq!(narrowed.fencing(Listening::IsOver), Some(Fencing::Commit(41)));
     }
 
     #[test]

@@ -89,6 +89,8 @@ pub struct WaitPlan {
     waits_for: Option<usize>,
     /// Nothing is asked before this moment, whatever is believed.
     not_before: Option<Instant>,
+    /// Whether that is so that another process has its turn: nothing was asked since.
+    stands_back: bool,
     /// All are asked at this moment, whatever is believed.
     poll_at: Instant,
     /// How far each node's reports can be relied on, of those that told of a key.
@@ -170,6 +172,7 @@ impl WaitPlan {
             has_lost_race: false,
             waits_for: None,
             not_before: None,
+            stands_back: false,
             poll_at,
             witnesses: Vec::new(),
         }
@@ -178,7 +181,7 @@ impl WaitPlan {
     /// Asks nothing before `moment`, and all nodes then.
     #[must_use]
     pub fn stand_back(quorum: Quorum, moment: Instant) -> Self {
-        Self { not_before: Some(moment), ..Self::unknown(quorum, moment) }
+        Self { not_before: Some(moment), stands_back: true, ..Self::unknown(quorum, moment) }
     }
 
     /// The node reported a change of the key, or cannot have reported one for a while.
@@ -236,6 +239,7 @@ impl WaitPlan {
             (Verdict::Refused, _) => self.has_lost_race || was_believed_free,
             (Verdict::Unreachable | Verdict::Won, _) => self.has_lost_race,
         };
+        self.stands_back = false;
         self.not_before = match verdict {
             Verdict::Split | Verdict::Unreachable | Verdict::Won => Some(now + pause),
             Verdict::Refused => None,
@@ -244,6 +248,12 @@ impl WaitPlan {
             Verdict::Unreachable | Verdict::Won => now + pause,
             Verdict::Split | Verdict::Refused => poll_at,
         };
+    }
+
+    /// Whether it only stands back, at this moment still.
+    #[must_use]
+    pub fn stands_back(&self, now: Instant) -> bool {
+        self.stands_back && self.not_before.is_some_and(|moment| now < moment)
     }
 
     /// What to do now.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use crate::protocol::PERMITS_RETENTION;
+use crate::protocol::{OthersSay, SaidPermits};
 use crate::shown::shown;
 use crate::values::name::Name;
 use crate::values::permits::Slots;
@@ -34,17 +34,24 @@ impl OthersPermits {
         told.get(line).filter(|told| told.until > now).map_or(0, |told| told.permits)
     }
 
-    /// A node told what somebody said before. The first time that it differs, people are told of it.
-    pub(crate) fn note(&self, name: &Name, slots: &Slots, permits: u8, now: Instant) {
+    /// Nodes told what somebody said before. It is remembered no longer than they do: until then, or until a majority knows of no
+    /// greater number any more. The first time that it differs, people are told of it.
+    pub(crate) fn note(&self, name: &Name, slots: &Slots, others: OthersSay, now: Instant) {
         let said = slots.said();
-        if permits == said {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = told.get(slots.line()).filter(|told| told.until > now);
+        let greatest = others.greatest.map_or(0, |others| others.permits);
+        if !others.is_majority && known.is_some_and(|known| known.permits > greatest) {
             return;
         }
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(SaidPermits { permits, lives }) = others.greatest.filter(|others| others.permits != said) else {
+            told.remove(slots.line());
+            return;
+        };
         if told.len() >= ROOM && !told.contains_key(slots.line()) {
             told.retain(|_, told| told.until > now);
         }
-        let new = Told { permits, said, until: now + PERMITS_RETENTION };
+        let new = Told { permits, said, until: now + lives };
         let before = if told.len() < ROOM || told.contains_key(slots.line()) {
             told.insert(Arc::clone(slots.line()), new)
         } else {
@@ -67,18 +74,35 @@ impl OthersPermits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
     use crate::values::keys::Keys;
 
     #[test]
-    fn what_others_say_is_remembered_until_they_have_not_said_it_for_long() {
+    fn what_others_say_is_remembered_for_as_long_as_the_nodes_keep_it() {
         let now = crate::platform::clock::now();
         let (name, others) = (Name::parse("a".to_owned()).unwrap(), OthersPermits::default());
         let slots = Slots::new(&Keys::default(), &name, 2, |_| 0, |most| (0..most).collect());
-        others.note(&name, &slots, 2, now);
+        let lives = Duration::from_secs(60);
+        let say = |permits: u8, is_majority, now| {
+            let greatest = (permits > 0).then_some(SaidPermits { permits, lives });
+            others.note(&name, &slots, OthersSay { greatest, is_majority }, now);
+        };
+        say(2, true, now);
         assert_eq!(others.of(slots.line(), now), 0, "they agree");
-        others.note(&name, &slots, 5, now);
+        say(5, false, now);
         assert_eq!(others.of(slots.line(), now), 5);
         assert_eq!(others.of("another", now), 0);
-        assert_eq!(others.of(slots.line(), now + PERMITS_RETENTION), 0);
+        assert_eq!(others.of(slots.line(), now + lives), 0);
+        for (less, kept) in [(2, 2), (0, 0), (3, 3)] {
+            say(5, true, now);
+            say(less, false, now);
+            assert_eq!(others.of(slots.line(), now), 5, "the others may know better");
+            say(less, true, now);
+            assert_eq!(others.of(slots.line(), now), if kept == slots.said() { 0 } else { kept });
+        }
+        say(5, true, now);
+        say(2, false, now + lives);
+        assert_eq!(others.of(slots.line(), now + lives), 0);
     }
 }

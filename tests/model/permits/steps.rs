@@ -94,6 +94,7 @@ impl World {
                 number,
                 ToldSlots {
                     granted: granted.map(|slot| GrantedSlot { slot, counter: None, is_wanted: false }),
+                    counters: Vec::new(),
                     held: (0..self.permits).map(held).collect(),
                     permits: None,
                 },

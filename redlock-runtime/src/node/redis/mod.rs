@@ -26,13 +26,13 @@ pub(super) use self::server::Server;
 use crate::observe::NodeView;
 use crate::platform::clock;
 use crate::protocol::{
-    Ballot, Counter, GrantedSlot, NoCounter, NoMark, OthersKey, RETENTION, Role, StoredMark, ToldMark, ToldSlots,
-    confirmation,
+    Ballot, Counter, GrantedSlot, NoCounter, NoMark, OthersKey, PERMITS_RETENTION, RETENTION, Role, SaidPermits,
+    StoredMark, ToldMark, ToldSlots, confirmation,
 };
 use crate::rules::{Rule, holds};
 use crate::values::keys::{Keys, MOST_PERMITS};
 use crate::values::permits::Slots;
-use crate::values::subject::Which;
+use crate::values::subject::{Kind, Which};
 
 use super::{Action, Carrier, Changes, Command, Delivery, Failure, NodeStatus, Pending, PendingReply, Reply, Voter};
 
@@ -250,6 +250,13 @@ async fn send(live: &mut Live, command: &Command, routing: Routing) -> Result<Re
         Err(error) if is_acquire(command) && command.fence.is_some() && is_about_a_counter(&error) => {
             Ok(answered_with(NoCounter::Text.about(&Keys::fence(command.key())).into()))
         }
+        Err(error) if is_acquire(command) && is_about_the_time(command, &error) => {
+            let reason = Arc::from(
+                "readers need a server whose scripts may call TIME; allow it to the user of this URL (`ACL SETUSER ... +time`), or use \
+                 Redis 5 or later",
+            );
+            Ok(Reply::Failed(Failure { reason, delivery: Delivery::Incapable }))
+        }
         Err(error) => Redirect::of(&error).map_or_else(|| Ok(failed(live, &error)), Err),
     }
 }
@@ -261,6 +268,14 @@ fn is_about_a_counter(error: &RedisError) -> bool {
     ["is not an integer or out of range", "increment or decrement would overflow"]
         .iter()
         .any(|told| text.contains(told))
+}
+
+/// Whether this is what `read.lua` comes to on a server that does not let scripts know the time, or write behind that.
+// Source: scriptCall, https://github.com/redis/redis/blob/4.0/src/scripting.c
+fn is_about_the_time(command: &Command, error: &RedisError) -> bool {
+    let is_readers = matches!(command.subject.kind(), Some(Kind::Reader(_)));
+    let is_told = |text: String| ["may call TIME", "non deterministic commands"].iter().any(|told| text.contains(told));
+    is_readers && is_told(error.to_string())
 }
 
 /// It was not sent, because nobody wants it any more: there is nothing to undo.
@@ -433,7 +448,9 @@ fn refusal(
 fn told_slots(slots: &Slots, value: &Value, counter: impl Fn(Option<u64>) -> Option<Counter>) -> Reply {
     let read = || {
         let Value::Array(told) = value else { return None };
-        let [Value::Int(granted), Value::Int(number), permits, held] = told.as_slice() else { return None };
+        let [Value::Int(granted), Value::Int(number), permits, held, counters, lives] = told.as_slice() else {
+            return None;
+        };
         let granted = match usize::try_from(*granted).ok()?.checked_sub(1) {
             None => None,
             Some(position) => {
@@ -447,6 +464,13 @@ fn told_slots(slots: &Slots, value: &Value, counter: impl Fn(Option<u64>) -> Opt
             Value::Int(permits) => u8::try_from(*permits).ok().filter(|permits| *permits <= MOST_PERMITS),
             _ => None,
         };
+        let permits = permits.map(|permits| {
+            let Value::Int(lives) = lives else { return None };
+            // Negative for a key without an expiry, which is not ours.
+            let lives = u64::try_from(*lives).map_or(PERMITS_RETENTION, Duration::from_millis);
+            Some(SaidPermits { permits, lives: lives.min(PERMITS_RETENTION) })
+        });
+        let permits = permits.flatten();
         let told = text(held)?;
         let mut held = vec![None; slots.order().len()];
         let mut words = told.split(' ');
@@ -458,7 +482,19 @@ fn told_slots(slots: &Slots, value: &Value, counter: impl Fn(Option<u64>) -> Opt
             *held.get_mut(usize::from(*slot))? =
                 (owner != "-").then(|| OthersKey::told(Some(owner), remaining, clock::now));
         }
-        Some(Reply::Slots(Box::new(ToldSlots { granted, held, permits })))
+        let counters = match counters {
+            Value::Nil => Vec::new(),
+            told => {
+                let told = text(told)?;
+                let mut counters = vec![None; slots.order().len()];
+                for (slot, word) in slots.order().iter().zip(told.split(' ')) {
+                    let stored = if word == "-" { Ok(None) } else { Counter::parse(word) };
+                    *counters.get_mut(usize::from(*slot))? = stored.ok().and_then(&counter);
+                }
+                counters
+            }
+        };
+        Some(Reply::Slots(Box::new(ToldSlots { granted, held, counters, permits })))
     };
     read().unwrap_or_else(|| unexpected(value))
 }

@@ -9,9 +9,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::task::{Context, Poll, Waker};
 use std::thread;
-use std::time::Duration;
 
-use super::{IS_OVER, NUMBER, Place, WORLD, Within, World, is_over, local, truth, world};
+use super::{IS_OVER, NUMBER, Place, WORLD, Within, World, is_over, world};
 use crate::rules;
 
 /// What a thread is told.
@@ -175,17 +174,6 @@ pub(crate) fn park() -> bool {
     });
     if is_own {
         wait_for_turn();
-    }
-    is_own
-}
-
-/// Lets others run for so long by the clock of this thread's process; whether it is one of these.
-#[expect(clippy::disallowed_methods, reason = "the clock asks this module")]
-pub(crate) fn sleep(time: Duration) -> bool {
-    let is_own = OWN.with_borrow(Option::is_some) && !is_over();
-    if is_own {
-        let moment = local(tokio::time::Instant::now().into_std()) + time;
-        block_on(tokio::time::sleep_until(truth(moment).into()));
     }
     is_own
 }

@@ -285,13 +285,19 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
         if !self.local_holders.remove(hold) {
             return Call::Nobody;
         }
-        self.wait_plan = None;
         self.reports_to = None;
         if self.line.is_empty() {
+            self.wait_plan = None;
             self.hand_overs.interrupted();
             return Call::Nobody;
         }
         let now = now();
+        // Of several who hold it another one may have let go a moment before.
+        let is_another_turn = self.wait_plan.as_ref().is_some_and(|wait_plan| wait_plan.stands_back(now));
+        if is_another_turn && holds(Rule::StandBack) {
+            return Call::Nobody;
+        }
+        self.wait_plan = None;
         match self.hand_overs.let_go() {
             NextTurn::Ours => {}
             NextTurn::StandBack(pause) => {
@@ -1018,6 +1024,30 @@ mod tests {
         assert_eq!(queue.polled(1, now, &settings, || 1).turn, Turn::Ask(PLAIN));
         assert_eq!(queue.let_go(HOLD + 2, || now, &settings), Call::Waiter(1));
         assert_eq!(queue.local_holders().count(), 0);
+    }
+
+    #[test]
+    fn a_process_that_stands_back_goes_on_doing_so_when_it_lets_go_of_another_permit() {
+        let now = crate::platform::clock::now();
+        let settings = WaitSettings::new(Quorum::of(3).unwrap(), NODE_TIMEOUT, SLOW_POLL);
+        let mut queue = WaitQueue::<_, OfPermit>::new();
+        (1..=9).for_each(|number| queue.joined(number, ForOneOfTwo));
+        let wins = |queue: &mut WaitQueue<_, OfPermit>, number: u64| {
+            let Turn::Ask(_) = queue.polled(number, now, &settings, || 1).turn else { panic!("{number} asks") };
+            let holder = OfPermit(u8::from(number % 2 == 0), now + Duration::from_secs(30));
+            let _ = queue.won(number, (HOLD + number, holder), true, ROUND_TRIP, now);
+        };
+        (1..=2).for_each(|number| wins(&mut queue, number));
+        for number in 1..=4 {
+            assert_eq!(queue.let_go(HOLD + number, || now, &settings), Call::Waiter(number + 2));
+            wins(&mut queue, number + 2);
+        }
+        let back_until = now + 2 * ROUND_TRIP;
+        for (number, call) in [(5, Call::Waiter(7)), (6, NOBODY)] {
+            assert_eq!(queue.let_go(HOLD + number, || now, &settings), call);
+            assert_eq!(queue.polled(7, now, &settings, || 1).turn, Turn::WaitUntil(back_until, None));
+        }
+        let Turn::Ask(_) = queue.polled(7, back_until, &settings, || 1).turn else { panic!("its turn has come") };
     }
 
     #[test]

@@ -13,7 +13,7 @@ use redis::{Cmd, Pipeline, RedisWrite as _};
 use super::beside::Beside;
 use super::{Script, whole_milliseconds};
 use crate::node::{Action, Command, NewMark};
-use crate::protocol::{Counter, PERMITS_RETENTION, RETENTION};
+use crate::protocol::{Counter, PERMITS_RETENTION, Proposal, RETENTION};
 use crate::rules::{Rule, holds};
 use crate::values::keys::Keys;
 use crate::values::permits::Slots;
@@ -232,7 +232,7 @@ fn evaluate_permit(
     let fences = wanted().filter(|_| command.fence.is_some()).map(|key| Cow::Owned(Keys::fence(key)));
     let keys: Vec<_> = wanted().map(|key| Cow::Borrowed(&**key)).chain(fences).collect();
     let named = if server.is_asking { 0 } else { keys.len() };
-    let mut cmd = Cmd::with_capacity(15 + keys.len(), 256 + 64 * keys.len());
+    let mut cmd = Cmd::with_capacity(16 + keys.len(), 256 + 64 * keys.len());
     cmd.arg(verb).arg(script).arg(1 + named + usize::from(declared.is_some())).arg(&**slots.line());
     keys[..named].iter().for_each(|key| {
         cmd.arg(&**key);
@@ -244,6 +244,7 @@ fn evaluate_permit(
         None => cmd.arg("").arg(""),
     };
     cmd.arg(slots.count()).arg(slots.said()).arg(whole_milliseconds(PERMITS_RETENTION));
+    cmd.arg(u8::from(command.fence.is_some_and(Proposal::asks_all)));
     keys[named..].iter().for_each(|key| {
         cmd.arg(&**key);
     });
@@ -393,7 +394,7 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Proposal, Quorum};
+    use crate::protocol::Quorum;
 
     #[test]
     fn servers_that_differ_are_asked_differently() {
