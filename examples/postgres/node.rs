@@ -57,7 +57,7 @@ impl PostgresNode {
     /// One request, which the database carries out whole or not at all.
     async fn call(&self, query: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Option<Row>, NodeError> {
         let client = self.client().await?;
-        client.query_opt(query, parameters).await.map_err(failed)
+        client.query_opt(query, parameters).await.map_err(|error| failed(&error))
     }
 
     async fn outcome(&self, query: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Outcome, NodeError> {
@@ -70,9 +70,9 @@ impl PostgresNode {
     }
 }
 
-fn failed(error: Error) -> NodeError {
+fn failed(error: &Error) -> NodeError {
     // An error of the database itself undid the transaction.
-    error.as_db_error().map_or_else(|| NodeError::unknown(&error), NodeError::answered)
+    error.as_db_error().map_or_else(|| NodeError::unknown(error), NodeError::answered)
 }
 
 fn milliseconds(time: Duration) -> i64 {
@@ -154,7 +154,7 @@ impl Node for PostgresNode {
     fn list(&self, prefix: Arc<str>) -> BoxFuture<'_, Result<Vec<String>, NodeError>> {
         Box::pin(async move {
             let query = "SELECT key FROM redlock_keys WHERE starts_with(key, $1) AND ends > clock_timestamp()";
-            let rows = self.client().await?.query(query, &[&&*prefix]).await.map_err(failed)?;
+            let rows = self.client().await?.query(query, &[&&*prefix]).await.map_err(|error| failed(&error))?;
             Ok(rows.into_iter().map(|row| row.get(0)).collect())
         })
     }

@@ -143,7 +143,7 @@
 //!
 //! [All of them](pages::all): [is it safe for me?](pages::guarantees) · [cron jobs](pages::cron) · [kinds of locks](pages::kinds) ·
 //! [permits](pages::permits) · [several names](pages::names) · [readers and writers](pages::readers_writers) · [waiting](pages::waiting) · [fencing tokens](pages::fencing) · [testing your code](pages::testing) · [the command line](pages::cli) ·
-//! [the end of a process](pages::shutdown) · [settings](pages::settings) · [nodes](pages::nodes) · [nodes on PostgreSQL](pages::postgres) ·
+//! [the end of a process](pages::shutdown) · [settings](pages::settings) · [nodes](pages::nodes) · [nodes that are databases](pages::postgres) ·
 //! [seen from outside](pages::observe) · [what a user of Redis needs](pages::acl) · [looking, and mending](pages::operating) · [troubleshooting](pages::troubleshooting) ·
 //! [performance](pages::performance) · [what is on the wire](pages::wire) · [coming from another lock](pages::migrating) ·
 //! [questions](pages::faq)

@@ -1,5 +1,6 @@
 //! Who leads, as it is told: never what nobody can know, whoever looks and however often that is dropped; and what a leader's body may do.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -142,7 +143,9 @@ async fn a_watch_tells_another_term_of_the_same_leader_and_the_loss_of_its_own()
         }
     });
     let term = term.await;
-    nodes.iter().for_each(|node| node.give_to(&key("x"), "somebody", Duration::from_secs(120)));
+    for node in &nodes {
+        node.give_to(&key("x"), "somebody", Duration::from_secs(120));
+    }
     let Some(Ok(Leadership::Following { label: None })) = soon(watch.next()).await else { panic!("somebody leads") };
     assert!(!term.is_leader());
 }
@@ -177,8 +180,9 @@ async fn a_body_that_returns_at_once_keeps_nobody_busy() {
         terms.fetch_add(1, Ordering::SeqCst);
         Ok::<_, Error>(())
     });
+    let mut leading = pin!(leading);
     let (ended, took) = timed(async {
-        tokio::join!(leading, async {
+        tokio::join!(leading.as_mut(), async {
             eventually_async("it has led", async || terms.load(Ordering::SeqCst) >= 3).await;
             locks.shutdown().await;
         })

@@ -67,8 +67,7 @@ async fn eventually_some<T>(find: impl AsyncFn() -> Option<T>) -> T {
     let found = std::cell::Cell::new(None);
     eventually_async("it is found", async || {
         found.set(find().await);
-        let is_found = found.take().map(|some| found.set(Some(some))).is_some();
-        is_found
+        found.take().map(|some| found.set(Some(some))).is_some()
     })
     .await;
     found.take().expect("it was found")

@@ -114,7 +114,10 @@ fn what_a_server_is_asked_for_at_once_does_not_grow_with_the_locks() {
         let number = |place: usize| words.get(place).and_then(|word| word.parse::<i64>().ok());
         match words[0].to_ascii_uppercase().as_str() {
             "SCAN" => {
-                assert!(words.contains(&"COUNT") && number(words.len() - 1).is_some_and(|count| count <= 500), "{line}")
+                assert!(
+                    words.contains(&"COUNT") && number(words.len() - 1).is_some_and(|count| count <= 500),
+                    "{line}"
+                );
             }
             "LRANGE" => assert!(
                 number(3).zip(number(2)).is_some_and(|(last, first)| last >= 0 && last - first < 1000),

@@ -140,18 +140,18 @@ impl LockChanges {
         loop {
             self.locks.check_open()?;
             // Also while there is always something to tell.
-            let look_at = match self.look_at.filter(|moment| *moment > clock::now()) {
-                Some(moment) => moment,
-                None => {
-                    self.announcements.go_on().await;
-                    *self.look_at.insert(clock::now() + LOOK_EVERY)
-                }
+            let look_at = if let Some(moment) = self.look_at.filter(|moment| *moment > clock::now()) {
+                moment
+            } else {
+                self.announcements.go_on().await;
+                *self.look_at.insert(clock::now() + LOOK_EVERY)
             };
             let names = self.bell.take_changed();
             if !names.is_empty() {
                 return Ok(names.iter().map(ToString::to_string).collect());
             }
             tokio::select! {
+                biased;
                 () = self.bell.rung() => {}
                 () = clock::sleep_until(look_at) => {}
             }

@@ -283,13 +283,12 @@ async fn looked(
     locks: &LockManager,
     name: &str,
 ) -> Result<Option<Leader>, Error> {
-    let looking = match look {
-        Some(looking) => looking,
-        None => {
-            clock::sleep_until(moment).await;
-            let (locks, name) = (LockManager { shared: Arc::clone(&locks.shared) }, name.to_owned());
-            look.insert(Box::pin(async move { locks.leader(name).await }))
-        }
+    let looking = if let Some(looking) = look {
+        looking
+    } else {
+        clock::sleep_until(moment).await;
+        let (locks, name) = (LockManager { shared: Arc::clone(&locks.shared) }, name.to_owned());
+        look.insert(Box::pin(async move { locks.leader(name).await }))
     };
     let looked = looking.await;
     *look = None;

@@ -125,7 +125,7 @@ impl Lead {
             let pausing = self.pause(pauses.after(end, lasted, entropy::seed));
             match on_any_executor(uses, pin!(pausing)).await {
                 Err(Error::ShutDown) => return Ok(()),
-                paused => paused?,
+                waited => waited?,
             }
         }
     }
@@ -148,7 +148,7 @@ impl Lead {
             let end = end_of(&name, Some(ended), is_resigned);
             match block_on(self.pause(pauses.after(end, lasted, entropy::seed))) {
                 Err(Error::ShutDown) => return Ok(()),
-                paused => paused?,
+                waited => waited?,
             }
         }
     }

@@ -323,6 +323,7 @@ impl Proposal {
 
     /// The same where each node grants one of several locks, perhaps another one than the others: to nodes of these ages (`None`: not
     /// known). If one of them may have forgotten a counter, the others are asked for those of what they do not grant, as well.
+    #[must_use]
     pub fn for_any_of_several(self, ages: impl IntoIterator<Item = Option<Duration>>) -> Self {
         let may_have_forgotten = |age: Option<Duration>| age.is_none_or(|age| age < RETENTION);
         Self { asks_all: ages.into_iter().any(may_have_forgotten), ..self }

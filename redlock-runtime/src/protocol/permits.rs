@@ -225,14 +225,12 @@ impl SlotTally {
     /// majority, and differ. `refused` are the nodes that granted nothing, or another slot.
     #[must_use]
     pub fn may_ask_again(&self, quorum: Quorum, refused: NodeSet) -> bool {
-        match self.alone {
-            None => self.told.len() >= quorum.needed() && self.second_choice(quorum).is_some(),
-            // Then all are asked for any of the others.
-            Some(_) => {
-                let told = self.told.iter().map(|(node, _)| *node).chain(refused.iter()).collect::<NodeSet>();
-                told.len() >= quorum.needed() && self.order.len() > 1
-            }
+        if self.alone.is_none() {
+            return self.told.len() >= quorum.needed() && self.second_choice(quorum).is_some();
         }
+        // Then all are asked for any of the others.
+        let told = self.told.iter().map(|(node, _)| *node).chain(refused.iter()).collect::<NodeSet>();
+        told.len() >= quorum.needed() && self.order.len() > 1
     }
 
     /// Whether every slot has an owner who was seen on a majority of the nodes.

@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
-use super::{IS_OVER, NUMBER, Place, WORLD, Within, World, is_over, world};
+use super::{IS_OVER, NUMBER, Place, WORLD, Within, World, world};
 use crate::rules;
 
 /// What a thread is told.

@@ -1034,7 +1034,7 @@ mod tests {
         (1..=9).for_each(|number| queue.joined(number, ForOneOfTwo));
         let wins = |queue: &mut WaitQueue<_, OfPermit>, number: u64| {
             let Turn::Ask(_) = queue.polled(number, now, &settings, || 1).turn else { panic!("{number} asks") };
-            let holder = OfPermit(u8::from(number % 2 == 0), now + Duration::from_secs(30));
+            let holder = OfPermit(u8::from(number.is_multiple_of(2)), now + Duration::from_secs(30));
             let _ = queue.won(number, (HOLD + number, holder), true, ROUND_TRIP, now);
         };
         (1..=2).for_each(|number| wins(&mut queue, number));
