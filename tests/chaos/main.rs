@@ -1,7 +1,7 @@
 //! Three processes of eight tasks on five servers, each of which is hung, killed and restarted in turn, for a while.
 //! What they say about when they held a lock is looked through by somebody who knows nothing of locks.
 //!
-//! `REDLOCK_CHAOS_SECONDS` says how long each kind of lock but the plain one is tried, which has half a minute.
+//! `REDLOCK_CHAOS_SECONDS` says how long each kind of lock but the plain one is tried, which has twenty seconds.
 
 mod jobs;
 
@@ -35,7 +35,7 @@ struct Kind {
 
 #[test]
 fn no_two_tasks_of_any_process_hold_one_lock_at_a_time() {
-    check(30, &Kind { name: "plain", argument: None, most: 1 });
+    check(20, &Kind { name: "plain", argument: None, most: 1 });
 }
 
 #[test]

@@ -7,11 +7,11 @@ use redlock_runtime::LockManager;
 use redlock_tests::wait::{eventually, eventually_async};
 use redlock_tests::{Cluster, RedisServer, Servers};
 
-use crate::common::cycles::{cycle_at_once, cycle_soon, unreachable};
+use crate::common::cycles::{NODE_TIMEOUT, cycle_at_once, cycle_soon, unreachable};
 use crate::common::key;
 
 fn manager(urls: impl IntoIterator<Item = String>) -> LockManager {
-    LockManager::builder().nodes(urls).build().unwrap()
+    LockManager::builder().nodes(urls).node_timeout(NODE_TIMEOUT).build().unwrap()
 }
 
 fn owner_of<'a>(cluster: &'a Cluster, name: &str) -> &'a RedisServer {

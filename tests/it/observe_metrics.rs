@@ -62,7 +62,12 @@ async fn metrics_are_recorded_from_when_a_recorder_is_installed_under_the_promis
     let node = servers[0].address();
     servers[0].kill();
     let standing = |standing: &str| recorded.value(&format!("redlock_node_votes{{node={node}, standing={standing}}}"));
-    eventually_async("it is down", async || standing("unreachable") == Some(1.0)).await;
+    eventually_async("it is down", async || {
+        // Nobody notices that who was not asked.
+        _ = locks.is_locked("metrics-x").await;
+        standing("unreachable") == Some(1.0)
+    })
+    .await;
     assert_eq!((standing("votes"), standing("young"), standing("replica")), (Some(0.0), Some(0.0), Some(0.0)));
     assert!(recorded.values(&format!("redlock_node_duration_seconds{{node={node}, operation=release}}")).is_some());
 

@@ -9,11 +9,11 @@ use redlock_tests::proxy::Flow;
 use redlock_tests::wait::{eventually, eventually_async};
 use redlock_tests::{Proxy, RedisServer, Sentinel, Setup, sentinel};
 
-use crate::common::cycles::{PATIENT, cycle_at_once, cycle_soon, unreachable};
+use crate::common::cycles::{NODE_TIMEOUT, PATIENT, cycle_at_once, cycle_soon, unreachable};
 use crate::common::key;
 
 fn manager(urls: impl IntoIterator<Item = String>) -> LockManager {
-    LockManager::builder().nodes(urls).build().unwrap()
+    LockManager::builder().nodes(urls).node_timeout(NODE_TIMEOUT).build().unwrap()
 }
 
 fn url(hosts: &[String]) -> String {

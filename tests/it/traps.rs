@@ -8,7 +8,7 @@ use redlock_tests::clock::timed;
 use redlock_tests::wait::{eventually, eventually_async};
 use redlock_tests::{Cluster, RedisServer, Sentinel, Servers};
 
-use crate::common::cycles::{PATIENT, cycle_at_once, cycle_soon, unreachable};
+use crate::common::cycles::{NODE_TIMEOUT, PATIENT, cycle_at_once, cycle_soon, unreachable};
 use crate::common::key;
 
 /// What has a master behind it.
@@ -99,7 +99,7 @@ impl Mastered for Cluster {
 }
 
 fn manager(urls: impl IntoIterator<Item = String>) -> LockManager {
-    LockManager::builder().nodes(urls).build().unwrap()
+    LockManager::builder().nodes(urls).node_timeout(NODE_TIMEOUT).build().unwrap()
 }
 
 /// One that hangs or is gone slows nobody in a quorum.

@@ -152,7 +152,7 @@ async fn locks_that_are_new_are_pushed_too_whatever_their_kind() {
     }
     assert!(began.elapsed() < Duration::from_secs(15), "new locks are not pushed: {:?}", began.elapsed());
     // A connection that is cut is made anew.
-    for server in servers.iter() {
+    for server in &servers {
         server
             .probe()
             .run::<i64>(redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal").arg("SKIPME").arg("yes"))

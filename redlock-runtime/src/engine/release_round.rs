@@ -1,12 +1,12 @@
 //! Releases, seen through to their end.
 
 use std::future::{Future, poll_fn};
-use std::mem;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::{Duration, Instant};
+use std::{iter, mem};
 
 use tokio::runtime::RuntimeFlavor;
 use tokio::sync::Notify;
@@ -105,26 +105,46 @@ pub(super) struct PendingRelease {
 }
 
 /// Connections that ended before they answered an acquire, by node: what they carry may still arrive, also behind a
-/// release that goes another way.
+/// release that goes another way. A list of boxes, because nearly every acquisition has none and every held lock keeps this.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Cut(Vec<(usize, ConnectionId)>);
+pub(super) struct Cut(Option<Box<CutConnection>>);
+
+#[derive(Clone, Debug)]
+struct CutConnection {
+    node: usize,
+    connection: ConnectionId,
+    /// Those that ended before.
+    earlier: Cut,
+}
 
 impl Cut {
     /// Keeps the connection if this reply to an acquire says that it ended.
     pub(super) fn record(&mut self, node: usize, reply: &Reply) {
-        self.0.extend(reply.broken_connection().map(|connection| (node, connection)));
+        if let Some(connection) = reply.broken_connection() {
+            self.push(node, connection);
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.is_none()
     }
 
     pub(super) fn add(&mut self, other: Self) {
-        self.0.extend(other.0);
+        other.iter().for_each(|cut| self.push(cut.node, cut.connection));
     }
 
+    fn push(&mut self, node: usize, connection: ConnectionId) {
+        self.0 = Some(Box::new(CutConnection { node, connection, earlier: mem::take(self) }));
+    }
+
+    /// The one of this node that ended first.
     fn of(&self, node: usize) -> Option<ConnectionId> {
-        self.0.iter().find(|(cut, _)| *cut == node).map(|(_, connection)| *connection)
+        self.iter().filter(|cut| cut.node == node).last().map(|cut| cut.connection)
+    }
+
+    /// The last one first.
+    fn iter(&self) -> impl Iterator<Item = &CutConnection> {
+        iter::successors(self.0.as_deref(), |cut| cut.earlier.0.as_deref())
     }
 }
 

@@ -45,7 +45,7 @@ fn none_is_broken(kind: &Kind, fixed: u64, new: u64) {
 
 #[test]
 fn no_schedule_breaks_a_promise() {
-    none_is_broken(&LOCKS, 3_500, 1_500);
+    none_is_broken(&LOCKS, 2_800, 1_200);
 }
 
 #[test]
