@@ -87,6 +87,8 @@ pub enum Rule {
     MarkRidesOnAcquire,
     /// That a node has no mark is no evidence if it may have forgotten one.
     YoungMarksAreNoEvidence,
+    /// A mark is evidence if it was written since the node started, which may have forgotten what was written after its snapshot.
+    RestoredMarksAreNoEvidence,
     /// A node that has run since before a fire was due knows whether that was completed.
     SinceBeforeDueIsEvidence,
     /// A fire does not run where a majority has no evidence about it.
@@ -185,6 +187,7 @@ impl Rule {
     pub const OF_ONCE: &[Self] = &[
         Self::MarkRidesOnAcquire,
         Self::YoungMarksAreNoEvidence,
+        Self::RestoredMarksAreNoEvidence,
         Self::SinceBeforeDueIsEvidence,
         Self::DoubtRefuses,
         Self::NotBeforeDue,
