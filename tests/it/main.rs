@@ -48,6 +48,7 @@ mod once;
 mod once_beside;
 mod once_cluster;
 mod once_periods;
+mod once_spoilt;
 mod other_servers;
 mod overview;
 mod pages;

@@ -109,6 +109,8 @@ impl LockManager {
     /// Also for a job that is new, on nodes that were just started: they cannot know that it never ran, and whoever deploys it does.
     /// Without this its fires are [in doubt](Error::FireInDoubt) at first.
     ///
+    /// It waits for servers that were started within the last three seconds.
+    ///
     /// Not while a run is under way or has just ended: its completion may reach a node behind this, and counts.
     ///
     /// ```

@@ -34,8 +34,9 @@ pub use fence::{
 };
 pub use nodes::NodeSet;
 pub use once::{
-    Completion, CompletionVerdict, Fire, FireQuestion, GREATEST_FIRE, InDoubt, KeyAfter, MARK_RETENTION, Mark, Marked,
-    NoMark, Once, OnceDecision, OnceTerms, Sending, StoredMark, ToldMark, completed_by_majority, witnesses,
+    Completion, CompletionVerdict, Fire, FireQuestion, GREATEST_FIRE, InDoubt, KeyAfter, MARK_RETENTION, MARKED_FROM,
+    Mark, Marked, NoMark, Once, OnceDecision, OnceTerms, Sending, StoredMark, ToldMark, completed_by_majority,
+    witnesses,
 };
 pub use permits::{GrantedSlot, PERMITS_RETENTION, SlotTally, ToldSlots, slot_order};
 pub use quorum::Quorum;

@@ -206,6 +206,10 @@ pub enum OnceDecision {
 /// How long a mark is kept that is not written again, unless another time is set; the shortest that can be.
 pub const MARK_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
+/// How long a server has to have run, as it tells, when somebody who knows says that no fire was completed: of a mark that is
+/// written sooner nobody can tell that it is younger than the server, whose age is told in whole seconds.
+pub const MARKED_FROM: Duration = Duration::from_millis(2_100);
+
 /// The nodes whose marks count: those that vote, and those that abstain because they are young. A server at two positions would be
 /// counted twice, and a replica may not have heard yet.
 #[must_use]
@@ -601,7 +605,8 @@ mod tests {
                 let _ = fire.asked_in(now, Duration::MAX);
                 let _ = fire.is_covered_by(u64::MAX);
                 let _ = fire.is_covered_by(0);
-                let _ = Mark { completed: Some(1), left: Some(Duration::MAX), age: Duration::ZERO }.is_evidence(fire, now, terms);
+                let _ = Mark { completed: Some(1), left: Some(Duration::MAX), age: Duration::ZERO }
+                    .is_evidence(fire, now, terms);
             }
         }
     }
