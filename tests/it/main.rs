@@ -47,6 +47,7 @@ mod observe_metrics;
 mod once;
 mod once_beside;
 mod once_cluster;
+mod once_missed;
 mod once_periods;
 mod once_spoilt;
 mod other_servers;
