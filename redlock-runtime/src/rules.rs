@@ -103,9 +103,6 @@ pub enum Rule {
     CompletionWithinValidity,
     /// A completion is sent only to nodes that voted and whose grants were heard.
     MarksGoToHeardVoters,
-    /// A completion makes the mark live for the retention from then on.
-    #[cfg(redlock_simulated)]
-    MarkExpiryIsRenewed,
     /// A mark that less than a majority shows does not prove that a fire was completed.
     MinorityIsNoProof,
     /// The grants of different permits are not added up.
@@ -195,7 +192,6 @@ impl Rule {
         Self::CompletionIsConfirmed,
         Self::CompletionWithinValidity,
         Self::MarksGoToHeardVoters,
-        Self::MarkExpiryIsRenewed,
         Self::MinorityIsNoProof,
         Self::RepairWritesGreatest,
         Self::RepairHasEvidence,
