@@ -87,12 +87,12 @@ async fn hours_that_ran(timeout: Timeout) -> (SystemTime, Vec<SystemTime>) {
 
 #[tokio::test]
 async fn loops_that_wait_run_each_fire_once_and_in_order_although_one_of_them_fails() {
-    let (first, ran) = hours_that_ran(Timeout::Forever).await;
+    let (first, ran) = Box::pin(hours_that_ran(Timeout::Forever)).await;
     assert_eq!(ran, (0..6).map(|hours| first + hours * HOUR).collect::<Vec<_>>());
 }
 
 #[tokio::test]
 async fn loops_that_leave_lose_a_fire_that_fails_which_is_why_the_documented_one_waits() {
-    let (first, ran) = hours_that_ran(Timeout::Skip).await;
+    let (first, ran) = Box::pin(hours_that_ran(Timeout::Skip)).await;
     assert!(!ran.contains(&first), "{ran:?}");
 }
