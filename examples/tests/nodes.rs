@@ -39,6 +39,30 @@ fn every_example_runs_with_the_nodes_of_the_environment_whatever_their_urls_have
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success(), "{example}: {out}{err}");
         assert!(!out.contains("REDLOCK_NODES is not set"), "{example}: {out}");
+        assert!(runs_once(example, &out), "{example}: {out}");
     }
     assert!(service.master().probe().command_counts().of("evalsha") > 0, "the service had a vote");
+}
+
+/// Whether a job of an example that runs once per fire did so, by what the example printed.
+fn runs_once(example: &str, out: &str) -> bool {
+    let count = |what: &str| out.matches(what).count();
+    match example {
+        "nightly_report" => count(": done, the report has") == 1 && count(": skipped, it already ran") == 2,
+        "cron_once" => {
+            let (ran, skipped) = (count(": done"), count(": already ran ("));
+            ran > 0
+                && out.contains(&format!("{ran} fires at 2 workers: {ran} ran, {skipped} already ran, 0 did not"))
+                && ran == skipped
+        }
+        "queue_job" => {
+            let is_done = |order: &usize| {
+                out.matches(&format!("order {order}: worker")).count() == 3
+                    && out.lines().any(|line| line.starts_with(&format!("order {order}:")) && line.ends_with("is done"))
+            };
+            let orders = count("is done");
+            orders > 0 && (1..=orders).all(|order| is_done(&order)) && count("skips it, it already ran") == orders
+        }
+        _ => true,
+    }
 }

@@ -87,6 +87,8 @@ pub enum Rule {
     MarkRidesOnAcquire,
     /// That a node has no mark is no evidence if it may have forgotten one.
     YoungMarksAreNoEvidence,
+    /// A mark is evidence if it was written since the node started, which may have forgotten what was written after its snapshot.
+    RestoredMarksAreNoEvidence,
     /// A node that has run since before a fire was due knows whether that was completed.
     SinceBeforeDueIsEvidence,
     /// A fire does not run where a majority has no evidence about it.
@@ -101,9 +103,6 @@ pub enum Rule {
     CompletionWithinValidity,
     /// A completion is sent only to nodes that voted and whose grants were heard.
     MarksGoToHeardVoters,
-    /// A completion makes the mark live for the retention from then on.
-    #[cfg(redlock_simulated)]
-    MarkExpiryIsRenewed,
     /// A mark that less than a majority shows does not prove that a fire was completed.
     MinorityIsNoProof,
     /// The grants of different permits are not added up.
@@ -185,6 +184,7 @@ impl Rule {
     pub const OF_ONCE: &[Self] = &[
         Self::MarkRidesOnAcquire,
         Self::YoungMarksAreNoEvidence,
+        Self::RestoredMarksAreNoEvidence,
         Self::SinceBeforeDueIsEvidence,
         Self::DoubtRefuses,
         Self::NotBeforeDue,
@@ -192,7 +192,6 @@ impl Rule {
         Self::CompletionIsConfirmed,
         Self::CompletionWithinValidity,
         Self::MarksGoToHeardVoters,
-        Self::MarkExpiryIsRenewed,
         Self::MinorityIsNoProof,
         Self::RepairWritesGreatest,
         Self::RepairHasEvidence,

@@ -209,6 +209,17 @@ impl RedisServer {
         self.kill();
         // A replica writes what it got from its master there, persistence or not.
         let _ = fs::remove_file(self.directory.path().join("dump.rdb"));
+        self.restart_from_snapshot();
+    }
+
+    /// As [`restart`](Self::restart), but with what it had when it was last asked to `SAVE`.
+    ///
+    /// # Panics
+    ///
+    /// If it does not come up.
+    #[track_caller]
+    pub fn restart_from_snapshot(&self) {
+        self.kill();
         let launched = within(LIMIT, || match self.launch() {
             Ok(Launched::Up) => Some(Ok(())),
             Ok(Launched::PortTaken) => None,

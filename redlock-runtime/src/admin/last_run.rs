@@ -49,19 +49,21 @@ impl LockManager {
     /// nothing ran: if the nodes that still know it are down, this cannot tell. A call with [`once`](crate::LockRequest::once) for the
     /// forgotten fire does not run it again, but ends with [`Error::AlreadyRan`] or [`Error::FireInDoubt`].
     ///
-    /// For jobs that make up for fires which nobody was there to run: ask when the process starts, and run what is missing, one
-    /// after the other. Two processes may do so at once.
+    /// For jobs that make up for fires which nobody was there to run: run what is missing, one after the other, and let the scheduler
+    /// do so as well, and nothing else run the job. Any number of processes may do so at once, if they wait
+    /// ([`Timeout::Forever`](crate::Timeout::Forever)) and end with the first error; else a fire that failed may be overtaken, and never runs.
     ///
     /// ```
     /// use std::time::{Duration, SystemTime};
     /// use redlock_runtime::{Error, Fire, LockManager, Timeout};
     ///
-    /// async fn catch_up(locks: &LockManager, now: SystemTime) -> Result<(), Error> {
+    /// async fn run_what_is_due(locks: &LockManager, first: SystemTime, now: SystemTime) -> Result<(), Error> {
     ///     let hour = Duration::from_secs(3600);
-    ///     let Some(last) = locks.last_run("hourly").await?.and_then(|last| last.moment()) else { return Ok(()) };
-    ///     let mut due = last + hour;
+    ///     let last = locks.last_run("hourly").await?.and_then(|last| last.moment());
+    ///     let mut due = last.map_or(first, |last| last + hour);
     ///     while due <= now {
-    ///         let request = locks.lock("hourly").once(Fire::at(due)).timeout(Timeout::Skip);
+    ///         let request = locks.lock("hourly").once(Fire::at(due)).timeout(Timeout::Forever);
+    ///         // Skipped, it already ran. Whatever else happens, no later one may run before it.
     ///         let _ = request.run(async |_| report(due).await).await?;
     ///         due += hour;
     ///     }
@@ -71,10 +73,10 @@ impl LockManager {
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
     /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
     /// # let now = SystemTime::now();
-    /// # catch_up(&locks, now).await?;
+    /// # run_what_is_due(&locks, now - Duration::from_secs(7200), now).await?;
     /// # let before = now - Duration::from_secs(3 * 3600);
     /// # let _ = locks.lock("hourly").once(Fire::at(before)).run(async |_| report(before).await).await?;
-    /// # catch_up(&locks, now).await?;
+    /// # run_what_is_due(&locks, now - Duration::from_secs(7200), now).await?;
     /// # assert!(locks.last_run("hourly").await?.unwrap().moment().unwrap() > now - Duration::from_secs(3600));
     /// # Ok::<(), Error>(())
     /// # }).unwrap();
@@ -108,6 +110,8 @@ impl LockManager {
     ///
     /// Also for a job that is new, on nodes that were just started: they cannot know that it never ran, and whoever deploys it does.
     /// Without this its fires are [in doubt](Error::FireInDoubt) at first.
+    ///
+    /// It waits for servers that were started within the last three seconds.
     ///
     /// Not while a run is under way or has just ended: its completion may reach a node behind this, and counts.
     ///

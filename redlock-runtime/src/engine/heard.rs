@@ -96,7 +96,9 @@ impl Heard {
             let age = engine.nodes[node].known(&self.key).server_info().map(|info| info.age(clock::now()).as_secs());
             let reason = match age {
                 Some(age) => {
-                    format!("it has run for {age} s and has no mark, so it cannot know what was completed before")
+                    format!(
+                        "it has run for {age} s and has no mark that was written since, so it cannot know what was completed before"
+                    )
                 }
                 None => "it did not answer".to_owned(),
             };

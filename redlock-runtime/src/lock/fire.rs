@@ -69,7 +69,8 @@ impl RequestedFire {
             return Ok(());
         }
         let HeldFire { mark, .. } = self.held(won.term.fencing_token);
-        let marked = won.acquisition.mark(mark, won.term.valid_until).await;
+        let valid_until = won.term.valid_until.min(shared.longest_valid_until(won.term.began));
+        let marked = won.acquisition.mark(mark, valid_until).await;
         marked.map_err(|not| not_completed(shared, name, mark.stored.fire, not))
     }
 
@@ -101,6 +102,9 @@ fn checked(fire: Fire, retention: Duration, now: Duration) -> Result<protocol::F
             Ok,
         ),
         FireKind::At(moment) => match moment.duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(since_1970) if since_1970.as_millis() == 0 => {
+                refuse("a fire that is due at the beginning of 1970 has no number; use the moment that the job is scheduled for".to_owned())
+            }
             Ok(since_1970) => Ok(protocol::Fire::due_at(since_1970)),
             Err(_) => refuse(
                 "a fire that is due before 1970 has no number; use the moment that the job is scheduled for".to_owned(),

@@ -4,7 +4,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
 
 use super::body::{caught, tell_end, until_lost};
-use super::guard::Work;
 use super::request::LockRequest;
 use crate::Error;
 use crate::held::deadlock::within;
@@ -47,7 +46,8 @@ impl LockRequest {
     /// # }).unwrap();
     /// ```
     ///
-    /// With [`permits`](Self::permits), as many may compute at once.
+    /// With [`permits`](Self::permits), as many may compute at once. With [`once`](Self::once) a value that was found or computed completes
+    /// the fire; whoever comes later looks once more, and gets [`Error::AlreadyRan`] if nothing is there.
     ///
     /// # Errors
     ///
@@ -85,7 +85,7 @@ impl LockRequest {
         };
         let value = caught(computing).await;
         let name = guard.name().to_owned();
-        tell_end(&name, guard.release_behind(Work::is_done_if(matches!(value, Ok(Ok(_))))).await);
+        tell_end(&name, guard.finish(matches!(value, Ok(Ok(_)))).await);
         // Behind the release: whoever catches a panic may try again at once.
         value.unwrap_or_else(|panic| resume_unwind(panic))
     }
@@ -112,12 +112,12 @@ impl LockRequest {
         let computing = || get().and_then(|found| found.map_or_else(|| within(guard.lease(), compute), Ok));
         let value = catch_unwind(AssertUnwindSafe(computing));
         let name = guard.name().to_owned();
-        tell_end(&name, guard.release_blocking_behind(Work::is_done_if(matches!(value, Ok(Ok(_))))));
+        tell_end(&name, guard.finish_blocking(matches!(value, Ok(Ok(_)))));
         value.unwrap_or_else(|panic| resume_unwind(panic))
     }
 }
 
 /// Whether somebody may have computed while this caller tried to get the lock.
 fn may_be_there(error: &Error) -> bool {
-    matches!(error, Error::NotAcquired { .. } | Error::QuorumUnreachable { .. })
+    matches!(error, Error::NotAcquired { .. } | Error::QuorumUnreachable { .. } | Error::AlreadyRan { .. })
 }

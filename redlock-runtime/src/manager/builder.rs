@@ -280,8 +280,8 @@ impl LockManagerBuilder {
     }
 
     /// How long the nodes keep the mark of a fire that was completed with [`once`](crate::LockRequest::once), from 7 days to a
-    /// year; at least for the longest period of a fire. The same in all processes. One node may restart empty in that time, and no
-    /// fire that was completed runs again. Default: 7 days.
+    /// year; at least for the longest period of a fire. The same in all processes. One node may restart empty, or with an older
+    /// state, in that time, and no fire that was completed runs again. A moment or a number that is asked for once more after it may. Default: 7 days.
     pub fn marks_retention(self, marks_retention: impl IntoDuration) -> Self {
         Self { marks_retention: marks_retention.into_duration(), ..self }
     }

@@ -496,8 +496,11 @@ impl State {
 
     /// The mark of a lock, as an acquire that asks for it is told.
     fn told_mark(&self, command: &Command, now: Instant) -> Option<ToldMark> {
-        let stored = self.mark(command.key(), now);
-        command.mark.map(|_| ToldMark { stored, age: self.age(now) })
+        command.mark.map(|_| {
+            let lives = self.marks.get(command.key()).filter(|(_, expires)| *expires > now);
+            let left = lives.map(|(_, expires)| expires.saturating_duration_since(now));
+            ToldMark { stored: lives.map(|(mark, _)| *mark), left, age: self.age(now) }
+        })
     }
 
     /// A mark that has not expired.

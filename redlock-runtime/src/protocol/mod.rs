@@ -36,8 +36,9 @@ pub use fence::{
 pub use leading::{TermEnd, TermPauses, stand_back};
 pub use nodes::NodeSet;
 pub use once::{
-    Completion, CompletionVerdict, Fire, FireQuestion, GREATEST_FIRE, InDoubt, KeyAfter, MARK_RETENTION, Mark, Marked,
-    NoMark, Once, OnceDecision, OnceTerms, Sending, StoredMark, ToldMark, completed_by_majority, witnesses,
+    Completion, CompletionVerdict, Fire, FireQuestion, GREATEST_FIRE, InDoubt, KeyAfter, MARK_RETENTION, MARKED_FROM,
+    Mark, Marked, NoMark, Once, OnceDecision, OnceTerms, Sending, StoredMark, ToldMark, completed_by_majority,
+    witnesses,
 };
 pub use permits::{
     GrantedSlot, OthersSay, PERMITS_RETENTION, SET_WON_AFTER, SaidPermits, SlotTally, ToldSlots, patience, slot_order,

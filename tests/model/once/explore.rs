@@ -31,8 +31,8 @@ pub(super) enum Event {
     Renew { attempt: usize, repaired: Option<usize> },
     /// An attempt ends: crashed, failed, given up, or its validity is over.
     End { attempt: usize },
-    /// A node restarts empty.
-    Restart { node: usize },
+    /// A node restarts empty, or with a mark that it had.
+    Restart { node: usize, mark: u8 },
     /// A mark expires that was written since its expiry was set.
     Expire { node: usize },
     /// Time passes.
@@ -109,6 +109,8 @@ impl Model for World {
         let node = Node {
             key: Key::Missing,
             mark: 0,
+            had: 0,
+            is_restored: false,
             expires_early: false,
             restarted: None,
             waits_for: 0,
@@ -117,6 +119,9 @@ impl Model for World {
         };
         let mut nodes = [node; NODES];
         nodes[0].mark = self.planted.unwrap_or_default();
+        if let Some(planted) = self.planted.filter(|_| self.restores) {
+            nodes[0].had = 1 << planted;
+        }
         let mut state = State {
             nodes,
             attempts: [Attempt::NONE; ATTEMPTS],
@@ -181,7 +186,8 @@ impl Model for World {
         }
         for node in 0..NODES {
             if state.restarts > 0 && state.nodes[node].restarted.is_none() {
-                events.push(Event::Restart { node });
+                let had = |mark: &u8| *mark == 0 || state.nodes[node].had & (1 << mark) != 0;
+                events.extend((0..8).filter(had).map(|mark| Event::Restart { node, mark }));
             }
             if state.nodes[node].expires_early {
                 events.push(Event::Expire { node });
@@ -241,13 +247,15 @@ impl Model for World {
                 }
                 _ => state.end(attempt),
             },
-            Event::Restart { node } => {
+            Event::Restart { node, mark } => {
                 let under_way = (0..self.attempts()).filter(|attempt| state.is_valid(*attempt));
                 let under_way = under_way.fold(0, |bits, attempt| bits | 1 << attempt);
                 state.restarts -= 1;
                 let restarted = &mut state.nodes[node];
                 restarted.key = Key::Missing;
-                restarted.mark = 0;
+                restarted.mark = mark;
+                restarted.is_restored = mark != 0;
+                restarted.had = 0;
                 restarted.expires_early = false;
                 restarted.restarted = Some(state.time);
                 restarted.waits_for = under_way;

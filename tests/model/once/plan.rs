@@ -22,6 +22,8 @@ pub(super) struct World {
     pub(super) losses: u8,
     /// How many restarts there may be, of different nodes.
     pub(super) restarts: u8,
+    /// Whether a node that restarts may come back with any mark that it had, as from an older snapshot.
+    pub(super) restores: bool,
     /// Whether locks are renewed across a restart.
     pub(super) renews: bool,
     /// Which rule is broken.
@@ -55,6 +57,8 @@ pub(super) enum Rule {
     MarkRidesOnAcquire,
     /// A young node's missing mark says nothing.
     YoungMarksAreNoEvidence,
+    /// A mark that a node came back with says nothing.
+    RestoredMarksAreNoEvidence,
     /// To have run since before the fire was due is evidence.
     SinceBeforeDueIsEvidence,
     /// The skew counts twice in that; else once.

@@ -4,7 +4,7 @@ use super::explore::{AGAIN, IN_DOUBT};
 use super::plan::{OnceAt, Rule, Time, World};
 use crate::checks::{self, check_holds};
 
-/// Attempts for these fires, on old nodes of which one may restart empty.
+/// Attempts for these fires, on old nodes of which one may restart, empty unless `restores` says so.
 fn world(fires: &'static [u8]) -> World {
     World {
         fires,
@@ -16,6 +16,7 @@ fn world(fires: &'static [u8]) -> World {
         planted: None,
         losses: 0,
         restarts: 1,
+        restores: false,
         renews: false,
         broken: None,
     }
@@ -58,6 +59,16 @@ fn a_completed_fire_does_not_run_again_after_two_restarts() {
 }
 
 #[test]
+fn a_completed_fire_does_not_run_again_after_a_restart_from_an_older_snapshot() {
+    check_holds(World { restores: true, losses: 1, renews: true, planted: Some(1), ..world(&[2, 2, 2]) });
+}
+
+#[test]
+fn a_completed_fire_does_not_run_again_beside_a_smaller_one_after_a_restart_from_an_older_snapshot() {
+    check_holds(World { restores: true, losses: 1, ..world(&[1, 2, 2]) });
+}
+
+#[test]
 fn a_fire_that_is_marked_before_it_starts_does_not_start_twice() {
     check_holds(World { losses: 1, once_at: OnceAt::Start, ..world(&[1, 1, 1]) });
 }
@@ -80,6 +91,12 @@ fn a_mark_must_ride_on_the_acquire() {
 #[test]
 fn a_missing_mark_is_no_evidence_on_a_node_that_restarted_empty() {
     check_breaks(AGAIN, World { broken: Some(Rule::YoungMarksAreNoEvidence), ..world(&[1, 1]) });
+}
+
+#[test]
+fn a_mark_is_no_evidence_on_a_node_that_restarted_with_it() {
+    let broken = Some(Rule::RestoredMarksAreNoEvidence);
+    check_breaks(AGAIN, World { restores: true, broken, ..world(&[1, 2, 2]) });
 }
 
 #[test]

@@ -43,9 +43,13 @@ pub(super) struct Node {
     pub(super) key: Key,
     /// The greatest fire that was completed, as far as it knows.
     pub(super) mark: u8,
+    /// The marks that it had, as bits, as far as it may come back with them.
+    pub(super) had: u8,
+    /// Whether it came back with its mark.
+    pub(super) is_restored: bool,
     /// Whether the mark expires with what was written before.
     pub(super) expires_early: bool,
-    /// When it restarted empty.
+    /// When it restarted.
     pub(super) restarted: Option<u8>,
     /// The attempts that were under way then, still are, and were not renewed since, as bits.
     pub(super) waits_for: u8,

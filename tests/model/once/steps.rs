@@ -100,7 +100,10 @@ impl World {
         // A server is older than its age says, never younger.
         let understated = |since: u8| (TICK * (state.time - since).into()).saturating_sub(Duration::from_millis(1));
         let age = since.map_or(MARK_RETENTION, understated);
-        let mark = Mark { completed: stored(node.mark), age };
+        // A mark that came back was written before the node started, whose age is of seconds.
+        let is_told = node.is_restored && self.keeps(Rule::RestoredMarksAreNoEvidence);
+        let left = if is_told { MARK_RETENTION / 2 } else { MARK_RETENTION };
+        let mark = Mark { completed: stored(node.mark), left: Some(left), age };
         let wanted = if self.keeps(Rule::SinceBeforeDueIsEvidence) { self.fire(fire) } else { counted(fire) };
         let max_clock_skew = if self.keeps(Rule::SkewCountsTwice) { TICK } else { TICK / 2 };
         let terms = OnceTerms { max_clock_skew, ..self.terms() };
@@ -163,9 +166,9 @@ impl World {
     ) -> OnceDecision {
         let mut once = Once::ask(quorum(), self.fire(fire), self.terms());
         for (node, told) in told {
-            // What was evidence when it was heard: now nothing but the retention and the mark would be.
+            // What was evidence when it was heard: now nothing but the retention would be.
             let age = if told.is_evidence { MARK_RETENTION } else { Duration::ZERO };
-            once.merge(node, Mark { completed: stored(told.mark), age }, ticks(u8::MAX));
+            once.merge(node, Mark { completed: stored(told.mark), left: None, age }, ticks(u8::MAX));
         }
         once.decide(voters, listening)
     }
@@ -275,6 +278,10 @@ impl World {
         if let Marked::Raised { completed } = marked {
             marking.expires_early = marking.mark != 0 && !self.keeps(Rule::MarkExpiryIsRenewed);
             marking.mark = fire_of(completed);
+            marking.is_restored = false;
+            if self.restores && marking.restarted.is_none() {
+                marking.had |= 1 << marking.mark;
+            }
             if why != Why::Starts {
                 marking.key = Key::Missing;
             }
@@ -333,6 +340,7 @@ impl World {
             for node in reached.iter() {
                 if let Marked::Raised { completed } = Marked::by(stored(nodes[node].mark), Holder::Asker, mark) {
                     nodes[node].mark = fire_of(completed);
+                    nodes[node].is_restored = false;
                 }
             }
         }

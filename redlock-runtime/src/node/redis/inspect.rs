@@ -16,7 +16,7 @@ use super::server::{BATCH, PLAIN_BATCH, Server, all_done, reason};
 use super::{RedisNode, never_given, text};
 use crate::node::Changes;
 use crate::platform::clock;
-use crate::protocol::{NoMark, StoredMark};
+use crate::protocol::{MARKED_FROM, NoMark, StoredMark};
 use crate::values::keys::{Keys, LockKeys};
 
 impl Inspecting for RedisNode {
@@ -192,6 +192,10 @@ impl Server {
     }
 
     async fn reset_mark(&mut self, lock: &str, retention: Duration) -> Result<bool, Arc<str>> {
+        let too_young = MARKED_FROM.saturating_sub(self.live.server_info.age(clock::now()));
+        if !too_young.is_zero() {
+            clock::sleep_until(clock::now() + too_young).await;
+        }
         let before = self.mark(lock).await;
         all_done(self.send(&commands::reset_mark(&Keys::done(lock), retention)).await?)?;
         Ok(before.is_ok_and(|mark| mark.is_some_and(|mark| mark != StoredMark::NONE)))

@@ -381,12 +381,12 @@ fn vote(command: &Command, value: &Value, age: Duration) -> Reply {
     match (command.action, value) {
         (Action::Acquire { .. }, Value::Int(number @ (1.. | ..=-1))) => granted(*number, None),
         (Action::Acquire { .. }, Value::Array(told)) => match told.as_slice() {
-            [Value::Int(number @ (1.. | ..=-1)), stored] => match told_mark(command, stored, age) {
+            [Value::Int(number @ (1.. | ..=-1)), stored, left] => match told_mark(command, stored, left, age) {
                 Ok(mark) => granted(*number, Some(mark)),
                 Err(reply) => reply,
             },
             [owner, Value::Int(milliseconds), stored] => refusal(command, owner, *milliseconds, stored, None, counter),
-            [owner, Value::Int(milliseconds), stored, mark] => match told_mark(command, mark, age) {
+            [owner, Value::Int(milliseconds), stored, mark, left] => match told_mark(command, mark, left, age) {
                 Ok(mark) => refusal(command, owner, *milliseconds, stored, Some(mark), counter),
                 Err(reply) => reply,
             },
@@ -500,7 +500,7 @@ fn told_slots(slots: &Slots, value: &Value, counter: impl Fn(Option<u64>) -> Opt
 }
 
 /// Reads what a script found under the key of the mark, on a server of this age; else what the node's answer comes to.
-fn told_mark(command: &Command, value: &Value, age: Duration) -> Result<Box<ToldMark>, Reply> {
+fn told_mark(command: &Command, value: &Value, left: &Value, age: Duration) -> Result<Box<ToldMark>, Reply> {
     let stored = match value {
         Value::Nil => None,
         _ => match text(value).map(|stored| StoredMark::parse(&stored)) {
@@ -508,7 +508,9 @@ fn told_mark(command: &Command, value: &Value, age: Duration) -> Result<Box<Told
             _ => return Err(answered_with(NoMark::about(&Keys::done(command.key())).into())),
         },
     };
-    Ok(Box::new(ToldMark { stored, age }))
+    // Negative for a mark without an expiry, which nobody of ours wrote.
+    let left = if let Value::Int(left) = left { u64::try_from(*left).ok().map(Duration::from_millis) } else { None };
+    Ok(Box::new(ToldMark { stored, left, age }))
 }
 
 /// What the answer to an acquire without script means: the value that was there before.

@@ -33,10 +33,14 @@ pub use fire::{Fire, GREATEST_FIRE};
 ///
 /// # Nodes that forget
 ///
-/// A node that restarts empty has no mark and would be taken for one that knows of no fire. So that nobody answers a mark
+/// A node that restarts empty has no mark and would be taken for one that knows of no fire; one that restarts from a snapshot, or
+/// from a log that lost its end, has a mark that may be too small. So that nobody answers a mark as great
 /// is not enough: a majority of *all* nodes, whether they grant or refuse, must have *evidence* about the fire. It is
 ///
-/// - a mark of any number. Who wrote it had evidence that no greater fire of those that count was completed;
+/// - a mark of any number that was written since the node started. Who wrote it had evidence that no greater fire of those that count
+///   was completed, and the node has forgotten nothing since. When it was written is told by what is left of its life, which is
+///   the retention when it is written. A greater one that was lost was written after the one that came back, and before the
+///   restart: so what came back is older than the node;
 /// - or to have run for the retention: a mark that it would lack has expired by then;
 /// - or to have run since before anybody can have completed the fire, which is known where a fire is a time ([`Fire::due_at`],
 ///   [`Fire::called_at`]). Without this, a new fleet would know nothing for its whole first retention.
@@ -68,14 +72,17 @@ pub use fire::{Fire, GREATEST_FIRE};
 /// # Doubt
 ///
 /// If less than a majority has evidence, nobody can know, and the fire is refused, or run on a setting ([`InDoubt`]), which breaks the
-/// promise with a single restart. Two restarts within a retention break nothing, but leave fires in doubt that were due before.
+/// promise with a single restart. Two restarts within a retention break nothing, but leave fires in doubt that were due before, and
+/// plain numbers until a mark is written by hand: also where the nodes keep all they have, because nothing tells them from those that lost the
+/// last second of it.
 /// A fleet that is younger than the retention knows nothing of plain numbers before the first mark, and one that is younger than half a
 /// period, nothing of calls: whoever repeats one could not be told from the first.
 ///
 /// # What is not covered
 ///
 /// Marks that vanish without a restart: `FLUSHALL`, eviction, a failover that lost writes, a server's clock that jumps. Fires
-/// older than the retention, whose marks may have expired. A body that ended and whose marks missed a majority runs again.
+/// older than the retention, whose marks may have expired. A body that ended and whose marks missed a majority runs again. A key that
+/// comes back with a snapshot, and a completion of its owner that is sent again just then: the mark is new, and too small.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Once {
     /// What a majority is.
@@ -93,6 +100,8 @@ pub struct Once {
 pub struct Mark {
     /// The greatest completed fire that the node knows of.
     pub completed: Option<u64>,
+    /// What was left of the mark's life at the moment of the answer, if it ends.
+    pub left: Option<Duration>,
     /// How long the node has been running, at least: as [`ServerInfo::age`](super::ServerInfo::age) tells it, which leaves out the
     /// second by which a server misreads it, at the moment of the answer.
     pub age: Duration,
@@ -116,6 +125,8 @@ pub struct NoMark;
 pub struct ToldMark {
     /// What it has stored.
     pub stored: Option<StoredMark>,
+    /// As [`Mark::left`].
+    pub left: Option<Duration>,
     /// As [`Mark::age`].
     pub age: Duration,
 }
@@ -195,6 +206,10 @@ pub enum OnceDecision {
 /// How long a mark is kept that is not written again, unless another time is set; the shortest that can be.
 pub const MARK_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
+/// How long a server has to have run, as it tells, when somebody who knows says that no fire was completed: of a mark that is
+/// written sooner nobody can tell that it is younger than the server, whose age is told in whole seconds.
+pub const MARKED_FROM: Duration = Duration::from_millis(2_100);
+
 /// The nodes whose marks count: those that vote, and those that abstain because they are young. A server at two positions would be
 /// counted twice, and a replica may not have heard yet.
 #[must_use]
@@ -225,10 +240,17 @@ impl Mark {
             let skews = terms.max_clock_skew.saturating_mul(2);
             self.age >= now.saturating_add(skews).saturating_sub(earliest)
         };
-        self.completed.is_some()
+        self.completed.is_some() && self.was_written_since_start(terms.retention)
             || self.age >= terms.retention
             || holds(Rule::SinceBeforeDueIsEvidence) && fire.earliest().is_some_and(has_run_since)
             || !holds(Rule::YoungMarksAreNoEvidence)
+    }
+
+    /// Whether the node has run without a break since the mark was written, which then had the retention to live. One that has more
+    /// to live was written by somebody who keeps marks for longer, nobody knows when.
+    fn was_written_since_start(self, retention: Duration) -> bool {
+        let ago = self.left.and_then(|left| retention.checked_sub(left));
+        ago.is_some_and(|ago| ago <= self.age) || !holds(Rule::RestoredMarksAreNoEvidence)
     }
 }
 
@@ -271,7 +293,7 @@ impl ToldMark {
     /// What counts of it.
     #[must_use]
     pub fn mark(self) -> Mark {
-        Mark { completed: self.stored.map(|stored| stored.fire), age: self.age }
+        Mark { completed: self.stored.map(|stored| stored.fire), left: self.left, age: self.age }
     }
 }
 
@@ -397,14 +419,15 @@ mod tests {
         nodes.iter().copied().collect()
     }
 
-    /// What the nodes told: a digit is a mark, `-` none on an old node, `y` none on a young one, `?` no answer.
+    /// What the nodes told: a digit is a mark that was just written, `-` none on an old node, `y` none on a young one, `?` no answer.
     fn once(terms: OnceTerms, told: &str) -> Once {
         let mut once = Once::ask(quorum(told.len()), counted(5), terms);
         for (node, told) in told.chars().enumerate() {
             let completed = told.to_digit(10).map(u64::from);
             let age = if told == '-' { MARK_RETENTION } else { Duration::ZERO };
             if told != '?' {
-                once.merge(node, Mark { completed, age }, NOW);
+                let left = completed.map(|_| terms.retention);
+                once.merge(node, Mark { completed, left, age }, NOW);
             }
         }
         once
@@ -474,14 +497,16 @@ mod tests {
     #[test]
     fn a_nodes_first_answer_stands() {
         let mut once = once(TERMS, "--?");
-        once.merge(0, Mark { completed: Some(5), age: Duration::ZERO }, NOW);
+        once.merge(0, Mark { completed: Some(5), left: Some(MARK_RETENTION), age: Duration::ZERO }, NOW);
         assert_eq!(once.decide(NodeSet::first(2), Listening::IsOver), Run);
     }
 
     #[test]
     fn evidence_is_a_mark_or_the_retention_or_to_have_run_since_before_the_fire_was_due() {
         let check = |fire: Fire, completed: Option<u64>, age: Duration, expect: bool| {
-            assert_eq!(Mark { completed, age }.is_evidence(fire, NOW, TERMS), expect, "{fire:?} {completed:?} {age:?}");
+            let left = completed.map(|_| MARK_RETENTION);
+            let mark = Mark { completed, left, age };
+            assert_eq!(mark.is_evidence(fire, NOW, TERMS), expect, "{fire:?} {completed:?} {age:?}");
         };
         let moment = Duration::from_millis(1);
         check(counted(5), Some(1), Duration::ZERO, true);
@@ -498,6 +523,24 @@ mod tests {
         ] {
             check(fire, None, since, true);
             check(fire, None, since.saturating_sub(moment), false);
+        }
+    }
+
+    #[test]
+    fn a_mark_is_evidence_if_it_was_written_since_the_node_started() {
+        let check = |left: Option<Duration>, age: Duration, expect: bool| {
+            let mark = Mark { completed: Some(1), left, age };
+            assert_eq!(mark.is_evidence(counted(5), NOW, TERMS), expect, "{left:?} {age:?}");
+        };
+        let moment = Duration::from_millis(1);
+        let written_before = |ago: Duration| Some(MARK_RETENTION.saturating_sub(ago));
+        check(written_before(HOUR), HOUR, true);
+        check(written_before(HOUR + moment), HOUR, false);
+        check(written_before(Duration::ZERO), Duration::ZERO, true);
+        check(Some(MARK_RETENTION + moment), HOUR, false);
+        check(None, HOUR, false);
+        for left in [None, Some(Duration::ZERO), Some(MARK_RETENTION + moment)] {
+            check(left, MARK_RETENTION, true);
         }
     }
 
@@ -562,7 +605,8 @@ mod tests {
                 let _ = fire.asked_in(now, Duration::MAX);
                 let _ = fire.is_covered_by(u64::MAX);
                 let _ = fire.is_covered_by(0);
-                let _ = Mark { completed: None, age: Duration::ZERO }.is_evidence(fire, now, terms);
+                let _ = Mark { completed: Some(1), left: Some(Duration::MAX), age: Duration::ZERO }
+                    .is_evidence(fire, now, terms);
             }
         }
     }

@@ -7,14 +7,16 @@
 -- ARGV[9] if the lock is asked for a fire: the key of the mark of completed fires, which is one of KEYS unless the lock's alone
 -- may be named; ARGV[10] the least mark by which the fire is completed: then nothing is set (empty: it is even so)
 -- granted: the counter, or 1 if there is none, below zero if another process waits; refused: who holds it, for how long, and
--- the counter; in both cases the mark as well, if it was asked for, behind the rest: an empty text for what holds no text
+-- the counter; in both cases the mark as well, if it was asked for, behind the rest: an empty text for what holds no text, and how
+-- many milliseconds are left of its life
 -- Not nil: the answer to a refusal would end in front of it.
 local is_fenced = ARGV[3] ~= nil and ARGV[3] ~= ''
 local fence = KEYS[2] or ARGV[8]
-local mark, is_completed
+local mark, left, is_completed
 if ARGV[9] then
     mark = redis.pcall('GET', ARGV[9])
     mark = type(mark) == 'table' and '' or mark
+    left = mark and redis.call('PTTL', ARGV[9])
     -- Digits are compared as text, which takes half as long as to read them.
     local least, completed = ARGV[10], mark and string.match(mark, '^0*(%d+):%d+$')
     is_completed = least and least ~= '' and completed

@@ -4,7 +4,7 @@
 -- ARGV[6] how long to keep the lock's key, in milliseconds (0: delete it; -1: it stays as it is)
 -- ARGV[7] where to publish that it is gone, ARGV[8] what may be noted about its owner, both as in a release
 -- 1 if the key was the owner's, and the mark is as great now; 2 if it was not, but the mark is as great; 3 if it was, but what
--- holds no mark stands there; else 0
+-- holds no mark stands there; else 0; or the error of a server that cannot keep the mark, which deletes the key even so
 -- A mark says which fire is the greatest, so it never becomes smaller; and it comes to no node that has another owner's key, or
 -- none: that node may have forgotten a greater one.
 local mark, fire = redis.pcall('GET', ARGV[2]), ARGV[3]
@@ -15,12 +15,12 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then
     return is_as_great and 2 or 0
 end
 
-local is_ours = completed or not mark
+local is_ours, written = completed or not mark, nil
 if is_ours then
     if is_as_great then
         redis.call('PEXPIRE', ARGV[2], ARGV[5])
     else
-        redis.call('SET', ARGV[2], ARGV[4], 'PX', ARGV[5])
+        written = redis.pcall('SET', ARGV[2], ARGV[4], 'PX', ARGV[5])
     end
 end
 
@@ -37,6 +37,9 @@ if ARGV[6] ~= '-1' then
             redis.pcall('PUBLISH', ARGV[7], '')
         end
     end
+end
+if written and written.err then
+    return written
 end
 -- What holds no mark of ours is left alone.
 return is_ours and 1 or 3

@@ -1,0 +1,94 @@
+//! One run per fire where something is not as it was left: a server with an older state, one that is full, a request of another kind.
+
+use std::time::{Duration, SystemTime};
+
+use redis::cmd;
+use redlock_runtime::{Error, Fire, LockManager, Run, Timeout};
+use redlock_tests::Servers;
+use redlock_tests::wait::{LIMIT, eventually_async};
+
+use crate::common::{key, manager};
+use crate::once::{already_ran, job, mark, marks, new_job, new_on, run};
+
+#[tokio::test]
+async fn a_server_that_restarts_from_an_older_snapshot_does_not_know_what_was_completed_since() {
+    let servers = Servers::start(3);
+    let ttl = Duration::from_secs(2);
+    let builder = LockManager::builder().nodes(servers.urls()).longest_ttl(ttl).ttl(ttl);
+    let locks = builder.clone().build().unwrap();
+    new_on(&locks).await;
+    assert_eq!(run(job(&locks, 6).timeout(LIMIT)).await.unwrap(), Run::Ran(Some(6)));
+    eventually_async("all have it", async || marks(&servers).iter().flatten().all(|mark| mark.starts_with("6:"))).await;
+    eventually_async("no key is left", async || servers.holding(&key("job")) == 0).await;
+    servers[2].probe().run::<()>(&cmd("SAVE")).unwrap();
+
+    servers[1].hang();
+    assert_eq!(run(job(&locks, 7).timeout(LIMIT)).await.unwrap(), Run::Ran(Some(7)));
+    servers[2].restart_from_snapshot();
+    servers[0].hang();
+    servers[1].resume();
+    assert!(servers[2].probe().get(&mark("job")).is_some_and(|mark| mark.starts_with("6:")));
+
+    let others = builder.build().unwrap();
+    eventually_async("the restarted one votes", async || {
+        match run(job(&others, 7).timeout(Duration::from_millis(500))).await {
+            Err(Error::FireInDoubt { fire: 7, covered_by: None, .. }) => true,
+            Err(_) => false,
+            Ok(ran) => panic!("it was completed: {ran:?}"),
+        }
+    })
+    .await;
+    servers[0].resume();
+    assert_eq!(run(job(&others, 7).timeout(LIMIT)).await.unwrap(), already_ran(7));
+    assert_eq!(run(job(&others, 8).timeout(LIMIT)).await.unwrap(), Run::Ran(Some(8)));
+}
+
+#[tokio::test]
+async fn a_server_that_is_full_keeps_no_mark_and_its_key_is_deleted_all_the_same() {
+    let servers = Servers::start(1);
+    let locks = new_job(&servers).await;
+    let guard = job(&locks, 7).ttl(Duration::from_secs(60)).acquire().await.unwrap();
+    servers[0].probe().config_set("maxmemory", "1");
+    let error = guard.complete().await.unwrap_err();
+    assert!(matches!(error, Error::NotCompleted { fire: 7, confirmed: 0, .. }), "{error}");
+    assert_eq!(servers.holding(&key("job")), 0);
+    servers[0].probe().config_set("maxmemory", "0");
+    assert_eq!(run(job(&locks, 7)).await.unwrap(), Run::Ran(Some(7)));
+}
+
+#[tokio::test]
+async fn a_value_that_is_computed_for_a_fire_completes_it() {
+    let servers = Servers::start(3);
+    let (locks, others) = (new_job(&servers).await, manager(&servers));
+    let nothing = async || Ok::<Option<u8>, Error>(None);
+    assert_eq!(job(&locks, 7).get_or_compute(nothing, async || Ok(1)).await.unwrap(), 1);
+    assert_eq!(run(job(&others, 7)).await.unwrap(), already_ran(7));
+    let again = job(&others, 7).get_or_compute(nothing, async || Ok(2)).await;
+    assert!(matches!(again, Err(Error::AlreadyRan { completed: 7, .. })), "{again:?}");
+    let mut looked = 0;
+    let found = job(&others, 7).get_or_compute(
+        || {
+            looked += 1;
+            std::future::ready(Ok::<_, Error>((looked == 2).then_some(3)))
+        },
+        async || Ok(4),
+    );
+    assert_eq!(found.await.unwrap(), 3);
+    let failed = job(&locks, 8).get_or_compute(nothing, async || Err(Error::ShutDown)).await;
+    assert!(failed.is_err());
+    let blocking = tokio::task::spawn_blocking(move || {
+        job(&locks, 8).timeout(LIMIT).get_or_compute_blocking(|| Ok::<_, Error>(None), || Ok(5))
+    });
+    assert_eq!(blocking.await.unwrap().unwrap(), 5);
+    assert_eq!(run(job(&others, 8)).await.unwrap(), already_ran(8));
+}
+
+#[tokio::test]
+async fn the_beginning_of_1970_is_no_fire() {
+    let locks = LockManager::builder().nodes(["memory://"]).build().unwrap();
+    for past in [Duration::ZERO, Duration::from_micros(999)] {
+        let fire = Fire::at(SystemTime::UNIX_EPOCH + past);
+        let error = run(locks.lock("job").once(fire).timeout(Timeout::Skip)).await.unwrap_err();
+        assert!(matches!(error, Error::Config { .. }) && error.to_string().contains("beginning of 1970"), "{error}");
+    }
+}
