@@ -173,7 +173,7 @@ impl Acquisition {
             self.ledger.ended(node, AcquireEffect::Set);
         }
         self.stragglers.extend(repairs.asked);
-        self.cut.add(repairs.cut);
+        self.cut.add(&repairs.cut);
         self.is_noted |= repairs.is_noted;
     }
 

@@ -129,7 +129,7 @@ impl Cut {
         self.0.is_none()
     }
 
-    pub(super) fn add(&mut self, other: Self) {
+    pub(super) fn add(&mut self, other: &Self) {
         other.iter().for_each(|cut| self.push(cut.node, cut.connection));
     }
 

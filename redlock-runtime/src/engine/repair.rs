@@ -70,7 +70,7 @@ impl Repairs {
     pub(crate) fn add(&mut self, other: Self) {
         self.set = self.set.iter().chain(other.set.iter()).collect();
         self.asked.extend(other.asked);
-        self.cut.add(other.cut);
+        self.cut.add(&other.cut);
         self.is_noted |= other.is_noted;
     }
 }
