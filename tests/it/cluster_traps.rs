@@ -14,6 +14,11 @@ fn manager(urls: impl IntoIterator<Item = String>) -> LockManager {
     LockManager::builder().nodes(urls).node_timeout(NODE_TIMEOUT).build().unwrap()
 }
 
+/// One that gives a hung server up before the cluster does.
+fn hasty(urls: impl IntoIterator<Item = String>) -> LockManager {
+    LockManager::builder().nodes(urls).build().unwrap()
+}
+
 fn owner_of<'a>(cluster: &'a Cluster, name: &str) -> &'a RedisServer {
     cluster.owner(cluster.slot_of(&key(name)))
 }
@@ -31,13 +36,14 @@ fn name_elsewhere(cluster: &Cluster, than: &RedisServer) -> String {
 #[tokio::test]
 async fn a_master_that_hangs_or_has_no_memory_keeps_nobody_from_the_locks_of_others() {
     let cluster = Cluster::start();
-    let locks = manager([cluster.url()]);
+    let (locks, hasty) = (manager([cluster.url()]), hasty([cluster.url()]));
     let owner = owner_of(&cluster, "x");
     let elsewhere = name_elsewhere(&cluster, owner);
     cycle_soon(&locks, "x").await;
+    cycle_soon(&hasty, "x").await;
     cycle_soon(&locks, &elsewhere).await;
     owner.hang();
-    unreachable(&locks, "x").await;
+    unreachable(&hasty, "x").await;
     // The cluster has not noticed yet.
     cycle_at_once(&locks, &elsewhere).await;
     owner.resume();

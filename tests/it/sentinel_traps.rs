@@ -75,7 +75,8 @@ async fn a_master_that_is_still_loading_says_so() {
     let slow = ["--enable-debug-command", "yes", "--key-load-delay", "1000"];
     let setup = Setup::new().with_arguments(&slow).with_arguments(&["--loading-process-events-interval-bytes", "1024"]);
     let service = Sentinel::start_as(&setup, &Setup::new());
-    let locks = manager([service.url()]);
+    // It gives up long before everything is loaded.
+    let locks = LockManager::builder().nodes([service.url()]).build().unwrap();
     cycle_soon(&locks, "x").await;
     let probe = service.master().probe();
     probe.run::<()>(cmd("DEBUG").arg("POPULATE").arg(1000)).unwrap();
