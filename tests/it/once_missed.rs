@@ -1,10 +1,12 @@
 //! Fires that nobody was there to run, made up for by the loop of the documentation: each runs once, and in order.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use redlock_runtime::{Error, Fire, LockManager, Run, Timeout};
 use redlock_tests::clock::time_of_day;
+use redlock_tests::wait::eventually_async;
 use tokio::sync::Notify;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -59,23 +61,30 @@ impl Reports {
 /// The hours of which each had a run that ended well, when two processes start at once while the first run fails, and the scheduler
 /// of a third one fires two hours later.
 async fn hours_that_ran(timeout: Timeout) -> (SystemTime, Vec<SystemTime>) {
-    let locks = LockManager::builder().nodes(["memory://a", "memory://b", "memory://c"]).build().unwrap();
+    // Nodes of one name are one in a process, and the tests run at once.
+    let nodes = ["a", "b", "c"].map(|node| format!("memory://missed-{node}-{timeout:?}"));
+    let locks = LockManager::builder().nodes(nodes).build().unwrap();
     let now = time_of_day();
     let first = now - 5 * HOUR;
     let reports = Reports::default();
     let failing = reports.run_what_is_due(&locks, first, now - 2 * HOUR, timeout);
     let beside = async {
         reports.begun.notified().await;
-        let starting = reports.run_what_is_due(&locks, first, now - 2 * HOUR, timeout);
-        let scheduled = reports.run_what_is_due(&locks, first, now, timeout);
+        let left = AtomicU64::new(0);
+        let leaving = async |until| {
+            let ended = reports.run_what_is_due(&locks, first, until, timeout).await;
+            left.fetch_add(1, Ordering::SeqCst);
+            ended
+        };
         let let_go = async {
-            // Both have asked: who waits stands in line, and who does not has left.
-            for _ in 0..1_000 {
-                tokio::task::yield_now().await;
-            }
+            // Who waits stands in line, and who does not has left.
+            eventually_async("both have asked", async || {
+                locks.inspect("hourly").await.unwrap().waiting + left.load(Ordering::SeqCst) == 2
+            })
+            .await;
             reports.goes_on.notify_one();
         };
-        let (starting, scheduled, ()) = futures::join!(starting, scheduled, let_go);
+        let (starting, scheduled, ()) = futures::join!(leaving(now - 2 * HOUR), leaving(now), let_go);
         [starting, scheduled]
     };
     let (failed, others) = futures::join!(failing, beside);

@@ -269,14 +269,15 @@ fn a_fire_that_a_restarted_node_and_one_that_never_heard_are_asked_for(random: &
 }
 
 /// A completes the first fire on x and y, and z does not hear of it, so that it is sent there again and again. B completes the
-/// second on x and z; z restarts, and hears of A's. It knows a fire then, and not the greatest.
+/// second on x and z; z restarts, and hears of A's when its age, which is told in whole seconds, is greater than none. It knows a fire then, and not the
+/// greatest.
 fn a_completion_that_comes_late_to_a_node_that_forgot_a_greater_one(random: &mut Random) -> Plan {
     let held = Wish { is_renewed: false, ..fire(300, about(random, 10), 30) };
     let a = process([held]);
     let b = process([fire(900, about(random, 10), 20)]);
     let c = process([fire(900, about(random, 3_500), 20)]);
     let faults = vec![
-        (ms(325), Fault::Partition { process: 0, node: Z, lasting: ms(1_300) }),
+        (ms(325), Fault::Partition { process: 0, node: Z, lasting: ms(2_300) }),
         (ms(0), Fault::Partition { process: 1, node: Y, lasting: THROUGHOUT }),
         (ms(0), Fault::Partition { process: 2, node: X, lasting: THROUGHOUT }),
         (about(random, 1_200), Fault::Crash { node: Z, down: random.millis(1, 20) }),

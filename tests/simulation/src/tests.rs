@@ -229,8 +229,7 @@ fn schedules_that_are_made_for_a_rule_need_it() {
         };
         let found: Vec<_> = (0..MADE).filter_map(|seed| run(seed, Some(*rule)).into_iter().next()).collect();
         println!("{rule:?}: {} of {MADE}, such as {:?}", found.len(), found.first());
-        // Whether a mark of a young server counts depends on the part of a second that its age leaves out.
-        assert!(found.len() > MADE as usize / 4, "hardly anything misses {rule:?}");
+        assert!(found.len() > MADE as usize / 2, "hardly anything misses {rule:?}");
         for seed in 0..MADE {
             // One is replayed by `cargo run -p redlock-simulation -- made RULE SEED`.
             assert_eq!(run(seed, None), Vec::<String>::new(), "{rule:?}, seed {seed}");
