@@ -22,5 +22,3 @@ pub(crate) use self::model::{Lamp, Model};
 pub(crate) use self::row::{Row, State};
 pub(crate) use self::text::padded;
 pub(crate) use self::window::{Order, Sort, Window};
-pub(crate) use crate::clock::{since_1970, std_now as now};
-pub(crate) use crate::duration::short;

@@ -20,8 +20,9 @@ use tokio::time::timeout;
 use self::app::{App, Step};
 use self::screen::Paint;
 use crate::args::Nodes;
+use crate::clock::std_now as now;
 use crate::exit::{Failure, OURS};
-use crate::fleet::{Fleet, Sort, look_once, now};
+use crate::fleet::{Fleet, Sort, look_once};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -7,12 +7,8 @@ use redlock_runtime::LockManager;
 use redlock_tests::wait::{eventually, eventually_async};
 use redlock_tests::{Cluster, RedisServer, Servers};
 
-use crate::common::cycles::{NODE_TIMEOUT, cycle_at_once, cycle_soon, unreachable};
+use crate::common::cycles::{cycle_at_once, cycle_soon, patient, unreachable};
 use crate::common::key;
-
-fn manager(urls: impl IntoIterator<Item = String>) -> LockManager {
-    LockManager::builder().nodes(urls).node_timeout(NODE_TIMEOUT).build().unwrap()
-}
 
 /// One that gives a hung server up before the cluster does.
 fn hasty(urls: impl IntoIterator<Item = String>) -> LockManager {
@@ -36,7 +32,7 @@ fn name_elsewhere(cluster: &Cluster, than: &RedisServer) -> String {
 #[tokio::test]
 async fn a_master_that_hangs_or_has_no_memory_keeps_nobody_from_the_locks_of_others() {
     let cluster = Cluster::start();
-    let (locks, hasty) = (manager([cluster.url()]), hasty([cluster.url()]));
+    let (locks, hasty) = (patient([cluster.url()]), hasty([cluster.url()]));
     let owner = owner_of(&cluster, "x");
     let elsewhere = name_elsewhere(&cluster, owner);
     cycle_soon(&locks, "x").await;
@@ -56,7 +52,7 @@ async fn a_master_that_hangs_or_has_no_memory_keeps_nobody_from_the_locks_of_oth
 #[tokio::test]
 async fn a_master_that_gives_its_place_away_is_followed_and_forgets_nothing() {
     let cluster = Cluster::start();
-    let (locks, others) = (manager([cluster.url()]), manager([cluster.url()]));
+    let (locks, others) = (patient([cluster.url()]), patient([cluster.url()]));
     let held = locks.lock("x").acquire().await.unwrap();
     let mut token = held.fencing_token();
     let waiting = tokio::spawn(others.lock("x").timeout(Duration::from_secs(30)).acquire());
@@ -82,7 +78,7 @@ async fn a_master_that_gives_its_place_away_is_followed_and_forgets_nothing() {
 #[tokio::test]
 async fn tokens_grow_without_any_clock_across_a_migration_there_and_back() {
     let cluster = Cluster::start();
-    let trusting = manager([cluster.url()]);
+    let trusting = patient([cluster.url()]);
     let careful = LockManager::builder().nodes([cluster.url()]).max_clock_skew(None).build().unwrap();
     let mut tokens = vec![cycle_soon(&trusting, "x").await];
     let slot = cluster.slot_of(&key("x"));
@@ -126,7 +122,7 @@ async fn replicas_are_counted_while_a_slot_moves() {
 async fn a_server_of_a_cluster_that_is_named_as_one_by_itself_is_told_how_to_be_written() {
     let cluster = Cluster::start();
     let other = another(&cluster, owner_of(&cluster, "x"));
-    let said = unreachable(&manager([cluster.url(), other.url()]), "x").await;
+    let said = unreachable(&patient([cluster.url(), other.url()]), "x").await;
     assert!(said.contains("redis+cluster://"), "{said}");
 }
 
@@ -138,11 +134,11 @@ async fn seeds_that_hang_or_are_gone_hold_nobody_up() {
     hung.hang();
     gone.kill();
     let hosts = [hung.address(), gone.address(), owner.address()].join(",");
-    let locks = manager([format!("redis+cluster://{hosts}")]);
+    let locks = patient([format!("redis+cluster://{hosts}")]);
     cycle_soon(&locks, "x").await;
     cycle_at_once(&locks, "x").await;
     // Those that were named are not asked any more once the cluster is known.
-    let named = manager([format!("redis+cluster://{}", cluster.servers()[0].address())]);
+    let named = patient([format!("redis+cluster://{}", cluster.servers()[0].address())]);
     let elsewhere = name_elsewhere(&cluster, &cluster.servers()[0]);
     cycle_soon(&named, &elsewhere).await;
     cluster.servers()[0].hang();
@@ -154,8 +150,8 @@ async fn seeds_that_hang_or_are_gone_hold_nobody_up() {
 #[tokio::test]
 async fn clusters_and_servers_form_a_quorum_that_goes_on_at_once_without_a_deciding_master() {
     let (first, second, third) = (Cluster::start(), Cluster::start(), Servers::start(1));
-    let locks = manager([first.url(), second.url(), third[0].url()]);
-    let others = manager([first.url(), second.url(), third[0].url()]);
+    let locks = patient([first.url(), second.url(), third[0].url()]);
+    let others = patient([first.url(), second.url(), third[0].url()]);
     cycle_soon(&locks, "x").await;
     let held = locks.lock("held").acquire().await.unwrap();
     owner_of(&first, "x").kill();

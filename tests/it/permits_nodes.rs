@@ -5,7 +5,7 @@ use std::time::Duration;
 use redlock_runtime::testing::MemoryNode;
 use redlock_runtime::{LockGuard, LockManager, LockManagerBuilder, LockRequest, Timeout};
 use redlock_tests::Servers;
-use redlock_tests::wait::{LIMIT, eventually_async};
+use redlock_tests::wait::{LIMIT, eventually_async, eventually_some_async};
 
 use crate::common::waiters::LONG;
 use crate::common::{key, manager};
@@ -52,7 +52,8 @@ async fn who_refuses_a_permit_tells_what_its_fencing_token_has_to_surpass() {
         c.restart_empty();
         b.give_to(&permits.map_or_else(|| key("x"), |_| slot("x", 0)), "stale", Duration::from_secs(3600));
         for _ in 0..4 {
-            let guard = eventually_some(async || one().try_acquire().await.ok().flatten()).await;
+            let guard =
+                eventually_some_async("it is acquired", async || one().try_acquire().await.ok().flatten()).await;
             let permit = permits.map(|_| guard.permit());
             let before = tokens.iter().filter(|(_, other)| *other == permit).map(|(token, _)| *token).max();
             assert!(Some(guard.fencing_token()) > before, "{permits:?}");
@@ -60,17 +61,6 @@ async fn who_refuses_a_permit_tells_what_its_fencing_token_has_to_surpass() {
             guard.release().await.unwrap();
         }
     }
-}
-
-/// Waits until something is found.
-async fn eventually_some<T>(find: impl AsyncFn() -> Option<T>) -> T {
-    let found = std::cell::Cell::new(None);
-    eventually_async("it is found", async || {
-        found.set(find().await);
-        found.take().map(|some| found.set(Some(some))).is_some()
-    })
-    .await;
-    found.take().expect("it was found")
 }
 
 /// What a node grants when the majority is there already, and of another permit than the others, is given back at once: not only when
@@ -91,7 +81,7 @@ async fn a_late_grant_of_another_permit_is_given_back_while_the_lock_is_held() {
     c.recover();
     b.go_down();
     let one = || locks.lock("x").permits(2).try_acquire();
-    let second = eventually_some(async || one().await.ok().flatten()).await;
+    let second = eventually_some_async("it is acquired", async || one().await.ok().flatten()).await;
     assert_eq!((first.permit(), second.permit()), (0, 1));
     assert!(first.is_valid());
 }

@@ -9,12 +9,8 @@ use redlock_tests::proxy::Flow;
 use redlock_tests::wait::{eventually, eventually_async};
 use redlock_tests::{Proxy, RedisServer, Sentinel, Setup, sentinel};
 
-use crate::common::cycles::{NODE_TIMEOUT, PATIENT, cycle_at_once, cycle_soon, unreachable};
+use crate::common::cycles::{PATIENT, cycle_at_once, cycle_soon, patient, unreachable};
 use crate::common::key;
-
-fn manager(urls: impl IntoIterator<Item = String>) -> LockManager {
-    LockManager::builder().nodes(urls).node_timeout(NODE_TIMEOUT).build().unwrap()
-}
 
 fn url(hosts: &[String]) -> String {
     format!("redis+sentinel://{}/{}/0", hosts.join(","), sentinel::SERVICE)
@@ -24,7 +20,7 @@ fn url(hosts: &[String]) -> String {
 async fn a_master_that_became_a_replica_has_no_vote_and_the_master_is_looked_up_again() {
     let service = Sentinel::start();
     let proxies: Vec<_> = service.sentinels().iter().map(Proxy::start).collect();
-    let locks = manager([url(&proxies.iter().map(|proxy| format!("127.0.0.1:{}", proxy.port())).collect::<Vec<_>>())]);
+    let locks = patient([url(&proxies.iter().map(|proxy| format!("127.0.0.1:{}", proxy.port())).collect::<Vec<_>>())]);
     cycle_soon(&locks, "x").await;
     // Nobody can tell of the failover but the old master itself.
     proxies.iter().for_each(Proxy::refuse);
@@ -43,7 +39,7 @@ async fn a_master_that_became_a_replica_has_no_vote_and_the_master_is_looked_up_
 #[tokio::test]
 async fn a_master_that_is_only_written_to_by_another_says_readonly_until_there_is_another_one() {
     let service = Sentinel::start();
-    let locks = manager([service.url()]);
+    let locks = patient([service.url()]);
     cycle_soon(&locks, "x").await;
     // Without the Sentinels, of somebody who knows better: it keeps its connections.
     service.master().probe().replica_of(1);
@@ -56,7 +52,7 @@ async fn a_master_that_is_only_written_to_by_another_says_readonly_until_there_i
 async fn a_master_that_cannot_save_says_so() {
     let service =
         Sentinel::start_as(&Setup::new().with_arguments(&["--enable-protected-configs", "yes"]), &Setup::new());
-    let locks = manager([service.url()]);
+    let locks = patient([service.url()]);
     cycle_soon(&locks, "x").await;
     let master = service.master().probe();
     // Nobody can write files there, not even root.
@@ -103,7 +99,7 @@ async fn tokens_grow_across_failovers_and_their_counter_expires_on_the_new_maste
         .fencing(true)
         .build()
         .unwrap();
-    let trusting = manager([service.url()]);
+    let trusting = patient([service.url()]);
     let mut tokens = vec![cycle_soon(&trusting, "x").await];
     for _ in 0..2 {
         tokens.push(cycle_soon(&locks, "x").await);
@@ -155,7 +151,7 @@ async fn half_open_connections_to_sentinels_hold_nobody_up() {
 #[tokio::test]
 async fn a_lock_is_held_and_others_are_taken_while_all_sentinels_are_down() {
     let service = Sentinel::start();
-    let locks = manager([service.url()]);
+    let locks = patient([service.url()]);
     let held = locks.lock("held").acquire().await.unwrap();
     service.sentinels().iter().for_each(RedisServer::kill);
     for _ in 0..20 {
@@ -164,20 +160,20 @@ async fn a_lock_is_held_and_others_are_taken_while_all_sentinels_are_down() {
     held.extend(Duration::from_secs(60)).await.unwrap();
     assert!(held.is_valid());
     held.release().await.unwrap();
-    let said = unreachable(&manager([service.url()]), "x").await;
+    let said = unreachable(&patient([service.url()]), "x").await;
     assert!(said.contains("no Sentinel can be asked"), "{said}");
 }
 
 #[tokio::test]
 async fn what_a_sentinel_refuses_is_told() {
     let service = Sentinel::start_as(&Setup::new(), &Setup::new().with_password("o@ther"));
-    let said = unreachable(&manager([service.url()]), "x").await;
+    let said = unreachable(&patient([service.url()]), "x").await;
     assert!(said.contains("NOAUTH") || said.contains("Authentication"), "{said}");
-    let said = unreachable(&manager([format!("{}?sentinel_password=wr%40ng", service.url())]), "x").await;
+    let said = unreachable(&patient([format!("{}?sentinel_password=wr%40ng", service.url())]), "x").await;
     assert!(said.contains("WRONGPASS") || said.contains("Password"), "{said}");
     assert!(!said.contains("wr@ng") && !said.contains("o@ther"), "{said}");
     let other = format!("redis+sentinel://{}/nobody/0?sentinel_password=o%40ther", service.hosts());
-    let said = unreachable(&manager([other]), "x").await;
+    let said = unreachable(&patient([other]), "x").await;
     assert!(said.contains("know no service named nobody"), "{said}");
 }
 
@@ -186,7 +182,7 @@ async fn a_sentinel_that_slept_through_a_failover_leads_nobody_to_the_old_master
     let service = Sentinel::start();
     let sleeper = &service.sentinels()[0];
     let old = service.master();
-    let locks = manager([service.url()]);
+    let locks = patient([service.url()]);
     cycle_soon(&locks, "x").await;
     sleeper.hang();
     old.kill();
@@ -194,7 +190,7 @@ async fn a_sentinel_that_slept_through_a_failover_leads_nobody_to_the_old_master
     cycle_soon(&locks, "x").await;
     sleeper.resume();
     // At once: it still names the old one.
-    let fresh = manager([service.url()]);
+    let fresh = patient([service.url()]);
     let guard = fresh.lock("x").timeout(PATIENT).acquire().await.unwrap();
     assert!(new.probe().exists(&key("x")));
     assert!(locks.lock("x").try_acquire().await.unwrap().is_none());

@@ -8,7 +8,7 @@ use redlock_tests::clock::timed;
 use redlock_tests::wait::{eventually, eventually_async};
 use redlock_tests::{Cluster, RedisServer, Sentinel, Servers};
 
-use crate::common::cycles::{NODE_TIMEOUT, PATIENT, cycle_at_once, cycle_soon, unreachable};
+use crate::common::cycles::{PATIENT, cycle_at_once, cycle_soon, patient, unreachable};
 use crate::common::key;
 
 /// What has a master behind it.
@@ -98,15 +98,11 @@ impl Mastered for Cluster {
     }
 }
 
-fn manager(urls: impl IntoIterator<Item = String>) -> LockManager {
-    LockManager::builder().nodes(urls).node_timeout(NODE_TIMEOUT).build().unwrap()
-}
-
 /// One that hangs or is gone slows nobody in a quorum.
 async fn a_master_that_hangs_or_is_gone<T: Mastered>() {
     let (node, others) = (T::start(), Servers::start(2));
     let urls = || [node.url(), others[0].url(), others[1].url()];
-    let locks = manager(urls());
+    let locks = patient(urls());
     cycle_soon(&locks, "x").await;
     // All, so that no other becomes the master.
     let deciding = node.deciding("x");
@@ -123,7 +119,7 @@ async fn a_master_that_hangs_or_is_gone<T: Mastered>() {
         cycle_at_once(&locks, "x").await;
     }
     node.all().into_iter().for_each(RedisServer::kill);
-    let locks = manager(urls());
+    let locks = patient(urls());
     for _ in 0..20 {
         cycle_at_once(&locks, "x").await;
     }
@@ -153,7 +149,7 @@ async fn a_master_that_decides_alone_and_hangs<T: Mastered>() {
 /// Scripts that were forgotten are loaded again, whatever is asked for.
 async fn scripts_that_were_forgotten<T: Mastered>() {
     let node = T::start();
-    let (locks, others) = (manager([node.url()]), manager([node.url()]));
+    let (locks, others) = (patient([node.url()]), patient([node.url()]));
     let forget = || node.masters().into_iter().for_each(|master| master.probe().script_flush());
     let guard = locks.lock("x").acquire().await.unwrap();
     forget();
@@ -175,7 +171,7 @@ async fn scripts_that_were_forgotten<T: Mastered>() {
 /// One without memory says so.
 async fn a_master_without_memory<T: Mastered>() {
     let node = T::start();
-    let locks = manager([node.url()]);
+    let locks = patient([node.url()]);
     cycle_soon(&locks, "x").await;
     let master = node.master_of("x").probe();
     master.config_set("maxmemory-policy", "noeviction");
@@ -191,7 +187,7 @@ async fn the_same_named_twice<T: Mastered>() {
     let node = T::start();
     let master = node.master_of("x").probe();
     for again in node.again() {
-        let locks = manager([node.url(), again.clone()]);
+        let locks = patient([node.url(), again.clone()]);
         let error = locks.lock("x").try_acquire().await.unwrap_err();
         let Error::Config { reason } = &error else { panic!("{again}: {error}") };
         let names = [node.url(), again].map(|url| url.trim_end_matches("/0").to_owned());

@@ -70,11 +70,27 @@ pub fn long_eventually_some<T>(what: impl Display, mut find: impl FnMut() -> Opt
 /// After [`LIMIT`], with `what` in the message and the caller's place.
 #[track_caller]
 pub fn eventually_async(what: impl Display, mut condition: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
+    eventually_some_async(what, async move || condition().await.then_some(()))
+}
+
+/// Like [`eventually_async`], until `find` finds something, which it returns.
+///
+/// # Panics
+///
+/// As [`eventually_async`].
+#[track_caller]
+pub fn eventually_some_async<T>(
+    what: impl Display,
+    mut find: impl AsyncFnMut() -> Option<T>,
+) -> impl Future<Output = T> {
     // The test's line, which a panic inside an `async` block would not show.
     let caller = Location::caller();
     async move {
         let started = clock::now();
-        while !condition().await {
+        loop {
+            if let Some(found) = find().await {
+                return found;
+            }
             assert!(started.elapsed() < LIMIT, "waited {LIMIT:?} in vain, at {caller}: {what}");
             tokio::time::sleep(PAUSE).await;
         }

@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn it_covers_a_quarter_of_an_hour() {
-        let began = super::super::now();
+        let began = crate::clock::std_now();
         let mut chart = Chart::new(began);
         chart.note(7, 3);
         chart.note_acquired();

@@ -251,7 +251,7 @@ mod tests {
         fn new(test: &str) -> Self {
             let nodes = ["a", "b", "c"].map(|node| format!("memory://{test}-{node}"));
             let locks = LockManager::builder().nodes(nodes).build().unwrap();
-            let now = super::super::now();
+            let now = crate::clock::std_now();
             Self { locks, model: Model::new(now), now }
         }
 

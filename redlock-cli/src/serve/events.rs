@@ -17,7 +17,8 @@ use tokio::time::sleep;
 
 use super::Served;
 use super::json::{Asked, Named};
-use crate::fleet::{EventJson, Fleet, LockJson, NodeJson, Viewer, Window, now, since_1970};
+use crate::clock::{since_1970, std_now as now};
+use crate::fleet::{EventJson, Fleet, LockJson, NodeJson, Viewer, Window};
 use crate::output::milliseconds;
 
 /// A page is told of changes at most this often.

@@ -7,7 +7,8 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use super::Served;
-use crate::fleet::{EventJson, LockJson, NodeJson, Order, Sort, Window, now};
+use crate::clock::std_now as now;
+use crate::fleet::{EventJson, LockJson, NodeJson, Order, Sort, Window};
 
 /// More rows than fit on any screen.
 const MOST_ROWS: usize = 500;

@@ -9,7 +9,8 @@ use axum::response::IntoResponse;
 use redlock_runtime::NodeStanding;
 
 use super::Served;
-use crate::fleet::{Model, Row, State as LockState, now};
+use crate::clock::std_now as now;
+use crate::fleet::{Model, Row, State as LockState};
 
 // Source: https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format
 pub(super) async fn metrics(State(Served { fleet, .. }): State<Served>) -> impl IntoResponse {

@@ -12,7 +12,9 @@ use redlock_runtime::NodeStanding;
 use unicode_width::UnicodeWidthStr;
 
 use super::app::{App, Mode};
-use crate::fleet::{Change, Event, Lamp, Model, Order, Row, Sort, State, now as clock, padded, short, since_1970};
+use crate::clock::{since_1970, std_now as clock};
+use crate::duration::short;
+use crate::fleet::{Change, Event, Lamp, Model, Order, Row, Sort, State, padded};
 use crate::output::plain;
 
 /// Which colours there are.

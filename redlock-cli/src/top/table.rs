@@ -6,8 +6,10 @@ use std::process::ExitCode;
 use redlock_runtime::NodeStanding;
 use serde_json::json;
 
+use crate::clock::std_now as now;
+use crate::duration::short;
 use crate::exit::{Failure, NO_QUORUM};
-use crate::fleet::{Fleet, LockJson, Model, NodeJson, Sort, State, Window, now, padded, short};
+use crate::fleet::{Fleet, LockJson, Model, NodeJson, Sort, State, Window, padded};
 use crate::output;
 
 const HEADS: [&str; 6] = ["LOCK", "STATE", "HOLDER", "HELD FOR", "LEFT", "WAITING"];

@@ -4,7 +4,7 @@ use crate::Error;
 use crate::lock::shared::Shared;
 use crate::node::inspect::{LockRecord, RecordedLabel};
 use crate::protocol::{Census, LockState, Quorum, Sighting};
-use crate::values::keys::LockKeys;
+use crate::values::keys::Keys;
 use crate::values::name::Name;
 
 /// Who has a key, by what the nodes that answered have under it.
@@ -17,17 +17,17 @@ pub(super) struct Holding<'a> {
     pub(super) fencing_token: Option<u64>,
 }
 
-/// Asks all nodes who has this key, and says what follows; [`Error::QuorumUnreachable`] if too few answered to tell.
+/// Asks all nodes who has the lock of this name, and says what follows; [`Error::QuorumUnreachable`] if too few answered to tell.
 pub(super) async fn ask_who_holds<T>(
     shared: &Shared,
     name: &Name,
-    keys: &Arc<LockKeys>,
     then: impl FnOnce(Holding<'_>) -> T,
 ) -> Result<T, Error> {
     let (engine, quorum) = (&shared.engine, shared.engine.quorum());
+    let keys = Arc::new(Keys::around(&shared.keys.lock(name).into()));
     let (answers, failures) = engine
         .survey_all(|_, node| {
-            let (keys, reply_timeout) = (Arc::clone(keys), engine.node_timeout());
+            let (keys, reply_timeout) = (Arc::clone(&keys), engine.node_timeout());
             async move { node.look(keys, reply_timeout).await }
         })
         .await;

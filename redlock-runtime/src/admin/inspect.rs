@@ -206,9 +206,8 @@ impl LockManager {
     pub async fn is_locked(&self, name: impl Into<String>) -> Result<bool, Error> {
         self.check_open()?;
         let name = Name::parse(name.into())?;
-        let keys = Arc::new(Keys::around(&self.shared.keys.lock(&name).into()));
         let is_taken = |Holding { census, .. }: Holding<'_>| matches!(census.state, LockState::Held | LockState::Kept);
-        ask_who_holds(&self.shared, &name, &keys, is_taken).await
+        ask_who_holds(&self.shared, &name, is_taken).await
     }
 
     /// [`Self::is_locked`] for code that is not async: blocks the thread.

@@ -14,7 +14,6 @@ use crate::platform::background::{block_on, on_any_executor};
 use crate::platform::clock;
 use crate::platform::tasks::JoinSet;
 use crate::protocol::LockState;
-use crate::values::keys::Keys;
 use crate::values::name::Name;
 
 /// Who leads, given by [`LockManager::leader`].
@@ -112,7 +111,6 @@ impl LockManager {
     pub async fn leader(&self, name: impl Into<String>) -> Result<Option<Leader>, Error> {
         self.check_open()?;
         let name = Name::parse(name.into())?;
-        let keys = Arc::new(Keys::around(&self.shared.keys.lock(&name).into()));
         let leader = |Holding { census, label, fencing_token }: Holding<'_>| {
             (census.state == LockState::Held).then(|| Leader {
                 label: label.map(|label| label.label.clone()),
@@ -120,7 +118,7 @@ impl LockManager {
                 leading_for: label.map(|label| label.held_for),
             })
         };
-        ask_who_holds(&self.shared, &name, &keys, leader).await
+        ask_who_holds(&self.shared, &name, leader).await
     }
 
     /// [`Self::leader`] for code that is not async: blocks the thread.

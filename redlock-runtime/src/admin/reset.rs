@@ -161,7 +161,7 @@ async fn reset_of(shared: &Arc<Shared>, name: &Name, whose: &str) -> Result<(), 
         let held = census.owner.filter(|_| census.state == LockState::Held);
         held.filter(is_meant).map(Arc::<str>::from)
     };
-    let owner = ask_who_holds(shared, name, &keys, meant).await?.ok_or_else(not_held)?;
+    let owner = ask_who_holds(shared, name, meant).await?.ok_or_else(not_held)?;
     let holder = shared.wait_queues.local_holders_of(&keys.lock).into_iter().find(|lease| lease.owner == owner);
     // Released by its value, as its owner does: whoever has it since has another.
     let subject = Subject::Key(Arc::clone(&keys.lock));

@@ -497,15 +497,20 @@ impl State {
     /// The mark of a lock, as an acquire that asks for it is told.
     fn told_mark(&self, command: &Command, now: Instant) -> Option<ToldMark> {
         command.mark.map(|_| {
-            let lives = self.marks.get(command.key()).filter(|(_, expires)| *expires > now);
-            let left = lives.map(|(_, expires)| expires.saturating_duration_since(now));
-            ToldMark { stored: lives.map(|(mark, _)| *mark), left, age: self.age(now) }
+            let (stored, expires) = self.living_mark(command.key(), now).unzip();
+            let left = expires.map(|expires| expires.saturating_duration_since(now));
+            ToldMark { stored, left, age: self.age(now) }
         })
     }
 
     /// A mark that has not expired.
     fn mark(&self, key: &str, now: Instant) -> Option<StoredMark> {
-        self.marks.get(key).filter(|(_, expires)| *expires > now).map(|(mark, _)| *mark)
+        self.living_mark(key, now).map(|(mark, _)| mark)
+    }
+
+    /// The same, and when it expires.
+    fn living_mark(&self, key: &str, now: Instant) -> Option<(StoredMark, Instant)> {
+        self.marks.get(key).filter(|(_, expires)| *expires > now).copied()
     }
 
     /// Completes a fire, as far as the node takes part in it.

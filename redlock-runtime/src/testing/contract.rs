@@ -14,7 +14,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{join, join_all};
+use futures_util::future::{join, join_all, join4};
 
 use crate::node::Node;
 
@@ -103,7 +103,7 @@ pub async fn check_node<N: Node>(make_node: impl AsyncFn() -> N) -> Result<NodeR
     let (here, there) = (Arc::new(make_node().await), Arc::new(make_node().await));
     let (trial, told) = Trial::new(here, there);
     // At once, because most of them wait for keys to end.
-    let tried: [Trying<'_, ()>; 20] = [
+    let tried: [Trying<'_>; 20] = [
         Box::pin(keys::a_free_key_is_granted_and_a_held_one_refused(trial.clone())),
         Box::pin(keys::a_key_lives_for_its_ttl(trial.clone())),
         Box::pin(keys::names_that_look_alike_are_other_keys(trial.clone())),
@@ -125,33 +125,33 @@ pub async fn check_node<N: Node>(make_node: impl AsyncFn() -> N) -> Result<NodeR
         Box::pin(ready(looks::the_label_shows_no_password(&trial))),
         Box::pin(looks::the_identity_is_that_of_the_store(trial.clone())),
     ];
-    let offered: [Trying<'_, bool>; 4] = [
+    let offered = join4(
         Box::pin(reports::changes_are_reported(trial.clone(), told)),
         Box::pin(looks::a_key_is_inspected(trial.clone())),
         Box::pin(looks::keys_are_listed(trial.clone())),
         Box::pin(looks::a_key_is_reset(trial.clone())),
-    ];
-    let (kept, offered) = join(join_all(tried), join_all(offered)).await;
+    );
+    let (kept, offered) = join(join_all(tried), offered).await;
     let mut broken: Vec<_> = kept.into_iter().filter_map(Result::err).collect();
-    let mut is_offered = offered.into_iter().map(|offered| {
+    let mut is_offered = |offered: Result<bool, BrokenPromise>| {
         offered.unwrap_or_else(|promise| {
             broken.push(promise);
             true
         })
-    });
-    let mut next = || is_offered.next().unwrap_or_default();
-    let [reports_changes, inspects, lists, resets] = [next(), next(), next(), next()];
-    drop(is_offered);
-    if broken.is_empty() {
-        let has_counters = trial.has_counters();
-        Ok(NodeReport { has_counters, reports_changes, inspects, lists, resets })
-    } else {
-        Err(BrokenPromises { broken })
-    }
+    };
+    let (reports, inspects, lists, resets) = offered;
+    let report = NodeReport {
+        has_counters: trial.has_counters(),
+        reports_changes: is_offered(reports),
+        inspects: is_offered(inspects),
+        lists: is_offered(lists),
+        resets: is_offered(resets),
+    };
+    if broken.is_empty() { Ok(report) } else { Err(BrokenPromises { broken }) }
 }
 
 /// One thing that is tried out. Each request is a task of its own, so that many run at once on a runtime of many threads.
-type Trying<'a, T> = Pin<Box<dyn Future<Output = Result<T, BrokenPromise>> + 'a>>;
+type Trying<'a> = Pin<Box<dyn Future<Output = Result<(), BrokenPromise>> + 'a>>;
 
 /// What a node that keeps its promises offers beside grants, extensions and releases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::Pipeline;
-
 use super::RedisNode;
 use super::commands;
 use super::link::connection::{Link, LinkState};
@@ -42,13 +40,12 @@ impl Announcing for Announced {
                 return false;
             };
             let (generation, mut server) = (live.generation(), Server { live, reply_timeout });
-            // One that is there is asked whether it still is: nothing else is sent on it.
-            let mut question = Pipeline::new();
-            if self.on == Some(generation) {
-                question.add_command(commands::ping());
+            let question = if self.on == Some(generation) {
+                // One that is there is asked whether it still is: nothing else is sent on it.
+                commands::are_you_there()
             } else {
-                question = commands::announce(&self.prefixes);
-            }
+                commands::announce(&self.prefixes)
+            };
             let is_on = server.send(&question).await.and_then(all_done).is_ok();
             self.on = is_on.then_some(generation);
             is_on

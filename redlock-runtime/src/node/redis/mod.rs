@@ -464,13 +464,13 @@ fn told_slots(slots: &Slots, value: &Value, counter: impl Fn(Option<u64>) -> Opt
             Value::Int(permits) => u8::try_from(*permits).ok().filter(|permits| *permits <= MOST_PERMITS),
             _ => None,
         };
-        let permits = permits.map(|permits| {
-            let Value::Int(lives) = lives else { return None };
+        let lives = match lives {
             // Negative for a key without an expiry, which is not ours.
-            let lives = u64::try_from(*lives).map_or(PERMITS_RETENTION, Duration::from_millis);
-            Some(SaidPermits { permits, lives: lives.min(PERMITS_RETENTION) })
-        });
-        let permits = permits.flatten();
+            Value::Int(lives) => Some(u64::try_from(*lives).map_or(PERMITS_RETENTION, Duration::from_millis)),
+            _ => None,
+        };
+        let said = |(permits, lives): (u8, Duration)| SaidPermits { permits, lives: lives.min(PERMITS_RETENTION) };
+        let permits = permits.zip(lives).map(said);
         let told = text(held)?;
         let mut held = vec![None; slots.order().len()];
         let mut words = told.split(' ');

@@ -60,13 +60,9 @@ pub(super) async fn names_that_look_alike_are_other_keys(trial: Trial) -> Kept {
 pub(super) async fn extend_lengthens_and_never_shortens(trial: Trial) -> Kept {
     let Trial { here, there, .. } = &trial;
     let owner = fresh_owner();
-    let longer = in_time(async |number, ttl| {
-        let (key, asked) = (trial.key(&format!("longer-{number}")), clock::now());
-        here.granted("of a free key", &key, &owner, ttl).await?;
-        here.extend("of the owner's key", &key, &owner, LONG, Outcome::Done).await?;
-        Ok((key, asked + ttl + MOMENT))
-    });
-    let (longer, over) = longer.await?;
+    let lengthen = async |key: &Arc<str>| here.extend("of the owner's key", key, &owner, LONG, Outcome::Done).await;
+    let (longer, end) = trial.before_it_ends("longer", &owner, lengthen).await?;
+    let over = end + MOMENT;
 
     let shorter = trial.key("shorter");
     here.granted("of a free key", &shorter, &owner, LONG).await?;
@@ -84,13 +80,9 @@ pub(super) async fn extend_is_for_the_owner_of_a_key_that_is_there(trial: Trial)
     here.extend("of a key that is not there", &free, &owner, LONG, Outcome::NoKey).await?;
     there.granted("of a key that was extended and not there", &free, &another, LONG).await?;
 
-    let others = in_time(async |number, ttl| {
-        let (key, asked) = (trial.key(&format!("extend-others-{number}")), clock::now());
-        here.granted("of a free key", &key, &owner, ttl).await?;
-        there.extend("of somebody else's key", &key, &another, LONG, Outcome::OtherOwner).await?;
-        Ok((key, asked + ttl))
-    });
-    let (key, end) = others.await?;
+    let extend =
+        async |key: &Arc<str>| there.extend("of somebody else's key", key, &another, LONG, Outcome::OtherOwner).await;
+    let (key, end) = trial.before_it_ends("extend-others", &owner, extend).await?;
     here.ends("extend", "of somebody else's key, whose TTL was over later", &key, end).await
 }
 
@@ -152,13 +144,9 @@ pub(super) async fn a_release_that_keeps_gives_the_key_away(trial: Trial) -> Kep
     here.keep("of somebody else's key, to be kept", &free, &owner, to, Outcome::OtherOwner).await?;
     there.stays("release", "of somebody else's key, to be kept", &free, &another, clock::now()).await?;
 
-    let longer = in_time(async |number, ttl| {
-        let (key, asked) = (trial.key(&format!("keep-longer-{number}")), clock::now());
-        here.granted("of a free key", &key, &owner, ttl).await?;
-        here.keep("of the owner's key, to be kept", &key, &owner, to, Outcome::Done).await?;
-        Ok((key, asked + ttl + MOMENT))
-    });
-    let (longer, over) = longer.await?;
+    let keep = async |key: &Arc<str>| here.keep("of the owner's key, to be kept", key, &owner, to, Outcome::Done).await;
+    let (longer, end) = trial.before_it_ends("keep-longer", &owner, keep).await?;
+    let over = end + MOMENT;
     here.extend(
         "of a key that was given to another owner, by the one before",
         &longer,

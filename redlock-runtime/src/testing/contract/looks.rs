@@ -123,7 +123,7 @@ pub(super) async fn keys_are_listed(trial: Trial) -> Result<bool, BrokenPromise>
     if !listed("of a prefix that no key has", &[]).await? {
         return Ok(false);
     }
-    let expired = trial.expired("list_expired", &owner).await?;
+    trial.expired("list_expired", &owner).await?;
     let [one, other] = ["list_a", "list_b"].map(|name| trial.key(name));
     // What a pattern takes for the prefix.
     let alike = ["listxa", "LIST_a", "a-list_"].map(|name| trial.key(name));
@@ -133,7 +133,6 @@ pub(super) async fn keys_are_listed(trial: Trial) -> Result<bool, BrokenPromise>
     // The one that was set to see the other expire is somebody's now.
     let later = trial.key("list_expired-later");
     listed("of a prefix that three keys have, and one that has expired", &[one, other, later]).await?;
-    drop(expired);
     Ok(true)
 }
 

@@ -68,6 +68,22 @@ impl Trial {
         self.there.ends("acquire", "a key whose TTL was over", &later, asked + SHORT[0]).await?;
         Ok(key)
     }
+
+    /// A key of this owner with which something was done before it would have ended; and when that is.
+    pub(super) async fn before_it_ends(
+        &self,
+        name: &str,
+        owner: &Arc<str>,
+        during: impl AsyncFn(&Arc<str>) -> Result<(), BrokenPromise>,
+    ) -> Result<(Arc<str>, Instant), BrokenPromise> {
+        in_time(async |number, ttl| {
+            let (key, asked) = (self.key(&format!("{name}-{number}")), clock::now());
+            self.here.granted("of a free key", &key, owner, ttl).await?;
+            during(&key).await?;
+            Ok((key, asked + ttl))
+        })
+        .await
+    }
 }
 
 /// Does something with a key that is to be over before the key ends, and again with a longer TTL if it was not.
@@ -148,6 +164,18 @@ impl Client {
         }
     }
 
+    /// The answer has to be this.
+    async fn answers<T: Debug + PartialEq + Send + 'static>(
+        &self,
+        method: &'static str,
+        situation: &str,
+        expected: T,
+        question: impl for<'a> FnOnce(&'a dyn Node) -> BoxFuture<'a, Result<T, NodeError>> + Send + 'static,
+    ) -> Result<(), BrokenPromise> {
+        let came = self.ask(method, situation, shown(&expected), question).await?;
+        same(method, situation, expected, came)
+    }
+
     /// A vote, granted or not.
     pub(super) async fn vote(
         &self,
@@ -200,8 +228,7 @@ impl Client {
         expected: Outcome,
     ) -> Result<(), BrokenPromise> {
         let ask = Extend { key: Arc::clone(key), owner: Arc::clone(owner), ttl };
-        let outcome = self.ask("extend", situation, shown(expected), |node| node.extend(ask)).await?;
-        same("extend", situation, expected, outcome)
+        self.answers("extend", situation, expected, |node| node.extend(ask)).await
     }
 
     pub(super) async fn release(
@@ -235,8 +262,7 @@ impl Client {
         expected: Outcome,
     ) -> Result<(), BrokenPromise> {
         let ask = Release { key: Arc::clone(key), owner: Arc::clone(owner), keep };
-        let outcome = self.ask("release", situation, shown(expected), |node| node.release(ask)).await?;
-        same("release", situation, expected, outcome)
+        self.answers("release", situation, expected, |node| node.release(ask)).await
     }
 
     /// The counter after a commit.
@@ -249,8 +275,7 @@ impl Client {
         expected: Option<u64>,
     ) -> Result<(), BrokenPromise> {
         let ask = Commit { key: Arc::clone(key), owner: Arc::clone(owner), token, keep_for: LONG };
-        let counter = self.ask("commit", situation, shown(expected), |node| node.commit(ask)).await?;
-        same("commit", situation, expected, counter)
+        self.answers("commit", situation, expected, |node| node.commit(ask)).await
     }
 
     /// The key has to end, not sooner than this, and not much later; it is somebody else's then, for long.

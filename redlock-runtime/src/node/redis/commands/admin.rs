@@ -7,7 +7,7 @@ use std::time::Duration;
 use redis::{Cmd, Pipeline};
 
 use super::locks::RELEASED;
-use super::{Call, Script, each, pipeline, script, whole_milliseconds};
+use super::{Call, Script, each, ping, pipeline, script, whole_milliseconds};
 use crate::node::inspect::{Cursor, Listed, OwnerLabel};
 use crate::protocol::StoredMark;
 use crate::values::keys::{Keys, LockKeys};
@@ -62,6 +62,11 @@ pub(in crate::node) fn watch(keys: &[Arc<str>]) -> Pipeline {
         read.arg(&**key);
     }
     pipeline([tracked, read].into_iter())
+}
+
+/// Asks for nothing but an answer.
+pub(in crate::node) fn are_you_there() -> Pipeline {
+    pipeline(std::iter::once(ping()))
 }
 
 /// Has all changes of keys reported that begin with one of these, instead of those of single keys.
