@@ -68,7 +68,8 @@ async fn one_round_trip_asks_for_all_of_them_and_one_releases_them() {
 async fn they_are_renewed_together_and_lost_together() {
     let servers = Servers::start(3);
     let locks = manager(&servers);
-    let ttl = Duration::from_millis(500);
+    // A busy machine may be half a second late with a renewal.
+    let ttl = Duration::from_millis(1_500);
     let guard = locks.lock_all(["a", "b"]).ttl(ttl).acquire().await.unwrap();
     tokio::time::timeout(2 * ttl, guard.lost()).await.expect_err("it is renewed for longer than its TTL");
     assert!(guard.is_valid() && servers.holding(&key("a")) == 3 && servers.holding(&key("b")) == 3);

@@ -10,6 +10,7 @@ use redlock_tests::clock::timed;
 use redlock_tests::wait::{LIMIT, eventually_async};
 use redlock_tests::{Monitor, Servers};
 
+use crate::common::cycles::patient;
 use crate::common::waiters::{Asked, LONG};
 use crate::common::{RARE_POLL, key, manager};
 use crate::nothing_left::poll_and_drop;
@@ -376,7 +377,7 @@ fn an_acquire_for_which_nodes_disagree_dropped_after_any_number_of_polls_leaves_
 async fn with_half_of_the_permits_free_little_more_than_one_round_is_made_for_each() {
     const PERMITS: u32 = 16;
     let servers = Servers::start(3);
-    let processes: Vec<_> = (0..8).map(|_| manager(&servers)).collect();
+    let processes: Vec<_> = (0..8).map(|_| patient(servers.urls())).collect();
     for locks in &processes {
         one_of(locks, PERMITS).acquire().await.unwrap().release().await.unwrap();
     }

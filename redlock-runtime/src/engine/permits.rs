@@ -33,7 +33,8 @@ pub(super) struct WonPermit {
 impl WonPermit {
     /// A node that answers later than the majority: what else it grants is given back at once, and the permit is set there instead.
     pub(super) fn instead_of_late_stray(&self, InFlight { node, reply, sent }: InFlight) -> InFlight {
-        let (won, carrier) = (self.clone(), reply.carrier().clone());
+        let (won, carrier) = (self.clone(), reply.carrier().clone().first());
+        let last = carrier.clone();
         let seen_through = async move {
             let reply = reply.await;
             if reply.acquire_effect() == AcquireEffect::NotSet || won.is_granted_by(&reply) {
@@ -44,18 +45,19 @@ impl WonPermit {
                 &won.owner,
                 Repairs::after_acquire(node, &reply),
             );
-            if let Reply::Failed(_) = reply { reply } else { won.set(node).await }
+            if let Reply::Failed(_) = reply { reply } else { won.set(node, last).await }
         };
         InFlight { node, reply: self.in_background(carrier, seen_through), sent }
     }
 
     /// Sets it on a node whose grant of another one is being given back.
     pub(super) fn instead_of_stray(&self, node: usize) -> InFlight {
-        InFlight { node, reply: self.in_background(Carrier::Unknown, self.clone().set(node)), sent: None }
+        let carrier = Carrier::none_yet();
+        InFlight { node, reply: self.in_background(carrier.clone(), self.clone().set(node, carrier)), sent: None }
     }
 
     /// A key of somebody else, who mostly gives it back as well, is in the way for a moment.
-    async fn set(self, node: usize) -> Reply {
+    async fn set(self, node: usize, carrier: Carrier) -> Reply {
         let mut reply = Reply::NOT_OURS;
         for pause in SET_WON_AFTER {
             sleep(pause).await;
@@ -64,7 +66,9 @@ impl WonPermit {
                 break;
             }
             let command = Command::set_again(self.ttl, &self.subject, &self.owner);
-            reply = self.engine.ask(node, &command).reply.await;
+            let asked = self.engine.ask(node, &command).reply;
+            carrier.goes_on(asked.carrier().clone());
+            reply = asked.await;
             if reply.acquire_effect() != AcquireEffect::NotSet {
                 break;
             }

@@ -388,12 +388,17 @@ impl PendingRelease {
 
     /// Waits until an acquire has ended and then releases whatever it left. A release sent earlier could overtake it.
     fn release_after(self: Arc<Self>, ledger: Ledger, node: usize, straggler: PendingReply) -> PendingReply {
-        let carrier = straggler.carrier().clone();
+        let carrier = straggler.carrier().clone().first();
+        let last = carrier.clone();
         let release = async move {
             let reply = straggler.await;
             match ledger.after_answer(node, reply.acquire_effect(), reply.broken_connection().is_some()) {
                 AfterAnswer::NothingLeft => Reply::NOT_OURS,
-                AfterAnswer::Release => self.ask(node, None).reply.await,
+                AfterAnswer::Release => {
+                    let release = self.ask(node, None).reply;
+                    last.goes_on(release.carrier().clone());
+                    release.await
+                }
                 // As a release that failed on that connection.
                 AfterAnswer::ReleaseAfterConnection => reply,
             }
@@ -452,6 +457,7 @@ mod tests {
 
     use super::*;
     use crate::node::scripted::Scripted;
+    use crate::node::{Carrier, PeerAddress};
     use crate::protocol::{LONGEST_TTL, Quorum};
 
     #[tokio::test]
@@ -487,5 +493,26 @@ mod tests {
             .await
             .expect("it is given up");
         assert_eq!(asked.load(Ordering::Relaxed), 1);
+    }
+
+    /// Whatever is known of the connection that carried the acquire: it has been answered.
+    #[tokio::test]
+    async fn a_release_behind_a_straggler_is_waited_for_no_longer_than_its_own_connection_is_needed() {
+        let connection = ConnectionId { number: 7, peer: PeerAddress::Path, server: 1 };
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let once_in_vain = Scripted::new(move |_, _| match count.fetch_add(1, Ordering::Relaxed) {
+            0 => PendingReply::new(pending()).carried_by(Carrier::Known(connection)),
+            _ => PendingReply::new(ready(Reply::Done)),
+        });
+        let engine = Engine::new(vec![once_in_vain], Quorum::of(1).unwrap(), Duration::from_millis(5), LONGEST_TTL);
+        let owner = PendingRelease::new(engine.track_release(), "key".into(), "owner".into());
+        let granted = Reply::Granted { counter: None, is_wanted: false, mark: None };
+        let straggler = InFlight { node: 0, reply: PendingReply::new(ready(granted)), sent: None };
+        let round = ReleaseRound::start(Arc::new(owner), Ledger::default(), NodeSet::default(), vec![straggler]);
+        tokio::spawn(round.go_on());
+        tokio::time::timeout(KEEP_RELEASING / 4, engine.tracked_releases().all_confirmed())
+            .await
+            .expect("it is sent again instead, behind the end of its connection");
     }
 }

@@ -51,19 +51,23 @@ pub(crate) enum Carrier {
     Known(ConnectionId),
     /// One that is being made; set before the command is sent, to none for one that a server could not be asked to kill.
     Later(Arc<OnceLock<Option<ConnectionId>>>),
-    /// The last of those that a command was put to, one after the other: each server but the last has sent it on, and so has done
-    /// nothing about it.
+    /// The last of those that a command, or what follows from it, was put to, one after the other: what went before is answered.
     Last(Arc<Mutex<Self>>),
 }
 
 impl Carrier {
+    /// One that is about to be made, and may be followed by others.
+    pub(crate) fn none_yet() -> Self {
+        Self::Later(Arc::default()).first()
+    }
+
     /// One that may be followed by others ([`Self::goes_on`]).
-    pub(in crate::node) fn first(self) -> Self {
+    pub(crate) fn first(self) -> Self {
         Self::Last(Arc::new(Mutex::new(self)))
     }
 
-    /// The command is put to another connection, because a server has sent it on.
-    pub(in crate::node) fn goes_on(&self, next: Self) {
+    /// The command is put to another connection, because a server has sent it on; or the next command is, because it is answered.
+    pub(crate) fn goes_on(&self, next: Self) {
         if let Self::Last(last) = self {
             *last.lock().unwrap_or_else(PoisonError::into_inner) = next;
         }

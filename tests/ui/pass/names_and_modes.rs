@@ -1,4 +1,3 @@
-#![deny(warnings)]
 use redlock_runtime::{Error, LockManager, redlock};
 
 #[redlock(names = ["account:{from}", "account:{to}"], timeout = 5, manager = locks, guard = lock)]
@@ -26,7 +25,8 @@ fn nested(locks: &LockManager, from: u32, to: u32) -> Result<(), Error> {
     if from > 0 { nested(locks, from - 1, to) } else { Ok(()) }
 }
 
-fn main() {
+#[test]
+fn several_names_and_modes() {
     let locks = LockManager::builder().nodes(["memory://kinds"]).build().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     assert!(runtime.block_on(transfer(&locks, 1, 2)).unwrap() > 0);

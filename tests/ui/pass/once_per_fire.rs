@@ -1,4 +1,3 @@
-#![deny(warnings)]
 use std::time::{Duration, SystemTime};
 
 use redlock_runtime::{Error, Fire, LockManager, redlock};
@@ -38,7 +37,8 @@ fn a_future(locks: &LockManager, batch: u64) -> impl Future<Output = std::io::Re
     async { Ok(1) }
 }
 
-fn main() {
+#[test]
+fn once_with_each_kind_of_fire() {
     let locks = LockManager::builder().nodes(["memory://once"]).build().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     assert_eq!(runtime.block_on(daily(&locks)), Some(1));

@@ -1,4 +1,3 @@
-#![deny(warnings)]
 use redlock_runtime::{Error, LockManager, redlock};
 
 #[redlock(name = "import", permits = 2, timeout = -1, silent, manager = locks, guard = lock)]
@@ -24,7 +23,8 @@ fn waits(locks: &LockManager, depth: u32) -> Result<u32, Error> {
     }
 }
 
-fn main() {
+#[test]
+fn permits_of_a_number_and_of_an_argument() {
     let locks = LockManager::builder().nodes(["memory://permits"]).build().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     assert!(runtime.block_on(import(&locks)).is_some_and(|permit| permit < 2));

@@ -1,4 +1,3 @@
-#![deny(warnings)]
 use redlock_runtime::{Error, LockManager, redlock};
 
 /// # Safety
@@ -18,7 +17,8 @@ async unsafe fn later(locks: &LockManager, number: u8) -> Result<u8, Error> {
     Ok(unsafe { *pointer })
 }
 
-fn main() {
+#[test]
+fn unsafe_functions_stay_unsafe() {
     let locks = LockManager::builder().nodes(["memory://unsafe"]).build().unwrap();
     let number = 5;
     assert_eq!(unsafe { plain(&locks, &number) }.unwrap(), 5);

@@ -206,7 +206,7 @@ impl Cluster {
         }
         // Who has which slots, and then a connection to that server.
         let extra_time = cluster.limits.connect_timeout * 2;
-        let carrier = Carrier::Later(Arc::default()).first();
+        let carrier = Carrier::none_yet();
         let carried_by = carrier.clone();
         let reply = async move {
             let shard = match cluster.mapped(command.key()).await {
