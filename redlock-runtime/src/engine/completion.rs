@@ -8,10 +8,14 @@ use std::task::Poll;
 
 use super::{Engine, InFlight};
 use crate::error::NodeFailures;
-use crate::node::{ConnectionId, Reply};
+use crate::node::{Command, ConnectionId, Reply};
+use crate::platform::background;
 use crate::platform::clock;
 use crate::platform::deadline::Deadline;
-use crate::protocol::{Completion, CompletionVerdict, Listening, Marked, NodeSet, RELEASE_PAUSES, Sending};
+use crate::platform::entropy::seed;
+use crate::protocol::{
+    Backoff, Completion, CompletionVerdict, KEEP_RELEASING, Marked, NodeSet, RELEASE_PAUSES, Sending,
+};
 
 /// A completion that too few nodes confirmed in time: its mark may be on some of them.
 #[derive(Debug)]
@@ -33,15 +37,56 @@ pub(super) struct Confirming<'a> {
     sent_again: NodeSet,
 }
 
-/// What failed, the nodes where that matters, and how to send it once more.
-type Again<'a> = (
-    &'a mut Vec<(usize, Option<ConnectionId>)>,
-    NodeSet,
-    &'a (dyn Fn(usize, Option<ConnectionId>) -> InFlight + Send + Sync),
-);
+/// How a mark is sent once more.
+pub(super) struct Again<'a> {
+    /// Where that is due, and the connection that may still carry something there.
+    pub(super) failed: &'a mut Vec<(usize, Option<ConnectionId>)>,
+    /// The nodes where it matters.
+    pub(super) tracked: NodeSet,
+    /// Those whose answers come on connections of another runtime, which may be blocked.
+    pub(super) elsewhere: NodeSet,
+    /// Sends it.
+    pub(super) send: &'a (dyn Fn(usize, Option<ConnectionId>) -> InFlight + Send + Sync),
+}
 
-/// So many node timeouts a completion is waited for that is sent again: a connection is made anew within that.
+/// How long marks are waited for, and sent again, that no majority has confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// For so long that a connection is made anew: nothing has been done yet that could be done again.
+    Short,
+    /// As long as the lock counts as held, because what was done would be done again.
+    WhileHeld,
+}
+
+/// So many node timeouts last until a connection is made anew.
 const WAIT_TIMEOUTS: u32 = 4;
+
+/// Marks a fire on those whom the completion asks, and leaves the lock's key.
+pub(super) async fn mark_before_body(
+    engine: Arc<Engine>,
+    command: Arc<Command>,
+    completion: Completion,
+) -> Result<(), NotConfirmed> {
+    // However this ends: what has not been sent by then would be the mark of a fire that nobody runs.
+    let command = Recalled(command);
+    let send = |node, _| engine.ask(node, &command.0);
+    let (asked, mut failed) = (completion.asked(), Vec::new());
+    let mut in_flight: Vec<_> = asked.iter().map(|node| engine.ask(node, &command.0)).collect();
+    let confirming = Confirming::new(&engine, command.0.key(), completion);
+    let again = Again { failed: &mut failed, tracked: asked, elsewhere: NodeSet::default(), send: &send };
+    let confirmed = confirming.listen(Patience::Short, &mut in_flight, again).await;
+    engine.poll_in_background(in_flight);
+    confirmed
+}
+
+/// A command that is recalled, where it was not sent yet, when this is dropped.
+struct Recalled(Arc<Command>);
+
+impl Drop for Recalled {
+    fn drop(&mut self) {
+        self.0.recall();
+    }
+}
 
 impl<'a> Confirming<'a> {
     pub(super) fn new(engine: &'a Arc<Engine>, key: &'a Arc<str>, completion: Completion) -> Self {
@@ -51,14 +96,29 @@ impl<'a> Confirming<'a> {
     /// Returns when a majority has confirmed, or no longer can in time. Replies that are still on their way stay in `in_flight`.
     pub(super) async fn listen(
         mut self,
+        patience: Patience,
         in_flight: &mut Vec<InFlight>,
-        (failed, tracked, send): Again<'_>,
+        again: Again<'_>,
     ) -> Result<(), NotConfirmed> {
-        let node_timeout = self.engine.node_timeout;
+        let Again { failed, tracked, elsewhere, send } = again;
+        let (node_timeout, began) = (self.engine.node_timeout, clock::now());
         let extra = in_flight.iter().map(|asked| asked.reply.extra_time()).max().unwrap_or_default();
-        let mut over = Deadline::after(node_timeout * WAIT_TIMEOUTS + extra);
-        let mut pause: Option<Deadline> = None;
+        let held = self.completion.counts_for(began);
+        let mut over = Deadline::after(match patience {
+            Patience::Short => held.min(node_timeout * WAIT_TIMEOUTS + extra),
+            // Whoever has a TTL of hours waits no longer than a release is sent again.
+            Patience::WhileHeld => held.min(KEEP_RELEASING),
+        });
+        let mut late = Some(Deadline::after(node_timeout + extra));
+        let (mut pause, mut pauses): (Option<Deadline>, Option<Backoff>) = (None, None);
+        let mut is_in_background = background::is_current();
         let verdict = poll_fn(|cx| {
+            if background::is_current() != is_in_background {
+                // Nobody waits for it any more where it began.
+                is_in_background = !is_in_background;
+                let deadlines = late.iter_mut().chain(&mut pause).chain([&mut over]);
+                deadlines.for_each(Deadline::leave_runtime);
+            }
             loop {
                 let engine = self.engine;
                 engine.poll_each(in_flight, cx, |node, reply| {
@@ -67,19 +127,32 @@ impl<'a> Confirming<'a> {
                     }
                     self.record(node, &reply);
                 });
-                let is_heard = in_flight.is_empty() && failed.is_empty();
-                let listening = if is_heard { Listening::IsOver } else { Listening::GoesOn };
-                match self.completion.verdict(listening, clock::now()) {
+                let asked = self.completion.asked();
+                let pending = in_flight.iter().map(|asked| asked.node).chain(failed.iter().map(|(node, _)| *node));
+                let pending: NodeSet = pending.filter(|node| asked.contains(*node)).collect();
+                match self.completion.verdict(pending, clock::now()) {
                     CompletionVerdict::Listen => {}
                     verdict => return Poll::Ready(verdict),
                 }
                 if Pin::new(&mut over).poll(cx).is_ready() {
-                    return Poll::Ready(self.completion.verdict(Listening::IsOver, clock::now()));
+                    return Poll::Ready(self.completion.verdict(NodeSet::default(), clock::now()));
+                }
+                if late.as_mut().is_some_and(|late| Pin::new(late).poll(cx).is_ready()) {
+                    late = None;
+                    for asked in in_flight.iter() {
+                        if elsewhere.contains(asked.node) && is_in_background {
+                            failed.extend(tracked.contains(asked.node).then_some((asked.node, None)));
+                        } else {
+                            // A connection that stays silent is closed then, and what it carries is sent on another.
+                            engine.overdue(asked.node, self.key);
+                        }
+                    }
                 }
                 if failed.is_empty() {
                     return Poll::Pending;
                 }
-                let waited = pause.get_or_insert_with(|| Deadline::after(RELEASE_PAUSES.0));
+                let pauses = pauses.get_or_insert_with(|| Backoff::new(RELEASE_PAUSES.0, RELEASE_PAUSES.1, seed()));
+                let waited = pause.get_or_insert_with(|| Deadline::after(pauses.next().unwrap_or(RELEASE_PAUSES.1)));
                 if Pin::new(waited).poll(cx).is_pending() {
                     return Poll::Pending;
                 }

@@ -12,7 +12,7 @@ use tokio::runtime::RuntimeFlavor;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use super::completion::{Confirming, NotConfirmed};
+use super::completion::{Again, Confirming, NotConfirmed, Patience};
 use super::heard::Heard;
 use super::{AttemptFailed, Engine, InFlight};
 use crate::node::{Action, Command, ConnectionId, Delivery, Failure, NewMark, PendingReply, Predecessor, Reply};
@@ -216,12 +216,14 @@ impl ReleaseRound {
     }
 
     /// Waits for a majority to confirm the mark that the releases carry. What fails is sent again meanwhile.
-    pub(super) async fn confirm_mark(mut self, completion: Completion) -> Result<(), NotConfirmed> {
-        let Self { owner, in_flight, tracked, failed, is_reported, .. } = &mut self;
-        let again = |node, behind| owner.ask(node, behind);
+    pub(super) async fn confirm_mark(mut self, completion: Completion, patience: Patience) -> Result<(), NotConfirmed> {
+        let Self { owner, in_flight, tracked, failed, elsewhere, is_reported, .. } = &mut self;
+        let send = |node, behind| owner.ask(node, behind);
         let confirming = Confirming::new(&owner.engine, owner.subject.key(), completion);
-        let confirmed = confirming.listen(in_flight, (failed, *tracked, &again)).await;
-        *is_reported = true;
+        let again = Again { failed, tracked: *tracked, elsewhere: *elsewhere, send: &send };
+        let confirmed = confirming.listen(patience, in_flight, again).await;
+        // Where it began on a runtime that may be blocked, and was told here, what is there is no further than before.
+        *is_reported = !background::is_current();
         confirmed
     }
 

@@ -442,11 +442,10 @@ impl LockRequest {
         loop {
             let plan = Plan::once(self.shared.wait_queues.fencing(seen));
             match self.attempt(&request, &subject, plan).await? {
-                Ok(mut won) => {
+                Ok(won) => {
                     self.learn(&request.name, &subject, won.permits);
-                    self.mark_start(&request, &mut won).await?;
                     let local_hold = |lease: &Arc<Lease>| self.shared.wait_queues.hold_locally(lease);
-                    return self.guard(request, won, acquiring, clock::now(), local_hold);
+                    return marked(self.guard(request, won, acquiring, clock::now(), local_hold)?).await;
                 }
                 Err(lost) => {
                     seen = lost.counter.max(seen);
@@ -505,9 +504,8 @@ impl LockRequest {
             }
             match next {
                 Turn::Ask(plan) => match self.attempt(&request, &subject, plan).await? {
-                    Ok(mut won) => {
+                    Ok(won) => {
                         self.learn(name, &subject, won.permits);
-                        self.mark_start(&request, &mut won).await?;
                         let (is_wanted, now) = (won.term.is_wanted, clock::now());
                         let took = now.saturating_duration_since(won.term.began);
                         if acquiring.is_waiting() {
@@ -515,7 +513,7 @@ impl LockRequest {
                             tracing::debug!(lock = %shown(name.as_str()), ?waited, "acquired behind others");
                         }
                         let local_hold = |lease: &Arc<Lease>| place.won(lease, is_wanted, took, now);
-                        return self.guard(request, won, acquiring, now, local_hold);
+                        return marked(self.guard(request, won, acquiring, now, local_hold)?).await;
                     }
                     // The caller's time was over before the nodes' time was: that says nothing about the nodes.
                     Err(lost) if has_tried && lost.was_cut_short => {}
@@ -562,14 +560,6 @@ impl LockRequest {
         }
     }
 
-    /// Marks the fire of a lock that was just acquired, if that is due before its body.
-    async fn mark_start(&self, request: &Resolved, won: &mut Won) -> Result<(), Error> {
-        match &request.fire {
-            Some(fire) => Box::pin(fire.mark_start(&self.shared, &request.name, won)).await,
-            None => Ok(()),
-        }
-    }
-
     fn guard(
         &self,
         request: Resolved,
@@ -598,6 +588,11 @@ impl LockRequest {
         let fire = fire.map(|fire| Box::new(fire.held(fencing_token)));
         LockGuard::new(lease, acquisition, &self.shared, fire, local_hold)
     }
+}
+
+/// Marks the fire of a lock that was just acquired, where that is due before its body. Boxed, because it hardly ever is.
+async fn marked(guard: LockGuard) -> Result<LockGuard, Error> {
+    if guard.is_marked_before_body() { Box::pin(guard.marked_before_body()).await } else { Ok(guard) }
 }
 
 /// Pauses where asking again at once would only repeat the same. Most locks are free: chance is asked for with the first.
