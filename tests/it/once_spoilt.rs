@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use redis::cmd;
 use redlock_runtime::{Error, Fire, LockManager, Run, Timeout};
 use redlock_tests::clock::timed;
+use redlock_tests::proxy::Flow;
 use redlock_tests::wait::{LIMIT, eventually, eventually_async};
 use redlock_tests::{Proxy, Servers};
 
@@ -67,24 +68,32 @@ async fn a_completion_that_no_server_hears_of_is_sent_again_while_the_lock_is_he
     let proxies: Vec<_> = servers.answering().map(Proxy::start).collect();
     let locks = LockManager::builder().nodes(proxies.iter().map(Proxy::url)).node_timeout(SHORT).build().unwrap();
     let others = new_job(&servers).await;
-    for (fire, is_hung) in [(7, false), (8, true)] {
+    for (fire, way) in (7..).zip(["refused", "hung", "silent"]) {
         let guard = job(&locks, fire).ttl(LIMIT).timeout(LIMIT).acquire().await.unwrap();
-        if is_hung {
-            servers.iter().for_each(|server| server.hang());
-        } else {
-            proxies.iter().for_each(Proxy::refuse);
+        let made = || proxies.iter().map(Proxy::accepted).min().unwrap();
+        let before = made();
+        match way {
+            "refused" => proxies.iter().for_each(Proxy::refuse),
+            "hung" => servers.iter().for_each(|server| server.hang()),
+            _ => proxies.iter().for_each(|proxy| proxy.set_both(Flow::Swallow)),
         }
         let mut completing = tokio::spawn(guard.complete());
         let early = tokio::time::timeout(8 * SHORT, &mut completing).await;
-        assert!(early.is_err(), "the lock is held for much longer: {early:?}");
-        if is_hung {
-            servers.iter().for_each(|server| server.resume());
-        } else {
-            assert!(marks(&servers).iter().flatten().all(|mark| !mark.starts_with("7:")), "the first round was lost");
-            proxies.iter().for_each(Proxy::take);
+        assert!(early.is_err(), "{way}: the lock is held for much longer: {early:?}");
+        if way != "hung" {
+            let of_fire = |mark: &String| mark.starts_with(&format!("{fire}:"));
+            assert!(!marks(&servers).iter().flatten().any(of_fire), "{way}: the first round was lost");
         }
-        completing.await.unwrap().unwrap();
-        assert_eq!(run(job(&others, fire).timeout(LIMIT)).await.unwrap(), already_ran(fire));
+        match way {
+            "refused" => proxies.iter().for_each(Proxy::take),
+            "hung" => servers.iter().for_each(|server| server.resume()),
+            _ => {
+                eventually("the silent connections are given up", || made() > before);
+                proxies.iter().for_each(|proxy| proxy.set_both(Flow::Forward));
+            }
+        }
+        completing.await.unwrap().unwrap_or_else(|error| panic!("{way}: {error}"));
+        assert_eq!(run(job(&others, fire).timeout(LIMIT)).await.unwrap(), already_ran(fire), "{way}");
     }
     eventually_async("no key is left", async || servers.holding(&key("job")) == 0).await;
 }

@@ -5,6 +5,7 @@ use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use super::{Engine, InFlight};
 use crate::error::NodeFailures;
@@ -14,7 +15,8 @@ use crate::platform::clock;
 use crate::platform::deadline::Deadline;
 use crate::platform::entropy::seed;
 use crate::protocol::{
-    Backoff, Completion, CompletionVerdict, KEEP_RELEASING, Marked, NodeSet, RELEASE_PAUSES, Sending,
+    Backoff, Completion, CompletionVerdict, KEEP_RELEASING, Marked, NodeSet, OnDeadConnection, RELEASE_PAUSES,
+    ReleaseStage, Sending,
 };
 
 /// A completion that too few nodes confirmed in time: its mark may be on some of them.
@@ -57,6 +59,9 @@ pub(super) enum Patience {
     /// As long as the lock counts as held, because what was done would be done again.
     WhileHeld,
 }
+
+/// The longest pause before a mark is sent again: somebody waits for it, and a lock is not held for long.
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// So many node timeouts last until a connection is made anew.
 const WAIT_TIMEOUTS: u32 = 4;
@@ -109,15 +114,15 @@ impl<'a> Confirming<'a> {
             // Whoever has a TTL of hours waits no longer than a release is sent again.
             Patience::WhileHeld => held.min(KEEP_RELEASING),
         });
-        let mut late = Some(Deadline::after(node_timeout + extra));
+        let mut stage = ReleaseStage::Awaited;
+        let mut silent = Deadline::after(stage.lasts(node_timeout) + extra);
         let (mut pause, mut pauses): (Option<Deadline>, Option<Backoff>) = (None, None);
         let mut is_in_background = background::is_current();
         let verdict = poll_fn(|cx| {
             if background::is_current() != is_in_background {
                 // Nobody waits for it any more where it began.
                 is_in_background = !is_in_background;
-                let deadlines = late.iter_mut().chain(&mut pause).chain([&mut over]);
-                deadlines.for_each(Deadline::leave_runtime);
+                pause.iter_mut().chain([&mut over, &mut silent]).for_each(Deadline::leave_runtime);
             }
             loop {
                 let engine = self.engine;
@@ -137,22 +142,36 @@ impl<'a> Confirming<'a> {
                 if Pin::new(&mut over).poll(cx).is_ready() {
                     return Poll::Ready(self.completion.verdict(NodeSet::default(), clock::now()));
                 }
-                if late.as_mut().is_some_and(|late| Pin::new(late).poll(cx).is_ready()) {
-                    late = None;
-                    for asked in in_flight.iter() {
-                        if elsewhere.contains(asked.node) && is_in_background {
-                            failed.extend(tracked.contains(asked.node).then_some((asked.node, None)));
-                        } else {
-                            // A connection that stays silent is closed then, and what it carries is sent on another.
-                            engine.overdue(asked.node, self.key);
+                if Pin::new(&mut silent).poll(cx).is_ready() {
+                    stage = match stage {
+                        ReleaseStage::Awaited => {
+                            for asked in in_flight.iter() {
+                                if elsewhere.contains(asked.node) && is_in_background {
+                                    failed.extend(tracked.contains(asked.node).then_some((asked.node, None)));
+                                } else {
+                                    engine.overdue(asked.node, self.key);
+                                }
+                            }
+                            ReleaseStage::Overdue
                         }
-                    }
+                        ReleaseStage::Overdue | ReleaseStage::Dead => {
+                            // A connection that is still being made carries the mark when it is there.
+                            let is_made = |asked: &InFlight| asked.reply.carrier().is_made();
+                            let (mut sent, unsent): (Vec<_>, Vec<_>) =
+                                mem::take(in_flight).into_iter().partition(is_made);
+                            failed.extend(give_up_dead_connections(&mut sent, tracked));
+                            in_flight.extend(sent.into_iter().chain(unsent));
+                            ReleaseStage::Awaited
+                        }
+                    };
+                    silent = Deadline::after(stage.lasts(node_timeout));
+                    continue;
                 }
                 if failed.is_empty() {
                     return Poll::Pending;
                 }
-                let pauses = pauses.get_or_insert_with(|| Backoff::new(RELEASE_PAUSES.0, RELEASE_PAUSES.1, seed()));
-                let waited = pause.get_or_insert_with(|| Deadline::after(pauses.next().unwrap_or(RELEASE_PAUSES.1)));
+                let pauses = pauses.get_or_insert_with(|| Backoff::new(RELEASE_PAUSES.0, LONGEST_PAUSE, seed()));
+                let waited = pause.get_or_insert_with(|| Deadline::after(pauses.next().unwrap_or(LONGEST_PAUSE)));
                 if Pin::new(waited).poll(cx).is_pending() {
                     return Poll::Pending;
                 }
@@ -209,4 +228,23 @@ impl<'a> Confirming<'a> {
         }
         NotConfirmed { confirmed: self.completion.confirmed().len(), failures }
     }
+}
+
+/// Takes out what is on connections that have been silent for so long: what is to be sent another way, and the connection that may still
+/// carry it.
+pub(super) fn give_up_dead_connections(
+    in_flight: &mut Vec<InFlight>,
+    tracked: NodeSet,
+) -> Vec<(usize, Option<ConnectionId>)> {
+    let mut failed = Vec::new();
+    in_flight.retain(|asked| {
+        let carrier = asked.reply.carrier();
+        let is_tracked = tracked.contains(asked.node);
+        let dead = OnDeadConnection::decide(is_tracked, carrier.is_made(), carrier.id().is_some());
+        if dead.is_sent_again {
+            failed.push((asked.node, carrier.id()));
+        }
+        dead.is_awaited
+    });
+    failed
 }

@@ -210,7 +210,8 @@ impl LockGuard {
             None => return Err(lost(LostReason::ShutDown)),
         }
         // Nobody begins what he is to end at once.
-        lease.told_reason(clock::now()).map_or(Ok(self), |reason| Err(lost(reason)))
+        let cancelled = self.shared().cancels_bodies().then_some(LostReason::ShutDown);
+        lease.told_reason(clock::now()).or(cancelled).map_or(Ok(self), |reason| Err(lost(reason)))
     }
 
     /// Whether its fire is marked before its body.
