@@ -109,20 +109,22 @@ impl<'a> Confirming<'a> {
         let (node_timeout, began) = (self.engine.node_timeout, clock::now());
         let extra = in_flight.iter().map(|asked| asked.reply.extra_time()).max().unwrap_or_default();
         let held = self.completion.counts_for(began);
-        let mut over = Deadline::after(match patience {
+        let mut left = match patience {
             Patience::Short => held.min(node_timeout * WAIT_TIMEOUTS + extra),
             // Whoever has a TTL of hours waits no longer than a release is sent again.
             Patience::WhileHeld => held.min(KEEP_RELEASING),
-        });
+        };
         let mut stage = ReleaseStage::Awaited;
-        let mut silent = Deadline::after(stage.lasts(node_timeout) + extra);
+        // The end of all, or of the stage: hardly any is reached, and one timer is enough.
+        let mut lasts = left.min(stage.lasts(node_timeout) + extra);
+        let mut alarm = Deadline::after(lasts);
         let (mut pause, mut pauses): (Option<Deadline>, Option<Backoff>) = (None, None);
         let mut is_in_background = background::is_current();
         let verdict = poll_fn(|cx| {
             if background::is_current() != is_in_background {
                 // Nobody waits for it any more where it began.
                 is_in_background = !is_in_background;
-                pause.iter_mut().chain([&mut over, &mut silent]).for_each(Deadline::leave_runtime);
+                pause.iter_mut().chain([&mut alarm]).for_each(Deadline::leave_runtime);
             }
             loop {
                 let engine = self.engine;
@@ -139,10 +141,11 @@ impl<'a> Confirming<'a> {
                     CompletionVerdict::Listen => {}
                     verdict => return Poll::Ready(verdict),
                 }
-                if Pin::new(&mut over).poll(cx).is_ready() {
-                    return Poll::Ready(self.completion.verdict(NodeSet::default(), clock::now()));
-                }
-                if Pin::new(&mut silent).poll(cx).is_ready() {
+                if Pin::new(&mut alarm).poll(cx).is_ready() {
+                    left = left.saturating_sub(lasts);
+                    if left.is_zero() {
+                        return Poll::Ready(self.completion.verdict(NodeSet::default(), clock::now()));
+                    }
                     stage = match stage {
                         ReleaseStage::Awaited => {
                             for asked in in_flight.iter() {
@@ -164,7 +167,8 @@ impl<'a> Confirming<'a> {
                             ReleaseStage::Awaited
                         }
                     };
-                    silent = Deadline::after(stage.lasts(node_timeout));
+                    lasts = left.min(stage.lasts(node_timeout));
+                    alarm = Deadline::after(lasts);
                     continue;
                 }
                 if failed.is_empty() {

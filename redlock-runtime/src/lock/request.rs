@@ -229,11 +229,13 @@ impl LockRequest {
     /// [`Error::NotAcquired`] if somebody else held it until the time was over; [`Error::QuorumUnreachable`] if too few
     /// nodes could be asked at the last attempt; [`Error::WouldDeadlock`] at once, inside the body of an annotated function
     /// that holds this lock; [`Error::InvalidName`] and [`Error::Config`] for a name or a setting that
-    /// cannot be used; [`Error::ShutDown`] after the manager was shut down.
+    /// cannot be used; [`Error::ShutDown`] after the manager was shut down. For a [fire](Self::once) also [`Error::AlreadyRan`],
+    /// [`Error::FireInDoubt`] and, with [`OnceAt::Start`], [`Error::NotCompleted`].
     ///
     /// # Cancel safety
     ///
-    /// Dropped at any await, nothing stays behind: a key that was or will be set is released in the background.
+    /// Dropped at any await, nothing stays behind: a key that was or will be set is released in the background. With
+    /// [`OnceAt::Start`] the mark of the fire may stay, which then does not run.
     pub async fn acquire(mut self) -> Result<LockGuard, Error> {
         if let Err(error) = self.shared.engine.prepare() {
             return self.refused(error);

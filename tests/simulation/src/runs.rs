@@ -160,7 +160,7 @@ impl Universe {
         acquired: Option<&Result<LockGuard, Error>>,
     ) {
         // By clocks that run apart, and timers that may be early by a millisecond.
-        let is_time_over = |limit: Duration| now() - began + Duration::from_millis(5) >= limit - limit / 50;
+        let is_time_over = |limit: Duration| now() - began + Duration::from_millis(5) >= limit * 49 / 50;
         let fate = match acquired {
             Some(Ok(_)) => Fate::Runs,
             Some(Err(Error::FireInDoubt { .. })) => Fate::Doubts,
