@@ -14,6 +14,7 @@ use tracing::Level;
 
 use crate::common::cycles::patient;
 use crate::common::events::Events;
+use crate::common::key;
 
 /// So long a lock lives here, or a server has to answer.
 const SHORT: Duration = Duration::from_secs(1);
@@ -71,7 +72,9 @@ fn a_fire_is_completed_whose_runtime_stands_still_behind_its_value() {
         }));
         assert!(ran.unwrap(), "{fire}");
         eventually("it is completed", || last_fire(&others, "stands-still") == Some(fire));
+        eventually("no key is left", || servers.holding(&key("stands-still")) == 0);
         assert_eq!(runtime.block_on(silent(&locks, "stands-still", fire, &|| ())), None, "it already ran");
+        eventually("no key is left", || servers.holding(&key("stands-still")) == 0);
     }
     assert_eq!(events.count(Level::ERROR, &["lock=stands-still"]), 0);
 }

@@ -89,7 +89,9 @@ async fn a_completion_that_no_server_hears_of_is_sent_again_while_the_lock_is_he
             "hung" => servers.iter().for_each(|server| server.resume()),
             _ => {
                 eventually("the silent connections are given up", || made() > before);
-                proxies.iter().for_each(|proxy| proxy.set_both(Flow::Forward));
+                for proxy in &proxies {
+                    proxy.set_both(Flow::Forward);
+                }
             }
         }
         completing.await.unwrap().unwrap_or_else(|error| panic!("{way}: {error}"));
