@@ -79,6 +79,11 @@ impl Run {
                     }
                 }
             }
+            Fault::KillRunner => {
+                if let Some(process) = universe.checker.with_runs(|runs| runs.runner()) {
+                    self.strike(&Fault::Kill { process });
+                }
+            }
             Fault::EndRuntime { process } => {
                 // It cannot end while its only thread blocks.
                 if universe.is_running(process) && !universe.is_blocked(process) {

@@ -263,6 +263,8 @@ pub(crate) enum Fault {
     Kill {
         process: usize,
     },
+    /// Whichever process runs a fire at that moment is killed.
+    KillRunner,
     /// The callers' runtime ends, and another begins.
     EndRuntime {
         process: usize,
@@ -496,9 +498,8 @@ impl Plan {
             })
             .collect();
         if !is_fine && !is_long && random.percent(40) {
-            // Somebody who is likely to run a fire just then, for which others stand by.
             let fire = random.pick(&fires);
-            faults.push((fire.due + random.millis(20, 250), Fault::Kill { process: random.index(process_count) }));
+            faults.push((fire.due + random.millis(20, 150), Fault::KillRunner));
         }
         faults.sort_by_key(|(moment, _)| *moment);
         Self {

@@ -78,6 +78,11 @@ impl Runs {
         self.running.retain(|running| running.number != number);
     }
 
+    /// The process that runs a fire, if one does.
+    pub(crate) fn runner(&self) -> Option<usize> {
+        self.running.last().map(|running| running.process)
+    }
+
     /// Nobody of this process waits any more, or runs anything.
     pub(crate) fn forget(&mut self, process: usize) {
         self.running.retain(|running| running.process != process);
