@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 use crate::protocol::{Holder, NodeSet, Quorum};
 use crate::rules::{Rule, holds};
 
-/// The completion of a fire, or the repair of a mark: sent once, in one round, to those who voted for the lock.
+/// The completion of a fire, or the repair of a mark: one round, to those who voted for the lock, in which what is lost is sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Completion {
     /// What a majority is.
