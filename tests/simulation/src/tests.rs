@@ -116,9 +116,9 @@ fn no_schedule_repeats_a_fire_that_was_completed() {
 
 /// Each rule of these, and a seed that finds what it prevents.
 const FOUND_BY_FIRES: &[(Rule, u64)] = &[
-    (Rule::MarkRidesOnAcquire, 0),
-    (Rule::SinceBeforeDueIsEvidence, 0),
-    (Rule::DoubtRefuses, 60),
+    (Rule::MarkRidesOnAcquire, 1),
+    (Rule::SinceBeforeDueIsEvidence, 52),
+    (Rule::DoubtRefuses, 31),
     (Rule::CompletionIsConfirmed, 17),
     (Rule::RepairWritesGreatest, 19),
 ];
