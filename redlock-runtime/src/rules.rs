@@ -105,6 +105,8 @@ pub enum Rule {
     MarksGoToHeardVoters,
     /// A mark that less than a majority shows does not prove that a fire was completed.
     MinorityIsNoProof,
+    /// That somebody holds the lock of a fire does not mean that he completes it: whoever may wait stands by.
+    HoldersMayFail,
     /// The grants of different permits are not added up.
     OneSlotIsOneLock,
     /// The release of a permit looks at all others, which a node may have granted that answered late.
@@ -180,7 +182,8 @@ impl Rule {
     /// Those of locks of several names.
     pub const OF_NAMES: &[Self] = &[Self::AllOrNothing];
 
-    /// Those of one run per fire. The model of the completed fires finds all of them, and schedules of jobs most.
+    /// Those of one run per fire. Schedules of jobs find all of them but `MarksGoToHeardVoters`, and the model of the completed fires all but
+    /// `HoldersMayFail`.
     pub const OF_ONCE: &[Self] = &[
         Self::MarkRidesOnAcquire,
         Self::YoungMarksAreNoEvidence,
@@ -195,6 +198,7 @@ impl Rule {
         Self::MinorityIsNoProof,
         Self::RepairWritesGreatest,
         Self::RepairHasEvidence,
+        Self::HoldersMayFail,
     ];
 }
 

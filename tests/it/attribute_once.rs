@@ -60,7 +60,7 @@ async fn not_send(locks: &LockManager) -> Result<std::rc::Rc<()>, Error> {
     Ok(std::rc::Rc::new(()))
 }
 
-#[redlock(name = "job", once = u64::from(9_u32), timeout = -1, manager = locks)]
+#[redlock(name = "job", once = u64::from(9_u32), timeout = -1, ttl = 1, manager = locks)]
 async fn broken(locks: &LockManager, node: &MemoryNode) -> Result<u32, Error> {
     node.fail("it is a test");
     Ok(7)

@@ -1,8 +1,11 @@
 //! Periods of jobs by the clocks of several machines, over years of virtual time.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use redlock_runtime::{Error, LockManager, Run, SkipReason, Timeout};
+use redlock_runtime::{Error, Fire, InDoubt, LockManager, Run, SkipReason, Timeout};
+use redlock_tests::Servers;
 use tokio::time::{Instant, sleep};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -117,4 +120,116 @@ async fn calls_less_than_half_a_period_apart_are_one_fire_and_others_are_two() {
     assert!(completed > 0);
     assert!(!after(&locks, 29 * MINUTE, HOUR).await);
     assert!(after(&locks, MINUTE, HOUR).await);
+}
+
+/// By how much a clock is ahead, which is set while a process runs.
+#[derive(Clone, Default)]
+struct Step(Arc<AtomicI64>);
+
+impl Step {
+    fn set(&self, ahead: i64) {
+        self.0.store(ahead, Ordering::Relaxed);
+    }
+
+    /// A machine by this clock.
+    fn machine(&self, test: &str, began: Instant) -> LockManager {
+        let nodes = ["a", "b", "c"].map(|node| format!("memory://periods-{test}-{node}"));
+        let step = self.clone();
+        let clock = move || time_of_day(began, step.0.load(Ordering::Relaxed));
+        LockManager::builder().nodes(nodes).time_of_day(clock).build().unwrap()
+    }
+}
+
+/// In milliseconds.
+const AN_HOUR: i64 = 60 * 60 * 1000;
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_steps_while_a_process_runs_repeats_nothing() {
+    let (step, began) = (Step::default(), now());
+    let locks = step.machine("steps", began);
+    let runs_each_minute = async |minutes: u32| {
+        let mut ran = 0;
+        for _ in 0..minutes {
+            ran += u32::from(after(&locks, MINUTE, MINUTE).await);
+        }
+        ran
+    };
+    assert_eq!(runs_each_minute(60).await, 60);
+    step.set(-AN_HOUR);
+    let again = runs_each_minute(60).await;
+    assert!(again <= 1, "what it shows again is no fire again: {again}");
+    assert_eq!(runs_each_minute(60).await, 60, "it shows what it never showed");
+    step.set(0);
+    assert_eq!(runs_each_minute(60).await, 60, "an hour is left out, and whatever is called runs");
+    step.set(AN_HOUR);
+    assert_eq!(runs_each_minute(60).await, 60, "once more");
+    step.set(0);
+    assert!(runs_each_minute(60).await <= 1, "and is shown again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_daily_job_takes_no_notice_of_a_clock_that_steps_by_an_hour() {
+    let (step, began) = (Step::default(), now());
+    let locks = step.machine("steps-daily", began);
+    for ahead in [0, -AN_HOUR, 0, AN_HOUR, AN_HOUR, -AN_HOUR, 0] {
+        step.set(ahead);
+        assert!(after(&locks, DAY, DAY).await, "{ahead}");
+        assert!(!after(&locks, MINUTE, DAY).await, "{ahead}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_moment_that_a_clock_shows_twice_is_one_fire_and_a_run_takes_no_notice_of_a_step() {
+    let (step, began) = (Step::default(), now());
+    let locks = step.machine("steps-moment", began);
+    let due = |minutes: u32| Fire::at(SystemTime::UNIX_EPOCH + MIDNIGHT + MINUTE * minutes);
+    let call = async |fire: Fire, ahead: i64| {
+        let request = locks.lock("moment").once(fire).timeout(Timeout::Skip);
+        let body = async |_: &redlock_runtime::LockGuard| {
+            step.set(ahead);
+            sleep(10 * MINUTE).await;
+            Ok::<_, Error>(())
+        };
+        request.run(body).await
+    };
+    sleep(HOUR).await;
+    // The clock is set back while it runs, so the scheduler fires it a second time.
+    assert!(matches!(call(due(60), -AN_HOUR).await, Ok(Run::Ran(()))));
+    let early = call(due(60), -AN_HOUR).await;
+    assert!(matches!(&early, Err(Error::Config { reason }) if reason.contains("too early")), "{early:?}");
+    sleep(HOUR).await;
+    assert!(matches!(call(due(60), -AN_HOUR).await, Ok(Run::Skipped(SkipReason::AlreadyRan { .. }))));
+    // Forward, while it runs: what was left out is older than what runs next, and no fire before that.
+    assert!(matches!(call(due(65), AN_HOUR).await, Ok(Run::Ran(()))));
+    assert!(matches!(call(due(66), AN_HOUR).await, Ok(Run::Ran(()))));
+    assert!(matches!(call(due(180), AN_HOUR).await, Ok(Run::Ran(()))));
+    assert!(matches!(call(due(120), 0).await, Ok(Run::Skipped(SkipReason::AlreadyRan { .. }))));
+    assert_eq!(
+        locks.last_run("moment").await.unwrap().and_then(|last| last.moment()),
+        Some(SystemTime::UNIX_EPOCH + MIDNIGHT + 3 * HOUR)
+    );
+}
+
+#[tokio::test]
+async fn a_clock_that_steps_ahead_of_all_servers_marks_nothing_so_that_it_can_be_set_right() {
+    let servers = Servers::start(3);
+    let step = Step::default();
+    let clock = {
+        let step = step.clone();
+        move || {
+            let ahead = Duration::from_millis(step.0.load(Ordering::Relaxed).unsigned_abs());
+            redlock_tests::clock::time_of_day() + ahead
+        }
+    };
+    let locks = LockManager::builder().nodes(servers.urls()).in_doubt(InDoubt::Run).time_of_day(clock).build().unwrap();
+    let every_minute = async || {
+        let request = locks.lock("job").once(MINUTE).timeout(Timeout::Skip);
+        request.run(async |_| Ok::<_, Error>(())).await
+    };
+    step.set(AN_HOUR);
+    let error = every_minute().await.unwrap_err();
+    assert!(matches!(&error, Error::Config { reason } if reason.contains("set the clock right")), "{error}");
+    step.set(0);
+    assert_eq!(locks.last_run("job").await.unwrap(), None);
+    redlock_tests::wait::eventually_async("it runs", async || matches!(every_minute().await, Ok(Run::Ran(())))).await;
 }

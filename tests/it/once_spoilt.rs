@@ -1,11 +1,14 @@
-//! One run per fire where something is not as it was left: a server with an older state, one that is full, a request of another kind.
+//! One run per fire where something is not as it was left: a server with an older state, one that is full, none that can be reached
+//! when the body ends, a request of another kind.
 
 use std::time::{Duration, SystemTime};
 
 use redis::cmd;
 use redlock_runtime::{Error, Fire, LockManager, Run, Timeout};
-use redlock_tests::Servers;
-use redlock_tests::wait::{LIMIT, eventually_async};
+use redlock_tests::clock::timed;
+use redlock_tests::proxy::Flow;
+use redlock_tests::wait::{LIMIT, eventually, eventually_async};
+use redlock_tests::{Proxy, Servers};
 
 use crate::common::{key, manager};
 use crate::once::{already_ran, job, mark, marks, new_job, new_on, run};
@@ -54,6 +57,88 @@ async fn a_server_that_is_full_keeps_no_mark_and_its_key_is_deleted_all_the_same
     assert_eq!(servers.holding(&key("job")), 0);
     servers[0].probe().config_set("maxmemory", "0");
     assert_eq!(run(job(&locks, 7)).await.unwrap(), Run::Ran(Some(7)));
+}
+
+/// How long a server has to answer: a completion outlasts several of these.
+const SHORT: Duration = Duration::from_millis(100);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_completion_that_no_server_hears_of_is_sent_again_while_the_lock_is_held() {
+    let servers = Servers::start(3);
+    let proxies: Vec<_> = servers.answering().map(Proxy::start).collect();
+    let locks = LockManager::builder().nodes(proxies.iter().map(Proxy::url)).node_timeout(SHORT).build().unwrap();
+    let others = new_job(&servers).await;
+    for (fire, way) in (7..).zip(["refused", "hung", "silent"]) {
+        let guard = job(&locks, fire).ttl(LIMIT).timeout(LIMIT).acquire().await.unwrap();
+        let made = || proxies.iter().map(Proxy::accepted).min().unwrap();
+        let before = made();
+        match way {
+            "refused" => proxies.iter().for_each(Proxy::refuse),
+            "hung" => servers.iter().for_each(|server| server.hang()),
+            _ => proxies.iter().for_each(|proxy| proxy.set_both(Flow::Swallow)),
+        }
+        let mut completing = tokio::spawn(guard.complete());
+        let early = tokio::time::timeout(8 * SHORT, &mut completing).await;
+        assert!(early.is_err(), "{way}: the lock is held for much longer: {early:?}");
+        if way != "hung" {
+            let of_fire = |mark: &String| mark.starts_with(&format!("{fire}:"));
+            assert!(!marks(&servers).iter().flatten().any(of_fire), "{way}: the first round was lost");
+        }
+        match way {
+            "refused" => proxies.iter().for_each(Proxy::take),
+            "hung" => servers.iter().for_each(|server| server.resume()),
+            _ => {
+                eventually("the silent connections are given up", || made() > before);
+                for proxy in &proxies {
+                    proxy.set_both(Flow::Forward);
+                }
+            }
+        }
+        completing.await.unwrap().unwrap_or_else(|error| panic!("{way}: {error}"));
+        assert_eq!(run(job(&others, fire).timeout(LIMIT)).await.unwrap(), already_ran(fire), "{way}");
+    }
+    eventually_async("no key is left", async || servers.holding(&key("job")) == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_completion_that_no_server_hears_of_before_the_lock_is_lost_is_none() {
+    let servers = Servers::start(3);
+    let proxies: Vec<_> = servers.answering().map(Proxy::start).collect();
+    let locks = LockManager::builder().nodes(proxies.iter().map(Proxy::url)).node_timeout(SHORT).build().unwrap();
+    let others = new_job(&servers).await;
+    let ttl = Duration::from_secs(3);
+    let (ended, took) = timed(async {
+        let guard = job(&locks, 7).ttl(ttl).renew(false).acquire().await.unwrap();
+        proxies.iter().for_each(Proxy::refuse);
+        guard.complete().await
+    })
+    .await;
+    let error = ended.unwrap_err();
+    assert!(matches!(error, Error::NotCompleted { fire: 7, confirmed: 0, .. }), "{error}");
+    assert!(took > ttl / 2 && took < 2 * ttl, "{took:?}");
+    eventually("the keys have expired", || servers.holding(&key("job")) == 0);
+    proxies.iter().for_each(Proxy::take);
+    assert_eq!(run(job(&others, 7)).await.unwrap(), Run::Ran(Some(7)), "nobody has marked it");
+    // What is still sent for the one before finds another owner, or none.
+    let _ = locks.shutdown_within(LIMIT).await;
+    assert_eq!(run(job(&others, 8)).await.unwrap(), Run::Ran(Some(8)));
+}
+
+#[tokio::test]
+async fn a_completion_that_too_few_servers_can_hear_of_is_given_up_at_once() {
+    let servers = Servers::start(3);
+    let locks = new_job(&servers).await;
+    let guard = job(&locks, 7).ttl(LIMIT).acquire().await.unwrap();
+    // As a reset does. The third hangs, and would not be enough.
+    for server in servers.iter().take(2) {
+        server.probe().del(&key("job"));
+    }
+    servers[2].hang();
+    let (ended, took) = timed(guard.complete()).await;
+    let error = ended.unwrap_err();
+    assert!(matches!(error, Error::NotCompleted { fire: 7, confirmed: 0, .. }), "{error}");
+    assert!(took < LIMIT / 2, "{took:?}");
+    servers[2].resume();
 }
 
 #[tokio::test]

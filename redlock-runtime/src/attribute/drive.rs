@@ -253,11 +253,20 @@ impl Progress {
                             return Poll::Ready(ending);
                         }
                     };
+                    let told_in_background =
+                        attempt.as_ref().filter(|_| is_success).and_then(|attempt| match attempt.held.get() {
+                            Some(Ok(guard)) if matches!(value, Value::HandedOver) => guard.engine_that_completes(),
+                            _ => None,
+                        });
                     let mut releasing: BoxFuture<()> = Box::pin(release(Arc::clone(&self.lock), attempt, is_success));
                     if matches!(value, Value::HandedOver) {
                         // The release is on its way, ahead of whatever the caller does next, and goes on in the
-                        // background.
-                        let _is_done = releasing.as_mut().poll(context).is_ready();
+                        // background. Of a fire somebody has to tell if it was not completed.
+                        if releasing.as_mut().poll(context).is_pending()
+                            && let Some(engine) = told_in_background
+                        {
+                            engine.spawn(releasing);
+                        }
                         return Poll::Ready(Ending::Finished);
                     }
                     self.stage = Stage::Releasing(releasing);

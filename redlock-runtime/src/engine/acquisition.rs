@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use super::completion::{Confirming, NotConfirmed};
+use super::completion::{NotConfirmed, Patience, mark_before_body};
 use super::heard::Heard;
 use super::permits::WonPermit;
 use super::release_round::{Cut, PendingRelease, ReleaseRound, TrackedRelease};
@@ -477,7 +477,7 @@ impl Acquisition {
                 let completed = mark.stored.fire;
                 // When the caller's time is over it goes on by itself, and nobody knows yet.
                 let limit = until.map_or(valid_until, |until| until.min(valid_until));
-                match Box::pin(self.complete(mark, limit)).await {
+                match Box::pin(self.complete_within(mark, limit, Patience::Short)).await {
                     Ok(()) => AttemptFailed { fire: Some(Box::new(FireRefusal::AlreadyRan { completed })), ..failed },
                     Err(NotConfirmed { failures, .. }) => {
                         let doubt = FireRefusal::Doubt { shown: Some(completed), is_final: false };
@@ -511,18 +511,27 @@ impl Acquisition {
     }
 
     /// Marks a fire as completed and releases the lock, in one step on each node; returns when a majority has confirmed, or no longer
-    /// can before `valid_until`, the end of the validity that the lock has now.
+    /// can before `valid_until`, the end of the validity that the lock has now. Until then the mark is sent again where it was lost.
     ///
     /// # Cancel safety
     ///
     /// Dropped at any await, both go on in the background.
-    pub(crate) async fn complete(mut self, mark: NewMark, valid_until: Instant) -> Result<(), NotConfirmed> {
+    pub(crate) async fn complete(self, mark: NewMark, valid_until: Instant) -> Result<(), NotConfirmed> {
+        self.complete_within(mark, valid_until, Patience::WhileHeld).await
+    }
+
+    async fn complete_within(
+        mut self,
+        mark: NewMark,
+        valid_until: Instant,
+        patience: Patience,
+    ) -> Result<(), NotConfirmed> {
         self.drop_stragglers_of_the_caller();
         self.set_mark(mark);
         let quorum = self.engine.quorum();
         let completion = Completion::begin(quorum, mark.stored.fire, self.voters, KeyAfter::Deleted, valid_until);
         let all = NodeSet::first(quorum.nodes());
-        self.start_release(all).confirm_mark(completion).await
+        self.start_release(all).confirm_mark(completion, patience).await
     }
 
     /// Its release, however it comes about from now on, marks a fire as completed.
@@ -537,24 +546,22 @@ impl Acquisition {
         }
     }
 
-    /// Marks a fire as completed before it begins, and keeps the lock; otherwise as [`Self::complete`].
+    /// Marks a fire as completed before it begins, and keeps the lock; otherwise as [`Self::complete`]. What is returned does not need
+    /// this one: whoever has it may release the lock meanwhile.
     ///
     /// # Cancel safety
     ///
     /// Dropped at any await, the fire may or may not be marked.
-    pub(crate) async fn mark(&mut self, mark: NewMark, valid_until: Instant) -> Result<(), NotConfirmed> {
+    pub(crate) fn mark(
+        &mut self,
+        mark: NewMark,
+        valid_until: Instant,
+    ) -> impl Future<Output = Result<(), NotConfirmed>> + use<> {
         self.drop_stragglers_of_the_caller();
-        let quorum = self.engine.quorum();
-        let completion = Completion::begin(quorum, mark.stored.fire, self.voters, KeyAfter::Kept, valid_until);
+        let engine = Arc::clone(&self.engine);
+        let completion = Completion::begin(engine.quorum(), mark.stored.fire, self.voters, KeyAfter::Kept, valid_until);
         let command = Command::marking(Action::Mark, &self.subject, &self.owner, mark);
-        let (asked, mut failed) = (completion.asked(), Vec::new());
-        let mut in_flight: Vec<_> = asked.iter().map(|node| self.engine.ask(node, &command)).collect();
-        let again = |node, _| self.engine.ask(node, &command);
-        let confirming = Confirming::new(&self.engine, self.subject.key(), completion);
-        let confirmed = confirming.listen(&mut in_flight, (&mut failed, asked, &again)).await;
-        command.recall();
-        self.engine.poll_in_background(in_flight);
-        confirmed
+        mark_before_body(engine, command, completion)
     }
 
     /// Releases the lock on every node in the background; drops `afterwards` when a majority has confirmed, or no longer

@@ -5,13 +5,19 @@ use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use super::{Engine, InFlight};
 use crate::error::NodeFailures;
-use crate::node::{ConnectionId, Reply};
+use crate::node::{Command, ConnectionId, Reply};
+use crate::platform::background;
 use crate::platform::clock;
 use crate::platform::deadline::Deadline;
-use crate::protocol::{Completion, CompletionVerdict, Listening, Marked, NodeSet, RELEASE_PAUSES, Sending};
+use crate::platform::entropy::seed;
+use crate::protocol::{
+    Backoff, Completion, CompletionVerdict, KEEP_RELEASING, Marked, NodeSet, OnDeadConnection, RELEASE_PAUSES,
+    ReleaseStage, Sending,
+};
 
 /// A completion that too few nodes confirmed in time: its mark may be on some of them.
 #[derive(Debug)]
@@ -33,15 +39,59 @@ pub(super) struct Confirming<'a> {
     sent_again: NodeSet,
 }
 
-/// What failed, the nodes where that matters, and how to send it once more.
-type Again<'a> = (
-    &'a mut Vec<(usize, Option<ConnectionId>)>,
-    NodeSet,
-    &'a (dyn Fn(usize, Option<ConnectionId>) -> InFlight + Send + Sync),
-);
+/// How a mark is sent once more.
+pub(super) struct Again<'a> {
+    /// Where that is due, and the connection that may still carry something there.
+    pub(super) failed: &'a mut Vec<(usize, Option<ConnectionId>)>,
+    /// The nodes where it matters.
+    pub(super) tracked: NodeSet,
+    /// Those whose answers come on connections of another runtime, which may be blocked.
+    pub(super) elsewhere: NodeSet,
+    /// Sends it.
+    pub(super) send: &'a (dyn Fn(usize, Option<ConnectionId>) -> InFlight + Send + Sync),
+}
 
-/// So many node timeouts a completion is waited for that is sent again: a connection is made anew within that.
+/// How long marks are waited for, and sent again, that no majority has confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// For so long that a connection is made anew: nothing has been done yet that could be done again.
+    Short,
+    /// As long as the lock counts as held, because what was done would be done again.
+    WhileHeld,
+}
+
+/// The longest pause before a mark is sent again: somebody waits for it, and a lock is not held for long.
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// So many node timeouts last until a connection is made anew.
 const WAIT_TIMEOUTS: u32 = 4;
+
+/// Marks a fire on those whom the completion asks, and leaves the lock's key.
+pub(super) async fn mark_before_body(
+    engine: Arc<Engine>,
+    command: Arc<Command>,
+    completion: Completion,
+) -> Result<(), NotConfirmed> {
+    // However this ends: what has not been sent by then would be the mark of a fire that nobody runs.
+    let command = Recalled(command);
+    let send = |node, _| engine.ask(node, &command.0);
+    let (asked, mut failed) = (completion.asked(), Vec::new());
+    let mut in_flight: Vec<_> = asked.iter().map(|node| engine.ask(node, &command.0)).collect();
+    let confirming = Confirming::new(&engine, command.0.key(), completion);
+    let again = Again { failed: &mut failed, tracked: asked, elsewhere: NodeSet::default(), send: &send };
+    let confirmed = confirming.listen(Patience::Short, &mut in_flight, again).await;
+    engine.poll_in_background(in_flight);
+    confirmed
+}
+
+/// A command that is recalled, where it was not sent yet, when this is dropped.
+struct Recalled(Arc<Command>);
+
+impl Drop for Recalled {
+    fn drop(&mut self) {
+        self.0.recall();
+    }
+}
 
 impl<'a> Confirming<'a> {
     pub(super) fn new(engine: &'a Arc<Engine>, key: &'a Arc<str>, completion: Completion) -> Self {
@@ -51,14 +101,31 @@ impl<'a> Confirming<'a> {
     /// Returns when a majority has confirmed, or no longer can in time. Replies that are still on their way stay in `in_flight`.
     pub(super) async fn listen(
         mut self,
+        patience: Patience,
         in_flight: &mut Vec<InFlight>,
-        (failed, tracked, send): Again<'_>,
+        again: Again<'_>,
     ) -> Result<(), NotConfirmed> {
-        let node_timeout = self.engine.node_timeout;
+        let Again { failed, tracked, elsewhere, send } = again;
+        let (node_timeout, began) = (self.engine.node_timeout, clock::now());
         let extra = in_flight.iter().map(|asked| asked.reply.extra_time()).max().unwrap_or_default();
-        let mut over = Deadline::after(node_timeout * WAIT_TIMEOUTS + extra);
-        let mut pause: Option<Deadline> = None;
+        let held = self.completion.counts_for(began);
+        let mut left = match patience {
+            Patience::Short => held.min(node_timeout * WAIT_TIMEOUTS + extra),
+            // Whoever has a TTL of hours waits no longer than a release is sent again.
+            Patience::WhileHeld => held.min(KEEP_RELEASING),
+        };
+        let mut stage = ReleaseStage::Awaited;
+        // The end of all, or of the stage: hardly any is reached, and one timer is enough.
+        let mut lasts = left.min(stage.lasts(node_timeout) + extra);
+        let mut alarm = Deadline::after(lasts);
+        let (mut pause, mut pauses): (Option<Deadline>, Option<Backoff>) = (None, None);
+        let mut is_in_background = background::is_current();
         let verdict = poll_fn(|cx| {
+            if background::is_current() != is_in_background {
+                // Nobody waits for it any more where it began.
+                is_in_background = !is_in_background;
+                pause.iter_mut().chain([&mut alarm]).for_each(Deadline::leave_runtime);
+            }
             loop {
                 let engine = self.engine;
                 engine.poll_each(in_flight, cx, |node, reply| {
@@ -67,19 +134,48 @@ impl<'a> Confirming<'a> {
                     }
                     self.record(node, &reply);
                 });
-                let is_heard = in_flight.is_empty() && failed.is_empty();
-                let listening = if is_heard { Listening::IsOver } else { Listening::GoesOn };
-                match self.completion.verdict(listening, clock::now()) {
+                let asked = self.completion.asked();
+                let pending = in_flight.iter().map(|asked| asked.node).chain(failed.iter().map(|(node, _)| *node));
+                let pending: NodeSet = pending.filter(|node| asked.contains(*node)).collect();
+                match self.completion.verdict(pending, clock::now()) {
                     CompletionVerdict::Listen => {}
                     verdict => return Poll::Ready(verdict),
                 }
-                if Pin::new(&mut over).poll(cx).is_ready() {
-                    return Poll::Ready(self.completion.verdict(Listening::IsOver, clock::now()));
+                if Pin::new(&mut alarm).poll(cx).is_ready() {
+                    left = left.saturating_sub(lasts);
+                    if left.is_zero() {
+                        return Poll::Ready(self.completion.verdict(NodeSet::default(), clock::now()));
+                    }
+                    stage = match stage {
+                        ReleaseStage::Awaited => {
+                            for asked in in_flight.iter() {
+                                if elsewhere.contains(asked.node) && is_in_background {
+                                    failed.extend(tracked.contains(asked.node).then_some((asked.node, None)));
+                                } else {
+                                    engine.overdue(asked.node, self.key);
+                                }
+                            }
+                            ReleaseStage::Overdue
+                        }
+                        ReleaseStage::Overdue | ReleaseStage::Dead => {
+                            // A connection that is still being made carries the mark when it is there.
+                            let is_made = |asked: &InFlight| asked.reply.carrier().is_made();
+                            let (mut sent, unsent): (Vec<_>, Vec<_>) =
+                                mem::take(in_flight).into_iter().partition(is_made);
+                            failed.extend(give_up_dead_connections(&mut sent, tracked));
+                            in_flight.extend(sent.into_iter().chain(unsent));
+                            ReleaseStage::Awaited
+                        }
+                    };
+                    lasts = left.min(stage.lasts(node_timeout));
+                    alarm = Deadline::after(lasts);
+                    continue;
                 }
                 if failed.is_empty() {
                     return Poll::Pending;
                 }
-                let waited = pause.get_or_insert_with(|| Deadline::after(RELEASE_PAUSES.0));
+                let pauses = pauses.get_or_insert_with(|| Backoff::new(RELEASE_PAUSES.0, LONGEST_PAUSE, seed()));
+                let waited = pause.get_or_insert_with(|| Deadline::after(pauses.next().unwrap_or(LONGEST_PAUSE)));
                 if Pin::new(waited).poll(cx).is_pending() {
                     return Poll::Pending;
                 }
@@ -136,4 +232,23 @@ impl<'a> Confirming<'a> {
         }
         NotConfirmed { confirmed: self.completion.confirmed().len(), failures }
     }
+}
+
+/// Takes out what is on connections that have been silent for so long: what is to be sent another way, and the connection that may still
+/// carry it.
+pub(super) fn give_up_dead_connections(
+    in_flight: &mut Vec<InFlight>,
+    tracked: NodeSet,
+) -> Vec<(usize, Option<ConnectionId>)> {
+    let mut failed = Vec::new();
+    in_flight.retain(|asked| {
+        let carrier = asked.reply.carrier();
+        let is_tracked = tracked.contains(asked.node);
+        let dead = OnDeadConnection::decide(is_tracked, carrier.is_made(), carrier.id().is_some());
+        if dead.is_sent_again {
+            failed.push((asked.node, carrier.id()));
+        }
+        dead.is_awaited
+    });
+    failed
 }

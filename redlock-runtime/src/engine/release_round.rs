@@ -12,7 +12,7 @@ use tokio::runtime::RuntimeFlavor;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use super::completion::{Confirming, NotConfirmed};
+use super::completion::{Again, Confirming, NotConfirmed, Patience, give_up_dead_connections};
 use super::heard::Heard;
 use super::{AttemptFailed, Engine, InFlight};
 use crate::node::{Action, Command, ConnectionId, Delivery, Failure, NewMark, PendingReply, Predecessor, Reply};
@@ -22,8 +22,8 @@ use crate::platform::deadline::Deadline;
 use crate::platform::entropy::seed;
 use crate::platform::tasks::Handle;
 use crate::protocol::{
-    AfterAnswer, Backoff, Completion, KEEP_RELEASING, Ledger, NodeSet, OnDeadConnection, RELEASE_PAUSES, ReleaseStage,
-    ReleasesDue, Tally, Verdict, Voters,
+    AfterAnswer, Backoff, Completion, KEEP_RELEASING, Ledger, NodeSet, RELEASE_PAUSES, ReleaseStage, ReleasesDue,
+    Tally, Verdict, Voters,
 };
 use crate::rules::{Rule, holds};
 use crate::shown::shown;
@@ -216,12 +216,14 @@ impl ReleaseRound {
     }
 
     /// Waits for a majority to confirm the mark that the releases carry. What fails is sent again meanwhile.
-    pub(super) async fn confirm_mark(mut self, completion: Completion) -> Result<(), NotConfirmed> {
-        let Self { owner, in_flight, tracked, failed, is_reported, .. } = &mut self;
-        let again = |node, behind| owner.ask(node, behind);
+    pub(super) async fn confirm_mark(mut self, completion: Completion, patience: Patience) -> Result<(), NotConfirmed> {
+        let Self { owner, in_flight, tracked, failed, elsewhere, is_reported, .. } = &mut self;
+        let send = |node, behind| owner.ask(node, behind);
         let confirming = Confirming::new(&owner.engine, owner.subject.key(), completion);
-        let confirmed = confirming.listen(in_flight, (failed, *tracked, &again)).await;
-        *is_reported = true;
+        let again = Again { failed, tracked: *tracked, elsewhere: *elsewhere, send: &send };
+        let confirmed = confirming.listen(patience, in_flight, again).await;
+        // Where it began on a runtime that may be blocked, and was told here, what is there is no further than before.
+        *is_reported = !background::is_current();
         confirmed
     }
 
@@ -279,16 +281,8 @@ impl ReleaseRound {
 
     /// Sends what is on connections that have been silent for so long another way.
     fn give_up_dead_connections(&mut self) {
-        let Self { in_flight, tracked, failed, .. } = self;
-        in_flight.retain(|asked| {
-            let carrier = asked.reply.carrier();
-            let is_tracked = tracked.contains(asked.node);
-            let dead = OnDeadConnection::decide(is_tracked, carrier.is_made(), carrier.id().is_some());
-            if dead.is_sent_again {
-                failed.push((asked.node, carrier.id()));
-            }
-            dead.is_awaited
-        });
+        let dead = give_up_dead_connections(&mut self.in_flight, self.tracked);
+        self.failed.extend(dead);
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::sync::{Mutex as TurnMutex, Notify};
 use tokio::time::timeout;
 
 use crate::Error;
-use crate::engine::{Acquisition, AttemptFailed, Engine, Extended, Repairs, TrackedRelease};
+use crate::engine::{Acquisition, AttemptFailed, Engine, Extended, NotConfirmed, Repairs, TrackedRelease};
 use crate::error::{LostReason, NodeFailures};
 use crate::node::NewMark;
 use crate::observe::{End, Ended, Holding, Observed, RenewalFailure};
@@ -206,6 +206,13 @@ impl Lease {
     /// Its release, however it comes about from now on, marks a fire as completed.
     pub(crate) fn set_mark(&self, mark: NewMark) {
         self.hold().iter_mut().for_each(|acquisition| acquisition.set_mark(mark));
+    }
+
+    /// Marks a fire as completed before its body, within the validity that the lock has now; `None` if it was let go.
+    pub(crate) async fn mark_before_body(&self, mark: NewMark) -> Option<Result<(), NotConfirmed>> {
+        let valid_until = self.valid_until();
+        let marking = self.hold().as_mut().map(|acquisition| acquisition.mark(mark, valid_until))?;
+        Some(marking.await)
     }
 
     /// The lock has been held for a while.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::shared::Shared;
 use crate::Error;
-use crate::engine::{FireRefusal, NotConfirmed, Won};
+use crate::engine::{FireRefusal, NotConfirmed};
 use crate::error::NodeFailures;
 use crate::node::NewMark;
 use crate::protocol::{self, FireQuestion, GREATEST_FIRE, StoredMark};
@@ -61,17 +61,6 @@ impl RequestedFire {
         let FireQuestion { fire, terms, .. } = *self.question;
         let stored = StoredMark { fire: fire.number(), token };
         HeldFire { mark: NewMark { stored, retention: terms.retention }, at: self.at }
-    }
-
-    /// Marks the fire of a lock that was just acquired, if that is due before its body.
-    pub(super) async fn mark_start(&self, shared: &Shared, name: &Name, won: &mut Won) -> Result<(), Error> {
-        if self.at == OnceAt::End {
-            return Ok(());
-        }
-        let HeldFire { mark, .. } = self.held(won.term.fencing_token);
-        let valid_until = won.term.valid_until.min(shared.longest_valid_until(won.term.began));
-        let marked = won.acquisition.mark(mark, valid_until).await;
-        marked.map_err(|not| not_completed(shared, name, mark.stored.fire, not))
     }
 
     /// The error of an attempt that ended with this about its fire; `failures`: what nodes said that cannot know.

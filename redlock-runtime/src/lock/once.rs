@@ -9,6 +9,8 @@ use super::fire::{HeldFire, not_completed};
 use super::guard::{LockGuard, Work};
 use super::request::LockRequest;
 use crate::Error;
+use crate::engine::Engine;
+use crate::error::LostReason;
 use crate::held::deadlock::within;
 use crate::platform::background::{block_on, on_any_executor};
 use crate::platform::clock;
@@ -187,6 +189,39 @@ impl LockGuard {
     /// Those of [`Self::complete`].
     pub fn complete_blocking(self) -> Result<(), Error> {
         block_on(self.complete_fire())
+    }
+
+    /// Marks the fire of a lock that was just acquired, where that is due before its body. The lock is held and renewed meanwhile, so a
+    /// shutdown leaves it the time that all holders have.
+    ///
+    /// # Errors
+    ///
+    /// The mark may be on some of the nodes, or all: then nobody runs the fire.
+    pub(super) async fn marked_before_body(self) -> Result<Self, Error> {
+        let Some(HeldFire { mark, at: OnceAt::Start }) = self.fire.as_deref().copied() else { return Ok(self) };
+        let lease = Arc::clone(self.lease());
+        let lost = |reason| match reason {
+            LostReason::ShutDown => Error::ShutDown,
+            reason => lease.lost_error(reason),
+        };
+        match lease.mark_before_body(mark).await {
+            Some(Ok(())) => {}
+            Some(Err(not)) => return Err(not_completed(self.shared(), &lease.name, mark.stored.fire, not)),
+            None => return Err(lost(LostReason::ShutDown)),
+        }
+        // Nobody begins what he is to end at once.
+        let cancelled = self.shared().cancels_bodies().then_some(LostReason::ShutDown);
+        lease.told_reason(clock::now()).or(cancelled).map_or(Ok(self), |reason| Err(lost(reason)))
+    }
+
+    /// Whether its fire is marked before its body.
+    pub(super) fn is_marked_before_body(&self) -> bool {
+        self.fire.as_ref().is_some_and(|fire| fire.at == OnceAt::Start)
+    }
+
+    /// What its fire is completed with behind a body that ended well, if there is one to complete.
+    pub(crate) fn engine_that_completes(&self) -> Option<Arc<Engine>> {
+        self.fire.as_ref().filter(|fire| fire.at == OnceAt::End).map(|_| Arc::clone(&self.shared().engine))
     }
 
     /// Ends what a body did: completes the fire that it ran for, if it ended well, or releases the lock.

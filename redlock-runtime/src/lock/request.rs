@@ -229,11 +229,13 @@ impl LockRequest {
     /// [`Error::NotAcquired`] if somebody else held it until the time was over; [`Error::QuorumUnreachable`] if too few
     /// nodes could be asked at the last attempt; [`Error::WouldDeadlock`] at once, inside the body of an annotated function
     /// that holds this lock; [`Error::InvalidName`] and [`Error::Config`] for a name or a setting that
-    /// cannot be used; [`Error::ShutDown`] after the manager was shut down.
+    /// cannot be used; [`Error::ShutDown`] after the manager was shut down. For a [fire](Self::once) also [`Error::AlreadyRan`],
+    /// [`Error::FireInDoubt`] and, with [`OnceAt::Start`], [`Error::NotCompleted`].
     ///
     /// # Cancel safety
     ///
-    /// Dropped at any await, nothing stays behind: a key that was or will be set is released in the background.
+    /// Dropped at any await, nothing stays behind: a key that was or will be set is released in the background. With
+    /// [`OnceAt::Start`] the mark of the fire may stay, which then does not run.
     pub async fn acquire(mut self) -> Result<LockGuard, Error> {
         if let Err(error) = self.shared.engine.prepare() {
             return self.refused(error);
@@ -442,11 +444,10 @@ impl LockRequest {
         loop {
             let plan = Plan::once(self.shared.wait_queues.fencing(seen));
             match self.attempt(&request, &subject, plan).await? {
-                Ok(mut won) => {
+                Ok(won) => {
                     self.learn(&request.name, &subject, won.permits);
-                    self.mark_start(&request, &mut won).await?;
                     let local_hold = |lease: &Arc<Lease>| self.shared.wait_queues.hold_locally(lease);
-                    return self.guard(request, won, acquiring, clock::now(), local_hold);
+                    return marked(self.guard(request, won, acquiring, clock::now(), local_hold)?).await;
                 }
                 Err(lost) => {
                     seen = lost.counter.max(seen);
@@ -505,9 +506,8 @@ impl LockRequest {
             }
             match next {
                 Turn::Ask(plan) => match self.attempt(&request, &subject, plan).await? {
-                    Ok(mut won) => {
+                    Ok(won) => {
                         self.learn(name, &subject, won.permits);
-                        self.mark_start(&request, &mut won).await?;
                         let (is_wanted, now) = (won.term.is_wanted, clock::now());
                         let took = now.saturating_duration_since(won.term.began);
                         if acquiring.is_waiting() {
@@ -515,7 +515,7 @@ impl LockRequest {
                             tracing::debug!(lock = %shown(name.as_str()), ?waited, "acquired behind others");
                         }
                         let local_hold = |lease: &Arc<Lease>| place.won(lease, is_wanted, took, now);
-                        return self.guard(request, won, acquiring, now, local_hold);
+                        return marked(self.guard(request, won, acquiring, now, local_hold)?).await;
                     }
                     // The caller's time was over before the nodes' time was: that says nothing about the nodes.
                     Err(lost) if has_tried && lost.was_cut_short => {}
@@ -562,14 +562,6 @@ impl LockRequest {
         }
     }
 
-    /// Marks the fire of a lock that was just acquired, if that is due before its body.
-    async fn mark_start(&self, request: &Resolved, won: &mut Won) -> Result<(), Error> {
-        match &request.fire {
-            Some(fire) => Box::pin(fire.mark_start(&self.shared, &request.name, won)).await,
-            None => Ok(()),
-        }
-    }
-
     fn guard(
         &self,
         request: Resolved,
@@ -598,6 +590,11 @@ impl LockRequest {
         let fire = fire.map(|fire| Box::new(fire.held(fencing_token)));
         LockGuard::new(lease, acquisition, &self.shared, fire, local_hold)
     }
+}
+
+/// Marks the fire of a lock that was just acquired, where that is due before its body. Boxed, because it hardly ever is.
+async fn marked(guard: LockGuard) -> Result<LockGuard, Error> {
+    if guard.is_marked_before_body() { Box::pin(guard.marked_before_body()).await } else { Ok(guard) }
 }
 
 /// Pauses where asking again at once would only repeat the same. Most locks are free: chance is asked for with the first.

@@ -136,6 +136,11 @@ impl Shared {
         self.is_shut_down.load(Ordering::Acquire)
     }
 
+    /// Whether a shutdown has begun that asks those who hold a lock to let go at once.
+    pub(crate) fn cancels_bodies(&self) -> bool {
+        self.is_shut_down() && matches!(self.on_shutdown, OnShutdown::Cancel)
+    }
+
     /// Whether a lock on these nodes can have this TTL; `setting` names it in the error.
     pub(crate) fn check_ttl(&self, setting: &str, ttl: Duration) -> Result<(), Error> {
         let Self { longest_ttl, .. } = self;

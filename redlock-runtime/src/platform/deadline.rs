@@ -69,6 +69,11 @@ impl Deadline {
         Self { at: now.checked_add(time).unwrap_or_else(|| now + FAR), kept: None }
     }
 
+    /// Whoever polls it next has a timer of his own, while that of the runtime where it was polled may stand still.
+    pub(crate) fn leave_runtime(&mut self) {
+        self.forget();
+    }
+
     fn forget(&mut self) {
         if let Some((timer, ticket)) = self.kept.take() {
             // Whoever it would wake is dropped behind the lock: that may be the last of somebody who has deadlines himself.

@@ -101,6 +101,7 @@ pub enum OnceAt {
     /// body's end and its mark it may run again. The default.
     #[default]
     End,
-    /// Before its body starts: it runs at most once, and a run that fails, or whose machine dies, is lost.
+    /// Before its body starts: it runs at most once, and a run that fails, or whose machine dies, is lost; also one that is cancelled
+    /// while the mark is being written.
     Start,
 }

@@ -308,7 +308,7 @@ impl World {
         completion.record(node, marked, sending, now);
         let is_confirmed = completion.confirmed().contains(node);
         state.nodes[node].asked[attempt] = if is_confirmed { Asked::Confirmed } else { Asked::Nothing };
-        if completion.verdict(Listening::GoesOn, now) == CompletionVerdict::Confirmed {
+        if completion.verdict(completion.asked(), now) == CompletionVerdict::Confirmed {
             self.completed(state, attempt);
         }
     }

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::leads::Leaders;
 use crate::node::Node;
 use crate::plan::{CONNECT_TIMEOUTS, FIRE_SKEW, Fault, FireKind, FireWish, Plan, Weather, Wish};
+use crate::runs::Runs;
 use crate::world::{Life, Universe, locked, now};
 
 /// How long a lock may be free beside somebody who waits, if nothing goes wrong.
@@ -105,6 +106,8 @@ struct Fires {
     ended: Vec<u64>,
     /// Those whose completion was confirmed.
     confirmed: Vec<u64>,
+    /// Those whose bodies run.
+    running: Runs,
 }
 
 /// Whether a fire was completed where this one was.
@@ -172,7 +175,14 @@ impl Checker {
 
     /// The body of a fire has ended well.
     pub(crate) fn ended_well(&self, fire: u64) {
-        locked(&self.state).fires.ended.push(fire);
+        let mut state = locked(&self.state);
+        state.fires.ended.push(fire);
+        state.fires.running.ended_well(fire);
+    }
+
+    /// What is known of the fires that run, and of those who stand by.
+    pub(crate) fn with_runs<T>(&self, look: impl FnOnce(&mut Runs) -> T) -> T {
+        look(&mut locked(&self.state).fires.running)
     }
 
     /// The completion of a fire was confirmed.
@@ -204,6 +214,7 @@ impl Checker {
         let mut state = locked(&self.state);
         state.locks.iter_mut().for_each(|lock| lock.waiting.retain(|waiting| waiting.place.process != process));
         state.leaders.ended(process);
+        state.fires.running.forget(process);
     }
 
     pub(crate) fn joined(&self, name: usize, place: Place) -> Waiter {
@@ -247,10 +258,15 @@ impl Universe {
     }
 
     /// The body of a fire starts.
-    pub(crate) fn started(&self, fire: u64, wanted: &FireWish) {
+    pub(crate) fn started(&self, fire: u64, wanted: &FireWish, number: u64) {
         self.checker.meet("fire started");
         let mut state = locked(&self.checker.state);
-        let Fires { started, confirmed, .. } = &mut state.fires;
+        let process = state.locks.iter().flat_map(|lock| &lock.held).find(|record| record.number == number);
+        let process = process.map(|record| record.process);
+        let Fires { started, confirmed, running, .. } = &mut state.fires;
+        if let Some(process) = process.filter(|_| !wanted.is_at_start) {
+            running.started(fire, process, number);
+        }
         let again = confirmed.iter().find(|completed| covers(**completed, fire, wanted)).copied();
         let twice =
             started.iter().find(|before| covers(**before, fire, wanted)).filter(|_| wanted.is_at_start).copied();
@@ -471,6 +487,7 @@ impl Universe {
             held.iter().position(|record| record.number == number).map(|position| held.remove(position))
         };
         let Some(record) = record else { return };
+        self.checker.with_runs(|runs| runs.ended(number));
         let is_lost = self.remaining(record.process, &record.held).is_zero();
         self.note(|| format!("p{}: {} lets {name} go", record.process, &record.held.owner[..8]));
         let mut state = locked(&self.checker.state);

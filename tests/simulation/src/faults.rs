@@ -7,6 +7,7 @@ use redlock_simulated::simulation::{Placed, within};
 use redlock_simulated_redis::{Refusal, Role};
 use tokio::time::sleep;
 
+use crate::node::Node;
 use crate::plan::{Fault, Weather};
 use crate::run::Run;
 use crate::world::{Life, Universe, locked, now};
@@ -21,7 +22,9 @@ impl Run {
         let universe = &self.universe;
         universe.note(|| format!("fault: {fault:?}"));
         match *fault {
-            Fault::Crash { node, down } => crash(universe, node, down),
+            Fault::Crash { node, down } => crash(universe, node, down, Node::restart),
+            Fault::Save { node } => locked(&universe.nodes)[node].save(),
+            Fault::Restore { node, down } => crash(universe, node, down, Node::restore),
             Fault::Hang { node, lasting } => {
                 locked(&universe.nodes)[node].hang();
                 universe.later(lasting, move |universe| locked(&universe.nodes)[node].wake_up());
@@ -68,11 +71,17 @@ impl Run {
             }
             Fault::Kill { process } => {
                 locked(&universe.processes)[process].life = Life::Dead;
+                universe.checker.killed(process);
                 universe.checker.forget(process);
                 for node in 0..universe.plan.nodes.len() {
                     for runtime in 0..2 {
                         universe.pipes_of(process, runtime, node).iter().for_each(crate::network::Pipe::leave);
                     }
+                }
+            }
+            Fault::KillRunner => {
+                if let Some(process) = universe.checker.with_runs(|runs| runs.runner()) {
+                    self.strike(&Fault::Kill { process });
                 }
             }
             Fault::EndRuntime { process } => {
@@ -114,7 +123,7 @@ impl Run {
 }
 
 /// Fewer than a majority of the nodes are young at a time: more is not promised. Where tokens are compared, one restarts.
-fn crash(universe: &Arc<Universe>, node: usize, down: Duration) {
+fn crash(universe: &Arc<Universe>, node: usize, down: Duration, back: fn(&mut Node, Duration)) {
     let elapsed = universe.elapsed();
     let grown = grown(universe.plan.longest_ttl);
     let positions: Vec<_> = universe.configured().collect();
@@ -134,7 +143,7 @@ fn crash(universe: &Arc<Universe>, node: usize, down: Duration) {
     universe.checker.meet("restarted");
     let pipes: Vec<_> = locked(&universe.pipes).iter().filter(|pipe| pipe.lock().node == node).cloned().collect();
     pipes.iter().for_each(crate::network::Pipe::close);
-    universe.later(down, move |universe| locked(&universe.nodes)[node].restart(universe.elapsed()));
+    universe.later(down, move |universe| back(&mut locked(&universe.nodes)[node], universe.elapsed()));
 }
 
 /// Waits until what was drawn has happened.

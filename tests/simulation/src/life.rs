@@ -99,7 +99,7 @@ impl Task {
             if let Some(fire) = &wish.fire {
                 // By the clock of the process, which is ahead by its skew.
                 let skew = self.universe.plan.processes[place().process].skew;
-                let moment = (fire.due + wish.after).saturating_sub(skew);
+                let moment = (fire.due + wish.after).saturating_sub(skew + fire.early);
                 sleep(moment.saturating_sub(self.universe.elapsed())).await;
             } else {
                 sleep(wish.after).await;
@@ -126,11 +126,13 @@ impl Task {
         let (place, began) = (place(), now());
         let waiter = (wish.limit != Some(Duration::ZERO)).then(|| universe.checker.joined(wish.name, place));
         let waits = Waits(universe, waiter);
+        universe.checker.stands_by(waiter, place, wish);
         let acquiring = until_poll(wish.cancel, self.request(wish).acquire());
         let acquired = match wish.give_up {
             Some(limit) => timeout(limit, acquiring).await.ok().flatten(),
             None => acquiring.await,
         };
+        universe.stood_by(waiter, wish, began, acquired.as_ref());
         let guard = match acquired {
             None => {
                 universe.checker.meet("cancelled");
@@ -144,7 +146,7 @@ impl Task {
         drop(waits);
         let holds = Holds(universe, wish.name, number);
         if let (Some(fire), Some(wanted)) = (guard.fire(), &wish.fire) {
-            universe.started(fire, wanted);
+            universe.started(fire, wanted, number);
         }
         let is_lost = self.hold(wish, number, &guard).await;
         if let (Some(fire), Some(wanted)) = (guard.fire(), &wish.fire)
@@ -233,7 +235,10 @@ impl Task {
         let (place, began) = (place(), now());
         let waiter = (wish.limit != Some(Duration::ZERO)).then(|| universe.checker.joined(wish.name, place));
         let waits = Waits(universe, waiter);
-        let guard = match self.request(wish).acquire_blocking() {
+        universe.checker.stands_by(waiter, place, wish);
+        let acquired = self.request(wish).acquire_blocking();
+        universe.stood_by(waiter, wish, began, Some(&acquired));
+        let guard = match acquired {
             Ok(guard) => guard,
             Err(error) => return self.failed(wish, place, began, &error),
         };
@@ -242,7 +247,7 @@ impl Task {
         drop(waits);
         let holds = Holds(universe, wish.name, number);
         if let (Some(fire), Some(wanted)) = (guard.fire(), &wish.fire) {
-            universe.started(fire, wanted);
+            universe.started(fire, wanted, number);
         }
         let is_lost = self.hold_blocking(wish, number, &guard);
         if let (Some(fire), Some(wanted)) = (guard.fire(), &wish.fire)

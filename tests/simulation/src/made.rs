@@ -38,6 +38,11 @@ pub(crate) const ALL: &[Made] = &[
         plan: a_completion_that_comes_late_to_a_node_that_forgot_a_greater_one,
     },
     Made { rule: Rule::MinorityIsNoProof, plan: a_fire_that_a_single_node_knows_of_and_forgets },
+    Made { rule: Rule::RestoredMarksAreNoEvidence, plan: a_fire_that_a_snapshot_is_too_old_for },
+    Made { rule: Rule::NotBeforeDue, plan: a_fire_that_is_completed_before_a_node_restarts_and_it_is_due },
+    Made { rule: Rule::CompletionWithinValidity, plan: a_completion_that_outlasts_what_a_node_forgot },
+    Made { rule: Rule::RepairHasEvidence, plan: a_mark_that_is_written_back_to_a_node_that_forgot_a_greater_one },
+    Made { rule: Rule::HoldersMayFail, plan: a_runner_that_is_killed_while_others_stand_by },
 ];
 
 /// The one for this rule.
@@ -251,7 +256,7 @@ fn forgotten_vote(random: &mut Random, longest_ttl: u64, cut_off: u64, arrives: 
 
 /// Wants the lock for a fire that is due at a time, after that.
 fn fire(due: u64, after: Duration, body: u64) -> Wish {
-    let fire = FireWish { kind: FireKind::Due, due: ms(due), is_at_start: false, fails: false };
+    let fire = FireWish { kind: FireKind::Due, due: ms(due), early: ms(0), is_at_start: false, fails: false };
     Wish { fire: Some(fire), ..wish(after, 200, body) }
 }
 
@@ -295,5 +300,84 @@ fn a_fire_that_a_single_node_knows_of_and_forgets(random: &mut Random) -> Plan {
         (ms(325), Fault::Partition { process: 0, node: Y, lasting: THROUGHOUT }),
         (about(random, 1_200), Fault::Crash { node: X, down: random.millis(1, 20) }),
     ];
+    with(plan(random, 3, vec![a, b, c], 250), faults, |_| {})
+}
+
+/// A completes two fires on x and y, and x takes a snapshot in between, with which it comes back. z never heard of them, and C does not
+/// reach y.
+fn a_fire_that_a_snapshot_is_too_old_for(random: &mut Random) -> Plan {
+    let a = process([fire(300, about(random, 10), 20), fire(900, about(random, 10), 20)]);
+    let c = process([fire(900, about(random, 3_200), 20)]);
+    let faults = vec![
+        (ms(0), Fault::Partition { process: 0, node: Z, lasting: THROUGHOUT }),
+        (ms(0), Fault::Partition { process: 1, node: Y, lasting: THROUGHOUT }),
+        (about(random, 600), Fault::Save { node: X }),
+        (about(random, 1_200), Fault::Restore { node: X, down: random.millis(1, 20) }),
+    ];
+    with(plan(random, 3, vec![a, c], 250), faults, |_| {})
+}
+
+/// A asks for a fire long before it is due, and completes it on x and y. x restarts, still before it is due, and C, which does not reach y, takes
+/// it for a node that would know. z never heard of it.
+fn a_fire_that_is_completed_before_a_node_restarts_and_it_is_due(random: &mut Random) -> Plan {
+    let early = FireWish { kind: FireKind::Due, due: ms(1_500), early: ms(1_250), is_at_start: false, fails: false };
+    let a = process([Wish { fire: Some(early), ..fire(1_500, about(random, 0), 10) }]);
+    // It is connected when x ends, and so knows when that began again.
+    let warm = Wish { name: 1, ..wish(about(random, 10), 100, 1) };
+    let c = process([warm, fire(1_500, about(random, 2_300), 20)]);
+    let faults = vec![
+        (ms(0), Fault::Partition { process: 0, node: Z, lasting: THROUGHOUT }),
+        (ms(200), Fault::Partition { process: 1, node: Y, lasting: THROUGHOUT }),
+        (about(random, 300), Fault::Crash { node: X, down: random.millis(1, 10) }),
+    ];
+    with(plan(random, 3, vec![a, c], 250), faults, |_| {})
+}
+
+/// A's completion reaches x, and y when x has long restarted and votes again; A's keys are kept for so long. C is refused by y before
+/// that, and granted the lock by x and z.
+fn a_completion_that_outlasts_what_a_node_forgot(random: &mut Random) -> Plan {
+    let a = process([Wish { min_hold: Some(ms(5_000)), ..fire(300, about(random, 10), 20) }]);
+    let warm = Wish { name: 1, ..wish(about(random, 10), 100, 1) };
+    // With a TTL that leaves the nodes as much time to answer as z takes.
+    let c = process([warm, Wish { ttl: ms(1_000), ..fire(300, about(random, 3_680), 20) }]);
+    let faults = vec![
+        (ms(0), Fault::Partition { process: 0, node: Z, lasting: THROUGHOUT }),
+        (about(random, 400), Fault::Crash { node: X, down: random.millis(1, 10) }),
+    ];
+    let plan = Plan { node_timeout: ms(200), ..plan(random, 3, vec![a, c], 1_000) };
+    with(plan, faults, |script| {
+        script.connect_timeout = ms(3_500);
+        script.slow = vec![
+            slow(0, Y, Passage::Request, ms(325)..ms(400), ms(5_500)),
+            slow(0, Y, Passage::Connection, ms(400)..ms(3_900), ms(4_000)),
+            slow(1, Z, Passage::Reply, ms(3_975)..ms(4_010), ms(4_150)),
+        ];
+    })
+}
+
+/// A completes the first fire on x and y, B the second on x and z, and z forgets it. C, which does not reach x, is told of the first by y
+/// alone, and D asks for the second.
+fn a_mark_that_is_written_back_to_a_node_that_forgot_a_greater_one(random: &mut Random) -> Plan {
+    let a = process([fire(300, about(random, 10), 20)]);
+    let b = process([fire(900, about(random, 10), 20)]);
+    let c = process([fire(300, about(random, 3_600), 20)]);
+    let d = process([fire(900, about(random, 3_700), 20)]);
+    let faults = vec![
+        (ms(0), Fault::Partition { process: 0, node: Z, lasting: THROUGHOUT }),
+        (ms(0), Fault::Partition { process: 1, node: Y, lasting: THROUGHOUT }),
+        (ms(0), Fault::Partition { process: 2, node: X, lasting: THROUGHOUT }),
+        (ms(0), Fault::Partition { process: 3, node: X, lasting: THROUGHOUT }),
+        (about(random, 1_200), Fault::Crash { node: Z, down: random.millis(1, 20) }),
+    ];
+    with(plan(random, 3, vec![a, b, c, d], 250), faults, |_| {})
+}
+
+/// A is killed while its body runs, and B and C stand by for longer than its TTL.
+fn a_runner_that_is_killed_while_others_stand_by(random: &mut Random) -> Plan {
+    let a = process([fire(300, about(random, 10), 400)]);
+    let standing_by =
+        |random: &mut Random| process([Wish { limit: Some(ms(3_000)), ..fire(300, about(random, 30), 20) }]);
+    let (b, c) = (standing_by(random), standing_by(random));
+    let faults = vec![(about(random, 450), Fault::Kill { process: 0 })];
     with(plan(random, 3, vec![a, b, c], 250), faults, |_| {})
 }

@@ -44,6 +44,7 @@ mod node;
 mod plan;
 mod random;
 mod run;
+mod runs;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

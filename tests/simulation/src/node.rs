@@ -20,6 +20,8 @@ pub(crate) struct Node {
     number: usize,
     plan: NodePlan,
     pub(crate) server: Server,
+    /// As it was when it took a snapshot.
+    saved: Option<Server>,
     /// Counts its lives.
     pub(crate) life: u32,
     is_up: bool,
@@ -42,6 +44,7 @@ impl Node {
             number,
             plan: plan.clone(),
             server,
+            saved: None,
             life: 0,
             is_up: true,
             is_hung: false,
@@ -119,6 +122,20 @@ impl Node {
     pub(crate) fn restart(&mut self, elapsed: Duration) {
         self.server = server(self.number, &self.plan, self.life, self.shows(elapsed), self.off);
         self.is_up = true;
+    }
+
+    pub(crate) fn save(&mut self) {
+        self.saved = Some(self.server.clone());
+    }
+
+    /// It comes back as it was when it took its snapshot.
+    pub(crate) fn restore(&mut self, elapsed: Duration) {
+        self.restart(elapsed);
+        if let Some(mut saved) = self.saved.clone() {
+            saved.restart(self.server.settings().clone(), true);
+            saved.take_events();
+            self.server = saved;
+        }
     }
 
     pub(crate) fn refuse(&mut self, refusal: Option<Refusal>) {

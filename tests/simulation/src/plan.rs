@@ -160,6 +160,8 @@ pub(crate) struct FireWish {
     pub(crate) kind: FireKind,
     /// When it is due, as the time since the simulation's time of day began.
     pub(crate) due: Duration,
+    /// How much too early it is asked for.
+    pub(crate) early: Duration,
     /// Whether it is marked before its body starts.
     pub(crate) is_at_start: bool,
     /// Whether its body fails.
@@ -203,6 +205,15 @@ pub(crate) enum Ending {
 pub(crate) enum Fault {
     /// A node ends, and comes back empty.
     Crash {
+        node: usize,
+        down: Duration,
+    },
+    /// A node takes a snapshot.
+    Save {
+        node: usize,
+    },
+    /// A node ends, and comes back with its last snapshot.
+    Restore {
         node: usize,
         down: Duration,
     },
@@ -252,6 +263,8 @@ pub(crate) enum Fault {
     Kill {
         process: usize,
     },
+    /// Whichever process runs a fire at that moment is killed.
+    KillRunner,
     /// The callers' runtime ends, and another begins.
     EndRuntime {
         process: usize,
@@ -452,7 +465,7 @@ impl Plan {
                     1 => FireKind::Number(fire + 1),
                     _ => FireKind::Called { period },
                 };
-                FireWish { kind, due, is_at_start, fails: false }
+                FireWish { kind, due, early: Duration::ZERO, is_at_start, fails: false }
             })
             .collect();
         let skews: Vec<_> = (0..process_count).map(|_| random.millis(0, FIRE_SKEW.as_millis() as u64)).collect();
@@ -484,6 +497,10 @@ impl Plan {
                 (random.millis(0, FIRES_HEALED.as_millis() as u64 - 300), fault)
             })
             .collect();
+        if !is_fine && !is_long && random.percent(40) {
+            let fire = random.pick(&fires);
+            faults.push((fire.due + random.millis(20, 150), Fault::KillRunner));
+        }
         faults.sort_by_key(|(moment, _)| *moment);
         Self {
             weather: Weather::Fires,

@@ -255,6 +255,9 @@ impl Run {
         for (node, key, owner) in left {
             universe.violated(format!("left: n{node} has {key} of {}", &owner[..8]));
         }
+        for missed in universe.checker.with_runs(|runs| runs.missed()) {
+            universe.violated(missed);
+        }
         let unknown: Vec<_> = locked(&universe.nodes).iter().flat_map(|node| node.unknown().to_vec()).collect();
         for command in unknown {
             universe.violated(format!("a command that no simulated server knows: {command}"));

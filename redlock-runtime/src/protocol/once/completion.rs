@@ -1,9 +1,9 @@
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::protocol::{Holder, Listening, NodeSet, Quorum};
+use crate::protocol::{Holder, NodeSet, Quorum};
 use crate::rules::{Rule, holds};
 
-/// The completion of a fire, or the repair of a mark: sent once, in one round, to those who voted for the lock.
+/// The completion of a fire, or the repair of a mark: one round, to those who voted for the lock, in which what is lost is sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Completion {
     /// What a majority is.
@@ -114,12 +114,20 @@ impl Completion {
         }
     }
 
-    /// How it ends; `now` is the moment of asking.
-    pub fn verdict(&self, listening: Listening, now: Instant) -> CompletionVerdict {
+    /// For how long from `now` on a confirmation counts.
+    #[must_use]
+    pub fn counts_for(&self, now: Instant) -> Duration {
+        let held = self.valid_until.saturating_duration_since(now);
+        if holds(Rule::CompletionWithinValidity) { held } else { Duration::MAX }
+    }
+
+    /// How it ends; `now` is the moment of asking, and `pending` are the nodes that may answer yet.
+    pub fn verdict(&self, pending: NodeSet, now: Instant) -> CompletionVerdict {
         let is_valid = now < self.valid_until || !holds(Rule::CompletionWithinValidity);
+        let possible = self.confirmed.len() + pending.without(self.confirmed).len();
         if self.confirmed.len() >= self.quorum.needed() || !holds(Rule::CompletionIsConfirmed) {
             CompletionVerdict::Confirmed
-        } else if listening == Listening::GoesOn && is_valid {
+        } else if possible >= self.quorum.needed() && is_valid {
             CompletionVerdict::Listen
         } else {
             CompletionVerdict::Unconfirmed
@@ -144,8 +152,6 @@ impl Marked {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -175,8 +181,8 @@ mod tests {
         for (node, marked, sending, is_in_time) in answers {
             completion.record(*node, *marked, *sending, if *is_in_time { now } else { valid_until });
         }
-        assert_eq!(completion.verdict(Listening::IsOver, now), expect, "{answers:?}");
-        let listens = completion.verdict(Listening::GoesOn, now);
+        assert_eq!(completion.verdict(NodeSet::default(), now), expect, "{answers:?}");
+        let listens = completion.verdict(completion.asked(), now);
         assert_eq!(listens == CompletionVerdict::Confirmed, expect == CompletionVerdict::Confirmed);
     }
 
@@ -204,8 +210,24 @@ mod tests {
     fn a_completion_whose_validity_is_over_waits_no_longer() {
         let now = crate::platform::clock::now();
         let completion = Completion::begin(quorum(3), 5, NodeSet::first(3), KeyAfter::Deleted, now + HOUR);
-        assert_eq!(completion.verdict(Listening::GoesOn, now), CompletionVerdict::Listen);
-        assert_eq!(completion.verdict(Listening::GoesOn, now + HOUR), CompletionVerdict::Unconfirmed);
-        assert_eq!(completion.verdict(Listening::IsOver, now), CompletionVerdict::Unconfirmed);
+        let all = NodeSet::first(3);
+        assert_eq!(completion.verdict(all, now), CompletionVerdict::Listen);
+        assert_eq!(completion.verdict(all, now + HOUR), CompletionVerdict::Unconfirmed);
+        assert_eq!(completion.verdict(NodeSet::default(), now), CompletionVerdict::Unconfirmed);
+    }
+
+    #[test]
+    fn a_completion_that_too_few_can_confirm_waits_no_longer() {
+        let now = crate::platform::clock::now();
+        let mut completion = Completion::begin(quorum(5), 5, NodeSet::first(4), KeyAfter::Deleted, now + HOUR);
+        let check = |completion: &Completion, pending: &[usize], expect| {
+            assert_eq!(completion.verdict(pending.iter().copied().collect(), now), expect, "{pending:?}");
+        };
+        check(&completion, &[0, 1, 2], CompletionVerdict::Listen);
+        check(&completion, &[0, 1], CompletionVerdict::Unconfirmed);
+        completion.record(0, Marked::Raised { completed: 5 }, Sending::First, now);
+        check(&completion, &[0, 1], CompletionVerdict::Unconfirmed);
+        check(&completion, &[1, 2], CompletionVerdict::Listen);
+        check(&completion, &[3], CompletionVerdict::Unconfirmed);
     }
 }

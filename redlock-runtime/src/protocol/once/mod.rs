@@ -353,7 +353,8 @@ impl Once {
         if voters.len() < needed {
             return match listening {
                 Listening::GoesOn => OnceDecision::Listen,
-                Listening::IsOver => OnceDecision::NotGranted,
+                Listening::IsOver if holds(Rule::HoldersMayFail) => OnceDecision::NotGranted,
+                Listening::IsOver => OnceDecision::AlreadyRan { completed: self.fire.number() },
             };
         }
 
