@@ -1,4 +1,5 @@
 //! A layer of tower: one request at a time for each `Idempotency-Key`, or else path. Others wait, and then get 409 with `Retry-After`.
+//! A key that cannot be a lock's name is the client's mistake; what is wrong with the nodes is for the log, and not for clients.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -52,22 +53,37 @@ where
             // Held until the response is there; dropped with the request when the client goes away.
             let _guard = match acquiring.await {
                 Ok(guard) => guard,
-                Err(Error::NotAcquired { .. }) => {
-                    return Ok(
-                        (StatusCode::CONFLICT, [("retry-after", "1")], "it is being worked on\n").into_response()
-                    );
-                }
-                Err(error) => return Ok((StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response()),
+                Err(error) => return Ok(refusal(&error)),
             };
             inner.call(request).await
         })
     }
 }
 
+fn refusal(error: &Error) -> Response {
+    let later = [("retry-after", "1")];
+    match error {
+        Error::NotAcquired { .. } => (StatusCode::CONFLICT, later, "it is being worked on\n").into_response(),
+        Error::InvalidName { .. } => {
+            (StatusCode::BAD_REQUEST, "the key has more than 500 bytes, or a tab\n").into_response()
+        }
+        error => {
+            // It names nodes.
+            eprintln!("no lock for a request: {error}");
+            (StatusCode::SERVICE_UNAVAILABLE, later, "try again\n").into_response()
+        }
+    }
+}
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let nodes = std::env::var("REDLOCK_NODES").unwrap_or_else(|_| "memory://".to_owned());
-    let locks = LockManager::builder().nodes_in_text(&nodes).build()?;
+    let builder = if std::env::var_os("REDLOCK_NODES").is_some() {
+        LockManager::builder_from_env()?
+    } else {
+        println!("REDLOCK_NODES is not set: using three memory:// nodes, which only this process sees");
+        LockManager::builder().nodes(["memory://a", "memory://b", "memory://c"])
+    };
+    let locks = builder.build()?;
     let layer = LockLayer { locks: locks.clone(), wait: Duration::from_millis(100).into() };
     let work = async || tokio::time::sleep(Duration::from_millis(500)).await;
     let mut app = axum::Router::new().route("/invoices/{id}", post(work)).layer(layer);
@@ -75,6 +91,7 @@ async fn main() -> anyhow::Result<()> {
     let (first, second, other) = (ask("/invoices/7"), ask("/invoices/7"), ask("/invoices/8"));
     let (first, second, other) = tokio::join!(first, second, other);
     println!("twice at once: {} and {}; another: {}", first?.status(), second?.status(), other?.status());
+    println!("a name that is too long: {}", ask(&format!("/invoices/{}", "7".repeat(600))).await?.status());
     locks.shutdown().await;
     Ok(())
 }

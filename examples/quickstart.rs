@@ -5,9 +5,9 @@ use std::time::Duration;
 use redlock_runtime::{Error, LockManager};
 use tokio::time::sleep;
 
-/// Pays the invoice, unless somebody else is at it for longer than `patience`.
-async fn pay(who: &str, locks: &LockManager, patience: Duration) -> Result<(), Error> {
-    let guard = match locks.lock("invoice:7").timeout(patience).acquire().await {
+/// Pays the invoice, unless somebody else is at it for longer than `timeout`.
+async fn pay(who: &str, locks: &LockManager, timeout: Duration) -> Result<(), Error> {
+    let guard = match locks.lock("invoice:7").timeout(timeout).acquire().await {
         Ok(guard) => guard,
         Err(Error::NotAcquired { name, waited, .. }) => {
             println!("{who}: gave up on {name} after {waited:.0?}");

@@ -37,8 +37,8 @@ pub(crate) struct Nodes {
     #[expect(clippy::doc_markdown, reason = "it is shown as it stands here")]
     /// URLs of the nodes, separated by commas [env: REDLOCK_NODES] [default: redis://127.0.0.1:6379]
     ///
-    /// Whoever may list processes sees arguments: URLs with passwords belong into the environment, or the password alone
-    /// into REDLOCK_PASSWORD (with REDLOCK_USERNAME).
+    /// Whoever may list processes sees arguments: put URLs with passwords in the environment, or the password alone
+    /// in REDLOCK_PASSWORD (with REDLOCK_USERNAME).
     #[arg(long, global = true, value_name = "URLS", help_heading = "Nodes")]
     pub(crate) nodes: Option<String>,
 }
@@ -119,7 +119,7 @@ pub(crate) fn read(arguments: Vec<OsString>) -> Result<Arguments, ExitCode> {
 
 /// What is wrong with no command at all.
 const NO_COMMAND: &str =
-    "it is not said what to do; write `redlock run NAME -- COMMAND`, or see --help for the other commands";
+    "no command is given; write `redlock run NAME -- COMMAND`, or see --help for the other commands";
 
 /// What is wrong, and what helps, of what clap says in several lines.
 fn in_one_line(text: &str) -> String {
@@ -143,6 +143,65 @@ mod tests {
     #[test]
     fn the_arguments_fit_together() {
         Arguments::command().debug_assert();
+    }
+
+    fn of_each_command(check: impl Fn(&str, &clap::Command, String)) {
+        let mut whole = Arguments::command();
+        whole.build();
+        let commands = whole.get_subcommands().filter(|command| command.get_name() != "help");
+        for command in commands {
+            let help = command.clone().bin_name(format!("redlock {}", command.get_name())).render_long_help();
+            check(command.get_name(), command, help.to_string());
+        }
+    }
+
+    #[test]
+    fn the_help_of_every_command_has_examples_that_can_be_written_so() {
+        of_each_command(|name, _, help| {
+            let (_, examples) =
+                help.split_once("Examples:\n").unwrap_or_else(|| panic!("{name} has no examples: {help}"));
+            assert!(examples.contains(&format!("redlock {name}")), "{name}: {examples}");
+            for line in examples.lines().map_while(|line| line.strip_prefix("  ")) {
+                // Up to the explanation, or what only a shell understands.
+                let Some(example) = line.strip_prefix("redlock ") else { continue };
+                let example = ["  ", " | ", " && ", " > ", " <"]
+                    .iter()
+                    .fold(example, |example, end| example.split_once(end).map_or(example, |(before, _)| before));
+                let arguments = std::iter::once("redlock").chain(example.split_whitespace());
+                let read = Arguments::try_parse_from(arguments);
+                assert!(read.is_ok(), "{name}: {line}: {}", read.unwrap_err());
+            }
+        });
+    }
+
+    #[test]
+    fn codes_that_a_command_alone_ends_with_are_in_its_own_help() {
+        of_each_command(|name, _, help| {
+            let codes: &[&str] = match name {
+                "run" => &["128+n", "75", "69", "122", "124", "125", "126", "127"],
+                "acquire" => &["128+n", "75", "69", "125"],
+                "extend" | "release" => &["69", "122", "125"],
+                "last" => &["1 ", "69", "125"],
+                "doctor" => &["1 ", "2 ", "125"],
+                _ => return,
+            };
+            let (_, told) = help.split_once("Exit codes:\n").unwrap_or_else(|| panic!("{name} has no codes: {help}"));
+            for code in codes {
+                assert!(told.lines().any(|line| line.trim_start().starts_with(code)), "{name}, {code}: {told}");
+            }
+        });
+        let of_all = Arguments::command().render_long_help().to_string();
+        for told in ["`last`: no completed run", "`doctor`: no lock can be acquired"] {
+            assert!(of_all.contains(told), "{told}: {of_all}");
+        }
+    }
+
+    #[test]
+    fn every_command_that_tells_something_tells_it_to_programs_too() {
+        of_each_command(|name, command, _| {
+            let tells = ["list", "inspect", "last", "wait", "watch", "reset", "doctor", "top"].contains(&name);
+            assert_eq!(command.get_arguments().any(|argument| argument.get_id() == "json"), tells, "{name}");
+        });
     }
 
     #[test]

@@ -12,8 +12,18 @@ use crate::output::{all, milliseconds};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The exit code is 0 if every node works, 1 if locks work and something is to be done, and 2 if no lock can be acquired. A lock is tried out
-on each node, and nothing of it stays.")]
+Examples:
+  redlock doctor
+  redlock doctor --nodes redis://10.0.0.1,redis://10.0.0.2,redis://10.0.0.3
+  redlock doctor --json | jq -r '.findings[].text'
+
+A lock is tried out on each node, and nothing of it stays.
+
+Exit codes:
+  0      every node works
+  1      locks work, and something is to be done
+  2      no lock can be acquired
+  125    wrong arguments or settings")]
 pub(crate) struct Options {
     /// Print JSON
     #[arg(long)]

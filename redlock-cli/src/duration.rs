@@ -9,7 +9,7 @@ const LONGEST: Duration = Duration::from_secs(1000 * 365 * 86_400);
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     match read(text) {
         Ok(length) if length > LONGEST => {
-            Err(format!("`{text}` is longer than 1000 years, which is for ever: leave it out"))
+            Err(format!("`{text}` is longer than 1000 years, which is for ever: omit it"))
         }
         read => read,
     }

@@ -34,7 +34,9 @@ pub(crate) const NOT_FOUND: u8 = 127;
 /// What `--help` says of the codes.
 pub(crate) const CODES: &str = "\
 Exit codes:
-  0      done; of `run`: the command's own code, whatever it is
+  0      done; of `run`: the command's own code
+  1      `last`: no completed run is known; `doctor`: locks work, and something is to be done
+  2      `doctor`: no lock can be acquired
   128+n  the command, or the wait for the lock, was ended by signal n
   75     somebody else holds the lock, or the fire already ran (-E sets another code)
   69     too few nodes answered
@@ -43,6 +45,36 @@ Exit codes:
   125    wrong arguments or settings
   126    the command cannot be started
   127    there is no such command";
+
+/// What `run --help` says of them.
+pub(crate) const RUN_CODES: &str = "\
+Exit codes:
+  0      the command ended with 0; any other code of its own is handed on as well
+  128+n  the command, or the wait for the lock, was ended by signal n
+  75     somebody else holds the lock, or the fire already ran (-E sets another code)
+  69     too few nodes answered
+  122    the lock was lost, and the command was ended
+  124    the command was ended because of --max-hold
+  125    wrong arguments or settings
+  126    the command cannot be started
+  127    there is no such command";
+
+/// What `acquire --help` says of them.
+pub(crate) const ACQUIRE_CODES: &str = "\
+Exit codes:
+  0      the lock is held, and its token was written
+  128+n  the wait for the lock was ended by signal n
+  75     somebody else holds the lock (-E sets another code)
+  69     too few nodes answered
+  125    wrong arguments or settings, or the token cannot be written";
+
+/// What `extend --help` and `release --help` say of them.
+pub(crate) const TOKEN_CODES: &str = "\
+Exit codes:
+  0      done
+  69     too few nodes answered
+  122    the lock is not the token's any more: it expired, or was reset
+  125    wrong arguments or settings";
 
 /// Why a command ended without doing what was asked, in one line, and the code that says so.
 #[derive(Debug)]

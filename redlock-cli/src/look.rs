@@ -19,7 +19,7 @@ Examples:
 
 A name is listed once, in no order. A list that may lack a lock that is held ends with the exit code 69.")]
 pub(crate) struct ListOptions {
-    /// Tell of each lock who holds it, too
+    /// Also show who holds each lock
     #[arg(short, long)]
     long: bool,
     /// Print an object in JSON for each lock, a line each
@@ -48,8 +48,13 @@ Examples:
   redlock last rotate-keys           the greatest completed fire
   redlock last rotate-keys --json
 
-A fire of a period or a moment is a number of milliseconds since 1970. The exit code is 1 if no run is known; nodes that restarted empty
-have forgotten what was completed.")]
+A fire of a period or a moment is a number of milliseconds since 1970. Nodes that restarted empty have forgotten what was completed.
+
+Exit codes:
+  0      a completed run is known
+  1      none is known
+  69     too few nodes answered
+  125    wrong arguments or settings")]
 pub(crate) struct LastOptions {
     /// The lock's name
     name: String,

@@ -157,7 +157,7 @@ impl FromStr for Once {
 
 fn not_once(text: &impl fmt::Display) -> String {
     format!(
-        "`{text}` says no run: write a period with its unit (1h), a number that grows (17), or a moment (@SECONDS since 1970)"
+        "`{text}` is no fire: write a period with its unit (1h), a number that grows (17), or a moment (@SECONDS since 1970)"
     )
 }
 

@@ -15,6 +15,7 @@ Examples:
   redlock reset deploy --if-owner 1763712000000000   take it from that very holder, by its fencing token
   redlock reset deploy                               take it from whoever holds it, permits too
   redlock reset --marks rotate-keys                  a new job with --once, on nodes that were just started
+  redlock reset --json deploy | jq .nodes            on how many nodes it was held
 
 This is for a holder that is gone or stuck: whoever works under the lock learns of it only when the lock is extended next, and is
 not alone until then.")]
@@ -27,35 +28,44 @@ pub(crate) struct Options {
     /// Only this permit, counted from zero
     #[arg(long, value_name = "NUMBER", conflicts_with = "if_owner")]
     permit: Option<u32>,
-    /// Leave the lock, and say that no run of its job with --once was completed: for a new job, or to run one again
+    /// Keep the lock, and forget its job's completed runs (--once): for a new job, or to run one again
     #[arg(long, conflicts_with_all = ["if_owner", "permit"])]
     marks: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 pub(crate) fn main(nodes: &Nodes, options: &Options) -> Result<ExitCode, Failure> {
     let locks = nodes.manager()?;
-    let Options { name, if_owner, permit, marks } = options;
-    let shown = plain(name);
-    if *marks {
-        let on = locks.reset_marks_blocking(name.as_str())?;
-        line(format_args!("{shown}: no run was completed, say all nodes now; {on} of them knew one"))?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    match (if_owner, permit) {
-        (Some(owner), _) => {
-            locks.reset_if_owner_blocking(name.as_str(), owner.as_str())?;
-            line(format_args!("{shown}: taken from {}", plain(owner)))?;
+    let Options { name, if_owner, permit, marks, json } = options;
+    let (shown, lock) = (plain(name), name.as_str());
+    // On how many nodes it, or a mark, was; of one owner's lock that is not known.
+    let (on, said) = match (marks, if_owner, permit) {
+        (true, _, _) => {
+            let on = locks.reset_marks_blocking(lock)?;
+            (Some(on), format!("{shown}: no completed run is left on any node; {on} nodes had one"))
         }
-        (None, permit) => {
+        (false, Some(owner), _) => {
+            locks.reset_if_owner_blocking(lock, owner.as_str())?;
+            (None, format!("{shown}: taken from {}", plain(owner)))
+        }
+        (false, None, permit) => {
             let on = match permit {
-                Some(permit) => locks.reset_permit_blocking(name.as_str(), *permit)?,
-                None => locks.reset_blocking(name.as_str())?,
+                Some(permit) => locks.reset_permit_blocking(lock, *permit)?,
+                None => locks.reset_blocking(lock)?,
             };
-            line(match on {
+            let said = match on {
                 0 => format!("{shown}: nobody held it"),
                 on => format!("{shown}: taken, on {on} nodes"),
-            })?;
+            };
+            (Some(on), said)
         }
+    };
+    if *json {
+        line(serde_json::json!({ "name": name, "owner": if_owner, "permit": permit, "marks": marks, "nodes": on }))?;
+    } else {
+        line(said)?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -14,19 +14,31 @@ use redlock_runtime::LockToken;
 
 use crate::args::Nodes;
 use crate::duration;
-use crate::exit::{Failure, tell};
+use crate::exit::{ACQUIRE_CODES, Failure, TOKEN_CODES, tell};
 use crate::request::{Wanted, say_when_blind};
 use crate::signals::Signals;
 use crate::token_file::{TokenFile, tell_if_others_may_read};
 
-#[derive(Debug, Args)]
-#[command(after_help = "\
+const ACQUIRE_EXAMPLES: &str = "\
 Examples:
   token=$(redlock acquire -w 30 --ttl 5m deploy) || exit
   trap 'redlock release <<<\"$token\"' EXIT
   redlock extend --ttl 5m <<<\"$token\" || exit      before the five minutes are over, again and again
 
-Nobody renews such a lock: it is free when its TTL is over. `redlock run` renews, and ends the command if the lock is lost.")]
+Nobody renews such a lock: it is free when its TTL is over. `redlock run` renews, and ends the command if the lock is lost.";
+
+const EXTEND_EXAMPLES: &str = "\
+Examples:
+  redlock extend --ttl 5m <<<\"$token\" || exit
+  redlock extend --ttl 5m --token-file /run/deploy.token";
+
+const RELEASE_EXAMPLES: &str = "\
+Examples:
+  redlock release <<<\"$token\"
+  redlock release --token-file /run/deploy.token";
+
+#[derive(Debug, Args)]
+#[command(after_help = format!("{ACQUIRE_EXAMPLES}\n\n{ACQUIRE_CODES}"))]
 pub(crate) struct AcquireOptions {
     #[command(flatten)]
     wanted: Wanted,
@@ -39,7 +51,7 @@ pub(crate) struct AcquireOptions {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "The exit code is 122 if the lock is not the token's any more: it expired, or was reset.")]
+#[command(after_help = format!("{EXTEND_EXAMPLES}\n\n{TOKEN_CODES}"))]
 pub(crate) struct ExtendOptions {
     /// How long the lock lives from now on, at the least
     #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "30s")]
@@ -49,7 +61,7 @@ pub(crate) struct ExtendOptions {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "The exit code is 122 if the lock is not the token's any more: it expired, or was reset.")]
+#[command(after_help = format!("{RELEASE_EXAMPLES}\n\n{TOKEN_CODES}"))]
 pub(crate) struct ReleaseOptions {
     #[command(flatten)]
     given: Given,

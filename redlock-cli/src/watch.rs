@@ -33,8 +33,8 @@ pub(crate) struct WaitOptions {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  redlock watch deploy          a line for each change, the first says how it is
-  redlock watch                 of all locks, those that are new, too
+  redlock watch deploy          a line for each change, the present state first
+  redlock watch                 all locks, new ones too
   redlock watch --json deploy | jq -r .owner
 
 The servers report changes as they happen; where one cannot, it is asked once a second. While too few nodes answer, a line on stderr says so,

@@ -21,7 +21,7 @@ pub(crate) fn refuse(args: &Args, item: &Item, output: &Output) -> syn::Result<(
         && item.sig.asyncness.is_none()
         && output.future.is_none()
     {
-        let message = "the body of a sync function cannot be cancelled: leave `on_lost` out";
+        let message = "the body of a sync function cannot be cancelled: omit `on_lost`";
         faults.push(Error::new(span, message));
     }
     let split = item.body.split(output.levels());
@@ -49,8 +49,7 @@ pub(crate) fn refuse(args: &Args, item: &Item, output: &Output) -> syn::Result<(
                        add `skip_value = …`, or wait for ever with `timeout = 0`";
         faults.push(Error::new(output.span, message));
     } else if args.may_have_run() && output.kind == OutputKind::Never {
-        let message =
-            "a run with `once` is completed when the function returns, and this one never does: leave `once` out";
+        let message = "a run with `once` is completed when the function returns, and this one never does: omit `once`";
         faults.push(Error::new(output.span, message));
     } else if args.may_have_run() && output.kind == OutputKind::ImplTrait && args.skip_value.is_none() {
         let message =

@@ -40,7 +40,7 @@ pub enum Error {
 
     /// So many nodes did not vote that no majority was possible, however the others voted.
     #[error(
-        "lock `{lock}`: {answered} of {nodes} nodes answered, {granted} granted it and {needed} are needed",
+        "lock `{lock}`: {answered} of {nodes} nodes answered, {granted} agreed and {needed} are needed",
         lock = shown(name),
         answered = nodes - source.len()
     )]
@@ -96,10 +96,10 @@ pub enum Error {
 
     /// Nobody can know whether the fire that the lock was asked for was completed, so it does not run.
     ///
-    /// A node knows that by the mark of any fire of this lock. Without one it knows it if it has run since twice
-    /// [`max_clock_skew`](crate::LockManagerBuilder::max_clock_skew) before the fire was due (of a period: half a period
-    /// before the call), or for [`marks_retention`](crate::LockManagerBuilder::marks_retention). Too few do: because nodes are down,
-    /// or were started a short time ago. Whoever deploys a new job on new nodes says that it never ran, with
+    /// A node knows it by a mark of this lock that was written since the node started; or if it has run for twice
+    /// [`max_clock_skew`](crate::LockManagerBuilder::max_clock_skew) and half the period (of a moment: and the time since
+    /// it); or for [`marks_retention`](crate::LockManagerBuilder::marks_retention). Too few do: nodes are down, or were
+    /// just started. Whoever deploys a new job on new nodes says that it never ran, with
     /// [`reset_marks`](crate::LockManager::reset_marks).
     #[error(
         "fire {fire} of lock `{lock}` is in doubt and does not run: {} cannot know whether it was completed ({source}); if the \
@@ -120,8 +120,8 @@ pub enum Error {
         source: NodeFailures,
     },
 
-    /// Too few nodes have the mark of a fire: whose body ended well, so that it may run again; or which was to be marked before its body
-    /// starts, so that it did not run, and may not run at all.
+    /// Too few nodes have the mark of a fire. With [`OnceAt::End`](crate::OnceAt::End) its body ended well, and it may run again; with
+    /// `Start` its body did not run, and may never.
     #[error(
         "fire {fire} of lock `{lock}` was not completed: {confirmed} of {nodes} nodes have its mark and {needed} are needed, so it may run \
          again or, if it is marked before it starts, not at all",
@@ -160,7 +160,7 @@ pub enum Error {
 
     /// The call was made from inside the body that holds the same lock, and would wait for itself.
     ///
-    /// A body is that of an annotated function, and what [`get_or_compute`](crate::LockRequest::get_or_compute) computes.
+    /// A body is that of an annotated function, and what `run`, [`Lead::run`](crate::Lead::run) or `get_or_compute` runs.
     /// Whatever asks for its lock in its own task, or on its own thread, is told at once, before the timeout: annotated
     /// functions and the `acquire` methods alike, of any manager that has the same nodes, by the same addresses, and the same
     /// prefix. With one attempt, the lock is simply not acquired.
@@ -173,7 +173,7 @@ pub enum Error {
     /// - a task or a thread that the body starts and then waits for;
     /// - two bodies that each want the other's lock;
     /// - a manager that knows the same servers by other addresses (`localhost` and `127.0.0.1`), or only some of them.
-    #[error("lock `{lock}` is held by the caller of this very call, which would wait for itself for ever", lock = shown(name))]
+    #[error("lock `{lock}` is held by the caller, which would wait for itself; pass its guard on instead", lock = shown(name))]
     WouldDeadlock {
         /// The lock's name.
         name: String,
@@ -229,7 +229,7 @@ pub enum LostReason {
     Taken,
     /// It was held for as long as `max_hold` allows.
     MaxHold,
-    /// What renewed it ended without being told to.
+    /// The runtime that renewed it was shut down.
     RenewalEnded,
     /// It was reset by this process, with [`LockManager::reset`](crate::LockManager::reset). Other processes see a reset as
     /// [`Self::Taken`].
@@ -259,7 +259,7 @@ impl fmt::Display for LostReason {
             Self::Expired => "its validity ended before a majority of the nodes could extend it",
             Self::Taken => "a majority of the nodes no longer has this owner's key",
             Self::MaxHold => "it was held for as long as `max_hold` allows",
-            Self::RenewalEnded => "the task that renews it ended",
+            Self::RenewalEnded => "the runtime that renewed it ended",
             Self::Reset => "it was reset",
             Self::ShutDown => "the lock manager was shut down",
         })
@@ -268,7 +268,11 @@ impl fmt::Display for LostReason {
 
 /// The nodes that did not vote in a round, and what each said instead.
 #[derive(Clone, Debug, Default)]
-pub struct NodeFailures(Vec<NodeFailure>);
+pub struct NodeFailures {
+    each: Vec<NodeFailure>,
+    /// What is wrong with all of them together, although they voted: of no node, so it is not counted.
+    together: Option<&'static str>,
+}
 
 /// One node that did not vote, and why.
 #[derive(Clone, Debug)]
@@ -284,36 +288,43 @@ impl NodeFailures {
     /// How many nodes did not vote.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.each.len()
     }
 
     /// Whether every node voted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.each.is_empty()
     }
 
     /// The nodes in the order in which they were configured.
     pub fn iter(&self) -> impl Iterator<Item = &NodeFailure> {
-        self.0.iter()
+        self.each.iter()
     }
 
     pub(crate) fn push(&mut self, node: impl Into<String>, reason: impl Into<String>) {
-        self.0.push(NodeFailure { node: node.into(), reason: reason.into() });
+        self.each.push(NodeFailure { node: node.into(), reason: reason.into() });
     }
 
     pub(crate) fn extend(&mut self, others: Self) {
-        self.0.extend(others.0);
+        self.each.extend(others.each);
+        self.together = self.together.or(others.together);
+    }
+
+    /// Says why the nodes that voted are not enough.
+    pub(crate) fn say_of_all(&mut self, reason: &'static str) {
+        self.together = Some(reason);
     }
 }
 
 impl fmt::Display for NodeFailures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (position, failure) in self.0.iter().enumerate() {
-            let separator = if position == 0 { "" } else { "; " };
+        let mut separator = "";
+        for failure in &self.each {
             write!(f, "{separator}{}: {}", shown(&failure.node), shown(&failure.reason))?;
+            separator = "; ";
         }
-        Ok(())
+        self.together.map_or(Ok(()), |reason| write!(f, "{separator}a majority of the nodes: {reason}"))
     }
 }
 
@@ -333,5 +344,23 @@ impl From<Error> for std::io::Error {
             Error::Lost { .. } | Error::NotHeld { .. } | Error::ShutDown => std::io::ErrorKind::Other,
         };
         Self::new(kind, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_of_all_nodes_is_shown_and_counts_as_none() {
+        let mut source = NodeFailures::default();
+        source.push("redis://c", "no answer");
+        let mut others = NodeFailures::default();
+        others.say_of_all("too few remember");
+        source.extend(others);
+        assert_eq!((source.len(), source.iter().count()), (1, 1));
+        assert_eq!(source.to_string(), "redis://c: no answer; a majority of the nodes: too few remember");
+        let error = Error::QuorumUnreachable { name: "x".into(), granted: 2, needed: 2, nodes: 3, source };
+        assert_eq!(error.to_string(), "lock `x`: 2 of 3 nodes answered, 2 agreed and 2 are needed");
     }
 }

@@ -1,7 +1,7 @@
 //! A distributed lock that is held by a majority of independent Redis masters, as an attribute and a runtime.
 //!
 //! `#[redlock(name = "…")]` on a function makes its body run under a lock: only one caller in the whole fleet is inside at a time.
-//! [`LockManager`] is the same by hand. The lock is renewed while the body runs, released behind it, and an async body is stopped when the
+//! [`LockManager`] is the same by hand. The lock is renewed while the body runs, released after it, and an async body is stopped when the
 //! lock is lost.
 //!
 //! # Overview
@@ -142,7 +142,7 @@
 //! # Pages
 //!
 //! [All of them](pages::all): [is it safe for me?](pages::guarantees) · [cron jobs](pages::cron) · [kinds of locks](pages::kinds) ·
-//! [permits](pages::permits) · [several names](pages::names) · [readers and writers](pages::readers_writers) · [waiting](pages::waiting) · [fencing tokens](pages::fencing) · [testing your code](pages::testing) · [the command line](pages::cli) ·
+//! [permits](pages::permits) · [several names](pages::names) · [readers and writers](pages::readers_writers) · [waiting](pages::waiting) · [fencing tokens](pages::fencing) · [testing your code](pages::testing) · [the command line](pages::cli) · [every lock, live](pages::serve) ·
 //! [the end of a process](pages::shutdown) · [settings](pages::settings) · [nodes](pages::nodes) · [nodes that are databases](pages::postgres) ·
 //! [seen from outside](pages::observe) · [what a user of Redis needs](pages::acl) · [looking, and mending](pages::operating) · [troubleshooting](pages::troubleshooting) ·
 //! [performance](pages::performance) · [what is on the wire](pages::wire) · [coming from another lock](pages::migrating) ·

@@ -70,44 +70,44 @@ impl MemoryNode {
         Self { server: Server::named(name) }
     }
 
-    /// Lets it answer at once, as it does from the start. What waited while it hung is carried out now.
+    /// Makes it answer at once, as at first. Commands that waited while it hung are carried out.
     pub fn recover(&self) {
         self.server.set(Condition::Well);
     }
 
-    /// Lets it answer every command with this error, without carrying it out, as a server out of memory does.
+    /// Makes it answer every command with this error, without carrying it out, as a server out of memory does.
     pub fn fail(&self, reason: &str) {
         self.server.set(Condition::Failing(Arc::from(reason)));
     }
 
-    /// Lets it carry every command out and still answer with this error, as a script that fails after a write does.
+    /// Makes it carry every command out and still answer with this error, as a script that fails after a write does.
     pub fn fail_afterwards(&self, reason: &str) {
         self.server.set(Condition::FailingAfterwards(Arc::from(reason)));
     }
 
-    /// Lets it carry every command out, one after the other, and answer it, this much later.
+    /// Makes it carry every command out, one after the other, and answer it, this much later.
     pub fn answer_after(&self, delay: Duration) {
         self.server.set(Condition::Slow(delay));
     }
 
-    /// Lets it take commands without carrying them out, until [`Self::recover`].
+    /// Makes it take commands without carrying them out, until [`Self::recover`].
     pub fn hang(&self) {
         self.server.set(Condition::Hung);
     }
 
-    /// Lets nobody reach it.
+    /// Makes it unreachable.
     pub fn go_down(&self) {
         self.server.set(Condition::Down);
     }
 
-    /// Lets it forget every key, as a server that restarts without persistence does, and recover. It does not vote while
+    /// Makes it forget every key, as a server that restarts without persistence does, and recover. It does not vote while
     /// it is younger than the manager's `longest_ttl` and an old node can be reached; a node that never restarted is old.
     pub fn restart_empty(&self) {
         self.server.restart();
         self.recover();
     }
 
-    /// Lets it forget every key without a restart, as `FLUSHALL` does.
+    /// Makes it forget every key without a restart, as `FLUSHALL` does.
     pub fn flush(&self) {
         self.server.clear();
     }

@@ -374,7 +374,7 @@ async fn a_clock_that_is_ahead_of_all_servers_marks_nothing() {
         let request = locks.lock("job").once(Duration::from_secs(60)).timeout(Timeout::Skip);
         match run(request).await {
             Ok(Run::Ran(_)) => assert!(expect, "{ahead:?}"),
-            Err(error) => assert!(!expect && error.to_string().contains("set the clock right"), "{error}"),
+            Err(error) => assert!(!expect && error.to_string().contains("set this clock"), "{error}"),
             other => panic!("{other:?}"),
         }
     }

@@ -364,7 +364,7 @@ async fn replicas_that_cannot_be_counted_are_named_by_the_error_and_by_a_check()
     let error = told(&skip(&locks).await.unwrap_err());
     assert!(error.contains("`wait_replicas` needs WAIT") && error.contains("unknown command 'WAIT'"), "{error}");
     expect![[r"
-        error: NODE: a lock cannot be acquired: `wait_replicas` needs WAIT, which the server refuses: ResponseError: unknown command 'WAIT'; leave `wait_replicas` out, or use a server that has what it needs
+        error: NODE: a lock cannot be acquired: `wait_replicas` needs WAIT, which the server refuses: ResponseError: unknown command 'WAIT'; omit `wait_replicas`, or use a server that has what it needs
         unusable: 0 of 1 nodes work, 1 are needed; no lock can be acquired
     "]].assert_eq(&found(&locks.check().await.unwrap(), &[&gateway]));
 
@@ -374,7 +374,7 @@ async fn replicas_that_cannot_be_counted_are_named_by_the_error_and_by_a_check()
     let error = told(&skip(&locks).await.unwrap_err());
     assert!(error.contains("`wait_replicas` needs a server that tells who it is"), "{error}");
     expect![[r"
-        error: NODE: a lock cannot be acquired: `wait_replicas` needs a server that tells who it is (run_id in INFO), so that its replicas can be counted; leave `wait_replicas` out, or use a server that has what it needs
+        error: NODE: a lock cannot be acquired: `wait_replicas` needs a server that tells who it is (run_id in INFO), so that its replicas can be counted; omit `wait_replicas`, or use a server that has what it needs
         note: NODE: what a cut connection still carries stays for up to its TTL: it does not tell which process it is (`run_id` in INFO)
         unusable: 0 of 1 nodes work, 1 are needed; no lock can be acquired
     "]].assert_eq(&found(&locks.check().await.unwrap(), &[&gateway]));

@@ -446,7 +446,12 @@ async fn people_see_and_take(servers: &Servers, locks: &LockManager, others: &Lo
     assert_eq!(locks.reset("x").await.unwrap(), 3 * servers.len());
     waiter.await.unwrap().expect("whoever waits gets one").release().await.unwrap();
     assert!(!guards[0].is_valid(), "whoever holds one here is told at once");
-    assert!(matches!(locks.reset_permit("x", 64).await, Err(Error::Config { .. })));
+    for beyond in [64, 256, u32::MAX] {
+        let error = locks.reset_permit("x", beyond).await.unwrap_err();
+        let expect = format!("permit {beyond}: permits are counted from 0 to 63");
+        assert!(matches!(&error, Error::Config { reason } if *reason == expect), "{error}");
+    }
+    assert_eq!(locks.reset_permit("x", 63).await.unwrap(), 0, "nobody holds the last that can be");
     assert_eq!(locks.reset_all().await.unwrap(), 1, "what is left is the lock without permits");
 }
 

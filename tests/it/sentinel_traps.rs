@@ -44,7 +44,7 @@ async fn a_master_that_is_only_written_to_by_another_says_readonly_until_there_i
     // Without the Sentinels, of somebody who knows better: it keeps its connections.
     service.master().probe().replica_of(1);
     let said = unreachable(&locks, "x").await;
-    assert!(said.contains("READONLY") || said.contains("not any more the master") || said.contains("which it is not"));
+    assert!(said.contains("READONLY") || said.contains("changed its role") || said.contains("which it is not"));
     cycle_soon(&locks, "x").await;
 }
 

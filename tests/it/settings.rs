@@ -29,7 +29,7 @@ fn said_with(nodes: &str) -> String {
 fn nodes_in_the_environment_that_cannot_be_read_are_told_with_their_place_and_their_cure() {
     for (nodes, place, expect) in [
         ("redis://a,redis://u:secret@b:99999", "node 2 in REDLOCK_NODES", "above 65535"),
-        ("redis://u:secret@a/abc", "node 1 in REDLOCK_NODES", "the database in its path is not the number"),
+        ("redis://u:secret@a/abc", "node 1 in REDLOCK_NODES", "the database in its path is not a number"),
         ("redis://u:secret@a redis://b", "node 1 in REDLOCK_NODES", "two URLs"),
         ("redis://u:secret@a;redis://b", "node 1 in REDLOCK_NODES", "two URLs"),
         ("redis://a?db=x", "node 1 in REDLOCK_NODES", "db"),

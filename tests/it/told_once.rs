@@ -64,7 +64,7 @@ async fn whoever_waited_and_whoever_lost_a_lock_is_told_once() {
     eventually_async("it waits", is_counted).await;
     guard.release().await.unwrap();
     let guard = waiting.await.unwrap().unwrap();
-    check_one(&events, Level::DEBUG, &["lock=told-waited", "acquired behind others", "waited="]);
+    check_one(&events, Level::DEBUG, &["lock=told-waited", "acquired after waiting", "waited="]);
     guard.release().await.unwrap();
 
     let guard = locks.lock("told-lost").ttl(Duration::from_millis(300)).acquire().await.unwrap();

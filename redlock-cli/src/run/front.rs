@@ -58,7 +58,7 @@ pub(super) async fn run(task: &Task, program: &[OsString]) -> Result<ExitCode, F
 }
 
 fn ours(error: &io::Error) -> Failure {
-    Failure { code: OURS, message: format!("a process of ours cannot be started: {error}") }
+    Failure { code: OURS, message: format!("redlock's helper cannot be started: {error}") }
 }
 
 /// Waits for the lock; a signal that ends programs ends that.
@@ -111,7 +111,7 @@ impl Holder {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().map_err(|error| ours(&error))?;
         let (Some(mut stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err(Failure::ours("a process of ours was started without pipes"));
+            return Err(Failure::ours("redlock's helper was started without pipes"));
         };
         let mut line = serde_json::to_vec(task).map_err(io::Error::from).map_err(|error| ours(&error))?;
         line.push(b'\n');
@@ -357,9 +357,7 @@ impl Run {
         }
         self.group.signal(Signal::SIGKILL);
         if self.cut_short.is_none() {
-            tell(
-                "nobody says that the lock is renewed, so the command was killed; the machine may be too slow for such a --ttl",
-            );
+            tell("no renewal was reported in time, so the command was killed; this machine may need a longer --ttl");
             self.cut_short = Some(LOST);
         }
         self.is_asked_to_end = true;

@@ -65,8 +65,6 @@ pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
         tell(format_args!("`{shown}` was not found; write its path, or look at PATH"));
         return ExitCode::from(NOT_FOUND);
     }
-    tell(format_args!(
-        "`{shown}` cannot be started: {error}; a script needs the right to be executed and a first line #!"
-    ));
+    tell(format_args!("`{shown}` cannot be started: {error}; a script needs execute permission and a #! line"));
     ExitCode::from(CANNOT_START)
 }

@@ -22,11 +22,11 @@ use clap::Args;
 use self::messages::Task;
 use crate::args::Nodes;
 use crate::duration;
-use crate::exit::Failure;
+use crate::exit::{Failure, RUN_CODES};
 use crate::request::{Once, Wanted};
 
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = format!("{EXAMPLES}\n\n{RUN_CODES}"))]
 pub(crate) struct Options {
     #[command(flatten)]
     wanted: Wanted,

@@ -98,7 +98,9 @@ fn help_has_examples_and_exit_codes() {
     let servers = Servers::start(1);
     let help = printed(&servers, &["--help"]);
     assert!(help.contains("Examples:") && help.contains("Exit codes:") && help.contains("122"), "{help}");
-    for command in ["run", "acquire", "list", "inspect", "reset", "wait", "watch", "last"] {
+    for command in
+        ["run", "acquire", "list", "inspect", "reset", "wait", "watch", "last", "extend", "release", "doctor"]
+    {
         let help = printed(&servers, &[command, "--help"]);
         assert!(help.contains("Examples:"), "{command}: {help}");
     }

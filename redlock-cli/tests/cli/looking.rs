@@ -82,6 +82,31 @@ fn a_lock_is_reset_whoever_holds_it_or_only_if_that_is_who_was_seen() {
 }
 
 #[test]
+fn what_was_reset_is_told_to_programs_too() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    let reset = |arguments: &[&str]| {
+        let arguments: Vec<_> = ["reset", "--json"].iter().chain(arguments).copied().collect();
+        json(&printed(&servers, &arguments))
+    };
+    let told = |owner: Option<&str>, permit: Option<u32>, marks: bool, nodes: Option<u32>| serde_json::json!({ "name": "x", "owner": owner, "permit": permit, "marks": marks, "nodes": nodes });
+    let hold = || {
+        let guard = locks.lock("x").acquire_blocking().unwrap();
+        let told = || locks.inspect_blocking("x").unwrap();
+        eventually("all nodes have it, and its token", || told().votes == 3 && told().fencing_token.is_some());
+        guard.detach()
+    };
+    hold();
+    assert_eq!(reset(&["x"]), told(None, None, false, Some(3)));
+    assert_eq!(reset(&["x"]), told(None, None, false, Some(0)));
+    assert_eq!(reset(&["--permit", "1", "x"]), told(None, Some(1), false, Some(0)));
+    assert_eq!(reset(&["--marks", "x"]), told(None, None, true, Some(0)));
+    let owner = hold().fencing_token().to_string();
+    assert_eq!(reset(&["--if-owner", &owner, "x"]), told(Some(&owner), None, false, None));
+    eventually_free(&servers, "x");
+}
+
+#[test]
 fn somebody_waits_until_a_lock_is_free() {
     let servers = Servers::start(3);
     let locks = manager(&servers);

@@ -28,8 +28,7 @@ impl Slots {
 
     fn permits_of_a_fire(&self) -> Option<Error> {
         let key = self.permits.key().filter(|_| !self.once.is_absent())?;
-        let message =
-            "`permits` lets several calls run at once, and `once` lets each fire run once: leave one of them out";
+        let message = "`permits` lets several calls run at once, and `once` lets each fire run once: omit one of them";
         Some(Error::new_spanned(key, message))
     }
 
@@ -38,7 +37,7 @@ impl Slots {
         let of_several = matches!(self.name.get(), Some(Name::Several(_)));
         let kind = match self.mode.key() {
             Some(key) if of_several => {
-                let message = "`mode` is for a lock that readers share, and those of several names are plain locks: leave it out, or \
+                let message = "`mode` is for a lock that readers share, and those of several names are plain locks: omit it, or \
                                write one name";
                 return Some(Error::new_spanned(key, message));
             }
@@ -47,7 +46,7 @@ impl Slots {
             None => return None,
         };
         let key = self.permits.key().or_else(|| self.once.key())?;
-        Some(Error::new_spanned(key, format!("`{key}` is for a plain lock, and this is {kind}: leave one of them out")))
+        Some(Error::new_spanned(key, format!("`{key}` is for a plain lock, and this is {kind}: omit one of them")))
     }
 
     fn silent_without_timeout(&self) -> Option<Error> {
@@ -72,7 +71,7 @@ impl Slots {
             return None;
         };
         let message = "`max_hold` says when renewal stops, and `renew = false` never starts it: \
-                       leave one of them out";
+                       omit one of them";
         Some(Error::new_spanned(key, message))
     }
 

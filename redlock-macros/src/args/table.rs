@@ -42,7 +42,7 @@ macro_rules! arguments {
                 "on_lost" => on_lost: OnLost, value(OnLost::parse);
                 /// | a name | none | binds `&LockGuard` under this name in the body |
                 "guard" => guard: Ident, value_or_meant(parse_guard);
-                /// | as `name` | `name` | the name under which waiters are counted |
+                /// | as one `name` | `name` | the name under which waiters are counted |
                 "stats_name" => stats_name: Name, value(Name::parse);
                 /// | an expression giving `&LockManager` | that of the scope, else the installed one | which lock manager |
                 "manager" => manager: Expr, value(Expr::parse);

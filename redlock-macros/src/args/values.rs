@@ -94,7 +94,7 @@ impl Permits {
 /// Refuses a value of `silent`, which takes none.
 pub(super) fn parse_silent(input: ParseStream<'_>) -> syn::Result<()> {
     if input.peek(Token![=]) {
-        return Err(input.error("`silent` takes no value: write `silent`, or leave it out"));
+        return Err(input.error("`silent` takes no value: write `silent`, or omit it"));
     }
     Ok(())
 }

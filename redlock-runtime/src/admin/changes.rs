@@ -100,8 +100,8 @@ impl LockManager {
     ///
     /// Each node that can reports all of them (client tracking with broadcasts, Redis 6) on a connection of its own, which is there for as long
     /// as this is used. It is a hint for those who watch a whole fleet: what a lock is, [`inspect_each`](Self::inspect_each) tells. An
-    /// expiry is reported when the server notices it; the servers of a Redis Cluster report nothing, nor do nodes in memory; and
-    /// what changed while a connection was made anew comes never. So look at all locks now and then, too.
+    /// expiry is reported when the server notices it; the servers of a Redis Cluster and nodes in memory report nothing; and
+    /// changes during a reconnection are lost. So look at all locks now and then, too.
     ///
     /// ```
     /// # use redlock_runtime::LockManager;

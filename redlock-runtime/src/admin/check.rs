@@ -20,7 +20,7 @@ impl LockManager {
     /// Examines all nodes: whether locks will work on them, and what to do if not.
     ///
     /// Every node is asked at the same time, on connections that are made for it: whether it can be reached, who it is, how
-    /// old, and what it has behind a restart; whether it evicts keys; its clock and how long it takes to answer. And a whole
+    /// old, and what it keeps over a restart; whether it evicts keys; its clock and how long it takes to answer. And a whole
     /// lock is tried out on each, one that nobody else takes: acquired with a fencing token, extended, labelled, looked at
     /// and released; so that a right that the user of the server lacks is found and named before it is needed. What is tried
     /// out is deleted, and would expire within seconds.

@@ -198,7 +198,7 @@ impl LockManager {
     ///
     /// # Errors
     ///
-    /// [`Error::QuorumUnreachable`] if too few nodes answered to tell; [`Error::InvalidName`].
+    /// [`Error::QuorumUnreachable`] if too few nodes answered; [`Error::InvalidName`]; [`Error::ShutDown`].
     ///
     /// # Cancel safety
     ///

@@ -83,6 +83,22 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 impl LockManager {
     /// Leadership under this name: of all processes that ask, one leads. The name is that of an ordinary lock, which the leader holds.
+    ///
+    /// ```
+    /// # use redlock_runtime::LockManager;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// locks
+    ///     .lead("scheduler")
+    ///     .run(async |term| {
+    ///         println!("this process leads, with fencing token {}", term.fencing_token());
+    ///         locks.shutdown().await; // else it campaigns again when this has ended
+    ///         Ok::<(), redlock_runtime::Error>(())
+    ///     })
+    ///     .await?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn lead(&self, name: impl Into<String>) -> Lead {
         Lead::new(self.lock(name))
     }
@@ -177,7 +193,7 @@ impl Lead {
 }
 
 impl LeaderWatch {
-    /// What changed; `None` when the manager was shut down. An error is the last item.
+    /// What changed; `None` when the manager was shut down. Errors, as the last item: those of [`Lead::run`].
     ///
     /// # Cancel safety
     ///

@@ -92,6 +92,17 @@ impl LockManager {
 
     /// [`inspect`](Self::inspect) of each of these locks, in their order, with few questions to the nodes.
     ///
+    /// ```
+    /// # use redlock_runtime::LockManager;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let _guard = locks.lock("invoice:8").acquire().await?;
+    /// let infos = locks.inspect_each(["invoice:7", "invoice:8"]).await?;
+    /// assert_eq!(infos.iter().map(|info| info.is_held()).collect::<Vec<_>>(), [false, true]);
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// # }).unwrap();
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::QuorumUnreachable`] if no majority answered; [`Error::InvalidName`]; [`Error::ShutDown`].

@@ -10,9 +10,8 @@ use crate::node::inspect::{LockRecord, PermitsRecord};
 use crate::platform::background::block_on;
 use crate::protocol::{LockState, Quorum};
 use crate::shown::shown;
-use crate::values::keys::Keys;
+use crate::values::keys::{Keys, MOST_PERMITS};
 use crate::values::name::Name;
-use crate::values::permits::check_permits;
 
 /// One of a lock's [permits](crate::LockRequest::permits), as the nodes have it.
 #[derive(Clone, Debug)]
@@ -92,6 +91,16 @@ impl LockManager {
     /// Takes one of a lock's [permits](crate::LockRequest::permits), counted from zero, from whoever holds it, and leaves the others;
     /// otherwise as [`reset`](Self::reset). Says on how many nodes it was held.
     ///
+    /// ```
+    /// # use redlock_runtime::LockManager;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let stuck = locks.lock("import").permits(2).acquire().await?;
+    /// assert_eq!(locks.reset_permit("import", stuck.permit()).await?, 1); // nodes that had it
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// # }).unwrap();
+    /// ```
+    ///
     /// # Errors
     ///
     /// Those of [`reset`](Self::reset), and [`Error::Config`] for a permit that no lock has.
@@ -102,7 +111,9 @@ impl LockManager {
     pub async fn reset_permit(&self, name: impl Into<String>, permit: u32) -> Result<usize, Error> {
         self.check_open()?;
         let name = Name::parse(name.into())?;
-        let slot = check_permits(permit.saturating_add(1))? - 1;
+        let slot = u8::try_from(permit).ok().filter(|slot| *slot < MOST_PERMITS).ok_or_else(|| Error::Config {
+            reason: format!("permit {permit}: permits are counted from 0 to {}", MOST_PERMITS - 1),
+        })?;
         let key = Arc::from(Keys::permit(&self.shared.keys.lock(&name), slot));
         let reset = reset_each(&self.shared, vec![(name, vec![key])]).await;
         reset.into_iter().next().unwrap_or(Ok(0))

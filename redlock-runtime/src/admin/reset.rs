@@ -76,7 +76,19 @@ impl LockManager {
     /// decided to take: whoever acquired it since keeps it. It is about the lock of this name that has no
     /// [permits](crate::LockRequest::permits).
     ///
-    /// Who waits, and who held it, are told as by [`reset`](Self::reset).
+    /// Waiters and the holder are notified as by [`reset`](Self::reset).
+    ///
+    /// ```
+    /// # use redlock_runtime::{Error, LockManager};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let _stuck = locks.lock("invoice:7").acquire().await?;
+    /// assert!(locks.is_locked("invoice:7").await?);
+    /// let other = locks.reset_if_owner("invoice:7", "worker-3").await;
+    /// assert!(matches!(other, Err(Error::NotHeld { .. })));
+    /// # Ok::<(), Error>(())
+    /// # }).unwrap();
+    /// ```
     ///
     /// # Errors
     ///
@@ -104,6 +116,17 @@ impl LockManager {
 
     /// [Resets](Self::reset) every lock that [`list`](Self::list) names: those of all processes that use these nodes with
     /// this prefix. Says how many there were.
+    ///
+    /// ```
+    /// # use redlock_runtime::LockManager;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let _stuck = locks.lock("invoice:7").acquire().await?;
+    /// let _busy = locks.lock("invoice:8").acquire().await?;
+    /// assert_eq!(locks.reset_all().await?, 2); // locks
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// # }).unwrap();
+    /// ```
     ///
     /// # Errors
     ///

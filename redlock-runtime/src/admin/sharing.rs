@@ -43,9 +43,10 @@ impl fmt::Display for SharedInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { writer, owner_label, readers, .. } = self;
         match (writer, owner_label) {
+            (LockState::Unsettled, _) => f.write_str("unsettled among writers"),
             (LockState::Free, _) => write!(f, "{readers} read"),
-            (writer, Some(label)) => write!(f, "the writer's part is {writer} by {}", shown(label)),
-            (writer, None) => write!(f, "the writer's part is {writer}"),
+            (writer, Some(label)) => write!(f, "{writer} by writer {}", shown(label)),
+            (writer, None) => write!(f, "{writer} by a writer"),
         }
     }
 }

@@ -171,6 +171,17 @@ impl LockManager {
 
     /// All locks that [`list`](Self::list) names, as they change: first those that there are, one after the other; then each that
     /// changes, as [`watch`](Self::watch) does. The nodes report new ones, too; names are listed once a second all the same.
+    ///
+    /// ```
+    /// # use redlock_runtime::LockManager;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let _guard = locks.lock("deploy").acquire().await?;
+    /// let mut watch = locks.watch_all();
+    /// assert_eq!(watch.next().await.unwrap()?.name, "deploy");
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn watch_all(&self) -> LocksWatch {
         let watched = Watched::new(&self.shared);
         LocksWatch {

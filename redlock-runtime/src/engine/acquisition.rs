@@ -313,8 +313,7 @@ impl Acquisition {
                 Ok(Term { began, valid_until, fencing_token, is_wanted })
             }
             (Conclusion::NoEvidence, _) => {
-                let nobody_knows = "too few remember the fencing tokens that were given before";
-                heard.failures.push("a majority of the nodes", nobody_knows);
+                heard.failures.say_of_all("too few remember earlier tokens; set `max_clock_skew`");
                 Err(heard.into_failed(&engine, Verdict::Unreachable))
             }
             (Conclusion::AlreadyRan { completed }, _) => {
@@ -765,7 +764,7 @@ mod tests {
     #[tokio::test]
     async fn a_key_that_was_set_again_is_released_behind_the_first_acquire_however_that_ends() {
         check_released_behind(Reply::NOT_OURS).await;
-        check_released_behind(Reply::not_sent("nobody waits for it any more")).await;
+        check_released_behind(Reply::not_sent("it was cancelled before it was sent")).await;
         check_released_behind(Reply::Done).await;
     }
 

@@ -117,8 +117,8 @@ impl Heard {
 
     /// An attempt for a fire of a time that no clock of the nodes comes near.
     pub(super) fn into_failed_by_clock(self, engine: &Engine) -> AttemptFailed {
-        let reason = "the clock of this machine is ahead of those of all nodes by more than twice `max_clock_skew`, and a fire that is \
-                      completed at such a time would stand in the way of all others until then; set the clock right";
+        let reason = "this machine's clock is ahead of all nodes' by more than twice `max_clock_skew`: a fire that is completed now \
+                      would block all others until that time; set this clock";
         AttemptFailed { misconfigured: Some(reason.to_owned()), ..self.into_failed(engine, Verdict::Unreachable) }
     }
 

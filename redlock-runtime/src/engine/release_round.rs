@@ -250,7 +250,7 @@ impl ReleaseRound {
         self.arrive(ReleaseStage::Dead.lasts(node_timeout)).await;
         for InFlight { node, .. } in self.in_flight.drain(..) {
             let voter = &self.owner.engine.nodes[node];
-            tracing::warn!(node = voter.label(), key = %shown(self.owner.subject.key()), "gave up a release that was never answered");
+            tracing::warn!(node = voter.label(), key = %shown(self.owner.subject.key()), "release unanswered: the key keeps its TTL");
         }
     }
 
@@ -411,7 +411,7 @@ impl PendingRelease {
                 return reply;
             };
             if clock::now() >= give_up {
-                tracing::warn!(node = voter.label(), key = %shown(self.subject.key()), reason = %shown(&failure.reason), "gave up a release");
+                tracing::warn!(node = voter.label(), key = %shown(self.subject.key()), reason = %shown(&failure.reason), "gave up a release: the key keeps its TTL");
                 return reply;
             }
             sleep(pauses.next().unwrap_or(RELEASE_PAUSES.1)).await;

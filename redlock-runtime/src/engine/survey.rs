@@ -34,7 +34,7 @@ impl Engine {
         let asked: Vec<_> = nodes.into_iter().map(ask).collect();
         let mut answers = Vec::with_capacity(asked.len());
         for (node, answer) in asked {
-            match answer.await.unwrap_or_else(|_| Err(Arc::from("the question was not put"))) {
+            match answer.await.unwrap_or_else(|_| Err(Arc::from("it was not asked"))) {
                 Ok(answer) => answers.push((node, answer)),
                 Err(reason) => failures.push(self.nodes[node].label(), &*reason),
             }

@@ -60,9 +60,9 @@ pub(crate) fn tell_end(name: &str, ended: Result<(), Error>) {
             tracing::error!(
                 lock = %shown(name),
                 error = cause,
-                "the body ended well, but behind the loss of its lock, so its fire was not completed and may run again"
+                "the body ended well, but after its lock was lost, so its fire was not completed and may run again"
             );
         }
-        _ => tracing::warn!(lock = %shown(name), error = cause, "the lock was not released behind the body"),
+        _ => tracing::warn!(lock = %shown(name), error = cause, "the lock was not released after the body"),
     }
 }

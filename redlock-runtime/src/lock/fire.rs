@@ -36,7 +36,7 @@ impl RequestedFire {
         if let Some(node) = shared.engine.nodes().iter().find(|node| !node.keeps_marks()) {
             let node = node.label();
             let reason =
-                format!("`once` needs nodes that keep marks of completed fires, and {node}, which you brought, cannot");
+                format!("`once` needs nodes that keep marks of completed fires, which the custom node {node} cannot");
             return Err(Error::Config { reason });
         }
         let mut terms = shared.once_terms;

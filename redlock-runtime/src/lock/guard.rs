@@ -117,7 +117,7 @@ impl LockGuard {
         self.lease.name.as_str()
     }
 
-    /// A number that is greater than that of every earlier acquisition of this lock, by whomever; but for readers.
+    /// A number greater than that of every earlier acquisition of this lock; of a reader, see below.
     ///
     /// Pass it on to what the lock protects, and let that refuse a smaller one than it has seen: then a holder that was
     /// paused for longer than its lock lived cannot write behind its successor.
@@ -350,7 +350,7 @@ impl LockGuard {
         block_on(self.lease.extend(ttl))
     }
 
-    /// Gives the lock back on every node, and waits for a majority to confirm. The others follow in the background.
+    /// Releases the lock on every node, and waits for a majority to confirm. It completes no fire: see [`Self::complete`].
     ///
     /// # Errors
     ///

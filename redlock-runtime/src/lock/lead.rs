@@ -76,11 +76,11 @@ impl Lead {
     /// until the manager is shut down.
     ///
     /// - A body that returned is run again no sooner than 100 ms after it began, so that one which returns at once is no endless loop.
-    /// - A body that returned an error is told as a WARN event, and this process pauses before it campaigns again: 100 ms, then twice
+    /// - A body that returned an error is logged at WARN, and this process pauses before it campaigns again: 100 ms, then twice
     ///   as long each time, up to 30 s, of which a random half is left out. A shutdown ends each pause.
-    /// - When the leadership is lost, [`Term::lost`] tells so, and the body's future is dropped at its next await, before the lock
+    /// - When the leadership is lost, [`Term::lost`] reports it, and the body's future is dropped at its next await, before the lock
     ///   can be another's.
-    /// - A [shutdown](crate::LockManager::shutdown_within) is told by [`Term::lost`], too, but the body winds down by itself: the lock is
+    /// - A [shutdown](crate::LockManager::shutdown_within) is reported by [`Term::lost`], too, but the body winds down by itself: the lock is
     ///   kept, and renewed, until it has ended or the shutdown's time is over. Then another leads.
     ///
     /// ```
@@ -112,7 +112,7 @@ impl Lead {
         loop {
             let Some(term) = self.campaign().await? else { return Ok(()) };
             let (name, began) = (term.name().to_owned(), clock::now());
-            tracing::info!(lock = %shown(&name), fencing_token = term.fencing_token(), "leads");
+            tracing::info!(lock = %shown(&name), fencing_token = term.fencing_token(), "this process leads");
             let ended = caught(until_gone(term.guard(), pin!(body(&term)))).await;
             let (lasted, is_resigned) = (clock::now().saturating_duration_since(began), term.is_resigned());
             let uses = term.guard().uses();
@@ -141,7 +141,7 @@ impl Lead {
         loop {
             let Some(term) = block_on(self.campaign())? else { return Ok(()) };
             let (name, began) = (term.name().to_owned(), clock::now());
-            tracing::info!(lock = %shown(&name), fencing_token = term.fencing_token(), "leads");
+            tracing::info!(lock = %shown(&name), fencing_token = term.fencing_token(), "this process leads");
             let ended = within(term.guard().lease(), || body(&term));
             let (lasted, is_resigned) = (clock::now().saturating_duration_since(began), term.is_resigned());
             tell_end(&name, block_on(term.end()));

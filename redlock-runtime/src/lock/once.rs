@@ -61,8 +61,13 @@ impl LockRequest {
     /// The request's `timeout` decides what becomes of a run that fails: with [`Timeout::Skip`](crate::Timeout::Skip) the others have
     /// left by then, and with a longer one they stand by, and the next of them runs.
     ///
-    /// Which jobs need it, what servers that were just started cannot know, and how missed fires are made up for is in
-    /// [Cron jobs](crate::pages::cron).
+    /// More in [Cron jobs](crate::pages::cron).
+    ///
+    /// # Errors
+    ///
+    /// Acquiring is an [`Error::AlreadyRan`] for a completed fire, an [`Error::FireInDoubt`] if too few nodes can know of it, and an
+    /// [`Error::Config`] for a fire that cannot be one: number 0 or above 2⁵³ − 1, a moment before 1970 or more than
+    /// [`max_clock_skew`](crate::LockManagerBuilder::max_clock_skew) ahead, or a period of less than a second or more than `marks_retention`.
     pub fn once(mut self, fire: impl IntoFire) -> Self {
         self.once = Some(fire.into_fire());
         self

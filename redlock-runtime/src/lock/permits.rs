@@ -30,7 +30,7 @@ impl LockRequest {
     /// # Errors
     ///
     /// Acquiring is an [`Error::Config`](crate::Error::Config) for another number, together with [`once`](Self::once), and on
-    /// [nodes that somebody else wrote](crate::node::Node).
+    /// [custom nodes](crate::node::Node).
     pub fn permits(mut self, permits: u32) -> Self {
         self.permits = Some(permits);
         self

@@ -161,8 +161,8 @@ impl LockRequest {
         Self { max_hold: Some(max_hold.into_duration()), ..self }
     }
 
-    /// The key stays for at least this time after it was acquired, even if the guard is released sooner: one run for each
-    /// fire of a short job on machines whose clocks differ. Up to a year. Default: none.
+    /// The key stays for at least this time after it was acquired, even if the guard is released sooner.
+    /// Up to a year. Default: none. For one run per fire use [`once`](Self::once).
     ///
     /// It may be longer than [`longest_ttl`](crate::LockManagerBuilder::longest_ttl), because nobody is *inside* for it: the
     /// lock counts as held for `longest_ttl` at most before it has to be renewed, and a node that restarts empty does not vote
@@ -226,11 +226,10 @@ impl LockRequest {
     ///
     /// # Errors
     ///
-    /// [`Error::NotAcquired`] if somebody else held it until the time was over; [`Error::QuorumUnreachable`] if too few
-    /// nodes could be asked at the last attempt; [`Error::WouldDeadlock`] at once, inside the body of an annotated function
-    /// that holds this lock; [`Error::InvalidName`] and [`Error::Config`] for a name or a setting that
-    /// cannot be used; [`Error::ShutDown`] after the manager was shut down. For a [fire](Self::once) also [`Error::AlreadyRan`],
-    /// [`Error::FireInDoubt`] and, with [`OnceAt::Start`], [`Error::NotCompleted`].
+    /// [`Error::NotAcquired`] if another owner held it until the timeout; [`Error::QuorumUnreachable`] if too few nodes
+    /// answered the last attempt; [`Error::WouldDeadlock`] at once, inside a body that holds it; [`Error::InvalidName`] and
+    /// [`Error::Config`] for a name or a setting that cannot be used; [`Error::ShutDown`]. With [`once`](Self::once) also
+    /// [`Error::AlreadyRan`], [`Error::FireInDoubt`] and, with [`OnceAt::Start`](crate::OnceAt::Start), [`Error::NotCompleted`].
     ///
     /// # Cancel safety
     ///
@@ -382,13 +381,13 @@ impl LockRequest {
         let permits = check_permits(permits)?;
         if self.once.is_some() {
             let reason =
-                "`once` together with `permits`: a fire runs once, so there is nothing to share; leave one of them out";
+                "`once` together with `permits`: a fire runs once, so there is nothing to share; omit one of them";
             return Err(Error::Config { reason: reason.to_owned() });
         }
         if let Some(node) = self.shared.engine.nodes().iter().find(|node| !node.grants_permits()) {
             let node = node.label();
             let reason =
-                format!("`permits` needs nodes that grant one of several keys, and {node}, which you brought, cannot");
+                format!("`permits` needs nodes that grant one of several keys, which the custom node {node} cannot");
             return Err(Error::Config { reason });
         }
         Ok(Subject::any_permit(self.slots(name, permits)))
@@ -410,11 +409,11 @@ impl LockRequest {
         let refused = |reason| Err(Error::Config { reason });
         if self.once.is_some() || self.permits.is_some() {
             let setting = if self.once.is_some() { "once" } else { "permits" };
-            return refused(format!("{kind} together with `{setting}`: leave that out, or use a plain lock"));
+            return refused(format!("{kind} together with `{setting}`: omit that, or use a plain lock"));
         }
         if let Some(node) = self.shared.engine.nodes().iter().find(|node| !node.grants_permits()) {
             return refused(format!(
-                "{kind} needs nodes with several keys, and {}, which you brought, has one",
+                "{kind} needs nodes with several keys, and the custom node {} has one",
                 node.label()
             ));
         }
@@ -512,7 +511,7 @@ impl LockRequest {
                         let took = now.saturating_duration_since(won.term.began);
                         if acquiring.is_waiting() {
                             let waited = now.saturating_duration_since(*began);
-                            tracing::debug!(lock = %shown(name.as_str()), ?waited, "acquired behind others");
+                            tracing::debug!(lock = %shown(name.as_str()), ?waited, "acquired after waiting");
                         }
                         let local_hold = |lease: &Arc<Lease>| place.won(lease, is_wanted, took, now);
                         return marked(self.guard(request, won, acquiring, now, local_hold)?).await;

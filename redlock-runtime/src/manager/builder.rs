@@ -33,8 +33,8 @@ use crate::{Error, IntoDuration};
 /// ([`LockManager::builder_from_env`](crate::LockManager::builder_from_env)), or, with the feature `serde`, with what your
 /// program's configuration says, in whatever format: each setting has the name of its method, and one that is none is
 /// refused. Lengths of time are numbers of seconds or text such as `"250ms"` and `"1h 30m"`; `nodes` is a list of URLs, or one
-/// text with commas; `max_clock_skew` may be `"none"`; certificates are text in PEM. Clients and nodes of your own are added
-/// by hand.
+/// text with commas; `max_clock_skew` may be `"none"`; certificates are text in PEM. Clients, nodes of your own and an
+/// observer are added by hand.
 #[cfg_attr(
     feature = "serde",
     doc = r##"
@@ -124,7 +124,7 @@ impl LockManagerBuilder {
     /// | `rediss://…` | the same, encrypted (TLS); needs the feature `tls`, which is enabled by default |
     /// | `rediss://…#insecure` | encrypted, and no certificate is checked; needs the feature `insecure-tls` |
     /// | `redis+unix:///path[?db=1&user=…&pass=…]` | a server on this machine |
-    /// | `redis+sentinel://[user:password@]host1[:26379],host2/service[/database]` | whichever server is the master of a service; the credentials are the master's. Those of the Sentinels, if they need any: `?sentinel_username=…&sentinel_password=…`. `rediss+sentinel://` encrypts all connections; `?sentinel_tls=true` or `false` says otherwise about those to the Sentinels |
+    /// | `redis+sentinel://[user:password@]host1[:26379],host2/service[/database]` | the master of a service that Sentinels watch over; what else it takes: [Nodes](crate::pages::nodes#sentinel) |
     /// | `redis+cluster://[user:password@]host1[:6379],host2`, `rediss+cluster://…` | a whole Redis Cluster, of which some servers are named: one voter |
     /// | `memory://`, `memory://NAME` | inside this process |
     ///
@@ -157,8 +157,8 @@ impl LockManagerBuilder {
         Self { nodes: NodeSettings { urls, urls_are_from: None, ..self.nodes }, ..self }
     }
 
-    /// The nodes, as URLs in one text with commas between them, as `REDLOCK_NODES` has them: what stands behind a comma without a
-    /// scheme is another host of the Sentinel or Cluster URL in front of it. For what a program is given as one argument.
+    /// The nodes, as URLs in one text with commas between them, as `REDLOCK_NODES` has them: text without a scheme after a
+    /// comma is another host of the Sentinel or Cluster URL before it. For what a program is given as one argument.
     ///
     /// ```
     /// use redlock_runtime::LockManager;
@@ -181,6 +181,14 @@ impl LockManagerBuilder {
     ///
     /// A connection that you have already, such as a `redis::aio::ConnectionManager` or one from a pool, is a
     /// [`node`](Self::node) of yours; how is shown [there](Node#over-a-connection-that-you-have).
+    ///
+    /// ```
+    /// use redlock_runtime::LockManager;
+    ///
+    /// let client = redlock_runtime::redis::Client::open("redis://10.0.0.1")?;
+    /// let locks = LockManager::builder().clients([client]).build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn clients(self, clients: impl IntoIterator<Item = Client>) -> Self {
         Self { nodes: NodeSettings { clients: clients.into_iter().collect(), ..self.nodes }, ..self }
     }
@@ -189,6 +197,14 @@ impl LockManagerBuilder {
     ///
     /// The rules that such a user needs, for what, are in [a page](crate::pages::acl);
     /// [`check`](crate::LockManager::check) says which of them a user lacks.
+    ///
+    /// ```
+    /// use redlock_runtime::LockManager;
+    ///
+    /// let password = "from a file, say";
+    /// let locks = LockManager::builder().nodes(["redis://10.0.0.1"]).credentials("locks", password).build()?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
     pub fn credentials(self, username: impl Into<String>, password: impl Into<String>) -> Self {
         let credentials = Some(Credentials { username: username.into(), password: password.into() });
         self.with_urls(|urls| UrlSettings { credentials, ..urls })
@@ -227,12 +243,23 @@ impl LockManagerBuilder {
     /// that was granted while all of them were there. It costs a round trip between the master and its replicas
     /// for every acquisition. Fencing tokens need it as well to grow across a failover, and make harmless what it lets
     /// through.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use redlock_runtime::LockManager;
+    ///
+    /// let locks = LockManager::builder()
+    ///     .nodes(["redis+sentinel://10.0.0.1,10.0.0.2,10.0.0.3/locks"])
+    ///     .wait_replicas(1, Duration::from_millis(100))
+    ///     .build()?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
     pub fn wait_replicas(self, replicas: usize, within: Duration) -> Self {
         let replicas = Some(Replicas { needed: replicas, within });
         Self { nodes: NodeSettings { replicas, ..self.nodes }, ..self }
     }
 
-    /// One more node, which somebody else wrote: see [`Node`]. May be called several times; these come behind those of
+    /// One more node, of your own making: see [`Node`]. May be called several times; these come behind those of
     /// [`nodes`](Self::nodes) and [`clients`](Self::clients).
     pub fn node(self, node: impl Node) -> Self {
         let mut nodes = self.nodes;
@@ -293,8 +320,8 @@ impl LockManagerBuilder {
     }
 
     /// What [`LockManager::inspect`](crate::LockManager::inspect) shows as the owner of locks that are acquired here, up to
-    /// 512 bytes without control characters; for people, no decision depends on it. It is written beside a lock behind its
-    /// back, once that was held for 100 ms: shorter ones cost nothing. Empty: none. Default: host name, process id and,
+    /// 512 bytes without control characters; for people, no decision depends on it. It is written in the background,
+    /// once the lock was held for 100 ms: shorter ones cost nothing. Empty: none. Default: host name, process id and,
     /// inside a tokio task, that task's id, such as `worker-3 pid 4711 task 29`.
     pub fn owner_label(self, owner_label: impl Into<String>) -> Self {
         Self { owner_label: Some(owner_label.into().into()), ..self }
@@ -368,7 +395,7 @@ impl LockManagerBuilder {
         ];
         for (setting, value) in times {
             if value.is_zero() || value > LONGEST_TTL {
-                return config_error(format!("a {setting} of {value:?} is not possible; use more than zero"));
+                return config_error(format!("a {setting} of {value:?} is impossible; use 1 ns to 365 days"));
             }
         }
         let limits = Limits {
@@ -384,7 +411,7 @@ impl LockManagerBuilder {
             // Whoever finds a counter gone knows that it was not used for three quarters of the retention, by any clock.
             Some(max_clock_skew) if max_clock_skew > RETENTION / 2 => {
                 return config_error(format!(
-                    "a max_clock_skew of {max_clock_skew:?} is longer than counters are kept for; use at most {:?}",
+                    "a max_clock_skew of {max_clock_skew:?} is too long for the fencing counters; use at most {:?}",
                     RETENTION / 2
                 ));
             }
@@ -489,7 +516,17 @@ mod tests {
         for ttl in [Duration::ZERO, Duration::from_millis(2), Duration::MAX] {
             assert!(builder().ttl(ttl).build().is_err(), "{ttl:?}");
         }
-        assert!(builder().node_timeout(Duration::ZERO).build().is_err());
+        for timeout in [Duration::ZERO, LONGEST_TTL + Duration::from_nanos(1), Duration::MAX] {
+            let error = builder().node_timeout(timeout).build().unwrap_err().to_string();
+            assert!(error.contains("is impossible; use 1 ns to 365 days"), "{error}");
+        }
+        for timeout in [Duration::from_nanos(1), LONGEST_TTL] {
+            builder().node_timeout(timeout).build().expect("the bounds themselves are possible");
+        }
+        let clocks = |skew| builder().max_clock_skew(skew).build();
+        let error = clocks(RETENTION / 2 + Duration::from_nanos(1)).unwrap_err().to_string();
+        assert!(error.contains(&format!("use at most {:?}", RETENTION / 2)), "{error}");
+        clocks(RETENTION / 2).expect("the bound itself is possible");
     }
 
     #[test]

@@ -77,13 +77,15 @@ impl LockManager {
 
     /// The manager that the environment describes.
     ///
-    /// | variable | meaning |
-    /// |---|---|
-    /// | `REDLOCK_NODES` | the nodes' URLs, separated by commas; if it is not set, `redis://127.0.0.1:6379`. What stands behind a comma without a scheme is another host of the Sentinel or Cluster URL in front of it |
-    /// | `REDLOCK_USERNAME`, `REDLOCK_PASSWORD` | [`credentials`](LockManagerBuilder::credentials) of nodes whose URL has none |
-    /// | `REDLOCK_SENTINEL_USERNAME`, `REDLOCK_SENTINEL_PASSWORD` | [`sentinel_credentials`](LockManagerBuilder::sentinel_credentials) |
-    /// | `REDLOCK_TLS_ROOTS` | a file with the certificates in PEM of the authorities to trust |
-    /// | `REDLOCK_TLS_CERTIFICATE`, `REDLOCK_TLS_KEY` | files with a client certificate and its private key, in PEM |
+    /// The nodes are those of `REDLOCK_NODES`, or else `redis://127.0.0.1:6379`. The other variables are in
+    /// [Settings](crate::pages::settings#the-environment).
+    ///
+    /// ```
+    /// use redlock_runtime::LockManager;
+    ///
+    /// let locks = LockManager::from_env()?; // connects to nothing yet
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -144,8 +146,8 @@ impl LockManager {
         })
     }
 
-    /// A lock to be acquired. The name is any UTF-8 without control characters, up to 512 bytes. Other values may make the same
-    /// name, when they contain what stands between them: [`name_of!`](crate::name_of) makes one that is theirs alone.
+    /// A lock to be acquired. The name is any UTF-8 without control characters, up to 512 bytes. For a name of several values
+    /// that may contain its separator, use [`name_of!`](crate::name_of).
     ///
     /// ```
     /// # use redlock_runtime::LockManager;
@@ -168,7 +170,7 @@ impl LockManager {
     /// there is none.
     ///
     /// The guard holds them with one TTL, and one [fencing token](crate::LockGuard::fencing_token), which is greater than any before it of each of
-    /// the names. If one of them is lost, all are. Not on [nodes that somebody else wrote](crate::node::Node); neither
+    /// the names. If one of them is lost, all are. Not on [custom nodes](crate::node::Node); neither
     /// [`once`](LockRequest::once) nor [`permits`](LockRequest::permits), and its guard cannot be [detached](crate::LockGuard::detach).
     ///
     /// ```
@@ -194,7 +196,7 @@ impl LockManager {
     /// that of any writer before, and below that of every writer after them. They need not be the number of a writer: readers raise no
     /// counter, so one gets the greatest number that his nodes know, which may be that of a writer's attempt that failed; and readers
     /// between two writers may have the same one. Not on
-    /// [nodes that somebody else wrote](crate::node::Node), nor on servers whose scripts may not call TIME (acquiring is an
+    /// [custom nodes](crate::node::Node), nor on servers whose scripts may not call TIME (acquiring is an
     /// [`Error::Config`] there, at once); neither
     /// [`once`](LockRequest::once) nor [`permits`](LockRequest::permits), and its guard cannot be [detached](crate::LockGuard::detach).
     ///
@@ -214,8 +216,8 @@ impl LockManager {
         LockRequest::to_read(Arc::clone(&self.shared), name.into())
     }
 
-    /// A lock to be acquired by a writer: alone, without other writers and [readers](Self::read). When he is done with writing, he may let
-    /// readers in: [`downgrade`](crate::LockGuard::downgrade).
+    /// A lock to be acquired by a writer: alone, without other writers and [readers](Self::read); [`downgrade`](crate::LockGuard::downgrade)
+    /// lets readers in. The limits and an example are those of [`read`](Self::read).
     pub fn write(&self, name: impl Into<String>) -> LockRequest {
         LockRequest::to_write(Arc::clone(&self.shared), name.into())
     }
@@ -255,7 +257,7 @@ impl LockManager {
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
     /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
     /// for name in locks.statistics().await?.iter() {
-    ///     println!("{}: {} wait, {} of them in this process", name.name, name.everywhere, name.here);
+    ///     println!("{:?}: {} wait, {} of them in this process", name.name, name.everywhere, name.here);
     /// }
     /// # Ok::<(), redlock_runtime::Error>(())
     /// # })?;

@@ -29,7 +29,7 @@ pub(crate) struct NodeSettings {
     pub(crate) urls_are_from: Option<&'static str>,
     /// Ready-made, behind those.
     pub(crate) clients: Vec<Client>,
-    /// Those that somebody else wrote, behind all these.
+    /// The custom ones, after all these.
     pub(crate) foreign: Vec<Arc<dyn Node>>,
     /// What holds for all URLs.
     pub(crate) all_urls: UrlSettings,

@@ -18,6 +18,18 @@ impl LockManager {
     /// The manager that a `#[redlock]` function uses which is called here and names none: that of the innermost
     /// [scope](Self::install_scoped), else the [installed](Self::install) one.
     ///
+    /// ```
+    /// # use redlock_runtime::LockManager;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let _scope = locks.install_scoped();
+    /// let guard = LockManager::current()?.lock("invoice:7").acquire().await?;
+    /// assert!(locks.is_locked("invoice:7").await?);
+    /// # drop(guard);
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// # }).unwrap();
+    /// ```
+    ///
     /// # Errors
     ///
     /// Those of [`Self::from_env`], if none is installed.
@@ -103,7 +115,7 @@ impl LockManager {
 }
 
 /// A thread's scope, which ends when this is dropped. See [`LockManager::install_scoped`].
-#[must_use = "dropped at once, the manager is not used by anybody"]
+#[must_use = "the scope ends when this is dropped"]
 pub struct InstallGuard {
     /// Also what keeps it on its thread.
     manager: Rc<LockManager>,

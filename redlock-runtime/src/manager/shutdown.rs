@@ -67,8 +67,8 @@ impl fmt::Display for ShutdownReport {
 }
 
 impl LockManager {
-    /// Ends this manager and its clones: [`Self::shutdown_within`] five seconds, or ten node timeouts if that is longer. So long
-    /// it takes only if a lock is not let go of, or a node does not answer.
+    /// Ends this manager and its clones: [`Self::shutdown_within`] five seconds, or ten node timeouts if that is longer. It takes so
+    /// long only if a lock is not released, or a node does not answer.
     ///
     /// To be called at the end of a process: releases that are on their way end with it. Drop your guards before: one that is
     /// kept counts as a body that still runs.
@@ -155,7 +155,7 @@ impl LockManager {
     }
 
     /// Waits for the signal that ends a process (SIGTERM or SIGINT, on Windows ctrl-c), then does what [`Self::shutdown`]
-    /// does, so that another process has the locks of this one at once and not after their TTL.
+    /// does, so that another process gets the locks when they are released, not after a TTL.
     ///
     /// To be awaited beside the program's work, or spawned. From its first poll on the first of these signals does not end the
     /// process any more: when this has ended, return from `main`. A second one ends the process at once, with the exit code

@@ -67,7 +67,7 @@ pub(crate) struct Examination {
     pub(crate) version: Option<String>,
     /// What it does when its memory is full; `None` where that is no question.
     pub(crate) memory: Option<Memory>,
-    /// What it has behind a restart; `None` where that is no question.
+    /// What it keeps over a restart; `None` where that is no question.
     pub(crate) persistence: Option<Persistence>,
     /// Its clock next to ours.
     pub(crate) clock: Option<Clocks>,
@@ -112,7 +112,7 @@ pub(crate) struct Memory {
     pub(crate) limit: Option<u64>,
 }
 
-/// What a server has behind a restart.
+/// What a server keeps over a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Persistence {

@@ -29,8 +29,8 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// **Each request is atomic**: on this node nothing comes between its comparison and its change, whoever else asks, from
 /// this process or another. A `SELECT` and then an `UPDATE` without a lock on the row is not.
 ///
-/// **A key ends by itself**, when its TTL is over by the clock of the store, also if this process is gone. An expired key is as
-/// none, and is never brought back by [`extend`](Self::extend).
+/// **A key ends by itself**, when its TTL is over by the clock of the store, also if this process is gone. An expired key does not
+/// exist, and is never brought back by [`extend`](Self::extend).
 ///
 /// **A vote is a promise**: a grant says that from now on, until the key ends or its owner releases it, nobody else is granted it
 /// here. A store that forgets on the way (a cache that evicts, a replica that lags behind) can make two holders; one that forgets
@@ -158,7 +158,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// # }
 /// ```
 pub trait Node: Send + Sync + 'static {
-    /// What it is called in errors, reports and logs, without credentials; unlike every other node. Asked once.
+    /// Its unique name in errors, reports and logs, without credentials. Asked once.
     fn label(&self) -> &str;
 
     /// If there is no such key, sets it to the owner, for the TTL, and grants; else refuses, and says who holds it.

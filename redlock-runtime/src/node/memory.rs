@@ -211,7 +211,7 @@ impl Server {
     async fn carry_out(&self, command: &Command, changes: Option<Changes>) -> Reply {
         let _turn = self.order.lock().await;
         if command.is_recalled() {
-            return Reply::not_sent("nobody waits for it any more");
+            return Reply::not_sent("it was cancelled before it was sent");
         }
         loop {
             let recovered = self.changed.notified();

@@ -5,8 +5,8 @@ use crate::error::LostReason;
 
 /// Is told what happens to locks: by [`LockManagerBuilder::observer`](crate::LockManagerBuilder::observer).
 ///
-/// It is told on the thread on which it happens, on the way of the lock, so it has to return at once: it counts, or passes on, and
-/// waits for nothing. It must not ask the same manager for a lock. A panic of it is caught, and told once as an event at ERROR.
+/// It is called on the thread of the event, and the lock waits for it, so it must return at once: it counts, or passes on, and
+/// waits for nothing. It must not ask the same manager for a lock. A panic is caught, and logged once at ERROR.
 ///
 /// ```
 /// use std::sync::Arc;

@@ -69,7 +69,7 @@ impl Told {
         {
             tracing::error!(
                 ?event,
-                "the observer of a lock manager panicked; it is told all the same, and this is not repeated"
+                "the observer of a lock manager panicked; it is still called, and this is logged once"
             );
         }
     }

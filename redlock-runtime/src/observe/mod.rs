@@ -3,7 +3,7 @@
 //! With the feature `metrics`, everything that an observer is told is recorded through the facade of the crate
 //! [`metrics`](https://docs.rs/metrics), under the [`names`] below, for whichever recorder the program installs, before the manager is
 //! built or after it. Without a recorder and an observer none of it costs anything that could be measured. What each of them means,
-//! a dashboard and alerts are in `docs/observe.md`.
+//! a dashboard and alerts: [Seen from outside](crate::pages::observe).
 //!
 //! A lock is called by its *label*, of which there are few: the template of the attribute (`invoice:{id}`), or what
 //! [`LockRequest::label`](crate::LockRequest::label) says; never by its name, which may have an id in it.

@@ -95,6 +95,17 @@ impl<T: Into<Fire>> IntoFire for T {
 }
 
 /// When a fire is marked as completed.
+///
+/// ```
+/// use redlock_runtime::{LockManager, OnceAt};
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+/// // A mail: better not at all than twice.
+/// let request = locks.lock("reminder").once(17_u64).once_at(OnceAt::Start);
+/// request.run(async |_| Ok::<(), redlock_runtime::Error>(())).await?;
+/// # Ok::<(), redlock_runtime::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum OnceAt {
     /// When its body has ended well. A run that fails, or whose machine dies, is made up for by whoever stands by; between the

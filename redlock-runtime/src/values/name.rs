@@ -16,7 +16,7 @@ impl Name {
         } else if name.len() > Self::LONGEST {
             format!("it has {} bytes; use at most {}", name.len(), Self::LONGEST)
         } else if let Some(control) = name.chars().find(|character| character.is_control()) {
-            format!("it contains the control character {control:?}; leave it out")
+            format!("it contains the control character {control:?}; remove it")
         } else {
             return Ok(Self(name));
         };

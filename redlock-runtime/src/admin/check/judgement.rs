@@ -302,7 +302,7 @@ fn says(reason: &str) -> impl Fn(&[&str]) -> bool {
 fn cure(reason: &str) -> &'static str {
     let says = says(reason);
     if says(&["`wait_replicas` needs"]) {
-        "leave `wait_replicas` out, or use a server that has what it needs"
+        "omit `wait_replicas`, or use a server that has what it needs"
     } else if says(&["the key of a name", "the key is gone"]) {
         "see whether another node is the same server"
     } else if says(&["oom "]) {
@@ -443,12 +443,12 @@ fn of_all(
         let untold = keeps(&is_untold);
         let forgetful = keeps(&|has| has != Persistence::Everything && !is_untold(has));
         for (these, what) in [
-            (forgetful, "have not all that they granted"),
-            (untold, "may not have all that they granted, as far as they tell"),
+            (forgetful, "lack some of what they granted"),
+            (untold, "may lack some of what they granted, as far as they tell"),
         ] {
             if !these.is_empty() {
                 texts.push(format!(
-                    "behind a restart these {what}: {these}. They do not vote then before they are older than `longest_ttl`; \
+                    "after a restart these {what}: {these}. They do not vote until they are older than `longest_ttl`; \
                      wait 1.25 times as long between the restarts of two nodes"
                 ));
             }

@@ -53,7 +53,7 @@ pub struct NodeCheck {
     pub clock: Option<ClockOffset>,
     /// What it does when its memory is full (`maxmemory-policy`), if it tells.
     pub eviction: Option<String>,
-    /// What it has behind a restart.
+    /// What it keeps over a restart.
     pub persistence: Option<Persistence>,
     /// How those who wait learn from it that a lock is free.
     pub wakes: Option<Wakes>,

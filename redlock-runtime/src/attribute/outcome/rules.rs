@@ -178,7 +178,7 @@ fn report(error: Error, is_silent: bool, is_returnable: bool, called: Called<'_>
             }
             None
         }
-        error => panic!("an annotated function cannot return this error, so it panics: {error}"),
+        error => panic!("this error needs a function that returns a `Result`: {error}"),
     }
 }
 

@@ -185,7 +185,7 @@ impl Shared {
     async fn carry_out(&self, turn: Turn, command: &Command) -> Reply {
         let _turn = turn.come(self.dead_after).await;
         if command.is_recalled() {
-            return Reply::not_sent("nobody waits for it any more");
+            return Reply::not_sent("it was cancelled before it was sent");
         }
         match timeout(self.dead_after, self.put(command)).await {
             Ok(Ok(reply)) => reply,

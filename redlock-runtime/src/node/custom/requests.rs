@@ -8,7 +8,7 @@ use std::time::Duration;
 pub struct Acquire {
     /// The key, the same on every node.
     pub key: Arc<str>,
-    /// Its owner, whom no other is like: a random text of up to 100 bytes.
+    /// Its unique owner: random text of up to 100 bytes.
     pub owner: Arc<str>,
     /// How long the key lives, to the millisecond.
     pub ttl: Duration,
@@ -56,7 +56,7 @@ pub struct Release {
     pub key: Arc<str>,
     /// Its owner.
     pub owner: Arc<str>,
-    /// Instead of deleting it, leaves it to nobody for a while.
+    /// Who gets the key, instead of its being deleted.
     pub keep: Option<Keep>,
 }
 

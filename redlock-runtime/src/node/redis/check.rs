@@ -228,7 +228,7 @@ impl CarryOut for Server {
         };
         let noted = self.record_labels(&[label]).await;
         let looked = self.look(keys).await.and_then(|record| match record.and_then(|record| record.label) {
-            None if noted.is_ok() => Err("what was noted about its owner is not there, a moment later".into()),
+            None if noted.is_ok() => Err("the owner's label was gone a moment after it was written".into()),
             _ => Ok(()),
         });
         let taken = self.take_turns(keys).await;
@@ -274,7 +274,7 @@ impl Server {
             let call = |call| general::record("check", std::slice::from_ref(&number), clock::since_1970(), call);
             match self.call(call).await?.pop().unwrap_or(Value::Nil).extract_error() {
                 Ok(Value::Int(counted)) if usize::try_from(counted) == Ok(waiting) => {}
-                Ok(_) => return Err(Arc::from("a counter that was set says something else, a moment later")),
+                Ok(_) => return Err(Arc::from("a counter had another value a moment after it was set")),
                 Err(error) if error.redirect_node().is_some() => {}
                 Err(error) => return Err(reason(&error)),
             }

@@ -344,14 +344,14 @@ impl Cluster {
                 Redirect::Ask(address) => (self.at(&address), Routing::Asking),
                 Redirect::TryAgain => (self.owner(command.key()), Routing::Plainly),
             };
-            let Some(next) = next else { return Reply::not_sent("the cluster names no server for it") };
+            let Some(next) = next else { return Reply::not_sent("no server owns this lock's slot") };
             shard = next;
             put = shard.put(Arc::clone(command), how);
             if holds(Rule::CarrierGoesOn) {
                 carrier.goes_on(put.carrier().clone());
             }
         }
-        Reply::not_sent("the cluster sends it from one server to the next; the slot of this lock is being moved")
+        Reply::not_sent("too many redirections, because the slot of this lock is being moved; try again")
     }
 
     fn moved(self: &Arc<Self>, key: &str, address: &str) -> Option<Arc<RedisNode>> {

@@ -280,7 +280,7 @@ fn is_about_the_time(command: &Command, error: &RedisError) -> bool {
 
 /// It was not sent, because nobody wants it any more: there is nothing to undo.
 pub(super) fn recalled() -> Reply {
-    Reply::not_sent("nobody waits for it any more")
+    Reply::not_sent("it was cancelled before it was sent")
 }
 
 fn not_handed_over(live: &Live, reason: NotHandedOver) -> Reply {

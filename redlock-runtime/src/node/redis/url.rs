@@ -137,7 +137,7 @@ impl<'a> Parts<'a> {
         let (authority, path) = self.address.split_once('/').unwrap_or((self.address, ""));
         if path.contains('@') {
             return Err(format!(
-                "an @ stands behind its first /, so what looks like its hosts may be none; write it {ESCAPES}"
+                "there is an @ after its first /, so its host may be part of a password; write it {ESCAPES}"
             ));
         }
         Ok((Hosts::read(authority)?, path.trim_matches('/')))
@@ -148,10 +148,10 @@ impl<'a> Parts<'a> {
         match (scheme.starts_with("rediss"), self.fragment) {
             (true, None | Some("insecure")) => settings.tls.tls(self.fragment.is_some()).map(Some),
             (false, None) => Ok(None),
-            (true, Some(_)) => Err(format!("what stands behind its # is not `insecure`; write the URL {ESCAPES}")),
-            (false, Some(_)) => Err(format!(
-                "something stands behind its #, which only rediss:// has a use for (#insecure); write the URL {ESCAPES}"
-            )),
+            (true, Some(_)) => Err(format!("its text after the # is not `insecure`; write the URL {ESCAPES}")),
+            (false, Some(_)) => {
+                Err(format!("it has text after a #, which only rediss:// takes (#insecure); write the URL {ESCAPES}"))
+            }
         }
     }
 }
@@ -172,9 +172,7 @@ fn read_server(scheme: &str, parts: &Parts<'_>, settings: &UrlSettings) -> Resul
 
 fn read_socket(scheme: &str, parts: &Parts<'_>, settings: &UrlSettings) -> Result<Target, String> {
     if parts.fragment.is_some() {
-        return Err(format!(
-            "something stands behind its #, which it has no use for; write the URL {ESCAPES}, or in its path"
-        ));
+        return Err(format!("it has text after a #, which it cannot use; write the URL {ESCAPES}, or in its path"));
     }
     if !parts.address.starts_with('/') {
         return Err("its path does not begin with a /; write redis+unix:///path, and user and password behind it as \
@@ -355,17 +353,17 @@ mod tests {
             ("redis+sentinel://u:secret@h", "names no service"),
             ("redis+sentinel://u:secret@/s", "names no host"),
             ("redis+sentinel://a,,b/secret", "none between two commas"),
-            ("redis+sentinel://a/s/secret", "the database in its path is not the number"),
+            ("redis+sentinel://a/s/secret", "the database in its path is not a number"),
             (
                 "redis+sentinel://a/s?timeout=secret",
                 "the parameter `timeout`, and known are db, protocol, sentinel_username",
             ),
             ("redis+sentinel://a/s?sentinel_tls=secret", "sentinel_tls"),
-            ("redis+sentinel://u:12/secret@h", "an @ stands behind its first /"),
-            ("redis+sentinel://u:12/secret@h/0", "an @ stands behind its first /"),
+            ("redis+sentinel://u:12/secret@h", "there is an @ after its first /"),
+            ("redis+sentinel://u:12/secret@h/0", "there is an @ after its first /"),
             ("redis+sentinel://u:secret@h,i,h:26379/s", "names a sentinel twice"),
-            ("redis+unix:///socket?pass=sec#secret", "behind its #"),
-            ("redis+unix:///so#cket", "behind its #"),
+            ("redis+unix:///socket?pass=sec#secret", "after a #"),
+            ("redis+unix:///so#cket", "after a #"),
             ("redis+cluster://u:secret@a/1", "no database but 0"),
             ("redis+cluster://a?password=secret", "the parameter `password`, and known are db, protocol;"),
             ("redis+cluster://u:secret@a:secret", "ports is no number"),
@@ -374,16 +372,16 @@ mod tests {
             ("redis://h?username=secret", "the parameter `username`"),
             ("rediss://h/1?db=2#insecure", if cfg!(feature = "insecure-tls") { "different" } else { "insecure-tls" }),
             ("redis+unix:///s?database=secret", "the parameter `database`, and known are db, protocol, user, pass"),
-            ("redis+unix:///s?db=secret", "its parameter db is not the number"),
+            ("redis+unix:///s?db=secret", "its parameter db is not a number"),
             ("redis+unix://u:secret@/s", "does not begin with a /"),
             ("redis+sentinel://u:secret@h1,u:secret@h2/s", "stand once, in front of all hosts"),
             ("redis+sentinel://h1,u:secret@h2/s", "stand once, in front of all hosts"),
             ("redis+cluster://u:secret@h1,u:secret@h2", "stand once, in front of all hosts"),
             ("redis://u:secret@h1,u:secret@h2", "stand once, in front of all hosts"),
             ("redis://h1,h2", "names several hosts"),
-            ("redis://u:secret@h/-1", "the database in its path is not the number"),
-            ("redis://u:secret@h/secret", "the database in its path is not the number"),
-            ("redis+sentinel://h/s/-1", "the database in its path is not the number"),
+            ("redis://u:secret@h/-1", "the database in its path is not a number"),
+            ("redis://u:secret@h/secret", "the database in its path is not a number"),
+            ("redis+sentinel://h/s/-1", "the database in its path is not a number"),
             ("redis://u:secret@h:0", "ports is 0"),
             ("redis+sentinel://h,i:0/s", "ports is 0"),
             ("redis+cluster://h:00", "ports is 0"),
@@ -393,8 +391,8 @@ mod tests {
             ("redis://u:secret@h1 redis://u:secret@h2", "two urls"),
             ("redis+cluster://h1;redis+cluster://h2", "two urls"),
             ("redis://h?db=1,redis://u:secret@h?db=1", "two urls"),
-            ("redis://u:pw#secret@h", "behind its #"),
-            ("rediss://u:pw#secret@h", "behind its #"),
+            ("redis://u:pw#secret@h", "after a #"),
+            ("rediss://u:pw#secret@h", "after the #"),
         ] {
             let refusal = refusal(url);
             assert!(refusal.to_lowercase().contains(expect), "{url}: {refusal}");

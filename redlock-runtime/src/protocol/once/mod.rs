@@ -156,6 +156,14 @@ pub struct OnceTerms {
 }
 
 /// What to do if less than a majority has evidence.
+///
+/// ```
+/// use redlock_runtime::{InDoubt, LockManager};
+///
+/// // Whose jobs may run twice.
+/// let locks = LockManager::builder().nodes(["redis://10.0.0.1"]).in_doubt(InDoubt::Run).build()?;
+/// # Ok::<(), redlock_runtime::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InDoubt {
     /// Rather not run.

@@ -73,6 +73,6 @@ impl Cluster {
 
 /// Some of them may be set: the release of all is to follow.
 fn maybe_set() -> Reply {
-    let reason = "a lock of several names got some of them, in other slots of the cluster than the rest";
+    let reason = "not all of the names were granted, which are in several slots of the cluster";
     Reply::Failed(Failure { reason: reason.into(), delivery: Delivery::Answered })
 }

@@ -547,7 +547,7 @@ async fn attend(dial: &Dial, mut live: Live, since: Instant, received: &mut mpsc
                 let role = role.ok().and_then(Result::ok).as_ref().and_then(info::role);
                 // One that never told cannot tell that it is another by now.
                 if live.told.role().is_some() && role != Some(live.server_info.role()) {
-                    let reason = "the server is not any more the master, or the replica, that it said it was";
+                    let reason = "the server changed its role between master and replica";
                     return End::Lost(Arc::from(reason));
                 }
             }

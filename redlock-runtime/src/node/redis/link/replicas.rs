@@ -114,7 +114,7 @@ impl Waiting {
         if have >= needed {
             return Ok(());
         }
-        Err(format!("only {have} of the {needed} replicas that must have it got it within {within:?}").into())
+        Err(format!("only {have} of the {needed} replicas of `wait_replicas` had it in {within:?}").into())
     }
 
     /// Writes whichever of these keys may be written here, and counts the replicas that have them.
@@ -122,9 +122,9 @@ impl Waiting {
         let Replicas { needed, within } = self.replicas;
         let question = commands::count_replicas(marks, needed, within);
         let reply_timeout = within + self.limits.node_timeout;
-        let (connection, mut answers) = timeout(reply_timeout, self.ask(&question)).await.unwrap_or_else(|_| {
-            Err(format!("no answer within {reply_timeout:?} to how many replicas have it").into())
-        })?;
+        let (connection, mut answers) = timeout(reply_timeout, self.ask(&question))
+            .await
+            .unwrap_or_else(|_| Err(format!("no answer to WAIT within {reply_timeout:?}").into()))?;
         self.connection = Some(connection);
         let counted = answers.pop().map(Value::extract_error);
         let mut refused = None;
@@ -142,7 +142,7 @@ impl Waiting {
             }
             (_, Some(error)) => Err(reason(&error)),
             (Some(Ok(Value::Int(have))), None) => Ok(Marked::Counted(usize::try_from(have).unwrap_or(0))),
-            _ => Err(Arc::from("an answer that WAIT never gives")),
+            _ => Err(Arc::from("an unexpected answer to WAIT")),
         }
     }
 

@@ -80,7 +80,7 @@ fn number(text: &str, what: &str, example: &str) -> Result<i64, String> {
     let digits = Some(text).filter(|text| text.bytes().all(|digit| digit.is_ascii_digit()));
     // No server has more.
     let number = digits.and_then(|digits| digits.parse::<i32>().ok());
-    number.map(i64::from).ok_or_else(|| format!("{what} is not the number of one, from 0 on; write {example}"))
+    number.map(i64::from).ok_or_else(|| format!("{what} is not a number from 0 on; write {example}"))
 }
 
 fn unknown(name: Option<&str>, known: &[&'static str]) -> String {
@@ -97,7 +97,7 @@ fn unknown(name: Option<&str>, known: &[&'static str]) -> String {
                 shown.escape_debug()
             )
         }
-        None => format!("behind its ? stands a parameter that is none, and {known}; write the URL {ESCAPES}"),
+        None => format!("after its ? is an unknown parameter, and {known}; write the URL {ESCAPES}"),
     }
 }
 
@@ -124,7 +124,7 @@ mod tests {
             assert!(refusal(query).contains(expect), "{query}: {}", refusal(query));
         }
         for query in ["secret@h", "secret=1@h", "pass=se&secret", "pass=se&secret=x"] {
-            assert!(refusal(query).contains("a parameter that is none"), "{query}: {}", refusal(query));
+            assert!(refusal(query).contains("an unknown parameter"), "{query}: {}", refusal(query));
             assert!(!refusal(query).contains("secret"));
         }
         assert!(Query::read("db=1", &[]).unwrap_err().contains("`db`, and such a node has none"));
@@ -139,13 +139,13 @@ mod tests {
         }
         for (path, query, expect) in [
             ("0", "db=1", "different databases"),
-            ("abc", "", "the database in its path is not the number"),
-            ("-1", "", "the database in its path is not the number"),
-            ("1/2", "", "the database in its path is not the number"),
-            ("99999999999999999999", "", "the database in its path is not the number"),
-            ("", "db=-1", "its parameter db is not the number"),
-            ("", "db=", "its parameter db is not the number"),
-            ("", "db", "its parameter db is not the number"),
+            ("abc", "", "the database in its path is not a number"),
+            ("-1", "", "the database in its path is not a number"),
+            ("1/2", "", "the database in its path is not a number"),
+            ("99999999999999999999", "", "the database in its path is not a number"),
+            ("", "db=-1", "its parameter db is not a number"),
+            ("", "db=", "its parameter db is not a number"),
+            ("", "db", "its parameter db is not a number"),
         ] {
             let refusal = Query::read(query, &KNOWN).unwrap().database(path).unwrap_err();
             assert!(refusal.contains(expect), "{path}?{query}: {refusal}");
