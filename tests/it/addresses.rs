@@ -113,6 +113,19 @@ fn a_url_that_says_what_nobody_heeds_is_refused_and_never_read_as_another() {
     }
 }
 
+/// If this fails, the client has learnt it: the sentences about it in the documentation of `clients` and in docs/settings.md go.
+#[tokio::test]
+async fn a_client_passes_over_the_parameters_of_its_own_url_and_heeds_its_path() {
+    let server = RedisServer::start();
+    for (url, database) in [("?db=3", "db0"), ("/3", "db3")] {
+        let locks = LockManager::builder().clients([Client::open(format!("{}{url}", server.url())).unwrap()]);
+        let guard = locks.build().unwrap().lock("x").acquire().await.unwrap();
+        assert_eq!(databases(&server), [database], "{url}");
+        guard.release().await.unwrap();
+        server.probe().flush_all();
+    }
+}
+
 #[tokio::test]
 async fn a_url_that_names_its_database_twice_alike_and_its_port_by_default_is_fine() {
     let server = RedisServer::start();

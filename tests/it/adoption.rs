@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use redlock_runtime::testing::MemoryNode;
 use redlock_runtime::{Error, LockGuard, LockManager, LockToken};
+use redlock_tests::gateway::Answer;
 use redlock_tests::proxy::{Direction, Flow};
 use redlock_tests::wait::eventually_async;
-use redlock_tests::{Cluster, Proxy, Servers};
+use redlock_tests::{Cluster, Gateway, Proxy, Servers};
 
 use crate::common::{key, manager};
 
@@ -162,7 +163,11 @@ impl Proxied {
 
 /// Every combination of nodes whose answers are lost behind a swap that they carried out.
 fn combinations() -> impl Iterator<Item = Vec<usize>> {
-    (1..8).map(|bits| (0..3).filter(|node| bits >> node & 1 == 1).collect())
+    combinations_of(3)
+}
+
+fn combinations_of(nodes: usize) -> impl Iterator<Item = Vec<usize>> {
+    (1..1 << nodes).map(move |bits| (0..nodes).filter(|node| bits >> node & 1 == 1).collect())
 }
 
 #[tokio::test]
@@ -228,6 +233,90 @@ async fn an_adoption_whose_answers_are_lost_asks_again_and_finds_the_lock_its_ow
     }
 }
 
+/// The command that commits a fencing token.
+fn commit() -> String {
+    let script = redis::Script::new(include_str!("../../redlock-runtime/src/node/redis/lua/commit.lua"));
+    format!("EVALSHA {}", script.get_hash())
+}
+
+/// The swap is heard of from every node, and that the new token is committed is not heard from some of them.
+#[tokio::test]
+async fn whichever_answers_to_the_commit_are_lost_the_lock_is_the_guards_or_the_tokens_again() {
+    for (nodes, lost) in [1, 2, 3].into_iter().flat_map(|nodes| combinations_of(nodes).map(move |lost| (nodes, lost))) {
+        let what = format!("{lost:?} of {nodes}");
+        let servers = Servers::start(nodes);
+        let gateways: Vec<_> = servers.iter().map(Gateway::start).collect();
+        let urls = gateways.iter().map(Gateway::url);
+        let here = LockManager::builder().nodes(urls).node_timeout(Duration::from_millis(500)).build().unwrap();
+        let there = manager(&servers);
+        let token = detached(&here).await;
+        eventually_async("every node has it", async || servers.holding(&key("x")) == nodes).await;
+        for node in &lost {
+            gateways[*node].answer(&commit(), Answer::Swallowed);
+        }
+        let before: Vec<_> = gateways.iter().map(|gateway| gateway.asked(&commit())).collect();
+        let adopted = here.adopt(token.clone()).await;
+        let hear_again = || {
+            for node in &lost {
+                gateways[*node].answer(&commit(), Answer::Passed);
+                gateways[*node].cut();
+            }
+        };
+        let guard = if lost.len() <= (nodes - 1) / 2 {
+            is_not_held(&there.adopt(token.clone()).await);
+            adopted.unwrap_or_else(|error| panic!("{what}: {error:?}"))
+        } else {
+            assert!(matches!(adopted, Err(Error::QuorumUnreachable { .. })), "{what}: {:?}", adopted.err());
+            let is_asked = |node: &usize| gateways[*node].asked(&commit()) > before[*node];
+            assert!(lost.iter().any(is_asked), "{what}: nothing was committed");
+            hear_again();
+            let guard = adopt_again(&there, &token).await;
+            is_not_held(&here.adopt(token.clone()).await);
+            guard
+        };
+        assert!(guard.fencing_token() > token.fencing_token() && guard.is_valid(), "{what}");
+        guard.release().await.unwrap();
+        hear_again();
+        eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn an_adoption_whose_answers_to_the_commit_are_lost_once_finds_the_lock_its_own() {
+    for (nodes, lost) in [1, 2, 3].into_iter().flat_map(|nodes| combinations_of(nodes).map(move |lost| (nodes, lost))) {
+        let what = format!("{lost:?} of {nodes}");
+        let servers = Servers::start(nodes);
+        let gateways: Vec<_> = servers.iter().map(Gateway::start).collect();
+        let urls = gateways.iter().map(Gateway::url);
+        let here = LockManager::builder().nodes(urls).node_timeout(Duration::from_secs(10)).build().unwrap();
+        let there = manager(&servers);
+        let token = detached(&here).await;
+        eventually_async("every node has it", async || servers.holding(&key("x")) == nodes).await;
+        let counters = servers.values(COUNTER);
+        for node in &lost {
+            gateways[*node].answer(&commit(), Answer::Swallowed);
+        }
+        let adopting = {
+            let (here, token) = (here.clone(), token.clone());
+            tokio::spawn(async move { here.adopt(token).await })
+        };
+        // What a majority has not asked for when it is complete is not waited for.
+        let is_committed = |node: &usize| servers.values(COUNTER)[*node] > counters[*node];
+        let are_committed = async || lost.iter().any(is_committed) || adopting.is_finished();
+        eventually_async(format!("{what}: one is committed"), are_committed).await;
+        // What they answered is gone with the connections.
+        for node in &lost {
+            gateways[*node].answer(&commit(), Answer::Passed);
+            gateways[*node].cut();
+        }
+        let guard = adopting.await.unwrap().unwrap_or_else(|error| panic!("{what}: {error:?}"));
+        is_not_held(&there.adopt(token.clone()).await);
+        assert!(guard.fencing_token() > token.fencing_token() && guard.is_valid(), "{what}");
+        guard.release().await.unwrap();
+        eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+    }
+}
+
 #[tokio::test]
 async fn an_adoption_that_is_dropped_anywhere_gives_the_lock_back_to_the_token() {
     let servers = Servers::start(3);
@@ -255,6 +344,117 @@ async fn an_adoption_that_is_dropped_anywhere_gives_the_lock_back_to_the_token()
         token = adopt_again(&there, &token).await.detach();
     }
     eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+}
+
+/// Servers, and two ways to them on which requests can be kept.
+struct TwoWays {
+    servers: Servers,
+    ways: [Vec<Proxy>; 2],
+}
+
+impl TwoWays {
+    fn start() -> Self {
+        let servers = Servers::start(3);
+        let ways = [(); 2].map(|()| servers.iter().map(Proxy::start).collect());
+        Self { servers, ways }
+    }
+
+    fn manager(&self, way: usize) -> LockManager {
+        let urls = self.ways[way].iter().map(Proxy::url);
+        // Nothing is asked in the background but what is looked for here.
+        LockManager::builder().nodes(urls).node_timeout(Duration::from_secs(20)).owner_label("").build().unwrap()
+    }
+
+    /// How many scripts this server has carried out.
+    fn scripts(&self, node: usize) -> u64 {
+        let counts = self.servers[node].probe().command_counts();
+        counts.of("evalsha") + counts.of("eval")
+    }
+
+    fn requests(&self, way: usize, node: usize, flow: Flow) {
+        self.ways[way][node].set(Direction::Requests, flow);
+    }
+
+    /// Adopts, and gives the lock back to the token, of which the last node does not learn yet.
+    async fn give_back_but_for_the_last(&self, locks: &LockManager, token: &LockToken) {
+        eventually_async("every node has it", async || self.servers.holding(&key("x")) == 3).await;
+        let before = self.servers.values(&key("x"));
+        self.ways[0].iter().for_each(|proxy| proxy.set(Direction::Replies, Flow::Hold));
+        let adopting = tokio::spawn({
+            let (locks, token) = (locks.clone(), token.clone());
+            async move { locks.adopt(token).await }
+        });
+        let values = || self.servers.values(&key("x"));
+        let are_given = async || values().iter().zip(&before).all(|(now, before)| now.is_some() && now != before);
+        eventually_async("it is given", are_given).await;
+        self.requests(0, 2, Flow::Hold);
+        adopting.abort();
+        let _ = adopting.await;
+        self.ways[0].iter().for_each(|proxy| proxy.set(Direction::Replies, Flow::Forward));
+        eventually_async("the others gave it back", async || values()[..2] == before[..2]).await;
+        assert_ne!(values()[2], before[2]);
+    }
+
+    async fn nothing_is_left(&self) {
+        eventually_async("nothing is left", async || self.servers.holding(&key("x")) == 0).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_token_got_back_late_is_released_though_its_next_owner_passed_the_lock_on() {
+    let ways = TwoWays::start();
+    let (here, there) = (ways.manager(0), ways.manager(1));
+    there.lock("y").acquire().await.unwrap().release().await.unwrap();
+    let token = detached(&here).await;
+    ways.give_back_but_for_the_last(&here, &token).await;
+
+    // The next adoption is refused by the last node, and on its way to the others.
+    let before = ways.scripts(2);
+    ways.requests(1, 0, Flow::Hold);
+    ways.requests(1, 1, Flow::Hold);
+    let adopting = tokio::spawn({
+        let (there, token) = (there.clone(), token.clone());
+        async move { there.adopt(token).await }
+    });
+    eventually_async("it was refused there", async || ways.scripts(2) > before).await;
+    // Now the last node learns of it, too, and all have the token's key.
+    ways.requests(0, 2, Flow::Forward);
+    here.shutdown().await;
+    assert_eq!(ways.servers.values(&key("x"))[2], ways.servers.values(&key("x"))[0]);
+    ways.requests(1, 0, Flow::Forward);
+    ways.requests(1, 1, Flow::Forward);
+    let passed_on = adopting.await.unwrap().unwrap().detach();
+    there.release(&passed_on).await.unwrap();
+    ways.nothing_is_left().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_token_got_back_late_is_released_though_two_others_have_a_node_each() {
+    let ways = TwoWays::start();
+    let (here, there) = (ways.manager(0), ways.manager(1));
+    there.lock("y").acquire().await.unwrap().release().await.unwrap();
+    let token = detached(&here).await;
+    ways.give_back_but_for_the_last(&here, &token).await;
+    let next = LockManager::builder().nodes(ways.servers.urls()).owner_label("").build().unwrap();
+    let passed_on = next.adopt(token.clone()).await.unwrap().detach();
+    next.shutdown().await;
+
+    // Whoever adopts it from there has the first node, and is on his way to the second.
+    let before = ways.servers.values(&key("x"));
+    ways.requests(1, 1, Flow::Hold);
+    let adopting = tokio::spawn({
+        let there = there.clone();
+        async move { there.adopt(passed_on).await }
+    });
+    let has_first = async || ways.servers.values(&key("x"))[0] != before[0];
+    eventually_async("it is given there", has_first).await;
+    let before_look = ways.scripts(1);
+    ways.requests(0, 2, Flow::Forward);
+    // Three owners, one on each node.
+    eventually_async("it was looked who has it", async || ways.scripts(1) > before_look).await;
+    ways.requests(1, 1, Flow::Forward);
+    adopting.await.unwrap().unwrap().release().await.unwrap();
+    ways.nothing_is_left().await;
 }
 
 #[tokio::test]

@@ -49,6 +49,12 @@ mod that_the_macro_cannot_see {
         Ok(id)
     }
 
+    #[redlock(names = ["a:{id}", INVOICE], manager = &LOCKS)]
+    async fn one_of_several(id: u64) -> Result<u64, Error> {
+        RAN.fetch_add(1, Ordering::Relaxed);
+        Ok(id)
+    }
+
     #[redlock(name = INVOICE, timeout = -1, silent, manager = &LOCKS)]
     async fn silent(id: u64) -> Option<u64> {
         RAN.fetch_add(1, Ordering::Relaxed);
@@ -61,6 +67,7 @@ mod that_the_macro_cannot_see {
         assert_refused(constant_blocking(1));
         assert_refused(built_by_another_macro(1).await);
         assert_refused(stats_name(1).await);
+        assert_refused(one_of_several(1).await);
         assert_eq!(silent(1).await, None);
         assert_eq!(RAN.load(Ordering::Relaxed), 0);
     }
@@ -75,6 +82,11 @@ mod that_the_macro_cannot_see {
         Ok(lock.name().to_owned())
     }
 
+    #[redlock(names = ["a:{id}", TAGGED], manager = &LOCKS)]
+    async fn other_braces_of_one_of_several(id: u64) -> Result<u64, Error> {
+        Ok(id)
+    }
+
     #[redlock(name = INVOICE, manager = &LOCKS, guard = lock)]
     async fn no_such_argument(number: u64) -> Result<String, Error> {
         assert_eq!(number, 1);
@@ -84,6 +96,7 @@ mod that_the_macro_cannot_see {
     #[tokio::test]
     async fn and_means_no_argument_is_taken_as_it_is() {
         assert_eq!(other_braces(1).await.unwrap(), 1);
+        assert_eq!(other_braces_of_one_of_several(1).await.unwrap(), 1);
         assert_eq!(formatted(1).await.unwrap(), "{id}:1");
         assert_eq!(no_such_argument(1).await.unwrap(), INVOICE);
     }

@@ -158,6 +158,7 @@ fn a_child_that_was_forked_is_told_so_at_once_and_has_locks_of_its_own() {
         said.check(&format!("child {call}"), "this process was forked from process");
     }
     said.check("child holds", "false, for 0ns");
+    said.check("child within its timeout", "true");
     said.check("child has what the parent holds", "false");
     for call in ["annotated", "annotated async", "own", "own async", "memory", "after the drop"] {
         said.check(&format!("child {call}"), "ok");

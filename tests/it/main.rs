@@ -43,6 +43,7 @@ mod leader_watch;
 mod names;
 mod node_contract;
 mod nothing_left;
+mod numbers;
 mod observe;
 mod observe_files;
 mod observe_metrics;

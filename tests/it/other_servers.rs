@@ -7,7 +7,7 @@ use redis::{Client, cmd};
 use redlock_runtime::{CheckReport, Error, LockManager, Timeout};
 use redlock_tests::gateway::Answer;
 use redlock_tests::wait::eventually_async;
-use redlock_tests::{Gateway, RedisServer, Servers};
+use redlock_tests::{Gateway, RedisServer, Servers, Setup};
 
 /// What works takes far less; what does not is tried again and again.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -44,7 +44,12 @@ async fn check(gateway: &Gateway, expect: Expect) {
 
 /// A whole lock: held, waited for, released, and got by whoever waited.
 async fn check_works(what: &str, gateway: &Gateway, subscribes: Option<&str>) {
-    let (holder, waiter) = (manager(&[gateway.url()]), manager(&[gateway.url()]));
+    check_works_at(&gateway.url(), what, gateway, subscribes).await;
+}
+
+/// The same by this URL of the gateway.
+async fn check_works_at(url: &str, what: &str, gateway: &Gateway, subscribes: Option<&str>) {
+    let (holder, waiter) = (manager(&[url.to_owned()]), manager(&[url.to_owned()]));
     let guard = holder.lock("x").timeout(LIMIT).acquire().await.unwrap_or_else(|error| panic!("{what}: {error:?}"));
     guard.extend(Duration::from_secs(40)).await.unwrap();
     let asked = gateway.asked("EVALSHA");
@@ -92,6 +97,28 @@ async fn whatever_is_answered_to_hello_the_older_protocol_does() {
         let (_server, gateway) = behind_gateway();
         gateway.answer("HELLO", answer);
         check_works(what, &gateway, Some("SUBSCRIBE redlock-released:redlock:ConfigurableLock.x")).await;
+    }
+}
+
+#[tokio::test]
+async fn whoever_has_a_password_is_let_in_by_the_older_protocol_too() {
+    let setup = || Setup::new().with_password("right");
+    for (what, setup, credentials) in [
+        ("the default user", setup(), ":right@"),
+        ("the default user by name", setup(), "default:right@"),
+        ("another user", setup().with_user("app", "p/w", "~* &* +@all"), "app:p%2Fw@"),
+    ] {
+        for refusal in
+            [Answer::error("ERR unknown command `HELLO`, with args beginning with: `3`, `AUTH`, "), Answer::Close]
+        {
+            let server = RedisServer::start_as(&setup);
+            let gateway = Gateway::start(&server);
+            gateway.answer("HELLO", refusal);
+            let url = gateway.url().replace("redis://", &format!("redis://{credentials}"));
+            let subscribes = "SUBSCRIBE redlock-released:redlock:ConfigurableLock.x";
+            check_works_at(&url, what, &gateway, Some(subscribes)).await;
+            assert!(gateway.asked("HELLO") > 0 && gateway.asked("AUTH") > 0, "{what}");
+        }
     }
 }
 

@@ -5,10 +5,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use redlock_runtime::testing::MemoryNode;
 use redlock_runtime::{Error, LockManager, redlock};
 use redlock_tests::Servers;
-use redlock_tests::clock::timed;
-use redlock_tests::wait::{LIMIT, eventually_async};
+use redlock_tests::clock::{now, timed};
+use redlock_tests::wait::eventually_async;
 use tokio::runtime::Builder;
 
 use crate::common::{key, manager};
@@ -110,7 +111,8 @@ async fn hangs_the_nodes_and_panics(locks: &LockManager, servers: &Servers) -> R
     panic!("on purpose")
 }
 
-/// The nodes are given up after ten times as long, and the release after two minutes.
+/// The nodes are given up after ten times as long, and the release after two minutes. How long it takes exactly is told by the
+/// test behind this one.
 #[tokio::test]
 async fn a_panic_waits_for_nodes_that_hang_no_longer_than_a_node_may_take() {
     let servers = Servers::start(3);
@@ -132,10 +134,51 @@ async fn a_panic_waits_for_nodes_that_hang_no_longer_than_a_node_may_take() {
         })
         .await;
         assert!(ended.is_none_or(|ended| ended.is_err()));
-        assert!(took < LIMIT / 2, "{took:?}");
+        let began = now();
         drop(call);
+        let took = took + began.elapsed();
+        assert!(took < 5 * node_timeout, "{took:?}");
         servers[0].resume();
         servers[1].resume();
         eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+    }
+}
+
+#[redlock(name = "x", manager = locks, ttl = 60)]
+async fn hangs_these_nodes_and_panics(locks: &LockManager, nodes: &[MemoryNode]) -> Result<(), Error> {
+    nodes[..2].iter().for_each(MemoryNode::hang);
+    tokio::task::yield_now().await;
+    panic!("on purpose")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_waits_for_nodes_that_hang_exactly_as_long_as_a_node_may_take_and_a_drop_not_at_all() {
+    let names = ["a", "b", "c"].map(|name| format!("panics-{name}"));
+    let nodes = names.clone().map(|name| MemoryNode::named(&name));
+    let node_timeout = Duration::from_secs(1);
+    let urls = names.iter().map(|name| format!("memory://{name}"));
+    let locks = LockManager::builder().nodes(urls).node_timeout(node_timeout).build().unwrap();
+    for is_dropped in [false, true] {
+        let (panicked, took) = timed(async {
+            let mut call = Box::pin(AssertUnwindSafe(hangs_these_nodes_and_panics(&locks, &nodes)).catch_unwind());
+            if is_dropped {
+                let is_sent = || nodes[2].owner_of(&key("x")).is_none();
+                // The one that answers has released it, so the body has panicked.
+                while !is_sent() || nodes[0].owner_of(&key("x")).is_none() {
+                    assert!(futures::poll!(&mut call).is_pending());
+                    tokio::task::yield_now().await;
+                }
+                return None;
+            }
+            Some(call.await)
+        })
+        .await;
+        assert!(panicked.is_none_or(|panicked| panicked.is_err()));
+        // Timers are exact to a millisecond.
+        let expect = if is_dropped { Duration::ZERO } else { node_timeout };
+        assert!(took.abs_diff(expect) <= Duration::from_millis(2), "{took:?} instead of {expect:?}");
+        nodes.iter().for_each(MemoryNode::recover);
+        let is_free = async || nodes.iter().all(|node| node.owner_of(&key("x")).is_none());
+        eventually_async("nothing is left", is_free).await;
     }
 }

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::thread;
 
-use redis::Client;
+use redis::{Client, ClientTlsConfig, TlsCertificates};
 use redlock_runtime::{Error, LockManager, LockManagerBuilder, Timeout};
 use redlock_tests::clock::timed;
 use redlock_tests::wait::LIMIT;
@@ -100,6 +100,31 @@ async fn a_lock_lives_on_servers_reached_by_ready_made_clients() {
     let twice = Client::open(servers[0].url()).unwrap();
     let error = LockManager::builder().nodes([servers[0].url()]).clients([twice]).build().unwrap_err().to_string();
     assert!(error.contains("given twice"), "{error}");
+}
+
+/// What such a client trusts it tells nobody, so it makes its connections itself.
+#[tokio::test]
+async fn a_lock_lives_on_encrypted_servers_reached_by_ready_made_clients() {
+    let certificates = Certificates::new();
+    let servers = Servers::start_as(3, &Setup::new().with_password("se/cret").with_client_certificates(&certificates));
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let tls = || TlsCertificates {
+        client_tls: Some(ClientTlsConfig {
+            client_cert: certificates.client().certificate.clone().into_bytes(),
+            client_key: certificates.client().key.clone().into_bytes(),
+        }),
+        root_cert: Some(certificates.authority().as_bytes().to_vec()),
+    };
+    let clients = servers.iter().map(|server| Client::build_with_tls(server.url(), tls()).unwrap());
+    let locks = LockManager::builder().clients(clients);
+    a_lock_lives(locks.clone()).await;
+
+    let strangers = servers.iter().map(|server| {
+        let root_cert = Some(Certificates::new().authority().as_bytes().to_vec());
+        Client::build_with_tls(server.url(), TlsCertificates { root_cert, ..tls() }).unwrap()
+    });
+    let error = LockManager::builder().clients(strangers).build().unwrap().lock("x").try_acquire().await.unwrap_err();
+    assert!(causes(&error).contains("certificate"), "{}", causes(&error));
 }
 
 #[tokio::test]

@@ -92,6 +92,37 @@ async fn a_hundred_thousand_names_are_counted_page_by_page() {
     for (number, expect) in [(0, 0), (1, 0), (2, 1), (MANY - 3, 0), (MANY - 2, 1)] {
         assert_eq!(statistics.get(&name(number)).unwrap().everywhere, expect, "{number}");
     }
+    let mut slow = Vec::new();
+    for _ in 0..3 {
+        slow.push(slow_in(&servers[0], async || assert!(locks.statistics().await.is_ok())).await);
+    }
+    check_none_is_slow(&slow);
+}
+
+/// A server must not stand still for longer.
+const STANDSTILL: Duration = Duration::from_millis(5);
+
+/// What a server carried out meanwhile that took longer: the command, and what it is about.
+async fn slow_in(server: &RedisServer, run: impl AsyncFnOnce()) -> BTreeSet<Vec<String>> {
+    let probe = server.probe();
+    probe.config_set("slowlog-log-slower-than", &STANDSTILL.as_micros().to_string());
+    probe.config_set("slowlog-max-len", "10000");
+    probe.run::<()>(redis::cmd("SLOWLOG").arg("RESET")).unwrap();
+    run().await;
+    let told: Vec<redis::Value> = probe.run(redis::cmd("SLOWLOG").arg("GET").arg(10_000)).unwrap();
+    let told = told.into_iter().map(|entry| {
+        let redis::Value::Array(entry) = entry else { panic!("{entry:?}") };
+        let command: Vec<String> = redis::from_redis_value(entry[3].clone()).unwrap();
+        // Behind its keys, a script is told the time, too.
+        command.into_iter().take(6).collect()
+    });
+    told.collect()
+}
+
+/// Something else on the machine may have made a command slow, but not the same one each time.
+fn check_none_is_slow(times: &[BTreeSet<Vec<String>>]) {
+    let always = times.iter().skip(1).fold(times[0].clone(), |always, slow| &always & slow);
+    assert!(always.is_empty(), "slower than {STANDSTILL:?} each time: {always:?}");
 }
 
 /// Lets somebody wait for each of these until it is listed.
@@ -188,11 +219,20 @@ fn an_entry_goes_only_from_where_it_was_seen() {
     check(&[("1", "b", "9")], &all);
 }
 
-#[test]
-fn the_waiters_of_thousands_of_processes_that_died_are_taken_away_a_page_at_a_time() {
-    const DEAD: usize = 2_500;
+#[tokio::test]
+async fn the_waiters_of_thousands_of_processes_that_died_are_taken_away_a_page_at_a_time() {
     let server = RedisServer::start();
-    let mut connection = connect(&server);
+    let mut slow = Vec::new();
+    for _ in 0..3 {
+        server.probe().flush_all();
+        slow.push(slow_in(&server, async || check_dead(&server)).await);
+    }
+    check_none_is_slow(&slow);
+}
+
+fn check_dead(server: &RedisServer) {
+    const DEAD: usize = 2_500;
+    let mut connection = connect(server);
     let mut all = redis::pipe();
     all.cmd("SET").arg("counter").arg(DEAD).ignore();
     for number in 0..DEAD {
@@ -216,4 +256,48 @@ fn the_waiters_of_thousands_of_processes_that_died_are_taken_away_a_page_at_a_ti
         call.arg(0).invoke::<usize>(&mut connection).unwrap()
     };
     assert_eq!([look(), look(), look(), look()], [DEAD - PAGE, DEAD - 2 * PAGE, 0, 0]);
+}
+
+/// What each of the commands of the server's scripts named, of the keys that somebody waits by.
+fn done_to(server: &RedisServer, what: &str, run: impl FnOnce()) -> Vec<String> {
+    let monitor = Monitor::start(server);
+    run();
+    monitor.done_about(what)
+}
+
+#[test]
+fn the_waiters_of_thousands_of_processes_that_live_are_not_added_up_by_each_of_them() {
+    const LIVING: usize = 2_500;
+    let server = RedisServer::start();
+    let mut connection = connect(&server);
+    let script = redis::Script::new(include_str!("../../redlock-runtime/src/node/redis/lua/record.lua"));
+    let call = |process: &str, waiting: &str, lease: u64| {
+        let mut call = script.prepare_invoke();
+        call.key("counter").key("leases").key("counts").arg(process).arg(waiting).arg(lease);
+        call.arg(20_000).arg(86_400_000).arg(0);
+        call
+    };
+    let mut record = |process: &str, waiting: &str| -> Option<usize> {
+        call(process, waiting, 600_000).invoke(&mut connection).unwrap()
+    };
+    for number in 0..LIVING {
+        assert_eq!(record(&format!("living-{number}"), "1"), Some(number + 1));
+    }
+    let done = done_to(&server, "counts", || {
+        assert_eq!(record("one more", "1"), Some(LIVING + 1));
+        // As each of them does again and again.
+        assert_eq!(record("living-7", "2"), Some(LIVING + 2));
+        assert_eq!(record("living-7", "1"), Some(LIVING + 1));
+        assert_eq!(record("this process", ""), Some(LIVING + 1));
+    });
+    assert!(!done.is_empty() && done.iter().all(|line| !line.to_uppercase().contains("HVALS")), "{done:?}");
+
+    // A counter that somebody deleted is possible again at once, and right when they are few.
+    assert!(server.probe().del("counter"));
+    assert!((1001..=LIVING + 1).contains(&record("one more", "1").unwrap()));
+    for number in 0..LIVING {
+        record(&format!("living-{number}"), "0");
+    }
+    assert_eq!(record("one more", "3"), Some(3));
+    assert_eq!(record("one more", "0"), Some(0));
 }

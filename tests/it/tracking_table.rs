@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use redlock_runtime::LockManager;
+use redlock_tests::clock::timed;
 use redlock_tests::wait::{eventually, eventually_async};
 use redlock_tests::{RedisServer, Servers, clock};
+
+use crate::common::{RARE_POLL, manager};
 
 /// Names that are held by somebody else, each with a waiter.
 const NAMES: usize = 40;
@@ -44,6 +47,41 @@ async fn idle_waiters_fall_back_to_the_slow_poll_where_the_server_forgets_what_i
         guard.await.unwrap().unwrap().release().await.unwrap();
     }
     eventually("all are released", || servers[0].probe().keys_like("redlock:*").is_empty());
+}
+
+#[tokio::test]
+async fn where_one_of_three_forgets_the_others_still_wake_and_it_is_asked_less_and_less() {
+    let servers = Servers::start(3);
+    servers[0].probe().config_set("tracking-table-max-keys", "1");
+    let (holder, waiter) = (manager(&servers), manager(&servers));
+    let names: Vec<_> = (0..NAMES).map(|number| format!("name-{number}")).collect();
+    let mut held = Vec::new();
+    for name in &names {
+        held.push(holder.lock(name.as_str()).ttl(Duration::from_secs(120)).acquire().await.unwrap());
+    }
+    let waiting: Vec<_> = names.iter().map(|name| tokio::spawn(waiter.lock(name.as_str()).acquire())).collect();
+    eventually_async("all have asked", async || attempts(&servers[0]) >= 2 * NAMES as u64).await;
+    let (mut rates, mut is_quiet) = (Vec::new(), false);
+    while !is_quiet && rates.len() < 30 {
+        let (began, before) = (clock::now(), attempts(&servers[0]));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let more = attempts(&servers[0]) - before;
+        rates.push((more, began.elapsed()));
+        // With the slow poll alone, each would ask every ten seconds.
+        is_quiet = more <= NAMES as u64 * began.elapsed().as_secs();
+    }
+    assert!(is_quiet, "attempts: {rates:?}");
+
+    for (guard, waiting) in held.into_iter().zip(waiting) {
+        let (next, took) = timed(async {
+            guard.release().await.unwrap();
+            waiting.await.unwrap().unwrap()
+        })
+        .await;
+        assert!(took < RARE_POLL / 2, "{took:?}");
+        next.release().await.unwrap();
+    }
+    eventually("all are released", || servers.iter().all(|server| server.probe().keys_like("redlock:*").is_empty()));
 }
 
 fn attempts(server: &RedisServer) -> u64 {

@@ -49,6 +49,8 @@ pub enum Answer {
     Close,
     /// Nothing comes back, ever.
     Silence,
+    /// The server carries it out, and neither its reply nor any other comes back on this connection from then on.
+    Swallowed,
     /// The server's reply, if it is a text, goes through this.
     Edited(Arc<dyn Fn(&str) -> String + Send + Sync>),
     /// It is passed on as it is: undoes what was said of the command before.
@@ -96,6 +98,7 @@ impl fmt::Debug for Answer {
             Self::Endless(..) => "Endless",
             Self::Close => "Close",
             Self::Silence => "Silence",
+            Self::Swallowed => "Swallowed",
             Self::Edited(_) => "Edited",
             Self::Passed => "Passed",
         })
@@ -221,6 +224,8 @@ enum Expected {
     Edited(Arc<dyn Fn(&str) -> String + Send + Sync>),
     /// The server's to one command, which stands for this.
     Replaced(Vec<u8>),
+    /// The server's, which gets lost.
+    Swallowed,
     /// The gateway's own.
     Own(Answer),
 }
@@ -231,6 +236,8 @@ struct Replies {
     expected: VecDeque<Expected>,
     /// Whether the server tells of what was published, so that replies cannot be counted any more.
     is_subscribed: bool,
+    /// Whether replies get lost.
+    is_mute: bool,
     client: TcpStream,
 }
 
@@ -268,7 +275,8 @@ impl Shared {
             }
             state.sockets.extend([client.try_clone()?, server.try_clone()?]);
         }
-        let replies = Replies { expected: VecDeque::new(), is_subscribed: false, client: client.try_clone()? };
+        let replies =
+            Replies { expected: VecDeque::new(), is_subscribed: false, is_mute: false, client: client.try_clone()? };
         let replies = Arc::new(Mutex::new(replies));
         let [mut from_client, to_client] = [client.try_clone()?, client.try_clone()?].map(BufReader::new);
         let (to_server, mut from_server) = (server.try_clone()?, BufReader::new(server));
@@ -312,15 +320,21 @@ impl Shared {
                 Some(Expected::Edited(edit)) => reply = edited(reply, &*edit),
                 // An error is the server's own.
                 Some(Expected::Replaced(other)) if reply.first() != Some(&b'-') => reply = other,
+                Some(Expected::Swallowed) => replies.is_mute = true,
                 _ => {}
             }
-            replies.client.write_all(&reply)?;
-            self.send_own(&mut replies)?;
+            if !replies.is_mute {
+                replies.client.write_all(&reply)?;
+                self.send_own(&mut replies)?;
+            }
         }
     }
 
     /// Sends the gateway's own replies that are due.
     fn send_own(&self, replies: &mut Replies) -> Result<()> {
+        if replies.is_mute {
+            return Ok(());
+        }
         while let Some(Expected::Own(_)) = replies.expected.front() {
             let Some(Expected::Own(answer)) = replies.expected.pop_front() else { break };
             match answer {
@@ -337,7 +351,7 @@ impl Shared {
                     replies.client.shutdown(Shutdown::Both)?;
                     return Err(ErrorKind::ConnectionAborted.into());
                 }
-                Answer::Silence | Answer::Edited(_) | Answer::Passed => {}
+                Answer::Silence | Answer::Swallowed | Answer::Edited(_) | Answer::Passed => {}
             }
         }
         Ok(())
@@ -355,6 +369,7 @@ impl Shared {
         match answer {
             None | Some(Answer::Passed) => {}
             Some(Answer::Edited(edit)) => return (Some(request), Expected::Edited(edit)),
+            Some(Answer::Swallowed) => return (Some(request), Expected::Swallowed),
             Some(answer) => return (None, Expected::Own(answer)),
         }
         let Some(prelude) = state.prelude.clone() else { return (Some(request), Expected::Theirs) };

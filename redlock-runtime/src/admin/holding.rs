@@ -17,11 +17,12 @@ pub(super) struct Holding<'a> {
     pub(super) fencing_token: Option<u64>,
 }
 
-/// Asks all nodes who has the lock of this name, and says what follows; [`Error::QuorumUnreachable`] if too few answered to tell.
+/// Asks all nodes who has the lock of this name, and says what follows; [`Error::QuorumUnreachable`] if too few answered, or if what
+/// follows depends on those that did not (`None`).
 pub(super) async fn ask_who_holds<T>(
     shared: &Shared,
     name: &Name,
-    then: impl FnOnce(Holding<'_>) -> T,
+    then: impl FnOnce(Holding<'_>) -> Option<T>,
 ) -> Result<T, Error> {
     let (engine, quorum) = (&shared.engine, shared.engine.quorum());
     let keys = Arc::new(Keys::around(&shared.keys.lock(name).into()));
@@ -33,13 +34,17 @@ pub(super) async fn ask_who_holds<T>(
         .await;
     let records: Vec<_> = answers.iter().map(|(_, record)| record.as_ref()).collect();
     let holding = Holding::of(quorum, &records);
-    if records.len() < quorum.needed() || holding.census.may_be_held {
-        return Err(engine.unreachable(name, holding.census.votes, failures));
-    }
-    Ok(then(holding))
+    let (votes, is_answered) = (holding.census.votes, records.len() >= quorum.needed());
+    let follows = is_answered.then(|| then(holding)).flatten();
+    follows.ok_or_else(|| engine.unreachable(name, votes, failures))
 }
 
 impl<'a> Holding<'a> {
+    /// That a majority has the key of one owner, or that none can have it; `None` if that depends on nodes that did not answer.
+    pub(super) fn is_held(&self) -> Option<bool> {
+        (!self.census.may_be_held).then_some(self.census.state == LockState::Held)
+    }
+
     /// `None` is a node without the key.
     pub(super) fn of(quorum: Quorum, records: &[Option<&'a LockRecord>]) -> Self {
         let sighting = |record: &'a LockRecord| Sighting { owner: &record.owner, remaining: record.remaining };

@@ -55,13 +55,18 @@ pub struct LockInfo {
     pub waiting: u64,
     /// The nodes that did not answer, and why.
     pub failures: NodeFailures,
+    /// Whether nobody gets it, as far as the nodes that answered can tell.
+    is_taken: Option<bool>,
 }
 
 impl LockInfo {
-    /// Whether it is taken: held, or kept from others until its `min_hold` is over. Whoever wants it does not get it.
+    /// Whether it is taken, so that whoever wants it does not get it: held, kept from others until its `min_hold` is over, or
+    /// [unsettled](LockState::Unsettled) while so many nodes have a key, whoever's it is, that no majority can be had. Where that
+    /// depends on nodes that did not answer ([`failures`](Self::failures)), it is `false`, and
+    /// [`LockManager::is_locked`] an error.
     #[must_use]
     pub fn is_locked(&self) -> bool {
-        matches!(self.state, LockState::Held | LockState::Kept)
+        self.is_taken == Some(true)
     }
 
     /// What follows from what the nodes have that answered.
@@ -74,6 +79,7 @@ impl LockInfo {
             shared: SharedInfo::of(quorum, &shared),
             permits: PermitInfo::of_each(quorum, &permits),
             state: census.state,
+            is_taken: census.is_taken,
             owner_label: label.map(|label| label.label.clone()),
             held_for: label.map(|label| label.held_for),
             remaining: census.remaining,
@@ -192,8 +198,9 @@ impl LockManager {
         block_on(self.inspect(name))
     }
 
-    /// Whether the lock without permits is taken: a majority of the nodes has the key of one owner, whoever that is, or keeps it from others
-    /// until its `min_hold` is over. [`inspect`](Self::inspect) tells which. It may be different when this returns: to
+    /// Whether the lock without permits is taken, so that whoever wants it does not get it: fewer nodes than a majority are without a key of it. Either
+    /// a majority has the key of one owner, whoever that is; or it keeps the lock from others until its `min_hold` is over; or several owners have some
+    /// nodes each. [`inspect`](Self::inspect) tells which. It may be different when this returns: to
     /// do something only if nobody else does, acquire the lock.
     ///
     /// # Errors
@@ -206,8 +213,7 @@ impl LockManager {
     pub async fn is_locked(&self, name: impl Into<String>) -> Result<bool, Error> {
         self.check_open()?;
         let name = Name::parse(name.into())?;
-        let is_taken = |Holding { census, .. }: Holding<'_>| matches!(census.state, LockState::Held | LockState::Kept);
-        ask_who_holds(&self.shared, &name, is_taken).await
+        ask_who_holds(&self.shared, &name, |Holding { census, .. }| census.is_taken).await
     }
 
     /// [`Self::is_locked`] for code that is not async: blocks the thread.

@@ -13,7 +13,6 @@ use crate::manager::LockManager;
 use crate::platform::background::{block_on, on_any_executor};
 use crate::platform::clock;
 use crate::platform::tasks::JoinSet;
-use crate::protocol::LockState;
 use crate::values::name::Name;
 
 /// Who leads, given by [`LockManager::leader`].
@@ -127,12 +126,14 @@ impl LockManager {
     pub async fn leader(&self, name: impl Into<String>) -> Result<Option<Leader>, Error> {
         self.check_open()?;
         let name = Name::parse(name.into())?;
-        let leader = |Holding { census, label, fencing_token }: Holding<'_>| {
-            (census.state == LockState::Held).then(|| Leader {
+        let leader = |holding: Holding<'_>| {
+            let is_held = holding.is_held()?;
+            let Holding { label, fencing_token, .. } = holding;
+            Some(is_held.then(|| Leader {
                 label: label.map(|label| label.label.clone()),
                 fencing_token,
                 leading_for: label.map(|label| label.held_for),
-            })
+            }))
         };
         ask_who_holds(&self.shared, &name, leader).await
     }

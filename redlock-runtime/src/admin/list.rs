@@ -53,6 +53,9 @@ impl LockManager {
     /// over; those of a Python fleet too, of locks with permits those of which any is held, and of locks that readers share those that
     /// anybody has. Each comes once. A lock that is acquired or released meanwhile may come or not.
     ///
+    /// A name comes if a single node has it: also one whose key is left on a minority, which [`inspect`](Self::inspect) calls free, and which
+    /// everybody can acquire. Whether nobody can is what [`is_locked`](Self::is_locked) says.
+    ///
     /// The nodes are asked page by page (`SCAN`), twice from the beginning to the end, as names are wanted: a server with a million keys stands still for less
     /// than a millisecond at a time. Names that came are remembered until the end.
     ///

@@ -173,3 +173,20 @@ impl LockManager {
         block_on(self.nodes())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_said_directs_no_terminal() {
+        let told = NodeInfo {
+            node: "redis://h\u{202e}".to_owned(),
+            standing: NodeStanding::Unreachable,
+            round_trip: Some(Duration::from_millis(3)),
+            failure: Some("ERR \u{1b}[2J\u{2066}".to_owned()),
+        };
+        let expect = "redis://h\\u{202e}: unreachable, answered in 3ms, ERR \\u{1b}[2J\\u{2066}";
+        assert_eq!(told.to_string(), expect);
+    }
+}

@@ -31,13 +31,16 @@ pub struct PermitInfo {
     pub votes: usize,
     /// The fencing token of the owner, if it has one; known where the label is.
     pub fencing_token: Option<u64>,
+    /// Whether nobody gets it, as far as the nodes that answered can tell.
+    is_taken: Option<bool>,
 }
 
 impl PermitInfo {
-    /// Whether it is taken: held, or kept from others until its `min_hold` is over.
+    /// Whether it is taken, as [`LockInfo::is_locked`](crate::LockInfo::is_locked): held, kept from others until its `min_hold` is over, or on
+    /// so many nodes, whoever has it there, that nobody gets it.
     #[must_use]
     pub fn is_taken(&self) -> bool {
-        matches!(self.state, LockState::Held | LockState::Kept)
+        self.is_taken == Some(true)
     }
 
     /// All permits that there are, as far as is known, by what the nodes answered.
@@ -58,6 +61,7 @@ impl PermitInfo {
         Self {
             permit: u32::from(permit),
             state: census.state,
+            is_taken: census.is_taken,
             owner_label: label.map(|label| label.label.clone()),
             held_for: label.map(|label| label.held_for),
             remaining: census.remaining,
@@ -127,5 +131,26 @@ impl LockManager {
     pub fn reset_permit_blocking(&self, name: impl Into<String>, permit: u32) -> Result<usize, Error> {
         let name = name.into();
         block_on(self.reset_permit(name, permit))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_that_anybody_can_write_directs_no_terminal() {
+        let told = PermitInfo {
+            permit: 2,
+            state: LockState::Held,
+            owner_label: Some("\u{1b}[2Jme\u{2066}".to_owned()),
+            held_for: Some(Duration::from_secs(1)),
+            remaining: Some(Duration::from_secs(2)),
+            votes: 3,
+            fencing_token: Some(7),
+            is_taken: Some(true),
+        };
+        let expect = "permit 2: held by \\u{1b}[2Jme\\u{2066}, for 1s, 2s left, fencing token 7";
+        assert_eq!(told.to_string(), expect);
     }
 }

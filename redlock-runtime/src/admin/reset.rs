@@ -14,7 +14,7 @@ use crate::lock::shared::Shared;
 use crate::manager::LockManager;
 use crate::node::inspect::Deleted;
 use crate::platform::background::{background, block_on, on_any_executor};
-use crate::protocol::{LockState, Verdict};
+use crate::protocol::Verdict;
 use crate::values::keys::{Keys, LockKeys};
 use crate::values::name::Name;
 use crate::values::subject::Subject;
@@ -176,13 +176,15 @@ async fn reset_of(shared: &Arc<Shared>, name: &Name, whose: &str) -> Result<(), 
     let engine = &shared.engine;
     let keys = Arc::new(Keys::around(&shared.keys.lock(name).into()));
     let not_held = || Error::NotHeld { name: name.as_str().to_owned() };
-    let meant = |Holding { census, label, fencing_token }: Holding<'_>| {
+    let meant = |holding: Holding<'_>| {
+        let is_held = holding.is_held()?;
+        let Holding { census, label, fencing_token } = holding;
         let is_meant = |value: &&str| {
             let has_token = fencing_token.is_some_and(|token| token.to_string() == whose);
             *value == whose || has_token || label.is_some_and(|label| label.label == whose)
         };
-        let held = census.owner.filter(|_| census.state == LockState::Held);
-        held.filter(is_meant).map(Arc::<str>::from)
+        let held = census.owner.filter(|_| is_held);
+        Some(held.filter(is_meant).map(Arc::<str>::from))
     };
     let owner = ask_who_holds(shared, name, meant).await?.ok_or_else(not_held)?;
     let holder = shared.wait_queues.local_holders_of(&keys.lock).into_iter().find(|lease| lease.owner == owner);

@@ -50,3 +50,20 @@ impl fmt::Display for SharedInfo {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_that_anybody_can_write_directs_no_terminal() {
+        let told = |writer, label: Option<&str>| {
+            let owner_label = label.map(str::to_owned);
+            SharedInfo { writer, owner_label, readers: 2, remaining: None }.to_string()
+        };
+        let label = "\u{1b}[2Jme\u{2066}";
+        assert_eq!(told(LockState::Held, Some(label)), "the writer's part is held by \\u{1b}[2Jme\\u{2066}");
+        assert_eq!(told(LockState::Kept, None), "the writer's part is kept");
+        assert_eq!(told(LockState::Free, Some(label)), "2 read");
+    }
+}

@@ -249,7 +249,7 @@ impl LockWatch {
 fn patience(info: &LockInfo) -> Duration {
     let remaining = info.permits.iter().filter_map(|permit| permit.remaining).chain(info.remaining).min();
     // An expiry is not reported.
-    remaining.map_or(LOOK_EVERY, |remaining| LOOK_EVERY.min(remaining + Duration::from_millis(20)))
+    remaining.map_or(LOOK_EVERY, |remaining| LOOK_EVERY.min(remaining.saturating_add(Duration::from_millis(20))))
 }
 
 impl LocksWatch {

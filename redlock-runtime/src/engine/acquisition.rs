@@ -135,8 +135,14 @@ impl Acquisition {
         acquisition
     }
 
-    /// Leaves the keys where they are: somebody else answers for them from now on. What is set after that is released.
+    /// Leaves the keys where they are: somebody else answers for them from now on. What is set after that is released, and so is
+    /// what the owner before got back late of a lock that was adopted: whoever answers from now on knows nothing of him.
     pub(crate) fn leave(mut self) {
+        if let Some(before) = self.predecessor.take() {
+            let (engine, subject, counted) =
+                (Arc::clone(&self.engine), self.subject.clone(), self.engine.track_release());
+            self.engine.spawn(async move { engine.release_if_ruled_out(subject, &before.owner, counted).await });
+        }
         let mut left = self.take_over();
         let (asked, cut) = (mem::take(&mut left.stragglers), mem::take(&mut left.cut));
         let late = Repairs { asked, cut, is_noted: self.is_noted, ..Repairs::default() };

@@ -86,7 +86,8 @@ impl Engine {
     ///
     /// Keys that are given back while this looks make no difference. One other owner who is seen on a majority either keeps
     /// it, or gives it back, and that majority is enough; a key that is gone does not come back. If an adoption is under way
-    /// that has no majority yet, its release will find this key.
+    /// that has no majority yet, its release, or what follows from its being detached, will find this key. It may be one from a third
+    /// owner, who knows nothing of this one: then neither of them has a majority, and it is looked again until one has.
     pub(super) async fn release_if_ruled_out(
         self: Arc<Self>,
         subject: Subject,
@@ -99,7 +100,10 @@ impl Engine {
             async move { node.look(keys, reply_timeout).await }
         };
         // As long, and as often, as a release is sent again.
-        let (give_up, longest_pause) = (clock::now() + KEEP_RELEASING, RELEASE_PAUSES.1);
+        let (began, longest_pause) = (clock::now(), RELEASE_PAUSES.1);
+        let give_up = began + KEEP_RELEASING;
+        // An adoption by somebody else is over by then.
+        let is_decided_by = began + self.node_timeout * KEEP_TRYING * 2;
         let mut pauses = Backoff::new(RELEASE_PAUSES.0, longest_pause, seed());
         let theirs = loop {
             let (sights, failures) = self.survey_all(&look).await;
@@ -114,8 +118,11 @@ impl Engine {
             if rivals.rule_out(missing, self.quorum) && !theirs.is_empty() {
                 break theirs;
             }
+            let is_theirs = theirs.len() >= self.quorum.needed();
+            let is_undecided = !theirs.is_empty() && !is_theirs && clock::now() < is_decided_by;
             // Too few may have answered in time.
-            if failures.is_empty() || clock::now() >= give_up || self.is_closed() {
+            let is_to_be_seen = !failures.is_empty() || is_undecided;
+            if !is_to_be_seen || clock::now() >= give_up || self.is_closed() {
                 return;
             }
             sleep(pauses.next().unwrap_or(longest_pause)).await;

@@ -179,6 +179,14 @@ impl LockManagerBuilder {
     /// address, credentials and certificates count; connections are made and kept by the lock manager. Each must lead
     /// to one server, which is a master of its own. Version 1 of the crate `redis`, which is [`redlock_runtime::redis`](crate::redis).
     ///
+    /// A URL in [`nodes`](Self::nodes) promises more, because a client tells only a part of what it was made with:
+    ///
+    /// - That crate passes over the parameters `db` and `protocol` of a `redis://` URL: `Client::open("redis://host?db=1")` leads
+    ///   to database 0. Write the path, `redis://host/1`. The protocol is the newest that the server knows.
+    /// - A client with TLS makes its connections itself. How much one reply may hold is
+    ///   [not bounded](crate::pages::nodes) there, and the host is looked up on a thread of tokio. Prefer `rediss://` with
+    ///   `tls_roots` and `tls_client_certificate`.
+    ///
     /// A connection that you have already, such as a `redis::aio::ConnectionManager` or one from a pool, is a
     /// [`node`](Self::node) of yours; how is shown [there](Node#over-a-connection-that-you-have).
     ///

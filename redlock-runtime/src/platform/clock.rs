@@ -199,14 +199,19 @@ mod suspension {
     pub(super) fn since_boot() -> Duration {
         let time = clock_gettime(ClockId::Boottime);
         // It counts from the machine's start, so neither part is negative.
-        Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+        let since = Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0));
+        #[cfg(test)]
+        let since = since + Duration::from_secs(SUSPENDED.load(Ordering::Relaxed));
+        since
     }
 
+    /// For how many seconds more the machine was suspended, as tests want it.
     #[cfg(test)]
-    pub(super) fn forget(suspended: Duration) {
-        // As if the origin had been read so much earlier, by the clock that goes on alone.
-        let (origin, boot) = read_both();
-        let _ = ORIGIN.set((origin, boot.saturating_sub(suspended)));
+    static SUSPENDED: AtomicU64 = AtomicU64::new(0);
+
+    #[cfg(test)]
+    pub(super) fn suspend(seconds: u64) {
+        SUSPENDED.fetch_add(seconds, Ordering::Relaxed);
     }
 }
 
@@ -255,27 +260,64 @@ mod tests {
         assert_eq!(shift_of_runtime(), None);
     }
 
-    /// In a process of its own: what was noticed once is known for ever.
+    /// Runs this test in a process of its own, because what was noticed once is known for ever; says whether this is that process.
+    #[cfg(target_os = "linux")]
+    fn is_alone(test: &str) -> bool {
+        const ALONE: &str = "REDLOCK_TEST_SUSPENDED";
+
+        if std::env::var_os(ALONE).is_some() {
+            return true;
+        }
+        let (_, module) = module_path!().split_once("::").unwrap();
+        let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
+        let ended = alone.args(["--exact", &format!("{module}::{test}")]).env(ALONE, "").output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stdout);
+        assert!(ended.status.success() && said.contains(" 1 passed"), "{said}");
+        false
+    }
+
     #[cfg(target_os = "linux")]
     #[test]
     fn the_time_for_which_the_machine_was_suspended_counts() {
-        const ALONE: &str = "REDLOCK_TEST_SUSPENDED";
         const SUSPENDED: Duration = Duration::from_secs(100);
 
-        if std::env::var_os(ALONE).is_none() {
-            let this = "clock::tests::the_time_for_which_the_machine_was_suspended_counts";
-            let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
-            let ended = alone.args(["--exact", this]).env(ALONE, "").output().unwrap();
-            assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stdout));
+        if !is_alone("the_time_for_which_the_machine_was_suspended_counts") {
             return;
         }
-        suspension::forget(SUSPENDED);
+        assert!(now() - of_runtime() < SUSPENDED / 2);
+        suspension::suspend(SUSPENDED.as_secs());
         let running = of_runtime();
         let ahead = now() - running;
         assert!((SUSPENDED..SUSPENDED * 2).contains(&ahead), "{ahead:?}");
         // A timer is not set as far ahead as the clock is.
         let apart = on_runtime(now()).into_std().saturating_duration_since(running);
         assert!(apart < SUSPENDED / 2, "{apart:?}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_lock_whose_ttl_the_machine_was_suspended_for_is_not_held_any_more() {
+        const TTL: Duration = Duration::from_secs(100);
+
+        if !is_alone("a_lock_whose_ttl_the_machine_was_suspended_for_is_not_held_any_more") {
+            return;
+        }
+        let locks = crate::LockManager::builder().nodes(["memory://"]).build().unwrap();
+        let guard = locks.lock("x").ttl(TTL).renew(false).acquire().await.unwrap();
+        // Renewed soon, when it is too late.
+        let renewed = locks.lock("y").ttl(Duration::from_secs(10)).acquire().await.unwrap();
+        suspension::suspend(TTL.as_secs() / 2);
+        assert!(guard.is_valid() && guard.remaining() < TTL / 2, "{:?}", guard.remaining());
+        assert!(!renewed.is_valid());
+        assert!(locks.lock("x").try_acquire().await.unwrap().is_none());
+        suspension::suspend(TTL.as_secs() / 2);
+        assert!(!guard.is_valid());
+        assert_eq!(guard.remaining(), Duration::ZERO);
+        let next = locks.lock("x").try_acquire().await.unwrap().expect("its key has expired");
+        assert!(next.is_valid());
+        assert!(guard.release().await.is_err());
+        let told = renewed.lost().await;
+        assert!(matches!(told, crate::Error::Lost { .. }), "{told}");
     }
 
     #[cfg(target_os = "linux")]

@@ -15,7 +15,7 @@ pub enum LockState {
     /// Released, but kept from others until its `min_hold` is over.
     Kept,
     /// No owner has a majority of the nodes, and no majority is free, as far as they answered: several ask at this moment,
-    /// nodes lost the key, or too few answered to tell.
+    /// nodes lost the key, or too few answered to tell. If enough answered, nobody gets it before some of the keys are gone.
     Unsettled,
 }
 
@@ -53,6 +53,9 @@ pub struct Census<'a> {
     pub remaining: Option<Duration>,
     /// Whether the nodes that did not answer could make a majority for that owner.
     pub may_be_held: bool,
+    /// Whether nobody gets it: fewer nodes than a majority are without the key, whoever has the others; `None` if that depends on
+    /// the nodes that did not answer.
+    pub is_taken: Option<bool>,
 }
 
 impl<'a> Census<'a> {
@@ -81,7 +84,12 @@ impl<'a> Census<'a> {
         let remaining = lives.get(quorum.needed() - 1).copied().flatten();
         let silent = quorum.nodes().saturating_sub(answers.len());
         let may_be_held = state == LockState::Unsettled && votes + silent >= quorum.needed();
-        Self { state, owner, votes, remaining, may_be_held }
+        let is_taken = match (free >= quorum.needed(), free + silent >= quorum.needed()) {
+            (true, _) => Some(false),
+            (false, true) => None,
+            (false, false) => Some(true),
+        };
+        Self { state, owner, votes, remaining, may_be_held, is_taken }
     }
 }
 
@@ -91,7 +99,7 @@ mod tests {
 
     /// A letter is an owner, with a key that lives a second longer on each node; `-` is a node without the key, `?` one that
     /// did not answer, and `k` a key of `x` that is kept.
-    fn check(nodes: &str, expect: (LockState, usize, Option<u64>, bool)) {
+    fn check(nodes: &str, expect: (LockState, usize, Option<u64>, bool), is_taken: Option<bool>) {
         let names = ["a", "b", "c", "x"];
         let answers = nodes.chars().zip(1..).filter(|(node, _)| *node != '?').map(|(node, seconds)| {
             let owner = match node {
@@ -104,27 +112,33 @@ mod tests {
         let census = Census::of(Quorum::of(nodes.len()).unwrap(), &answers);
         let remaining = census.remaining.map(|remaining| remaining.as_secs());
         assert_eq!((census.state, census.votes, remaining, census.may_be_held), expect, "{nodes}");
+        assert_eq!(census.is_taken, is_taken, "{nodes}");
     }
 
     #[test]
     fn a_lock_is_what_a_majority_of_all_nodes_says() {
-        check("aaa", (LockState::Held, 3, Some(2), false));
-        check("a-a", (LockState::Held, 2, Some(1), false));
-        check("aa?", (LockState::Held, 2, Some(1), false));
-        check("kkk", (LockState::Kept, 3, Some(2), false));
-        check("---", (LockState::Free, 0, None, false));
-        check("--?", (LockState::Free, 0, None, false));
-        check("--a", (LockState::Free, 1, None, false));
-        check("abc", (LockState::Unsettled, 1, None, false));
-        check("ab-", (LockState::Unsettled, 1, None, false));
-        check("a-?", (LockState::Unsettled, 1, None, true));
-        check("k-?", (LockState::Unsettled, 1, None, true));
-        check("xkk", (LockState::Kept, 3, Some(2), false));
-        check("xkx", (LockState::Held, 3, Some(2), false));
-        check("xk-", (LockState::Kept, 2, Some(1), false));
-        check("aabb?", (LockState::Unsettled, 2, None, true));
-        check("abc--", (LockState::Unsettled, 1, None, false));
-        check("a", (LockState::Held, 1, Some(1), false));
+        check("aaa", (LockState::Held, 3, Some(2), false), Some(true));
+        check("a-a", (LockState::Held, 2, Some(1), false), Some(true));
+        check("aa?", (LockState::Held, 2, Some(1), false), Some(true));
+        check("kkk", (LockState::Kept, 3, Some(2), false), Some(true));
+        check("---", (LockState::Free, 0, None, false), Some(false));
+        check("--?", (LockState::Free, 0, None, false), Some(false));
+        check("--a", (LockState::Free, 1, None, false), Some(false));
+        check("abc", (LockState::Unsettled, 1, None, false), Some(true));
+        check("ab-", (LockState::Unsettled, 1, None, false), Some(true));
+        check("a-?", (LockState::Unsettled, 1, None, true), None);
+        check("k-?", (LockState::Unsettled, 1, None, true), None);
+        check("xkk", (LockState::Kept, 3, Some(2), false), Some(true));
+        check("xkx", (LockState::Held, 3, Some(2), false), Some(true));
+        check("xk-", (LockState::Kept, 2, Some(1), false), Some(true));
+        check("aabb?", (LockState::Unsettled, 2, None, true), Some(true));
+        check("abc--", (LockState::Unsettled, 1, None, false), Some(true));
+        check("ab?", (LockState::Unsettled, 1, None, true), Some(true));
+        check("ab--?", (LockState::Unsettled, 1, None, false), None);
+        check("a---?", (LockState::Free, 1, None, false), Some(false));
+        check("aa--?", (LockState::Unsettled, 2, None, true), None);
+        check("aabb", (LockState::Unsettled, 2, None, false), Some(true));
+        check("a", (LockState::Held, 1, Some(1), false), Some(true));
     }
 
     #[test]

@@ -473,3 +473,16 @@ impl fmt::Display for WaitingStatistics {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_anybody_can_write_direct_no_terminal() {
+        let everywhere = HashMap::from([("in\u{202e}voice\u{1b}[2J".to_owned(), 3)]);
+        let told = WaitingStatistics::of(everywhere, &HashMap::from([("plain".into(), 1)]));
+        let expect = "in\\u{202e}voice\\u{1b}[2J: 3 waiting, 0 of them here\nplain: 1 waiting, 1 of them here\n";
+        assert_eq!(told.to_string(), expect);
+    }
+}

@@ -20,6 +20,7 @@ use std::{env, io, process, thread};
 
 use fork::Fork;
 use redlock_runtime::{Error, LockGuard, LockManager, LockRequest, redlock};
+use redlock_tests::clock::now;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
 
@@ -41,12 +42,15 @@ fn main() {
     }
 }
 
+/// How long a call waits for its lock.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
 fn locks() -> LockManager {
     LockManager::from_env().expect("the test names nodes")
 }
 
 fn lock(locks: &LockManager, name: &str) -> LockRequest {
-    locks.lock(name).timeout(Duration::from_secs(10))
+    locks.lock(name).timeout(TIMEOUT)
 }
 
 #[redlock(name = "annotated", timeout = 10)]
@@ -249,6 +253,7 @@ fn in_a_child() {
     let held = lock(&locks, "held").acquire_blocking().expect("it is free");
     let mut copy = Some(held);
     forked(|| {
+        let began = now();
         tell("child acquire", &lock(&locks, "x").acquire_blocking());
         tell("child async", &current_thread().block_on(lock(&locks, "x").acquire()));
         tell("child statistics", &locks.statistics_blocking());
@@ -259,6 +264,7 @@ fn in_a_child() {
         tell("child annotated", &annotated());
         tell("child annotated async", &current_thread().block_on(annotated_async()));
         let own = self::locks();
+        println!("child within its timeout: {}", began.elapsed() < TIMEOUT);
         tell("child own", &released(lock(&own, "x").acquire_blocking()));
         tell("child own async", &current_thread().block_on(async { lock(&own, "x").acquire().await?.release().await }));
         let held = own.lock("held").try_acquire_blocking().expect("the nodes answer");

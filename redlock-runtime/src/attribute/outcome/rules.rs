@@ -163,7 +163,7 @@ fn report(error: Error, is_silent: bool, is_returnable: bool, called: Called<'_>
         error if is_returnable => Some(error),
         error if is_silent && is_shutdown(&error) => {
             let cause: &(dyn StdError + 'static) = &error;
-            tracing::info!(reason = cause, "skipped: the lock manager was shut down");
+            tracing::info!(function, %lock, reason = cause, "skipped: the lock manager was shut down");
             None
         }
         error if is_silent => {

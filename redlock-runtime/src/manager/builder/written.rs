@@ -367,7 +367,7 @@ mod tests {
             "credentials": {"username": "app", "password": "p"}, "sentinel_credentials": {"password": "q"},
             "wait_replicas": {"replicas": 1, "within": "50ms"}, "owner_label": "me", "lock_prefix": "l:",
             "waiting_prefix": "w:", "waiting_list": "list", "inserted_prefix": "i:", "marks_retention": "30d",
-            "in_doubt": "run", "on_shutdown": "cancel"
+            "in_doubt": "run", "on_shutdown": "cancel", "most_labels": 7
         }"#;
         let builder = read(written).unwrap();
         assert_eq!(builder.nodes.urls, ["redis://a", "redis+sentinel://b,c/service"]);
@@ -378,11 +378,37 @@ mod tests {
         assert_eq!(urls.credentials.as_ref().map(|who| (&*who.username, &*who.password)), Some(("app", "p")));
         assert_eq!(urls.sentinel_credentials.as_ref().map(|who| (&*who.username, &*who.password)), Some(("", "q")));
         assert!(builder.nodes.replicas.is_some());
-        assert_eq!(builder.owner_label.as_deref(), Some("me"));
+        assert_eq!((builder.owner_label.as_deref(), builder.most_labels), (Some("me"), 7));
         assert_eq!(&*builder.keys.waiting_list, "list");
         assert_eq!(builder.marks_retention, Duration::from_secs(30 * 24 * 60 * 60));
         assert_eq!((builder.in_doubt, builder.on_shutdown), (InDoubt::Run, OnShutdown::Cancel));
         assert!(builder.ttl(Duration::from_secs(30)).build().is_ok());
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn certificates_can_be_written_and_those_that_are_none_are_refused_as_by_hand() {
+        let written = r#"{
+            "nodes": "rediss://a", "tls_roots": "the roots",
+            "tls_client_certificate": {"certificate": "the certificate", "key": "secret"}
+        }"#;
+        let builder = read(written).unwrap();
+        let tls = &builder.nodes.all_urls.tls;
+        assert_eq!(tls.roots.as_deref(), Some(&b"the roots"[..]));
+        let (certificate, key) = tls.client.as_ref().unwrap();
+        assert_eq!((certificate.as_slice(), key.as_slice()), (&b"the certificate"[..], &b"secret"[..]));
+        let error = builder.build().unwrap_err().to_string();
+        assert!(error.contains("the root certificate is no certificate in PEM"), "{error}");
+        for (json, expect) in [
+            (r#"{"tls_client_certificate": {"certificate": "c"}}"#, "missing field `key`"),
+            (r#"{"tls_client_certificate": {"certificate": "c", "key": 53637265741}}"#, "expected text"),
+            (r#"{"tls_client_certificate": "secret"}"#, "expected a table"),
+            (r#"{"tls_roots": ["secret"]}"#, "expected text"),
+        ] {
+            let error = read(json).unwrap_err();
+            assert!(error.contains(expect), "{json}: {error}");
+            assert!(!error.contains("secret") && !error.contains("5363"), "{json}: {error}");
+        }
     }
 
     #[cfg(feature = "testing")]

@@ -327,3 +327,118 @@ impl Server {
         redis::from_redis_value(answer).map_err(|error| error.to_string().into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::{Debug, Write as _};
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use tokio::time::sleep;
+    use tracing::field::{Field, Visit};
+    use tracing::instrument::WithSubscriber as _;
+    use tracing::{Event, Metadata, Subscriber, span};
+
+    use super::*;
+
+    /// A list of which each page takes this long.
+    struct SlowList {
+        entries: usize,
+        page_takes: Duration,
+    }
+
+    impl Counters for SlowList {
+        async fn record(&mut self, _: &str, numbers: &[Number]) -> Result<Vec<Recorded>, Arc<str>> {
+            Ok(vec![Ok(Some(0)); numbers.len()])
+        }
+
+        async fn markers(&mut self, counters: &[Arc<CounterKeys>]) -> Result<Vec<Marker>, Arc<str>> {
+            Ok(vec![Marker::Lasting; counters.len()])
+        }
+
+        async fn mark(&mut self, _: &[Arc<CounterKeys>]) -> Result<(), Arc<str>> {
+            Ok(())
+        }
+
+        async fn peek(&mut self, counters: &[Arc<CounterKeys>]) -> Result<Vec<Recorded>, Arc<str>> {
+            Ok(vec![Ok(Some(0)); counters.len()])
+        }
+
+        async fn put_in(&mut self, _: &[Arc<CounterKeys>]) -> Result<(), Arc<str>> {
+            Ok(())
+        }
+
+        async fn length(&mut self, _: &str) -> Result<usize, Arc<str>> {
+            Ok(self.entries)
+        }
+
+        async fn entries(&mut self, _: &str, positions: Range<usize>) -> Result<Vec<Arc<[u8]>>, Arc<str>> {
+            sleep(self.page_takes).await;
+            let entry = |number| format!("\"Waiting.ConfigurableLock.{number}\"").into_bytes().into();
+            Ok(positions.map(entry).collect())
+        }
+
+        async fn take_out(&mut self, _: &str, _: &[Unwanted]) -> Result<(), Arc<str>> {
+            Ok(())
+        }
+    }
+
+    /// The events of one task.
+    #[derive(Clone, Default)]
+    struct Told(Arc<Mutex<Vec<String>>>, Arc<AtomicU64>);
+
+    struct Text(String);
+
+    impl Visit for Text {
+        fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+            let _ = write!(self.0, "{field}={value:?} ");
+        }
+    }
+
+    impl Subscriber for Told {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+
+        fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+            span::Id::from_u64(self.1.fetch_add(1, Ordering::Relaxed) + 1)
+        }
+
+        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+        fn event(&self, event: &Event<'_>) {
+            let mut text = Text(format!("{} ", event.metadata().level()));
+            event.record(&mut text);
+            self.0.lock().unwrap().push(text.0.trim_end().to_owned());
+        }
+
+        fn enter(&self, _: &span::Id) {}
+
+        fn exit(&self, _: &span::Id) {}
+    }
+
+    async fn check(entries: usize, page_takes: Duration, expect: &[usize]) {
+        let (mut list, told, keys) = (SlowList { entries, page_takes }, Told::default(), Keys::default());
+        let counted = count(&mut list, &keys).with_subscriber(told.clone()).await.unwrap();
+        assert_eq!(counted.len(), entries);
+        let list = "ConfigurableLockKeys";
+        let expect: Vec<_> = expect
+            .iter()
+            .map(|read| {
+                format!("INFO message=still reading who waits for what list={list:?} read={read} length={entries}")
+            })
+            .collect();
+        assert_eq!(*told.0.lock().unwrap(), expect);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_list_that_is_read_slowly_tells_every_few_seconds_how_far_it_is() {
+        check(10 * PAGE, Duration::from_secs(2), &[3 * PAGE, 6 * PAGE, 9 * PAGE]).await;
+        check(2 * PAGE + 1, Duration::from_secs(6), &[PAGE, 2 * PAGE]).await;
+        // What is over is no progress, and what is quick needs none.
+        check(PAGE, Duration::from_secs(60), &[]).await;
+        check(100 * PAGE, Duration::from_millis(40), &[]).await;
+    }
+}

@@ -118,4 +118,30 @@ mod tests {
         assert_eq!(ClusterView::read(&[text(""), Value::Array(Vec::new())]), None);
         assert_eq!(ClusterView::read(&[text("")]), None);
     }
+
+    #[test]
+    fn whatever_numbers_a_server_says_are_a_range_or_none() {
+        let told = |first, last, port| {
+            let server = Value::Array(vec![text("h"), Value::Int(port), text("id")]);
+            let slots = Value::Array(vec![Value::Array(vec![Value::Int(first), Value::Int(last), server])]);
+            ClusterView::read(&[text("cluster_state:ok\r\ncluster_current_epoch:99999999999999999999\r\n"), slots])
+                .map(|told| (told.epoch, told.ranges))
+        };
+        assert_eq!(told(0, 9, 7), Some((0, vec![(0, 9, Some("h".into()), 7)])));
+        for (first, last, port) in [
+            (0, 9, 65536),
+            (0, 9, -1),
+            (0, 9, i64::MAX),
+            (-1, 9, 7),
+            (i64::MIN, i64::MAX, 7),
+            (0, i64::MAX, 7),
+            (65536, 65537, 7),
+        ] {
+            assert_eq!(told(first, last, port), None, "{first} to {last} on port {port}");
+        }
+        // Slots that no key is in are nobody's business, and a range that ends before it begins has none.
+        let slots = Slots::new(vec![(16384, 65535, 'a'), (9, 0, 'b'), (20, 30, 'c')]);
+        assert_eq!([0, 5, 9, 16383, 25].map(|slot| slots.owner(slot).copied()), [None, None, None, None, Some('c')]);
+        assert_eq!(slots.owner(u16::MAX), Some(&'a'));
+    }
 }
