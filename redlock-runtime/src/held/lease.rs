@@ -1,7 +1,8 @@
 //! What a guard and the renewal of its lock share.
 
+use std::future::Future;
 use std::mem;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex as TurnMutex, Notify};
@@ -15,7 +16,7 @@ use crate::observe::{End, Ended, Holding, Observed, RenewalFailure};
 use crate::platform::clock;
 use crate::platform::schedule::Ticket;
 use crate::platform::tasks::Handle;
-use crate::protocol::{LOSS_NOTICE, SHORTEST_TTL, Verdict, drift, reply_timeout};
+use crate::protocol::{LOSS_NOTICE, LeaseNow, Needs, Passing, SHORTEST_TTL, Turns, Verdict, drift, reply_timeout};
 use crate::rules::{Rule, holds};
 use crate::shown::shown;
 use crate::values::name::Name;
@@ -33,12 +34,16 @@ pub(crate) struct Lease {
     pub(crate) owner: Arc<str>,
     /// How long an extension lasts.
     pub(crate) ttl: Duration,
-    /// When the attempt that won it began.
+    /// When the attempt that won it began, or it was taken from another holder of this process.
     pub(crate) began: Instant,
+    /// When what its validity counts from began: that attempt, or the last extension by an earlier holder, at the earliest.
+    pub(crate) kept_since: Instant,
     /// See [`LockGuard::fencing_token`](crate::LockGuard::fencing_token).
     pub(crate) fencing_token: u64,
     /// It is not extended beyond this moment.
     max_until: Option<Instant>,
+    /// What passes on with it when its holder lets go; `None` if it does not pass on.
+    turns: Option<Turns>,
     /// A std mutex: it is never held across an await.
     state: Mutex<State>,
     /// Answers for the release; taken out by whoever releases the lock, its guard or a shutdown. A std mutex: it is never
@@ -85,9 +90,34 @@ struct State {
     lasting: Lasting,
     /// When its holder lets go.
     let_go: LetGo,
+    /// How many extensions are under way, with what they set again.
+    extending: usize,
+    /// The lease of the holder to whom it was passed on, who has the same keys.
+    passed_on_to: Weak<Lease>,
     /// That it is held, if somebody looks; boxed, because of most locks nobody may.
     holding: Option<Box<Holding>>,
 }
+
+/// What was under the control of a holder that passed its lease on, for the next one.
+pub(crate) struct PassedOn {
+    /// Answers for the release, from now on at the end of the next holder.
+    pub(crate) acquisition: Acquisition,
+    /// The lease of the next holder.
+    pub(crate) lease: Lease,
+    /// Whether what its owner was called stands beside its keys.
+    pub(crate) is_noted: bool,
+}
+
+/// Who takes a lease from another holder.
+pub(crate) struct Successor {
+    pub(crate) name: Name,
+    pub(crate) needs: Needs,
+    /// Beyond which moment it does not extend the lease.
+    pub(crate) max_until: Option<Instant>,
+}
+
+/// An extension that is under way, with what it sets again.
+struct Extending<'a>(&'a Lease);
 
 /// How long a lock lasts by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,6 +160,8 @@ impl Lease {
             is_noted: false,
             lasting: Lasting::ForItsTtl,
             let_go: LetGo::ByItself,
+            extending: 0,
+            passed_on_to: Weak::new(),
             holding: None,
         });
         let (turn, lost, over) = (TurnMutex::new(()), Notify::new(), Notify::new());
@@ -140,14 +172,21 @@ impl Lease {
             owner,
             ttl,
             began,
+            kept_since: began,
             fencing_token,
             max_until,
+            turns: None,
             state,
             hold: Mutex::default(),
             turn,
             lost,
             over,
         }
+    }
+
+    /// It may pass on to others of this process, with this.
+    pub(crate) fn passing_on(self, turns: Option<Turns>) -> Self {
+        Self { turns, ..self }
     }
 
     /// It is held from now on, as far as those can see who look at it.
@@ -174,6 +213,84 @@ impl Lease {
     /// Who looks at it, to be told when its state is not locked.
     fn observer(&self) -> Option<Observed> {
         self.state().holding.as_ref().map(|holding| holding.observed().clone())
+    }
+
+    /// The greatest number up to which fencing counters were raised for it.
+    pub(crate) fn last_token(&self) -> u64 {
+        self.turns.as_ref().and_then(Turns::last_token).map_or(self.fencing_token, |last| last.max(self.fencing_token))
+    }
+
+    fn now(&self, state: &State) -> LeaseNow {
+        LeaseNow {
+            valid_until: state.valid_until,
+            is_lost: state.lost.is_some(),
+            is_recalled: state.recalled.is_some(),
+            is_extended_now: state.extending > 0,
+            is_noted: state.is_noted,
+        }
+    }
+
+    /// Its holder lets go: its guard is over from now on, and the lease somebody else's to [take](Self::pass_on_to), if it passes on by
+    /// this. What is returned is dropped where nothing is locked.
+    #[must_use]
+    pub(crate) fn end_turn(&self, passes: impl FnOnce(&Turns, &LeaseNow) -> Passing) -> Option<EndedTurn> {
+        let turns = self.turns.as_ref()?;
+        let mut state = self.state();
+        let is_renewed = state.lasting == Lasting::Renewed && !state.is_over && !state.is_left;
+        let is_simple = is_renewed && state.let_go == LetGo::ByItself;
+        if !is_simple || passes(turns, &self.now(&state)) == Passing::IsReleased {
+            return None;
+        }
+        // Until somebody has taken it, its release is waited for.
+        self.hold().iter_mut().for_each(Acquisition::wake);
+        state.is_over = true;
+        state.told_by = ToldBy::Lease;
+        let ended = state.end(None);
+        drop(state);
+        self.over.notify_waiters();
+        Some(EndedTurn(ended))
+    }
+
+    /// The lease of the next holder, which took it from this one at this moment; `None` if it is worth nothing any more.
+    pub(crate) fn pass_on_to(&self, now: Instant, next: Successor) -> Option<PassedOn> {
+        let Successor { name, needs, max_until } = next;
+        let (lease_now, valid_until) = {
+            let state = self.state();
+            (self.now(&state), state.valid_until)
+        };
+        let (fencing_token, turns) = self.turns?.take(now, &lease_now, &needs)?;
+        let acquisition = self.take_hold()?;
+        let (engine, owner) = (Arc::clone(&self.engine), Arc::clone(&self.owner));
+        let held = (now, valid_until, fencing_token);
+        let mut lease = Self::new(engine, name, self.subject.clone(), owner, needs.ttl, held, max_until);
+        lease.turns = Some(turns);
+        // The keys live for no longer than that, so that it is not extended too late.
+        lease.kept_since = valid_until.checked_sub(needs.ttl).unwrap_or(now);
+        let state = lease.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // The time it takes to tell a loss was taken off before.
+        state.valid_until = limited(valid_until + LOSS_NOTICE, max_until);
+        state.is_noted = lease_now.is_noted;
+        Some(PassedOn { acquisition, lease, is_noted: lease_now.is_noted })
+    }
+
+    /// It was passed on to this one, which hears from now on of what is done to the keys.
+    pub(crate) fn set_passed_on_to(&self, next: &Arc<Self>) {
+        self.state().passed_on_to = Arc::downgrade(next);
+    }
+
+    /// The keys were taken from whoever has them by now.
+    pub(crate) fn lose_to_reset(&self) {
+        self.lose(LostReason::Reset);
+        let mut next = self.state().passed_on_to.upgrade();
+        while let Some(lease) = next {
+            lease.lose(LostReason::Reset);
+            next = lease.state().passed_on_to.upgrade();
+        }
+    }
+
+    fn begin_extending(&self) -> Extending<'_> {
+        self.state().extending += 1;
+        Extending(self)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -424,6 +541,11 @@ impl Lease {
         self.engine.home()
     }
 
+    /// Begins a task that sees to it.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.engine.spawn(task);
+    }
+
     /// Whether renewing it still makes sense.
     pub(crate) fn is_held(&self, now: Instant) -> bool {
         self.lost_reason(now).is_none() && !self.state().is_over
@@ -440,6 +562,7 @@ impl Lease {
         if let Some(reason) = self.told_reason(clock::now()) {
             return Err(self.lost_error(reason));
         }
+        let _extending = self.begin_extending();
         self.extend_once(ttl).await.map(|extended| extended.leave(&self.engine))
     }
 
@@ -449,6 +572,8 @@ impl Lease {
         // shorter.
         let patience = reply_timeout(self.engine.node_timeout(), self.ttl);
         let turn = timeout(patience, self.turn.lock()).await;
+        // With what it sets again: that is undone if the guard is gone then.
+        let _extending = self.begin_extending();
         let extended = match self.extend_once(self.ttl).await {
             Err(_) if !holds(Rule::RepairAfterMajority) => self.engine.assumed_extended(self.valid_until()),
             extended => extended?,
@@ -543,6 +668,16 @@ impl Lease {
 
     pub(crate) fn lost_error(&self, reason: LostReason) -> Error {
         Error::Lost { name: self.name.as_str().to_owned(), reason }
+    }
+}
+
+/// The end of a turn as it is told, when this is dropped.
+#[must_use = "whoever is told of it while a mutex is locked may want that, too"]
+pub(crate) struct EndedTurn(#[expect(dead_code, reason = "it is dropped")] Option<Ended>);
+
+impl Drop for Extending<'_> {
+    fn drop(&mut self) {
+        self.0.state().extending -= 1;
     }
 }
 

@@ -43,6 +43,8 @@ pub enum Turn<H> {
     Ask(Ask),
     /// Wait to be called, until this moment at the latest, and until the lock is lost to this local holder.
     WaitUntil(Instant, Option<H>),
+    /// Take the lease of the local holder of this number, which has let go and passed it on.
+    Take(u64, H),
 }
 
 /// How a waiter asks the nodes.
@@ -56,6 +58,8 @@ pub struct Ask {
     pub notes_contention: bool,
     /// The greatest fencing counter that this process knows of.
     pub counter: u64,
+    /// How many fencing tokens are reserved for those who wait behind.
+    pub room: u64,
 }
 
 /// What follows when somebody in this process has acquired the lock.
@@ -78,6 +82,8 @@ pub struct Left {
     pub call: Call,
     /// What people are told.
     pub reachability: Reachability,
+    /// The local holder that has passed its lease on, if nobody is left to take it: it is to be released.
+    pub untaken: Option<u64>,
 }
 
 /// Whether enough nodes can be reached, as people are told it.

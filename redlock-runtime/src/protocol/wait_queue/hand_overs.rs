@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use crate::protocol::Elsewhere;
 use crate::rules::{Rule, holds};
 
 /// A lock passes from hand to hand within a process this often before another process gets its turn.
@@ -25,15 +26,30 @@ pub(super) struct HandOvers {
     in_a_row: u32,
     /// Whether another process was seen to wait: for nobody else this process stands back for nothing.
     is_wanted_elsewhere: bool,
-    /// How long the last attempt took that was won, by which another process has time to ask.
-    round_trip: Duration,
+    /// How long the last attempt took that was won, by which another process has time to ask; `None` before the first.
+    round_trip: Option<Duration>,
 }
 
 impl HandOvers {
     /// An attempt was won, and took this long.
     pub(super) fn won(&mut self, is_wanted_elsewhere: bool, round_trip: Duration) {
-        self.round_trip = round_trip;
+        self.round_trip = Some(round_trip);
         self.is_wanted_elsewhere |= is_wanted_elsewhere;
+    }
+
+    /// The lease passes from one holder of this process to another.
+    pub(super) fn passed_on(&mut self) {
+        self.in_a_row += 1;
+    }
+
+    /// Who waits besides those of this process, as far as is known.
+    pub(super) fn elsewhere(&self) -> Elsewhere {
+        if self.is_wanted_elsewhere { Elsewhere::SomebodyWaits } else { Elsewhere::NobodyWaits }
+    }
+
+    /// How long the last attempt took that was won.
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        self.round_trip
     }
 
     /// The lock was another process's, or is let go while nobody of this process waits for it.
@@ -47,7 +63,7 @@ impl HandOvers {
         if self.in_a_row > HAND_OVERS && self.is_wanted_elsewhere && holds(Rule::StandBack) {
             self.in_a_row = 0;
             self.is_wanted_elsewhere = false;
-            return NextTurn::StandBack(STAND_BACK * self.round_trip);
+            return NextTurn::StandBack(STAND_BACK * self.round_trip.unwrap_or_default());
         }
         NextTurn::Ours
     }

@@ -34,6 +34,12 @@ impl<H: LocalHolder> Holders<H> {
         self.take_if(|(other, _)| *other == number).is_some()
     }
 
+    /// The one of this number.
+    pub(super) fn get(&self, number: u64) -> Option<&H> {
+        let mut all = self.first.iter().chain(self.others());
+        all.find(|(other, _)| *other == number).map(|(_, holder)| holder)
+    }
+
     /// Takes out one who answers to this.
     pub(super) fn take_if(&mut self, is_meant: impl Fn(&(u64, H)) -> bool) -> Option<(u64, H)> {
         let others = self.others.as_deref_mut().map(|others| &mut others.0);
