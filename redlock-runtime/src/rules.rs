@@ -170,6 +170,11 @@ impl Rule {
         Self::NextIsCalled,
         Self::ReleaseCalls,
         Self::StandBack,
+        Self::TurnsAreBounded,
+        Self::TurnsAreValid,
+        Self::TokensEndWithBlock,
+        Self::EarlierTurnsAreOver,
+        Self::DetachedIsNotPassedOn,
         Self::FirstComeFirstServed,
         Self::BlockingUsesBackground,
     ];

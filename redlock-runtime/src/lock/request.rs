@@ -491,7 +491,7 @@ impl LockRequest {
         let mut place = self.shared.wait_queues.join(&subject, request.needs);
         let stats_name = self.stats_name.as_deref().unwrap_or(name.as_str());
         let mut counted: Option<Waiting> = None;
-        let mut count = |acquiring: &mut Acquiring| {
+        let count = |counted: &mut Option<Waiting>, acquiring: &mut Acquiring| {
             acquiring.waits();
             counted.get_or_insert_with(|| self.shared.statistics.join(stats_name));
         };
@@ -526,6 +526,7 @@ impl LockRequest {
                             let waited = now.saturating_duration_since(*began);
                             tracing::debug!(lock = %shown(name.as_str()), ?waited, "acquired behind others");
                         }
+                        note_others(&place, counted.as_ref().filter(|_| request.needs.is_some()));
                         let local_hold = |lease: &Arc<Lease>| place.won(lease, is_wanted, took, now);
                         return self.guard(request, won, acquiring, now, local_hold);
                     }
@@ -538,13 +539,14 @@ impl LockRequest {
                             subject = larger;
                         }
                         place.failed(name.as_str(), &lost, clock::now(), pauses.behind(lost.verdict));
-                        count(acquiring);
+                        count(&mut counted, acquiring);
                     }
                 },
                 Turn::Take(offer) => {
                     acquiring.takes_over();
                     match self.take(&request, &offer, acquiring) {
                         Some((lease, acquisition)) => {
+                            note_others(&place, counted.as_ref());
                             let local_hold = |lease: &Arc<Lease>| place.took(offer, lease, clock::now());
                             return LockGuard::new(lease, acquisition, &self.shared, None, local_hold);
                         }
@@ -553,7 +555,7 @@ impl LockRequest {
                     }
                 }
                 Turn::Wait(moment, local_holders) => {
-                    count(acquiring);
+                    count(&mut counted, acquiring);
                     let moment = deadline.map_or(moment, |deadline| deadline.min(moment));
                     wait_for_news(&place, moment, &local_holders).await;
                 }
@@ -660,6 +662,13 @@ impl Pauses {
         let (first, longest) = Self::LENGTHS;
         let pauses = self.0.get_or_insert_with(|| Backoff::new(first, longest, entropy::seed()));
         pauses.next().unwrap_or(longest)
+    }
+}
+
+/// A lock that passes on in this process is not to keep those waiting for ever who hear of nothing.
+fn note_others(place: &QueuePlace, counted: Option<&Waiting>) {
+    if let Some(counted) = counted {
+        place.polled_by_others(counted.others_wait());
     }
 }
 

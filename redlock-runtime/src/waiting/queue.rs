@@ -458,6 +458,11 @@ impl QueuePlace {
         news.tell();
     }
 
+    /// Whether somebody waits who hears of nothing and polls, as far as is known.
+    pub(crate) fn polled_by_others(&self, is_polled: bool) {
+        self.shared.lock().queue.polled_by_others(is_polled);
+    }
+
     /// The attempt was won, and took this long.
     pub(crate) fn won(
         mut self,

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::protocol::Elsewhere;
 use crate::rules::{Rule, holds};
@@ -8,6 +8,14 @@ pub(super) const HAND_OVERS: u32 = 4;
 
 /// How long a process stands back then, in round trips.
 const STAND_BACK: u32 = 2;
+
+/// For those who hear of nothing and try again and again, a process stands back for as long as they pause between two tries.
+// Source: `retry_delay` of pottery's Redlock, 200 ms, of which each pause is a random part;
+// https://github.com/brainix/pottery/blob/master/pottery/redlock.py
+const POLL_PAUSE: Duration = Duration::from_millis(200);
+
+/// As often as this it does, from the end of one time to the beginning of the next: so that they get their chance every second.
+const BETWEEN_POLLS: Duration = Duration::from_millis(700);
 
 /// Whose turn follows when a holder in this process lets go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +36,10 @@ pub(super) struct HandOvers {
     is_wanted_elsewhere: bool,
     /// How long the last attempt took that was won, by which another process has time to ask; `None` before the first.
     round_trip: Option<Duration>,
+    /// Whether somebody waits who hears of nothing and polls.
+    is_polled: bool,
+    /// When this process will have stood back, or did, for those.
+    stood_back: Option<Instant>,
 }
 
 impl HandOvers {
@@ -37,6 +49,11 @@ impl HandOvers {
         self.is_wanted_elsewhere |= is_wanted_elsewhere;
     }
 
+    /// Whether somebody waits who hears of nothing and polls.
+    pub(super) fn set_polled(&mut self, is_polled: bool) {
+        self.is_polled = is_polled;
+    }
+
     /// The lease passes from one holder of this process to another.
     pub(super) fn passed_on(&mut self) {
         self.in_a_row += 1;
@@ -44,7 +61,7 @@ impl HandOvers {
 
     /// Who waits besides those of this process, as far as is known.
     pub(super) fn elsewhere(&self) -> Elsewhere {
-        if self.is_wanted_elsewhere { Elsewhere::SomebodyWaits } else { Elsewhere::NobodyWaits }
+        if self.is_wanted_elsewhere || self.is_polled { Elsewhere::SomebodyWaits } else { Elsewhere::NobodyWaits }
     }
 
     /// How long the last attempt took that was won.
@@ -58,8 +75,15 @@ impl HandOvers {
     }
 
     /// The holder in this process lets go while others of this process wait.
-    pub(super) fn let_go(&mut self) -> NextTurn {
+    pub(super) fn let_go(&mut self, now: Instant) -> NextTurn {
         self.in_a_row += 1;
+        let is_due = self.stood_back.is_none_or(|since| now >= since + BETWEEN_POLLS);
+        if self.is_polled && is_due && holds(Rule::StandBack) {
+            self.stood_back = Some(now + POLL_PAUSE);
+            self.in_a_row = 0;
+            self.is_wanted_elsewhere = false;
+            return NextTurn::StandBack(POLL_PAUSE);
+        }
         if self.in_a_row > HAND_OVERS && self.is_wanted_elsewhere && holds(Rule::StandBack) {
             self.in_a_row = 0;
             self.is_wanted_elsewhere = false;
@@ -80,12 +104,16 @@ mod tests {
 
     const ROUND_TRIP: Duration = Duration::from_millis(3);
 
+    fn now() -> Instant {
+        crate::platform::clock::now()
+    }
+
     /// Whose turn follows after each of so many hand-overs in a row.
     fn check(is_wanted_elsewhere: bool, expect: &[NextTurn]) {
         let mut hand_overs = HandOvers::default();
         for (position, expect) in expect.iter().enumerate() {
             hand_overs.won(is_wanted_elsewhere, ROUND_TRIP);
-            assert_eq!(hand_overs.let_go(), *expect, "hand-over {position}");
+            assert_eq!(hand_overs.let_go(now()), *expect, "hand-over {position}");
         }
     }
 
@@ -105,9 +133,9 @@ mod tests {
         let mut hand_overs = HandOvers::default();
         hand_overs.won(true, ROUND_TRIP);
         hand_overs.won(false, ROUND_TRIP);
-        (0..HAND_OVERS).for_each(|_| assert_eq!(hand_overs.let_go(), NextTurn::Ours));
-        assert_eq!(hand_overs.let_go(), NextTurn::StandBack(2 * ROUND_TRIP));
-        (0..=HAND_OVERS).for_each(|_| assert_eq!(hand_overs.let_go(), NextTurn::Ours));
+        (0..HAND_OVERS).for_each(|_| assert_eq!(hand_overs.let_go(now()), NextTurn::Ours));
+        assert_eq!(hand_overs.let_go(now()), NextTurn::StandBack(2 * ROUND_TRIP));
+        (0..=HAND_OVERS).for_each(|_| assert_eq!(hand_overs.let_go(now()), NextTurn::Ours));
     }
 
     #[test]
@@ -115,7 +143,7 @@ mod tests {
         let mut hand_overs = HandOvers::default();
         hand_overs.won(true, ROUND_TRIP);
         for _ in 0..3 {
-            (0..HAND_OVERS).for_each(|_| assert_eq!(hand_overs.let_go(), NextTurn::Ours));
+            (0..HAND_OVERS).for_each(|_| assert_eq!(hand_overs.let_go(now()), NextTurn::Ours));
             hand_overs.interrupted();
         }
     }
@@ -126,10 +154,27 @@ mod tests {
         hand_overs.won(true, ROUND_TRIP);
         for handed_over in 0..HAND_OVERS {
             assert!(!hand_overs.is_last(), "{handed_over}");
-            assert_eq!(hand_overs.let_go(), NextTurn::Ours);
+            assert_eq!(hand_overs.let_go(now()), NextTurn::Ours);
         }
         assert!(hand_overs.is_last());
-        assert_eq!(hand_overs.let_go(), NextTurn::StandBack(2 * ROUND_TRIP));
+        assert_eq!(hand_overs.let_go(now()), NextTurn::StandBack(2 * ROUND_TRIP));
         assert!(!hand_overs.is_last(), "it stood back");
+    }
+
+    #[test]
+    fn those_who_poll_get_the_time_between_two_polls_every_second() {
+        let (mut hand_overs, began) = (HandOvers::default(), now());
+        hand_overs.set_polled(true);
+        assert_eq!(hand_overs.elsewhere(), Elsewhere::SomebodyWaits);
+        let mut stood_back = Vec::new();
+        for milliseconds in 0..3_000 {
+            let time = Duration::from_millis(milliseconds);
+            if hand_overs.let_go(began + time) == NextTurn::StandBack(POLL_PAUSE) {
+                stood_back.push(milliseconds);
+            }
+        }
+        assert_eq!(stood_back, [0, 900, 1_800, 2_700]);
+        hand_overs.set_polled(false);
+        assert_eq!(hand_overs.let_go(began + Duration::from_secs(9)), NextTurn::Ours);
     }
 }

@@ -4,6 +4,8 @@ mod actions;
 mod hand_overs;
 mod holders;
 mod line;
+#[cfg(test)]
+mod passed_on;
 
 use std::time::{Duration, Instant};
 
@@ -296,6 +298,11 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
         Acquired { replaced, call, reachability: Reachability::Unchanged }
     }
 
+    /// Whether somebody waits who hears of nothing and polls, as far as is known.
+    pub fn polled_by_others(&mut self, is_polled: bool) {
+        self.hand_overs.set_polled(is_polled);
+    }
+
     /// Somebody in this process who did not wait has acquired the lock.
     pub fn acquired(&mut self, hold: u64, holder: H) -> Acquired<H> {
         self.counter = self.counter.max(holder.fencing_token());
@@ -365,7 +372,7 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
             return Call::Nobody;
         }
         self.wait_plan = None;
-        match self.hand_overs.let_go() {
+        match self.hand_overs.let_go(now) {
             NextTurn::Ours => {}
             NextTurn::StandBack(pause) => {
                 self.wait_plan = Some(Box::new(WaitPlan::stand_back(settings.quorum, now + pause)));
