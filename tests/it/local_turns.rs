@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::join_all;
-use redlock_runtime::{Error, LockGuard, LockManager, LockManagerBuilder, LostReason};
+use redlock_runtime::{Error, InDoubt, LockGuard, LockManager, LockManagerBuilder, LostReason};
 use redlock_tests::clock::timed;
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{RedisServer, Servers};
+use tokio::sync::Barrier;
 
 use crate::common::seen::Seen;
 use crate::common::waiters::{Acquire, LONG, in_line, poll_once};
@@ -20,7 +21,8 @@ const TASKS: usize = 8;
 
 fn builder(servers: &Servers) -> LockManagerBuilder {
     // A busy machine is no reason to give a node up.
-    LockManager::builder().nodes(servers.urls()).node_timeout(Duration::from_secs(2)).slow_poll(RARE_POLL)
+    let builder = LockManager::builder().nodes(servers.urls()).node_timeout(Duration::from_secs(2));
+    builder.slow_poll(RARE_POLL).in_doubt(InDoubt::Run)
 }
 
 fn manager(servers: &Servers) -> LockManager {
@@ -40,8 +42,9 @@ struct Crowd {
 }
 
 impl Crowd {
-    async fn take_turns(self: Arc<Self>, locks: LockManager, most: usize) -> usize {
+    async fn take_turns(self: Arc<Self>, locks: LockManager, most: usize, begin: Arc<Barrier>) {
         let mut turns = 0;
+        begin.wait().await;
         while !self.is_over.load(Ordering::Relaxed) {
             let (guard, waited) = timed(locks.lock("x").ttl(LONG).acquire()).await;
             let guard = guard.unwrap();
@@ -59,7 +62,6 @@ impl Crowd {
             if turns % 3 == 0 { drop(guard) } else { guard.release().await.unwrap() }
         }
         self.turns.lock().unwrap().push(turns);
-        turns
     }
 
     /// How many there are.
@@ -95,10 +97,10 @@ fn all_scripts(servers: &Servers) -> u64 {
 
 /// Lets tasks of these managers take so many turns.
 async fn crowd(managers: &[LockManager], tasks: usize, turns: usize) -> Arc<Crowd> {
-    let crowd = Arc::<Crowd>::default();
+    let (crowd, begin) = (Arc::<Crowd>::default(), Arc::new(Barrier::new(tasks)));
     let task = |number: usize| {
         let locks = managers[number % managers.len()].clone();
-        tokio::spawn(Arc::clone(&crowd).take_turns(locks, turns))
+        tokio::spawn(Arc::clone(&crowd).take_turns(locks, turns, Arc::clone(&begin)))
     };
     for ended in join_all((0..tasks).map(task)).await {
         ended.unwrap();
@@ -153,6 +155,82 @@ async fn of_two_managers_whose_tasks_take_turns_each_has_its_turns() {
         // One that passes nothing on has a turn where the other has many.
         assert!(crowd.fairness() >= if is_new { 0.5 } else { 0.02 }, "{:?}", crowd.turns);
         assert!(longest < Duration::from_secs(5), "{longest:?}");
+    }
+}
+
+/// Somebody who wants the lock as a Python process does: tries again and again, after random pauses, and tells nobody but a counter.
+struct Polls<'a> {
+    servers: &'a Servers,
+    value: &'static str,
+}
+
+impl Polls<'_> {
+    fn run<T: redis::FromRedisValue>(&self, node: usize, words: &[&str]) -> T {
+        let mut command = redis::cmd(words[0]);
+        command.arg(&words[1..]);
+        self.servers[node].probe().run(&command).unwrap()
+    }
+
+    fn tries(&self) -> bool {
+        let set = |node: &usize| -> Option<String> { self.run(*node, &["SET", &key("x"), self.value, "NX", "PX", "20000"]) };
+        let granted = (0..self.servers.len()).filter(|node| set(node).is_some()).count();
+        if granted * 2 <= self.servers.len() {
+            self.releases();
+        }
+        granted * 2 > self.servers.len()
+    }
+
+    fn releases(&self) {
+        const OWN: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0";
+        for node in 0..self.servers.len() {
+            let _: usize = self.run(node, &["EVAL", OWN, "1", &key("x"), self.value]);
+        }
+    }
+
+    /// Takes the lock once; says how long that took.
+    async fn takes(&self, mut pauses: impl Iterator<Item = u64>) -> Duration {
+        // It counts itself on any node.
+        let (counter, node) = ("Waiting.ConfigurableLock.x", self.servers.len() - 1);
+        let mut is_counted = false;
+        let waiting = async {
+            while !self.tries() {
+                if !std::mem::replace(&mut is_counted, true) {
+                    let _: i64 = self.run(node, &["INCR", counter]);
+                }
+                tokio::time::sleep(Duration::from_millis(pauses.next().unwrap())).await;
+            }
+        };
+        let ((), waited) = timed(waiting).await;
+        if is_counted {
+            let _: i64 = self.run(node, &["DECR", counter]);
+        }
+        waited
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn somebody_who_polls_gets_its_turn_beside_busy_tasks() {
+    for count in [1, 3] {
+        let servers = Servers::start(count);
+        let crowd = Arc::<Crowd>::default();
+        let (locks, begin) = (manager(&servers), Arc::new(Barrier::new(TASKS)));
+        let task = |_| tokio::spawn(Arc::clone(&crowd).take_turns(locks.clone(), usize::MAX, Arc::clone(&begin)));
+        let tasks: Vec<_> = (0..TASKS).map(task).collect();
+        eventually_async("they take turns", async || crowd.tokens.lock().unwrap().len() > 200).await;
+        let polls = Polls { servers: &servers, value: "python" };
+        let mut waits = Vec::new();
+        for round in 0..4 {
+            let pauses = (round..).map(|number: u64| number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40).map(|mix| mix % 200);
+            waits.push(tokio::time::timeout(Duration::from_secs(20), polls.takes(pauses)).await.expect("it gets a turn"));
+            assert!(!crowd.inside.swap(true, Ordering::SeqCst), "two are inside");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            assert!(crowd.inside.swap(false, Ordering::SeqCst));
+            polls.releases();
+        }
+        println!("N = {count}: who polls waited for {waits:?}");
+        crowd.is_over.store(true, Ordering::Relaxed);
+        join_all(tasks).await.into_iter().for_each(|task| task.unwrap());
+        crowd.check_tokens_grow();
     }
 }
 

@@ -162,6 +162,7 @@ fn a_lease_that_the_nodes_granted_to_others_on_the_way_is_lost() {
 fn tokens_are_reserved_for_those_who_wait_behind_and_it_is_asked_whether_others_do() {
     let check = |waiters: &[Option<Needs>], expect| {
         let mut scene = Scene::held_before(waiters);
+        scene.queue.hand_overs.won(false, ROUND_TRIP);
         let _ = scene.queue.let_go(HOLD, || scene.now, &scene.settings);
         let Turn::Ask(ask) = scene.poll(1).turn else { panic!("it is free") };
         assert_eq!((ask.room, ask.notes_contention), (expect, expect > 0), "{waiters:?}");
