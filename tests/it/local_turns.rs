@@ -127,6 +127,17 @@ async fn tasks_of_a_process_take_turns_in_order_with_hardly_a_word_to_the_nodes(
         let each = asked / f64::from(u32::try_from(turns * count).unwrap());
         println!("N = {count}: {each:.3} scripts for each turn and node, fewest by most {:.3}", crowd.fairness());
         assert!(each <= 0.2, "{each}");
+        // A task that the machine stops for a moment misses some.
+        assert!(crowd.fairness() >= 0.7, "{:?}", crowd.turns);
+    }
+}
+
+#[tokio::test]
+async fn tasks_on_one_thread_have_as_many_turns_each() {
+    for count in [1, 3] {
+        let servers = Servers::start(count);
+        let crowd = crowd(&[manager(&servers)], TASKS, 2_000).await;
+        println!("N = {count}: fewest by most {:.3}", crowd.fairness());
         assert!(crowd.fairness() >= 0.95, "{:?}", crowd.turns);
     }
 }
@@ -172,7 +183,8 @@ impl Polls<'_> {
     }
 
     fn tries(&self) -> bool {
-        let set = |node: &usize| -> Option<String> { self.run(*node, &["SET", &key("x"), self.value, "NX", "PX", "20000"]) };
+        let set =
+            |node: &usize| -> Option<String> { self.run(*node, &["SET", &key("x"), self.value, "NX", "PX", "20000"]) };
         let granted = (0..self.servers.len()).filter(|node| set(node).is_some()).count();
         if granted * 2 <= self.servers.len() {
             self.releases();
@@ -181,7 +193,8 @@ impl Polls<'_> {
     }
 
     fn releases(&self) {
-        const OWN: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0";
+        const OWN: &str =
+            "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0";
         for node in 0..self.servers.len() {
             let _: usize = self.run(node, &["EVAL", OWN, "1", &key("x"), self.value]);
         }
@@ -220,8 +233,11 @@ async fn somebody_who_polls_gets_its_turn_beside_busy_tasks() {
         let polls = Polls { servers: &servers, value: "python" };
         let mut waits = Vec::new();
         for round in 0..4 {
-            let pauses = (round..).map(|number: u64| number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40).map(|mix| mix % 200);
-            waits.push(tokio::time::timeout(Duration::from_secs(20), polls.takes(pauses)).await.expect("it gets a turn"));
+            let pauses =
+                (round..).map(|number: u64| number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40).map(|mix| mix % 200);
+            waits.push(
+                tokio::time::timeout(Duration::from_secs(20), polls.takes(pauses)).await.expect("it gets a turn"),
+            );
             assert!(!crowd.inside.swap(true, Ordering::SeqCst), "two are inside");
             tokio::time::sleep(Duration::from_millis(5)).await;
             assert!(crowd.inside.swap(false, Ordering::SeqCst));
@@ -248,13 +264,13 @@ impl Line {
     }
 
     /// A holder whose lease can pass on, and two in line behind it.
-    async fn passing(&self, ttl: Duration) -> (LockGuard, Acquire, Acquire) {
-        let first = self.locks.lock("x").ttl(ttl).acquire().await.unwrap();
+    async fn passing(&self, ttl: Duration) -> Result<(LockGuard, Acquire, Acquire), Error> {
+        let first = self.locks.lock("x").ttl(ttl).acquire().await?;
         let mut line = [(); 3].map(|()| -> Acquire { Box::pin(self.locks.lock("x").ttl(ttl).acquire()) });
         line.iter_mut().for_each(|waiter| assert!(poll_once(waiter).is_none()));
-        first.release().await.unwrap();
+        first.release().await?;
         let [holder, next, last] = line;
-        (holder.await.unwrap(), next, last)
+        Ok((holder.await?, next, last))
     }
 
     fn asked(&self) -> u64 {
@@ -270,7 +286,7 @@ fn had(waiter: &mut Acquire) -> LockGuard {
 #[tokio::test]
 async fn each_turn_has_a_guard_of_its_own() {
     let line = Line::of(3);
-    let (guard, mut next, mut last) = line.passing(LONG).await;
+    let (guard, mut next, mut last) = line.passing(LONG).await.unwrap();
     let before = line.asked();
     let first = guard.fencing_token();
     guard.release().await.unwrap();
@@ -293,7 +309,7 @@ async fn each_turn_has_a_guard_of_its_own() {
 async fn a_turn_ends_with_its_own_max_hold_and_is_renewed_until_then() {
     let ttl = Duration::from_millis(900);
     let line = Line::of(3);
-    let (guard, mut next, last) = line.passing(ttl).await;
+    let (guard, mut next, last) = line.passing(ttl).await.unwrap();
     let mut limited: Acquire = Box::pin(line.locks.lock("x").ttl(ttl).max_hold(Duration::from_secs(3)).acquire());
     guard.release().await.unwrap();
     let guard = had(&mut next);
@@ -312,7 +328,7 @@ async fn a_turn_ends_with_its_own_max_hold_and_is_renewed_until_then() {
 async fn what_asks_for_something_else_gets_its_own_from_the_nodes() {
     for kind in ["a longer ttl", "a shorter ttl", "not renewed", "min_hold", "once"] {
         let line = Line::of(1);
-        let (guard, next, last) = line.passing(LONG).await;
+        let (guard, next, last) = line.passing(LONG).await.unwrap();
         drop((next, last));
         let request = line.locks.lock("x").ttl(LONG);
         let request = match kind {
@@ -342,7 +358,7 @@ async fn what_asks_for_something_else_gets_its_own_from_the_nodes() {
 async fn a_guard_of_an_earlier_turn_does_nothing_to_a_later_one() {
     let line = Line::of(3);
     // The nodes are slow to answer what the first guard asks, so that it is under way when it lets go.
-    let (guard, mut next, _last) = line.passing(LONG).await;
+    let (guard, mut next, _last) = line.passing(LONG).await.unwrap();
     line.servers.iter().for_each(RedisServer::hang);
     {
         let mut extending = pin!(guard.extend(LONG));
@@ -356,15 +372,50 @@ async fn a_guard_of_an_earlier_turn_does_nothing_to_a_later_one() {
     let guard = next.await.unwrap();
     // Whatever was late has arrived by now.
     guard.extend(LONG).await.unwrap();
-    assert_eq!(line.servers.holding(&key("x")), 3);
+    eventually_async("all nodes have it", async || line.servers.holding(&key("x")) == 3).await;
     assert!(guard.is_valid());
     guard.release().await.unwrap();
+}
+
+/// A lease that lives for this short passes on, and whoever takes it stands still until its validity is over; says whether it came to
+/// that on this machine.
+async fn stands_still_with_a_turn(line: &Line, ttl: Duration) -> Result<bool, Error> {
+    let (guard, mut next, last) = line.passing(ttl).await?;
+    drop(last);
+    let (token, before) = (guard.fencing_token(), line.asked());
+    guard.release().await?;
+    let has_passed = line.asked() == before;
+    // The thread stands still, with all tasks that are on it; others do not.
+    std::thread::sleep(ttl);
+    let taken = poll_once(&mut next).transpose()?;
+    let is_shown = has_passed && taken.is_none();
+    let is_of_the_earlier = taken.as_ref().is_some_and(|guard| guard.fencing_token() == token + 1);
+    assert!(!is_of_the_earlier || !has_passed, "its validity was over");
+    let guard = match taken {
+        Some(guard) => guard,
+        None => next.await?,
+    };
+    assert!(guard.fencing_token() > token);
+    guard.release().await?;
+    Ok(is_shown)
+}
+
+#[tokio::test]
+async fn a_lease_whose_validity_ended_on_the_way_is_not_taken() {
+    // Its validity is over when it is not withdrawn yet.
+    let ttl = Duration::from_millis(45);
+    let line = Line::of(1);
+    eventually_async("a lease passes on, and is over", async || {
+        // On a busy machine so short a lock may be lost before.
+        stands_still_with_a_turn(&line, ttl).await.unwrap_or(false)
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_lock_that_is_detached_in_a_turn_is_not_passed_on() {
     let line = Line::of(3);
-    let (guard, mut next, mut last) = line.passing(LONG).await;
+    let (guard, mut next, mut last) = line.passing(LONG).await.unwrap();
     guard.release().await.unwrap();
     let token = had(&mut next).detach();
     assert!(poll_once(&mut last).is_none());
@@ -384,7 +435,7 @@ async fn a_reset_and_the_loss_of_the_nodes_are_told_to_the_turn_that_there_is() 
         let ttl = Duration::from_millis(1_500);
         let line = Line::of(3);
         let other = manager(&line.servers);
-        let (guard, mut next, last) = line.passing(ttl).await;
+        let (guard, mut next, last) = line.passing(ttl).await.unwrap();
         drop(last);
         guard.release().await.unwrap();
         let guard = had(&mut next);
@@ -395,7 +446,7 @@ async fn a_reset_and_the_loss_of_the_nodes_are_told_to_the_turn_that_there_is() 
         drop(guard);
     }
     let line = Line::of(3);
-    let (guard, mut next, last) = line.passing(Duration::from_secs(1)).await;
+    let (guard, mut next, last) = line.passing(Duration::from_secs(1)).await.unwrap();
     drop(last);
     line.servers[0].kill();
     line.servers[1].kill();
@@ -409,7 +460,7 @@ async fn a_reset_and_the_loss_of_the_nodes_are_told_to_the_turn_that_there_is() 
 #[tokio::test]
 async fn a_reset_between_two_turns_is_told_to_the_second() {
     let line = Line::of(3);
-    let (guard, mut next, last) = line.passing(LONG).await;
+    let (guard, mut next, last) = line.passing(LONG).await.unwrap();
     drop(last);
     line.servers.iter().for_each(RedisServer::hang);
     // It found the first holder when it began.
@@ -438,7 +489,7 @@ async fn whoever_does_not_come_for_its_turn_keeps_the_lock_from_others_for_a_mom
     for is_dropped in [false, true] {
         let line = Line::of(3);
         let other = manager(&line.servers);
-        let (guard, next, last) = line.passing(LONG).await;
+        let (guard, next, last) = line.passing(LONG).await.unwrap();
         drop(last);
         guard.release().await.unwrap();
         // It is this one's now, and nobody polls it.
@@ -456,7 +507,7 @@ async fn whoever_does_not_come_for_its_turn_keeps_the_lock_from_others_for_a_mom
 async fn a_turn_that_is_dropped_at_any_poll_leaves_nothing() {
     let line = Line::of(3);
     for polls in 0..6 {
-        let (guard, mut next, mut last) = line.passing(LONG).await;
+        let (guard, mut next, mut last) = line.passing(LONG).await.unwrap();
         for _ in 0..polls {
             if poll_once(&mut next).is_none() {
                 tokio::task::yield_now().await;
@@ -477,7 +528,7 @@ async fn a_turn_that_is_dropped_at_any_poll_leaves_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_panic_in_a_turn_passes_the_lock_on() {
     let line = Line::of(3);
-    let (guard, mut next, last) = line.passing(LONG).await;
+    let (guard, mut next, last) = line.passing(LONG).await.unwrap();
     guard.release().await.unwrap();
     let guard = had(&mut next);
     let panicked = tokio::spawn(async move {
@@ -525,7 +576,7 @@ async fn each_turn_is_told_once() {
     let seen = Seen::default();
     let locks = builder(&servers).observer(seen.clone()).build().unwrap();
     let line = Line { servers, locks };
-    let (guard, mut next, mut last) = line.passing(LONG).await;
+    let (guard, mut next, mut last) = line.passing(LONG).await.unwrap();
     guard.release().await.unwrap();
     had(&mut next).release().await.unwrap();
     drop(had(&mut last));

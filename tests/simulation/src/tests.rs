@@ -195,6 +195,9 @@ const FOUND: &[(Rule, u64)] = &[
     (Rule::NextIsCalled, 81),
     (Rule::ReleaseCalls, 8),
     (Rule::StandBack, 13),
+    (Rule::TokensEndWithBlock, 12),
+    (Rule::EarlierTurnsAreOver, 13),
+    (Rule::DetachedIsNotPassedOn, 552),
     (Rule::FirstComeFirstServed, 25),
     (Rule::BlockingUsesBackground, 46),
 ];

@@ -496,6 +496,11 @@ mod tests {
     use super::*;
     use crate::protocol::{NodeObservation, OthersKey};
 
+    /// Some moment.
+    pub(super) fn moment() -> Instant {
+        crate::platform::clock::now()
+    }
+
     /// How long an attempt takes.
     const ROUND_TRIP: Duration = Duration::from_millis(2);
     const NODE_TIMEOUT: Duration = Duration::from_millis(200);

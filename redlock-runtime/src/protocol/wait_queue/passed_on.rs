@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::tests::moment;
 use super::*;
 use crate::protocol::LeaseNow;
 
@@ -62,7 +63,7 @@ impl Scene {
         let quorum = Quorum::of(3).unwrap();
         let settings = WaitSettings::new(quorum, Duration::from_millis(200), Duration::from_secs(10));
         let settings = settings.with_tokens_reserved(true);
-        let now = crate::platform::clock::now();
+        let now = moment();
         let mut queue = WaitQueue::new();
         let _ = queue.acquired(HOLD, Holder(7, now + TTL));
         (1..).zip(waiters).for_each(|(number, needs)| queue.joined(number, Wants(*needs)));
