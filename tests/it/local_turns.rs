@@ -39,10 +39,14 @@ struct Crowd {
     turns: Mutex<Vec<usize>>,
     is_over: AtomicBool,
     longest_wait: AtomicU64,
+    /// How long each turn lasts.
+    hold: Duration,
+    /// Whose turn it was, by manager, for each turn.
+    managers: Mutex<Vec<usize>>,
 }
 
 impl Crowd {
-    async fn take_turns(self: Arc<Self>, locks: LockManager, most: usize, begin: Arc<Barrier>) {
+    async fn take_turns(self: Arc<Self>, (manager, locks): (usize, LockManager), most: usize, begin: Arc<Barrier>) {
         let mut turns = 0;
         begin.wait().await;
         while !self.is_over.load(Ordering::Relaxed) {
@@ -54,12 +58,15 @@ impl Crowd {
             if self.note(guard.fencing_token()) >= most {
                 self.is_over.store(true, Ordering::Relaxed);
             }
-            if turns % 7 == 0 {
+            self.managers.lock().unwrap().push(manager);
+            if !self.hold.is_zero() {
+                tokio::time::sleep(self.hold).await;
+            } else if turns % 7 == 0 {
                 tokio::task::yield_now().await;
             }
             turns += 1;
             assert!(self.inside.swap(false, Ordering::SeqCst));
-            if turns % 3 == 0 { drop(guard) } else { guard.release().await.unwrap() }
+            if turns % 3 == 0 && self.hold.is_zero() { drop(guard) } else { guard.release().await.unwrap() }
         }
         self.turns.lock().unwrap().push(turns);
     }
@@ -99,7 +106,8 @@ fn all_scripts(servers: &Servers) -> u64 {
 async fn crowd(managers: &[LockManager], tasks: usize, turns: usize) -> Arc<Crowd> {
     let (crowd, begin) = (Arc::<Crowd>::default(), Arc::new(Barrier::new(tasks)));
     let task = |number: usize| {
-        let locks = managers[number % managers.len()].clone();
+        let manager = number % managers.len();
+        let locks = (manager, managers[manager].clone());
         tokio::spawn(Arc::clone(&crowd).take_turns(locks, turns, Arc::clone(&begin)))
     };
     for ended in join_all((0..tasks).map(task)).await {
@@ -160,7 +168,17 @@ async fn of_two_managers_whose_tasks_take_turns_each_has_its_turns() {
         let managers = [manager(&servers), builder(&servers).local_hand_over(is_new).build().unwrap()];
         let crowd = crowd(&managers, TASKS, 4_000).await;
         let longest = Duration::from_micros(crowd.longest_wait.load(Ordering::Relaxed));
-        println!("N = {count}, new {is_new}: fewest by most {:.3}, longest wait {longest:?}", crowd.fairness());
+        let order = std::mem::take(&mut *crowd.managers.lock().unwrap());
+        let rows: Vec<_> = order.chunk_by(|one, next| one == next).map(<[usize]>::len).collect();
+        let of_second = order.iter().sum::<usize>();
+        println!(
+            "N = {count}, new {is_new}: fewest by most {:.3}, longest wait {longest:?}, {of_second} of {} turns are the second's, in {} \
+             rows of {} at most",
+            crowd.fairness(),
+            order.len(),
+            rows.len(),
+            rows.iter().max().unwrap(),
+        );
         crowd.check_tokens_grow();
         nothing_is_left(&servers).await;
         // One that passes nothing on has a turn where the other has many.
@@ -223,13 +241,16 @@ impl Polls<'_> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn somebody_who_polls_gets_its_turn_beside_busy_tasks() {
-    for count in [1, 3] {
+    for (count, hold) in [(1, 3), (3, 3), (3, 0)] {
         let servers = Servers::start(count);
-        let crowd = Arc::<Crowd>::default();
+        let crowd = Arc::new(Crowd { hold: Duration::from_millis(hold), ..Crowd::default() });
         let (locks, begin) = (manager(&servers), Arc::new(Barrier::new(TASKS)));
-        let task = |_| tokio::spawn(Arc::clone(&crowd).take_turns(locks.clone(), usize::MAX, Arc::clone(&begin)));
+        let task = |_| {
+            let locks = (0, locks.clone());
+            tokio::spawn(Arc::clone(&crowd).take_turns(locks, usize::MAX, Arc::clone(&begin)))
+        };
         let tasks: Vec<_> = (0..TASKS).map(task).collect();
-        eventually_async("they take turns", async || crowd.tokens.lock().unwrap().len() > 200).await;
+        eventually_async("they take turns", async || crowd.tokens.lock().unwrap().len() > 100).await;
         let polls = Polls { servers: &servers, value: "python" };
         let mut waits = Vec::new();
         for round in 0..4 {
@@ -243,7 +264,7 @@ async fn somebody_who_polls_gets_its_turn_beside_busy_tasks() {
             assert!(crowd.inside.swap(false, Ordering::SeqCst));
             polls.releases();
         }
-        println!("N = {count}: who polls waited for {waits:?}");
+        println!("N = {count}, {hold} ms: who polls waited for {waits:?}");
         crowd.is_over.store(true, Ordering::Relaxed);
         join_all(tasks).await.into_iter().for_each(|task| task.unwrap());
         crowd.check_tokens_grow();
@@ -267,7 +288,9 @@ impl Line {
     async fn passing(&self, ttl: Duration) -> Result<(LockGuard, Acquire, Acquire), Error> {
         let first = self.locks.lock("x").ttl(ttl).acquire().await?;
         let mut line = [(); 3].map(|()| -> Acquire { Box::pin(self.locks.lock("x").ttl(ttl).acquire()) });
-        line.iter_mut().for_each(|waiter| assert!(poll_once(waiter).is_none()));
+        for waiter in &mut line {
+            assert!(poll_once(waiter).is_none());
+        }
         first.release().await?;
         let [holder, next, last] = line;
         Ok((holder.await?, next, last))
@@ -382,20 +405,20 @@ async fn a_guard_of_an_earlier_turn_does_nothing_to_a_later_one() {
 async fn stands_still_with_a_turn(line: &Line, ttl: Duration) -> Result<bool, Error> {
     let (guard, mut next, last) = line.passing(ttl).await?;
     drop(last);
-    let (token, before) = (guard.fencing_token(), line.asked());
+    let (earlier, before) = (guard.fencing_token(), line.asked());
     guard.release().await?;
     let has_passed = line.asked() == before;
     // The thread stands still, with all tasks that are on it; others do not.
     std::thread::sleep(ttl);
     let taken = poll_once(&mut next).transpose()?;
     let is_shown = has_passed && taken.is_none();
-    let is_of_the_earlier = taken.as_ref().is_some_and(|guard| guard.fencing_token() == token + 1);
+    let is_of_the_earlier = taken.as_ref().is_some_and(|guard| guard.fencing_token() == earlier + 1);
     assert!(!is_of_the_earlier || !has_passed, "its validity was over");
     let guard = match taken {
         Some(guard) => guard,
         None => next.await?,
     };
-    assert!(guard.fencing_token() > token);
+    assert!(guard.fencing_token() > earlier);
     guard.release().await?;
     Ok(is_shown)
 }

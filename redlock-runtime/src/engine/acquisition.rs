@@ -313,9 +313,7 @@ impl Acquisition {
                 self.narrow(&heard.tally);
                 self.bring_strays_back(&heard.tally, attempt.ttl(), valid_until);
                 self.said = heard.tally.slots().map(|slots| Box::new(slots.others_say(engine.quorum())));
-                let block = room.map(|room| TokenBlock::ending_with(fencing_token, room));
-                let (fencing_token, tokens) = block.and_then(TokenBlock::give).unzip();
-                let fencing_token = fencing_token.unwrap_or_default();
+                let (fencing_token, tokens) = TokenBlock::first_of(fencing_token, room);
                 Ok(Term { began, valid_until, fencing_token, tokens, is_wanted })
             }
             (Conclusion::NoEvidence, _) => {

@@ -16,7 +16,9 @@ use crate::observe::{End, Ended, Holding, Observed, RenewalFailure};
 use crate::platform::clock;
 use crate::platform::schedule::Ticket;
 use crate::platform::tasks::Handle;
-use crate::protocol::{LOSS_NOTICE, LeaseNow, Needs, Passing, SHORTEST_TTL, Turns, Verdict, drift, reply_timeout};
+use crate::protocol::{
+    LOSS_NOTICE, LeaseNow, LeaseStanding, Needs, Passing, SHORTEST_TTL, Turns, Verdict, drift, reply_timeout,
+};
 use crate::rules::{Rule, holds};
 use crate::shown::shown;
 use crate::values::name::Name;
@@ -220,16 +222,6 @@ impl Lease {
         self.turns.as_ref().and_then(Turns::last_token).map_or(self.fencing_token, |last| last.max(self.fencing_token))
     }
 
-    fn now(&self, state: &State) -> LeaseNow {
-        LeaseNow {
-            valid_until: state.valid_until,
-            is_lost: state.lost.is_some(),
-            is_recalled: state.recalled.is_some(),
-            is_extended_now: state.extending > 0,
-            is_noted: state.is_noted,
-        }
-    }
-
     /// Its holder lets go: its guard is over from now on, and the lease somebody else's to [take](Self::pass_on_to), if it passes on by
     /// this. What is returned is dropped where nothing is locked.
     #[must_use]
@@ -238,7 +230,7 @@ impl Lease {
         let mut state = self.state();
         let is_renewed = state.lasting == Lasting::Renewed && !state.is_over && !state.is_left;
         let is_simple = is_renewed && state.let_go == LetGo::ByItself;
-        if !is_simple || passes(turns, &self.now(&state)) == Passing::IsReleased {
+        if !is_simple || passes(turns, &state.now()) == Passing::IsReleased {
             return None;
         }
         // Until somebody has taken it, its release is waited for.
@@ -256,7 +248,7 @@ impl Lease {
         let Successor { name, needs, max_until } = next;
         let (lease_now, valid_until) = {
             let state = self.state();
-            (self.now(&state), state.valid_until)
+            (state.now(), state.valid_until)
         };
         let (fencing_token, turns) = self.turns?.take(now, &lease_now, &needs)?;
         let acquisition = self.take_hold()?;
@@ -682,6 +674,17 @@ impl Drop for Extending<'_> {
 }
 
 impl State {
+    /// What passing it on depends on.
+    fn now(&self) -> LeaseNow {
+        let standing = match self {
+            Self { lost: Some(_), .. } => LeaseStanding::IsLost,
+            Self { recalled: Some(_), .. } => LeaseStanding::IsRecalled,
+            Self { extending: 1.., .. } => LeaseStanding::IsBeingExtended,
+            _ => LeaseStanding::IsFree,
+        };
+        LeaseNow { valid_until: self.valid_until, standing, is_noted: self.is_noted }
+    }
+
     /// What is returned is dropped where the state is not locked any more.
     fn lose(&mut self, name: &Name, reason: LostReason) -> Option<Ended> {
         if self.lost.is_some() {

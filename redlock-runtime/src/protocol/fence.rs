@@ -407,6 +407,15 @@ impl TokenBlock {
         Self { next: last.saturating_sub(room), last }
     }
 
+    /// The token of the acquisition itself, and what is left of its block: where no token was asked for, there is no `room`.
+    #[must_use]
+    pub fn first_of(last: u64, room: Option<u64>) -> (u64, Option<Self>) {
+        match room.and_then(|room| Self::ending_with(last, room).give()) {
+            Some((first, left)) => (first, Some(left)),
+            None => (last, None),
+        }
+    }
+
     /// Gives the next number, and the block that is left; `None` if all were given.
     #[must_use]
     pub fn give(self) -> Option<(u64, Self)> {

@@ -55,8 +55,8 @@ pub use rivals::{RELEASED, Rivals};
 pub use round::{Ballot, Round, Verdict};
 pub use tally::{Hearing, Objection, Tally, Vote};
 pub use turns::{
-    Elsewhere, LONGEST, LONGEST_BESIDE_OTHERS, LeaseNow, MOST_TURNS, MOST_TURNS_BESIDE_OTHERS, Needs, Passing,
-    TAKEN_WITHIN, Turns,
+    Elsewhere, LONGEST, LONGEST_BESIDE_OTHERS, LeaseNow, LeaseStanding, MOST_TURNS, MOST_TURNS_BESIDE_LATE,
+    MOST_TURNS_BESIDE_OTHERS, Needs, Passing, TAKEN_WITHIN, Turns,
 };
 pub use validity::{
     LONGEST_TTL, LOSS_NOTICE, SHORTEST_TTL, drift, extended_together, renewal_due, reply_timeout, valid_until,

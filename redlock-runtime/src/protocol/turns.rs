@@ -13,7 +13,7 @@ use crate::rules::{Rule, holds};
 /// What a lease promises is that no other owner has a majority of the nodes before its validity is over. It does not matter to that
 /// which task of its process relies on it, as long as it is one at a time. So a turn begins only when the one before is over: its
 /// guard extends, repairs and releases nothing any more, and nothing that it asked for is under way
-/// ([`LeaseNow::is_extended_now`]): an extension that fails, or a key that is set again, is undone by the guard that asked for it.
+/// ([`LeaseStanding::IsBeingExtended`]): an extension that fails, or a key that is set again, is undone by the guard that asked for it.
 /// And it begins only if the lease is still valid when it was taken from the line ([`Turns::take`]), however long that took: a task
 /// may be woken late, and the process may have been stopped meanwhile. A holder that is asked to let go, and a lock that was given out
 /// of hand, pass nothing on.
@@ -29,7 +29,7 @@ use crate::rules::{Rule, holds};
 ///
 /// Another process, or a Python program, hears nothing of turns. So a lease passes on for a bounded number of times
 /// ([`MOST_TURNS`]) and for a bounded time ([`LONGEST`]), and for less of both where somebody else is known to wait
-/// ([`MOST_TURNS_BESIDE_OTHERS`], [`LONGEST_BESIDE_OTHERS`]). Then it is released, and who is known to wait gets a chance before
+/// ([`MOST_TURNS_BESIDE_OTHERS`], [`MOST_TURNS_BESIDE_LATE`], [`LONGEST_BESIDE_OTHERS`]). Then it is released, and who is known to wait gets a chance before
 /// this process asks again ([`wait_queue`](super::wait_queue)). A lease that nobody comes for is not kept for more than a moment
 /// ([`TAKEN_WITHIN`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,14 +47,23 @@ pub struct Turns {
 pub struct LeaseNow {
     /// Until when it counts as held.
     pub valid_until: Instant,
-    /// Whether it is lost.
-    pub is_lost: bool,
-    /// Whether its holder was asked to let go.
-    pub is_recalled: bool,
-    /// Whether an extension is under way.
-    pub is_extended_now: bool,
+    /// Whether anything else stands in the way.
+    pub standing: LeaseStanding,
     /// Whether what its owner is called stands beside its keys.
     pub is_noted: bool,
+}
+
+/// What stands in the way of passing a lease on besides its validity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseStanding {
+    /// Nothing.
+    IsFree,
+    /// It is lost.
+    IsLost,
+    /// Its holder was asked to let go.
+    IsRecalled,
+    /// An extension is under way.
+    IsBeingExtended,
 }
 
 /// What the next holder asked for.
@@ -83,6 +92,8 @@ pub enum Elsewhere {
     NobodyWaits,
     /// Another process.
     SomebodyWaits,
+    /// Another process, which did not come in time when this one stood back for it.
+    SomebodyCameTooLate,
 }
 
 /// So many have a lease one after another, before it is released.
@@ -92,6 +103,9 @@ pub const MOST_TURNS: u32 = 32;
 
 /// So many if another process waits. That it does is seen when a lease is acquired, so that there may be a whole run before.
 pub const MOST_TURNS_BESIDE_OTHERS: u32 = 16;
+
+/// So many if it waits and had a chance, which it missed: then it has one more soon.
+pub const MOST_TURNS_BESIDE_LATE: u32 = 5;
 
 /// A lease is passed on for no longer than this.
 pub const LONGEST: Duration = Duration::from_secs(1);
@@ -114,6 +128,7 @@ impl Turns {
         let (most, longest) = match elsewhere {
             Elsewhere::NobodyWaits => (MOST_TURNS, LONGEST),
             Elsewhere::SomebodyWaits => (MOST_TURNS_BESIDE_OTHERS, LONGEST_BESIDE_OTHERS),
+            Elsewhere::SomebodyCameTooLate => (MOST_TURNS_BESIDE_LATE, LONGEST_BESIDE_OTHERS),
         };
         let is_bounded = self.taken < most && now.saturating_duration_since(self.since) < longest;
         let has_token = self.tokens.is_none_or(|tokens| tokens.give().is_some());
@@ -162,9 +177,8 @@ impl LeaseNow {
         // One that is renewed when a third of its TTL is over has more than half of it left. One that lives for longer than was asked for
         // would outlive a holder that crashes.
         let is_long_enough = left > LOSS_NOTICE && left >= next.ttl / 2 && left <= next.ttl;
-        let is_free = !self.is_lost && !self.is_recalled && !self.is_extended_now;
         // What stands beside its keys is the next one's as soon as that was told; nobody takes it away.
-        is_free && is_long_enough && (next.has_label || !self.is_noted)
+        self.standing == LeaseStanding::IsFree && is_long_enough && (next.has_label || !self.is_noted)
     }
 }
 
@@ -181,7 +195,7 @@ mod tests {
 
     fn lease(now: Instant) -> LeaseNow {
         let valid_until = now + TTL * 9 / 10;
-        LeaseNow { valid_until, is_lost: false, is_recalled: false, is_extended_now: false, is_noted: false }
+        LeaseNow { valid_until, standing: LeaseStanding::IsFree, is_noted: false }
     }
 
     fn passes(turns: &Turns, now: Instant, elsewhere: Elsewhere) -> bool {
@@ -208,6 +222,7 @@ mod tests {
         let (ms, none) = (Duration::from_millis, Duration::ZERO);
         assert_eq!(passed(None, none, Elsewhere::NobodyWaits), MOST_TURNS - 1);
         assert_eq!(passed(None, none, Elsewhere::SomebodyWaits), MOST_TURNS_BESIDE_OTHERS - 1);
+        assert_eq!(passed(None, none, Elsewhere::SomebodyCameTooLate), MOST_TURNS_BESIDE_LATE - 1);
         assert_eq!(passed(None, ms(100), Elsewhere::NobodyWaits), 9, "a second is over");
         assert_eq!(passed(None, ms(10), Elsewhere::SomebodyWaits), 4, "fifty milliseconds are over");
         assert_eq!(passed(None, ms(2_000), Elsewhere::NobodyWaits), 0);
@@ -241,9 +256,9 @@ mod tests {
             assert_eq!(turns.pass(now, &lease, &needs, Elsewhere::NobodyWaits), Passing::IsReleased, "{what}");
             assert_eq!(turns.take(now, &lease, &needs), None, "{what}");
         };
-        check("it is lost", &|lease, _| lease.is_lost = true);
-        check("a shutdown wants it", &|lease, _| lease.is_recalled = true);
-        check("an extension is under way", &|lease, _| lease.is_extended_now = true);
+        check("it is lost", &|lease, _| lease.standing = LeaseStanding::IsLost);
+        check("a shutdown wants it", &|lease, _| lease.standing = LeaseStanding::IsRecalled);
+        check("an extension is under way", &|lease, _| lease.standing = LeaseStanding::IsBeingExtended);
         check("its validity is over", &|lease, _| lease.valid_until = now);
         check("it is not renewed", &|lease, _| lease.valid_until = now + TTL * 2 / 5);
         check("it lives for longer than is wanted", &|_, needs| needs.ttl = TTL / 2);

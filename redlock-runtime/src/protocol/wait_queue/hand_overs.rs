@@ -36,6 +36,8 @@ pub(super) struct HandOvers {
     is_wanted_elsewhere: bool,
     /// How long the last attempt took that was won, by which another process has time to ask; `None` before the first.
     round_trip: Option<Duration>,
+    /// Whether this process stood back and no other one had the lock since.
+    has_stood_back: bool,
     /// Whether somebody waits who hears of nothing and polls.
     is_polled: bool,
     /// When this process will have stood back, or did, for those.
@@ -61,7 +63,12 @@ impl HandOvers {
 
     /// Who waits besides those of this process, as far as is known.
     pub(super) fn elsewhere(&self) -> Elsewhere {
-        if self.is_wanted_elsewhere || self.is_polled { Elsewhere::SomebodyWaits } else { Elsewhere::NobodyWaits }
+        match self.is_wanted_elsewhere {
+            true if self.has_stood_back => Elsewhere::SomebodyCameTooLate,
+            true => Elsewhere::SomebodyWaits,
+            false if self.is_polled => Elsewhere::SomebodyWaits,
+            false => Elsewhere::NobodyWaits,
+        }
     }
 
     /// How long the last attempt took that was won.
@@ -72,6 +79,7 @@ impl HandOvers {
     /// The lock was another process's, or is let go while nobody of this process waits for it.
     pub(super) fn interrupted(&mut self) {
         self.in_a_row = 0;
+        self.has_stood_back = false;
     }
 
     /// The holder in this process lets go while others of this process wait.
@@ -87,6 +95,7 @@ impl HandOvers {
         if self.in_a_row > HAND_OVERS && self.is_wanted_elsewhere && holds(Rule::StandBack) {
             self.in_a_row = 0;
             self.is_wanted_elsewhere = false;
+            self.has_stood_back = true;
             return NextTurn::StandBack(STAND_BACK * self.round_trip.unwrap_or_default());
         }
         NextTurn::Ours
@@ -159,6 +168,20 @@ mod tests {
         assert!(hand_overs.is_last());
         assert_eq!(hand_overs.let_go(now()), NextTurn::StandBack(2 * ROUND_TRIP));
         assert!(!hand_overs.is_last(), "it stood back");
+    }
+
+    #[test]
+    fn another_process_that_comes_too_late_is_known_until_it_had_the_lock() {
+        let mut hand_overs = HandOvers::default();
+        hand_overs.won(true, ROUND_TRIP);
+        assert_eq!(hand_overs.elsewhere(), Elsewhere::SomebodyWaits);
+        (0..HAND_OVERS).for_each(|_| hand_overs.passed_on());
+        assert_eq!(hand_overs.let_go(now()), NextTurn::StandBack(2 * ROUND_TRIP));
+        assert_eq!(hand_overs.elsewhere(), Elsewhere::NobodyWaits);
+        hand_overs.won(true, ROUND_TRIP);
+        assert_eq!(hand_overs.elsewhere(), Elsewhere::SomebodyCameTooLate);
+        hand_overs.interrupted();
+        assert_eq!(hand_overs.elsewhere(), Elsewhere::SomebodyWaits);
     }
 
     #[test]
