@@ -333,7 +333,7 @@ impl LockManagerBuilder {
     /// that a hand-over takes as long as it takes to wake a task. Default: `true`.
     ///
     /// Each holder has a guard and a [fencing token](crate::LockGuard::fencing_token) of its own, as if it had acquired the lock from
-    /// the nodes. The lock is released to others after 32 turns or a second; after 16 turns or 50 ms if another process is known to
+    /// the nodes. The lock is released to others after 24 turns or a second; after 12 turns or 50 ms if another process is known to
     /// wait. Locks that set `min_hold` or `renew(false)`, those of a fire, permits, locks that readers share and locks of several names
     /// never pass. With `false` each acquisition asks the nodes.
     pub fn local_hand_over(self, local_hand_over: bool) -> Self {

@@ -99,10 +99,10 @@ pub enum Elsewhere {
 /// So many have a lease one after another, before it is released.
 // A release and an acquire for so many are little beside what passes them on; and the less there are, the sooner a process that began
 // to wait meanwhile is seen.
-pub const MOST_TURNS: u32 = 32;
+pub const MOST_TURNS: u32 = 24;
 
 /// So many if another process waits. That it does is seen when a lease is acquired, so that there may be a whole run before.
-pub const MOST_TURNS_BESIDE_OTHERS: u32 = 16;
+pub const MOST_TURNS_BESIDE_OTHERS: u32 = 12;
 
 /// So many if it waits and had a chance, which it missed: then it has one more soon.
 pub const MOST_TURNS_BESIDE_LATE: u32 = 5;
@@ -279,7 +279,7 @@ mod tests {
         let micros = |micros| Some(Duration::from_micros(micros));
         assert_eq!(Turns::room(false, micros(1_000)), 0);
         assert_eq!(Turns::room(true, None), 0);
-        assert_eq!(Turns::room(true, micros(1_000)), 31);
+        assert_eq!(Turns::room(true, micros(1_000)), 23);
         assert_eq!(Turns::room(true, micros(20)), 10);
         assert_eq!(Turns::room(true, micros(0)), 0);
     }
