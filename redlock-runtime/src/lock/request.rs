@@ -668,7 +668,7 @@ impl Pauses {
 /// A lock that passes on in this process is not to keep those waiting for ever who hear of nothing.
 fn note_others(place: &QueuePlace, counted: Option<&Waiting>) {
     if let Some(counted) = counted {
-        place.polled_by_others(counted.others_wait());
+        place.polled_by_others(counted.others());
     }
 }
 

@@ -88,8 +88,8 @@ struct Others {
     is_wanted: bool,
     /// When the nodes were asked.
     asked: Option<Instant>,
-    /// Whether some waited then.
-    are_there: bool,
+    /// How many waited then.
+    count: u64,
 }
 
 /// Somebody who waits; counted until this is dropped.
@@ -313,9 +313,10 @@ impl Statistics {
         for (stats_name, keys) in wanted {
             let look = |_, node: Arc<dyn Voter>| node.count_others(Arc::clone(&keys), reply_timeout);
             let (counts, _) = self.engine.survey_all(look).await;
-            let others: i64 = counts.into_iter().map(|(_, others)| others.max(0)).sum();
+            let others = counts.into_iter().map(|(_, others)| u64::try_from(others).unwrap_or(0));
+            let others = others.fold(0, u64::saturating_add);
             if let Some(line) = self.lines().by_name.get_mut(&stats_name) {
-                line.others.are_there = others > 0;
+                line.others.count = others;
             }
         }
     }
@@ -453,12 +454,12 @@ impl Lines {
 }
 
 impl Waiting {
-    /// The lock passes on in this process, so that others are to be looked for. Whether some wait, as far as is known.
-    pub(crate) fn others_wait(&self) -> bool {
+    /// The lock passes on in this process, so that others are to be looked for. How many wait, as far as is known.
+    pub(crate) fn others(&self) -> u64 {
         let mut lines = self.statistics.lines();
-        let Some(line) = lines.by_name.get_mut(&self.stats_name) else { return false };
+        let Some(line) = lines.by_name.get_mut(&self.stats_name) else { return 0 };
         line.others.is_wanted = true;
-        line.others.are_there
+        line.others.count
     }
 }
 

@@ -458,9 +458,9 @@ impl QueuePlace {
         news.tell();
     }
 
-    /// Whether somebody waits who hears of nothing and polls, as far as is known.
-    pub(crate) fn polled_by_others(&self, is_polled: bool) {
-        self.shared.lock().queue.polled_by_others(is_polled);
+    /// How many wait who hear of nothing and poll, as far as is known.
+    pub(crate) fn polled_by_others(&self, polling: u64) {
+        self.shared.lock().queue.polled_by_others(polling);
     }
 
     /// The attempt was won, and took this long.

@@ -17,6 +17,13 @@ const POLL_PAUSE: Duration = Duration::from_millis(200);
 /// As often as this it does, from the end of one time to the beginning of the next: so that they get their chance every second.
 const BETWEEN_POLLS: Duration = Duration::from_millis(700);
 
+/// If nobody took the lock so often, and as many are counted as before, these may be what a process left that was killed: from then on
+/// twice as long passes each time, until something changes.
+const PATIENCE: u32 = 3;
+
+/// How often that time is doubled.
+const MOST_DOUBLINGS: u32 = 6;
+
 /// Whose turn follows when a holder in this process lets go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a process that never stands back keeps a lock from the others"]
@@ -38,8 +45,10 @@ pub(super) struct HandOvers {
     round_trip: Option<Duration>,
     /// Whether this process stood back and no other one had the lock since.
     has_stood_back: bool,
-    /// Whether somebody waits who hears of nothing and polls.
-    is_polled: bool,
+    /// How many wait who hear of nothing and poll, as they are counted.
+    polling: u64,
+    /// How often this process stood back for them in vain, as far as is known.
+    in_vain: u32,
     /// When this process will have stood back, or did, for those.
     stood_back: Option<Instant>,
 }
@@ -51,9 +60,11 @@ impl HandOvers {
         self.is_wanted_elsewhere |= is_wanted_elsewhere;
     }
 
-    /// Whether somebody waits who hears of nothing and polls.
-    pub(super) fn set_polled(&mut self, is_polled: bool) {
-        self.is_polled = is_polled;
+    /// How many wait who hear of nothing and poll, as they are counted.
+    pub(super) fn set_polling(&mut self, polling: u64) {
+        if std::mem::replace(&mut self.polling, polling) != polling {
+            self.in_vain = 0;
+        }
     }
 
     /// The lease passes from one holder of this process to another.
@@ -66,7 +77,7 @@ impl HandOvers {
         match self.is_wanted_elsewhere {
             true if self.has_stood_back => Elsewhere::SomebodyCameTooLate,
             true => Elsewhere::SomebodyWaits,
-            false if self.is_polled => Elsewhere::SomebodyWaits,
+            false if self.polling > 0 => Elsewhere::SomebodyWaits,
             false => Elsewhere::NobodyWaits,
         }
     }
@@ -80,14 +91,17 @@ impl HandOvers {
     pub(super) fn interrupted(&mut self) {
         self.in_a_row = 0;
         self.has_stood_back = false;
+        self.in_vain = 0;
     }
 
     /// The holder in this process lets go while others of this process wait.
     pub(super) fn let_go(&mut self, now: Instant) -> NextTurn {
         self.in_a_row += 1;
-        let is_due = self.stood_back.is_none_or(|since| now >= since + BETWEEN_POLLS);
-        if self.is_polled && is_due && holds(Rule::StandBack) {
+        let between = BETWEEN_POLLS * 2_u32.pow(self.in_vain.saturating_sub(PATIENCE).min(MOST_DOUBLINGS));
+        let is_due = self.stood_back.is_none_or(|since| now >= since + between);
+        if self.polling > 0 && is_due && holds(Rule::StandBack) {
             self.stood_back = Some(now + POLL_PAUSE);
+            self.in_vain = self.in_vain.saturating_add(1);
             self.in_a_row = 0;
             self.is_wanted_elsewhere = false;
             return NextTurn::StandBack(POLL_PAUSE);
@@ -187,17 +201,22 @@ mod tests {
     #[test]
     fn those_who_poll_get_the_time_between_two_polls_every_second() {
         let (mut hand_overs, began) = (HandOvers::default(), now());
-        hand_overs.set_polled(true);
+        let stands_back = |hand_overs: &mut HandOvers, from: u64, to: u64| {
+            let is_so = |milliseconds: &u64| {
+                hand_overs.let_go(began + Duration::from_millis(*milliseconds)) == NextTurn::StandBack(POLL_PAUSE)
+            };
+            (from..to).filter(is_so).collect::<Vec<_>>()
+        };
+        hand_overs.set_polling(2);
         assert_eq!(hand_overs.elsewhere(), Elsewhere::SomebodyWaits);
-        let mut stood_back = Vec::new();
-        for milliseconds in 0..3_000 {
-            let time = Duration::from_millis(milliseconds);
-            if hand_overs.let_go(began + time) == NextTurn::StandBack(POLL_PAUSE) {
-                stood_back.push(milliseconds);
-            }
-        }
-        assert_eq!(stood_back, [0, 900, 1_800, 2_700]);
-        hand_overs.set_polled(false);
-        assert_eq!(hand_overs.let_go(began + Duration::from_secs(9)), NextTurn::Ours);
+        assert_eq!(stands_back(&mut hand_overs, 0, 3_000), [0, 900, 1_800, 2_700]);
+        // They do not come, and are as many as before.
+        hand_overs.set_polling(2);
+        assert_eq!(stands_back(&mut hand_overs, 3_000, 10_000), [4_300, 7_300]);
+        // Another one waits.
+        hand_overs.set_polling(3);
+        assert_eq!(stands_back(&mut hand_overs, 10_000, 11_000), [10_000, 10_900]);
+        hand_overs.set_polling(0);
+        assert_eq!(stands_back(&mut hand_overs, 20_000, 23_000), [0_u64; 0]);
     }
 }

@@ -298,9 +298,9 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
         Acquired { replaced, call, reachability: Reachability::Unchanged }
     }
 
-    /// Whether somebody waits who hears of nothing and polls, as far as is known.
-    pub fn polled_by_others(&mut self, is_polled: bool) {
-        self.hand_overs.set_polled(is_polled);
+    /// How many wait who hear of nothing and poll, as far as is known.
+    pub fn polled_by_others(&mut self, polling: u64) {
+        self.hand_overs.set_polling(polling);
     }
 
     /// Somebody in this process who did not wait has acquired the lock.
