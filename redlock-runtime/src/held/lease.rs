@@ -38,14 +38,12 @@ pub(crate) struct Lease {
     pub(crate) ttl: Duration,
     /// When the attempt that won it began, or it was taken from another holder of this process.
     pub(crate) began: Instant,
-    /// When what its validity counts from began: that attempt, or the last extension by an earlier holder, at the earliest.
-    pub(crate) kept_since: Instant,
     /// See [`LockGuard::fencing_token`](crate::LockGuard::fencing_token).
     pub(crate) fencing_token: u64,
     /// It is not extended beyond this moment.
     max_until: Option<Instant>,
-    /// What passes on with it when its holder lets go; `None` if it does not pass on.
-    turns: Option<Turns>,
+    /// What passes on with it when its holder lets go; `None` if it does not pass on. Boxed, because most locks do not.
+    turns: Option<Box<PassesOn>>,
     /// A std mutex: it is never held across an await.
     state: Mutex<State>,
     /// Answers for the release; taken out by whoever releases the lock, its guard or a shutdown. A std mutex: it is never
@@ -82,6 +80,8 @@ struct State {
     told_by: ToldBy,
     /// Whether its keys are somebody else's to release.
     is_left: bool,
+    /// Whether they are, or will be, those of another holder of this process.
+    is_passed_on: bool,
     /// Where it stands in the schedule of renewals.
     ticket: Option<Ticket>,
     /// Keys that were set again, to be released with the others. Most locks have none.
@@ -93,11 +93,18 @@ struct State {
     /// When its holder lets go.
     let_go: LetGo,
     /// How many extensions are under way, with what they set again.
-    extending: usize,
+    extending: u16,
     /// The lease of the holder to whom it was passed on, who has the same keys.
     passed_on_to: Weak<Lease>,
     /// That it is held, if somebody looks; boxed, because of most locks nobody may.
     holding: Option<Box<Holding>>,
+}
+
+/// A lease that passes from one holder of a process to the next.
+struct PassesOn {
+    turns: Turns,
+    /// When what its validity counts from began: the attempt that won it, or the last extension by an earlier holder, at the earliest.
+    kept_since: Instant,
 }
 
 /// What was under the control of a holder that passed its lease on, for the next one.
@@ -157,6 +164,7 @@ impl Lease {
             is_over: false,
             told_by: ToldBy::Lease,
             is_left: false,
+            is_passed_on: false,
             ticket: None,
             repairs: None,
             is_noted: false,
@@ -174,7 +182,6 @@ impl Lease {
             owner,
             ttl,
             began,
-            kept_since: began,
             fencing_token,
             max_until,
             turns: None,
@@ -188,7 +195,13 @@ impl Lease {
 
     /// It may pass on to others of this process, with this.
     pub(crate) fn passing_on(self, turns: Option<Turns>) -> Self {
-        Self { turns, ..self }
+        let passes_on = |turns| Box::new(PassesOn { turns, kept_since: self.began });
+        Self { turns: turns.map(passes_on), ..self }
+    }
+
+    /// When what its validity counted from at first began.
+    pub(crate) fn kept_since(&self) -> Instant {
+        self.turns.as_ref().map_or(self.began, |passes_on| passes_on.kept_since)
     }
 
     /// It is held from now on, as far as those can see who look at it.
@@ -219,14 +232,17 @@ impl Lease {
 
     /// The greatest number up to which fencing counters were raised for it.
     pub(crate) fn last_token(&self) -> u64 {
-        self.turns.as_ref().and_then(Turns::last_token).map_or(self.fencing_token, |last| last.max(self.fencing_token))
+        self.turns
+            .as_ref()
+            .and_then(|passes_on| passes_on.turns.last_token())
+            .map_or(self.fencing_token, |last| last.max(self.fencing_token))
     }
 
     /// Its holder lets go: its guard is over from now on, and the lease somebody else's to [take](Self::pass_on_to), if it passes on by
     /// this. What is returned is dropped where nothing is locked.
     #[must_use]
     pub(crate) fn end_turn(&self, passes: impl FnOnce(&Turns, &LeaseNow) -> Passing) -> Option<EndedTurn> {
-        let turns = self.turns.as_ref()?;
+        let turns = &self.turns.as_ref()?.turns;
         let mut state = self.state();
         let is_renewed = state.lasting == Lasting::Renewed && !state.is_over && !state.is_left;
         let is_simple = is_renewed && state.let_go == LetGo::ByItself;
@@ -236,6 +252,7 @@ impl Lease {
         // Until somebody has taken it, its release is waited for.
         self.hold().iter_mut().for_each(Acquisition::wake);
         state.is_over = true;
+        state.is_passed_on = true;
         state.told_by = ToldBy::Lease;
         let ended = state.end(None);
         drop(state);
@@ -250,14 +267,14 @@ impl Lease {
             let state = self.state();
             (state.now(), state.valid_until)
         };
-        let (fencing_token, turns) = self.turns?.take(now, &lease_now, &needs)?;
+        let (fencing_token, turns) = self.turns.as_ref()?.turns.take(now, &lease_now, &needs)?;
         let acquisition = self.take_hold()?;
         let (engine, owner) = (Arc::clone(&self.engine), Arc::clone(&self.owner));
         let held = (now, valid_until, fencing_token);
         let mut lease = Self::new(engine, name, self.subject.clone(), owner, needs.ttl, held, max_until);
-        lease.turns = Some(turns);
         // The keys live for no longer than that, so that it is not extended too late.
-        lease.kept_since = valid_until.checked_sub(needs.ttl).unwrap_or(now);
+        let kept_since = valid_until.checked_sub(needs.ttl).unwrap_or(now);
+        lease.turns = Some(Box::new(PassesOn { turns, kept_since }));
         let state = lease.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         // The time it takes to tell a loss was taken off before.
         state.valid_until = limited(valid_until + LOSS_NOTICE, max_until);
@@ -278,6 +295,11 @@ impl Lease {
             lease.lose(LostReason::Reset);
             next = lease.state().passed_on_to.upgrade();
         }
+    }
+
+    /// Whether another holder of this process has its keys, or is about to.
+    pub(crate) fn is_passed_on(&self) -> bool {
+        self.state().is_passed_on
     }
 
     fn begin_extending(&self) -> Extending<'_> {

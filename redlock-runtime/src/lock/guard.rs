@@ -54,8 +54,6 @@ pub struct LockGuard {
     shared: Arc<Shared>,
     /// The fire that it was acquired for, if it was for one.
     pub(super) fire: Option<Box<HeldFire>>,
-    /// Whether another holder of this process has the lock.
-    is_passed_on: bool,
 }
 
 /// How what was done under a lock ended.
@@ -84,7 +82,7 @@ impl LockGuard {
     ) -> Result<Self, Error> {
         let counted = lease.entrust(acquisition);
         let local_hold = local_hold(&lease);
-        let guard = Self { lease, local_hold: Some(local_hold), shared: Arc::clone(shared), fire, is_passed_on: false };
+        let guard = Self { lease, local_hold: Some(local_hold), shared: Arc::clone(shared), fire };
         // Only now does a shutdown find it by itself; what it did not find is released by dropping the guard.
         let acquired = if shared.is_shut_down() {
             guard.give_up();
@@ -105,7 +103,6 @@ impl LockGuard {
         let Some(local_hold) = self.local_hold.take() else { return false };
         match local_hold.pass_on(&self.lease) {
             Ok(()) => {
-                self.is_passed_on = true;
                 self.shared.renewals.stop(&self.lease);
                 if !holds(Rule::EarlierTurnsAreOver) {
                     let (engine, owner) = (Arc::clone(&self.shared.engine), Arc::clone(&self.lease.owner));
@@ -469,7 +466,7 @@ impl Drop for LockGuard {
             mem::forget((self.local_hold.take(), Arc::clone(&self.lease), Arc::clone(&self.shared)));
             return;
         }
-        if self.is_passed_on || self.pass_on() {
+        if self.lease.is_passed_on() || self.pass_on() {
             return;
         }
         self.lease.end_now();

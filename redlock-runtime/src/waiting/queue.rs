@@ -66,7 +66,16 @@ struct State {
     /// Whether a task sees to leases that are passed on and not taken.
     is_watched: bool,
     /// When a lease was passed on last, and by whom.
-    passed_on: Option<(Instant, u64, Arc<Lease>)>,
+    passed_on: Option<Box<PassedOn>>,
+}
+
+/// A lease that nobody has taken yet: boxed, because thousands of held locks have none.
+struct PassedOn {
+    /// When it was passed on.
+    since: Instant,
+    /// The place of the holder that let go.
+    number: u64,
+    lease: Arc<Lease>,
 }
 
 /// An attempt that too few nodes answered.
@@ -116,7 +125,7 @@ struct News {
 /// A number for a place or a local holder, greater than all before. Not counted queue by queue: a queue that was deserted is made
 /// anew, and somebody who left the old one late must not be taken for somebody in the new one.
 fn next_number() -> u64 {
-    static NUMBERS: AtomicU64 = AtomicU64::new(0);
+    static NUMBERS: AtomicU64 = AtomicU64::new(1);
     NUMBERS.fetch_add(1, Ordering::Relaxed)
 }
 
@@ -350,7 +359,9 @@ impl State {
     /// Takes back a lease that was passed on, if nobody has taken it.
     fn withdraw(&mut self, hold: u64) -> Option<(u64, Arc<Lease>)> {
         self.queue.withdraws(hold);
-        self.passed_on.take_if(|(_, number, _)| *number == hold).map(|(_, number, lease)| (number, lease))
+        self.passed_on
+            .take_if(|passed_on| passed_on.number == hold)
+            .map(|passed_on| (passed_on.number, passed_on.lease))
     }
 
     /// Keeps the last attempt while too few nodes can be reached.
@@ -600,7 +611,7 @@ impl LocalHold {
             drop(state);
             return Err(self);
         };
-        state.passed_on = Some((now, self.number, Arc::clone(lease)));
+        state.passed_on = Some(Box::new(PassedOn { since: now, number: self.number, lease: Arc::clone(lease) }));
         let is_watched = std::mem::replace(&mut state.is_watched, true);
         state.call(call);
         drop(state);
@@ -657,7 +668,8 @@ impl Watch {
         loop {
             clock::sleep_until(moment).await;
             let mut state = self.shared.lock();
-            let Some((since, number)) = state.passed_on.as_ref().map(|(since, number, _)| (*since, *number)) else {
+            let Some((since, number)) = state.passed_on.as_ref().map(|passed_on| (passed_on.since, passed_on.number))
+            else {
                 return;
             };
             moment = since + TAKEN_WITHIN;

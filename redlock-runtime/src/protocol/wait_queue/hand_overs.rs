@@ -45,11 +45,18 @@ pub(super) struct HandOvers {
     round_trip: Option<Duration>,
     /// Whether this process stood back and no other one had the lock since.
     has_stood_back: bool,
-    /// How many wait who hear of nothing and poll, as they are counted.
-    polling: u64,
+    /// Those who wait, hear of nothing and poll. Boxed, because most locks have none.
+    polls: Option<Box<Polls>>,
+}
+
+/// Those who wait, hear of nothing and poll.
+#[derive(Debug, Default)]
+struct Polls {
+    /// How many, as they are counted.
+    count: u64,
     /// How often this process stood back for them in vain, as far as is known.
     in_vain: u32,
-    /// When this process will have stood back, or did, for those.
+    /// When this process will have stood back for them, or did.
     stood_back: Option<Instant>,
 }
 
@@ -62,8 +69,11 @@ impl HandOvers {
 
     /// How many wait who hear of nothing and poll, as they are counted.
     pub(super) fn set_polling(&mut self, polling: u64) {
-        if std::mem::replace(&mut self.polling, polling) != polling {
-            self.in_vain = 0;
+        if polling > 0 || self.polls.is_some() {
+            let polls = self.polls.get_or_insert_default();
+            if std::mem::replace(&mut polls.count, polling) != polling {
+                polls.in_vain = 0;
+            }
         }
     }
 
@@ -77,7 +87,7 @@ impl HandOvers {
         match self.is_wanted_elsewhere {
             true if self.has_stood_back => Elsewhere::SomebodyCameTooLate,
             true => Elsewhere::SomebodyWaits,
-            false if self.polling > 0 => Elsewhere::SomebodyWaits,
+            false if self.polls.as_ref().is_some_and(|polls| polls.count > 0) => Elsewhere::SomebodyWaits,
             false => Elsewhere::NobodyWaits,
         }
     }
@@ -91,17 +101,13 @@ impl HandOvers {
     pub(super) fn interrupted(&mut self) {
         self.in_a_row = 0;
         self.has_stood_back = false;
-        self.in_vain = 0;
+        self.polls.iter_mut().for_each(|polls| polls.in_vain = 0);
     }
 
     /// The holder in this process lets go while others of this process wait.
     pub(super) fn let_go(&mut self, now: Instant) -> NextTurn {
         self.in_a_row += 1;
-        let between = BETWEEN_POLLS * 2_u32.pow(self.in_vain.saturating_sub(PATIENCE).min(MOST_DOUBLINGS));
-        let is_due = self.stood_back.is_none_or(|since| now >= since + between);
-        if self.polling > 0 && is_due && holds(Rule::StandBack) {
-            self.stood_back = Some(now + POLL_PAUSE);
-            self.in_vain = self.in_vain.saturating_add(1);
+        if self.polls.as_mut().is_some_and(|polls| polls.stand_back(now)) && holds(Rule::StandBack) {
             self.in_a_row = 0;
             self.is_wanted_elsewhere = false;
             return NextTurn::StandBack(POLL_PAUSE);
@@ -118,6 +124,19 @@ impl HandOvers {
     /// Whether whoever acquires the lock now is the last of this process before another one gets its turn, if one waits.
     pub(super) fn is_last(&self) -> bool {
         self.in_a_row >= HAND_OVERS
+    }
+}
+
+impl Polls {
+    /// Whether this process stands back for them from now on.
+    fn stand_back(&mut self, now: Instant) -> bool {
+        let between = BETWEEN_POLLS * 2_u32.pow(self.in_vain.saturating_sub(PATIENCE).min(MOST_DOUBLINGS));
+        let is_due = self.count > 0 && self.stood_back.is_none_or(|since| now >= since + between);
+        if is_due {
+            self.stood_back = Some(now + POLL_PAUSE);
+            self.in_vain = self.in_vain.saturating_add(1);
+        }
+        is_due
     }
 }
 

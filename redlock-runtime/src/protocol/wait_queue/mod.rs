@@ -7,6 +7,7 @@ mod line;
 #[cfg(test)]
 mod passed_on;
 
+use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
 pub use self::actions::{Acquired, Ask, Call, Failure, Left, Polled, Reachability, Turn};
@@ -33,7 +34,7 @@ const NEGLECTED: Duration = Duration::from_secs(1);
 /// the first in line has taken the lease ([`Turn::Take`], [`Self::took`]), whoever that is when it is polled. Nobody asks the nodes
 /// meanwhile. [`Turns`] decides whether it may.
 ///
-/// Waiters and local holders have numbers, each greater than all before, also those of other queues: a number that was given up
+/// Waiters and local holders have numbers above zero, each greater than all before, also those of other queues: a number that was given up
 /// must not stand for somebody else later.
 #[derive(Debug)]
 pub struct WaitQueue<W: Waiter, H> {
@@ -55,7 +56,7 @@ pub struct WaitQueue<W: Waiter, H> {
     /// Whether it is another process's turn.
     hand_overs: HandOvers,
     /// The local holder that has passed its lease on to the first in line, which has not taken it.
-    offered: Option<u64>,
+    offered: Option<NonZeroU64>,
     /// The greatest fencing counter that a waiter heard of, or token that somebody in this process got: a node that missed a
     /// grant is to give the same number to the next owner as the others.
     counter: u64,
@@ -197,7 +198,7 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
         let was_first = self.leave_line(number);
         let call = if was_first && holds(Rule::NextIsCalled) { self.call_next(now) } else { Call::Nobody };
         let gives_up = self.line.is_empty() && std::mem::take(&mut self.is_unreachable);
-        let untaken = self.offered.take_if(|_| self.line.is_empty());
+        let untaken = self.offered.take_if(|_| self.line.is_empty()).map(NonZeroU64::get);
         let reachability = if gives_up { Reachability::GivenUp } else { Reachability::Unchanged };
         Left { call, reachability, untaken }
     }
@@ -215,7 +216,7 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
             return Polled { call, turn: Turn::WaitUntil(now + NEGLECTED, None) };
         }
         self.called = None;
-        if let Some(hold) = self.offered.take()
+        if let Some(hold) = self.offered.take().map(NonZeroU64::get)
             && let Some(holder) = self.local_holders.get(hold)
         {
             return Polled { call, turn: Turn::Take(hold, holder.clone()) };
@@ -328,7 +329,7 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
         match passes(&next, self.hand_overs.elsewhere()) {
             Passing::IsReleased => None,
             Passing::PassesOn => {
-                self.offered = Some(hold);
+                self.offered = NonZeroU64::new(hold);
                 self.called = None;
                 Some(self.call_first(now))
             }
@@ -337,7 +338,7 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
 
     /// The lease of this local holder is not offered any more; says whether it was.
     pub fn withdraws(&mut self, hold: u64) -> bool {
-        self.offered.take_if(|offered| *offered == hold).is_some()
+        self.offered.take_if(|offered| offered.get() == hold).is_some()
     }
 
     /// The holder's release is on its way on the connections of this runtime: if the first in line uses the same, its commands
