@@ -2,7 +2,8 @@
 
 use std::future::Future;
 use std::mem;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex as TurnMutex, Notify};
@@ -78,10 +79,8 @@ struct State {
     is_over: bool,
     /// Who tells of its loss.
     told_by: ToldBy,
-    /// Whether its keys are somebody else's to release.
-    is_left: bool,
-    /// Whether they are, or will be, those of another holder of this process.
-    is_passed_on: bool,
+    /// Whose its keys are to release.
+    keys: KeysOf,
     /// Where it stands in the schedule of renewals.
     ticket: Option<Ticket>,
     /// Keys that were set again, to be released with the others. Most locks have none.
@@ -92,10 +91,6 @@ struct State {
     lasting: Lasting,
     /// When its holder lets go.
     let_go: LetGo,
-    /// How many extensions are under way, with what they set again.
-    extending: u16,
-    /// The lease of the holder to whom it was passed on, who has the same keys.
-    passed_on_to: Weak<Lease>,
     /// That it is held, if somebody looks; boxed, because of most locks nobody may.
     holding: Option<Box<Holding>>,
 }
@@ -105,6 +100,11 @@ struct PassesOn {
     turns: Turns,
     /// When what its validity counts from began: the attempt that won it, or the last extension by an earlier holder, at the earliest.
     kept_since: Instant,
+    /// How many extensions are under way, with what they set again. One begins before it looks whether the guard is gone, and the guard
+    /// ends a turn when it has looked whether there are any, both with the state locked in between.
+    extending: AtomicU32,
+    /// The lease of the holder to whom it was passed on, who has the same keys.
+    next: OnceLock<Weak<Lease>>,
 }
 
 /// What was under the control of a holder that passed its lease on, for the next one.
@@ -126,7 +126,7 @@ pub(crate) struct Successor {
 }
 
 /// An extension that is under way, with what it sets again.
-struct Extending<'a>(&'a Lease);
+struct Extending<'a>(&'a AtomicU32);
 
 /// How long a lock lasts by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +135,17 @@ enum Lasting {
     ForItsTtl,
     /// As long as it is renewed.
     Renewed,
+}
+
+/// Whose the keys are to release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum KeysOf {
+    /// The holder's.
+    Holder,
+    /// Somebody's who has the lock's token.
+    Bearer,
+    /// Another holder's of this process, or soon.
+    NextHolder,
 }
 
 /// When a holder lets go.
@@ -163,15 +174,12 @@ impl Lease {
             recalled: None,
             is_over: false,
             told_by: ToldBy::Lease,
-            is_left: false,
-            is_passed_on: false,
+            keys: KeysOf::Holder,
             ticket: None,
             repairs: None,
             is_noted: false,
             lasting: Lasting::ForItsTtl,
             let_go: LetGo::ByItself,
-            extending: 0,
-            passed_on_to: Weak::new(),
             holding: None,
         });
         let (turn, lost, over) = (TurnMutex::new(()), Notify::new(), Notify::new());
@@ -195,7 +203,7 @@ impl Lease {
 
     /// It may pass on to others of this process, with this.
     pub(crate) fn passing_on(self, turns: Option<Turns>) -> Self {
-        let passes_on = |turns| Box::new(PassesOn { turns, kept_since: self.began });
+        let passes_on = |turns| Box::new(PassesOn::new(turns, self.began));
         Self { turns: turns.map(passes_on), ..self }
     }
 
@@ -242,17 +250,17 @@ impl Lease {
     /// this. What is returned is dropped where nothing is locked.
     #[must_use]
     pub(crate) fn end_turn(&self, passes: impl FnOnce(&Turns, &LeaseNow) -> Passing) -> Option<EndedTurn> {
-        let turns = &self.turns.as_ref()?.turns;
+        let passes_on = self.turns.as_deref()?;
         let mut state = self.state();
-        let is_renewed = state.lasting == Lasting::Renewed && !state.is_over && !state.is_left;
+        let is_renewed = state.lasting == Lasting::Renewed && !state.is_over && state.keys == KeysOf::Holder;
         let is_simple = is_renewed && state.let_go == LetGo::ByItself;
-        if !is_simple || passes(turns, &state.now()) == Passing::IsReleased {
+        if !is_simple || passes(&passes_on.turns, &passes_on.now(&state)) == Passing::IsReleased {
             return None;
         }
         // Until somebody has taken it, its release is waited for.
         self.hold().iter_mut().for_each(Acquisition::wake);
         state.is_over = true;
-        state.is_passed_on = true;
+        state.keys = KeysOf::NextHolder;
         state.told_by = ToldBy::Lease;
         let ended = state.end(None);
         drop(state);
@@ -263,18 +271,17 @@ impl Lease {
     /// The lease of the next holder, which took it from this one at this moment; `None` if it is worth nothing any more.
     pub(crate) fn pass_on_to(&self, now: Instant, next: Successor) -> Option<PassedOn> {
         let Successor { name, needs, max_until } = next;
-        let (lease_now, valid_until) = {
-            let state = self.state();
-            (state.now(), state.valid_until)
-        };
-        let (fencing_token, turns) = self.turns.as_ref()?.turns.take(now, &lease_now, &needs)?;
+        let passes_on = self.turns.as_deref()?;
+        let lease_now = passes_on.now(&self.state());
+        let valid_until = lease_now.valid_until;
+        let (fencing_token, turns) = passes_on.turns.take(now, &lease_now, &needs)?;
         let acquisition = self.take_hold()?;
         let (engine, owner) = (Arc::clone(&self.engine), Arc::clone(&self.owner));
         let held = (now, valid_until, fencing_token);
         let mut lease = Self::new(engine, name, self.subject.clone(), owner, needs.ttl, held, max_until);
         // The keys live for no longer than that, so that it is not extended too late.
         let kept_since = valid_until.checked_sub(needs.ttl).unwrap_or(now);
-        lease.turns = Some(Box::new(PassesOn { turns, kept_since }));
+        lease.turns = Some(Box::new(PassesOn::new(turns, kept_since)));
         let state = lease.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         // The time it takes to tell a loss was taken off before.
         state.valid_until = limited(valid_until + LOSS_NOTICE, max_until);
@@ -284,27 +291,35 @@ impl Lease {
 
     /// It was passed on to this one, which hears from now on of what is done to the keys.
     pub(crate) fn set_passed_on_to(&self, next: &Arc<Self>) {
-        self.state().passed_on_to = Arc::downgrade(next);
+        if let Some(passes_on) = &self.turns {
+            // It is passed on once.
+            let _ = passes_on.next.set(Arc::downgrade(next));
+        }
     }
 
     /// The keys were taken from whoever has them by now.
     pub(crate) fn lose_to_reset(&self) {
         self.lose(LostReason::Reset);
-        let mut next = self.state().passed_on_to.upgrade();
+        let mut next = self.next_holder();
         while let Some(lease) = next {
             lease.lose(LostReason::Reset);
-            next = lease.state().passed_on_to.upgrade();
+            next = lease.next_holder();
         }
+    }
+
+    fn next_holder(&self) -> Option<Arc<Self>> {
+        self.turns.as_ref()?.next.get()?.upgrade()
     }
 
     /// Whether another holder of this process has its keys, or is about to.
     pub(crate) fn is_passed_on(&self) -> bool {
-        self.state().is_passed_on
+        self.state().keys == KeysOf::NextHolder
     }
 
-    fn begin_extending(&self) -> Extending<'_> {
-        self.state().extending += 1;
-        Extending(self)
+    fn begin_extending(&self) -> Option<Extending<'_>> {
+        let extending = &self.turns.as_ref()?.extending;
+        extending.fetch_add(1, Ordering::SeqCst);
+        Some(Extending(extending))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -546,7 +561,7 @@ impl Lease {
     /// Stops extensions without waiting, and leaves the keys where they are, to whoever has the lock's token. Those that are just
     /// being set, or set again, are released: a majority has the lock without them, and he may have released it by then.
     pub(crate) fn leave_now(&self) {
-        self.state().is_left = true;
+        self.state().keys = KeysOf::Bearer;
         self.end_now();
     }
 
@@ -596,7 +611,7 @@ impl Lease {
         drop(turn);
         let repairs = self.engine.repair(&self.subject, &self.owner, self.ttl, extended, self.until_over()).await;
         let mut state = self.state();
-        if state.is_left {
+        if state.keys == KeysOf::Bearer {
             drop(state);
             self.engine.leave(&self.subject, &self.owner, repairs);
         } else if state.is_over {
@@ -691,22 +706,28 @@ pub(crate) struct EndedTurn(#[expect(dead_code, reason = "it is dropped")] Optio
 
 impl Drop for Extending<'_> {
     fn drop(&mut self) {
-        self.0.state().extending -= 1;
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl PassesOn {
+    fn new(turns: Turns, kept_since: Instant) -> Self {
+        Self { turns, kept_since, extending: AtomicU32::new(0), next: OnceLock::new() }
+    }
+
+    /// What passing the lease on depends on, of which this is the state.
+    fn now(&self, state: &State) -> LeaseNow {
+        let standing = match state {
+            State { lost: Some(_), .. } => LeaseStanding::IsLost,
+            State { recalled: Some(_), .. } => LeaseStanding::IsRecalled,
+            _ if self.extending.load(Ordering::SeqCst) > 0 => LeaseStanding::IsBeingExtended,
+            _ => LeaseStanding::IsFree,
+        };
+        LeaseNow { valid_until: state.valid_until, standing, is_noted: state.is_noted }
     }
 }
 
 impl State {
-    /// What passing it on depends on.
-    fn now(&self) -> LeaseNow {
-        let standing = match self {
-            Self { lost: Some(_), .. } => LeaseStanding::IsLost,
-            Self { recalled: Some(_), .. } => LeaseStanding::IsRecalled,
-            Self { extending: 1.., .. } => LeaseStanding::IsBeingExtended,
-            _ => LeaseStanding::IsFree,
-        };
-        LeaseNow { valid_until: self.valid_until, standing, is_noted: self.is_noted }
-    }
-
     /// What is returned is dropped where the state is not locked any more.
     fn lose(&mut self, name: &Name, reason: LostReason) -> Option<Ended> {
         if self.lost.is_some() {

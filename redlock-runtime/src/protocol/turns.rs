@@ -151,16 +151,13 @@ impl Turns {
     }
 
     /// How many tokens an acquire reserves for those who wait behind it, if there are any, where the last one took so long: not so many
-    /// that counters could outrun the clock, which they follow in microseconds.
+    /// that counters could outrun the clock, which they follow in microseconds. The first of a line does not know how long it takes, and
+    /// mostly nobody is behind it.
     #[must_use]
-    pub fn room(is_waited_for: bool, round_trip: Option<Duration>) -> u64 {
+    pub fn room(is_waited_for: bool, round_trip: Duration) -> u64 {
         let most = u64::from(MOST_TURNS) - 1;
-        match round_trip {
-            // The first of a line does not know how long it takes, and mostly nobody is behind it.
-            None => 0,
-            _ if !is_waited_for => 0,
-            Some(round_trip) => u64::try_from(round_trip.as_micros() / 2).unwrap_or(most).min(most),
-        }
+        let bound = u64::try_from(round_trip.as_micros() / 2).unwrap_or(most).min(most);
+        if is_waited_for { bound } else { 0 }
     }
 
     /// The greatest number up to which fencing counters were raised for this lease.
@@ -276,9 +273,8 @@ mod tests {
 
     #[test]
     fn tokens_are_reserved_where_somebody_waits_and_no_faster_than_the_clock_goes() {
-        let micros = |micros| Some(Duration::from_micros(micros));
+        let micros = Duration::from_micros;
         assert_eq!(Turns::room(false, micros(1_000)), 0);
-        assert_eq!(Turns::room(true, None), 0);
         assert_eq!(Turns::room(true, micros(1_000)), 23);
         assert_eq!(Turns::room(true, micros(20)), 10);
         assert_eq!(Turns::room(true, micros(0)), 0);

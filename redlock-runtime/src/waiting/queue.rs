@@ -19,7 +19,7 @@ use crate::platform::simulated::HashMap;
 use crate::platform::tasks::{Handle, Id};
 use crate::platform::{clock, entropy};
 use crate::protocol::wait_queue::{
-    self, Acquired, Ask, Call, Failure, LocalHolder, Reachability, WaitQueue, WaitSettings,
+    self, Acquired, Ask, Call, Failure, LocalHolder, Offered, Reachability, WaitQueue, WaitSettings,
 };
 use crate::protocol::{FenceFallback, Needs, Passing, Quorum, TAKEN_WITHIN};
 use crate::shown::shown;
@@ -63,19 +63,6 @@ struct State {
     /// The last attempt, while too few nodes can be reached: callers whose time is over are told why. Boxed, because thousands
     /// of held locks have none.
     unreachable: Option<Box<Unreachable>>,
-    /// Whether a task sees to leases that are passed on and not taken.
-    is_watched: bool,
-    /// When a lease was passed on last, and by whom.
-    passed_on: Option<Box<PassedOn>>,
-}
-
-/// A lease that nobody has taken yet: boxed, because thousands of held locks have none.
-struct PassedOn {
-    /// When it was passed on.
-    since: Instant,
-    /// The place of the holder that let go.
-    number: u64,
-    lease: Arc<Lease>,
 }
 
 /// An attempt that too few nodes answered.
@@ -120,9 +107,11 @@ struct News {
     reachability: Reachability,
     /// The last attempt before, if too few nodes could be reached.
     before: Option<Box<Unreachable>>,
+    /// A lease that was passed on and is lost before anybody took it.
+    untaken: Option<Arc<Lease>>,
 }
 
-/// A number for a place or a local holder, greater than all before. Not counted queue by queue: a queue that was deserted is made
+/// A number for a place or a local holder, greater than all before, and than zero. Not counted queue by queue: a queue that was deserted is made
 /// anew, and somebody who left the old one late must not be taken for somebody in the new one.
 fn next_number() -> u64 {
     static NUMBERS: AtomicU64 = AtomicU64::new(1);
@@ -237,7 +226,7 @@ impl WaitQueues {
             (number, state.perform(acquired))
         });
         news.tell();
-        LocalHold { wait_queues: Arc::clone(self), line: Arc::clone(line), shared, number, is_forgotten: false }
+        LocalHold { wait_queues: Arc::clone(self), line: Arc::clone(line), shared, number }
     }
 
     /// How the lock gets its fencing token; `seen` is the greatest counter that the same waiter heard of.
@@ -349,19 +338,12 @@ impl State {
     }
 
     fn perform(&mut self, acquired: Acquired<Arc<Lease>>) -> News {
-        if let Some(replaced) = acquired.replaced {
+        if let Some(replaced) = &acquired.replaced {
             replaced.lose_to_another();
         }
         self.call(acquired.call);
-        self.news(acquired.reachability, None)
-    }
-
-    /// Takes back a lease that was passed on, if nobody has taken it.
-    fn withdraw(&mut self, hold: u64) -> Option<(u64, Arc<Lease>)> {
-        self.queue.withdraws(hold);
-        self.passed_on
-            .take_if(|passed_on| passed_on.number == hold)
-            .map(|passed_on| (passed_on.number, passed_on.lease))
+        let untaken = acquired.replaced.filter(|replaced| replaced.is_passed_on());
+        News { untaken, ..self.news(acquired.reachability, None) }
     }
 
     /// Keeps the last attempt while too few nodes can be reached.
@@ -372,7 +354,7 @@ impl State {
                 std::mem::replace(&mut self.unreachable, unreachable)
             }
         };
-        News { reachability, before }
+        News { reachability, before, untaken: None }
     }
 }
 
@@ -403,9 +385,6 @@ impl QueuePlace {
             wait_queue::Turn::WaitUntil(_, Some(_)) => state.queue.local_holders().cloned().collect(),
             wait_queue::Turn::WaitUntil(_, None) | wait_queue::Turn::Ask(_) | wait_queue::Turn::Take(..) => Vec::new(),
         };
-        if let wait_queue::Turn::Take(..) = polled.turn {
-            state.passed_on = None;
-        }
         state.call(polled.call);
         drop(state);
         match polled.turn {
@@ -517,7 +496,6 @@ impl QueuePlace {
             line: Arc::clone(&self.line),
             shared: Arc::clone(&self.shared),
             number,
-            is_forgotten: false,
         }
     }
 }
@@ -556,7 +534,7 @@ impl Drop for QueuePlace {
         let left = state.queue.left(self.number, clock::now());
         state.call(left.call);
         let news = state.news(left.reachability, None);
-        let untaken = left.untaken.and_then(|hold| state.withdraw(hold));
+        let untaken = left.untaken;
         let is_deserted = state.queue.is_deserted();
         drop(state);
         if let Some((hold, lease)) = untaken {
@@ -571,6 +549,7 @@ impl Drop for QueuePlace {
 
 impl News {
     fn tell(self) {
+        drop(Offer { lease: self.untaken, local_hold: None });
         let Some(before) = self.before.filter(|before| before.is_told) else { return };
         let name = &*before.name;
         match self.reachability {
@@ -591,10 +570,8 @@ pub(crate) struct LocalHold {
     line: Arc<str>,
     /// The queue whose waiters come next.
     shared: Arc<SharedQueue>,
-    /// Stands for the holder in the queue.
+    /// Stands for the holder in the queue; zero if somebody else makes its place free.
     number: u64,
-    /// Whether somebody else makes its place free.
-    is_forgotten: bool,
 }
 
 impl LocalHold {
@@ -603,20 +580,18 @@ impl LocalHold {
         let now = clock::now();
         let mut ended = None;
         let mut state = self.shared.lock();
-        let call = state.queue.offers(self.number, now, |needs, elsewhere| {
+        let offered = state.queue.offers(self.number, now, |needs, elsewhere| {
             ended = lease.end_turn(|turns, lease| turns.pass(now, lease, needs, elsewhere));
             if ended.is_some() { Passing::PassesOn } else { Passing::IsReleased }
         });
-        let Some(call) = call else {
+        let Some(Offered { call, is_unwatched }) = offered else {
             drop(state);
             return Err(self);
         };
-        state.passed_on = Some(Box::new(PassedOn { since: now, number: self.number, lease: Arc::clone(lease) }));
-        let is_watched = std::mem::replace(&mut state.is_watched, true);
         state.call(call);
         drop(state);
         drop(ended);
-        if !is_watched {
+        if is_unwatched {
             let Self { wait_queues, line, shared, .. } = &self;
             let (wait_queues, line, shared) = (Arc::clone(wait_queues), Arc::clone(line), Arc::clone(shared));
             lease.spawn(Watch { wait_queues, line, shared }.run());
@@ -627,8 +602,7 @@ impl LocalHold {
 
     /// Makes no place free: somebody else has it, or will. Returns its number.
     fn forget(mut self) -> u64 {
-        self.is_forgotten = true;
-        self.number
+        std::mem::take(&mut self.number)
     }
 
     /// The release is on its way on the connections of the current runtime.
@@ -641,7 +615,7 @@ impl LocalHold {
 
 impl Drop for LocalHold {
     fn drop(&mut self) {
-        if self.is_forgotten {
+        if self.number == 0 {
             return;
         }
         let mut state = self.shared.lock();
@@ -668,17 +642,16 @@ impl Watch {
         loop {
             clock::sleep_until(moment).await;
             let mut state = self.shared.lock();
-            let Some((since, number)) = state.passed_on.as_ref().map(|passed_on| (passed_on.since, passed_on.number))
-            else {
+            let Some(since) = state.queue.offered_since() else {
                 return;
             };
             moment = since + TAKEN_WITHIN;
-            let untaken = if clock::now() >= moment { state.withdraw(number) } else { None };
+            let untaken = if clock::now() >= moment { state.queue.take_offered() } else { None };
             drop(state);
             if let Some((number, lease)) = untaken {
                 let Self { wait_queues, line, shared } = &self;
                 let (wait_queues, line, shared) = (Arc::clone(wait_queues), Arc::clone(line), Arc::clone(shared));
-                let local_hold = LocalHold { wait_queues, line, shared, number, is_forgotten: false };
+                let local_hold = LocalHold { wait_queues, line, shared, number };
                 drop(Offer { lease: Some(lease), local_hold: Some(local_hold) });
             }
         }
@@ -688,7 +661,7 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         // Whatever is passed on next is watched by another one.
-        self.shared.lock().is_watched = false;
+        self.shared.lock().queue.unwatched();
     }
 }
 

@@ -35,6 +35,16 @@ pub struct Polled<H> {
     pub turn: Turn<H>,
 }
 
+/// A lease that is offered to the first in line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a waiter that is not called does not come for it"]
+pub struct Offered {
+    /// The first in line.
+    pub call: Call,
+    /// Whether somebody has to be told to take it back if nobody comes for it; else somebody was told before.
+    pub is_unwatched: bool,
+}
+
 /// What a waiter does next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
@@ -75,15 +85,15 @@ pub struct Acquired<H> {
 }
 
 /// What follows when a waiter leaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
-pub struct Left {
+pub struct Left<H> {
     /// The next in line.
     pub call: Call,
     /// What people are told.
     pub reachability: Reachability,
     /// The local holder that has passed its lease on, if nobody is left to take it: it is to be released.
-    pub untaken: Option<u64>,
+    pub untaken: Option<(u64, H)>,
 }
 
 /// Whether enough nodes can be reached, as people are told it.

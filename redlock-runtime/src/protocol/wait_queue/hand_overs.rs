@@ -41,8 +41,8 @@ pub(super) struct HandOvers {
     in_a_row: u32,
     /// Whether another process was seen to wait: for nobody else this process stands back for nothing.
     is_wanted_elsewhere: bool,
-    /// How long the last attempt took that was won, by which another process has time to ask; `None` before the first.
-    round_trip: Option<Duration>,
+    /// How long the last attempt took that was won, in microseconds, by which another process has time to ask; zero before the first.
+    round_trip_micros: u32,
     /// Whether this process stood back and no other one had the lock since.
     has_stood_back: bool,
     /// Those who wait, hear of nothing and poll. Boxed, because most locks have none.
@@ -63,7 +63,7 @@ struct Polls {
 impl HandOvers {
     /// An attempt was won, and took this long.
     pub(super) fn won(&mut self, is_wanted_elsewhere: bool, round_trip: Duration) {
-        self.round_trip = Some(round_trip);
+        self.round_trip_micros = u32::try_from(round_trip.as_micros()).unwrap_or(u32::MAX);
         self.is_wanted_elsewhere |= is_wanted_elsewhere;
     }
 
@@ -92,9 +92,9 @@ impl HandOvers {
         }
     }
 
-    /// How long the last attempt took that was won.
-    pub(super) fn round_trip(&self) -> Option<Duration> {
-        self.round_trip
+    /// How long the last attempt took that was won; nothing before the first.
+    pub(super) fn round_trip(&self) -> Duration {
+        Duration::from_micros(self.round_trip_micros.into())
     }
 
     /// The lock was another process's, or is let go while nobody of this process waits for it.
@@ -116,7 +116,7 @@ impl HandOvers {
             self.in_a_row = 0;
             self.is_wanted_elsewhere = false;
             self.has_stood_back = true;
-            return NextTurn::StandBack(STAND_BACK * self.round_trip.unwrap_or_default());
+            return NextTurn::StandBack(STAND_BACK * self.round_trip());
         }
         NextTurn::Ours
     }

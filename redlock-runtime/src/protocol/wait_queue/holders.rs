@@ -34,10 +34,9 @@ impl<H: LocalHolder> Holders<H> {
         self.take_if(|(other, _)| *other == number).is_some()
     }
 
-    /// The one of this number.
-    pub(super) fn get(&self, number: u64) -> Option<&H> {
-        let mut all = self.first.iter().chain(self.others());
-        all.find(|(other, _)| *other == number).map(|(_, holder)| holder)
+    /// The first that came, with its number.
+    pub(super) fn first_numbered(&self) -> Option<&(u64, H)> {
+        self.first.as_ref()
     }
 
     /// Takes out one who answers to this.

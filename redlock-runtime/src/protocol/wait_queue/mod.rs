@@ -7,10 +7,9 @@ mod line;
 #[cfg(test)]
 mod passed_on;
 
-use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
-pub use self::actions::{Acquired, Ask, Call, Failure, Left, Polled, Reachability, Turn};
+pub use self::actions::{Acquired, Ask, Call, Failure, Left, Offered, Polled, Reachability, Turn};
 
 use self::hand_overs::{HandOvers, NextTurn};
 use self::holders::Holders;
@@ -34,7 +33,7 @@ const NEGLECTED: Duration = Duration::from_secs(1);
 /// the first in line has taken the lease ([`Turn::Take`], [`Self::took`]), whoever that is when it is polled. Nobody asks the nodes
 /// meanwhile. [`Turns`] decides whether it may.
 ///
-/// Waiters and local holders have numbers above zero, each greater than all before, also those of other queues: a number that was given up
+/// Waiters and local holders have numbers, each greater than all before, also those of other queues: a number that was given up
 /// must not stand for somebody else later.
 #[derive(Debug)]
 pub struct WaitQueue<W: Waiter, H> {
@@ -55,8 +54,10 @@ pub struct WaitQueue<W: Waiter, H> {
     called: Option<Instant>,
     /// Whether it is another process's turn.
     hand_overs: HandOvers,
-    /// The local holder that has passed its lease on to the first in line, which has not taken it.
-    offered: Option<NonZeroU64>,
+    /// Whether the only local holder has passed its lease on to the first in line, which has not taken it.
+    is_offered: bool,
+    /// Whether somebody takes back what is offered and not taken.
+    is_watched: bool,
     /// The greatest fencing counter that a waiter heard of, or token that somebody in this process got: a node that missed a
     /// grant is to give the same number to the next owner as the others.
     counter: u64,
@@ -160,7 +161,8 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
             changed: AtSet::default(),
             called: None,
             hand_overs: HandOvers::default(),
-            offered: None,
+            is_offered: false,
+            is_watched: false,
             counter: 0,
             is_unreachable: false,
         }
@@ -194,11 +196,11 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
     }
 
     /// A waiter gives up. The next one is called, whatever the first in line was doing.
-    pub fn left(&mut self, number: u64, now: Instant) -> Left {
+    pub fn left(&mut self, number: u64, now: Instant) -> Left<H> {
         let was_first = self.leave_line(number);
         let call = if was_first && holds(Rule::NextIsCalled) { self.call_next(now) } else { Call::Nobody };
         let gives_up = self.line.is_empty() && std::mem::take(&mut self.is_unreachable);
-        let untaken = self.offered.take_if(|_| self.line.is_empty()).map(NonZeroU64::get);
+        let untaken = if self.line.is_empty() { self.take_offered() } else { None };
         let reachability = if gives_up { Reachability::GivenUp } else { Reachability::Unchanged };
         Left { call, reachability, untaken }
     }
@@ -216,10 +218,8 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
             return Polled { call, turn: Turn::WaitUntil(now + NEGLECTED, None) };
         }
         self.called = None;
-        if let Some(hold) = self.offered.take().map(NonZeroU64::get)
-            && let Some(holder) = self.local_holders.get(hold)
-        {
-            return Polled { call, turn: Turn::Take(hold, holder.clone()) };
+        if let Some((hold, holder)) = self.take_offered() {
+            return Polled { call, turn: Turn::Take(hold, holder) };
         }
         self.forget_unheard(number, now, settings);
         let local_holder = self.valid_local_holder(now);
@@ -308,6 +308,8 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
     pub fn acquired(&mut self, hold: u64, holder: H) -> Acquired<H> {
         self.counter = self.counter.max(holder.fencing_token());
         let replaced = self.local_holders.add(hold, holder);
+        // What was offered is lost.
+        self.is_offered = false;
         if self.is_held_here() {
             self.wait_plan = None;
         }
@@ -321,24 +323,38 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
         hold: u64,
         now: Instant,
         passes: impl FnOnce(&Needs, Elsewhere) -> Passing,
-    ) -> Option<Call> {
+    ) -> Option<Offered> {
         // What whoever asks at this moment is told would be about this very lease.
-        let is_simple =
-            self.attempt.is_none() && self.local_holders.len() == 1 && self.local_holders.get(hold).is_some();
+        let is_only =
+            self.local_holders.len() == 1 && self.local_holders.first_numbered().is_some_and(|first| first.0 == hold);
+        let is_simple = self.attempt.is_none() && is_only;
         let next = self.line.first().filter(|_| is_simple).and_then(|(_, waiter)| waiter.needs())?;
         match passes(&next, self.hand_overs.elsewhere()) {
             Passing::IsReleased => None,
             Passing::PassesOn => {
-                self.offered = NonZeroU64::new(hold);
+                self.is_offered = true;
+                let is_unwatched = !std::mem::replace(&mut self.is_watched, true);
                 self.called = None;
-                Some(self.call_first(now))
+                Some(Offered { call: self.call_first(now), is_unwatched })
             }
         }
     }
 
-    /// The lease of this local holder is not offered any more; says whether it was.
-    pub fn withdraws(&mut self, hold: u64) -> bool {
-        self.offered.take_if(|offered| offered.get() == hold).is_some()
+    /// Since when the first in line has been called to take what is offered, if it is.
+    #[must_use]
+    pub fn offered_since(&self) -> Option<Instant> {
+        self.called.filter(|_| self.is_offered)
+    }
+
+    /// Nothing is offered any more; returns what was, which is to be released.
+    pub fn take_offered(&mut self) -> Option<(u64, H)> {
+        let is_offered = std::mem::take(&mut self.is_offered);
+        self.local_holders.first_numbered().filter(|_| is_offered).cloned()
+    }
+
+    /// Nobody takes back any more what is offered and not taken.
+    pub fn unwatched(&mut self) {
+        self.is_watched = false;
     }
 
     /// The holder's release is on its way on the connections of this runtime: if the first in line uses the same, its commands

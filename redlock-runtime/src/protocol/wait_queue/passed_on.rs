@@ -76,10 +76,11 @@ impl Scene {
 
     /// The holder lets go, and may pass the lease on.
     fn offer(&mut self) -> Option<Call> {
-        self.queue.offers(HOLD, self.now, |needs, _| {
+        let offered = self.queue.offers(HOLD, self.now, |needs, _| {
             assert_eq!(*needs, NEEDS);
             Passing::PassesOn
-        })
+        });
+        offered.map(|offered| offered.call)
     }
 
     fn check_takes(&mut self, number: u64) {
@@ -129,7 +130,7 @@ fn what_the_first_in_line_does_not_take_is_the_next_ones_and_nobodys_in_the_end(
     let left = scene.queue.left(1, scene.now);
     assert_eq!((left.call, left.untaken), (Call::Waiter(2), None));
     let left = scene.queue.left(2, scene.now);
-    assert_eq!((left.call, left.untaken), (Call::Nobody, Some(HOLD)));
+    assert_eq!((left.call, left.untaken.map(|(hold, _)| hold)), (Call::Nobody, Some(HOLD)));
     let mut neglected = Scene::held_before(&[Some(NEEDS); 2]);
     assert_eq!(neglected.offer(), Some(Call::Waiter(1)));
     neglected.now += NEGLECTED;
@@ -141,7 +142,8 @@ fn what_the_first_in_line_does_not_take_is_the_next_ones_and_nobodys_in_the_end(
 fn what_is_withdrawn_is_taken_by_nobody() {
     let mut scene = Scene::held_before(&[Some(NEEDS)]);
     assert_eq!(scene.offer(), Some(Call::Waiter(1)));
-    assert!(scene.queue.withdraws(HOLD) && !scene.queue.withdraws(HOLD));
+    assert_eq!(scene.queue.offered_since(), Some(scene.now));
+    assert!(scene.queue.take_offered().is_some() && scene.queue.take_offered().is_none());
     assert!(matches!(scene.poll(1).turn, Turn::WaitUntil(..)), "it is being released");
     assert_eq!(scene.queue.let_go(HOLD, || scene.now, &scene.settings), Call::Waiter(1));
     assert!(matches!(scene.poll(1).turn, Turn::Ask(_)));
