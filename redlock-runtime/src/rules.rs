@@ -70,6 +70,16 @@ pub enum Rule {
     ReleaseCalls,
     /// A process that handed a lock on in itself several times stands back for others.
     StandBack,
+    /// A lease passes on within a process for a bounded number of times and a bounded time.
+    TurnsAreBounded,
+    /// A lease that was passed on is taken only while it is valid.
+    TurnsAreValid,
+    /// No token is given beyond those that were reserved.
+    TokensEndWithBlock,
+    /// Whoever has passed a lease on releases nothing of it.
+    EarlierTurnsAreOver,
+    /// A lock that is given out of hand is not passed on.
+    DetachedIsNotPassedOn,
     /// Waiters of a process get the lock in the order in which they came.
     FirstComeFirstServed,
     /// A blocking call asks for nothing of the runtime that it is made on, which it may block.
@@ -162,6 +172,11 @@ impl Rule {
         Self::NextIsCalled,
         Self::ReleaseCalls,
         Self::StandBack,
+        Self::TurnsAreBounded,
+        Self::TurnsAreValid,
+        Self::TokensEndWithBlock,
+        Self::EarlierTurnsAreOver,
+        Self::DetachedIsNotPassedOn,
         Self::FirstComeFirstServed,
         Self::BlockingUsesBackground,
     ];

@@ -40,6 +40,7 @@ mod kinds_turns;
 mod kinds_waiting;
 mod leader;
 mod leader_watch;
+mod local_turns;
 mod names;
 mod node_contract;
 mod nothing_left;

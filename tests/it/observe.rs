@@ -93,7 +93,10 @@ async fn an_acquisition_is_told_once_with_how_it_ended_and_where() {
 
 #[tokio::test]
 async fn those_of_one_process_who_get_a_lock_after_each_other_are_told_once_each() {
-    let (locks, seen) = in_memory();
+    // Each of them from the nodes.
+    let seen = Seen::default();
+    let builder = LockManager::builder().nodes(["memory://"]).local_hand_over(false);
+    let locks = builder.observer(seen.clone()).build().unwrap();
     let first = locks.lock("x").label("x").acquire().await.unwrap();
     let waiting: Vec<_> = (0..20)
         .map(|_| {

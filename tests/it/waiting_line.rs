@@ -15,13 +15,15 @@ use crate::common::waiters::{
     Asked, How, LONG, Waiter, eventually_had, in_line, poll_once, promptly, release_by_hand, somebody_holds,
     spawn_in_line, starts_to_wait, watched,
 };
-use crate::common::{key, manager};
+use crate::common::{RARE_POLL, key, manager};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_waiters_get_the_lock_in_the_order_in_which_they_came_each_with_an_owner_of_his_own() {
     for count in [1, 3] {
         let servers = Arc::new(Servers::start(count));
-        let locks = manager(&servers);
+        // Each from the nodes, under a value of its own.
+        let builder = LockManager::builder().nodes(servers.urls()).slow_poll(RARE_POLL);
+        let locks = builder.local_hand_over(false).build().unwrap();
         for is_local in [true, false] {
             let holder = if is_local { locks.clone() } else { manager(&servers) };
             let guard = holder.lock("x").ttl(LONG).acquire().await.unwrap();

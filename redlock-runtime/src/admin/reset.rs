@@ -9,7 +9,6 @@ use futures_util::future::join_all;
 use super::holding::{Holding, ask_who_holds};
 use crate::Error;
 use crate::engine::Acquisition;
-use crate::error::LostReason;
 use crate::lock::shared::Shared;
 use crate::manager::LockManager;
 use crate::node::inspect::Deleted;
@@ -30,7 +29,7 @@ impl LockManager {
     /// one of them.
     ///
     /// Whoever waits for the lock gets it at once. A holder in this process that uses this manager is told at once
-    /// ([`LostReason::Reset`]), one in another process when it extends the lock next, a Python process never; until then
+    /// ([`LostReason::Reset`](crate::LostReason::Reset)), one in another process when it extends the lock next, a Python process never; until then
     /// it goes on as if it held the lock. This is for a holder that is gone or stuck, after looking at
     /// [`inspect`](Self::inspect): whoever works under the lock may otherwise not be alone.
     ///
@@ -193,7 +192,7 @@ async fn reset_of(shared: &Arc<Shared>, name: &Name, whose: &str) -> Result<(), 
     match Acquisition::adopted(Arc::clone(engine), subject, owner).release().await {
         Ok(()) => {
             if let Some(holder) = holder {
-                holder.lose(LostReason::Reset);
+                holder.lose_to_reset();
             }
             Ok(())
         }
@@ -292,7 +291,7 @@ async fn delete_each(shared: &Shared, locks: Vec<(Name, Vec<Arc<str>>)>) -> Vec<
         if confirmed < quorum.needed() {
             return Err(shared.engine.unreachable(name, confirmed, failures));
         }
-        holders[index].iter().for_each(|holder| holder.lose(LostReason::Reset));
+        holders[index].iter().for_each(|holder| holder.lose_to_reset());
         Ok(deleted)
     };
     let mut index = 0..;

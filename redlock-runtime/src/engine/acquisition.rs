@@ -19,7 +19,7 @@ use crate::platform::entropy::fresh_owner;
 use crate::protocol::{
     AcquireEffect, AskOrder, Attempt, AttemptStep, Completion, Conclusion, Fence, FenceFallback, FireQuestion,
     KeyAfter, Ledger, Listening, MARK_RETENTION, NodeSet, OthersSay, Proposal, Quorum, Standing, StoredMark, Tally,
-    Verdict, Voters, plausible, reply_timeout,
+    TokenBlock, Verdict, Voters, plausible, reply_timeout,
 };
 use crate::rules::{Rule, holds};
 use crate::values::subject::{Kind, Subject, Which};
@@ -197,6 +197,8 @@ impl Acquisition {
         plan: Plan,
     ) -> Result<Term, AttemptFailed> {
         let Plan { ask_order, is_watched, contender, fencing, fire, insists } = plan;
+        // What is acquired for a fire is not passed on.
+        let fencing = fencing.map(|fencing| Fenced { room: if fire.is_some() { 0 } else { fencing.room }, ..fencing });
         let fence = fencing.map(|fencing| self.fence(began, fencing, Fence::propose));
         let (action, proposal) = (Action::Acquire { ttl, is_watched }, fence.as_ref().map(Fence::proposal));
         let mark =
@@ -232,8 +234,9 @@ impl Acquisition {
 
     /// How the lock gets its fencing token in an attempt that began then: `make` is given the proposal.
     fn fence(&self, began: Instant, fencing: Fenced, make: fn(Quorum, Proposal, FenceFallback) -> Fence) -> Fence {
-        let (quorum, Fenced { seen, fence_fallback }) = (self.engine.quorum(), fencing);
-        let proposal = Proposal::new(self.engine.time_of_day(self.subject.key(), began), seen, quorum, fence_fallback);
+        let (quorum, Fenced { seen, fence_fallback, room }) = (self.engine.quorum(), fencing);
+        let time_of_day = self.engine.time_of_day(self.subject.key(), began);
+        let proposal = Proposal::new(time_of_day, seen, quorum, fence_fallback).with_room(room);
         let proposal = match self.subject.permits() {
             Some((_, Which::Any)) => proposal.for_any_of_several(self.engine.ages(self.subject.key())),
             _ => proposal,
@@ -250,7 +253,7 @@ impl Acquisition {
         command: &Arc<Command>,
         until: Option<Instant>,
     ) -> Result<Term, AttemptFailed> {
-        let mark = command.mark;
+        let (mark, room) = (command.mark, fence.as_ref().map(|fence| fence.proposal().room()));
         let engine = Arc::clone(&self.engine);
         let order = match self.subject.permits() {
             Some((slots, Which::Any)) => Some(slots.order().into()),
@@ -316,7 +319,8 @@ impl Acquisition {
                 self.narrow(&heard.tally);
                 self.bring_strays_back(&heard.tally, attempt.ttl(), valid_until);
                 self.said = heard.tally.slots().map(|slots| Box::new(slots.others_say(engine.quorum())));
-                Ok(Term { began, valid_until, fencing_token, is_wanted })
+                let (fencing_token, tokens) = TokenBlock::first_of(fencing_token, room);
+                Ok(Term { began, valid_until, fencing_token, tokens, is_wanted })
             }
             (Conclusion::NoEvidence, _) => {
                 heard.failures.say_of_all("too few remember earlier tokens; set `max_clock_skew`");
@@ -791,7 +795,7 @@ mod tests {
                 let well = || voter(Reply::Granted { counter: Some(Counter::Known(7)), is_wanted: false, mark: None });
                 let nodes = vec![voter(told), well(), well()];
                 let engine = Engine::new(nodes, Quorum::of(3).unwrap(), Duration::from_secs(5), LONGEST_TTL);
-                let fenced = Fenced { seen, fence_fallback: FenceFallback::TrustClocks { max_clock_skew } };
+                let fenced = Fenced { seen, fence_fallback: FenceFallback::TrustClocks { max_clock_skew }, room: 0 };
                 let won = engine.acquire("key".into(), Duration::from_secs(60), None, Plan::once(Some(fenced))).await;
                 assert_eq!(won.expect("two of three agree").term.fencing_token, 7, "what the third told is none");
             }

@@ -37,8 +37,8 @@ use crate::platform::drivers::Uses;
 use crate::platform::tasks::Handle;
 use crate::platform::{clock, process};
 use crate::protocol::{
-    AskOrder, At, FenceFallback, FireQuestion, Hearing, NodeObservation, NodeSet, OthersSay, Quorum, Tally, Verdict,
-    Voters, longest_round, patience, reply_timeout, valid_until,
+    AskOrder, At, FenceFallback, FireQuestion, Hearing, NodeObservation, NodeSet, OthersSay, Quorum, Tally, TokenBlock,
+    Verdict, Voters, longest_round, patience, reply_timeout, valid_until,
 };
 use crate::values::subject::{Subject, Which};
 
@@ -83,6 +83,8 @@ pub(crate) struct Term {
     pub(crate) valid_until: Instant,
     /// Greater than that of every earlier acquisition of this lock.
     pub(crate) fencing_token: u64,
+    /// Those that were reserved besides, if it has tokens.
+    pub(crate) tokens: Option<TokenBlock>,
     /// Whether another process was seen to wait for it.
     pub(crate) is_wanted: bool,
 }
@@ -111,6 +113,8 @@ pub(crate) struct Fenced {
     pub(crate) seen: u64,
     /// What to do if too few nodes have evidence of earlier tokens.
     pub(crate) fence_fallback: FenceFallback,
+    /// How many tokens are reserved besides its own.
+    pub(crate) room: u64,
 }
 
 impl Plan {
@@ -322,6 +326,11 @@ impl Engine {
     /// Who looks at it.
     pub(crate) fn observers(&self) -> &Observers {
         &self.observers
+    }
+
+    /// Whether tokens can be reserved on all nodes.
+    pub(crate) fn reserves_tokens(&self) -> bool {
+        self.nodes.iter().all(|node| node.reserves_tokens())
     }
 
     pub(crate) fn labels(&self) -> impl Iterator<Item = &str> {

@@ -1,7 +1,9 @@
 //! What a guard and the renewal of its lock share.
 
+use std::future::Future;
 use std::mem;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex as TurnMutex, Notify};
@@ -15,7 +17,9 @@ use crate::observe::{End, Ended, Holding, Observed, RenewalFailure};
 use crate::platform::clock;
 use crate::platform::schedule::Ticket;
 use crate::platform::tasks::Handle;
-use crate::protocol::{LOSS_NOTICE, SHORTEST_TTL, Verdict, drift, reply_timeout};
+use crate::protocol::{
+    LOSS_NOTICE, LeaseNow, LeaseStanding, Needs, Passing, SHORTEST_TTL, Turns, Verdict, drift, reply_timeout,
+};
 use crate::rules::{Rule, holds};
 use crate::shown::shown;
 use crate::values::name::Name;
@@ -33,12 +37,14 @@ pub(crate) struct Lease {
     pub(crate) owner: Arc<str>,
     /// How long an extension lasts.
     pub(crate) ttl: Duration,
-    /// When the attempt that won it began.
+    /// When the attempt that won it began, or it was taken from another holder of this process.
     pub(crate) began: Instant,
     /// See [`LockGuard::fencing_token`](crate::LockGuard::fencing_token).
     pub(crate) fencing_token: u64,
     /// It is not extended beyond this moment.
     max_until: Option<Instant>,
+    /// What passes on with it when its holder lets go; `None` if it does not pass on. Boxed, because most locks do not.
+    turns: Option<Box<PassesOn>>,
     /// A std mutex: it is never held across an await.
     state: Mutex<State>,
     /// Answers for the release; taken out by whoever releases the lock, its guard or a shutdown. A std mutex: it is never
@@ -73,8 +79,8 @@ struct State {
     is_over: bool,
     /// Who tells of its loss.
     told_by: ToldBy,
-    /// Whether its keys are somebody else's to release.
-    is_left: bool,
+    /// Whose its keys are to release.
+    keys: KeysOf,
     /// Where it stands in the schedule of renewals.
     ticket: Option<Ticket>,
     /// Keys that were set again, to be released with the others. Most locks have none.
@@ -89,6 +95,39 @@ struct State {
     holding: Option<Box<Holding>>,
 }
 
+/// A lease that passes from one holder of a process to the next.
+struct PassesOn {
+    turns: Turns,
+    /// When what its validity counts from began: the attempt that won it, or the last extension by an earlier holder, at the earliest.
+    kept_since: Instant,
+    /// How many extensions are under way, with what they set again. One begins before it looks whether the guard is gone, and the guard
+    /// ends a turn when it has looked whether there are any, both with the state locked in between.
+    extending: AtomicU32,
+    /// The lease of the holder to whom it was passed on, who has the same keys.
+    next: OnceLock<Weak<Lease>>,
+}
+
+/// What was under the control of a holder that passed its lease on, for the next one.
+pub(crate) struct PassedOn {
+    /// Answers for the release, from now on at the end of the next holder.
+    pub(crate) acquisition: Acquisition,
+    /// The lease of the next holder.
+    pub(crate) lease: Lease,
+    /// Whether what its owner was called stands beside its keys.
+    pub(crate) is_noted: bool,
+}
+
+/// Who takes a lease from another holder.
+pub(crate) struct Successor {
+    pub(crate) name: Name,
+    pub(crate) needs: Needs,
+    /// Beyond which moment it does not extend the lease.
+    pub(crate) max_until: Option<Instant>,
+}
+
+/// An extension that is under way, with what it sets again.
+struct Extending<'a>(&'a AtomicU32);
+
 /// How long a lock lasts by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lasting {
@@ -96,6 +135,17 @@ enum Lasting {
     ForItsTtl,
     /// As long as it is renewed.
     Renewed,
+}
+
+/// Whose the keys are to release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum KeysOf {
+    /// The holder's.
+    Holder,
+    /// Somebody's who has the lock's token.
+    Bearer,
+    /// Another holder's of this process, or soon.
+    NextHolder,
 }
 
 /// When a holder lets go.
@@ -124,7 +174,7 @@ impl Lease {
             recalled: None,
             is_over: false,
             told_by: ToldBy::Lease,
-            is_left: false,
+            keys: KeysOf::Holder,
             ticket: None,
             repairs: None,
             is_noted: false,
@@ -142,12 +192,24 @@ impl Lease {
             began,
             fencing_token,
             max_until,
+            turns: None,
             state,
             hold: Mutex::default(),
             turn,
             lost,
             over,
         }
+    }
+
+    /// It may pass on to others of this process, with this.
+    pub(crate) fn passing_on(self, turns: Option<Turns>) -> Self {
+        let passes_on = |turns| Box::new(PassesOn::new(turns, self.began));
+        Self { turns: turns.map(passes_on), ..self }
+    }
+
+    /// When what its validity counted from at first began.
+    pub(crate) fn kept_since(&self) -> Instant {
+        self.turns.as_ref().map_or(self.began, |passes_on| passes_on.kept_since)
     }
 
     /// It is held from now on, as far as those can see who look at it.
@@ -174,6 +236,90 @@ impl Lease {
     /// Who looks at it, to be told when its state is not locked.
     fn observer(&self) -> Option<Observed> {
         self.state().holding.as_ref().map(|holding| holding.observed().clone())
+    }
+
+    /// The greatest number up to which fencing counters were raised for it.
+    pub(crate) fn last_token(&self) -> u64 {
+        self.turns
+            .as_ref()
+            .and_then(|passes_on| passes_on.turns.last_token())
+            .map_or(self.fencing_token, |last| last.max(self.fencing_token))
+    }
+
+    /// Its holder lets go: its guard is over from now on, and the lease somebody else's to [take](Self::pass_on_to), if it passes on by
+    /// this. What is returned is dropped where nothing is locked.
+    #[must_use]
+    pub(crate) fn end_turn(&self, passes: impl FnOnce(&Turns, &LeaseNow) -> Passing) -> Option<EndedTurn> {
+        let passes_on = self.turns.as_deref()?;
+        let mut state = self.state();
+        let is_renewed = state.lasting == Lasting::Renewed && !state.is_over && state.keys == KeysOf::Holder;
+        let is_simple = is_renewed && state.let_go == LetGo::ByItself;
+        if !is_simple || passes(&passes_on.turns, &passes_on.now(&state)) == Passing::IsReleased {
+            return None;
+        }
+        // Until somebody has taken it, its release is waited for.
+        self.hold().iter_mut().for_each(Acquisition::wake);
+        state.is_over = true;
+        state.keys = KeysOf::NextHolder;
+        state.told_by = ToldBy::Lease;
+        let ended = state.end(None);
+        drop(state);
+        self.over.notify_waiters();
+        Some(EndedTurn(ended))
+    }
+
+    /// The lease of the next holder, which took it from this one at this moment; `None` if it is worth nothing any more.
+    pub(crate) fn pass_on_to(&self, now: Instant, next: Successor) -> Option<PassedOn> {
+        let Successor { name, needs, max_until } = next;
+        let passes_on = self.turns.as_deref()?;
+        let lease_now = passes_on.now(&self.state());
+        let valid_until = lease_now.valid_until;
+        let (fencing_token, turns) = passes_on.turns.take(now, &lease_now, &needs)?;
+        let acquisition = self.take_hold()?;
+        let (engine, owner) = (Arc::clone(&self.engine), Arc::clone(&self.owner));
+        let held = (now, valid_until, fencing_token);
+        let mut lease = Self::new(engine, name, self.subject.clone(), owner, needs.ttl, held, max_until);
+        // The keys live for no longer than that, so that it is not extended too late.
+        let kept_since = valid_until.checked_sub(needs.ttl).unwrap_or(now);
+        lease.turns = Some(Box::new(PassesOn::new(turns, kept_since)));
+        let state = lease.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // The time it takes to tell a loss was taken off before.
+        state.valid_until = limited(valid_until + LOSS_NOTICE, max_until);
+        state.is_noted = lease_now.is_noted;
+        Some(PassedOn { acquisition, lease, is_noted: lease_now.is_noted })
+    }
+
+    /// It was passed on to this one, which hears from now on of what is done to the keys.
+    pub(crate) fn set_passed_on_to(&self, next: &Arc<Self>) {
+        if let Some(passes_on) = &self.turns {
+            // It is passed on once.
+            let _ = passes_on.next.set(Arc::downgrade(next));
+        }
+    }
+
+    /// The keys were taken from whoever has them by now.
+    pub(crate) fn lose_to_reset(&self) {
+        self.lose(LostReason::Reset);
+        let mut next = self.next_holder();
+        while let Some(lease) = next {
+            lease.lose(LostReason::Reset);
+            next = lease.next_holder();
+        }
+    }
+
+    fn next_holder(&self) -> Option<Arc<Self>> {
+        self.turns.as_ref()?.next.get()?.upgrade()
+    }
+
+    /// Whether another holder of this process has its keys, or is about to.
+    pub(crate) fn is_passed_on(&self) -> bool {
+        self.state().keys == KeysOf::NextHolder
+    }
+
+    fn begin_extending(&self) -> Option<Extending<'_>> {
+        let extending = &self.turns.as_ref()?.extending;
+        extending.fetch_add(1, Ordering::SeqCst);
+        Some(Extending(extending))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -422,13 +568,18 @@ impl Lease {
     /// Stops extensions without waiting, and leaves the keys where they are, to whoever has the lock's token. Those that are just
     /// being set, or set again, are released: a majority has the lock without them, and he may have released it by then.
     pub(crate) fn leave_now(&self) {
-        self.state().is_left = true;
+        self.state().keys = KeysOf::Bearer;
         self.end_now();
     }
 
     /// The runtime that renews it, if that is the caller's: see [`Engine::home`].
     pub(crate) fn home(&self) -> Option<Handle> {
         self.engine.home()
+    }
+
+    /// Begins a task that sees to it.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.engine.spawn(task);
     }
 
     /// Whether renewing it still makes sense.
@@ -447,6 +598,7 @@ impl Lease {
         if let Some(reason) = self.told_reason(clock::now()) {
             return Err(self.lost_error(reason));
         }
+        let _extending = self.begin_extending();
         self.extend_once(ttl).await.map(|extended| extended.leave(&self.engine))
     }
 
@@ -456,6 +608,8 @@ impl Lease {
         // shorter.
         let patience = reply_timeout(self.engine.node_timeout(), self.ttl);
         let turn = timeout(patience, self.turn.lock()).await;
+        // With what it sets again: that is undone if the guard is gone then.
+        let _extending = self.begin_extending();
         let extended = match self.extend_once(self.ttl).await {
             Err(_) if !holds(Rule::RepairAfterMajority) => self.engine.assumed_extended(self.valid_until()),
             extended => extended?,
@@ -464,7 +618,7 @@ impl Lease {
         drop(turn);
         let repairs = self.engine.repair(&self.subject, &self.owner, self.ttl, extended, self.until_over()).await;
         let mut state = self.state();
-        if state.is_left {
+        if state.keys == KeysOf::Bearer {
             drop(state);
             self.engine.leave(&self.subject, &self.owner, repairs);
         } else if state.is_over {
@@ -550,6 +704,33 @@ impl Lease {
 
     pub(crate) fn lost_error(&self, reason: LostReason) -> Error {
         Error::Lost { name: self.name.as_str().to_owned(), reason }
+    }
+}
+
+/// The end of a turn as it is told, when this is dropped.
+#[must_use = "whoever is told of it while a mutex is locked may want that, too"]
+pub(crate) struct EndedTurn(#[expect(dead_code, reason = "it is dropped")] Option<Ended>);
+
+impl Drop for Extending<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl PassesOn {
+    fn new(turns: Turns, kept_since: Instant) -> Self {
+        Self { turns, kept_since, extending: AtomicU32::new(0), next: OnceLock::new() }
+    }
+
+    /// What passing the lease on depends on, of which this is the state.
+    fn now(&self, state: &State) -> LeaseNow {
+        let standing = match state {
+            State { lost: Some(_), .. } => LeaseStanding::IsLost,
+            State { recalled: Some(_), .. } => LeaseStanding::IsRecalled,
+            _ if self.extending.load(Ordering::SeqCst) > 0 => LeaseStanding::IsBeingExtended,
+            _ => LeaseStanding::IsFree,
+        };
+        LeaseNow { valid_until: state.valid_until, standing, is_noted: state.is_noted }
     }
 }
 

@@ -59,7 +59,7 @@ impl Renewals {
     /// Renews a lock from now on, a third of its TTL after each success.
     pub(crate) fn start(self: &Arc<Self>, lease: &Arc<Lease>) {
         lease.set_renewed();
-        self.add(self.due(lease.began, lease), Arc::clone(lease));
+        self.add(self.due(lease.kept_since(), lease), Arc::clone(lease));
     }
 
     /// When a lock that was extended at this moment is extended again.

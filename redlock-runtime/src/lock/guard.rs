@@ -19,6 +19,7 @@ use crate::platform::background::{block_on, on_any_executor};
 use crate::platform::drivers::{Place, Uses};
 use crate::platform::{clock, process};
 use crate::protocol::Verdict;
+use crate::rules::{Rule, holds};
 use crate::values::subject::Subject;
 use crate::values::token::LockToken;
 use crate::waiting::queue::LocalHold;
@@ -91,6 +92,29 @@ impl LockGuard {
         };
         drop(counted);
         acquired
+    }
+
+    /// Lets the next in line of this process have the lock as it is, if it can; this guard holds nothing any more then.
+    fn pass_on(&mut self) -> bool {
+        // The lock of a fire ends with its mark, and nobody gets one from a manager that is being shut down.
+        if self.fire.is_some() || self.shared.is_shut_down() {
+            return false;
+        }
+        let Some(local_hold) = self.local_hold.take() else { return false };
+        match local_hold.pass_on(&self.lease) {
+            Ok(()) => {
+                self.shared.renewals.stop(&self.lease);
+                if !holds(Rule::EarlierTurnsAreOver) {
+                    let (engine, owner) = (Arc::clone(&self.shared.engine), Arc::clone(&self.lease.owner));
+                    Acquisition::adopted(engine, self.lease.subject.clone(), owner).release_in_background(());
+                }
+                true
+            }
+            Err(local_hold) => {
+                self.local_hold = Some(local_hold);
+                false
+            }
+        }
     }
 
     /// Releases a lock that nobody has used yet; one that was adopted goes back to its token.
@@ -194,6 +218,13 @@ impl LockGuard {
             "a lock that readers share, or of several names, cannot be detached: a token does not say which kind it is of. Hold it by \
              its guard"
         );
+        if !holds(Rule::DetachedIsNotPassedOn) {
+            let mut guard = self;
+            let token = guard.token();
+            guard.pass_on();
+            mem::forget(guard);
+            return token;
+        }
         self.lease.leave_now();
         self.shared.renewals.stop(&self.lease);
         if let Some(acquisition) = self.lease.take_hold() {
@@ -350,7 +381,8 @@ impl LockGuard {
         block_on(self.lease.extend(ttl))
     }
 
-    /// Releases the lock on every node, and waits for a majority to confirm. It completes no fire: see [`Self::complete`].
+    /// Releases the lock on every node, and waits for a majority to confirm. It completes no fire: see [`Self::complete`]. If a task of
+    /// this process waits for the lock, it may be [handed over](crate::LockManagerBuilder::local_hand_over) as it is, and no node is asked.
     ///
     /// # Errors
     ///
@@ -385,9 +417,15 @@ impl LockGuard {
         block_on(self.give_back(work))
     }
 
-    pub(super) async fn give_back(self, work: Work) -> Result<(), Error> {
+    pub(super) async fn give_back(mut self, work: Work) -> Result<(), Error> {
         self.check_process()?;
         let (shared, lease) = (Arc::clone(&self.shared), Arc::clone(&self.lease));
+        if self.pass_on() {
+            if work == Work::IsDone {
+                shared.run_ended(&lease);
+            }
+            return Ok(());
+        }
         match self.end_with(Acquisition::release).await {
             Ok(()) => {
                 if work == Work::IsDone {
@@ -426,6 +464,9 @@ impl Drop for LockGuard {
         if self.check_process().is_err() {
             // A copy that a child has of its parent's: what it is made of may be locked by a thread that the child does not have.
             mem::forget((self.local_hold.take(), Arc::clone(&self.lease), Arc::clone(&self.shared)));
+            return;
+        }
+        if self.lease.is_passed_on() || self.pass_on() {
             return;
         }
         self.lease.end_now();

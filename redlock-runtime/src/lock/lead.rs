@@ -57,7 +57,8 @@ struct TermState {
 
 impl Lead {
     pub(crate) fn new(request: LockRequest) -> Self {
-        Self { request }
+        // A process that has led lets others lead.
+        Self { request: request.never_passed_on() }
     }
 
     /// How long it takes at most until another leads when this process was killed: as [`LockRequest::ttl`]. Default: the

@@ -14,14 +14,14 @@ use super::fire::RequestedFire;
 use super::guard::LockGuard;
 use super::resolved::Resolved;
 use super::shared::{Shared, check_length};
-use crate::engine::{AttemptFailed, FireRefusal, Plan, Term, Won};
+use crate::engine::{Acquisition, AttemptFailed, FireRefusal, Plan, Term, Won};
 use crate::error::HeldElsewhere;
-use crate::held::lease::Lease;
+use crate::held::lease::{Lease, PassedOn, Successor};
 use crate::held::{deadlock, owner_label};
 use crate::observe::Acquiring;
 use crate::platform::background::{block_on, on_any_executor};
 use crate::platform::{clock, entropy};
-use crate::protocol::{Backoff, Next, OthersSay, SHORTEST_TTL, Verdict, next_step, slot_order};
+use crate::protocol::{Backoff, Needs, Next, OthersSay, SHORTEST_TTL, Turns, Verdict, next_step, slot_order};
 use crate::shown::shown;
 use crate::values::fire::{Fire, OnceAt};
 use crate::values::name::Name;
@@ -30,7 +30,7 @@ use crate::values::readers_writers::SharedKeys;
 use crate::values::several::{Several, name_of_all};
 use crate::values::subject::{self, Subject};
 use crate::waiting::counters::Waiting;
-use crate::waiting::queue::{LocalHold, QueuePlace, Turn, Unreachable};
+use crate::waiting::queue::{LocalHold, Offer, QueuePlace, Turn, Unreachable};
 use crate::{Error, IntoDuration, IntoTimeout, Timeout};
 
 /// A lock to be acquired: its name and how.
@@ -85,6 +85,8 @@ pub struct LockRequest {
     pub(super) permits: Option<u32>,
     /// Which kind of lock it is.
     kind: Kind,
+    /// Whether it may pass from one holder of this process to another.
+    passes_on: bool,
 }
 
 /// Which kind of lock is asked for.
@@ -118,7 +120,13 @@ impl LockRequest {
             once_at: OnceAt::End,
             permits: None,
             kind: Kind::Plain,
+            passes_on: true,
         }
+    }
+
+    /// Always from the nodes, and back to them.
+    pub(super) fn never_passed_on(self) -> Self {
+        Self { passes_on: false, ..self }
     }
 
     pub(super) fn of_kind(self, kind: Kind) -> Self {
@@ -369,7 +377,11 @@ impl LockRequest {
         let deadline = timeout.filter(|_| waits).and_then(|timeout| began.checked_add(timeout));
         let resolve = |fire| RequestedFire::resolve(fire, self.once_at, &self.shared, began);
         let fire = self.once.map(resolve).transpose()?;
-        Ok(Resolved { name, subject, ttl, key_ttl, min_hold, max_hold, waits, began, deadline, fire })
+        let is_simple = self.renew && min_hold.is_none() && fire.is_none() && matches!(subject, Subject::Key(_));
+        let passes_on = is_simple && self.passes_on && self.shared.wait_queues.are_passed_on();
+        let has_label = self.shared.labels.is_something(self.owner_label.as_deref());
+        let needs = passes_on.then_some(Needs { ttl, has_label });
+        Ok(Resolved { needs, name, subject, ttl, key_ttl, min_hold, max_hold, waits, began, deadline, fire })
     }
 
     /// What is asked for under this name.
@@ -476,10 +488,10 @@ impl LockRequest {
         let Resolved { name, began, deadline, .. } = &request;
         let mut subject = request.subject.clone();
         let mut pauses = Pauses::default();
-        let mut place = self.shared.wait_queues.join(&subject);
+        let mut place = self.shared.wait_queues.join(&subject, request.needs);
         let stats_name = self.stats_name.as_deref().unwrap_or(name.as_str());
         let mut counted: Option<Waiting> = None;
-        let mut count = |acquiring: &mut Acquiring| {
+        let count = |counted: &mut Option<Waiting>, acquiring: &mut Acquiring| {
             acquiring.waits();
             counted.get_or_insert_with(|| self.shared.statistics.join(stats_name));
         };
@@ -513,6 +525,7 @@ impl LockRequest {
                             let waited = now.saturating_duration_since(*began);
                             tracing::debug!(lock = %shown(name.as_str()), ?waited, "acquired after waiting");
                         }
+                        note_others(&place, counted.as_ref().filter(|_| request.needs.is_some()));
                         let local_hold = |lease: &Arc<Lease>| place.won(lease, is_wanted, took, now);
                         return marked(self.guard(request, won, acquiring, now, local_hold)?).await;
                     }
@@ -525,11 +538,23 @@ impl LockRequest {
                             subject = larger;
                         }
                         place.failed(name.as_str(), &lost, clock::now(), pauses.behind(lost.verdict));
-                        count(acquiring);
+                        count(&mut counted, acquiring);
                     }
                 },
+                Turn::Take(offer) => {
+                    acquiring.takes_over();
+                    match self.take(&request, &offer, acquiring) {
+                        Some((lease, acquisition)) => {
+                            note_others(&place, counted.as_ref());
+                            let local_hold = |lease: &Arc<Lease>| place.took(offer, lease, clock::now());
+                            return LockGuard::new(lease, acquisition, &self.shared, None, local_hold);
+                        }
+                        // It is released.
+                        None => drop(offer),
+                    }
+                }
                 Turn::Wait(moment, local_holders) => {
-                    count(acquiring);
+                    count(&mut counted, acquiring);
                     let moment = deadline.map_or(moment, |deadline| deadline.min(moment));
                     wait_for_news(&place, moment, &local_holders).await;
                 }
@@ -561,6 +586,23 @@ impl LockRequest {
         }
     }
 
+    /// The lease that another holder of this process has passed on, if it is worth anything.
+    fn take(&self, request: &Resolved, offer: &Offer, acquiring: &Acquiring) -> Option<(Arc<Lease>, Acquisition)> {
+        // After it was taken from the line: this task may have been woken late.
+        let now = clock::now();
+        let next = Successor { name: request.name.clone(), needs: request.needs?, max_until: request.max_until(now) };
+        let PassedOn { acquisition, lease, is_noted } = offer.lease()?.pass_on_to(now, next)?;
+        let lease = Arc::new(lease.observed(acquiring.observed()));
+        self.shared.renewals.start(&lease);
+        let label = self.owner_label.as_deref();
+        if is_noted {
+            self.shared.labels.note_instead(&lease, label, now);
+        } else {
+            self.shared.labels.note_later(&lease, label, now);
+        }
+        Some((lease, acquisition))
+    }
+
     fn guard(
         &self,
         request: Resolved,
@@ -569,7 +611,7 @@ impl LockRequest {
         now: Instant,
         local_hold: impl FnOnce(&Arc<Lease>) -> LocalHold,
     ) -> Result<LockGuard, Error> {
-        let Won { mut acquisition, term: Term { began, valid_until, fencing_token, .. }, .. } = won;
+        let Won { mut acquisition, term: Term { began, valid_until, fencing_token, tokens, .. }, .. } = won;
         // A key may be kept for longer than restarted nodes abstain, but nobody may rely on it for longer than that.
         let valid_until = valid_until.min(self.shared.longest_valid_until(began));
         if let Some(moment) = request.keep_until(began) {
@@ -578,10 +620,13 @@ impl LockRequest {
         let max_until = request.max_until(began);
         let engine = Arc::clone(&self.shared.engine);
         let (subject, owner) = (acquisition.subject().clone(), Arc::clone(acquisition.owner()));
-        let Resolved { name, ttl, fire, .. } = request;
+        let Resolved { name, ttl, fire, needs, .. } = request;
         let held = (began, valid_until, fencing_token);
         let lease = Lease::new(engine, name, subject, owner, ttl, held, max_until);
-        let lease = Arc::new(lease.observed(acquiring.observed()));
+        // Without tokens that were reserved it does not pass on, unless it has none at all.
+        let turns = needs.filter(|_| tokens.is_none_or(|tokens| tokens.left() > 0));
+        let turns = turns.map(|_| Turns::begin(began, tokens));
+        let lease = Arc::new(lease.passing_on(turns).observed(acquiring.observed()));
         if self.renew {
             self.shared.renewals.start(&lease);
         }
@@ -614,6 +659,13 @@ impl Pauses {
         let (first, longest) = Self::LENGTHS;
         let pauses = self.0.get_or_insert_with(|| Backoff::new(first, longest, entropy::seed()));
         pauses.next().unwrap_or(longest)
+    }
+}
+
+/// A lock that passes on in this process is not to keep those waiting for ever who hear of nothing.
+fn note_others(place: &QueuePlace, counted: Option<&Waiting>) {
+    if let Some(counted) = counted {
+        place.polled_by_others(counted.others());
     }
 }
 

@@ -3,12 +3,15 @@ use std::time::{Duration, Instant};
 use super::fire::RequestedFire;
 use crate::Error;
 use crate::engine::AttemptFailed;
+use crate::protocol::Needs;
 use crate::values::name::Name;
 use crate::values::subject::Subject;
 
 /// A request as one acquisition has it: every setting checked, the manager's where the request sets none.
 #[derive(Debug)]
 pub(super) struct Resolved {
+    /// What a lease has to be like that is taken from another holder of this process; `None` if none is, nor passed on.
+    pub(super) needs: Option<Needs>,
     /// The lock's name, as errors and its guard tell it.
     pub(super) name: Name,
     /// What is asked for, the same on every node.

@@ -71,12 +71,13 @@ impl Shared {
         fence_fallback: Option<FenceFallback>,
         owner_label: Option<Arc<str>>,
         (once_terms, time_of_day): (OnceTerms, Option<TimeOfDay>),
-        (slow_poll, on_shutdown): (Duration, OnShutdown),
+        (slow_poll, local_hand_over, on_shutdown): (Duration, bool, OnShutdown),
     ) -> Self {
         let (renewals, is_shut_down, losses) = (Arc::default(), AtomicBool::new(false), AtomicU64::new(0));
         let statistics = Statistics::new(Arc::clone(&engine), keys.clone());
         let labels = Labels::new(Arc::clone(&engine), owner_label);
-        let wait_queues = WaitQueues::new(engine.quorum(), engine.node_timeout(), fence_fallback, slow_poll);
+        let waits = (slow_poll, local_hand_over, engine.reserves_tokens());
+        let wait_queues = WaitQueues::new(engine.quorum(), engine.node_timeout(), fence_fallback, waits);
         engine.report_to(&wait_queues);
         Self {
             engine,

@@ -177,7 +177,7 @@ impl LockManager {
         let LockToken { name, owner: before, ttl, .. } = &token;
         let (shared, subject) = (Arc::clone(&self.shared), self.subject_of(&token));
         // What the token says of fencing was written by whoever had it; the nodes know.
-        let fencing = shared.fence_fallback.map(|fence_fallback| Fenced { seen: 0, fence_fallback });
+        let fencing = shared.fence_fallback.map(|fence_fallback| Fenced { seen: 0, fence_fallback, room: 0 });
         let won = match shared.engine.adopt(&subject, before, *ttl, fencing).await {
             Ok(won) => won,
             Err(AttemptFailed { misconfigured: Some(reason), .. }) => return Err(Error::Config { reason }),

@@ -1,6 +1,6 @@
 //! What a node keeps beside its votes: how many wait, and for what. Nothing here is a vote, and no lock depends on it.
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +33,11 @@ pub(crate) trait Counting {
     /// Has the list name these counters, each once, and looks through a part of it that has some times as many: counters that
     /// are gone, and not needed for long, are taken out.
     fn enlist(&self, counters: Vec<Arc<CounterKeys>>, keys: &Keys, reply_timeout: Duration) -> Answer<()>;
+
+    /// How many are counted for whom no process of ours answers: a Python fleet's, which tell nobody else that they wait.
+    fn count_others(&self, _: Arc<CounterKeys>, _: Duration) -> Answer<i64> {
+        Box::pin(ready(Ok(0)))
+    }
 
     /// All counters that the list names, without the waiters of processes whose lease is over. Those that are gone, and
     /// not needed for long, are taken out of the list. `reply_timeout` is for each page of the list.

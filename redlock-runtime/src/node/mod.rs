@@ -86,6 +86,11 @@ pub(crate) trait Voter: Counting + Examining + Inspecting + Debug + Send + Sync 
         true
     }
 
+    /// Whether it can reserve fencing tokens with a grant.
+    fn reserves_tokens(&self) -> bool {
+        true
+    }
+
     /// Ends all connections for good. Releases are still sent, each on a connection of its own; nothing else is.
     fn close(&self) {}
 }

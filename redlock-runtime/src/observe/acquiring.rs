@@ -50,6 +50,11 @@ impl Acquiring {
         self.path = Path::Network;
     }
 
+    /// Another holder of this process has passed the lock on.
+    pub(crate) fn takes_over(&mut self) {
+        self.path = Path::Local;
+    }
+
     /// The caller has to wait.
     pub(crate) fn waits(&mut self) {
         if !std::mem::replace(&mut self.is_waiting, true)

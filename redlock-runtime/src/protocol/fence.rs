@@ -59,6 +59,15 @@ use crate::rules::{Rule, holds};
 /// between them, is committed; or the attempt is given up ([`FenceFallback`]). That covers one restart within a retention; a node
 /// that was set up counts as restarted. With one node there is nobody else to ask: the node itself adds the skew.
 ///
+/// # Blocks
+///
+/// A lock that passes from hand to hand within a process needs a token for each of its holders. So an acquire may ask for room
+/// ([`Proposal::with_room`]): a node that grants it raises its counter by so much more, and the number that the majority agreed on,
+/// or confirmed, is the last of a block ([`TokenBlock`]). All of its numbers are greater than what was in the counter of each node of *Q*
+/// before, and none is greater than what is in it from then on. So the argument holds for each number of a block as it does for one
+/// token, and those who ask for no room may be among the others. What is committed leaves as much room above what others may have.
+/// Numbers of a block that were not used when the lease ends never are.
+///
 /// # Numbers
 ///
 /// Proposals are microseconds since 1970. A counter that is raised by one for each acquisition must not run ahead of the
@@ -132,6 +141,16 @@ pub struct Proposal {
     clock: u64,
     /// Whether a node that may grant one of several locks tells the counters of the others, too.
     asks_all: bool,
+    /// How much more than by one the counter is raised.
+    room: u64,
+}
+
+/// The fencing tokens that one acquisition has: its own, and those of the holders that follow it within its process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenBlock {
+    /// The next to be given, and the last, of those that are left.
+    next: u64,
+    last: u64,
 }
 
 /// What stands under a fencing key, and is no counter.
@@ -260,9 +279,13 @@ impl Counter {
     /// then either, nothing is stored.
     pub fn grant(self, proposal: Proposal) -> Self {
         match self {
-            Self::Known(counter) => Self::Known(proposal.least.max(counter.saturating_add(1))),
-            Self::Unused => Self::Known(proposal.least),
-            Self::Forgotten => proposal.alone.map_or(Self::Forgotten, Self::Known),
+            Self::Known(counter) => {
+                Self::Known(proposal.with_room_above(proposal.least.max(counter.saturating_add(1))))
+            }
+            Self::Unused => Self::Known(proposal.with_room_above(proposal.least)),
+            Self::Forgotten => {
+                proposal.alone.map_or(Self::Forgotten, |alone| Self::Known(proposal.with_room_above(alone)))
+            }
         }
     }
 
@@ -318,7 +341,23 @@ impl Proposal {
         let least = if unseen > clock + micros(FAR_AHEAD) { clock } else { unseen };
         let alone = (quorum.nodes() == 1).then(|| fallback.beyond(unseen)).flatten();
         let lead = fallback.beyond(micros(RETENTION)).unwrap_or_else(|| micros(RETENTION));
-        Self { least, unseen, alone, lead, clock, asks_all: false }
+        Self { least, unseen, alone, lead, clock, asks_all: false, room: 0 }
+    }
+
+    /// The same for an acquisition whose lock is to pass on so often within its process.
+    #[must_use]
+    pub fn with_room(self, room: u64) -> Self {
+        Self { room, ..self }
+    }
+
+    /// How much more than by one the counter is raised.
+    #[must_use]
+    pub fn room(self) -> u64 {
+        self.room
+    }
+
+    fn with_room_above(self, first: u64) -> u64 {
+        first.saturating_add(self.room)
     }
 
     /// The same where each node grants one of several locks, perhaps another one than the others: to nodes of these ages (`None`: not
@@ -358,6 +397,42 @@ impl Proposal {
     #[must_use]
     pub fn least(self) -> u64 {
         self.least
+    }
+}
+
+impl TokenBlock {
+    /// The block whose last number a majority agreed on, or confirmed, of an acquire that asked for this room.
+    #[must_use]
+    pub fn ending_with(last: u64, room: u64) -> Self {
+        Self { next: last.saturating_sub(room), last }
+    }
+
+    /// The token of the acquisition itself, and what is left of its block: where no token was asked for, there is no `room`.
+    #[must_use]
+    pub fn first_of(last: u64, room: Option<u64>) -> (u64, Option<Self>) {
+        match room.and_then(|room| Self::ending_with(last, room).give()) {
+            Some((first, left)) => (first, Some(left)),
+            None => (last, None),
+        }
+    }
+
+    /// Gives the next number, and the block that is left; `None` if all were given.
+    #[must_use]
+    pub fn give(self) -> Option<(u64, Self)> {
+        let is_left = self.next <= self.last || !holds(Rule::TokensEndWithBlock);
+        is_left.then_some((self.next, Self { next: self.next + 1, ..self }))
+    }
+
+    /// How many are left.
+    #[must_use]
+    pub fn left(self) -> u64 {
+        (self.last + 1).saturating_sub(self.next)
+    }
+
+    /// The last number, up to which the counters were raised.
+    #[must_use]
+    pub fn last(self) -> u64 {
+        self.last
     }
 }
 
@@ -434,8 +509,9 @@ impl Fence {
         let evident = self.told.iter().flatten().filter(|counter| **counter != Counter::Forgotten).count();
         // Others' counters may be tokens of others.
         let refused = NodeSet::first(self.quorum.nodes()).without(voters);
-        let above = refused.iter().filter_map(|node| Some(self.told[node]?.number()?.saturating_add(1)));
-        let candidate = granted().chain(above).fold(self.proposal.unseen, u64::max);
+        let beyond = |number: u64| self.proposal.with_room_above(number);
+        let above = refused.iter().filter_map(|node| Some(beyond(self.told[node]?.number()?.saturating_add(1))));
+        let candidate = granted().chain(above).fold(beyond(self.proposal.unseen), u64::max);
         if evident >= self.quorum.needed() || !holds(Rule::Evidence) {
             return Fencing::Commit(candidate);
         }

@@ -20,6 +20,7 @@ mod retry;
 mod rivals;
 mod round;
 mod tally;
+mod turns;
 mod validity;
 mod wait_plan;
 pub mod wait_queue;
@@ -30,8 +31,8 @@ pub use backoff::Backoff;
 pub use census::{Census, LockState, Sighting};
 pub use electorate::{Electorate, NodeStatus, Role, ServerInfo, Standing, Voters, longest_round};
 pub use fence::{
-    Counter, Fence, FenceFallback, Fencing, Holder, Listening, NoCounter, Proposal, RETENTION, confirmation,
-    is_refresh_due, plausible,
+    Counter, Fence, FenceFallback, Fencing, Holder, Listening, NoCounter, Proposal, RETENTION, TokenBlock,
+    confirmation, is_refresh_due, plausible,
 };
 pub use leading::{TermEnd, TermPauses, stand_back};
 pub use nodes::NodeSet;
@@ -53,6 +54,10 @@ pub use retry::{Next, next_step};
 pub use rivals::{RELEASED, Rivals};
 pub use round::{Ballot, Round, Verdict};
 pub use tally::{Hearing, Objection, Tally, Vote};
+pub use turns::{
+    Elsewhere, LONGEST, LONGEST_BESIDE_OTHERS, LeaseNow, LeaseStanding, MOST_TURNS, MOST_TURNS_BESIDE_LATE,
+    MOST_TURNS_BESIDE_OTHERS, Needs, Passing, TAKEN_WITHIN, Turns,
+};
 pub use validity::{
     LONGEST_TTL, LOSS_NOTICE, SHORTEST_TTL, drift, extended_together, renewal_due, reply_timeout, valid_until,
 };

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use crate::Error;
 use crate::engine::Engine;
+use crate::node::Voter;
 use crate::node::counters::{Counted, GONE, Number};
 use crate::platform::{clock, entropy};
 use crate::shown::shown;
@@ -29,6 +30,9 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// How often a number that stays the same is told. A lease survives two of these that are lost; and a process that was
 /// killed is found out, by the others that wait, at most this much after its lease ended: before [`GONE`].
 const REFRESH: Duration = Duration::from_secs(3);
+
+/// How often the nodes are asked for those who wait and do not say so.
+const LOOK_FOR_OTHERS: Duration = Duration::from_millis(300);
 
 /// The waiters of this process, as far as this manager knows them, and the way to tell the nodes.
 pub(crate) struct Statistics {
@@ -73,6 +77,19 @@ struct Line {
     is_listed: bool,
     /// Which nodes may count some of us, and until when at the latest.
     counting: HashMap<usize, Instant>,
+    /// Whether others matter who do not say that they wait, and what is known of them.
+    others: Others,
+}
+
+/// What is known of those who wait under one name and say so nowhere but in the counter: a Python fleet's.
+#[derive(Clone, Copy, Default)]
+struct Others {
+    /// Whether somebody wants to know: the lock passes on in this process, which none of them sees.
+    is_wanted: bool,
+    /// When the nodes were asked.
+    asked: Option<Instant>,
+    /// How many waited then.
+    count: u64,
 }
 
 /// Somebody who waits; counted until this is dropped.
@@ -247,6 +264,7 @@ impl Statistics {
                 return;
             }
             self.tell().await;
+            self.look_for_others().await;
             let mut lines = self.lines();
             lines.forget_current(clock::now());
             if lines.by_name.values().all(|line| line.waiting > 0) {
@@ -286,6 +304,20 @@ impl Statistics {
             let stale =
                 elsewhere.filter(|news| news.is_for_all || news.counting.contains(&node)).map(|news| (*news, 0));
             self.tell_node(node, stale).await;
+        }
+    }
+
+    /// Asks all nodes, because Python writes to any of them.
+    async fn look_for_others(&self) {
+        let (wanted, reply_timeout) = (self.lines().others_wanted(clock::now()), self.engine.node_timeout());
+        for (stats_name, keys) in wanted {
+            let look = |_, node: Arc<dyn Voter>| node.count_others(Arc::clone(&keys), reply_timeout);
+            let (counts, _) = self.engine.survey_all(look).await;
+            let others = counts.into_iter().map(|(_, others)| u64::try_from(others).unwrap_or(0));
+            let others = others.fold(0, u64::saturating_add);
+            if let Some(line) = self.lines().by_name.get_mut(&stats_name) {
+                line.others.count = others;
+            }
         }
     }
 
@@ -379,6 +411,19 @@ impl Lines {
         to_tell.collect()
     }
 
+    /// Of which names it is to be known whether others wait.
+    fn others_wanted(&mut self, now: Instant) -> Vec<(Arc<str>, Arc<CounterKeys>)> {
+        let wanted = self.by_name.iter_mut().filter_map(|(stats_name, line)| {
+            let is_due = line.others.asked.is_none_or(|asked| now >= asked + LOOK_FOR_OTHERS);
+            let is_wanted = line.others.is_wanted && is_due;
+            let keys = line.keys.as_ref().filter(|_| is_wanted)?;
+            // Asked for again by the next lock that passes on.
+            line.others = Others { is_wanted: false, asked: Some(now), ..line.others };
+            Some((Arc::clone(stats_name), Arc::clone(keys)))
+        });
+        wanted.collect()
+    }
+
     /// From now on the node may count them, whether or not it answers.
     fn note_sent(&mut self, node: usize, numbers: &[(&News, usize)], now: Instant) {
         for (news, _) in numbers.iter().filter(|(_, waiting)| *waiting > 0) {
@@ -405,6 +450,16 @@ impl Lines {
             line.counting.retain(|_, until| *until > now);
             line.waiting > 0 || line.tried.is_none() || !line.counting.is_empty()
         });
+    }
+}
+
+impl Waiting {
+    /// The lock passes on in this process, so that others are to be looked for. How many wait, as far as is known.
+    pub(crate) fn others(&self) -> u64 {
+        let mut lines = self.statistics.lines();
+        let Some(line) = lines.by_name.get_mut(&self.stats_name) else { return 0 };
+        line.others.is_wanted = true;
+        line.others.count
     }
 }
 

@@ -19,9 +19,9 @@ use crate::platform::simulated::HashMap;
 use crate::platform::tasks::{Handle, Id};
 use crate::platform::{clock, entropy};
 use crate::protocol::wait_queue::{
-    self, Acquired, Ask, Call, Failure, LocalHolder, Reachability, WaitQueue, WaitSettings,
+    self, Acquired, Ask, Call, Failure, LocalHolder, Offered, Reachability, WaitQueue, WaitSettings,
 };
-use crate::protocol::{FenceFallback, Quorum};
+use crate::protocol::{FenceFallback, Needs, Passing, Quorum, TAKEN_WITHIN};
 use crate::shown::shown;
 use crate::values::several::Several;
 use crate::values::subject::Subject;
@@ -47,6 +47,8 @@ pub(crate) struct WaitQueues {
     told: Seldom,
     /// Those who look on.
     watchers: Watchers,
+    /// Whether leases are passed on within this process.
+    are_passed_on: bool,
 }
 
 /// A queue, which those who are in it find without asking for its name. A std mutex: it is never held across an await.
@@ -84,6 +86,8 @@ struct Waiter {
     runtime: Option<Id>,
     /// How many can hold what it waits for at once.
     places: AtomicU8,
+    /// What a lease has to be like that it takes from another holder of this process, if it does.
+    needs: Option<Needs>,
 }
 
 /// What the owner of a place does next.
@@ -92,6 +96,8 @@ pub(crate) enum Turn {
     Ask(Plan),
     /// Wait to be called, until this moment at the latest, and until one of these holders in this process loses the lock.
     Wait(Instant, Vec<Arc<Lease>>),
+    /// Take this lease from another holder of this process.
+    Take(Offer),
 }
 
 /// What people are told of the nodes of a lock, once its queue is not locked any more: whoever takes in events may do anything.
@@ -101,12 +107,14 @@ struct News {
     reachability: Reachability,
     /// The last attempt before, if too few nodes could be reached.
     before: Option<Box<Unreachable>>,
+    /// A lease that was passed on and is lost before anybody took it.
+    untaken: Option<Arc<Lease>>,
 }
 
-/// A number for a place or a local holder, greater than all before. Not counted queue by queue: a queue that was deserted is made
+/// A number for a place or a local holder, greater than all before, and than zero. Not counted queue by queue: a queue that was deserted is made
 /// anew, and somebody who left the old one late must not be taken for somebody in the new one.
 fn next_number() -> u64 {
-    static NUMBERS: AtomicU64 = AtomicU64::new(0);
+    static NUMBERS: AtomicU64 = AtomicU64::new(1);
     NUMBERS.fetch_add(1, Ordering::Relaxed)
 }
 
@@ -119,9 +127,10 @@ impl WaitQueues {
         quorum: Quorum,
         node_timeout: Duration,
         fence_fallback: Option<FenceFallback>,
-        slow_poll: Duration,
+        (slow_poll, are_passed_on, reserves_tokens): (Duration, bool, bool),
     ) -> Arc<Self> {
-        let settings = WaitSettings::new(quorum, node_timeout, slow_poll);
+        let settings = WaitSettings::new(quorum, node_timeout, slow_poll)
+            .with_tokens_reserved(are_passed_on && reserves_tokens && fence_fallback.is_some());
         Arc::new(Self {
             settings,
             fence_fallback,
@@ -130,6 +139,7 @@ impl WaitQueues {
             of_several: Mutex::default(),
             told: Seldom::default(),
             watchers: Watchers::default(),
+            are_passed_on,
         })
     }
 
@@ -189,11 +199,16 @@ impl WaitQueues {
         }
     }
 
-    /// Stands at the end of a name's line.
-    pub(crate) fn join(self: &Arc<Self>, subject: &Subject) -> QueuePlace {
+    /// Whether leases are passed on within this process.
+    pub(crate) fn are_passed_on(&self) -> bool {
+        self.are_passed_on
+    }
+
+    /// Stands at the end of a name's line; with what it needs of a lease that it takes from another holder.
+    pub(crate) fn join(self: &Arc<Self>, subject: &Subject, needs: Option<Needs>) -> QueuePlace {
         let line = subject.line();
         let places = AtomicU8::new(subject.places());
-        let waiter = Arc::new(Waiter { call: Notify::new(), runtime: current_runtime(), places });
+        let waiter = Arc::new(Waiter { call: Notify::new(), runtime: current_runtime(), places, needs });
         let (shared, number) = self.enter(line, |state| {
             let number = next_number();
             state.queue.joined(number, Arc::clone(&waiter));
@@ -216,7 +231,7 @@ impl WaitQueues {
 
     /// How the lock gets its fencing token; `seen` is the greatest counter that the same waiter heard of.
     pub(crate) fn fencing(&self, seen: u64) -> Option<Fenced> {
-        self.fence_fallback.map(|fence_fallback| Fenced { seen, fence_fallback })
+        self.fence_fallback.map(|fence_fallback| Fenced { seen, fence_fallback, room: 0 })
     }
 
     /// The holders in this process of this key, whatever else of a lock they hold with it.
@@ -278,6 +293,10 @@ impl wait_queue::Waiter for Arc<Waiter> {
             places => places.into(),
         }
     }
+
+    fn needs(&self) -> Option<Needs> {
+        self.needs
+    }
 }
 
 impl LocalHolder for Arc<Lease> {
@@ -286,7 +305,8 @@ impl LocalHolder for Arc<Lease> {
     }
 
     fn fencing_token(&self) -> u64 {
-        self.fencing_token
+        // What its tokens end with: a node that missed its grant is to give the same number to the next owner as the others.
+        self.last_token()
     }
 
     fn part(&self) -> u8 {
@@ -318,11 +338,12 @@ impl State {
     }
 
     fn perform(&mut self, acquired: Acquired<Arc<Lease>>) -> News {
-        if let Some(replaced) = acquired.replaced {
+        if let Some(replaced) = &acquired.replaced {
             replaced.lose_to_another();
         }
         self.call(acquired.call);
-        self.news(acquired.reachability, None)
+        let untaken = acquired.replaced.filter(|replaced| replaced.is_passed_on());
+        News { untaken, ..self.news(acquired.reachability, None) }
     }
 
     /// Keeps the last attempt while too few nodes can be reached.
@@ -333,7 +354,7 @@ impl State {
                 std::mem::replace(&mut self.unreachable, unreachable)
             }
         };
-        News { reachability, before }
+        News { reachability, before, untaken: None }
     }
 }
 
@@ -362,19 +383,22 @@ impl QueuePlace {
         // Any of them may lose what it has.
         let local_holders = match &polled.turn {
             wait_queue::Turn::WaitUntil(_, Some(_)) => state.queue.local_holders().cloned().collect(),
-            wait_queue::Turn::WaitUntil(_, None) | wait_queue::Turn::Ask(_) => Vec::new(),
+            wait_queue::Turn::WaitUntil(_, None) | wait_queue::Turn::Ask(_) | wait_queue::Turn::Take(..) => Vec::new(),
         };
         state.call(polled.call);
         drop(state);
         match polled.turn {
+            wait_queue::Turn::Take(number, lease) => {
+                Turn::Take(Offer { lease: Some(lease), local_hold: Some(self.hold(number)) })
+            }
             wait_queue::Turn::WaitUntil(moment, _) => Turn::Wait(moment, local_holders),
-            wait_queue::Turn::Ask(Ask { ask_order, is_watched, notes_contention, counter }) => {
+            wait_queue::Turn::Ask(Ask { ask_order, is_watched, notes_contention, counter, room }) => {
                 let contender = notes_contention.then(|| Arc::clone(process));
                 Turn::Ask(Plan {
                     ask_order,
                     is_watched,
                     contender,
-                    fencing: self.wait_queues.fencing(counter),
+                    fencing: self.wait_queues.fencing(counter).map(|fencing| Fenced { room, ..fencing }),
                     fire: None,
                     insists: false,
                 })
@@ -424,6 +448,11 @@ impl QueuePlace {
         news.tell();
     }
 
+    /// How many wait who hear of nothing and poll, as far as is known.
+    pub(crate) fn polled_by_others(&self, polling: u64) {
+        self.shared.lock().queue.polled_by_others(polling);
+    }
+
     /// The attempt was won, and took this long.
     pub(crate) fn won(
         mut self,
@@ -440,11 +469,58 @@ impl QueuePlace {
         drop(state);
         self.has_left = true;
         news.tell();
+        self.hold(number)
+    }
+
+    /// The lease was taken from another holder, which made place for it.
+    pub(crate) fn took(mut self, mut offer: Offer, lease: &Arc<Lease>, now: Instant) -> LocalHold {
+        let Offer { lease: before, local_hold } = &mut offer;
+        if let Some(before) = before.take() {
+            before.set_passed_on_to(lease);
+        }
+        let number = next_number();
+        // The place of the one before is made free by who takes it.
+        let before = local_hold.take().map_or(number, LocalHold::forget);
+        let mut state = self.shared.lock();
+        let acquired = state.queue.took(self.number, before, (number, Arc::clone(lease)), now);
+        let news = state.perform(acquired);
+        drop(state);
+        self.has_left = true;
+        news.tell();
+        self.hold(number)
+    }
+
+    fn hold(&self, number: u64) -> LocalHold {
         LocalHold {
             wait_queues: Arc::clone(&self.wait_queues),
             line: Arc::clone(&self.line),
             shared: Arc::clone(&self.shared),
             number,
+        }
+    }
+}
+
+/// A lease that its holder has passed on, and that is this waiter's to take; released when this is dropped.
+#[must_use = "a lease that is passed on is released by whoever drops it"]
+pub(crate) struct Offer {
+    /// Of the holder that let go; `None` once it is another's.
+    lease: Option<Arc<Lease>>,
+    /// Its place, which nobody else has meanwhile.
+    local_hold: Option<LocalHold>,
+}
+
+impl Offer {
+    /// The lease of the holder that let go, as long as nobody has taken it.
+    pub(crate) fn lease(&self) -> Option<&Arc<Lease>> {
+        self.lease.as_ref()
+    }
+}
+
+impl Drop for Offer {
+    fn drop(&mut self) {
+        let local_hold = self.local_hold.take();
+        if let Some(acquisition) = self.lease.take().and_then(|lease| lease.take_hold()) {
+            acquisition.release_in_background(local_hold);
         }
     }
 }
@@ -458,8 +534,12 @@ impl Drop for QueuePlace {
         let left = state.queue.left(self.number, clock::now());
         state.call(left.call);
         let news = state.news(left.reachability, None);
+        let untaken = left.untaken;
         let is_deserted = state.queue.is_deserted();
         drop(state);
+        if let Some((hold, lease)) = untaken {
+            drop(Offer { lease: Some(lease), local_hold: Some(self.hold(hold)) });
+        }
         news.tell();
         if is_deserted {
             self.wait_queues.close(&self.line, &self.shared);
@@ -469,6 +549,7 @@ impl Drop for QueuePlace {
 
 impl News {
     fn tell(self) {
+        drop(Offer { lease: self.untaken, local_hold: None });
         let Some(before) = self.before.filter(|before| before.is_told) else { return };
         let name = &*before.name;
         match self.reachability {
@@ -489,11 +570,41 @@ pub(crate) struct LocalHold {
     line: Arc<str>,
     /// The queue whose waiters come next.
     shared: Arc<SharedQueue>,
-    /// Stands for the holder in the queue.
+    /// Stands for the holder in the queue; zero if somebody else makes its place free.
     number: u64,
 }
 
 impl LocalHold {
+    /// The holder lets go: its lease is offered to the first in line, if it passes on to that. Gives the place back if it does not.
+    pub(crate) fn pass_on(self, lease: &Arc<Lease>) -> Result<(), Self> {
+        let now = clock::now();
+        let mut ended = None;
+        let mut state = self.shared.lock();
+        let offered = state.queue.offers(self.number, now, |needs, elsewhere| {
+            ended = lease.end_turn(|turns, lease| turns.pass(now, lease, needs, elsewhere));
+            if ended.is_some() { Passing::PassesOn } else { Passing::IsReleased }
+        });
+        let Some(Offered { call, is_unwatched }) = offered else {
+            drop(state);
+            return Err(self);
+        };
+        state.call(call);
+        drop(state);
+        drop(ended);
+        if is_unwatched {
+            let Self { wait_queues, line, shared, .. } = &self;
+            let (wait_queues, line, shared) = (Arc::clone(wait_queues), Arc::clone(line), Arc::clone(shared));
+            lease.spawn(Watch { wait_queues, line, shared }.run());
+        }
+        self.forget();
+        Ok(())
+    }
+
+    /// Makes no place free: somebody else has it, or will. Returns its number.
+    fn forget(mut self) -> u64 {
+        std::mem::take(&mut self.number)
+    }
+
     /// The release is on its way on the connections of the current runtime.
     pub(crate) fn hand_over(&self) {
         let mut state = self.shared.lock();
@@ -504,6 +615,9 @@ impl LocalHold {
 
 impl Drop for LocalHold {
     fn drop(&mut self) {
+        if self.number == 0 {
+            return;
+        }
         let mut state = self.shared.lock();
         let call = state.queue.let_go(self.number, clock::now, &self.wait_queues.settings);
         state.call(call);
@@ -512,6 +626,42 @@ impl Drop for LocalHold {
         if is_deserted {
             self.wait_queues.close(&self.line, &self.shared);
         }
+    }
+}
+
+/// The task that takes leases back which were passed on to somebody who does not come for them: another process may want the lock.
+struct Watch {
+    wait_queues: Arc<WaitQueues>,
+    line: Arc<str>,
+    shared: Arc<SharedQueue>,
+}
+
+impl Watch {
+    async fn run(self) {
+        let mut moment = clock::now() + TAKEN_WITHIN;
+        loop {
+            clock::sleep_until(moment).await;
+            let mut state = self.shared.lock();
+            let Some(since) = state.queue.offered_since() else {
+                return;
+            };
+            moment = since + TAKEN_WITHIN;
+            let untaken = if clock::now() >= moment { state.queue.take_offered() } else { None };
+            drop(state);
+            if let Some((number, lease)) = untaken {
+                let Self { wait_queues, line, shared } = &self;
+                let (wait_queues, line, shared) = (Arc::clone(wait_queues), Arc::clone(line), Arc::clone(shared));
+                let local_hold = LocalHold { wait_queues, line, shared, number };
+                drop(Offer { lease: Some(lease), local_hold: Some(local_hold) });
+            }
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // Whatever is passed on next is watched by another one.
+        self.shared.lock().queue.unwatched();
     }
 }
 
@@ -539,7 +689,8 @@ mod tests {
 
     #[test]
     fn whoever_leaves_late_does_not_vacate_the_place_of_another() {
-        let wait_queues = WaitQueues::new(Quorum::of(1).unwrap(), Duration::from_secs(1), None, SLOW_POLL);
+        let wait_queues =
+            WaitQueues::new(Quorum::of(1).unwrap(), Duration::from_secs(1), None, (SLOW_POLL, false, false));
         let late = wait_queues.hold_locally(&lease());
         drop(wait_queues.hold_locally(&lease()));
         assert!(wait_queues.local_holders_of("key").is_empty());
@@ -551,9 +702,14 @@ mod tests {
     #[test]
     fn whoever_follows_in_line_proposes_more_than_the_token_before() {
         let fence_fallback = FenceFallback::TrustClocks { max_clock_skew: Duration::from_secs(60) };
-        let wait_queues =
-            WaitQueues::new(Quorum::of(1).unwrap(), Duration::from_secs(1), Some(fence_fallback), SLOW_POLL);
-        let (local_hold, mut place) = (wait_queues.hold_locally(&lease_with(41)), wait_queues.join(&"key".into()));
+        let wait_queues = WaitQueues::new(
+            Quorum::of(1).unwrap(),
+            Duration::from_secs(1),
+            Some(fence_fallback),
+            (SLOW_POLL, false, false),
+        );
+        let (local_hold, mut place) =
+            (wait_queues.hold_locally(&lease_with(41)), wait_queues.join(&"key".into(), None));
         drop(local_hold);
         let Turn::Ask(plan) = place.next(clock::now()) else { panic!("the lock is free") };
         assert_eq!(plan.fencing.map(|fenced| fenced.seen), Some(41));

@@ -335,6 +335,9 @@ impl Universe {
                 }
             }
         }
+        if lock.held.iter().any(|other| other.held.owner == held.owner) {
+            violations.push(format!("two turns: {} of p{process} is held by two of its tasks", &held.owner[..8]));
+        }
         let others_wait = lock.waiting.iter().any(|waiting| waiting.place.process != process);
         lock.row = match lock.row {
             (last, count) if last == process && others_wait => (process, count + 1),
@@ -348,6 +351,10 @@ impl Universe {
         lock.free_since = None;
         state.next += 1;
         let number = state.next;
+        // It may have been passed on within its process.
+        if state.let_go.remove(&*held.owner).is_some() {
+            *state.met.0.entry("passed on").or_default() += 1;
+        }
         state.locks[name].held.push(Record { number, process, held, is_told: false });
         drop(state);
         for violation in violations {

@@ -37,6 +37,7 @@ pub(crate) const ALL: &[Made] = &[
         rule: Rule::CompletionComparesOwner,
         plan: a_completion_that_comes_late_to_a_node_that_forgot_a_greater_one,
     },
+    Made { rule: Rule::TurnsAreBounded, plan: a_crowd_beside_another_process },
     Made { rule: Rule::MinorityIsNoProof, plan: a_fire_that_a_single_node_knows_of_and_forgets },
     Made { rule: Rule::RestoredMarksAreNoEvidence, plan: a_fire_that_a_snapshot_is_too_old_for },
     Made { rule: Rule::NotBeforeDue, plan: a_fire_that_is_completed_before_a_node_restarts_and_it_is_due },
@@ -208,6 +209,15 @@ fn a_commit_that_finds_another_owner(random: &mut Random) -> Plan {
         script.are_clocks_right = false;
         script.slow = vec![slow(1, Y, Passage::Request, commit, ms(250))];
     })
+}
+
+/// Very many tasks of A want the lock at once, and pass it on; B wants it a moment later, and hears of no turn.
+fn a_crowd_beside_another_process(random: &mut Random) -> Plan {
+    let crowd: Vec<_> = (0..150).map(|_| Wish { is_certain: true, ..wish(about(random, 50), 2_000, 1) }).collect();
+    let b = process([Wish { is_certain: true, ..wish(about(random, 56), 2_000, 1) }]);
+    let plan = plan(random, 3, vec![process(crowd), b], 2_000);
+    // Tokens that were reserved would bound it as well.
+    Plan { weather: Weather::Crowded, fencing: false, ..plan }
 }
 
 /// x and y give D its token, by a clock that is ahead of A's; x restarts, and is old enough to vote when A wants the lock, which

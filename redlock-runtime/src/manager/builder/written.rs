@@ -42,6 +42,7 @@ struct Written {
     #[cfg(feature = "testing")]
     slow_poll: Option<Time>,
     fencing: Option<bool>,
+    local_hand_over: Option<bool>,
     max_clock_skew: Option<TimeOrNone>,
     marks_retention: Option<Time>,
     in_doubt: Option<Choice<InDoubt>>,
@@ -106,6 +107,7 @@ impl Written {
         #[cfg(feature = "testing")]
         let builder = with(builder, self.slow_poll, |builder, Time(pause)| builder.slow_poll(pause));
         let builder = with(builder, self.fencing, LockManagerBuilder::fencing);
+        let builder = with(builder, self.local_hand_over, LockManagerBuilder::local_hand_over);
         let builder = with(builder, self.max_clock_skew, |builder, TimeOrNone(skew)| builder.max_clock_skew(skew));
         let builder =
             with(builder, self.marks_retention, |builder, Time(retention)| builder.marks_retention(retention));

@@ -129,6 +129,10 @@ impl Voter for ForeignNode {
         false
     }
 
+    fn reserves_tokens(&self) -> bool {
+        false
+    }
+
     fn overdue(&self, _: &str) {
         self.shared.is_late.store(true, Ordering::Release);
     }

@@ -18,7 +18,9 @@ pub(in crate::node) use self::admin::{
     reset_mark, values, values_beside, watch,
 };
 pub(in crate::node) use self::beside::Beside;
-pub(in crate::node) use self::counters::{Marker, enlist, entries, length, mark, markers, peek, record, take_out};
+pub(in crate::node) use self::counters::{
+    Marker, enlist, entries, length, mark, markers, others, peek, record, take_out,
+};
 pub(in crate::node) use self::introduction::{Introduction, ask_role, handshake, identify, kill, ping, read_handshake};
 pub(in crate::node) use self::locks::{
     Preface, Server, channels, evaluate_known, evaluate_unknown, is_plain, key_of, prefaced,

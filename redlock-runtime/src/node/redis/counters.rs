@@ -26,6 +26,10 @@ impl Counting for RedisNode {
         self.with_connection(reply_timeout, |mut server| async move { server.record(&process, &numbers).await })
     }
 
+    fn count_others(&self, keys: Arc<CounterKeys>, reply_timeout: Duration) -> Answer<i64> {
+        self.with_connection(reply_timeout, |mut server| async move { server.count_others(&keys).await })
+    }
+
     fn enlist(&self, counters: Vec<Arc<CounterKeys>>, keys: &Keys, reply_timeout: Duration) -> Answer<()> {
         let keys = keys.clone();
         self.with_connection(reply_timeout, |mut server| async move { enlist(&mut server, &counters, &keys).await })
@@ -321,6 +325,16 @@ impl Counters for Server {
 }
 
 impl Server {
+    /// [`Counting::count_others`].
+    pub(in super::super) async fn count_others(&mut self, keys: &CounterKeys) -> Result<i64, Arc<str>> {
+        let mut answers = all_done(self.send(&commands::others(keys)).await?)?.into_iter();
+        let mut next = || answers.next().unwrap_or(Value::Nil);
+        let no_number = |_| Arc::from("the waiting counter is no number");
+        let all: Option<i64> = redis::from_redis_value(next()).map_err(no_number)?;
+        let ours: Vec<i64> = redis::from_redis_value(next()).map_err(no_number)?;
+        Ok(ours.into_iter().fold(all.unwrap_or(0), i64::saturating_sub))
+    }
+
     /// The one answer.
     async fn one<T: redis::FromRedisValue>(&mut self, question: &Pipeline) -> Result<T, Arc<str>> {
         let answer = all_done(self.send(question).await?)?.pop().unwrap_or(Value::Nil);

@@ -35,6 +35,16 @@ pub struct Polled<H> {
     pub turn: Turn<H>,
 }
 
+/// A lease that is offered to the first in line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a waiter that is not called does not come for it"]
+pub struct Offered {
+    /// The first in line.
+    pub call: Call,
+    /// Whether somebody has to be told to take it back if nobody comes for it; else somebody was told before.
+    pub is_unwatched: bool,
+}
+
 /// What a waiter does next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
@@ -43,6 +53,8 @@ pub enum Turn<H> {
     Ask(Ask),
     /// Wait to be called, until this moment at the latest, and until the lock is lost to this local holder.
     WaitUntil(Instant, Option<H>),
+    /// Take the lease of the local holder of this number, which has let go and passed it on.
+    Take(u64, H),
 }
 
 /// How a waiter asks the nodes.
@@ -56,6 +68,8 @@ pub struct Ask {
     pub notes_contention: bool,
     /// The greatest fencing counter that this process knows of.
     pub counter: u64,
+    /// How many fencing tokens are reserved for those who wait behind.
+    pub room: u64,
 }
 
 /// What follows when somebody in this process has acquired the lock.
@@ -71,13 +85,15 @@ pub struct Acquired<H> {
 }
 
 /// What follows when a waiter leaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
-pub struct Left {
+pub struct Left<H> {
     /// The next in line.
     pub call: Call,
     /// What people are told.
     pub reachability: Reachability,
+    /// The local holder that has passed its lease on, if nobody is left to take it: it is to be released.
+    pub untaken: Option<(u64, H)>,
 }
 
 /// Whether enough nodes can be reached, as people are told it.

@@ -34,6 +34,11 @@ impl<H: LocalHolder> Holders<H> {
         self.take_if(|(other, _)| *other == number).is_some()
     }
 
+    /// The first that came, with its number.
+    pub(super) fn first_numbered(&self) -> Option<&(u64, H)> {
+        self.first.as_ref()
+    }
+
     /// Takes out one who answers to this.
     pub(super) fn take_if(&mut self, is_meant: impl Fn(&(u64, H)) -> bool) -> Option<(u64, H)> {
         let others = self.others.as_deref_mut().map(|others| &mut others.0);

@@ -39,6 +39,11 @@ impl<W> Line<W> {
         self.0.front()
     }
 
+    /// Whoever stands behind the first.
+    pub(super) fn second(&self) -> Option<&W> {
+        self.0.get(1).map(|(_, waiter)| waiter)
+    }
+
     pub(super) fn is_first(&self, number: u64) -> bool {
         self.first().is_some_and(|(first, _)| *first == number)
     }

@@ -4,15 +4,17 @@ mod actions;
 mod hand_overs;
 mod holders;
 mod line;
+#[cfg(test)]
+mod passed_on;
 
 use std::time::{Duration, Instant};
 
-pub use self::actions::{Acquired, Ask, Call, Failure, Left, Polled, Reachability, Turn};
+pub use self::actions::{Acquired, Ask, Call, Failure, Left, Offered, Polled, Reachability, Turn};
 
 use self::hand_overs::{HandOvers, NextTurn};
 use self::holders::Holders;
 use self::line::Line;
-use super::{AskOrder, At, AtSet, Backoff, Quorum, Step, Verdict, WaitPlan};
+use super::{AskOrder, At, AtSet, Backoff, Elsewhere, Needs, Passing, Quorum, Step, Turns, Verdict, WaitPlan};
 use crate::rules::{Rule, holds};
 
 /// A waiter that was called but is not polled for this long loses its turn.
@@ -26,6 +28,10 @@ const NEGLECTED: Duration = Duration::from_secs(1);
 ///
 /// A waiter that was called and is not polled, or asked and does not look at the answers, would keep the others from a lock that
 /// is free: it is overtaken after a while.
+///
+/// A local holder that lets go may [pass its lease on](Self::offers): then it stays where it is, though it holds nothing any more, until
+/// the first in line has taken the lease ([`Turn::Take`], [`Self::took`]), whoever that is when it is polled. Nobody asks the nodes
+/// meanwhile. [`Turns`] decides whether it may.
 ///
 /// Waiters and local holders have numbers, each greater than all before, also those of other queues: a number that was given up
 /// must not stand for somebody else later.
@@ -48,6 +54,10 @@ pub struct WaitQueue<W: Waiter, H> {
     called: Option<Instant>,
     /// Whether it is another process's turn.
     hand_overs: HandOvers,
+    /// Whether the only local holder has passed its lease on to the first in line, which has not taken it.
+    is_offered: bool,
+    /// Whether somebody takes back what is offered and not taken.
+    is_watched: bool,
     /// The greatest fencing counter that a waiter heard of, or token that somebody in this process got: a node that missed a
     /// grant is to give the same number to the next owner as the others.
     counter: u64,
@@ -65,6 +75,11 @@ pub trait Waiter {
 
     /// How many can hold what it waits for at once, as far as it knows.
     fn places(&self) -> usize;
+
+    /// What a lease has to be like that it takes from another holder of this process; `None` if it wants one of its own.
+    fn needs(&self) -> Option<Needs> {
+        None
+    }
 }
 
 /// Somebody who holds the lock in this process, as far as the queue has to know it.
@@ -93,6 +108,8 @@ pub struct WaitSettings {
     longest_attempt: Duration,
     /// How long after its last attempt a waiter asks again although no node reported a change.
     slow_poll: Duration,
+    /// Whether fencing tokens are reserved for those who wait behind whoever acquires a lock.
+    reserves_tokens: bool,
 }
 
 /// An attempt of the first in line.
@@ -114,7 +131,13 @@ impl WaitSettings {
     #[must_use]
     pub fn new(quorum: Quorum, node_timeout: Duration, slow_poll: Duration) -> Self {
         // The round itself, and giving back what was granted.
-        Self { quorum, longest_attempt: NEGLECTED + 2 * node_timeout, slow_poll }
+        Self { quorum, longest_attempt: NEGLECTED + 2 * node_timeout, slow_poll, reserves_tokens: false }
+    }
+
+    /// The same where fencing tokens are reserved for those who wait behind whoever acquires a lock.
+    #[must_use]
+    pub fn with_tokens_reserved(self, reserves_tokens: bool) -> Self {
+        Self { reserves_tokens, ..self }
     }
 
     /// When the next slow poll is, after an attempt now.
@@ -138,6 +161,8 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
             changed: AtSet::default(),
             called: None,
             hand_overs: HandOvers::default(),
+            is_offered: false,
+            is_watched: false,
             counter: 0,
             is_unreachable: false,
         }
@@ -171,11 +196,13 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
     }
 
     /// A waiter gives up. The next one is called, whatever the first in line was doing.
-    pub fn left(&mut self, number: u64, now: Instant) -> Left {
+    pub fn left(&mut self, number: u64, now: Instant) -> Left<H> {
         let was_first = self.leave_line(number);
         let call = if was_first && holds(Rule::NextIsCalled) { self.call_next(now) } else { Call::Nobody };
         let gives_up = self.line.is_empty() && std::mem::take(&mut self.is_unreachable);
-        Left { call, reachability: if gives_up { Reachability::GivenUp } else { Reachability::Unchanged } }
+        let untaken = if self.line.is_empty() { self.take_offered() } else { None };
+        let reachability = if gives_up { Reachability::GivenUp } else { Reachability::Unchanged };
+        Left { call, reachability, untaken }
     }
 
     /// A waiter that was called, or whose time to wait was over, is polled. A `seed` for jitter is drawn if a poll is put off.
@@ -191,6 +218,9 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
             return Polled { call, turn: Turn::WaitUntil(now + NEGLECTED, None) };
         }
         self.called = None;
+        if let Some((hold, holder)) = self.take_offered() {
+            return Polled { call, turn: Turn::Take(hold, holder) };
+        }
         self.forget_unheard(number, now, settings);
         let local_holder = self.valid_local_holder(now);
         if local_holder.is_some() && self.wait_plan.is_none() {
@@ -199,7 +229,7 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
         let step = self.wait_plan.as_ref().map_or(Step::Ask(AskOrder::AllAtOnce), |wait_plan| wait_plan.next(now));
         let turn = match step {
             Step::WaitUntil(moment) => Turn::WaitUntil(moment, local_holder),
-            Step::Ask(ask_order) => Turn::Ask(self.attempt(number, now, ask_order)),
+            Step::Ask(ask_order) => Turn::Ask(self.attempt(number, now, ask_order, settings)),
         };
         Polled { call, turn }
     }
@@ -256,14 +286,75 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
         Acquired { call, ..acquired }
     }
 
+    /// A waiter has taken the lease of the local holder `before`: it leaves the line, and is the holder of number `hold` from now on;
+    /// unless others were granted the lock meanwhile, and it is lost.
+    pub fn took(&mut self, number: u64, before: u64, (hold, holder): (u64, H), now: Instant) -> Acquired<H> {
+        let replaced = if self.local_holders.remove(before) {
+            self.hand_overs.passed_on();
+            self.local_holders.add(hold, holder)
+        } else {
+            Some(holder)
+        };
+        let call = if self.leave_line(number) { self.call_next(now) } else { Call::Nobody };
+        Acquired { replaced, call, reachability: Reachability::Unchanged }
+    }
+
+    /// How many wait who hear of nothing and poll, as far as is known.
+    pub fn polled_by_others(&mut self, polling: u64) {
+        self.hand_overs.set_polling(polling);
+    }
+
     /// Somebody in this process who did not wait has acquired the lock.
     pub fn acquired(&mut self, hold: u64, holder: H) -> Acquired<H> {
         self.counter = self.counter.max(holder.fencing_token());
         let replaced = self.local_holders.add(hold, holder);
+        // What was offered is lost.
+        self.is_offered = false;
         if self.is_held_here() {
             self.wait_plan = None;
         }
         Acquired { replaced, call: Call::Nobody, reachability: self.reached() }
+    }
+
+    /// The holder of this number lets go: its lease is offered to the first in line, which is called, if it `passes` on to that.
+    #[must_use]
+    pub fn offers(
+        &mut self,
+        hold: u64,
+        now: Instant,
+        passes: impl FnOnce(&Needs, Elsewhere) -> Passing,
+    ) -> Option<Offered> {
+        // What whoever asks at this moment is told would be about this very lease.
+        let is_only =
+            self.local_holders.len() == 1 && self.local_holders.first_numbered().is_some_and(|first| first.0 == hold);
+        let is_simple = self.attempt.is_none() && is_only;
+        let next = self.line.first().filter(|_| is_simple).and_then(|(_, waiter)| waiter.needs())?;
+        match passes(&next, self.hand_overs.elsewhere()) {
+            Passing::IsReleased => None,
+            Passing::PassesOn => {
+                self.is_offered = true;
+                let is_unwatched = !std::mem::replace(&mut self.is_watched, true);
+                self.called = None;
+                Some(Offered { call: self.call_first(now), is_unwatched })
+            }
+        }
+    }
+
+    /// Since when the first in line has been called to take what is offered, if it is.
+    #[must_use]
+    pub fn offered_since(&self) -> Option<Instant> {
+        self.called.filter(|_| self.is_offered)
+    }
+
+    /// Nothing is offered any more; returns what was, which is to be released.
+    pub fn take_offered(&mut self) -> Option<(u64, H)> {
+        let is_offered = std::mem::take(&mut self.is_offered);
+        self.local_holders.first_numbered().filter(|_| is_offered).cloned()
+    }
+
+    /// Nobody takes back any more what is offered and not taken.
+    pub fn unwatched(&mut self) {
+        self.is_watched = false;
     }
 
     /// The holder's release is on its way on the connections of this runtime: if the first in line uses the same, its commands
@@ -298,7 +389,7 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
             return Call::Nobody;
         }
         self.wait_plan = None;
-        match self.hand_overs.let_go() {
+        match self.hand_overs.let_go(now) {
             NextTurn::Ours => {}
             NextTurn::StandBack(pause) => {
                 self.wait_plan = Some(Box::new(WaitPlan::stand_back(settings.quorum, now + pause)));
@@ -334,14 +425,21 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
     }
 
     /// The first in line asks.
-    fn attempt(&mut self, number: u64, now: Instant, ask_order: AskOrder) -> Ask {
+    fn attempt(&mut self, number: u64, now: Instant, ask_order: AskOrder, settings: &WaitSettings) -> Ask {
         // Without a plan nothing was lost so far: most locks are free, and the next in line follows a release.
         let wait_plan = self.wait_plan.take();
         let is_watched = wait_plan.is_some();
-        let notes_contention = ask_order == AskOrder::AllAtOnce && (is_watched || self.hand_overs.is_last());
+        let passes_on = |waiter: &W| waiter.needs().is_some();
+        let is_waited_for = self.line.first().is_some_and(|(_, waiter)| passes_on(waiter))
+            && self.line.second().is_some_and(passes_on)
+            && settings.reserves_tokens;
+        let room = Turns::room(is_waited_for, self.hand_overs.round_trip());
+        // Whether others wait is to be known before the lease passes on.
+        let is_last = self.hand_overs.is_last() || room > 0;
+        let notes_contention = ask_order == AskOrder::AllAtOnce && (is_watched || is_last);
         self.changed.clear();
         self.attempt = Some(Attempt { number, began: now, ask_order, wait_plan });
-        Ask { ask_order, is_watched, notes_contention, counter: self.counter }
+        Ask { ask_order, is_watched, notes_contention, counter: self.counter, room }
     }
 
     /// A waiter's place is given up, and its attempt; says whether it was the first in line.
@@ -415,6 +513,11 @@ mod tests {
     use super::*;
     use crate::protocol::{NodeObservation, OthersKey};
 
+    /// Some moment.
+    pub(super) fn moment() -> Instant {
+        crate::platform::clock::now()
+    }
+
     /// How long an attempt takes.
     const ROUND_TRIP: Duration = Duration::from_millis(2);
     const NODE_TIMEOUT: Duration = Duration::from_millis(200);
@@ -424,7 +527,8 @@ mod tests {
     const HOLD: u64 = 100;
     const NOBODY: Call = Call::Nobody;
     /// The first attempt of all.
-    const PLAIN: Ask = Ask { ask_order: AskOrder::AllAtOnce, is_watched: false, notes_contention: false, counter: 0 };
+    const PLAIN: Ask =
+        Ask { ask_order: AskOrder::AllAtOnce, is_watched: false, notes_contention: false, counter: 0, room: 0 };
 
     /// On the runtime of this number.
     #[derive(Debug)]
@@ -573,7 +677,7 @@ mod tests {
 
         fn check_leaves(&mut self, number: u64, call: Call) {
             let left = self.queue.left(number, self.now);
-            assert_eq!(left, Left { call, reachability: Reachability::Unchanged }, "left: {number}");
+            assert_eq!(left, Left { call, reachability: Reachability::Unchanged, untaken: None }, "left: {number}");
         }
 
         fn check_changed(&mut self, node: usize, expect: Call) {
@@ -902,7 +1006,7 @@ mod tests {
             let reachability = scene.queue.failed(5, failure, scene.now, &scene.settings, || 1);
             assert_eq!(reachability, Reachability::Unchanged);
             let notes_contention = ask_order == AskOrder::AllAtOnce;
-            scene.check_asks(5, Ask { ask_order, is_watched: true, notes_contention, counter: 0 });
+            scene.check_asks(5, Ask { ask_order, is_watched: true, notes_contention, counter: 0, room: 0 });
         }
     }
 

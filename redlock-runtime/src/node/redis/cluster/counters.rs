@@ -20,6 +20,14 @@ impl Counting for ClusterNode {
         Box::pin(async move { everywhere.record(&process, &numbers).await })
     }
 
+    fn count_others(&self, keys: Arc<CounterKeys>, reply_timeout: Duration) -> Answer<i64> {
+        let everywhere = self.everywhere(reply_timeout);
+        Box::pin(async move {
+            let keys = &keys;
+            everywhere.at(&keys.counter, |mut server| async move { server.count_others(keys).await }).await
+        })
+    }
+
     fn enlist(&self, counters: Vec<Arc<CounterKeys>>, keys: &Keys, reply_timeout: Duration) -> Answer<()> {
         let (keys, mut everywhere) = (keys.clone(), self.everywhere(reply_timeout));
         Box::pin(async move { enlist(&mut everywhere, &counters, &keys).await })

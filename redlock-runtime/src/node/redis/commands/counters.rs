@@ -37,6 +37,15 @@ pub(in crate::node) fn peek(counters: &[Arc<CounterKeys>]) -> Pipeline {
     }))
 }
 
+/// Reads a counter, and how many of those who are counted each process of ours answers for; two answers.
+pub(in crate::node) fn others(keys: &CounterKeys) -> Pipeline {
+    let mut counter = Cmd::new();
+    counter.arg("GET").arg(&*keys.counter);
+    let mut ours = Cmd::new();
+    ours.arg("HVALS").arg(&*keys.counts);
+    pipeline([counter, ours].into_iter())
+}
+
 /// Has the list name the counters, one answer each.
 pub(in crate::node) fn enlist(counters: &[Arc<CounterKeys>], call: Call) -> Pipeline {
     each(counters, call, |call, keys| {

@@ -350,16 +350,27 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd 
             if fence.is_some() || contender.is_some() || mark.is_some() {
                 arg_proposal(&mut cmd, command, server);
             }
+            let room = fence.map(Proposal::room).filter(|room| *room > 0);
             if let Some((process, contention)) = contender {
                 cmd.arg(process).arg(contention);
-            } else if unnamed.is_some() || mark.is_some() {
+            } else if unnamed.is_some() || mark.is_some() || room.is_some() {
                 cmd.arg("").arg("");
+            }
+            let refuse_from = command.mark.and_then(|mark| mark.refuse_from);
+            if let Some(room) = room {
+                cmd.arg(unnamed.unwrap_or_default()).arg(mark.unwrap_or_default());
+                match refuse_from {
+                    Some(least) => cmd.arg(least),
+                    None => cmd.arg(""),
+                };
+                cmd.arg(room);
+                return cmd;
             }
             match (unnamed, mark) {
                 (None, Some(mark)) => cmd.arg("").arg(mark),
                 (unnamed, mark) => cmd.arg(unnamed).arg(mark),
             };
-            cmd.arg(command.mark.and_then(|mark| mark.refuse_from));
+            cmd.arg(refuse_from);
         }
         Action::Adopt { ttl } => {
             let before = command.predecessor.as_ref().map_or("", |before| &*before.owner);

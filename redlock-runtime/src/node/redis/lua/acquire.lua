@@ -6,14 +6,17 @@
 -- these are noted; not one of KEYS, because a user who may not touch it would be refused the lock as well
 -- ARGV[9] if the lock is asked for a fire: the key of the mark of completed fires, which is one of KEYS unless the lock's alone
 -- may be named; ARGV[10] the least mark by which the fire is completed: then nothing is set (empty: it is even so)
+-- ARGV[11] if tokens are reserved for those who get the lock from the caller: how many; they are the numbers up to the counter
 -- granted: the counter, or 1 if there is none, below zero if another process waits; refused: who holds it, for how long, and
 -- the counter; in both cases the mark as well, if it was asked for, behind the rest: an empty text for what holds no text, and how
 -- many milliseconds are left of its life
 -- Not nil: the answer to a refusal would end in front of it.
 local is_fenced = ARGV[3] ~= nil and ARGV[3] ~= ''
 local fence = KEYS[2] or ARGV[8]
+local room = tonumber(ARGV[11] or 0)
 local mark, left, is_completed
-if ARGV[9] then
+local is_for_fire = ARGV[9] and ARGV[9] ~= ''
+if is_for_fire then
     mark = redis.pcall('GET', ARGV[9])
     mark = type(mark) == 'table' and '' or mark
     left = mark and redis.call('PTTL', ARGV[9])

@@ -1,5 +1,5 @@
 -- Tells what came of an acquire of one key.
 if counter then
-    return ARGV[9] and {counter, mark, left} or counter
+    return is_for_fire and {counter, mark, left} or counter
 end
 return {redis.call('GET', KEYS[1]), redis.call('PTTL', KEYS[1]), is_fenced and redis.call('GET', fence), mark, left}

@@ -17,7 +17,7 @@ end
 for index = 12, #ARGV do
     keys[#keys + 1] = ARGV[index]
 end
-local slots, is_fenced = tonumber(ARGV[8]), ARGV[3] ~= ''
+local slots, is_fenced, room = tonumber(ARGV[8]), ARGV[3] ~= '', 0
 local is_completed, counter, fence, granted = false, false, false, 0
 local held = {}
 

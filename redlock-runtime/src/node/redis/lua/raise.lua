@@ -1,10 +1,12 @@
--- Raises the fencing counter of what was just granted; the part of a script between what grants and what answers.
+-- Raises the fencing counter of what was just granted, by `room` more than by one; the part of a script between what grants and what
+-- answers.
 if counter and is_fenced then
     counter = redis.call('INCR', fence)
     if counter > 1 then
         local before, least = counter - 1, tonumber(ARGV[3])
-        if counter < least then
-            counter = redis.call('INCRBY', fence, string.format('%.0f', least - counter))
+        local raised = math.max(counter, least) + room
+        if counter < raised then
+            counter = redis.call('INCRBY', fence, string.format('%.0f', raised - counter))
         end
         -- Counters follow the clock, in microseconds: a quarter of the retention begins, or this one is far ahead.
         local quarter = ARGV[5] * 250

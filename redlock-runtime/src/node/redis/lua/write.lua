@@ -13,7 +13,7 @@ for index = 9, #ARGV do
     keys[#keys + 1] = ARGV[index]
 end
 local is_fenced, is_completed, counter = ARGV[3] ~= '', false, false
-local fence = is_fenced and keys[4]
+local fence, room = is_fenced and keys[4], 0
 
 -- The one who has it for longest; he is told where the server does not tell the time, too.
 local reader = redis.call('ZRANGE', keys[2], -1, -1)[1]
