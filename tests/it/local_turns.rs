@@ -477,7 +477,8 @@ async fn a_reset_and_the_loss_of_the_nodes_are_told_to_the_turn_that_there_is() 
     let guard = had(&mut next);
     let (loss, took) = timed(guard.lost()).await;
     assert!(matches!(loss, Error::Lost { reason: LostReason::Expired, .. }), "{loss}");
-    assert!(took < Duration::from_secs(1), "{took:?}");
+    // Its validity, and what a busy machine takes besides.
+    assert!(took < Duration::from_secs(5), "{took:?}");
 }
 
 #[tokio::test]

@@ -624,7 +624,7 @@ impl LockRequest {
         let held = (began, valid_until, fencing_token);
         let lease = Lease::new(engine, name, subject, owner, ttl, held, max_until);
         // Without tokens that were reserved it does not pass on, unless it has none at all.
-        let turns = needs.filter(|_| tokens.is_none_or(|tokens| tokens.left() > 0));
+        let turns = needs.filter(|_| tokens.is_none_or(|tokens| tokens.give().is_some()));
         let turns = turns.map(|_| Turns::begin(began, tokens));
         let lease = Arc::new(lease.passing_on(turns).observed(acquiring.observed()));
         if self.renew {
