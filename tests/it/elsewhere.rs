@@ -83,12 +83,13 @@ async fn a_detached_lock_is_extended_by_its_token_and_never_shortened() {
 async fn an_adopted_lock_is_renewed_and_released_with_its_guard() {
     let servers = Servers::start(3);
     let (here, there) = (manager(&servers), manager(&servers));
-    let ttl = Duration::from_millis(600);
+    // A busy machine may be a second late with a renewal.
+    let ttl = Duration::from_millis(1_500);
     let guard = here.lock("x").ttl(ttl).acquire().await.unwrap();
     let fencing_token = guard.fencing_token();
     let adopted = there.adopt(passed_on(&guard.detach())).await.unwrap();
     assert!(adopted.fencing_token() > fencing_token, "it is another holder");
-    tokio::time::sleep(ttl * 3).await;
+    tokio::time::sleep(ttl * 2).await;
     assert!(adopted.is_valid());
     assert!(here.lock("x").try_acquire().await.unwrap().is_none());
     adopted.release().await.unwrap();

@@ -599,8 +599,8 @@ async fn a_crowd_takes_turns_on_foreign_nodes_alone() {
         client.await.unwrap();
     }
     assert_eq!(*inside.lock().unwrap(), 20);
-    let (report, took) = timed(managers[0].shutdown_within(Duration::from_secs(5))).await;
-    assert!(report.unconfirmed == 0 && took < Duration::from_secs(4), "{report} {took:?}");
+    let (report, took) = timed(managers[0].shutdown_within(Duration::from_secs(60))).await;
+    assert!(report.unconfirmed == 0 && took < Duration::from_secs(30), "{report} {took:?}");
 }
 
 #[tokio::test]

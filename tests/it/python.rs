@@ -11,6 +11,7 @@ use redlock_tests::{Program, Servers};
 use tokio::runtime::Runtime;
 
 use crate::common::counters::{counter, marker, waiting};
+use crate::common::waiters::PROMPT;
 use crate::common::{key, manager};
 use crate::once::{already_ran, job, new_job, run};
 
@@ -98,16 +99,13 @@ fn python_and_rust_mean_the_same_database_by_the_same_url() {
     }
 }
 
-/// The slow poll alone would be there three quarters of a second after the attempt before it, at the earliest.
-const SOON: Duration = Duration::from_millis(400);
-
 #[test]
 fn a_release_by_python_wakes_a_rust_waiter() {
     let Some(python) = python() else { return };
     let servers = Servers::start(3);
     let locks = manager(&servers);
     let runtime = Runtime::new().unwrap();
-    let mut took = [Class::Sync, Class::Async, Class::Sync, Class::Async, Class::Sync].map(|class| {
+    let took = [Class::Sync, Class::Async, Class::Sync, Class::Async, Class::Sync].map(|class| {
         let mut holds = holder(&python, class, &servers, &["name=x", "timeout=0"]);
         assert_eq!(holds.line(), "acquired");
         let waiter = runtime.spawn(locks.lock("x").acquire());
@@ -120,9 +118,9 @@ fn a_release_by_python_wakes_a_rust_waiter() {
         eventually("nobody waits", || waiting(&servers, "x") == 0);
         took
     });
-    took.sort_unstable();
     println!("from the word to Python to the lock in Rust: {took:?}");
-    assert!(took[2] < SOON, "{took:?}");
+    // The slow poll alone would be there three quarters of its pause after the attempt before it, at the earliest.
+    assert!(took.iter().all(|took| *took < PROMPT), "{took:?}");
 }
 
 #[test]

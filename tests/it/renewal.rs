@@ -36,12 +36,12 @@ async fn a_lock_is_held_for_many_times_its_ttl_and_nothing_is_sent_after_its_rel
     assert_eq!(sent_to(&servers), before);
 }
 
-/// Seconds, because that is what users set; it takes its time once.
+/// It takes its time once.
 #[tokio::test]
 async fn a_body_of_ten_ttls_keeps_its_lock_and_only_its_release_is_sent_behind_it() {
     let servers = Servers::start(3);
     let (locks, others) = (manager(&servers), manager(&servers));
-    let (ttl, body) = (Duration::from_secs(1), Duration::from_secs(10));
+    let (ttl, body) = (SHORT, 10 * SHORT);
     let guard = locks.lock("x").ttl(ttl).acquire().await.unwrap();
     let owner = servers[0].probe().get(&key("x")).unwrap();
     for _ in 0..100 {

@@ -128,7 +128,7 @@ async fn a_master_that_hangs_or_is_gone<T: Mastered>() {
 /// One that decides alone and cannot is an error within the limits.
 async fn a_master_that_decides_alone_and_hangs<T: Mastered>() {
     let node = T::start();
-    let node_timeout = Duration::from_millis(200);
+    let node_timeout = Duration::from_secs(1);
     let builder = LockManager::builder().nodes([node.url()]).node_timeout(node_timeout);
     let locks = builder.connect_timeout(Duration::from_secs(1)).build().unwrap();
     cycle_soon(&locks, "x").await;
