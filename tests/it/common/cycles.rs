@@ -7,8 +7,9 @@ use redlock_tests::clock::timed;
 
 use super::causes;
 
-/// What a server is given for an answer where a hung one must not be waited for: long enough for a busy machine.
-const NODE_TIMEOUT: Duration = Duration::from_secs(5);
+/// What a server is given for an answer where a hung one must not be waited for: long enough for a busy machine, and not for
+/// Sentinels to agree on another master instead of one that refuses.
+const NODE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// One that gives a busy machine time, and would wait for a hung server for long.
 pub(crate) fn patient(urls: impl IntoIterator<Item = String>) -> LockManager {
@@ -16,7 +17,7 @@ pub(crate) fn patient(urls: impl IntoIterator<Item = String>) -> LockManager {
 }
 
 /// Longer than one round on a busy machine, and below what a hung server would cost, which is the whole of its timeout.
-pub(crate) const AT_ONCE: Duration = Duration::from_secs(4);
+pub(crate) const AT_ONCE: Duration = Duration::from_millis(2_500);
 
 /// However long the servers may take among themselves.
 pub(crate) const PATIENT: Duration = Duration::from_secs(20);
