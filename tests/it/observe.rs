@@ -19,6 +19,7 @@ use tracing_subscriber::layer::{Context as LayerContext, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry};
 
+use crate::common::events::NO_BUSY_MACHINE;
 use crate::common::seen::Seen;
 use crate::common::{RARE_POLL, key};
 
@@ -342,6 +343,33 @@ async fn a_node_that_restarted_empty_is_told_to_be_young_until_it_votes_again() 
     servers[1].restart();
     until("young").await;
     until("votes").await;
+}
+
+#[tokio::test]
+async fn a_server_that_was_configured_twice_is_told_to_vote_under_neither_name() {
+    let (servers, seen) = (Servers::start(4), Seen::default());
+    let twice = format!("localhost:{}", servers[0].port());
+    let urls = servers.urls().into_iter().chain([format!("redis://{twice}")]);
+    let builder = LockManager::builder().nodes(urls).node_timeout(NO_BUSY_MACHINE).observer(seen.clone());
+    let locks = builder.build().unwrap();
+    let last = |node: &str| {
+        let told = seen.all(&format!("stands {node} ")).pop();
+        told.and_then(|told| told.rsplit_once(' ').map(|(_, standing)| standing.to_owned()))
+    };
+    let names = [servers[0].address(), twice];
+    for round in 1..=3 {
+        let is_told = async || {
+            locks.lock("x").acquire().await.unwrap().release().await.unwrap();
+            names.iter().all(|node| last(node).as_deref() == Some("same_server"))
+        };
+        eventually_async(&format!("{round}: it is told, and stays so"), is_told).await;
+    }
+    for node in &names {
+        assert_eq!(seen.count(&format!("stands {node} same_server")), 1, "{seen:?}");
+    }
+    for server in &servers[1..] {
+        assert_eq!(last(&server.address()).as_deref(), Some("votes"), "{seen:?}");
+    }
 }
 
 /// Panics at everything that it is told.
