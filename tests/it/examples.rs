@@ -14,7 +14,7 @@ fn source(path: &str) -> PathBuf {
 }
 
 fn parsed(path: &Path) -> syn::File {
-    syn::parse_file(&fs::read_to_string(path).unwrap()).unwrap_or_else(|error| panic!("{path:?}: {error}"))
+    syn::parse_file(&fs::read_to_string(path).unwrap()).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// What the documentation says, and whether it is hidden.

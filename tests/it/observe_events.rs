@@ -66,7 +66,7 @@ fn all_told() -> Vec<Told> {
         visit_file(&mut Finding(&mut told), &syn::parse_file(&text).unwrap());
         // Also those inside of other macros, whose contents are not read.
         let by_text = ["tracing::error!", "tracing::warn!", "tracing::info!"].map(|call| text.matches(call).count());
-        assert_eq!(told.len() - before, by_text.iter().sum::<usize>(), "an event in {file:?} is not found");
+        assert_eq!(told.len() - before, by_text.iter().sum::<usize>(), "an event in {} is not found", file.display());
     }
     told
 }

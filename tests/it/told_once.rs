@@ -187,7 +187,9 @@ async fn a_node_that_is_slow_is_told_once_with_how_slow_and_so_is_that_it_is_not
     let proxy = Proxy::start(&servers[0]);
     let (url, node) = node_at(proxy.port());
     let urls = [url, servers[1].url(), servers[2].url()];
-    let locks = LockManager::builder().nodes(urls).node_timeout(Duration::from_millis(100)).build().unwrap();
+    // A connection that is made meanwhile is slow as well, and would be told of in its place.
+    let builder = LockManager::builder().nodes(urls).connect_timeout(Duration::from_secs(30));
+    let locks = builder.node_timeout(Duration::from_millis(100)).build().unwrap();
     drop(locks.lock("x").acquire().await.unwrap());
     let events = Events::from_now();
     proxy.set_both(Flow::Delay(Duration::from_millis(300)));

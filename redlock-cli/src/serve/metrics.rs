@@ -124,7 +124,7 @@ mod tests {
 
     use redlock_runtime::LockManager;
     use redlock_runtime::observe::NodeStanding::{Replica, SameServer, Unreachable, Votes, Young};
-    use redlock_runtime::observe::names;
+    use redlock_runtime::observe::{self, names};
 
     use super::*;
 
@@ -157,7 +157,7 @@ mod tests {
             assert!(family.starts_with("redlock_fleet_"), "{family}");
             assert!(names::ALL.iter().all(|(name, _)| !family.starts_with(name)), "{family}");
         }
-        let library = [Votes, Young, Replica, SameServer, Unreachable].map(|standing| standing.as_str());
+        let library = [Votes, Young, Replica, SameServer, Unreachable].map(observe::NodeStanding::as_str);
         assert_eq!(STANDINGS.map(|(_, word)| word), library);
     }
 }
