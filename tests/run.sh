@@ -10,8 +10,9 @@
 # The tests beside a Python fleet make a virtual environment with python3 and pip. Where these, or the packages, cannot be
 # had, those tests say that they were skipped; with REDLOCK_REQUIRE_PYTHON=1 what is missing is installed, and they must run.
 #
-# The example on PostgreSQL starts a server of Debian's package postgresql; where that is missing, its test says so and does nothing.
-# With REDLOCK_REQUIRE_POSTGRES=1 it must run.
+# So it is with what some other tests need, each with a variable that lets it be installed, and its tests run or fail: a server of
+# PostgreSQL for the example on it (REDLOCK_REQUIRE_POSTGRES), tmux for `redlock top` (REDLOCK_REQUIRE_TMUX), chromium for the page of
+# `redlock serve` (REDLOCK_REQUIRE_BROWSER), and promtool, of Debian's package prometheus, for the alerts (REDLOCK_REQUIRE_PROMTOOL).
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -68,6 +69,39 @@ if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
         say "REDLOCK_REQUIRE_PYTHON is set, but python3 with venv and pip is missing: install it"
         exit 1
     fi
+fi
+
+# require VARIABLE PACKAGE WHAT: that package is missing, without which WHAT is not tested; installed later, with the others
+missing=()
+require() {
+    if [ -z "${!1:-}" ]; then
+        say "$2 is missing: $3 will not be tested"
+    elif command -v apt-get >/dev/null; then
+        missing+=("$2")
+    else
+        say "$1 is set, but $2 is missing: install it"
+        exit 1
+    fi
+}
+
+# is_there PROGRAM...: one of them is
+is_there() {
+    local program
+    for program in "$@"; do
+        if command -v "$program" >/dev/null; then
+            return 0
+        fi
+    done
+    return 1
+}
+
+# Debian does not have these on the PATH.
+is_there initdb /usr/lib/postgresql/*/bin/initdb || require REDLOCK_REQUIRE_POSTGRES postgresql "the example on PostgreSQL"
+is_there tmux || require REDLOCK_REQUIRE_TMUX tmux "redlock top on a terminal"
+is_there chromium chromium-browser google-chrome || require REDLOCK_REQUIRE_BROWSER chromium "the page of redlock serve"
+is_there promtool || require REDLOCK_REQUIRE_PROMTOOL prometheus "docs/alerts.yml"
+if [ "${#missing[@]}" -gt 0 ]; then
+    install_packages "${missing[@]}"
 fi
 
 # Most tests wait for servers and expiries most of the time, so more of them run at once than there are processors.

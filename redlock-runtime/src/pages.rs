@@ -3,6 +3,14 @@
 //! The folder in this crate is a link to the repository's `docs`: what lies outside of a crate's own folder is not published with
 //! it, and links between the pages, the README and the sources have to lead somewhere in the repository too.
 
+/// Files that are no pages: documentation shows no others, but the sources of the published crate have them.
+macro_rules! files {
+    () => {
+        "[alerts]: https://docs.rs/crate/redlock-runtime/latest/source/docs/alerts.yml\n\
+         [dashboard]: https://docs.rs/crate/redlock-runtime/latest/source/docs/grafana.json\n"
+    };
+}
+
 /// Declares the pages, each by its module and its file.
 ///
 /// A page defines its links itself, and they lead to the files beside it. Of two definitions of a link the first one counts, so
@@ -20,7 +28,7 @@ macro_rules! pages {
     ($($module:ident = $file:literal;)*) => { pages!(all [$($module)*] $($module = $file;)*); };
     (all $all:tt $($module:ident = $file:literal;)*) => { $( pages!(one $all $module = $file); )* };
     (one [$($each:ident)*] $module:ident = $file:literal) => {
-        #[doc = concat!($("[", stringify!($each), "]: crate::pages::", stringify!($each), "\n",)* "[attribute]: crate::redlock\n\n")]
+        #[doc = concat!($("[", stringify!($each), "]: crate::pages::", stringify!($each), "\n",)* "[attribute]: crate::redlock\n", files!(), "\n")]
         #[doc = include_str!(concat!("../docs/", $file))]
         pub mod $module {}
     };

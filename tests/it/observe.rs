@@ -3,13 +3,15 @@
 use std::fmt::Write as _;
 use std::future::Future;
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use futures::future::LocalBoxFuture;
 use redlock_runtime::observe::{Event, Observer};
-use redlock_runtime::{Error, Fire, LockManager, OnShutdown, Timeout, redlock};
-use redlock_tests::wait::eventually_async;
+use redlock_runtime::{Error, Fire, InDoubt, LockManager, LockRequest, OnShutdown, Run, Timeout, redlock};
+use redlock_tests::wait::{eventually, eventually_async};
 use redlock_tests::{RedisServer, Servers};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -17,6 +19,7 @@ use tracing_subscriber::layer::{Context as LayerContext, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry};
 
+use crate::common::events::NO_BUSY_MACHINE;
 use crate::common::seen::Seen;
 use crate::common::{RARE_POLL, key};
 
@@ -345,6 +348,33 @@ async fn a_node_that_restarted_empty_is_told_to_be_young_until_it_votes_again() 
     until("votes").await;
 }
 
+#[tokio::test]
+async fn a_server_that_was_configured_twice_is_told_to_vote_under_neither_name() {
+    let (servers, seen) = (Servers::start(4), Seen::default());
+    let twice = format!("localhost:{}", servers[0].port());
+    let urls = servers.urls().into_iter().chain([format!("redis://{twice}")]);
+    let builder = LockManager::builder().nodes(urls).node_timeout(NO_BUSY_MACHINE).observer(seen.clone());
+    let locks = builder.build().unwrap();
+    let last = |node: &str| {
+        let told = seen.all(&format!("stands {node} ")).pop();
+        told.and_then(|told| told.rsplit_once(' ').map(|(_, standing)| standing.to_owned()))
+    };
+    let names = [servers[0].address(), twice];
+    for round in 1..=3 {
+        let is_told = async || {
+            assert!(matches!(locks.lock("x").acquire().await, Err(Error::Config { .. })), "it says so, too");
+            names.iter().all(|node| last(node).as_deref() == Some("same_server"))
+        };
+        eventually_async(&format!("{round}: it is told, and stays so"), is_told).await;
+    }
+    for node in &names {
+        assert_eq!(seen.count(&format!("stands {node} same_server")), 1, "{seen:?}");
+    }
+    for server in &servers[1..] {
+        assert_eq!(last(&server.address()).as_deref(), Some("votes"), "{seen:?}");
+    }
+}
+
 /// Panics at everything that it is told.
 struct Furious;
 
@@ -434,4 +464,135 @@ async fn nothing_that_is_told_has_an_id_or_a_password_in_it() {
         assert!(!told.contains(hidden), "{told}");
     }
     assert_eq!(seen.all("acquire "), ["acquire other unreachable network"; 2]);
+}
+
+/// What somebody does with the lock "x" of a manager, under the label "x"; from begin to end.
+type Use = fn(&LockManager) -> LocalBoxFuture<'static, ()>;
+
+/// Acquires and releases it.
+fn used(request: LockRequest) -> LocalBoxFuture<'static, ()> {
+    Box::pin(async move { request.label("x").acquire().await.unwrap().release().await.unwrap() })
+}
+
+/// A fire that no other has.
+fn fire() -> Fire {
+    static FIRES: AtomicU64 = AtomicU64::new(1);
+    Fire::from(FIRES.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Each kind of lock, and each way to have one.
+const USES: [(&str, Use); 9] = [
+    ("one name", |locks| used(locks.lock("x"))),
+    ("a permit", |locks| used(locks.lock("x").permits(1))),
+    ("several names", |locks| used(locks.lock_all(["x", "y"]))),
+    ("a reader", |locks| used(locks.read("x"))),
+    ("a writer", |locks| used(locks.write("x"))),
+    ("a writer who becomes a reader", |locks| {
+        let request = locks.write("x").label("x");
+        Box::pin(async move { request.acquire().await.unwrap().downgrade().await.unwrap().release().await.unwrap() })
+    }),
+    ("once", |locks| {
+        let request = locks.lock("x").label("x").once(fire());
+        Box::pin(async move {
+            let ran = request.run(async |_| Ok::<_, Error>(())).await;
+            assert!(matches!(ran, Ok(Run::Ran(()))), "{ran:?}");
+        })
+    }),
+    ("one that computes", |locks| {
+        let request = locks.lock("x").label("x");
+        Box::pin(async move {
+            request.get_or_compute(async || Ok(None), async || Ok::<_, Error>(7)).await.unwrap();
+        })
+    }),
+    // As long as it is not dropped.
+    ("a leader", |locks| {
+        let lead = locks.lead("x").label("x");
+        Box::pin(async move { lead.run(async |_| std::future::pending::<Result<(), Error>>().await).await.unwrap() })
+    }),
+];
+
+#[tokio::test]
+async fn each_kind_of_lock_is_told_once_and_counts_as_nothing_when_it_is_dropped_at_any_poll() {
+    let servers = Servers::start(3);
+    for (kind, uses) in USES {
+        let seen = Seen::default();
+        // The servers are too young to know what was completed before.
+        let builder = LockManager::builder().nodes(servers.urls()).slow_poll(RARE_POLL).in_doubt(InDoubt::Run);
+        let locks = builder.observer(seen.clone()).build().unwrap();
+        for is_held in [false, true] {
+            let (mut has_ended, mut times_held) = (false, 0);
+            for polls in 0..40 {
+                // In the same process: what is dropped stands in its line.
+                let in_the_way = match kind {
+                    "a reader" | "a writer" | "a writer who becomes a reader" => locks.write("x"),
+                    "a permit" => locks.lock("x").permits(1),
+                    _ => locks.lock("x"),
+                };
+                let guard = if is_held { Some(in_the_way.acquire().await.unwrap()) } else { None };
+                seen.take();
+                has_ended = dropped_after(uses(&locks), polls).await;
+                assert_eq!(seen.count("acquire x"), usize::from(polls > 0), "{kind} {is_held} {polls} {seen:?}");
+                times_held += seen.count("hold+ x");
+                let is_at_rest = async || {
+                    let balance = |began: &str, ended: &str| seen.count(began) == seen.count(ended);
+                    balance("hold+ x", "hold- x") && balance("wait+ x", "wait- x")
+                };
+                eventually_async(&format!("{kind} {is_held} {polls}: it is at rest"), is_at_rest).await;
+                assert!(!is_held || seen.count("acquire x cancelled") == usize::from(polls > 0), "{kind} {seen:?}");
+                drop(guard);
+                if has_ended || times_held > 3 || is_held && polls > 5 {
+                    break;
+                }
+            }
+            assert_eq!(times_held > 0, !is_held, "{kind}: it is had if nobody is in the way");
+            assert!(is_held || has_ended || kind == "a leader" || times_held > 3, "{kind}");
+        }
+    }
+}
+
+#[test]
+fn each_kind_of_lock_is_told_once_of_a_blocking_call() {
+    let (locks, seen) = in_memory();
+    let check = |kind: &str, path: &[&str]| {
+        let told = seen.take();
+        assert_eq!(told, path, "{kind}");
+    };
+    let (taken, released) = (["hold+ x", "acquire x acquired network"], ["hold- x released", "run x"]);
+    let all = [&taken[..], &released[..]].concat();
+    let requests: [(&str, LockRequest); 5] = [
+        ("one name", locks.lock("x")),
+        ("a permit", locks.lock("p").permits(2)),
+        ("several names", locks.lock_all(["x", "y"])),
+        ("a reader", locks.read("r")),
+        ("a writer", locks.write("r")),
+    ];
+    for (kind, request) in requests {
+        request.label("x").acquire_blocking().unwrap().release_blocking().unwrap();
+        check(kind, &all);
+    }
+    let ran = locks.lock("x").label("x").once(fire()).run_blocking(|_| Ok::<_, Error>(()));
+    assert!(matches!(ran, Ok(Run::Ran(()))), "{ran:?}");
+    check("once", &all);
+    let guard = locks.lock("x").label("x").acquire_blocking().unwrap();
+    check("the first", &taken);
+    assert!(locks.lock("x").label("x").timeout(Duration::from_millis(20)).acquire_blocking().is_err());
+    check("a second", &["wait+ x", "wait- x", "acquire x held local"]);
+    drop(guard);
+    eventually("it is released", || seen.count("hold- x released") == 1);
+    seen.take();
+
+    // Its first term is over when it is resigned, and the shutdown ends what follows.
+    let lead = locks.lead("x").label("x");
+    let ending = locks.clone();
+    lead.run_blocking(move |term| {
+        assert!(term.is_leader());
+        let shutting = ending.clone();
+        std::thread::spawn(move || shutting.shutdown_blocking());
+        futures::executor::block_on(term.lost());
+        Ok::<_, Error>(())
+    })
+    .unwrap();
+    assert_eq!(seen.count("acquire x acquired"), 1);
+    assert_eq!((seen.count("hold+ x"), seen.count("hold- x")), (1, 1));
+    eventually("nothing is held", || seen.is_at_rest());
 }

@@ -36,6 +36,10 @@ fn labels(query: &str) -> BTreeSet<String> {
     selected.chain(grouped).map(|label| label.trim().to_owned()).filter(|label| !label.is_empty()).collect()
 }
 
+/// What the rules name, or record, besides what is exported: how often a job runs, its last run, and since when it is named.
+const RECORDED: [&str; 3] =
+    ["redlock_job_period_seconds", "redlock_job_last_run_timestamp_seconds", "redlock_job_named_timestamp_seconds"];
+
 /// Expects that a query names what is exported, with labels that it has.
 #[track_caller]
 fn check_query(query: &str, more: &[&str]) {
@@ -45,6 +49,10 @@ fn check_query(query: &str, more: &[&str]) {
     for name in &named {
         let exported = names::ALL.iter().find(|(exported, _)| exported == name);
         assert!(exported.is_some() || more.contains(&name.as_str()), "{name} is not exported: {query}");
+        // What the rules themselves record.
+        if exported.is_none() {
+            known.insert("lock".to_owned());
+        }
         known.extend(exported.iter().flat_map(|(_, labels)| labels.iter().map(|label| (*label).to_owned())));
     }
     let unknown: Vec<_> = labels(query).difference(&known).cloned().collect();
@@ -99,13 +107,57 @@ fn the_alerts_name_what_is_exported_and_the_page_knows_them() {
         let (_, behind) = rule.split_once("expr:").unwrap_or_else(|| panic!("{name} has no query"));
         let end = ["\n        for:", "\n        labels:"].iter().filter_map(|next| behind.find(next)).min();
         let query = &behind[..end.unwrap_or_else(|| panic!("{name} has no severity"))];
-        check_query(query, &["redlock_job_period_seconds"]);
+        check_query(query, &RECORDED);
         assert!(rule.contains("severity:") && rule.contains("summary:"), "{name}");
         assert!(page.contains(&format!("| `{name}` |")), "the page does not say what to do about {name}");
         names.insert(name.to_owned());
     }
     let on_page = page.split("| `Redlock").skip(1).map(|row| format!("Redlock{}", row.split('`').next().unwrap()));
     assert_eq!(on_page.collect::<BTreeSet<_>>(), names);
+}
+
+#[test]
+fn the_recorded_rules_name_what_is_exported() {
+    let alerts = read("alerts.yml");
+    let named: Vec<_> = alerts
+        .split("\n      - record: ")
+        .skip(1)
+        .map(|rule| {
+            let (name, behind) = rule.split_once("\n        expr: |").unwrap();
+            check_query(behind.split("\n\n").next().unwrap(), &RECORDED);
+            name
+        })
+        .collect();
+    assert_eq!(named, RECORDED[1..]);
+}
+
+/// Prometheus' own tool reads the rules, and says which alerts fire of the series in `tests/alerts`.
+#[test]
+fn prometheus_takes_the_rules_and_each_alert_fires_when_it_should() {
+    let promtool = |arguments: &[&str]| {
+        let mut command = std::process::Command::new("promtool");
+        command.args(arguments).current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+        command.output()
+    };
+    if promtool(&["--version"]).is_err() {
+        assert!(std::env::var_os("REDLOCK_REQUIRE_PROMTOOL").is_none(), "there is no promtool; install prometheus");
+        eprintln!("SKIPPED: there is no promtool; install the package prometheus to try the alerts");
+        return;
+    }
+    let files = ["tests/alerts/jobs.yml", "tests/alerts/locks_and_nodes.yml"];
+    for arguments in [&["check", "rules", "docs/alerts.yml"][..], &[&["test", "rules"][..], &files].concat()] {
+        let output = promtool(arguments).unwrap();
+        let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+        assert!(output.status.success(), "{arguments:?}: {said}");
+    }
+    let tried =
+        files.map(|file| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file)).unwrap());
+    for name in read("alerts.yml").split("- alert: ").skip(1).map(|rule| rule.lines().next().unwrap()) {
+        assert!(
+            tried.iter().any(|text| text.contains(&format!("alertname=\"{name}\""))),
+            "{name} is tried by no series"
+        );
+    }
 }
 
 #[test]

@@ -37,6 +37,8 @@ pub(crate) struct Model {
 #[derive(Clone, Debug)]
 pub(crate) struct Lamp {
     pub(crate) node: Arc<str>,
+    /// What metrics call it.
+    pub(crate) label: Arc<str>,
     pub(crate) standing: NodeStanding,
     pub(crate) round_trip: Option<Duration>,
     /// Why it does not answer.
@@ -211,6 +213,7 @@ impl Lamp {
     fn new(info: &NodeInfo, now: Instant) -> Self {
         Self {
             node: plain(&info.node).into(),
+            label: plain(&info.label).into(),
             standing: info.standing,
             round_trip: None,
             failure: None,

@@ -102,6 +102,12 @@ pub(crate) fn arguments_of(pid: i32) -> Vec<String> {
     line.split(|byte| *byte == 0).map(|argument| String::from_utf8_lossy(argument).into_owned()).collect()
 }
 
+/// The processes that have this in one of their arguments, with these.
+pub(crate) fn processes_that_name(text: &str) -> Vec<(i32, Vec<String>)> {
+    let all = processes().into_iter().map(|seen| (seen.pid, arguments_of(seen.pid)));
+    all.filter(|(_, arguments)| arguments.iter().any(|argument| argument.contains(text))).collect()
+}
+
 /// A command that says its group, which ignores TERM as its child does, and goes on until it is killed.
 pub(crate) const STUBBORN: &str =
     "trap '' TERM; (trap '' TERM; while :; do sleep 0.05; done) & echo $$; while :; do sleep 0.05; done";

@@ -54,14 +54,16 @@ impl Screen {
         self.script.stdin.as_mut().unwrap().write_all(keys.as_bytes()).unwrap();
     }
 
-    /// Waits until this is on the screen, behind whatever was awaited before.
+    /// Waits until this is on the screen, behind whatever was awaited before. What stands between them.
     #[track_caller]
-    fn shows(&mut self, text: &str) {
+    fn shows(&mut self, text: &str) -> String {
         let until = now() + LIMIT;
         loop {
             if let Some(at) = self.seen.find(text) {
-                self.seen.drain(..at + text.len());
-                return;
+                let rest = self.seen.split_off(at + text.len());
+                let mut before = std::mem::replace(&mut self.seen, rest);
+                before.truncate(at);
+                return before;
             }
             let Ok(more) = self.output.recv_timeout(until.saturating_duration_since(now())) else {
                 panic!("{text:?} does not come; there is {:?}", self.seen)
@@ -80,8 +82,13 @@ impl Drop for Screen {
     }
 }
 
-/// A command that reads its terminal, and says what it read.
-const ECHO: &str = r#"sh -c 'echo pid=$$; while read line; do echo "read <$line>"; done'"#;
+/// How the system sees this process.
+fn state_of(pid: i32) -> Option<char> {
+    processes().into_iter().find(|seen| seen.pid == pid).map(|seen| seen.state)
+}
+
+/// A command that says its process id, reads its terminal, and says what it read. In two parts, as the prompt.
+const ECHO: &str = r#"sh -c 'echo pi""d=$$; while read line; do echo "read <$line>"; done'"#;
 
 #[test]
 fn ctrl_z_stops_the_command_and_not_the_renewal_and_fg_lets_it_go_on_where_it_was() {
@@ -89,13 +96,14 @@ fn ctrl_z_stops_the_command_and_not_the_renewal_and_fg_lets_it_go_on_where_it_wa
     let mut screen = Screen::start(&servers);
     screen.press(&format!("$REDLOCK run --ttl 2s x -- {ECHO}\n"));
     screen.shows("pid=");
+    let pid: i32 = screen.shows("\n").trim().parse().expect("the command's process id");
     // What is typed reaches the command, which has the terminal.
     screen.press("one\n");
     screen.shows("read <one>");
     screen.press("\u{1a}");
     // The shell has the terminal again, and says so.
     screen.shows("Stopped");
-    eventually("the command is stopped", || processes().iter().any(|seen| seen.state == 'T'));
+    eventually("the command is stopped", || state_of(pid) == Some('T'));
     screen.press("echo shell $((40 + 2))\n");
     screen.shows("shell 42");
     let until = now() + Duration::from_millis(2500);
@@ -106,6 +114,7 @@ fn ctrl_z_stops_the_command_and_not_the_renewal_and_fg_lets_it_go_on_where_it_wa
     screen.press("fg\n");
     screen.press("two\n");
     screen.shows("read <two>");
+    assert_ne!(state_of(pid), Some('T'), "it is the same that goes on");
     // And once more.
     screen.press("\u{1a}");
     screen.shows("Stopped");

@@ -94,13 +94,13 @@ async fn permits_and_names_of_all_kinds_are_told_and_escaped_where_they_would_mi
     let metrics = place.get("/metrics");
     assert_eq!(metrics.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
     assert!(
-        metrics.body.contains("redlock_held{lock=\"<script>document.title='evil'</script>\"} 1\n"),
+        metrics.body.contains("redlock_fleet_held{lock=\"<script>document.title='evil'</script>\"} 1\n"),
         "{}",
         metrics.body
     );
-    assert!(metrics.body.contains(r#"redlock_held{lock="x\"y\\z&amp;"} 1"#), "{}", metrics.body);
-    assert!(metrics.body.contains("redlock_permits_taken{lock=\"slots\"} 2\n"), "{}", metrics.body);
-    assert!(metrics.body.contains("redlock_list_complete 1\n"), "{}", metrics.body);
+    assert!(metrics.body.contains(r#"redlock_fleet_held{lock="x\"y\\z&amp;"} 1"#), "{}", metrics.body);
+    assert!(metrics.body.contains("redlock_fleet_permits_taken{lock=\"slots\"} 2\n"), "{}", metrics.body);
+    assert!(metrics.body.contains("redlock_fleet_list_complete 1\n"), "{}", metrics.body);
     for line in metrics.body.lines().filter(|line| !line.starts_with('#')) {
         let (_, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{line}"));
         assert!(value.parse::<f64>().is_ok(), "{line}");
@@ -120,12 +120,21 @@ fn a_node_that_is_killed_is_told_and_one_that_comes_back() {
     eventually("one is gone", || standings() == ["votes", "unreachable", "votes"]);
     let failure = place.json("/api/nodes")[1]["failure"].clone();
     assert!(failure.is_string(), "it says why");
+    // As the alerts and the dashboard count: each standing has its series, also when nobody stands so.
     let metrics = place.get("/metrics").body;
-    let line = metrics.lines().find(|line| line.starts_with("redlock_node_votes") && line.contains("unreachable"));
-    assert!(line.is_some_and(|line| line.ends_with(" 0")), "{metrics}");
+    for (index, server) in servers.iter().enumerate() {
+        let stands = if index == 1 { "unreachable" } else { "votes" };
+        for standing in ["votes", "young", "replica", "same_server", "unreachable"] {
+            let (node, value) = (server.address(), u8::from(standing == stands));
+            let line = format!("redlock_fleet_node_votes{{node=\"{node}\",standing=\"{standing}\"}} {value}\n");
+            assert!(metrics.contains(&line), "{line} is not in {metrics}");
+        }
+    }
+    let round_trip = format!("redlock_fleet_node_round_trip_seconds{{node=\"{}\"}}", servers[1].address());
+    assert!(!metrics.contains(&round_trip), "it does not answer: {metrics}");
     servers[2].kill();
     eventually("the list is not complete", || place.json("/api/locks")["problem"].is_string());
-    assert!(place.get("/metrics").body.contains("redlock_list_complete 0\n"));
+    assert!(place.get("/metrics").body.contains("redlock_fleet_list_complete 0\n"));
     servers[1].restart();
     servers[2].restart();
     eventually("all are back", || standings().iter().all(|standing| standing != "unreachable"));

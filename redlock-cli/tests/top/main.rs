@@ -60,9 +60,11 @@ struct Screen {
 }
 
 impl Screen {
-    /// A shell, which runs this and says what it ended with; `None` where there is no tmux, which is said.
+    /// A shell, which runs this and says what it ended with; `None` where there is no tmux, which is said: with
+    /// `REDLOCK_REQUIRE_TMUX=1` there must be.
     fn start(command: &str) -> Option<Self> {
         if !Command::new("tmux").arg("-V").output().is_ok_and(|output| output.status.success()) {
+            assert!(std::env::var_os("REDLOCK_REQUIRE_TMUX").is_none(), "there is no tmux; install that package");
             eprintln!("SKIPPED: there is no tmux; install that package to test redlock top on a terminal");
             return None;
         }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::Error;
 use crate::manager::LockManager;
+use crate::observe;
 use crate::platform::background::block_on;
 use crate::platform::clock;
 use crate::protocol::{NodeStatus, ServerInfo, Standing, Voters};
@@ -19,6 +20,8 @@ use crate::values::name::Name;
 pub struct NodeInfo {
     /// The node as it was configured, without credentials.
     pub node: String,
+    /// What [metrics](crate::pages::observe) call it: its host and port.
+    pub label: String,
     /// Whether it votes.
     pub standing: NodeStanding,
     /// How long it took to answer; `None` if it did not.
@@ -59,7 +62,7 @@ impl fmt::Display for NodeStanding {
 impl fmt::Display for NodeInfo {
     /// One line; control and bidirectional characters are escaped.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { node, standing, round_trip, failure } = self;
+        let Self { node, standing, round_trip, failure, .. } = self;
         write!(f, "{}: {standing}", shown(node))?;
         if let Some(round_trip) = round_trip {
             write!(f, ", answered in {round_trip:?}")?;
@@ -155,13 +158,15 @@ impl LockManager {
             seen[node] = answer;
         }
         let electorate = Voters::Acquisition.electorate(clock::now(), seen.iter().map(Seen::server_info));
-        let info = |(node, (label, seen)): (usize, (&str, &Seen))| NodeInfo {
-            node: label.to_owned(),
+        let info = |(node, ((name, label), seen)): (usize, ((&str, String), &Seen))| NodeInfo {
+            node: name.to_owned(),
+            label,
             standing: electorate.standing(node).into(),
             round_trip: seen.answer.as_ref().ok().copied(),
             failure: seen.answer.as_ref().err().map(ToString::to_string),
         };
-        Ok(engine.labels().zip(&seen).enumerate().map(info).collect())
+        let labels = observe::labels(engine.labels());
+        Ok(engine.labels().zip(labels).zip(&seen).enumerate().map(info).collect())
     }
 
     /// [`Self::nodes`] for code that is not async: blocks the thread.

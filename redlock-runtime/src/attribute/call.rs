@@ -159,6 +159,11 @@ impl Call {
         (self, access)
     }
 
+    /// Whether an event tells of its end, if it cannot have the lock.
+    pub(crate) fn telling_failure(self, tells_failure: bool) -> Self {
+        self.map(|request| request.telling_failure(tells_failure))
+    }
+
     /// What there is to do.
     pub(crate) fn into_parts(self) -> (Arc<LockId>, Arc<Attempt>, Result<LockRequest, Error>) {
         let Self { lock, request, attempt } = self;

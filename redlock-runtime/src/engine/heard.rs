@@ -77,10 +77,8 @@ impl Heard {
             match objection {
                 Objection::Young(_) => engine.observers.stands(node, NodeStanding::Young),
                 Objection::Replica => engine.observers.stands(node, NodeStanding::Replica),
-                Objection::NoCounter(_)
-                | Objection::ConfiguredTwice(_)
-                | Objection::PerhapsYoung
-                | Objection::ConnectionEnded => {}
+                Objection::ConfiguredTwice(_) => engine.observers.stands(node, NodeStanding::SameServer),
+                Objection::NoCounter(_) | Objection::PerhapsYoung | Objection::ConnectionEnded => {}
             }
             self.failures.push(engine.nodes[node].label(), engine.describe(objection, &self.key));
         }
@@ -171,9 +169,8 @@ impl Engine {
             Reply::Failed(_) => NodeStanding::Unreachable,
             _ => NodeStanding::Votes,
         };
-        let told = self.observers.told_of(node);
-        // What answers need not have come of age.
-        if standing == NodeStanding::Votes && matches!(told, Some(NodeStanding::Young | NodeStanding::Replica)) {
+        // What answers need not vote by now.
+        if standing == NodeStanding::Votes && self.answers_without_a_vote(node) {
             return;
         }
         self.observers.stands(node, standing);
@@ -181,15 +178,20 @@ impl Engine {
 
     /// For those who look: nodes that did not vote although they answered, and do by now.
     fn look_who_came_of_age(&self, key: &str) {
-        let told = |node| self.observers.told_of(node);
-        let is_any = |node| matches!(told(node), Some(NodeStanding::Young | NodeStanding::Replica));
-        if !(0..self.nodes.len()).any(is_any) {
+        if !(0..self.nodes.len()).any(|node| self.answers_without_a_vote(node)) {
             return;
         }
         let (nodes, now) = self.look_at_nodes(key);
         let electorate = Voters::Acquisition.electorate(now, nodes.iter().map(NodeStatus::server_info));
         let voting = (0..self.nodes.len()).filter(|node| electorate.standing(*node) == Standing::Votes);
-        voting.filter(|node| is_any(*node)).for_each(|node| self.observers.stands(node, NodeStanding::Votes));
+        let voting = voting.filter(|node| self.answers_without_a_vote(*node));
+        voting.for_each(|node| self.observers.stands(node, NodeStanding::Votes));
+    }
+
+    /// Whether it was told last that this node has no vote although it answers.
+    fn answers_without_a_vote(&self, node: usize) -> bool {
+        let told = self.observers.told_of(node);
+        matches!(told, Some(NodeStanding::Young | NodeStanding::Replica | NodeStanding::SameServer))
     }
 
     /// For people.

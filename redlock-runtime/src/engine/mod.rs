@@ -30,7 +30,7 @@ pub(crate) use self::repair::{Extended, Repairs};
 use crate::Error;
 use crate::error::NodeFailures;
 use crate::node::{Action, Changes, Command, Delivery, Listener, NewMark, NodeStatus, PendingReply, Reply, Voter};
-use crate::observe::{NodeStanding, Observers, Operation, Sent};
+use crate::observe::{NodeStanding, Observers, Operation, Seldom, Sent};
 use crate::platform::background;
 use crate::platform::deadline::Deadline;
 use crate::platform::drivers::Uses;
@@ -56,6 +56,8 @@ pub(crate) struct Engine {
     observers: Observers,
     /// Releases that are on their way.
     tracked_releases: TrackedReleases,
+    /// When it was told that a release was given up, by node.
+    given_up: Seldom,
     /// Which process uses it; zero while none does.
     process: AtomicU32,
     /// Whether all nodes are in this process's memory.
@@ -235,6 +237,7 @@ impl Engine {
             longest_round: longest_round(longest_ttl),
             observers,
             tracked_releases: TrackedReleases::default(),
+            given_up: Seldom::default(),
             process: AtomicU32::new(0),
         })
     }

@@ -249,8 +249,7 @@ impl ReleaseRound {
         self.give_up_dead_connections();
         self.arrive(ReleaseStage::Dead.lasts(node_timeout)).await;
         for InFlight { node, .. } in self.in_flight.drain(..) {
-            let voter = &self.owner.engine.nodes[node];
-            tracing::warn!(node = voter.label(), key = %shown(self.owner.subject.key()), "release unanswered: the key keeps its TTL");
+            self.owner.tell_given_up(node, "it was never answered");
         }
     }
 
@@ -400,9 +399,19 @@ impl PendingRelease {
         PendingReply::new(release).carried_by(carrier)
     }
 
+    /// This release is given up: its key is gone when its TTL is over. It is one trouble of one node, however many locks were
+    /// held there.
+    fn tell_given_up(&self, node: usize, reason: &str) {
+        let (node, key, reason) = (self.engine.nodes[node].label(), shown(self.subject.key()), shown(reason));
+        if self.engine.given_up.may_tell(node, clock::now()) {
+            tracing::warn!(node, %key, %reason, "gave up a release; others of this node are told as DEBUG for a minute");
+        } else {
+            tracing::debug!(node, %key, %reason, "gave up another release");
+        }
+    }
+
     /// Sends a release until the node confirms it, within a bound.
     async fn send_until_confirmed(&self, node: usize, behind: Option<ConnectionId>) -> Reply {
-        let voter = &*self.engine.nodes[node];
         let give_up = clock::now() + KEEP_RELEASING;
         let mut pauses = Backoff::new(RELEASE_PAUSES.0, RELEASE_PAUSES.1, seed());
         loop {
@@ -411,7 +420,7 @@ impl PendingRelease {
                 return reply;
             };
             if clock::now() >= give_up {
-                tracing::warn!(node = voter.label(), key = %shown(self.subject.key()), reason = %shown(&failure.reason), "gave up a release: the key keeps its TTL");
+                self.tell_given_up(node, &failure.reason);
                 return reply;
             }
             sleep(pauses.next().unwrap_or(RELEASE_PAUSES.1)).await;

@@ -136,6 +136,16 @@ impl LockGuard {
     }
 
     /// The lock's name.
+    ///
+    /// ```
+    /// # use redlock_runtime::LockManager;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let guard = locks.lock("report").acquire().await?;
+    /// assert_eq!(guard.name(), "report");
+    /// # guard.release().await
+    /// # }).unwrap();
+    /// ```
     #[must_use]
     pub fn name(&self) -> &str {
         self.lease.name.as_str()
@@ -246,6 +256,17 @@ impl LockGuard {
     ///
     /// It is the TTL less the time since the attempt (or the last extension) *began*, less 1 % of the TTL and 4 ms for
     /// clocks and timers.
+    ///
+    /// ```
+    /// # use redlock_runtime::LockManager;
+    /// # use std::time::Duration;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let guard = locks.lock("report").acquire().await?;
+    /// assert!(guard.remaining() > Duration::from_secs(20), "of a TTL of 30 s");
+    /// # guard.release().await
+    /// # }).unwrap();
+    /// ```
     #[must_use]
     pub fn remaining(&self) -> Duration {
         if self.check_process().is_err() {
@@ -262,6 +283,18 @@ impl LockGuard {
     ///
     /// Also false once a [shutdown](crate::LockManager::shutdown_within) has asked its holder to let go, although the key is
     /// kept for it until the shutdown's time is over.
+    ///
+    /// ```
+    /// # use redlock_runtime::LockManager;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let guard = locks.lock("report").acquire().await?;
+    /// if guard.is_valid() {
+    ///     // the step that matters
+    /// }
+    /// # guard.release().await
+    /// # }).unwrap();
+    /// ```
     #[must_use]
     pub fn is_valid(&self) -> bool {
         self.check_process().is_ok() && self.lease.told_reason(clock::now()).is_none()
@@ -346,6 +379,18 @@ impl LockGuard {
     /// Lets the key live for at least `ttl` from now on, at most to the end of `max_hold`; never shorter than before. Renewal
     /// goes on with the lock's own TTL when that is due.
     ///
+    /// ```
+    /// # use redlock_runtime::LockManager;
+    /// # use std::time::Duration;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let guard = locks.lock("report").acquire().await?;
+    /// guard.extend(Duration::from_secs(120)).await?;
+    /// assert!(guard.remaining() > Duration::from_secs(100));
+    /// # guard.release().await
+    /// # }).unwrap();
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::Lost`] if the lock is not held any more; it is never taken again by this call.
@@ -383,6 +428,16 @@ impl LockGuard {
 
     /// Releases the lock on every node, and waits for a majority to confirm. It completes no fire: see [`Self::complete`]. If a task of
     /// this process waits for the lock, it may be [handed over](crate::LockManagerBuilder::local_hand_over) as it is, and no node is asked.
+    ///
+    /// ```
+    /// # use redlock_runtime::LockManager;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let guard = locks.lock("report").acquire().await?;
+    /// guard.release().await?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// # }).unwrap();
+    /// ```
     ///
     /// # Errors
     ///

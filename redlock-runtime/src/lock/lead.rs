@@ -1,5 +1,6 @@
 //! Leadership: of all processes of a fleet one leads, and when it ends another does.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::panic::resume_unwind;
 use std::pin::pin;
@@ -71,6 +72,20 @@ impl Lead {
     /// [`owner_label`](crate::LockManagerBuilder::owner_label).
     pub fn owner_label(self, owner_label: impl Into<String>) -> Self {
         Self { request: self.request.owner_label(owner_label) }
+    }
+
+    /// What [metrics](crate::observe) call the lock, as [`LockRequest::label`]. Default: `other`.
+    ///
+    /// ```
+    /// # use redlock_runtime::{Error, LockManager};
+    /// # let locks = LockManager::builder().nodes(["memory://lead-label"]).build()?;
+    /// let region = "eu";
+    /// let leading = locks.lead(format!("scheduler:{region}")).label("scheduler:{region}").run(async |_| Ok::<(), Error>(()));
+    /// # drop(leading);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn label(self, label: impl Into<Cow<'static, str>>) -> Self {
+        Self { request: self.request.label(label) }
     }
 
     /// Campaigns, runs the body while this process leads, and campaigns again when the body has ended or the leadership was lost;

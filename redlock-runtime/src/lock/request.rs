@@ -18,7 +18,7 @@ use crate::engine::{Acquisition, AttemptFailed, FireRefusal, Plan, Term, Won};
 use crate::error::HeldElsewhere;
 use crate::held::lease::{Lease, PassedOn, Successor};
 use crate::held::{deadlock, owner_label};
-use crate::observe::Acquiring;
+use crate::observe::{Acquiring, REPEAT};
 use crate::platform::background::{block_on, on_any_executor};
 use crate::platform::{clock, entropy};
 use crate::protocol::{Backoff, Needs, Next, OthersSay, SHORTEST_TTL, Turns, Verdict, next_step, slot_order};
@@ -77,6 +77,8 @@ pub struct LockRequest {
     owner_label: Option<String>,
     /// What metrics call the lock; `None`: one of those that are not told apart.
     label: Option<Cow<'static, str>>,
+    /// Whether whoever asks tells of its end by an event, if it cannot have the lock: then it need not be told before, too.
+    tells_failure: bool,
     /// The fire that the lock is asked for.
     pub(super) once: Option<Fire>,
     /// When that is marked as completed.
@@ -116,6 +118,7 @@ impl LockRequest {
             stats_name: None,
             owner_label: None,
             label: None,
+            tells_failure: false,
             once: None,
             once_at: OnceAt::End,
             permits: None,
@@ -147,24 +150,64 @@ impl LockRequest {
     /// [`longest_ttl`](crate::LockManagerBuilder::longest_ttl), which is 5 minutes unless set; a longer one is an
     /// [`Error::Config`] when the lock is acquired. A lock is renewed, so this is no bound on how long it is held. Default: the
     /// manager's, 30 s unless set.
+    ///
+    /// ```
+    /// # use redlock_runtime::{LockManager};
+    /// # use std::time::Duration;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let guard = locks.lock("report").ttl(Duration::from_secs(10)).acquire().await?;
+    /// # guard.release().await
+    /// # }).unwrap();
+    /// ```
     pub fn ttl(self, ttl: impl IntoDuration) -> Self {
         Self { ttl: Some(ttl.into_duration()), ..self }
     }
 
     /// How long to wait for the lock: a [`Timeout`], or a [`Duration`], which means up to that long. Default:
     /// [`Timeout::Forever`].
+    ///
+    /// ```
+    /// # use redlock_runtime::{LockManager};
+    /// # use std::time::Duration;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let guard = locks.lock("report").timeout(Duration::from_secs(5)).acquire().await?;
+    /// # guard.release().await
+    /// # }).unwrap();
+    /// ```
     pub fn timeout(self, timeout: impl IntoTimeout) -> Self {
         Self { timeout: timeout.into_timeout(), ..self }
     }
 
     /// Whether the lock is extended, a third of its TTL after each success, for as long as the guard lives. Default:
     /// `true`. Without it the lock expires after its TTL.
+    ///
+    /// ```
+    /// # use redlock_runtime::{LockManager};
+    /// # use std::time::Duration;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let guard = locks.lock("report").ttl(Duration::from_secs(60)).renew(false).acquire().await?;
+    /// # guard.release().await
+    /// # }).unwrap();
+    /// ```
     pub fn renew(self, renew: bool) -> Self {
         Self { renew, ..self }
     }
 
     /// The lock is not extended beyond this time after it was acquired; reaching it counts as losing the lock. Default:
     /// none.
+    ///
+    /// ```
+    /// # use redlock_runtime::{LockManager};
+    /// # use std::time::Duration;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let guard = locks.lock("report").max_hold(Duration::from_secs(300)).acquire().await?;
+    /// # guard.release().await
+    /// # }).unwrap();
+    /// ```
     pub fn max_hold(self, max_hold: impl IntoDuration) -> Self {
         Self { max_hold: Some(max_hold.into_duration()), ..self }
     }
@@ -177,17 +220,45 @@ impl LockRequest {
     /// for that long, so two holders are as impossible as without it. What such a node forgets is that the key was to stay.
     /// While the other nodes of a majority keep it the lock is not acquired again; if more of them restart within `min_hold`,
     /// or the only one does, it is free before its time.
+    ///
+    /// ```
+    /// # use redlock_runtime::{LockManager};
+    /// # use std::time::Duration;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let guard = locks.lock("report").min_hold(Duration::from_secs(30)).acquire().await?;
+    /// # guard.release().await
+    /// # }).unwrap();
+    /// ```
     pub fn min_hold(self, min_hold: impl IntoDuration) -> Self {
         Self { min_hold: Some(min_hold.into_duration()), ..self }
     }
 
     /// The name under which waiters are counted. Default: the lock's name.
+    ///
+    /// ```
+    /// # use redlock_runtime::{LockManager};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let guard = locks.lock("report").stats_name("reports").acquire().await?;
+    /// # guard.release().await
+    /// # }).unwrap();
+    /// ```
     pub fn stats_name(self, stats_name: impl Into<String>) -> Self {
         Self { stats_name: Some(stats_name.into()), ..self }
     }
 
     /// What [`LockManager::inspect`](crate::LockManager::inspect) shows as the owner, up to 512 bytes without control
     /// characters; empty: nothing. Default: the [manager's](crate::LockManagerBuilder::owner_label).
+    ///
+    /// ```
+    /// # use redlock_runtime::{LockManager};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let guard = locks.lock("report").owner_label("the nightly run").acquire().await?;
+    /// # guard.release().await
+    /// # }).unwrap();
+    /// ```
     pub fn owner_label(self, owner_label: impl Into<String>) -> Self {
         Self { owner_label: Some(owner_label.into()), ..self }
     }
@@ -207,6 +278,11 @@ impl LockRequest {
     /// ```
     pub fn label(self, label: impl Into<Cow<'static, str>>) -> Self {
         Self { label: Some(label.into()), ..self }
+    }
+
+    /// Whoever asks tells by an event of its own that it could not have the lock.
+    pub(crate) fn telling_failure(self, tells_failure: bool) -> Self {
+        Self { tells_failure, ..self }
     }
 
     /// What metrics call the lock if nothing else was said.
@@ -537,7 +613,11 @@ impl LockRequest {
                             place.set_places(larger.places());
                             subject = larger;
                         }
-                        place.failed(name.as_str(), &lost, clock::now(), pauses.behind(lost.verdict));
+                        // Not that of somebody who tries for long: it is told now what there is to mend.
+                        let ends_soon = deadline.is_some_and(|deadline| deadline <= *began + REPEAT);
+                        let is_told_later = self.tells_failure && ends_soon;
+                        let pause = pauses.behind(lost.verdict);
+                        place.failed(name.as_str(), &lost, clock::now(), pause, is_told_later);
                         count(&mut counted, acquiring);
                     }
                 },

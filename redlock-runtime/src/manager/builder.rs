@@ -222,6 +222,12 @@ impl LockManagerBuilder {
     }
 
     /// Who signs in to the Sentinels whose URL has no `sentinel_username` and `sentinel_password`.
+    ///
+    /// ```
+    /// # use redlock_runtime::{LockManager};
+    /// let locks = LockManager::builder().nodes(["redis+sentinel://10.0.0.1,10.0.0.2/mymaster"]).sentinel_credentials("locks", "secret").build()?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
     pub fn sentinel_credentials(self, username: impl Into<String>, password: impl Into<String>) -> Self {
         let sentinel_credentials = Some(Credentials { username: username.into(), password: password.into() });
         self.with_urls(|urls| UrlSettings { sentinel_credentials, ..urls })
@@ -280,17 +286,38 @@ impl LockManagerBuilder {
 
     /// How long a key outlives a holder that crashed, from 10 ms to [`longest_ttl`](Self::longest_ttl) (5 minutes unless set),
     /// for locks that set no TTL of their own. Default: 30 s.
+    ///
+    /// ```
+    /// # use redlock_runtime::{LockManager};
+    /// # use std::time::Duration;
+    /// let locks = LockManager::builder().nodes(["memory://"]).ttl(Duration::from_secs(10)).build()?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
     pub fn ttl(self, ttl: impl IntoDuration) -> Self {
         Self { ttl: ttl.into_duration(), ..self }
     }
 
     /// How long one node's answer may take before it counts as no vote. A fifth of a lock's TTL where that is less.
     /// Default: 250 ms.
+    ///
+    /// ```
+    /// # use redlock_runtime::{LockManager};
+    /// # use std::time::Duration;
+    /// let locks = LockManager::builder().nodes(["memory://"]).node_timeout(Duration::from_millis(50)).build()?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
     pub fn node_timeout(self, node_timeout: impl IntoDuration) -> Self {
         Self { node_timeout: node_timeout.into_duration(), ..self }
     }
 
     /// How long it may take to connect to a node, authentication included. Default: 1 s.
+    ///
+    /// ```
+    /// # use redlock_runtime::{LockManager};
+    /// # use std::time::Duration;
+    /// let locks = LockManager::builder().nodes(["memory://"]).connect_timeout(Duration::from_millis(300)).build()?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
     pub fn connect_timeout(self, connect_timeout: impl IntoDuration) -> Self {
         Self { connect_timeout: connect_timeout.into_duration(), ..self }
     }
@@ -299,11 +326,24 @@ impl LockManagerBuilder {
     /// [`build`](Self::build) or when the lock is acquired, also on a single node: what is developed on one runs on three. A node that restarted, and so may have forgotten
     /// what it granted, does not vote before it is older than this while a node can be reached that is a quarter older
     /// still. Wait for 1.25 times as long between the restarts of two nodes. Default: 5 minutes.
+    ///
+    /// ```
+    /// # use redlock_runtime::{LockManager};
+    /// # use std::time::Duration;
+    /// let locks = LockManager::builder().nodes(["memory://"]).ttl(Duration::from_secs(60)).longest_ttl(Duration::from_secs(600)).build()?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
     pub fn longest_ttl(self, longest_ttl: impl IntoDuration) -> Self {
         Self { longest_ttl: longest_ttl.into_duration(), ..self }
     }
 
     /// Whether every acquisition carries a [fencing token](crate::LockGuard::fencing_token). Default: yes.
+    ///
+    /// ```
+    /// # use redlock_runtime::{LockManager};
+    /// let locks = LockManager::builder().nodes(["memory://"]).fencing(false).build()?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
     pub fn fencing(self, fencing: bool) -> Self {
         Self { fencing, ..self }
     }
@@ -313,6 +353,13 @@ impl LockManagerBuilder {
     /// for [`once`](crate::LockRequest::once): a fire may be asked for so long before it is due; a node that has no mark
     /// knows that a fire was not completed if it has run since twice that before it was due, and with `None` only if it has run for
     /// [`marks_retention`](Self::marks_retention). Default: 1 minute.
+    ///
+    /// ```
+    /// # use redlock_runtime::{LockManager};
+    /// # use std::time::Duration;
+    /// let locks = LockManager::builder().nodes(["memory://"]).max_clock_skew(Duration::from_secs(5)).build()?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
     pub fn max_clock_skew(self, max_clock_skew: impl Into<Option<Duration>>) -> Self {
         Self { max_clock_skew: max_clock_skew.into(), ..self }
     }
@@ -320,12 +367,25 @@ impl LockManagerBuilder {
     /// How long the nodes keep the mark of a fire that was completed with [`once`](crate::LockRequest::once), from 7 days to a
     /// year; at least for the longest period of a fire. The same in all processes. One node may restart empty, or with an older
     /// state, in that time, and no fire that was completed runs again. A moment or a number that is asked for once more after it may. Default: 7 days.
+    ///
+    /// ```
+    /// # use redlock_runtime::{LockManager};
+    /// # use std::time::Duration;
+    /// let locks = LockManager::builder().nodes(["memory://"]).marks_retention(Duration::from_secs(32 * 24 * 3600)).build()?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
     pub fn marks_retention(self, marks_retention: impl IntoDuration) -> Self {
         Self { marks_retention: marks_retention.into_duration(), ..self }
     }
 
     /// What becomes of a fire of which nobody can know whether it was completed, because too many nodes do not answer, or
     /// restarted empty. Default: [`InDoubt::Refuse`], an [`Error::FireInDoubt`] that names these nodes.
+    ///
+    /// ```
+    /// # use redlock_runtime::{LockManager, InDoubt};
+    /// let locks = LockManager::builder().nodes(["memory://"]).in_doubt(InDoubt::Run).build()?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
     pub fn in_doubt(self, in_doubt: InDoubt) -> Self {
         Self { in_doubt, ..self }
     }
@@ -334,24 +394,60 @@ impl LockManagerBuilder {
     /// 512 bytes without control characters; for people, no decision depends on it. It is written in the background,
     /// once the lock was held for 100 ms: shorter ones cost nothing. Empty: none. Default: host name, process id and,
     /// inside a tokio task, that task's id, such as `worker-3 pid 4711 task 29`.
+    ///
+    /// ```
+    /// # use redlock_runtime::{LockManager};
+    /// let locks = LockManager::builder().nodes(["memory://"]).owner_label("billing, eu-1").build()?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
     pub fn owner_label(self, owner_label: impl Into<String>) -> Self {
         Self { owner_label: Some(owner_label.into().into()), ..self }
     }
 
     /// Who is told what happens to the locks of this manager; see [`Observer`]. A later one takes the place of an earlier one. Default:
     /// nobody, but with the feature `metrics` the recorder that the program installs.
+    ///
+    /// ```
+    /// # use redlock_runtime::LockManager;
+    /// use redlock_runtime::observe::{Event, Observer};
+    ///
+    /// struct Printed;
+    ///
+    /// impl Observer for Printed {
+    ///     fn event(&self, event: &Event<'_>) {
+    ///         println!("{event:?}");
+    ///     }
+    /// }
+    ///
+    /// let locks = LockManager::builder().nodes(["memory://"]).observer(Printed).build()?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
     pub fn observer(self, observer: impl Observer) -> Self {
         Self { observer: Some(Arc::new(observer)), ..self }
     }
 
     /// How many labels of locks are told apart in metrics and by [observers](Self::observer): all others are `overflow`, so that a
     /// [label](crate::LockRequest::label) that has an id in it by mistake fills no time series database. Default: 200.
+    ///
+    /// ```
+    /// # use redlock_runtime::{LockManager};
+    /// let locks = LockManager::builder().nodes(["memory://"]).most_labels(1000).build()?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
     pub fn most_labels(self, most_labels: usize) -> Self {
         Self { most_labels, ..self }
     }
 
     /// What the clock of this machine shows, for the fires of [`once`](crate::LockRequest::once): for a test of machines whose clocks
     /// differ, and of a time of day that is paused together with tokio's clock. Default: the machine's.
+    ///
+    /// ```
+    /// # use std::time::{Duration, SystemTime};
+    /// # use redlock_runtime::LockManager;
+    /// let ahead = || SystemTime::now() + Duration::from_secs(30);
+    /// let locks = LockManager::builder().nodes(["memory://"]).time_of_day(ahead).build()?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
     #[cfg(feature = "testing")]
     pub fn time_of_day(self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         Self { time_of_day: Some(Arc::new(clock)), ..self }
@@ -359,6 +455,13 @@ impl LockManagerBuilder {
 
     /// How long after its last attempt a waiter asks again although no node reported a change, and up to a half longer.
     /// Default: 1 s. A test that makes it long sees that a waiter was woken, however slow the machine is.
+    ///
+    /// ```
+    /// # use redlock_runtime::{LockManager};
+    /// # use std::time::Duration;
+    /// let locks = LockManager::builder().nodes(["memory://"]).slow_poll(Duration::from_secs(60)).build()?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
     #[cfg(feature = "testing")]
     pub fn slow_poll(self, slow_poll: impl IntoDuration) -> Self {
         Self { slow_poll: slow_poll.into_duration(), ..self }
@@ -377,23 +480,47 @@ impl LockManagerBuilder {
 
     /// What stands before a lock's name in its key. Default: `redlock:ConfigurableLock.`, which configurable-redlock (Python)
     /// uses, so that both exclude each other.
+    ///
+    /// ```
+    /// # use redlock_runtime::{LockManager};
+    /// let locks = LockManager::builder().nodes(["memory://"]).lock_prefix("shop:lock:").build()?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
     pub fn lock_prefix(self, prefix: impl Into<String>) -> Self {
         Self { keys: Keys { lock_prefix: prefix.into().into(), ..self.keys }, ..self }
     }
 
     /// What stands before the name in the key of a waiting counter. Default: `Waiting.ConfigurableLock.`, which
     /// configurable-redlock uses, so that both fill the same statistics.
+    ///
+    /// ```
+    /// # use redlock_runtime::{LockManager};
+    /// let locks = LockManager::builder().nodes(["memory://"]).waiting_prefix("shop:waiting:").build()?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
     pub fn waiting_prefix(self, prefix: impl Into<String>) -> Self {
         Self { keys: Keys { waiting_prefix: prefix.into().into(), ..self.keys }, ..self }
     }
 
     /// The key of the list of all waiting counters. Default: `ConfigurableLockKeys`, as in configurable-redlock.
+    ///
+    /// ```
+    /// # use redlock_runtime::{LockManager};
+    /// let locks = LockManager::builder().nodes(["memory://"]).waiting_list("shop:waiting").build()?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
     pub fn waiting_list(self, key: impl Into<String>) -> Self {
         Self { keys: Keys { waiting_list: key.into().into(), ..self.keys }, ..self }
     }
 
     /// What stands before a waiting counter's key in the key that says that the list has it. Default: `Inserted.`, as in
     /// configurable-redlock.
+    ///
+    /// ```
+    /// # use redlock_runtime::{LockManager};
+    /// let locks = LockManager::builder().nodes(["memory://"]).inserted_prefix("shop:listed:").build()?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
     pub fn inserted_prefix(self, prefix: impl Into<String>) -> Self {
         Self { keys: Keys { marker_prefix: prefix.into().into(), ..self.keys }, ..self }
     }
@@ -404,6 +531,12 @@ impl LockManagerBuilder {
 
     /// Whether a [shutdown](crate::LockManager::shutdown_within) lets async bodies finish within its time, or cancels them at
     /// once. Default: [`OnShutdown::Drain`].
+    ///
+    /// ```
+    /// # use redlock_runtime::{LockManager, OnShutdown};
+    /// let locks = LockManager::builder().nodes(["memory://"]).on_shutdown(OnShutdown::Cancel).build()?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
     pub fn on_shutdown(self, on_shutdown: OnShutdown) -> Self {
         Self { on_shutdown, ..self }
     }

@@ -237,6 +237,8 @@ words! {
         Young = "young",
         /// It follows another server.
         Replica = "replica",
+        /// It is one server with another node: it was configured twice, and has no vote under either name.
+        SameServer = "same_server",
         /// It does not answer, or answers with an error.
         Unreachable = "unreachable",
     }

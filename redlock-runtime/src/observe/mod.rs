@@ -24,6 +24,6 @@ pub(crate) use self::acquiring::Acquiring;
 pub use self::event::{End, Event, NodeStanding, Observer, Operation, Outcome, Path, RenewalFailure};
 pub(crate) use self::holding::{Ended, Holding};
 pub(crate) use self::labels::Observed;
-pub(crate) use self::node::Sent;
+pub(crate) use self::node::{Sent, labels};
 pub(crate) use self::observers::{MOST_LABELS, NodeView, Observers};
 pub(crate) use self::seldom::{REPEAT, Seldom};

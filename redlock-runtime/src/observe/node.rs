@@ -34,14 +34,7 @@ const UNTOLD: u8 = u8::MAX;
 impl ObservedNode {
     /// Nodes of these names, as their labels are: those that share one are told apart.
     pub(super) fn all<'a>(names: impl IntoIterator<Item = &'a str>, told: &Told) -> Box<[Self]> {
-        let mut nodes: Vec<Self> = Vec::new();
-        for name in names {
-            let short = short(name);
-            let is_taken = |label: &str| nodes.iter().any(|node| &*node.label == label);
-            let label = if is_taken(short) { format!("{short}#{}", nodes.len() + 1) } else { short.to_owned() };
-            nodes.push(Self::new(label.into(), told));
-        }
-        nodes.into()
+        labels(names).into_iter().map(|label| Self::new(label.into(), told)).collect()
     }
 
     fn new(label: Arc<str>, told: &Told) -> Self {
@@ -89,6 +82,17 @@ impl ObservedNode {
             self.recorded.stands(standing);
         }
     }
+}
+
+/// What nodes of these names are called in metrics: those that would share a label are told apart.
+pub(crate) fn labels<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    let mut labels: Vec<String> = Vec::new();
+    for name in names {
+        let short = short(name);
+        let is_taken = labels.iter().any(|label| label == short);
+        labels.push(if is_taken { format!("{short}#{}", labels.len() + 1) } else { short.to_owned() });
+    }
+    labels
 }
 
 /// A node's URL without its scheme, and without the number of a database.

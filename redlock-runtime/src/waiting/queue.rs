@@ -425,8 +425,16 @@ impl QueuePlace {
         self.shared.lock().unreachable.as_deref().cloned()
     }
 
-    /// The attempt was not won. `pause` is waited where asking again at once would only repeat the same.
-    pub(crate) fn failed(&mut self, name: &str, failed: &AttemptFailed, now: Instant, pause: Duration) {
+    /// The attempt was not won. `pause` is waited where asking again at once would only repeat the same; `is_told_later` if the caller
+    /// tells of too few nodes by itself when its time is over.
+    pub(crate) fn failed(
+        &mut self,
+        name: &str,
+        failed: &AttemptFailed,
+        now: Instant,
+        pause: Duration,
+        is_told_later: bool,
+    ) {
         let failure = Failure { verdict: failed.verdict, seen: &failed.seen, counter: failed.counter, pause };
         let mut state = self.shared.lock();
         let reachability = state.queue.failed(self.number, failure, now, &self.wait_queues.settings, entropy::seed);
@@ -434,7 +442,7 @@ impl QueuePlace {
         let (unreachable, is_news) = match reachability {
             Reachability::TooFew | Reachability::StillTooFew => {
                 let (granted, failures) = (failed.granted, failed.failures.clone());
-                let is_news = !was_told && self.wait_queues.told.may_tell(name, now);
+                let is_news = !was_told && !is_told_later && self.wait_queues.told.may_tell(name, now);
                 let is_told = was_told || is_news;
                 (Some(Box::new(Unreachable { name: name.into(), is_told, granted, failures })), is_news)
             }

@@ -107,6 +107,11 @@ impl<R> Rules<R> {
         }
     }
 
+    /// Whether a call whose lock cannot be had is told of by an event at its end, because it returns nothing that could tell it.
+    pub(crate) const fn tells_failure(&self) -> bool {
+        self.silent && self.fail.is_none()
+    }
+
     /// Whether a call that ended so can neither return something nor is to panic: its manager was shut down, which happens to
     /// every process. It waits for the process to end.
     pub(crate) const fn has_no_answer(&self, ending: &Ending) -> bool {
@@ -120,7 +125,7 @@ impl<R> Rules<R> {
             Ending::Decided => None,
             Ending::Finished => match (self.blame, &value) {
                 (Some(blame), Some(value)) if blame(value) => {
-                    tell_blame();
+                    tell_blame(called);
                     return Verdict::Skip;
                 }
                 _ => None,
@@ -137,8 +142,8 @@ impl<R> Rules<R> {
 
 // Apart from the rules, these are compiled once and not for each return type.
 
-fn tell_blame() {
-    tracing::debug!("skipped: the body failed because a lock is held elsewhere");
+fn tell_blame(Called { function, lock }: Called<'_>) {
+    tracing::debug!(function, lock = %shown(lock), "skipped: the body failed because a lock is held elsewhere");
 }
 
 /// Whether nothing is wrong but that the process is ending.
