@@ -187,6 +187,7 @@ mod tests {
     fn what_a_server_said_directs_no_terminal() {
         let told = NodeInfo {
             node: "redis://h\u{202e}".to_owned(),
+            label: "h".to_owned(),
             standing: NodeStanding::Unreachable,
             round_trip: Some(Duration::from_millis(3)),
             failure: Some("ERR \u{1b}[2J\u{2066}".to_owned()),
