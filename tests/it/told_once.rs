@@ -249,7 +249,7 @@ async fn while_all_is_well_on_servers_nothing_is_told() {
     held.release().await.unwrap();
     locks.lock("told-well-last").acquire().await.unwrap().release().await.unwrap();
     check_nothing(&events, &names);
-    assert!(events.count(Level::DEBUG, &["told-well-wanted", "acquired behind others"]) >= rounds, "events are seen");
+    assert!(events.count(Level::DEBUG, &["told-well-wanted", "acquired after waiting"]) >= rounds, "events are seen");
 }
 
 #[tokio::test(start_paused = true)]

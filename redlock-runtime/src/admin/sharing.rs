@@ -62,8 +62,8 @@ mod tests {
             SharedInfo { writer, owner_label, readers: 2, remaining: None }.to_string()
         };
         let label = "\u{1b}[2Jme\u{2066}";
-        assert_eq!(told(LockState::Held, Some(label)), "the writer's part is held by \\u{1b}[2Jme\\u{2066}");
-        assert_eq!(told(LockState::Kept, None), "the writer's part is kept");
+        assert_eq!(told(LockState::Held, Some(label)), "held by writer \\u{1b}[2Jme\\u{2066}");
+        assert_eq!(told(LockState::Kept, None), "kept by a writer");
         assert_eq!(told(LockState::Free, Some(label)), "2 read");
     }
 }

@@ -178,7 +178,7 @@ impl LockManager {
     /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
     /// let _guard = locks.lock("deploy").acquire().await?;
     /// let mut watch = locks.watch_all();
-    /// assert_eq!(watch.next().await.unwrap()?.name, "deploy");
+    /// assert_eq!(watch.next().await.unwrap().name, "deploy");
     /// # Ok::<(), redlock_runtime::Error>(())
     /// # }).unwrap();
     /// ```

@@ -244,7 +244,8 @@ pub(super) fn give_up_dead_connections(
     in_flight.retain(|asked| {
         let carrier = asked.reply.carrier();
         let is_tracked = tracked.contains(asked.node);
-        let dead = OnDeadConnection::decide(is_tracked, carrier.is_made(), carrier.id().is_some());
+        let needs_no_answer = carrier.id().is_some() || carrier.is_answered();
+        let dead = OnDeadConnection::decide(is_tracked, carrier.is_made(), needs_no_answer);
         if dead.is_sent_again {
             failed.push((asked.node, carrier.id()));
         }

@@ -474,6 +474,12 @@ impl LockManagerBuilder {
     /// the nodes. The lock is released to others after 24 turns or a second; after 12 turns or 50 ms if another process is known to
     /// wait. Locks that set `min_hold` or `renew(false)`, those of a fire, permits, locks that readers share and locks of several names
     /// never pass. With `false` each acquisition asks the nodes.
+    ///
+    /// ```
+    /// # use redlock_runtime::LockManager;
+    /// let locks = LockManager::builder().nodes(["memory://"]).local_hand_over(false).build()?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
     pub fn local_hand_over(self, local_hand_over: bool) -> Self {
         Self { local_hand_over, ..self }
     }

@@ -51,6 +51,8 @@ pub(crate) enum Carrier {
     Known(ConnectionId),
     /// One that is being made; set before the command is sent, to none for one that a server could not be asked to kill.
     Later(Arc<OnceLock<Option<ConnectionId>>>),
+    /// None that matters any more: what it carried is answered, and the release that followed does no harm whenever it comes.
+    Answered,
     /// The last of those that a command, or what follows from it, was put to, one after the other: what went before is answered.
     Last(Arc<Mutex<Self>>),
 }
@@ -75,7 +77,7 @@ impl Carrier {
 
     pub(crate) fn id(&self) -> Option<ConnectionId> {
         match self {
-            Self::Unknown => None,
+            Self::Unknown | Self::Answered => None,
             Self::Known(id) => Some(*id),
             Self::Later(id) => id.get().copied().flatten(),
             Self::Last(last) => last.lock().unwrap_or_else(PoisonError::into_inner).id(),
@@ -85,16 +87,24 @@ impl Carrier {
     /// Whether the command waited for its connection when it was put there.
     fn is_later(&self) -> bool {
         match self {
-            Self::Unknown | Self::Known(_) => false,
+            Self::Unknown | Self::Answered | Self::Known(_) => false,
             Self::Later(_) => true,
             Self::Last(last) => last.lock().unwrap_or_else(PoisonError::into_inner).is_later(),
+        }
+    }
+
+    pub(crate) fn is_answered(&self) -> bool {
+        match self {
+            Self::Answered => true,
+            Self::Last(last) => last.lock().unwrap_or_else(PoisonError::into_inner).is_answered(),
+            Self::Unknown | Self::Known(_) | Self::Later(_) => false,
         }
     }
 
     /// Whether there is a connection that may carry the command.
     pub(crate) fn is_made(&self) -> bool {
         match self {
-            Self::Unknown | Self::Known(_) => true,
+            Self::Unknown | Self::Answered | Self::Known(_) => true,
             Self::Later(id) => id.get().is_some(),
             Self::Last(last) => last.lock().unwrap_or_else(PoisonError::into_inner).is_made(),
         }

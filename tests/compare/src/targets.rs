@@ -60,6 +60,7 @@ impl Limit {
 pub(crate) fn judge(figures: &Figures) -> Vec<Verdict> {
     let mut judge = Judge { figures, verdicts: Vec::new() };
     judge.cycles();
+    judge.crowds();
     judge.waiting();
     judge.faults();
     judge.held();
@@ -93,6 +94,16 @@ impl<'a> Judge<'a> {
             for nodes in NODES {
                 self.ratio(what, per_second, nodes, pair, limit);
             }
+        }
+    }
+
+    /// Many locks in one script.
+    fn crowds(&mut self) {
+        for nodes in NODES {
+            let least = if nodes == 1 { 1.0 } else { 1.5 };
+            self.ratio("64 tasks, ours / floor", cycles::PER_SECOND, nodes, ["ours", "floor"], Limit::AtLeast(least));
+            let many = cycles::PER_SECOND_OF_MANY;
+            self.ratio("512 tasks, ours / floor", many, nodes, ["ours", "floor"], Limit::AtLeast(1.5));
         }
     }
 

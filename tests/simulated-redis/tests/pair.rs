@@ -13,7 +13,15 @@ use crate::wire::{count, end_of_reply, is_alike, pack, show, tell, words};
 
 /// The scripts as they are shipped.
 pub(crate) const SCRIPTS: [(&str, &str); 13] = [
-    ("acquire", include_str!("../../../redlock-runtime/src/node/redis/lua/acquire.lua")),
+    (
+        "acquire",
+        concat!(
+            include_str!("../../../redlock-runtime/src/node/redis/lua/acquire.lua"),
+            include_str!("../../../redlock-runtime/src/node/redis/lua/raise.lua"),
+            include_str!("../../../redlock-runtime/src/node/redis/lua/contend.lua"),
+            include_str!("../../../redlock-runtime/src/node/redis/lua/acquire_told.lua")
+        ),
+    ),
     ("adopt", include_str!("../../../redlock-runtime/src/node/redis/lua/adopt.lua")),
     ("commit", include_str!("../../../redlock-runtime/src/node/redis/lua/commit.lua")),
     ("complete", include_str!("../../../redlock-runtime/src/node/redis/lua/complete.lua")),

@@ -87,19 +87,27 @@ impl Contestant for Floor {
 pub(super) struct Fenced {
     nodes: Nodes,
     ttl: u64,
-    /// The hash of `acquire.lua`.
+    /// The hash of the script that acquires.
     acquire: Arc<str>,
+    /// The hash of `commit.lua`.
+    commit: Arc<str>,
     /// The hash of `release.lua`.
     release: Arc<str>,
 }
 
 impl Fenced {
     pub(super) async fn connect(orders: &Orders) -> Self {
-        let acquire = Script::new(include_str!("../../../../redlock-runtime/src/node/redis/lua/acquire.lua"));
+        let acquire = Script::new(concat!(
+            include_str!("../../../../redlock-runtime/src/node/redis/lua/acquire.lua"),
+            include_str!("../../../../redlock-runtime/src/node/redis/lua/raise.lua"),
+            include_str!("../../../../redlock-runtime/src/node/redis/lua/contend.lua"),
+            include_str!("../../../../redlock-runtime/src/node/redis/lua/acquire_told.lua")
+        ));
+        let commit = Script::new(include_str!("../../../../redlock-runtime/src/node/redis/lua/commit.lua"));
         let release = Script::new(include_str!("../../../../redlock-runtime/src/node/redis/lua/release.lua"));
-        let nodes = Nodes::connect(&orders.nodes, &[&acquire, &release], None).await;
-        let (acquire, release) = (acquire.get_hash().into(), release.get_hash().into());
-        Self { nodes, ttl: whole_milliseconds(orders.ttl), acquire, release }
+        let nodes = Nodes::connect(&orders.nodes, &[&acquire, &commit, &release], None).await;
+        let [acquire, commit, release] = [acquire, commit, release].map(|script| script.get_hash().into());
+        Self { nodes, ttl: whole_milliseconds(orders.ttl), acquire, commit, release }
     }
 }
 
@@ -111,11 +119,19 @@ impl Contestant for Fenced {
         let least = microseconds_since_1970();
         // A node that is alone begins a counter that it may have forgotten; of several none does before a commit.
         let first = if self.nodes.count() == 1 { (least + TWICE_THE_SKEW).to_string() } else { String::new() };
+        let fence = format!("redlock-fence:{{{}}}", lock.key);
         let mut acquire = redis::cmd("EVALSHA");
-        acquire.arg(&*self.acquire).arg(2).arg(&lock.key).arg(format!("redlock-fence:{{{}}}", lock.key));
+        acquire.arg(&*self.acquire).arg(2).arg(&lock.key).arg(&fence);
         acquire.arg(&lock.owner).arg(self.ttl).arg(least).arg(first).arg(RETENTION_MILLISECONDS);
-        let granted = self.nodes.ask(&acquire, |answer| matches!(answer, Value::Int(_))).await;
-        assert!(granted >= self.nodes.majority(), "nobody else wants this lock");
+        // A counter is never as small as 1, which says that there is none.
+        let counted = self.nodes.ask(&acquire, |answer| matches!(answer, Value::Int(2..))).await;
+        if counted < self.nodes.majority() {
+            let mut commit = redis::cmd("EVALSHA");
+            commit.arg(&*self.commit).arg(2).arg(&lock.key).arg(&fence);
+            commit.arg(&lock.owner).arg(least + TWICE_THE_SKEW).arg(RETENTION_MILLISECONDS);
+            let committed = self.nodes.ask(&commit, |answer| matches!(answer, Value::Int(_))).await;
+            assert!(committed >= self.nodes.majority(), "nobody else wants this lock");
+        }
         lock
     }
 

@@ -24,15 +24,63 @@ pub(crate) const PER_SECOND: Measure = Measure {
     unit: "per second",
     beside: Some(("floor-fenced", "")),
 };
+pub(crate) const PER_SECOND_OF_MANY: Measure =
+    Measure { what: "512 tasks on 512 names, acquire + release", ..PER_SECOND };
 
-/// Unlike the throughput, hardly changed by whatever else the machine does.
-const CLIENT: Measure = Measure {
-    what: "64 tasks on 64 names, acquire + release, processor time of the client",
-    unit: "µs each",
-    ..PER_SECOND
-};
-const SERVERS: Measure =
-    Measure { what: "64 tasks on 64 names, acquire + release, processor time of all servers", ..CLIENT };
+/// Tasks with a name each.
+struct Crowd {
+    tasks: usize,
+    per_second: Measure,
+    /// The processor time of the client: unlike the throughput, hardly changed by whatever else the machine does.
+    client: Measure,
+    /// That of all servers.
+    servers: Measure,
+}
+
+const CROWDS: [Crowd; 3] = [
+    Crowd {
+        tasks: 8,
+        per_second: Measure { what: "8 tasks on 8 names, acquire + release", ..PER_SECOND },
+        client: Measure {
+            what: "8 tasks on 8 names, acquire + release, processor time of the client",
+            unit: "µs each",
+            ..PER_SECOND
+        },
+        servers: Measure {
+            what: "8 tasks on 8 names, acquire + release, processor time of all servers",
+            unit: "µs each",
+            ..PER_SECOND
+        },
+    },
+    Crowd {
+        tasks: 64,
+        per_second: PER_SECOND,
+        client: Measure {
+            what: "64 tasks on 64 names, acquire + release, processor time of the client",
+            unit: "µs each",
+            ..PER_SECOND
+        },
+        servers: Measure {
+            what: "64 tasks on 64 names, acquire + release, processor time of all servers",
+            unit: "µs each",
+            ..PER_SECOND
+        },
+    },
+    Crowd {
+        tasks: 512,
+        per_second: PER_SECOND_OF_MANY,
+        client: Measure {
+            what: "512 tasks on 512 names, acquire + release, processor time of the client",
+            unit: "µs each",
+            ..PER_SECOND
+        },
+        servers: Measure {
+            what: "512 tasks on 512 names, acquire + release, processor time of all servers",
+            unit: "µs each",
+            ..PER_SECOND
+        },
+    },
+];
 
 /// With one run per fire, an acquisition is for a fire of its own, so it is one task's.
 const OF_ONE_TASK: [&str; 9] = [
@@ -72,20 +120,26 @@ pub(crate) fn many_tasks(plan: &Plan, figures: &mut Figures) -> anyhow::Result<(
         if by_hand != ours {
             println!("**floor-fenced sends {by_hand:?}, but ours sends {ours:?}: mend the former.**\n");
         }
-        plan.take_turns(&mut plan.crew(&ALL, &servers)?, |worker, turn| {
-            let before = Effort::of(&servers).processor;
-            let answer = worker.finish(Job::Many { tasks: 64, milliseconds: plan.milliseconds(turn, 300) })?;
-            let servers_took = Effort::of(&servers).processor - before;
-            let Answer::Done { cycles, nanoseconds, processor } = answer else { bail!("{answer:?} is no throughput") };
-            #[expect(clippy::cast_precision_loss, reason = "parts of a second")]
-            let [cycles, nanoseconds, processor] = [cycles, nanoseconds, processor].map(|count| count as f64);
-            if turn == Turn::Counted {
-                figures.add(PER_SECOND, nodes, worker.name, cycles / nanoseconds * 1e9);
-                figures.add(CLIENT, nodes, worker.name, processor / cycles / MICROSECOND);
-                figures.add(SERVERS, nodes, worker.name, servers_took / cycles * 1e6);
-            }
-            Ok(InTime::Yes)
-        })?;
+        let mut crew = plan.crew(&ALL, &servers)?;
+        for crowd in &CROWDS {
+            plan.take_turns(&mut crew, |worker, turn| {
+                let before = Effort::of(&servers).processor;
+                let job = Job::Many { tasks: crowd.tasks, milliseconds: plan.milliseconds(turn, 300) };
+                let answer = worker.finish(job)?;
+                let servers_took = Effort::of(&servers).processor - before;
+                let Answer::Done { cycles, nanoseconds, processor } = answer else {
+                    bail!("{answer:?} is no throughput")
+                };
+                #[expect(clippy::cast_precision_loss, reason = "parts of a second")]
+                let [cycles, nanoseconds, processor] = [cycles, nanoseconds, processor].map(|count| count as f64);
+                if turn == Turn::Counted {
+                    figures.add(crowd.per_second, nodes, worker.name, cycles / nanoseconds * 1e9);
+                    figures.add(crowd.client, nodes, worker.name, processor / cycles / MICROSECOND);
+                    figures.add(crowd.servers, nodes, worker.name, servers_took / cycles * 1e6);
+                }
+                Ok(InTime::Yes)
+            })?;
+        }
     }
     Ok(())
 }
