@@ -482,10 +482,15 @@ async fn a_reset_and_the_loss_of_the_nodes_are_told_to_the_turn_that_there_is() 
 }
 
 #[tokio::test]
-async fn a_reset_between_two_turns_is_told_to_the_second() {
+async fn a_reset_between_turns_is_told_to_whoever_has_it_by_then() {
+    for is_passed_on_twice in [false, true] {
+        a_reset_is_told(is_passed_on_twice).await;
+    }
+}
+
+async fn a_reset_is_told(is_passed_on_twice: bool) {
     let line = Line::of(3);
-    let (guard, mut next, last) = line.passing(LONG).await.unwrap();
-    drop(last);
+    let (guard, mut next, mut last) = line.passing(LONG).await.unwrap();
     line.servers.iter().for_each(RedisServer::hang);
     // It found the first holder when it began.
     let (locks, is_begun) = (line.locks.clone(), Arc::<AtomicBool>::default());
@@ -501,7 +506,13 @@ async fn a_reset_between_two_turns_is_told_to_the_second() {
     });
     eventually_async("it has begun", async || is_begun.load(Ordering::Relaxed)).await;
     guard.release().await.unwrap();
-    let guard = had(&mut next);
+    let mut guard = had(&mut next);
+    if is_passed_on_twice {
+        guard.release().await.unwrap();
+        guard = had(&mut last);
+    } else {
+        drop(last);
+    }
     line.servers.iter().for_each(RedisServer::resume);
     resetting.await.unwrap().unwrap();
     assert!(!guard.is_valid() || line.servers.holding(&key("x")) >= 2, "it relies on keys that are gone");

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::mem;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex as TurnMutex, Notify};
@@ -103,8 +103,8 @@ struct PassesOn {
     /// How many extensions are under way, with what they set again. One begins before it looks whether the guard is gone, and the guard
     /// ends a turn when it has looked whether there are any, both with the state locked in between.
     extending: AtomicU32,
-    /// The lease of the holder to whom it was passed on, who has the same keys.
-    next: OnceLock<Weak<Lease>>,
+    /// The lease of the holder to whom it was passed on, who has the same keys; kept, so that those after that one can be told, too.
+    next: OnceLock<Arc<Lease>>,
 }
 
 /// What was under the control of a holder that passed its lease on, for the next one.
@@ -254,7 +254,7 @@ impl Lease {
         let mut state = self.state();
         let is_renewed = state.lasting == Lasting::Renewed && !state.is_over && state.keys == KeysOf::Holder;
         let is_simple = is_renewed && state.let_go == LetGo::ByItself;
-        if !is_simple || passes(&passes_on.turns, &passes_on.now(&state)) == Passing::IsReleased {
+        if !is_simple || passes(&passes_on.turns, &passes_on.now(self.ttl, &state)) == Passing::IsReleased {
             return None;
         }
         // Until somebody has taken it, its release is waited for.
@@ -272,7 +272,7 @@ impl Lease {
     pub(crate) fn pass_on_to(&self, now: Instant, next: Successor) -> Option<PassedOn> {
         let Successor { name, needs, max_until } = next;
         let passes_on = self.turns.as_deref()?;
-        let lease_now = passes_on.now(&self.state());
+        let lease_now = passes_on.now(self.ttl, &self.state());
         let valid_until = lease_now.valid_until;
         let (fencing_token, turns) = passes_on.turns.take(now, &lease_now, &needs)?;
         let acquisition = self.take_hold()?;
@@ -293,7 +293,11 @@ impl Lease {
     pub(crate) fn set_passed_on_to(&self, next: &Arc<Self>) {
         if let Some(passes_on) = &self.turns {
             // It is passed on once.
-            let _ = passes_on.next.set(Arc::downgrade(next));
+            let _ = passes_on.next.set(Arc::clone(next));
+        }
+        // What was told before that was told of this one alone.
+        if self.state().lost == Some(LostReason::Reset) {
+            next.lose_to_reset();
         }
     }
 
@@ -308,7 +312,7 @@ impl Lease {
     }
 
     fn next_holder(&self) -> Option<Arc<Self>> {
-        self.turns.as_ref()?.next.get()?.upgrade()
+        self.turns.as_ref()?.next.get().cloned()
     }
 
     /// Whether another holder of this process has its keys, or is about to.
@@ -577,6 +581,11 @@ impl Lease {
         self.engine.home()
     }
 
+    /// Whether this is the process that acquired it, not one that was forked from it.
+    pub(crate) fn is_of_this_process(&self) -> bool {
+        self.engine.is_of_this_process()
+    }
+
     /// Begins a task that sees to it.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.engine.spawn(task);
@@ -723,14 +732,14 @@ impl PassesOn {
     }
 
     /// What passing the lease on depends on, of which this is the state.
-    fn now(&self, state: &State) -> LeaseNow {
+    fn now(&self, ttl: Duration, state: &State) -> LeaseNow {
         let standing = match state {
             State { lost: Some(_), .. } => LeaseStanding::IsLost,
             State { recalled: Some(_), .. } => LeaseStanding::IsRecalled,
             _ if self.extending.load(Ordering::SeqCst) > 0 => LeaseStanding::IsBeingExtended,
             _ => LeaseStanding::IsFree,
         };
-        LeaseNow { valid_until: state.valid_until, standing, is_noted: state.is_noted }
+        LeaseNow { ttl, valid_until: state.valid_until, standing, is_noted: state.is_noted }
     }
 }
 

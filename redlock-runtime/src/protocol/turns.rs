@@ -45,6 +45,8 @@ pub struct Turns {
 /// A lease at the moment at which its holder lets go, or the next one takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaseNow {
+    /// How long its keys live without being renewed.
+    pub ttl: Duration,
     /// Until when it counts as held.
     pub valid_until: Instant,
     /// Whether anything else stands in the way.
@@ -171,9 +173,10 @@ impl LeaseNow {
     /// Whether it can be the next holder's.
     fn suits(&self, now: Instant, next: &Needs) -> bool {
         let left = self.valid_until.saturating_duration_since(now);
-        // One that is renewed when a third of its TTL is over has more than half of it left. One that lives for longer than was asked for
-        // would outlive a holder that crashes.
-        let is_long_enough = left > LOSS_NOTICE && left >= next.ttl / 2 && left <= next.ttl;
+        // One that is renewed when a third of its TTL is over has more than half of it left. One whose keys live for longer than was asked
+        // for would outlive a holder that crashes.
+        let is_as_long = self.ttl == next.ttl && left <= next.ttl;
+        let is_long_enough = left > LOSS_NOTICE && left >= next.ttl / 2 && is_as_long;
         // What stands beside its keys is the next one's as soon as that was told; nobody takes it away.
         self.standing == LeaseStanding::IsFree && is_long_enough && (next.has_label || !self.is_noted)
     }
@@ -192,7 +195,7 @@ mod tests {
 
     fn lease(now: Instant) -> LeaseNow {
         let valid_until = now + TTL * 9 / 10;
-        LeaseNow { valid_until, standing: LeaseStanding::IsFree, is_noted: false }
+        LeaseNow { ttl: TTL, valid_until, standing: LeaseStanding::IsFree, is_noted: false }
     }
 
     fn passes(turns: &Turns, now: Instant, elsewhere: Elsewhere) -> bool {
@@ -260,6 +263,8 @@ mod tests {
         check("it is not renewed", &|lease, _| lease.valid_until = now + TTL * 2 / 5);
         check("it lives for longer than is wanted", &|_, needs| needs.ttl = TTL / 2);
         check("more is wanted", &|_, needs| needs.ttl = TTL * 2);
+        check("it was extended for longer", &|lease, _| lease.valid_until = now + 2 * TTL);
+        check("its keys live for longer than its max_hold", &|lease, _| lease.ttl = 10 * TTL);
         check("a label would stay", &|lease, needs| (lease.is_noted, needs.has_label) = (true, false));
     }
 

@@ -3,6 +3,7 @@
 
 #[cfg(not(redlock_simulated))]
 use std::collections::HashMap;
+use std::mem;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -351,7 +352,7 @@ impl State {
         let before = match reachability {
             Reachability::Unchanged => None,
             Reachability::TooFew | Reachability::StillTooFew | Reachability::Enough | Reachability::GivenUp => {
-                std::mem::replace(&mut self.unreachable, unreachable)
+                mem::replace(&mut self.unreachable, unreachable)
             }
         };
         News { reachability, before, untaken: None }
@@ -526,8 +527,13 @@ impl Offer {
 
 impl Drop for Offer {
     fn drop(&mut self) {
-        let local_hold = self.local_hold.take();
-        if let Some(acquisition) = self.lease.take().and_then(|lease| lease.take_hold()) {
+        let (lease, local_hold) = (self.lease.take(), self.local_hold.take());
+        if lease.as_ref().is_some_and(|lease| !lease.is_of_this_process()) {
+            // It is the parent's, whose next holder may have taken it.
+            mem::forget((lease, local_hold));
+            return;
+        }
+        if let Some(acquisition) = lease.and_then(|lease| lease.take_hold()) {
             acquisition.release_in_background(local_hold);
         }
     }
@@ -602,7 +608,7 @@ impl LocalHold {
         if is_unwatched {
             let Self { wait_queues, line, shared, .. } = &self;
             let (wait_queues, line, shared) = (Arc::clone(wait_queues), Arc::clone(line), Arc::clone(shared));
-            lease.spawn(Watch { wait_queues, line, shared }.run());
+            lease.spawn(Watch { wait_queues, line, shared, is_over: false }.run());
         }
         self.forget();
         Ok(())
@@ -610,7 +616,7 @@ impl LocalHold {
 
     /// Makes no place free: somebody else has it, or will. Returns its number.
     fn forget(mut self) -> u64 {
-        std::mem::take(&mut self.number)
+        mem::take(&mut self.number)
     }
 
     /// The release is on its way on the connections of the current runtime.
@@ -642,22 +648,28 @@ struct Watch {
     wait_queues: Arc<WaitQueues>,
     line: Arc<str>,
     shared: Arc<SharedQueue>,
+    /// Whether it has ended because nothing was offered.
+    is_over: bool,
 }
 
 impl Watch {
-    async fn run(self) {
+    async fn run(mut self) {
         let mut moment = clock::now() + TAKEN_WITHIN;
         loop {
             clock::sleep_until(moment).await;
             let mut state = self.shared.lock();
             let Some(since) = state.queue.offered_since() else {
+                // Under the same lock: whatever is passed on next is watched by another one.
+                state.queue.unwatched();
+                drop(state);
+                self.is_over = true;
                 return;
             };
             moment = since + TAKEN_WITHIN;
             let untaken = if clock::now() >= moment { state.queue.take_offered() } else { None };
             drop(state);
             if let Some((number, lease)) = untaken {
-                let Self { wait_queues, line, shared } = &self;
+                let Self { wait_queues, line, shared, .. } = &self;
                 let (wait_queues, line, shared) = (Arc::clone(wait_queues), Arc::clone(line), Arc::clone(shared));
                 let local_hold = LocalHold { wait_queues, line, shared, number };
                 drop(Offer { lease: Some(lease), local_hold: Some(local_hold) });
@@ -668,8 +680,10 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        // Whatever is passed on next is watched by another one.
-        self.shared.lock().queue.unwatched();
+        // Its runtime has ended.
+        if !self.is_over {
+            self.shared.lock().queue.unwatched();
+        }
     }
 }
 

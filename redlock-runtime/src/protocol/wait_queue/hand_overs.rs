@@ -79,7 +79,7 @@ impl HandOvers {
 
     /// The lease passes from one holder of this process to another.
     pub(super) fn passed_on(&mut self) {
-        self.in_a_row += 1;
+        self.in_a_row = self.in_a_row.saturating_add(1);
     }
 
     /// Who waits besides those of this process, as far as is known.
@@ -106,7 +106,7 @@ impl HandOvers {
 
     /// The holder in this process lets go while others of this process wait.
     pub(super) fn let_go(&mut self, now: Instant) -> NextTurn {
-        self.in_a_row += 1;
+        self.in_a_row = self.in_a_row.saturating_add(1);
         if self.polls.as_mut().is_some_and(|polls| polls.stand_back(now)) && holds(Rule::StandBack) {
             self.in_a_row = 0;
             self.is_wanted_elsewhere = false;

@@ -54,8 +54,8 @@ pub struct WaitQueue<W: Waiter, H> {
     called: Option<Instant>,
     /// Whether it is another process's turn.
     hand_overs: HandOvers,
-    /// Whether the only local holder has passed its lease on to the first in line, which has not taken it.
-    is_offered: bool,
+    /// When the only local holder passed its lease on to the first in line; `None` if it has not, or that has taken it.
+    offered: Option<Instant>,
     /// Whether somebody takes back what is offered and not taken.
     is_watched: bool,
     /// The greatest fencing counter that a waiter heard of, or token that somebody in this process got: a node that missed a
@@ -161,7 +161,7 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
             changed: AtSet::default(),
             called: None,
             hand_overs: HandOvers::default(),
-            is_offered: false,
+            offered: None,
             is_watched: false,
             counter: 0,
             is_unreachable: false,
@@ -309,7 +309,7 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
         self.counter = self.counter.max(holder.fencing_token());
         let replaced = self.local_holders.add(hold, holder);
         // What was offered is lost.
-        self.is_offered = false;
+        self.offered = None;
         if self.is_held_here() {
             self.wait_plan = None;
         }
@@ -332,24 +332,23 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
         match passes(&next, self.hand_overs.elsewhere()) {
             Passing::IsReleased => None,
             Passing::PassesOn => {
-                self.is_offered = true;
+                self.offered = Some(now);
                 let is_unwatched = !std::mem::replace(&mut self.is_watched, true);
-                self.called = None;
                 Some(Offered { call: self.call_first(now), is_unwatched })
             }
         }
     }
 
-    /// Since when the first in line has been called to take what is offered, if it is.
+    /// Since when a lease has been offered to the first in line, if it is.
     #[must_use]
     pub fn offered_since(&self) -> Option<Instant> {
-        self.called.filter(|_| self.is_offered)
+        self.offered
     }
 
     /// Nothing is offered any more; returns what was, which is to be released.
     pub fn take_offered(&mut self) -> Option<(u64, H)> {
-        let is_offered = std::mem::take(&mut self.is_offered);
-        self.local_holders.first_numbered().filter(|_| is_offered).cloned()
+        let offered = self.offered.take();
+        self.local_holders.first_numbered().filter(|_| offered.is_some()).cloned()
     }
 
     /// Nobody takes back any more what is offered and not taken.

@@ -198,7 +198,7 @@ fn turns_count_as_hand_overs_for_another_process_that_waits() {
     let Turn::WaitUntil(moment, None) = scene.poll(7).turn else { panic!("it does not stand back") };
     assert_eq!(moment, scene.now + 2 * ROUND_TRIP);
     assert!(!scene.queue.is_deserted());
-    let suits = LeaseNow { valid_until: scene.now + TTL, standing: LeaseStanding::IsFree, is_noted: false };
+    let suits = LeaseNow { ttl: TTL, valid_until: scene.now + TTL, standing: LeaseStanding::IsFree, is_noted: false };
     assert_eq!(
         Turns::begin(scene.now, None).pass(scene.now, &suits, &NEEDS, Elsewhere::NobodyWaits),
         Passing::PassesOn
