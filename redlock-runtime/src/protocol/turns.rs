@@ -175,10 +175,13 @@ impl LeaseNow {
         let left = self.valid_until.saturating_duration_since(now);
         // One that is renewed when a third of its TTL is over has more than half of it left. One whose keys live for longer than was asked
         // for would outlive a holder that crashes.
-        let is_as_long = self.ttl == next.ttl && left <= next.ttl;
-        let is_long_enough = left > LOSS_NOTICE && left >= next.ttl / 2 && is_as_long;
+        let is_long_enough = left > LOSS_NOTICE && left >= next.ttl / 2;
+        let is_short_enough = self.ttl <= next.ttl && left <= next.ttl;
         // What stands beside its keys is the next one's as soon as that was told; nobody takes it away.
-        self.standing == LeaseStanding::IsFree && is_long_enough && (next.has_label || !self.is_noted)
+        self.standing == LeaseStanding::IsFree
+            && is_long_enough
+            && is_short_enough
+            && (next.has_label || !self.is_noted)
     }
 }
 

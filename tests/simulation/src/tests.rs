@@ -196,7 +196,7 @@ const FOUND: &[(Rule, u64)] = &[
     (Rule::ReleaseCalls, 8),
     (Rule::StandBack, 13),
     (Rule::TokensEndWithBlock, 12),
-    (Rule::EarlierTurnsAreOver, 13),
+    (Rule::EarlierTurnsAreOver, 21),
     (Rule::DetachedIsNotPassedOn, 552),
     (Rule::FirstComeFirstServed, 25),
     (Rule::BlockingUsesBackground, 46),

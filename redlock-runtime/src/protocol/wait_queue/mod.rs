@@ -54,8 +54,8 @@ pub struct WaitQueue<W: Waiter, H> {
     called: Option<Instant>,
     /// Whether it is another process's turn.
     hand_overs: HandOvers,
-    /// When the only local holder passed its lease on to the first in line; `None` if it has not, or that has taken it.
-    offered: Option<Instant>,
+    /// Whether the only local holder has passed its lease on to the first in line, which has not taken it.
+    is_offered: bool,
     /// Whether somebody takes back what is offered and not taken.
     is_watched: bool,
     /// The greatest fencing counter that a waiter heard of, or token that somebody in this process got: a node that missed a
@@ -161,7 +161,7 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
             changed: AtSet::default(),
             called: None,
             hand_overs: HandOvers::default(),
-            offered: None,
+            is_offered: false,
             is_watched: false,
             counter: 0,
             is_unreachable: false,
@@ -309,7 +309,7 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
         self.counter = self.counter.max(holder.fencing_token());
         let replaced = self.local_holders.add(hold, holder);
         // What was offered is lost.
-        self.offered = None;
+        self.is_offered = false;
         if self.is_held_here() {
             self.wait_plan = None;
         }
@@ -332,23 +332,23 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
         match passes(&next, self.hand_overs.elsewhere()) {
             Passing::IsReleased => None,
             Passing::PassesOn => {
-                self.offered = Some(now);
+                self.is_offered = true;
                 let is_unwatched = !std::mem::replace(&mut self.is_watched, true);
                 Some(Offered { call: self.call_first(now), is_unwatched })
             }
         }
     }
 
-    /// Since when a lease has been offered to the first in line, if it is.
+    /// Since when the first in line has been called and does not come for what is offered, if anything is.
     #[must_use]
     pub fn offered_since(&self) -> Option<Instant> {
-        self.offered
+        self.called.filter(|_| self.is_offered)
     }
 
     /// Nothing is offered any more; returns what was, which is to be released.
     pub fn take_offered(&mut self) -> Option<(u64, H)> {
-        let offered = self.offered.take();
-        self.local_holders.first_numbered().filter(|_| offered.is_some()).cloned()
+        let is_offered = std::mem::take(&mut self.is_offered);
+        self.local_holders.first_numbered().filter(|_| is_offered).cloned()
     }
 
     /// Nobody takes back any more what is offered and not taken.
