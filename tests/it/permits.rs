@@ -395,8 +395,7 @@ async fn with_half_of_the_permits_free_little_more_than_one_round_is_made_for_ea
     // Each round is a script that acquires on each server, and what was acquired is released by another.
     let thousandths = (scripts(&servers) - before) * 1000 / 3 / (8 * turns) - 1000;
     println!("{thousandths} thousandths of a round per acquisition");
-    // 1.04 to 1.12 where nothing else runs; late answers on a busy machine make some more. Exact slots drawn by chance need 2.08.
-    assert!(thousandths <= 1600, "{thousandths} thousandths of a round per acquisition");
+    assert!(thousandths <= 1300, "{thousandths} thousandths of a round per acquisition");
 }
 
 fn scripts(servers: &Servers) -> u64 {
