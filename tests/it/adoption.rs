@@ -233,6 +233,19 @@ async fn an_adoption_whose_answers_are_lost_asks_again_and_finds_the_lock_its_ow
     }
 }
 
+/// A lock on all of these servers, which is detached from a manager that reaches them through gateways.
+async fn detached_through_gateways(
+    servers: &Servers,
+    node_timeout: Duration,
+) -> (Vec<Gateway>, LockManager, LockToken) {
+    let gateways: Vec<_> = servers.iter().map(Gateway::start).collect();
+    let urls = gateways.iter().map(Gateway::url);
+    let here = LockManager::builder().nodes(urls).node_timeout(node_timeout).build().unwrap();
+    let token = detached(&here).await;
+    eventually_async("every node has it", async || servers.holding(&key("x")) == servers.iter().count()).await;
+    (gateways, here, token)
+}
+
 /// The command that commits a fencing token.
 fn commit() -> String {
     let script = redis::Script::new(include_str!("../../redlock-runtime/src/node/redis/lua/commit.lua"));
@@ -245,12 +258,8 @@ async fn whichever_answers_to_the_commit_are_lost_the_lock_is_the_guards_or_the_
     for (nodes, lost) in [1, 2, 3].into_iter().flat_map(|nodes| combinations_of(nodes).map(move |lost| (nodes, lost))) {
         let what = format!("{lost:?} of {nodes}");
         let servers = Servers::start(nodes);
-        let gateways: Vec<_> = servers.iter().map(Gateway::start).collect();
-        let urls = gateways.iter().map(Gateway::url);
-        let here = LockManager::builder().nodes(urls).node_timeout(Duration::from_millis(500)).build().unwrap();
+        let (gateways, here, token) = detached_through_gateways(&servers, Duration::from_millis(500)).await;
         let there = manager(&servers);
-        let token = detached(&here).await;
-        eventually_async("every node has it", async || servers.holding(&key("x")) == nodes).await;
         for node in &lost {
             gateways[*node].answer(&commit(), Answer::Swallowed);
         }
@@ -286,12 +295,8 @@ async fn an_adoption_whose_answers_to_the_commit_are_lost_once_finds_the_lock_it
     for (nodes, lost) in [1, 2, 3].into_iter().flat_map(|nodes| combinations_of(nodes).map(move |lost| (nodes, lost))) {
         let what = format!("{lost:?} of {nodes}");
         let servers = Servers::start(nodes);
-        let gateways: Vec<_> = servers.iter().map(Gateway::start).collect();
-        let urls = gateways.iter().map(Gateway::url);
-        let here = LockManager::builder().nodes(urls).node_timeout(Duration::from_secs(10)).build().unwrap();
+        let (gateways, here, token) = detached_through_gateways(&servers, Duration::from_secs(10)).await;
         let there = manager(&servers);
-        let token = detached(&here).await;
-        eventually_async("every node has it", async || servers.holding(&key("x")) == nodes).await;
         let counters = servers.values(COUNTER);
         for node in &lost {
             gateways[*node].answer(&commit(), Answer::Swallowed);

@@ -139,9 +139,7 @@ impl Acquisition {
     /// what the owner before got back late of a lock that was adopted: whoever answers from now on knows nothing of him.
     pub(crate) fn leave(mut self) {
         if let Some(before) = self.predecessor.take() {
-            let (engine, subject, counted) =
-                (Arc::clone(&self.engine), self.subject.clone(), self.engine.track_release());
-            self.engine.spawn(async move { engine.release_if_ruled_out(subject, &before.owner, counted).await });
+            self.engine.look_after(&before, self.subject.clone());
         }
         let mut left = self.take_over();
         let (asked, cut) = (mem::take(&mut left.stragglers), mem::take(&mut left.cut));

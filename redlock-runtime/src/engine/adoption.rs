@@ -81,6 +81,12 @@ impl Engine {
 }
 
 impl Engine {
+    /// [Releases](Self::release_if_ruled_out) in the background what the owner before an adoption got back late; a shutdown waits for it.
+    pub(super) fn look_after(self: &Arc<Self>, before: &Predecessor, subject: Subject) {
+        let (engine, owner, counted) = (Arc::clone(self), Arc::clone(&before.owner), self.track_release());
+        self.spawn(async move { engine.release_if_ruled_out(subject, &owner, counted).await });
+    }
+
     /// Releases what an owner got back, if he can have no majority any more: another one may have adopted the lock, and released
     /// it, before a node gave this key back, of which nobody knew then.
     ///
@@ -88,12 +94,7 @@ impl Engine {
     /// it, or gives it back, and that majority is enough; a key that is gone does not come back. If an adoption is under way
     /// that has no majority yet, its release, or what follows from its being detached, will find this key. It may be one from a third
     /// owner, who knows nothing of this one: then neither of them has a majority, and it is looked again until one has.
-    pub(super) async fn release_if_ruled_out(
-        self: Arc<Self>,
-        subject: Subject,
-        owner: &Arc<str>,
-        counted: TrackedRelease,
-    ) {
+    async fn release_if_ruled_out(self: Arc<Self>, subject: Subject, owner: &Arc<str>, counted: TrackedRelease) {
         let (keys, reply_timeout) = (Arc::new(Keys::around(subject.key())), self.node_timeout);
         let look = |_, node: Arc<dyn Voter>| {
             let keys = Arc::clone(&keys);

@@ -318,8 +318,7 @@ impl Drop for PendingRelease {
     fn drop(&mut self) {
         // Every node has confirmed, or is given up.
         let Some(before) = self.predecessor.take().filter(|before| before.gets_back.is_some()) else { return };
-        let (engine, subject, counted) = (Arc::clone(&self.engine), self.subject.clone(), self.engine.track_release());
-        Arc::clone(&engine).spawn(async move { engine.release_if_ruled_out(subject, &before.owner, counted).await });
+        self.engine.look_after(&before, self.subject.clone());
     }
 }
 
