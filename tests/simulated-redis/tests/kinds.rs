@@ -104,7 +104,7 @@ fn a_writer_becomes_a_reader() {
         (
             "in one step",
             "@write 3 w r i x 60000 '' '' '' '' '' ''\n@read_extend 2 w r x 30000 ''\n= 1\nEXISTS w\n= 0\nZRANGE r 0 -1\n= [x]\nPTTL r\n= ~
-            @read 3 w r i a 60000 '' '' 0\n= 1\n@write 3 w r i y 60000 '' '' '' '' '' ''\n@extend 1 w x 60000\n= -1
+            @read 3 w r i a 90000 '' '' 0\n= 1\n@write 3 w r i y 60000 '' '' '' '' '' ''\n@extend 1 w x 60000\n= -1
             @read_release 2 w r x 0 '' ''\n= 1\n@read_release 2 w r x 0 '' ''\n= 0",
         ),
         ("and says so", "1: SUBSCRIBE c\nSET w x PX 60000\n@read_extend 2 w r x 30000 c\n= 1"),
