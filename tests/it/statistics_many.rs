@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use redis::Connection;
 use redlock_runtime::LockManager;
+use redlock_tests::standstill::check_none_is_slow;
 use redlock_tests::wait::eventually_async;
-use redlock_tests::{Monitor, RedisServer, Servers};
+use redlock_tests::{Monitor, RedisServer, Servers, Standstills};
 
 use crate::common::counters::{LIST, counter, marker};
 use crate::common::manager;
@@ -99,30 +100,11 @@ async fn a_hundred_thousand_names_are_counted_page_by_page() {
     check_none_is_slow(&slow);
 }
 
-/// A server must not stand still for longer.
-const STANDSTILL: Duration = Duration::from_millis(5);
-
-/// What a server carried out meanwhile that took longer: the command, and what it is about.
+/// What a server took too long for meanwhile.
 async fn slow_in(server: &RedisServer, run: impl AsyncFnOnce()) -> BTreeSet<Vec<String>> {
-    let probe = server.probe();
-    probe.config_set("slowlog-log-slower-than", &STANDSTILL.as_micros().to_string());
-    probe.config_set("slowlog-max-len", "10000");
-    probe.run::<()>(redis::cmd("SLOWLOG").arg("RESET")).unwrap();
+    let standstills = Standstills::watch(server);
     run().await;
-    let told: Vec<redis::Value> = probe.run(redis::cmd("SLOWLOG").arg("GET").arg(10_000)).unwrap();
-    let told = told.into_iter().map(|entry| {
-        let redis::Value::Array(entry) = entry else { panic!("{entry:?}") };
-        let command: Vec<String> = redis::from_redis_value(entry[3].clone()).unwrap();
-        // Behind its keys, a script is told the time, too.
-        command.into_iter().take(6).collect()
-    });
-    told.collect()
-}
-
-/// Something else on the machine may have made a command slow, but not the same one each time.
-fn check_none_is_slow(times: &[BTreeSet<Vec<String>>]) {
-    let always = times.iter().skip(1).fold(times[0].clone(), |always, slow| &always & slow);
-    assert!(always.is_empty(), "slower than {STANDSTILL:?} each time: {always:?}");
+    standstills.told()
 }
 
 /// Lets somebody wait for each of these until it is listed.

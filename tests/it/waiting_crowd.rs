@@ -12,6 +12,7 @@ use redlock_tests::clock::monotonic_nanoseconds;
 use redlock_tests::proxy::Flow;
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{Account, Program, Proxy, RedisServer, Servers};
+use tokio::sync::Barrier;
 
 use crate::common::waiters::in_line;
 use crate::common::waiters::{How, LONG, starts_to_wait};
@@ -153,10 +154,13 @@ async fn whoever_takes_a_lock_over_and_over_lets_others_have_it_in_between() {
     const TURNS: usize = 300;
     for count in [1, 3] {
         let servers = Servers::start(count);
-        let winners = Arc::new(Mutex::new(Vec::new()));
+        let (winners, begin) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Barrier::new(3)));
         let contend = |contender: usize| {
-            let (locks, winners) = (manager(&servers), Arc::clone(&winners));
+            let (locks, winners, begin) = (manager(&servers), Arc::clone(&winners), Arc::clone(&begin));
             tokio::spawn(async move {
+                // Who has no connection yet would have no turn before the others have had all of theirs.
+                locks.lock(format!("connected-{contender}")).acquire().await.unwrap().release().await.unwrap();
+                begin.wait().await;
                 for _ in 0..TURNS {
                     let guard = locks.lock("x").ttl(LONG).acquire().await.unwrap();
                     winners.lock().unwrap().push(contender);

@@ -16,6 +16,7 @@
 //! - [`migration`]: [`Migration`], a slot on its way from one of them to another
 //! - [`probe`]: [`Probe`], what is on a server, past the code under test
 //! - [`monitor`]: [`Monitor`], what is sent to a server while it is looked at
+//! - [`standstill`]: [`Standstills`], what a server takes too long for
 //! - [`proxy`]: [`Proxy`], a connection that is slow, silent or cut
 //! - [`gateway`]: [`Gateway`], a server in between that refuses commands, answers some itself and edits replies
 //! - [`process`]: [`Program`], another process of ours that can be killed while it holds a lock
@@ -57,6 +58,8 @@ pub mod probe;
 
 pub mod monitor;
 
+pub mod standstill;
+
 mod acceptor;
 
 pub mod proxy;
@@ -92,6 +95,7 @@ pub use sentinel::Sentinel;
 pub use server::RedisServer;
 pub use servers::Servers;
 pub use setup::Setup;
+pub use standstill::Standstills;
 pub use tls::Certificates;
 
 /// The code of README.md and of the pages in `docs`, compiled and run as doc tests.
