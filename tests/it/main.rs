@@ -43,6 +43,7 @@ mod leader;
 mod leader_watch;
 mod local_turns;
 mod names;
+mod names_fair;
 mod node_contract;
 mod nothing_left;
 mod numbers;

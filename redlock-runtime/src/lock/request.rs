@@ -491,7 +491,12 @@ impl LockRequest {
             Kind::Write => (subject::Kind::Writer(shared()), "a lock that readers share"),
             Kind::Several(names) => {
                 let names: Vec<_> = names.iter().cloned().map(Name::parse).collect::<Result<_, _>>()?;
-                (subject::Kind::Several(Several::new(keys, names)?), "a lock of several names")
+                let several = Several::new(keys, names)?;
+                let several = match self.timeout.limit() {
+                    Some(Duration::ZERO) => several,
+                    _ => several.awaited(clock::now(), entropy::seed()),
+                };
+                (subject::Kind::Several(several), "a lock of several names")
             }
         };
         let refused = |reason| Err(Error::Config { reason });
@@ -618,6 +623,9 @@ impl LockRequest {
                         let is_told_later = self.tells_failure && ends_soon;
                         let pause = pauses.behind(lost.verdict);
                         place.failed(name.as_str(), &lost, clock::now(), pause, is_told_later);
+                        if let Some(subject::Kind::Several(several)) = subject.kind() {
+                            several.was_refused();
+                        }
                         count(&mut counted, acquiring);
                     }
                 },

@@ -27,6 +27,7 @@ use crate::protocol::{
 };
 use crate::values::keys::{CounterKeys, Keys, LockKeys};
 use crate::values::permits::Slots;
+use crate::values::several::Waiting;
 use crate::values::subject::{Kind, Which};
 
 /// A node that keeps its keys in this process and behaves like a Redis node.
@@ -67,6 +68,8 @@ struct State {
     watched: HashMap<Arc<str>, Vec<Changes>>,
     /// The processes that wait for a key, and until when each is believed to.
     waiting: HashMap<Arc<str>, HashMap<Arc<str>, Instant>>,
+    /// Those who wait for a key together with others, and until when each has precedence.
+    precedence: HashMap<Arc<str>, Vec<(Waiting, Instant)>>,
     /// The fencing counters, by the keys of their locks.
     fences: HashMap<Arc<str>, u64>,
     /// The greatest completed fires, by the keys of their locks, and until when each is kept.

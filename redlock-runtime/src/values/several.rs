@@ -1,5 +1,8 @@
 use std::collections::BTreeSet;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use super::keys::Keys;
 use super::name::Name;
@@ -10,13 +13,84 @@ use crate::Error;
 /// meanwhile.
 const MOST_NAMES: usize = 64;
 
+/// Who was refused so often has precedence from then on. Sooner, those who want other sets would stand back for him often who could have
+/// theirs before he is any nearer to his.
+const REFUSALS: u32 = 4;
+
+/// A waiter who has gone keeps others from nothing for longer than this part of the time for which he had waited, nor, if he did not get
+/// his locks because somebody keeps one for hours, those of the others for longer at a time than [`MOST_PRECEDENCE`].
+const PRECEDENCE: u32 = 4;
+
+/// See [`PRECEDENCE`].
+const MOST_PRECEDENCE: Duration = Duration::from_millis(250);
+
+/// The least that there is: a round trip, and what others still do with it.
+const LEAST_PRECEDENCE: Duration = Duration::from_millis(5);
+
 /// Plain locks of several names, which one owner has all of or none.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Debug)]
 pub(crate) struct Several {
     /// Their keys, each once, in an order that is the same for everybody: by the slots of a cluster.
     keys: Box<[Arc<str>]>,
     /// What they stand in line for who want the same.
     line: Arc<str>,
+    /// Who waits for them, and since when, if somebody does.
+    waits: Option<Waits>,
+}
+
+/// Somebody who waits for several locks.
+///
+/// Between those who want different sets there is no line, and whoever wants many would be overtaken again and again by those who want
+/// few. So who was refused a few times leaves his number with each of the locks, for a part of the time for which he has waited by then,
+/// and meanwhile none of them is granted, together with others, to who has waited for clearly less. That is fairness alone: what
+/// safety needs is that a node grants a key that does not exist or none.
+#[derive(Debug)]
+struct Waits {
+    since: Instant,
+    number: u64,
+    refusals: AtomicU32,
+}
+
+/// How somebody waits for several locks at a moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waiting {
+    /// What he is told from others by.
+    pub(crate) number: u64,
+    /// Since when.
+    pub(crate) since: Instant,
+    /// For how long by now.
+    pub(crate) time: Duration,
+    /// For how long he has precedence if he is refused now; zero: not at all.
+    pub(crate) precedence: Duration,
+}
+
+impl Waiting {
+    fn new(number: u64, since: Instant, refusals: u32, now: Instant) -> Self {
+        let time = now.saturating_duration_since(since);
+        let precedence = (time / PRECEDENCE).clamp(LEAST_PRECEDENCE, MOST_PRECEDENCE);
+        Self { number, since, time, precedence: if refusals < REFUSALS { Duration::ZERO } else { precedence } }
+    }
+
+    /// How long another one has waited who has precedence over him. Not for a little longer than he: nodes are asked at different
+    /// moments, and two who gave way to each other would both get nothing.
+    pub(crate) fn gives_way_to(self) -> Duration {
+        self.time + self.time / PRECEDENCE + LEAST_PRECEDENCE / 2
+    }
+}
+
+/// The same for whoever waits for them.
+impl PartialEq for Several {
+    fn eq(&self, other: &Self) -> bool {
+        self.line == other.line
+    }
+}
+
+impl Eq for Several {}
+
+impl Hash for Several {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.line.hash(state);
+    }
 }
 
 impl Several {
@@ -40,13 +114,31 @@ impl Several {
                     "a lock of {count} names at once: use {MOST_NAMES} at most, or one name for the whole of what they stand for"
                 ),
             }),
-            _ => Ok(Self::of(keys.into_iter().map(|(_, key)| key).collect())),
+            _ => Ok(Self::of(keys.into_iter().map(|(_, key)| key).collect(), None)),
         }
     }
 
-    fn of(keys: Box<[Arc<str>]>) -> Self {
+    fn of(keys: Box<[Arc<str>]>, waits: Option<Waits>) -> Self {
         // No key has a line break.
-        Self { line: keys.join("\n").into(), keys }
+        Self { line: keys.join("\n").into(), keys, waits }
+    }
+
+    /// The same, which somebody waits for since then who is told from others by a number.
+    pub(crate) fn awaited(self, since: Instant, number: u64) -> Self {
+        Self { waits: Some(Waits { since, number, refusals: AtomicU32::new(0) }), ..self }
+    }
+
+    /// Whoever waits for them was refused.
+    pub(crate) fn was_refused(&self) {
+        if let Some(waits) = &self.waits {
+            waits.refusals.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Who waits for them, if somebody does.
+    pub(crate) fn waiting(&self, now: Instant) -> Option<Waiting> {
+        let Waits { since, number, refusals } = self.waits.as_ref()?;
+        Some(Waiting::new(*number, *since, refusals.load(Ordering::Relaxed), now))
     }
 
     /// What they stand in line for who want the same.
@@ -67,7 +159,12 @@ impl Several {
     /// Those that are in one slot of a cluster together, slot by slot; nothing if all are in one.
     pub(crate) fn by_slot(&self) -> Vec<Self> {
         let groups: Vec<_> = self.keys.chunk_by(|one, other| slot_of(one) == slot_of(other)).collect();
-        if groups.len() == 1 { Vec::new() } else { groups.into_iter().map(|keys| Self::of(keys.into())).collect() }
+        let waits = || {
+            let Waits { since, number, refusals } = self.waits.as_ref()?;
+            Some(Waits { since: *since, number: *number, refusals: AtomicU32::new(refusals.load(Ordering::Relaxed)) })
+        };
+        let part = |keys: &[_]| Self::of(keys.into(), waits());
+        if groups.len() == 1 { Vec::new() } else { groups.into_iter().map(part).collect() }
     }
 }
 
@@ -113,6 +210,21 @@ mod tests {
         let mut sizes: Vec<_> = parts.iter().map(|part| part.keys().len()).collect();
         sizes.sort_unstable();
         assert_eq!(sizes, [1, 2]);
+    }
+
+    #[test]
+    fn of_two_who_wait_one_at_most_gives_way_however_much_later_some_nodes_are_asked() {
+        let since = crate::platform::clock::now();
+        for waited in [0, 1, 5, 40, 1000, 60_000].map(Duration::from_millis) {
+            let waiting = |refusals| Waiting::new(7, since, refusals, since + waited);
+            let gives_way_to = |other: Duration| other > waiting(0).gives_way_to();
+            assert!(gives_way_to(waited * 2 + LEAST_PRECEDENCE), "{waited:?}");
+            for later in [Duration::ZERO, waited / 9, Duration::from_millis(1)] {
+                assert!(!gives_way_to(waited + later), "{waited:?}, {later:?} later");
+            }
+            assert_eq!(waiting(REFUSALS - 1).precedence, Duration::ZERO);
+            assert!((LEAST_PRECEDENCE..=MOST_PRECEDENCE).contains(&waiting(REFUSALS).precedence), "{waited:?}");
+        }
     }
 
     #[test]

@@ -166,30 +166,52 @@ fn several_names_are_granted_together() {
     check(&[
         (
             "all or none",
-            "@several 2 a b x 60000 '' '' '' '' 2\n= 1\nPTTL a\n= ~\nGET b\n= x\n@several 2 b c y 60000 '' '' '' '' 2\n= [x, ~, nil]
-            EXISTS c\n= 0\n@several 2 0a b y 60000 '' '' '' '' 2\nEXISTS 0a\n= 0",
+            "@several 2 a b x 60000 '' '' '' '' 2 '' '' '' ''\n= 1\nPTTL a\n= ~\nGET b\n= x\n@several 2 b c y 60000 '' '' '' '' 2 '' '' '' ''\n= [x, ~, nil]
+            EXISTS c\n= 0\n@several 2 0a b y 60000 '' '' '' '' 2 '' '' '' ''\nEXISTS 0a\n= 0",
         ),
-        ("beside a plain lock", "SET b python PX 30000\n@several 2 a b x 60000 '' '' '' '' 2\n= [python, ~, nil]\nEXISTS a\n= 0"),
-        ("again", "SET a x PX 30000\nSET b x PX 90000\n@several 3 a b c x 60000 '' '' '' '' 3\n= 1\nGET c\n= x\nPTTL b\n= ~"),
-        ("where something else stands", "RPUSH b x\n@several 2 a b x 60000 '' '' '' '' 2\nEXISTS a\n= 0"),
-        ("with one counter", "SET g 900\n@several 4 a b f g x 60000 500 700 90000 '' 2\n= 901\nGET f\n= 901\nGET g\n= 901\nPTTL f\n= ~"),
-        ("with counters that begin", "@several 4 a b f g x 60000 500 700 90000 '' 2\n= 700\nGET g\n= 700"),
-        ("raised to the least", "SET f 7\nSET g 9\n@several 4 a b f g x 60000 500 700 90000 '' 2\n= 500\nGET f\n= 500"),
-        ("on a node that may have forgotten one", "SET g 900\n@several 4 a b f g x 60000 500 '' 90000 '' 2\n= 1\nEXISTS f\n= 0\nGET g\n= 901"),
-        ("where a counter is none", "SET g x\n@several 4 a b f g x 60000 500 700 90000 '' 2\nEXISTS a b f\n= 0"),
+        ("beside a plain lock", "SET b python PX 30000\n@several 2 a b x 60000 '' '' '' '' 2 '' '' '' ''\n= [python, ~, nil]\nEXISTS a\n= 0"),
+        ("again", "SET a x PX 30000\nSET b x PX 90000\n@several 3 a b c x 60000 '' '' '' '' 3 '' '' '' ''\n= 1\nGET c\n= x\nPTTL b\n= ~"),
+        ("where something else stands", "RPUSH b x\n@several 2 a b x 60000 '' '' '' '' 2 '' '' '' ''\nEXISTS a\n= 0"),
+        ("with one counter", "SET g 900\n@several 4 a b f g x 60000 500 700 90000 '' 2 '' '' '' ''\n= 901\nGET f\n= 901\nGET g\n= 901\nPTTL f\n= ~"),
+        ("with counters that begin", "@several 4 a b f g x 60000 500 700 90000 '' 2 '' '' '' ''\n= 700\nGET g\n= 700"),
+        ("raised to the least", "SET f 7\nSET g 9\n@several 4 a b f g x 60000 500 700 90000 '' 2 '' '' '' ''\n= 500\nGET f\n= 500"),
+        ("on a node that may have forgotten one", "SET g 900\n@several 4 a b f g x 60000 500 '' 90000 '' 2 '' '' '' ''\n= 1\nEXISTS f\n= 0\nGET g\n= 901"),
+        ("where a counter is none", "SET g x\n@several 4 a b f g x 60000 500 700 90000 '' 2 '' '' '' ''\nEXISTS a b f\n= 0"),
         (
             "or refused with the greatest counter",
-            "SET a y PX 30000\nSET f 5\nSET g 900\n@several 4 a b f g x 60000 500 700 90000 '' 2\n= [y, ~, 900]\nDEL f
-            @several 4 a b f g x 60000 500 700 90000 '' 2\n= [y, ~, 900]\n@several 4 a b f g x 60000 500 '' 90000 '' 2\n= [y, ~, nil]",
+            "SET a y PX 30000\nSET f 5\nSET g 900\n@several 4 a b f g x 60000 500 700 90000 '' 2 '' '' '' ''\n= [y, ~, 900]\nDEL f
+            @several 4 a b f g x 60000 500 700 90000 '' 2 '' '' '' ''\n= [y, ~, 900]\n@several 4 a b f g x 60000 500 '' 90000 '' 2 '' '' '' ''\n= [y, ~, nil]",
         ),
         (
             "to those who wait",
-            "SET b y PX 30000\n@several 2 a b x 60000 '' '' '' p 2 c d\n= [y, ~, nil]\nZRANGE d 0 -1\n= [p]\nEXISTS c\n= 0\nPTTL d\n= ~
-            DEL b\n@several 2 a b x 60000 '' '' '' p 2 c d\n= 1\n@several_release 2 a b x 0 ''\n@several 2 a b x 60000 '' '' '' q 2 c d\n= -1",
+            "SET b y PX 30000\n@several 2 a b x 60000 '' '' '' p 2 '' '' '' '' c d\n= [y, ~, nil]\nZRANGE d 0 -1\n= [p]\nEXISTS c\n= 0\nPTTL d\n= ~
+            DEL b\n@several 2 a b x 60000 '' '' '' p 2 '' '' '' '' c d\n= 1\n@several_release 2 a b x 0 ''\n@several 2 a b x 60000 '' '' '' q 2 '' '' '' '' c d\n= -1",
+        ),
+        (
+            "to who has waited for longest",
+            "SET b y PX 30000\n@several 2 a b x 60000 '' '' '' p 2 500 1 627 9000 c d\n= [y, ~, nil]\nDEL b
+            @several 2 a e z 60000 '' '' '' '' 2 0 2 2 0 c f\n= [nil, ~, nil]\nEXISTS a e\n= 0
+            @several 2 e g z 60000 '' '' '' '' 2 0 2 2 0 f h\n= 1\n@several_release 2 e g z 0 ''
+            @several 2 a e z 60000 '' '' '' '' 2 '' '' '' ''\n= 1\n@several_release 2 a e z 0 ''
+            @several 2 a b x 60000 '' '' '' p 2 510 1 640 9000 c d\n= 1\nZRANGE c 0 -1\n= []\nZRANGE d 0 -1\n= [p]
+            @several_release 2 a b x 0 ''\n@several 2 a e z 60000 '' '' '' '' 2 0 2 2 0 c f\n= 1",
+        ),
+        (
+            "to anybody when its time is over",
+            "SET b y PX 30000\n@several 2 a b x 60000 '' '' '' p 2 500 1 627 20 c d\nafter 21\n@several 2 a e z 60000 '' '' '' '' 2 0 2 2 0 c f\n= 1",
+        ),
+        (
+            "to who has waited for nearly as long",
+            "SET b y PX 30000\n@several 2 a b x 60000 '' '' '' p 2 500 1 627 9000 c d\n@several 2 a e z 60000 '' '' '' '' 2 450 2 9999 0 c f\n= 1",
+        ),
+        (
+            "and of several others a change of each is told",
+            "SET a y PX 30000\nSET b z PX 30000\n@several 2 a b x 60000 '' '' '' '' 2 '' '' '' ''
+            SET b w PX 30000\n@several 2 a b x 60000 '' '' '' '' 2 '' '' '' ''",
         ),
         (
             "where one key alone is named",
-            "@several 1 a x 60000 500 700 90000 '' 2 b f g\n= 700\nGET b\n= x\nGET g\n= 700\n@several_extend 1 a x 90000 b\n= 1
+            "@several 1 a x 60000 500 700 90000 '' 2 '' '' '' '' b f g\n= 700\nGET b\n= x\nGET g\n= 700\n@several_extend 1 a x 90000 b\n= 1
             @several_commit 1 a x 800 90000 2 b f g\n= 800\n@several_release 1 a x 0 '' b\n= 1\nEXISTS a b\n= 0",
         ),
     ]);

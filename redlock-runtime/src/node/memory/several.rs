@@ -1,12 +1,12 @@
 //! Locks of several names: what `several.lua` and those beside it do.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Entry, State, kept};
 use crate::node::{Action, Changes, Command, Reply};
 use crate::protocol::{Ballot, Counter, Holder, confirmation};
-use crate::values::several::Several;
+use crate::values::several::{Several, Waiting};
 
 impl State {
     fn is_owners(&self, command: &Command, several: &Several, now: Instant) -> bool {
@@ -27,6 +27,34 @@ impl State {
         }
     }
 
+    /// Which of these somebody is waiting for who has precedence over whoever waits for all of them, and until when.
+    fn preferred<'a>(&self, several: &'a Several, now: Instant) -> Option<(&'a Arc<str>, Instant)> {
+        let waiting = several.waiting(now)?;
+        let time = waiting.gives_way_to();
+        several.keys().iter().find_map(|key| {
+            let has_precedence = |(other, until): &&(Waiting, Instant)| {
+                other.number != waiting.number && *until > now && now.saturating_duration_since(other.since) > time
+            };
+            self.precedence.get(key)?.iter().find(has_precedence).map(|(_, until)| (key, *until))
+        })
+    }
+
+    /// From now on, whoever waits for these has precedence for so long over who waits for less long; nobody any more whose time is over.
+    fn set_precedence(&mut self, several: &Several, now: Instant, precedence: impl Fn(Waiting) -> Duration) {
+        let Some(waiting) = several.waiting(now) else { return };
+        let until = now + precedence(waiting);
+        for key in several.keys() {
+            let noted = self.precedence.entry(Arc::clone(key)).or_default();
+            noted.retain(|(other, until)| other.number != waiting.number && *until > now);
+            if until > now {
+                noted.push((waiting, until));
+            }
+            if noted.is_empty() {
+                self.precedence.remove(key);
+            }
+        }
+    }
+
     /// What is asked of several keys.
     pub(super) fn apply_of_several(
         &mut self,
@@ -37,15 +65,25 @@ impl State {
     ) -> Reply {
         match command.action {
             Action::Acquire { ttl, .. } => {
-                let blocked = several.keys().iter().find_map(|key| {
-                    let entry = self.live(key, now).filter(|entry| entry.owner != command.owner)?;
-                    Some((key, Arc::clone(&entry.owner), entry.expires.saturating_duration_since(now)))
+                let others = |key| self.live(key, now).filter(|entry| entry.owner != command.owner);
+                let mut blocked = several.keys().iter().filter_map(|key| Some((key, others(key)?)));
+                let blocked = blocked.next().map(|(key, first)| {
+                    // Whoever waits for several tells by it whether anything has changed: not only who has the first of them.
+                    let owners =
+                        blocked.fold(first.owner.to_string(), |owners, (_, other)| owners + " " + &other.owner);
+                    (key, Some(Arc::from(owners)), first.expires.saturating_duration_since(now))
                 });
-                if let Some((key, owner, remaining)) = blocked {
+                let preferred = || {
+                    let (key, until) = self.preferred(several, now)?;
+                    Some((key, None, until.saturating_duration_since(now)))
+                };
+                if let Some((key, owner, remaining)) = blocked.or_else(preferred) {
                     self.refused(command, key, several.keys(), changes, now);
+                    self.set_precedence(several, now, |waiting| waiting.precedence);
                     let counter = command.fence.map(|_| self.fence_of_all(several, now));
-                    return Reply::NotOurs { owner: Some(owner), remaining: Some(remaining), counter, mark: None };
+                    return Reply::NotOurs { owner, remaining: Some(remaining), counter, mark: None };
                 }
+                self.set_precedence(several, now, |_| Duration::ZERO);
                 for key in several.keys() {
                     let before = self.live(key, now).map_or(now, |entry| entry.expires);
                     let entry = Entry { owner: Arc::clone(&command.owner), expires: before.max(now + ttl) };
@@ -116,8 +154,6 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::node::memory::Server;
     use crate::values::keys::Keys;
@@ -128,6 +164,67 @@ mod tests {
         let names = names.iter().map(|name| Name::parse((*name).to_owned()).unwrap());
         let subject = Kind::Several(Several::new(&Keys::default(), names).unwrap()).into();
         server.apply(&Command::new(action, &subject, &owner.into()), None)
+    }
+
+    /// Who waits for these since so many milliseconds, and was refused so often.
+    fn waits(names: &[&str], number: u64, milliseconds: u64, refusals: u32) -> Several {
+        let names = names.iter().map(|name| Name::parse((*name).to_owned()).unwrap());
+        let since = crate::platform::clock::now().checked_sub(Duration::from_millis(milliseconds)).unwrap();
+        let several = Several::new(&Keys::default(), names).unwrap().awaited(since, number);
+        (0..refusals).for_each(|_| several.was_refused());
+        several
+    }
+
+    fn acquire(server: &Server, several: Several, owner: &str) -> Reply {
+        let acquire = Action::Acquire { ttl: Duration::from_secs(60), is_watched: false };
+        server.apply(&Command::new(acquire, &Kind::Several(several).into(), &owner.into()), None)
+    }
+
+    fn release(server: &Server, names: &[&str], owner: &str) {
+        _ = ask(server, names, owner, Action::Release { keep: Duration::ZERO, behind: None, is_noted: false });
+    }
+
+    #[test]
+    fn who_was_refused_again_and_again_has_precedence_over_who_has_waited_for_less() {
+        let is_granted = |reply| matches!(reply, Reply::Granted { .. });
+        for (refusals, has_precedence) in [(0, false), (3, false), (4, true)] {
+            let server = Server::default();
+            assert!(is_granted(acquire(&server, waits(&["b"], 1, 0, 0), "1")));
+            assert!(!is_granted(acquire(&server, waits(&["a", "b"], 2, 10_000, refusals), "2")));
+            release(&server, &["b"], "1");
+            assert_eq!(is_granted(acquire(&server, waits(&["a", "c"], 3, 20, 0), "3")), !has_precedence, "{refusals}");
+            release(&server, &["a", "c"], "3");
+            assert!(is_granted(acquire(&server, waits(&["c"], 4, 0, 0), "4")), "nobody waits for that");
+            // Who does not wait, and who has waited for nearly as long.
+            assert!(is_granted(ask(
+                &server,
+                &["a"],
+                "5",
+                Action::Acquire { ttl: Duration::from_secs(9), is_watched: false }
+            )));
+            release(&server, &["a"], "5");
+            assert!(is_granted(acquire(&server, waits(&["a"], 6, 9_900, 0), "6")));
+            release(&server, &["a"], "6");
+            assert!(is_granted(acquire(&server, waits(&["a", "b"], 2, 10_000, refusals), "2")));
+            release(&server, &["a", "b"], "2");
+            assert!(is_granted(acquire(&server, waits(&["a", "b"], 7, 0, 0), "7")), "it has what it waited for");
+        }
+    }
+
+    #[test]
+    fn whoever_waits_is_told_of_each_of_several_others() {
+        let server = Server::default();
+        let told = || match acquire(&server, waits(&["a", "b"], 1, 0, 0), "1") {
+            Reply::NotOurs { owner: Some(owner), .. } => owner,
+            other => panic!("{other:?}"),
+        };
+        _ = acquire(&server, waits(&["a"], 2, 0, 0), "2");
+        assert_eq!(&*told(), "2");
+        _ = acquire(&server, waits(&["b"], 3, 0, 0), "3");
+        let before = told();
+        release(&server, &["b"], "3");
+        _ = acquire(&server, waits(&["b"], 4, 0, 0), "4");
+        assert_ne!(before, told());
     }
 
     #[test]

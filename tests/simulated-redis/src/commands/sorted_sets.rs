@@ -1,5 +1,7 @@
 //! Sorted sets.
 
+use std::iter;
+
 use super::{Outcome, either, is_word, positions, text};
 use crate::keyspace::{Keyspace, wrong_type};
 use crate::number::{parse_float, parse_integer};
@@ -80,16 +82,24 @@ pub(super) fn score(keyspace: &mut Keyspace, arguments: &[&[u8]]) -> Reply {
 }
 
 pub(super) fn range(keyspace: &mut Keyspace, arguments: &[&[u8]]) -> Reply {
-    if let Some(option) = arguments.get(4) {
-        keyspace.unknown.push(format!("ZRANGE with {}", text(option)));
-        return Reply::syntax_error();
-    }
+    // As scripts are told, and clients of the older protocol: one behind the other. The newer one has pairs.
+    let has_scores = match arguments[4..] {
+        [] => false,
+        [option] if is_word(option, "WITHSCORES") => true,
+        [option, ..] => {
+            keyspace.unknown.push(format!("ZRANGE with {}", text(option)));
+            return Reply::syntax_error();
+        }
+    };
     let range = positions(arguments[2], arguments[3], 0).and_then(|_| {
         read(keyspace, arguments[1], |members| {
             let range = positions(arguments[2], arguments[3], members.len())?;
             let Some((start, end)) = range else { return Ok(Vec::new()) };
             let range = members.iter().skip(start).take(end - start + 1);
-            Ok(range.map(|(member, _)| Reply::Bulk(member.clone())).collect())
+            let told = range.flat_map(|(member, score)| {
+                iter::once(Reply::Bulk(member.clone())).chain(has_scores.then_some(Reply::Double(score)))
+            });
+            Ok(told.collect())
         })?
     });
     either(range.map(Reply::Array))

@@ -7,6 +7,7 @@ use redis::Cmd;
 
 use super::{RELEASED, Script, Server, arg_proposal, whole_milliseconds};
 use crate::node::{Action, Command};
+use crate::platform::clock;
 use crate::values::keys::Keys;
 use crate::values::several::Several;
 
@@ -34,18 +35,21 @@ pub(super) fn evaluate((verb, script): (&str, &str), command: &Command, several:
     let (named, unnamed) = keys.split_at(if server.is_asking { 1 } else { keys.len() });
     // A key that is noted where its slot is still on its way to could not be moved there any more.
     let is_acquire = matches!(command.action, Action::Acquire { .. });
-    let contender = command.contender.as_deref().filter(|_| is_acquire && !server.is_asking);
+    let is_noted = is_acquire && !server.is_asking;
+    let contender = command.contender.as_deref().filter(|_| is_noted);
+    let waiting = several.waiting(clock::now()).filter(|_| is_noted);
     let contentions = locks
         .iter()
-        .filter(|_| contender.is_some())
+        .filter(|_| contender.is_some() || waiting.is_some())
         .map(|key| server.beside.contenders.of(Some(Keys::contention(key))));
     let (contentions, declared): (Vec<_>, Vec<_>) = contentions.unzip();
     let (contentions, declared): (Vec<_>, Vec<_>) =
         (contentions.into_iter().flatten().collect(), declared.into_iter().flatten().collect());
     // Where they may not be named at all, nobody is noted.
     let contender = contender.filter(|_| !contentions.is_empty());
+    let waiting = waiting.filter(|_| !contentions.is_empty());
 
-    let mut cmd = Cmd::with_capacity(12 + 2 * keys.len(), 256 + 96 * keys.len());
+    let mut cmd = Cmd::with_capacity(16 + 2 * keys.len(), 256 + 96 * keys.len());
     cmd.arg(verb).arg(script).arg(named.len() + declared.len());
     for key in named {
         cmd.arg(&**key);
@@ -56,6 +60,13 @@ pub(super) fn evaluate((verb, script): (&str, &str), command: &Command, several:
             cmd.arg(whole_milliseconds(ttl));
             arg_proposal(&mut cmd, command, server);
             cmd.arg(contender.unwrap_or_default()).arg(locks.len());
+            match waiting {
+                None => cmd.arg(&[""; 4]),
+                Some(waiting) => {
+                    cmd.arg(whole_milliseconds(waiting.time)).arg(waiting.number);
+                    cmd.arg(whole_milliseconds(waiting.gives_way_to())).arg(whole_milliseconds(waiting.precedence))
+                }
+            };
         }
         Action::Commit { token } => {
             cmd.arg(token).arg(whole_milliseconds(command.retention)).arg(locks.len());
