@@ -25,7 +25,8 @@ use super::several::Several;
 /// in `node::memory`, and one in `node::custom`, or an error of the request as for [permits](crate::node::Voter::grants_permits),
 /// because the nodes of users cannot. One owner's value stands for the whole of a subject, so a release is sent to a node once,
 /// whatever its acquire may have left there: its script looks at all keys. How votes are counted where a grant is more than yes or
-/// no is decided in `protocol`. Leases, renewals, repairs, release rounds and the lines of waiters need no change.
+/// no is decided in `protocol`. Leases, renewals, repairs, release rounds and the lines of waiters need no change. ARCHITECTURE.md lists
+/// the files, also of those who look at it.
 ///
 /// Cloning takes no allocation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
