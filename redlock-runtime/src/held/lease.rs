@@ -113,8 +113,6 @@ pub(crate) struct PassedOn {
     pub(crate) acquisition: Acquisition,
     /// The lease of the next holder.
     pub(crate) lease: Lease,
-    /// Whether what its owner was called stands beside its keys.
-    pub(crate) is_noted: bool,
 }
 
 /// Who takes a lease from another holder.
@@ -285,8 +283,7 @@ impl Lease {
         let state = lease.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         // The time it takes to tell a loss was taken off before.
         state.valid_until = limited(valid_until + LOSS_NOTICE, max_until);
-        state.is_noted = lease_now.is_noted;
-        Some(PassedOn { acquisition, lease, is_noted: lease_now.is_noted })
+        Some(PassedOn { acquisition, lease })
     }
 
     /// It was passed on to this one, which hears from now on of what is done to the keys.

@@ -85,22 +85,8 @@ impl Labels {
         Arc::new(Self { engine, label, queue: Mutex::default() })
     }
 
-    /// Whether a lock with this label of its own is called something.
-    pub(crate) fn is_something(&self, label: Option<&str>) -> bool {
-        label.or(self.label.as_deref()) != Some("")
-    }
-
     /// Labels a lock, acquired at this moment, once it was held for a while.
     pub(crate) fn note_later(self: &Arc<Self>, lease: &Arc<Lease>, label: Option<&str>, acquired: Instant) {
-        self.note_at(acquired + HELD_FOR, lease, label);
-    }
-
-    /// Labels a lock whose keys another holder of this process had, and who has noted himself beside them: at once.
-    pub(crate) fn note_instead(self: &Arc<Self>, lease: &Arc<Lease>, label: Option<&str>, taken: Instant) {
-        self.note_at(taken, lease, label);
-    }
-
-    fn note_at(self: &Arc<Self>, due: Instant, lease: &Arc<Lease>, label: Option<&str>) {
         if !lease.subject.has_label() {
             return;
         }
@@ -109,6 +95,7 @@ impl Labels {
             Some(label) => Label::Given(label),
             None => Label::Here(tokio::task::try_id()),
         };
+        let due = acquired + HELD_FOR;
         let labelled = Labelled { due, lease: Arc::downgrade(lease), label };
         if let Some(home) = self.engine.home() {
             // Its clock is not that of others who stand in the queue.

@@ -455,8 +455,7 @@ impl LockRequest {
         let fire = self.once.map(resolve).transpose()?;
         let is_simple = self.renew && min_hold.is_none() && fire.is_none() && matches!(subject, Subject::Key(_));
         let passes_on = is_simple && self.passes_on && self.shared.wait_queues.are_passed_on();
-        let has_label = self.shared.labels.is_something(self.owner_label.as_deref());
-        let needs = passes_on.then_some(Needs { ttl, has_label });
+        let needs = passes_on.then_some(Needs { ttl });
         Ok(Resolved { needs, name, subject, ttl, key_ttl, min_hold, max_hold, waits, began, deadline, fire })
     }
 
@@ -671,15 +670,10 @@ impl LockRequest {
         // After it was taken from the line: this task may have been woken late.
         let now = clock::now();
         let next = Successor { name: request.name.clone(), needs: request.needs?, max_until: request.max_until(now) };
-        let PassedOn { acquisition, lease, is_noted } = offer.lease()?.pass_on_to(now, next)?;
+        let PassedOn { acquisition, lease } = offer.lease()?.pass_on_to(now, next)?;
         let lease = Arc::new(lease.observed(acquiring.observed()));
         self.shared.renewals.start(&lease);
-        let label = self.owner_label.as_deref();
-        if is_noted {
-            self.shared.labels.note_instead(&lease, label, now);
-        } else {
-            self.shared.labels.note_later(&lease, label, now);
-        }
+        self.shared.labels.note_later(&lease, self.owner_label.as_deref(), now);
         Some((lease, acquisition))
     }
 
