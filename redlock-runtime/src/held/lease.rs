@@ -13,7 +13,7 @@ use crate::Error;
 use crate::engine::{Acquisition, AttemptFailed, Engine, Extended, NotConfirmed, Repairs, TrackedRelease};
 use crate::error::{LostReason, NodeFailures};
 use crate::node::NewMark;
-use crate::observe::{End, Ended, Holding, Observed, RenewalFailure};
+use crate::observe::{End, Ended, Holding, Observed, RenewalFailure, harmless};
 use crate::platform::clock;
 use crate::platform::schedule::Ticket;
 use crate::platform::tasks::Handle;
@@ -245,9 +245,9 @@ impl Lease {
     }
 
     /// Its holder lets go: its guard is over from now on, and the lease somebody else's to [take](Self::pass_on_to), if it passes on by
-    /// this. What is returned is dropped where nothing is locked.
+    /// this. What is returned is dropped where nothing is locked and nothing else is left to be done.
     #[must_use]
-    pub(crate) fn end_turn(&self, passes: impl FnOnce(&Turns, &LeaseNow) -> Passing) -> Option<EndedTurn> {
+    pub(crate) fn end_turn(&self, passes: impl FnOnce(&Turns, &LeaseNow) -> Passing) -> Option<News> {
         let passes_on = self.turns.as_deref()?;
         let mut state = self.state();
         let is_renewed = state.lasting == Lasting::Renewed && !state.is_over && state.keys == KeysOf::Holder;
@@ -263,7 +263,7 @@ impl Lease {
         let ended = state.end(None);
         drop(state);
         self.over.notify_waiters();
-        Some(EndedTurn(ended))
+        Some(ended)
     }
 
     /// The lease of the next holder, which took it from this one at this moment; `None` if it is worth nothing any more.
@@ -386,15 +386,20 @@ impl Lease {
     /// Why the lock is not held any more; `None` while it is.
     pub(crate) fn lost_reason(&self, now: Instant) -> Option<LostReason> {
         let mut state = self.state();
-        if state.lost.is_none() && now >= state.valid_until {
+        let news = self.lose_if_expired(&mut state, now);
+        let lost = state.lost;
+        drop(state);
+        drop(news);
+        lost
+    }
+
+    /// It is lost by now if its validity is over, and that was not noticed before.
+    fn lose_if_expired(&self, state: &mut State, now: Instant) -> Option<News> {
+        let is_news = state.lost.is_none() && now >= state.valid_until;
+        is_news.then(|| {
             let reason = self.expiry(state.valid_until);
-            let ended = state.lose(&self.name, reason);
-            let lost = state.lost;
-            drop(state);
-            drop(ended);
-            return lost;
-        }
-        state.lost
+            state.lose(&self.name, reason)
+        })
     }
 
     /// Ends when the lock is lost, or its holder is asked to let go; at the latest when its validity is over.
@@ -456,9 +461,14 @@ impl Lease {
 
     /// Raises the lost signal.
     pub(crate) fn lose(&self, reason: LostReason) {
-        let ended = self.state().lose(&self.name, reason);
+        drop(self.lose_untold(reason));
+    }
+
+    /// The same, told when what this gives is dropped.
+    fn lose_untold(&self, reason: LostReason) -> News {
+        let news = self.state().lose(&self.name, reason);
         self.lost.notify_waiters();
-        drop(ended);
+        news
     }
 
     /// A shutdown asks the holder to let go at once: there is no end to wait for.
@@ -470,10 +480,10 @@ impl Lease {
         self.state().let_go == LetGo::WhenAsked
     }
 
-    /// It was acquired when the manager was being shut down, so nobody gets it.
-    pub(crate) fn give_up(&self) {
+    /// It was acquired when the manager was being shut down, so nobody gets it; as [`Self::end_now`].
+    pub(crate) fn give_up(&self) -> News {
         self.state().recalled = Some(LostReason::ShutDown);
-        self.end_now();
+        self.end_now()
     }
 
     /// Asks the holder to let go: to it the lock is lost from now on, but the key is kept for it, and renewed.
@@ -509,11 +519,11 @@ impl Lease {
         }
     }
 
-    /// A majority of the nodes has granted the lock to somebody else.
-    pub(crate) fn lose_to_another(&self) {
-        if self.lost_reason(clock::now()).is_none() {
-            self.lose(LostReason::Taken);
-        }
+    /// A majority of the nodes has granted the lock to somebody else; told when what this gives is dropped.
+    pub(crate) fn lose_to_another(&self) -> News {
+        let expired = self.lose_if_expired(&mut self.state(), clock::now());
+        // It does nothing to one that is lost.
+        expired.unwrap_or_else(|| self.lose_untold(LostReason::Taken))
     }
 
     /// Who tells of a loss from now on. What the call has not told when the guard goes is told then.
@@ -540,14 +550,14 @@ impl Lease {
     /// a reply, because it does no harm behind the release: it compares the owner. What it would have set again is undone
     /// by [`Self::renew`].
     pub(crate) async fn end(&self) {
-        self.end_now();
+        drop(self.end_now());
         if self.turn.try_lock().is_err() {
             let _turn = timeout(self.engine.node_timeout(), self.turn.lock()).await;
         }
     }
 
-    /// Stops extensions without waiting.
-    pub(crate) fn end_now(&self) {
+    /// Stops extensions without waiting. What is returned is dropped when nothing is left to be done.
+    pub(crate) fn end_now(&self) -> News {
         // From now on its release is waited for.
         self.hold().iter_mut().for_each(Acquisition::wake);
         let mut state = self.state();
@@ -555,22 +565,21 @@ impl Lease {
         // It may have expired, and nobody has looked since.
         let expired = state.holding.is_some() && state.lost.is_none() && clock::now() >= state.valid_until;
         let lost = expired.then(|| self.expiry(state.valid_until));
-        let ended = state.end(lost);
+        let mut news = state.end(lost);
         let told_by = mem::replace(&mut state.told_by, ToldBy::Lease);
-        let lost = state.lost;
-        drop(state);
-        drop(ended);
-        if let (ToldBy::Call, Some(reason)) = (told_by, lost) {
-            tell_loss(&self.name, reason);
+        if let (ToldBy::Call, Some(reason)) = (told_by, state.lost) {
+            news.loss = Some((self.name.clone(), reason));
         }
+        drop(state);
         self.over.notify_waiters();
+        news
     }
 
     /// Stops extensions without waiting, and leaves the keys where they are, to whoever has the lock's token. Those that are just
-    /// being set, or set again, are released: a majority has the lock without them, and he may have released it by then.
-    pub(crate) fn leave_now(&self) {
+    /// being set, or set again, are released: a majority has the lock without them, and he may have released it by then. As [`Self::end_now`].
+    pub(crate) fn leave_now(&self) -> News {
         self.state().keys = KeysOf::Bearer;
-        self.end_now();
+        self.end_now()
     }
 
     /// The runtime that renews it, if that is the caller's: see [`Engine::home`].
@@ -713,9 +722,24 @@ impl Lease {
     }
 }
 
-/// The end of a turn as it is told, when this is dropped.
+/// That a lock was lost, or its guard is gone, as it is told when this is dropped: by then whoever has to act on it knows.
 #[must_use = "whoever is told of it while a mutex is locked may want that, too"]
-pub(crate) struct EndedTurn(#[expect(dead_code, reason = "it is dropped")] Option<Ended>);
+#[derive(Default)]
+pub(crate) struct News {
+    /// For the log.
+    loss: Option<(Name, LostReason)>,
+    /// For those who look at it.
+    ended: Option<Ended>,
+}
+
+impl Drop for News {
+    fn drop(&mut self) {
+        if let Some((name, reason)) = self.loss.take() {
+            tell_loss(&name, reason);
+        }
+        drop(self.ended.take());
+    }
+}
 
 impl Drop for Extending<'_> {
     fn drop(&mut self) {
@@ -742,25 +766,25 @@ impl PassesOn {
 
 impl State {
     /// What is returned is dropped where the state is not locked any more.
-    fn lose(&mut self, name: &Name, reason: LostReason) -> Option<Ended> {
+    fn lose(&mut self, name: &Name, reason: LostReason) -> News {
         if self.lost.is_some() {
-            return None;
+            return News::default();
         }
         self.lost = Some(reason);
-        if !self.is_over && self.told_by == ToldBy::Lease {
-            tell_loss(name, reason);
-        }
-        self.holding.as_mut()?.lost(reason)
+        let is_logged = !self.is_over && self.told_by == ToldBy::Lease;
+        let loss = is_logged.then(|| (name.clone(), reason));
+        News { loss, ended: self.holding.as_mut().and_then(|holding| holding.lost(reason)) }
     }
 
     /// The guard is gone, and the lock was lost before if there is a reason; as [`Self::lose`].
-    fn end(&mut self, lost: Option<LostReason>) -> Option<Ended> {
-        let holding = self.holding.as_mut()?;
-        match lost {
+    fn end(&mut self, lost: Option<LostReason>) -> News {
+        let is_recalled = self.recalled.is_some();
+        let ended = self.holding.as_mut().and_then(|holding| match lost {
             Some(reason) => holding.lost(reason),
-            None if self.recalled.is_some() => holding.end(End::ShutDown),
+            None if is_recalled => holding.end(End::ShutDown),
             None => holding.end(End::Released),
-        }
+        });
+        News { loss: None, ended }
     }
 }
 
@@ -768,7 +792,7 @@ impl State {
 fn tell_loss(name: &Name, reason: LostReason) {
     // A shutdown tells of all that it gave up, at once.
     if reason != LostReason::ShutDown {
-        tracing::warn!(lock = %shown(name.as_str()), %reason, "lock lost");
+        harmless(|| tracing::warn!(lock = %shown(name.as_str()), %reason, "lock lost"));
     }
 }
 
@@ -934,7 +958,7 @@ mod tests {
     #[tokio::test]
     async fn a_key_that_is_being_set_again_when_the_lock_is_detached_is_released_behind_it() {
         let Repairing { lease, renewing, grant, mut came } = repairing().await;
-        lease.leave_now();
+        drop(lease.leave_now());
         within_bounds(renewing).await.unwrap().unwrap();
         assert!(came.borrow().repair.as_ref().expect("it was sent").is_recalled());
         // Whoever has the token may have released the lock by then; if not, a majority has the key without this node.
