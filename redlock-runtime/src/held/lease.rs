@@ -1,14 +1,17 @@
 //! What a guard and the renewal of its lock share.
 
+mod passing_on;
+
 use std::future::Future;
 use std::mem;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex as TurnMutex, Notify};
 use tokio::time::timeout;
 
+use self::passing_on::PassesOn;
+pub(crate) use self::passing_on::{PassedOn, Successor};
 use crate::Error;
 use crate::engine::{Acquisition, AttemptFailed, Engine, Extended, NotConfirmed, Repairs, TrackedRelease};
 use crate::error::{LostReason, NodeFailures};
@@ -17,9 +20,7 @@ use crate::observe::{End, Ended, Holding, Observed, RenewalFailure, harmless};
 use crate::platform::clock;
 use crate::platform::schedule::Ticket;
 use crate::platform::tasks::Handle;
-use crate::protocol::{
-    LOSS_NOTICE, LeaseNow, LeaseStanding, Needs, Passing, SHORTEST_TTL, Turns, Verdict, drift, reply_timeout,
-};
+use crate::protocol::{LOSS_NOTICE, SHORTEST_TTL, Verdict, drift, reply_timeout};
 use crate::rules::{Rule, holds};
 use crate::shown::shown;
 use crate::values::name::Name;
@@ -95,37 +96,6 @@ struct State {
     holding: Option<Box<Holding>>,
 }
 
-/// A lease that passes from one holder of a process to the next.
-struct PassesOn {
-    turns: Turns,
-    /// When what its validity counts from began: the attempt that won it, or the last extension by an earlier holder, at the earliest.
-    kept_since: Instant,
-    /// How many extensions are under way, with what they set again. One begins before it looks whether the guard is gone, and the guard
-    /// ends a turn when it has looked whether there are any, both with the state locked in between.
-    extending: AtomicU32,
-    /// The lease of the holder to whom it was passed on, who has the same keys; kept, so that those after that one can be told, too.
-    next: OnceLock<Arc<Lease>>,
-}
-
-/// What was under the control of a holder that passed its lease on, for the next one.
-pub(crate) struct PassedOn {
-    /// Answers for the release, from now on at the end of the next holder.
-    pub(crate) acquisition: Acquisition,
-    /// The lease of the next holder.
-    pub(crate) lease: Lease,
-}
-
-/// Who takes a lease from another holder.
-pub(crate) struct Successor {
-    pub(crate) name: Name,
-    pub(crate) needs: Needs,
-    /// Beyond which moment it does not extend the lease.
-    pub(crate) max_until: Option<Instant>,
-}
-
-/// An extension that is under way, with what it sets again.
-struct Extending<'a>(&'a AtomicU32);
-
 /// How long a lock lasts by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lasting {
@@ -199,17 +169,6 @@ impl Lease {
         }
     }
 
-    /// It may pass on to others of this process, with this.
-    pub(crate) fn passing_on(self, turns: Option<Turns>) -> Self {
-        let passes_on = |turns| Box::new(PassesOn::new(turns, self.began));
-        Self { turns: turns.map(passes_on), ..self }
-    }
-
-    /// When what its validity counted from at first began.
-    pub(crate) fn kept_since(&self) -> Instant {
-        self.turns.as_ref().map_or(self.began, |passes_on| passes_on.kept_since)
-    }
-
     /// It is held from now on, as far as those can see who look at it.
     pub(crate) fn observed(mut self, observed: Option<&Observed>) -> Self {
         let holding = observed.cloned().map(|observed| Box::new(Holding::begin(observed)));
@@ -234,93 +193,6 @@ impl Lease {
     /// Who looks at it, to be told when its state is not locked.
     fn observer(&self) -> Option<Observed> {
         self.state().holding.as_ref().map(|holding| holding.observed().clone())
-    }
-
-    /// The greatest number up to which fencing counters were raised for it.
-    pub(crate) fn last_token(&self) -> u64 {
-        self.turns
-            .as_ref()
-            .and_then(|passes_on| passes_on.turns.last_token())
-            .map_or(self.fencing_token, |last| last.max(self.fencing_token))
-    }
-
-    /// Its holder lets go: its guard is over from now on, and the lease somebody else's to [take](Self::pass_on_to), if it passes on by
-    /// this. What is returned is dropped where nothing is locked and nothing else is left to be done.
-    #[must_use]
-    pub(crate) fn end_turn(&self, passes: impl FnOnce(&Turns, &LeaseNow) -> Passing) -> Option<News> {
-        let passes_on = self.turns.as_deref()?;
-        let mut state = self.state();
-        let is_renewed = state.lasting == Lasting::Renewed && !state.is_over && state.keys == KeysOf::Holder;
-        let is_simple = is_renewed && state.let_go == LetGo::ByItself;
-        if !is_simple || passes(&passes_on.turns, &passes_on.now(self.ttl, &state)) == Passing::IsReleased {
-            return None;
-        }
-        // Until somebody has taken it, its release is waited for.
-        self.hold().iter_mut().for_each(Acquisition::wake);
-        state.is_over = true;
-        state.keys = KeysOf::NextHolder;
-        state.told_by = ToldBy::Lease;
-        let ended = state.end(None);
-        drop(state);
-        self.over.notify_waiters();
-        Some(ended)
-    }
-
-    /// The lease of the next holder, which took it from this one at this moment; `None` if it is worth nothing any more.
-    pub(crate) fn pass_on_to(&self, now: Instant, next: Successor) -> Option<PassedOn> {
-        let Successor { name, needs, max_until } = next;
-        let passes_on = self.turns.as_deref()?;
-        let lease_now = passes_on.now(self.ttl, &self.state());
-        let valid_until = lease_now.valid_until;
-        let (fencing_token, turns) = passes_on.turns.take(now, &lease_now, &needs)?;
-        let acquisition = self.take_hold()?;
-        let (engine, owner) = (Arc::clone(&self.engine), Arc::clone(&self.owner));
-        let held = (now, valid_until, fencing_token);
-        let mut lease = Self::new(engine, name, self.subject.clone(), owner, needs.ttl, held, max_until);
-        // The keys live for no longer than that, so that it is not extended too late.
-        let kept_since = valid_until.checked_sub(needs.ttl).unwrap_or(now);
-        lease.turns = Some(Box::new(PassesOn::new(turns, kept_since)));
-        let state = lease.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        // The time it takes to tell a loss was taken off before.
-        state.valid_until = limited(valid_until + LOSS_NOTICE, max_until);
-        Some(PassedOn { acquisition, lease })
-    }
-
-    /// It was passed on to this one, which hears from now on of what is done to the keys.
-    pub(crate) fn set_passed_on_to(&self, next: &Arc<Self>) {
-        if let Some(passes_on) = &self.turns {
-            // It is passed on once.
-            let _ = passes_on.next.set(Arc::clone(next));
-        }
-        // What was told before that was told of this one alone.
-        if self.state().lost == Some(LostReason::Reset) {
-            next.lose_to_reset();
-        }
-    }
-
-    /// The keys were taken from whoever has them by now.
-    pub(crate) fn lose_to_reset(&self) {
-        self.lose(LostReason::Reset);
-        let mut next = self.next_holder();
-        while let Some(lease) = next {
-            lease.lose(LostReason::Reset);
-            next = lease.next_holder();
-        }
-    }
-
-    fn next_holder(&self) -> Option<Arc<Self>> {
-        self.turns.as_ref()?.next.get().cloned()
-    }
-
-    /// Whether another holder of this process has its keys, or is about to.
-    pub(crate) fn is_passed_on(&self) -> bool {
-        self.state().keys == KeysOf::NextHolder
-    }
-
-    fn begin_extending(&self) -> Option<Extending<'_>> {
-        let extending = &self.turns.as_ref()?.extending;
-        extending.fetch_add(1, Ordering::SeqCst);
-        Some(Extending(extending))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -741,29 +613,6 @@ impl Drop for News {
     }
 }
 
-impl Drop for Extending<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-impl PassesOn {
-    fn new(turns: Turns, kept_since: Instant) -> Self {
-        Self { turns, kept_since, extending: AtomicU32::new(0), next: OnceLock::new() }
-    }
-
-    /// What passing the lease on depends on, of which this is the state.
-    fn now(&self, ttl: Duration, state: &State) -> LeaseNow {
-        let standing = match state {
-            State { lost: Some(_), .. } => LeaseStanding::IsLost,
-            State { recalled: Some(_), .. } => LeaseStanding::IsRecalled,
-            _ if self.extending.load(Ordering::SeqCst) > 0 => LeaseStanding::IsBeingExtended,
-            _ => LeaseStanding::IsFree,
-        };
-        LeaseNow { ttl, valid_until: state.valid_until, standing, is_noted: state.is_noted }
-    }
-}
-
 impl State {
     /// What is returned is dropped where the state is not locked any more.
     fn lose(&mut self, name: &Name, reason: LostReason) -> News {
@@ -819,151 +668,4 @@ impl Engine {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::future::{Future, ready};
-    use std::sync::Weak;
-
-    use tokio::sync::{oneshot, watch};
-    use tokio::task::JoinHandle;
-
-    use super::*;
-    use crate::engine::Plan;
-    use crate::held::owner_label::Labels;
-    use crate::node::scripted::Scripted;
-    use crate::node::{Action, Command, PendingReply, Reply};
-    use crate::protocol::{LONGEST_TTL, Quorum, valid_until};
-
-    /// What came to a node that lost the key and takes its time to set it again.
-    #[derive(Default)]
-    struct Came {
-        repair: Option<Arc<Command>>,
-        releases: u32,
-    }
-
-    async fn within_bounds<T>(future: impl Future<Output = T>) -> T {
-        timeout(Duration::from_secs(10), future).await.expect("it comes soon")
-    }
-
-    /// A lock that is held on three nodes, and its renewal, which is setting the key again on one that lost it.
-    struct Repairing {
-        lease: Arc<Lease>,
-        renewing: JoinHandle<Result<(), Error>>,
-        /// What that node answers.
-        grant: oneshot::Sender<Reply>,
-        came: watch::Receiver<Came>,
-    }
-
-    async fn repairing() -> Repairing {
-        let (grant, granted) = oneshot::channel();
-        let (told, mut came) = watch::channel(Came::default());
-        let granted = Mutex::new(Some(granted));
-        let lost_the_key = Scripted::voter(move |command, _| match command.action {
-            Action::Adopt { .. } | Action::Commit { .. } | Action::Mark => unreachable!("nothing is acquired here"),
-            Action::Extend { .. } => PendingReply::new(ready(Reply::Missing)),
-            Action::Acquire { .. } => {
-                told.send_modify(|came| came.repair = Some(command));
-                let granted = granted.lock().unwrap().take().expect("it is repaired once");
-                PendingReply::new(async { granted.await.expect("the test answers") })
-            }
-            Action::Release { .. } => {
-                told.send_modify(|came| came.releases += 1);
-                PendingReply::new(ready(Reply::Done))
-            }
-        });
-        let well = || -> Arc<dyn crate::node::Voter> { Scripted::voter(|_, _| PendingReply::new(ready(Reply::Done))) };
-        let quorum = Quorum::of(3).unwrap();
-        let engine = Engine::new(vec![lost_the_key, well(), well()], quorum, Duration::from_secs(5), LONGEST_TTL);
-        let (began, ttl) = (clock::now(), Duration::from_secs(60));
-        let name = Name::parse("x".to_owned()).unwrap();
-        let held = (began, valid_until(began, ttl), 0);
-        let lease = Arc::new(Lease::new(engine, name, "key".into(), "owner".into(), ttl, held, None));
-        let renewing = {
-            let lease = Arc::clone(&lease);
-            tokio::spawn(async move { lease.renew().await })
-        };
-        let _ = within_bounds(came.wait_for(|came| came.repair.is_some())).await.unwrap();
-        Repairing { lease, renewing, grant, came }
-    }
-
-    /// A lock that one of three nodes has not granted yet.
-    struct GrantedLate {
-        lease: Arc<Lease>,
-        /// What that node answers.
-        grant: oneshot::Sender<Reply>,
-        /// What it was asked, as long as somebody keeps it.
-        asked: Weak<Command>,
-    }
-
-    async fn granted_late() -> GrantedLate {
-        let (grant, granted) = oneshot::channel();
-        let (told, mut asked) = watch::channel(Weak::new());
-        let granted = Mutex::new(Some(granted));
-        let well = || Scripted::voter(|_, _| PendingReply::new(ready(Reply::Done)));
-        let slow = Scripted::voter(move |command, _| match command.action {
-            Action::Acquire { .. } => {
-                told.send_replace(Arc::downgrade(&command));
-                let granted = granted.lock().unwrap().take().expect("it is acquired once");
-                PendingReply::new(async { granted.await.expect("the test answers") })
-            }
-            _ => PendingReply::new(ready(Reply::Done)),
-        });
-        let engine =
-            Engine::new(vec![well(), well(), slow], Quorum::of(3).unwrap(), Duration::from_secs(5), LONGEST_TTL);
-        let ttl = Duration::from_secs(60);
-        let won = engine.acquire("key".into(), ttl, None, Plan::once(None)).await.expect("two of three grant");
-        let (name, owner) = (Name::parse("x".to_owned()).unwrap(), Arc::clone(won.acquisition.owner()));
-        let held = (won.term.began, won.term.valid_until, 0);
-        let lease = Arc::new(Lease::new(engine, name, "key".into(), owner, ttl, held, None));
-        drop(lease.entrust(won.acquisition));
-        let asked = asked.borrow_and_update().clone();
-        GrantedLate { lease, grant, asked }
-    }
-
-    #[tokio::test]
-    async fn what_a_slow_node_was_asked_is_forgotten_when_the_lock_is_renewed() {
-        let GrantedLate { lease, grant, asked } = granted_late().await;
-        lease.drop_stragglers_of_the_caller();
-        assert!(asked.strong_count() > 0, "it may have to be recalled");
-        grant.send(Reply::Done).unwrap();
-        within_bounds(lease.renew()).await.unwrap();
-        assert_eq!(asked.strong_count(), 0, "it was answered");
-    }
-
-    #[tokio::test]
-    async fn what_a_node_was_asked_is_forgotten_without_a_label_too() {
-        let GrantedLate { lease, grant, asked } = granted_late().await;
-        Labels::new(Arc::clone(&lease.engine), Some("".into())).note_later(&lease, None, clock::now());
-        grant.send(Reply::Done).unwrap();
-        within_bounds(async {
-            while asked.strong_count() > 0 {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
-    }
-
-    #[tokio::test]
-    async fn a_key_that_is_being_set_again_when_the_lock_is_released_is_released_behind_it() {
-        let Repairing { lease, renewing, grant, mut came } = repairing().await;
-        within_bounds(lease.end()).await;
-        within_bounds(renewing).await.unwrap().unwrap();
-        let repair = came.borrow().repair.clone().expect("it was sent");
-        assert!(repair.is_recalled(), "had it not been sent yet, it would be sent behind the release");
-        // One may come at once, in case this runtime is blocked; what counts is the one behind the grant.
-        let before = came.borrow().releases;
-        grant.send(Reply::Done).unwrap();
-        let _ = within_bounds(came.wait_for(|came| came.releases > before)).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_key_that_is_being_set_again_when_the_lock_is_detached_is_released_behind_it() {
-        let Repairing { lease, renewing, grant, mut came } = repairing().await;
-        drop(lease.leave_now());
-        within_bounds(renewing).await.unwrap().unwrap();
-        assert!(came.borrow().repair.as_ref().expect("it was sent").is_recalled());
-        // Whoever has the token may have released the lock by then; if not, a majority has the key without this node.
-        let before = came.borrow().releases;
-        grant.send(Reply::Done).unwrap();
-        let _ = within_bounds(came.wait_for(|came| came.releases > before)).await.unwrap();
-    }
-}
+mod tests;
