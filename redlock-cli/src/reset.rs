@@ -22,7 +22,7 @@ not alone until then.")]
 pub(crate) struct Options {
     /// The lock's name
     name: String,
-    /// Only while it is held by the owner of this fencing token, or of this name: what `inspect` shows
+    /// Only while it is held by the owner of this fencing token, or of this label: what `inspect` shows
     #[arg(long, value_name = "VALUE")]
     if_owner: Option<String>,
     /// Only this permit, counted from zero

@@ -74,7 +74,6 @@ fn a_lock_on_servers_is_acquired_and_released_within_its_budget() {
     }
 }
 
-/// Takes this many locks, and holds them.
 /// Holds so many locks, which are not renewed before even a slow machine has counted them.
 async fn hold(locks: &LockManager, count: usize) -> Vec<LockGuard> {
     let mut guards = Vec::with_capacity(count);
@@ -85,8 +84,9 @@ async fn hold(locks: &LockManager, count: usize) -> Vec<LockGuard> {
 }
 
 #[test]
-fn a_lock_that_is_held_takes_less_than_a_kibibyte() {
+fn a_lock_that_is_held_takes_no_more_than_its_budget() {
     const LOCKS: usize = 10_000;
+    const MOST: usize = 1008;
     let _alone = alone();
     let servers = Servers::start(3);
     let (runtime, locks) = (runtime(), manager(servers.urls()));
@@ -98,7 +98,7 @@ fn a_lock_that_is_held_takes_less_than_a_kibibyte() {
         taken.bytes_allocated.saturating_sub(taken.bytes_deallocated) / LOCKS
     };
     // What was asked is forgotten a moment later.
-    wait::eventually("a held lock takes less than a kibibyte", || each() < 1024);
+    wait::eventually("a held lock takes no more than its budget", || each() <= MOST);
     println!("{} bytes each", each());
     drop(held);
     runtime.block_on(locks.shutdown());

@@ -519,6 +519,62 @@ async fn a_reset_is_told(is_passed_on_twice: bool) {
     drop(guard);
 }
 
+/// The fencing token that is shown once its holder has had the lock for a while, and what it is called.
+async fn shown(locks: &LockManager) -> (u64, String) {
+    let look = async || locks.inspect("x").await.unwrap();
+    eventually_async("its holder is shown", async || look().await.fencing_token.is_some()).await;
+    let info = look().await;
+    (info.fencing_token.unwrap(), info.owner_label.unwrap())
+}
+
+#[tokio::test]
+async fn who_was_seen_to_hold_it_is_not_reset_in_a_later_turn() {
+    let line = Line::of(3);
+    // As the command line, it knows nothing of turns.
+    let operator = manager(&line.servers);
+    for is_called_the_same in [false, true] {
+        let (guard, next, mut last) = line.passing(LONG).await.unwrap();
+        let (token, label) = shown(&operator).await;
+        assert_eq!(token, guard.fencing_token());
+        let whose = if is_called_the_same { label } else { token.to_string() };
+        guard.release().await.unwrap();
+        let later = next.await.unwrap();
+        let reset = operator.reset_if_owner("x", &whose).await;
+        assert!(matches!(reset, Err(Error::NotHeld { .. })), "{reset:?}");
+        assert!(later.is_valid());
+        assert_eq!(line.servers.holding(&key("x")), 3, "the later holder has them");
+        // A turn behind which nobody was shown is as ever: it passes on.
+        let before = line.asked();
+        later.release().await.unwrap();
+        let guard = had(&mut last);
+        assert_eq!(line.asked(), before, "no node was asked");
+        guard.release().await.unwrap();
+        nothing_is_left(&line.servers).await;
+    }
+}
+
+#[tokio::test]
+async fn a_turn_is_never_called_as_an_earlier_one_and_by_its_own_label_if_it_is_long() {
+    let line = Line::of(3);
+    let (guard, next, last) = line.passing(LONG).await.unwrap();
+    let request = line.locks.lock("x").ttl(LONG).owner_label("the later");
+    let mut labelled: Acquire = Box::pin(request.acquire());
+    assert!(poll_once(&mut labelled).is_none());
+    drop(last);
+    shown(&line.locks).await;
+    guard.release().await.unwrap();
+    // This one is short, and so is nobody's to see.
+    let short = next.await.unwrap();
+    let info = line.locks.inspect("x").await.unwrap();
+    assert!(info.is_held());
+    assert_eq!((info.owner_label, info.fencing_token), (None, None));
+    short.release().await.unwrap();
+    let long = labelled.await.unwrap();
+    assert_eq!(shown(&line.locks).await, (long.fencing_token(), "the later".to_owned()));
+    long.release().await.unwrap();
+    nothing_is_left(&line.servers).await;
+}
+
 #[tokio::test]
 async fn whoever_does_not_come_for_its_turn_keeps_the_lock_from_others_for_a_moment_only() {
     for is_dropped in [false, true] {

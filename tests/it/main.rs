@@ -63,6 +63,7 @@ mod other_servers;
 mod overview;
 mod pages;
 mod panics;
+mod panics_told;
 mod permits;
 mod permits_found;
 mod permits_nodes;

@@ -63,7 +63,7 @@ impl World {
         match predecessor {
             Some(before) => matches!(state.attempts[before].phase, Phase::Over { .. }),
             // Clients with equally many attempts are alike, and sorted so that those who have begun come first.
-            None if client > 0 && self.clients[client] == self.clients[client - 1] => {
+            None if client > 0 && self.are_alike(client, client - 1) => {
                 state.attempts[attempt - self.clients[client]].phase != Phase::NotBegun
             }
             None => true,

@@ -9,6 +9,10 @@
 //! empty, before it is as old as the retention. It then abstains in attempts that begin before those are over that had
 //! begun when it restarted, which is what `Electorate` is there for.
 //!
+//! A client may reserve a block of tokens for those who follow its attempt within its process. All of it is given when the attempt
+//! gets its own: later ones are checked against more than they would be if some were given later, or never. That a token of the
+//! block is not given when another owner has had the lock since is what the validity is for, and so not explored here.
+//!
 //! Two things are checked: a token is greater than every token that was given before its attempt began, and no token is given
 //! twice. That two callers never hold the lock at once is *not* assumed, and would not be true here.
 //!

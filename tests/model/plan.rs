@@ -7,6 +7,8 @@ use redlock_runtime::protocol::FenceFallback;
 pub(super) struct World {
     /// How many attempts each client makes, one after the other.
     pub(super) clients: &'static [usize],
+    /// How many tokens each client reserves for those who follow its attempt within its process, besides its own; all of them are given.
+    pub(super) rooms: &'static [u64],
     /// The clocks that an attempt may have, in microseconds; with one value for all, nothing but the counters can help.
     pub(super) clocks: &'static [u8],
     /// How many answers may be lost, or requests late; `u8::MAX` for all of them. A request that never arrives costs nothing: events need not happen.
@@ -30,6 +32,8 @@ pub(super) struct Rules {
     pub(super) compares_owner: bool,
     /// Whether only a counter that is equal to the token confirms it.
     pub(super) confirms_equal: bool,
+    /// Where room for a block of tokens is left.
+    pub(super) room: Room,
     /// What a node does that restarted empty.
     pub(super) forgetting: Forgetting,
     /// Whether a node that restarted abstains while somebody is under way who began before.
@@ -45,6 +49,17 @@ pub(super) enum Commit {
     Sent,
     /// The greatest answer is taken at once.
     None,
+}
+
+/// Where room for a block of tokens is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    /// In each counter that a grant raises, and below a token that is committed.
+    Left,
+    /// Not in the counters.
+    NotByGrants,
+    /// Not below a token that is committed.
+    NotByCommits,
 }
 
 /// What a node does that restarted empty.
@@ -64,6 +79,7 @@ impl Rules {
         commit: Commit::Confirmed,
         compares_owner: true,
         confirms_equal: true,
+        room: Room::Left,
         forgetting: Forgetting::Told,
         abstains: true,
     };
@@ -78,6 +94,19 @@ impl World {
     /// The attempt that is lost.
     pub(super) fn lost_round(&self) -> Option<usize> {
         self.lost_round.then(|| self.attempts())
+    }
+
+    /// How many tokens an attempt reserves besides its own. One that is lost may have reserved as many as any other.
+    pub(super) fn room(&self, attempt: usize) -> u64 {
+        if attempt == self.attempts() {
+            return self.rooms.iter().copied().max().unwrap_or(0);
+        }
+        self.rooms[self.predecessor(attempt).0]
+    }
+
+    /// Whether it does not matter which of them is which.
+    pub(super) fn are_alike(&self, client: usize, other: usize) -> bool {
+        self.clients[client] == self.clients[other] && self.rooms[client] == self.rooms[other]
     }
 
     /// The client whose attempt this is, and the attempt before it if it is not the first.

@@ -90,7 +90,7 @@ impl World {
     fn sort_clients(&self, state: &mut State) {
         let mut first = 0;
         let attempts = self.clients[0];
-        let alike = self.clients.iter().take_while(|other| **other == attempts).count();
+        let alike = (0..self.clients.len()).take_while(|other| self.are_alike(0, *other)).count();
         let rank = |state: &State, client: usize| {
             let mut rank = [(Attempt::NONE, [(Key::Missing, None, Asked::Nothing); NODES]); 2];
             for (place, rank) in rank.iter_mut().enumerate().take(attempts) {

@@ -1,6 +1,6 @@
 //! Everything at one moment, in as few bytes as it takes.
 
-use redlock_runtime::protocol::Counter;
+use redlock_runtime::protocol::{Counter, TokenBlock};
 
 /// How many nodes there are.
 pub(super) const NODES: usize = 3;
@@ -147,14 +147,19 @@ impl State {
         }
     }
 
-    /// Gives an attempt its token.
-    pub(super) fn complete(&mut self, attempt: usize, token: u8) {
-        if token <= self.attempts[attempt].floor {
-            self.fault = Some(Fault::NotGreater);
-        } else if self.given & (1 << token) != 0 {
-            self.fault = Some(Fault::Twice);
+    /// Gives an attempt its tokens: that of its own, and the others of its block, of which this is the last.
+    pub(super) fn complete(&mut self, attempt: usize, last: u8, room: u64) {
+        let mut block = TokenBlock::ending_with(last.into(), room);
+        while let Some((token, left)) = block.give() {
+            let token = narrow(token);
+            if token <= self.attempts[attempt].floor {
+                self.fault = Some(Fault::NotGreater);
+            } else if self.given & (1 << token) != 0 {
+                self.fault = Some(Fault::Twice);
+            }
+            self.given |= 1 << token;
+            block = left;
         }
-        self.given |= 1 << token;
         self.end(attempt);
     }
 

@@ -6,7 +6,7 @@ use redlock_runtime::protocol::{
     Ballot, Counter, Fence, Fencing, Holder, Listening, Proposal, Quorum, Round, Verdict, confirmation,
 };
 
-use super::plan::{Commit, Forgetting, World};
+use super::plan::{Commit, Forgetting, Room, World};
 use super::state::{Asked, Attempt, Fault, Key, NODES, Node, Phase, State, Told, narrow};
 
 impl World {
@@ -15,9 +15,9 @@ impl World {
         Quorum::of(NODES).expect("three nodes")
     }
 
-    /// What an attempt proposes.
-    fn proposal(&self, attempt: Attempt) -> Proposal {
-        Proposal::new(Duration::from_micros(attempt.clock.into()), 0, Self::quorum(), self.doubt)
+    /// What an attempt with this clock proposes, which reserves so many tokens.
+    fn proposal(&self, attempt: Attempt, room: u64) -> Proposal {
+        Proposal::new(Duration::from_micros(attempt.clock.into()), 0, Self::quorum(), self.doubt).with_room(room)
     }
 
     /// What a node has under the fencing key. All nodes are older than the retention until they restart.
@@ -31,7 +31,8 @@ impl World {
     /// A node grants an attempt the lock.
     pub(super) fn grant(&self, state: &mut State, node: usize, attempt: usize, is_heard: bool) {
         let asking = state.attempts[attempt];
-        let proposal = self.proposal(asking);
+        let room = if self.rules.room == Room::NotByGrants { 0 } else { self.room(attempt) };
+        let proposal = self.proposal(asking, room);
         let counter = self.counter(&state.nodes[node]).grant(proposal);
         let granting = &mut state.nodes[node];
         granting.counter = counter.number().map(narrow);
@@ -47,7 +48,9 @@ impl World {
     pub(super) fn decide(&self, state: &mut State, attempt: usize) {
         let asking = state.attempts[attempt];
         let mut round = Round::new(Self::quorum());
-        let mut fence = Fence::propose(Self::quorum(), self.proposal(asking), self.doubt);
+        let room = self.room(attempt);
+        let left = if self.rules.room == Room::NotByCommits { 0 } else { room };
+        let mut fence = Fence::propose(Self::quorum(), self.proposal(asking, left), self.doubt);
         let mut listening = Listening::IsOver;
         let mut answers = [None; NODES];
         for (node, asked) in state.nodes.iter().enumerate() {
@@ -76,7 +79,7 @@ impl World {
             decision => decision,
         };
         match decision {
-            Fencing::Agreed(token) => state.complete(attempt, narrow(token)),
+            Fencing::Agreed(token) => state.complete(attempt, narrow(token), room),
             Fencing::Commit(token) => {
                 let mut known = answers.iter().flatten();
                 let first = known.next().copied();
@@ -87,9 +90,9 @@ impl World {
                     Commit::Confirmed => state.attempts[attempt].phase = Phase::Committing { token: narrow(token) },
                     Commit::Sent => {
                         state.attempts[attempt].phase = Phase::Committing { token: narrow(token) };
-                        state.complete(attempt, narrow(token));
+                        state.complete(attempt, narrow(token), room);
                     }
-                    Commit::None => state.complete(attempt, narrow(token)),
+                    Commit::None => state.complete(attempt, narrow(token), room),
                 }
             }
             Fencing::Refused => state.end(attempt),
@@ -122,7 +125,7 @@ impl World {
             }
         }
         if round.verdict() == Some(Verdict::Won) {
-            state.complete(attempt, token);
+            state.complete(attempt, token, self.room(attempt));
         }
     }
 }

@@ -75,6 +75,11 @@ impl LockManager {
     /// decided to take: whoever acquired it since keeps it. It is about the lock of this name that has no
     /// [permits](crate::LockRequest::permits).
     ///
+    /// A fencing token is one holder's alone. A label may be several holders'. The value of a key is that of all who have
+    /// the lock one after another within a process ([hand-over](crate::LockManagerBuilder::local_hand_over)): by it, the lock is taken
+    /// from whoever of them has it. A holder whose token and label are not shown yet, because he has had the lock for less than a tenth of a second, is not
+    /// found by them.
+    ///
     /// Waiters and the holder are notified as by [`reset`](Self::reset).
     ///
     /// ```

@@ -42,26 +42,33 @@ pub(crate) struct Acquisition {
     is_open: bool,
     /// The acquire request, to recall where it was not sent yet.
     acquire: Option<Arc<Command>>,
-    /// The release leaves the key until this moment.
-    keep_until: Option<Instant>,
     /// Connections that ended before the acquire was answered.
     cut: Cut,
     /// Whether the owner may be noted beside the key.
     is_noted: bool,
-    /// Whose lock it was, if it was adopted, or is about to be.
-    predecessor: Option<Arc<Predecessor>>,
     /// Whoever waits for releases waits for this one; none while the lock is held.
     counted: Option<TrackedRelease>,
     /// The nodes whose grants were heard, and which may vote: a completed fire is marked there and nowhere else.
     voters: NodeSet,
     /// When the attempt began.
     began: Option<Instant>,
-    /// The fire that the release marks as completed, and on which nodes.
-    mark: Option<Box<(NewMark, NodeSet)>>,
+    /// What most locks have nothing of; boxed, because there are thousands of held ones.
+    rare: Option<Box<Rare>>,
     /// How many permits others say that the lock has, if any was asked for; boxed, because most locks have none.
     said: Option<Box<OthersSay>>,
     /// Whether its process goes on waiting if the attempt fails, so that a writer's intent stays.
     goes_on: bool,
+}
+
+/// What few acquisitions have.
+#[derive(Default)]
+struct Rare {
+    /// The release leaves the key until this moment.
+    keep_until: Option<Instant>,
+    /// Whose lock it was, if it was adopted, or is about to be.
+    predecessor: Option<Arc<Predecessor>>,
+    /// The fire that the release marks as completed, and on which nodes.
+    mark: Option<Box<(NewMark, NodeSet)>>,
 }
 
 impl Acquisition {
@@ -75,14 +82,12 @@ impl Acquisition {
             stragglers: Vec::new(),
             is_open: false,
             acquire: None,
-            keep_until: None,
             cut: Cut::default(),
             is_noted: false,
-            predecessor: None,
             counted,
             voters: NodeSet::default(),
             began: None,
-            mark: None,
+            rare: None,
             said: None,
             goes_on: false,
         }
@@ -91,16 +96,13 @@ impl Acquisition {
     /// Answers for a new owner who takes the lock over, and gives it back until he has.
     pub(super) fn of_successor(engine: Arc<Engine>, subject: Subject, before: Predecessor) -> Self {
         let mut acquisition = Self::new(engine, subject);
-        acquisition.predecessor = Some(Arc::new(before));
+        acquisition.rare().predecessor = Some(Arc::new(before));
         acquisition
     }
 
     /// The new owner has the lock. The one before has nothing any more: what may still be his is released with the rest.
     pub(super) fn succeed(&mut self) {
-        self.predecessor = self.predecessor.take().map(|before| {
-            let owner = Arc::clone(&before.owner);
-            Arc::new(Predecessor { owner, gets_back: None })
-        });
+        self.set_predecessor_gets_back(None);
         self.is_noted = true;
         self.ledger = Ledger::of(NodeSet::first(self.engine.quorum().nodes()));
         self.see_late_connections_through();
@@ -109,10 +111,22 @@ impl Acquisition {
 
     /// The new owner does not want the lock after all: its release gives it back to the one before, for so long at least.
     pub(crate) fn give_back_adopted(&mut self, ttl: Duration) {
-        self.predecessor = self.predecessor.take().map(|before| {
-            let owner = Arc::clone(&before.owner);
-            Arc::new(Predecessor { owner, gets_back: Some(ttl) })
-        });
+        self.set_predecessor_gets_back(Some(ttl));
+    }
+
+    /// For how long whoever had the lock before, if it was adopted, gets it back from its release.
+    fn set_predecessor_gets_back(&mut self, gets_back: Option<Duration>) {
+        if let Some(before) = self.rare.as_mut().and_then(|rare| rare.predecessor.as_mut()) {
+            *before = Arc::new(Predecessor { owner: Arc::clone(&before.owner), gets_back });
+        }
+    }
+
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    fn predecessor(&self) -> Option<&Arc<Predecessor>> {
+        self.rare.as_ref()?.predecessor.as_ref()
     }
 
     /// Requests whose reply is on its way, to be [waited for](Self::wait_for_too) later.
@@ -138,7 +152,7 @@ impl Acquisition {
     /// Leaves the keys where they are: somebody else answers for them from now on. What is set after that is released, and so is
     /// what the owner before got back late of a lock that was adopted: whoever answers from now on knows nothing of him.
     pub(crate) fn leave(mut self) {
-        if let Some(before) = self.predecessor.take() {
+        if let Some(before) = self.rare.as_mut().and_then(|rare| rare.predecessor.take()) {
             self.engine.look_after(&before, self.subject.clone());
         }
         let mut left = self.take_over();
@@ -183,7 +197,7 @@ impl Acquisition {
 
     /// Lets a release leave the key until this moment.
     pub(crate) fn keep_until(&mut self, moment: Instant) {
-        self.keep_until = Some(moment);
+        self.rare().keep_until = Some(moment);
     }
 
     /// Asks the nodes for the lock, and for its fencing token if it gets one.
@@ -221,7 +235,7 @@ impl Acquisition {
     ) -> Result<Term, AttemptFailed> {
         let fence = fencing.map(|fencing| self.fence(began, fencing, Fence::take_over));
         let (action, proposal) = (Action::Adopt { ttl }, fence.as_ref().map(Fence::proposal));
-        let command = Command::of_successor(action, &self.subject, &self.owner, self.predecessor.as_ref(), proposal);
+        let command = Command::of_successor(action, &self.subject, &self.owner, self.predecessor(), proposal);
         let attempt = Attempt::to_adopt(self.engine.quorum(), began, ttl, self.engine.longest_round);
         let term = self.perform(attempt, fence, None, &command, None).await;
         if term.is_err() {
@@ -547,10 +561,7 @@ impl Acquisition {
         // Whom it is sent to depends on neither: it is decided in one place.
         let completion = Completion::begin(quorum, mark.stored.fire, self.voters, KeyAfter::Deleted, clock::now());
         let marked = (mark, completion.asked());
-        match &mut self.mark {
-            Some(before) => **before = marked,
-            None => self.mark = Some(Box::new(marked)),
-        }
+        self.rare().mark = Some(Box::new(marked));
     }
 
     /// Marks a fire as completed before it begins, and keeps the lock; otherwise as [`Self::complete`]. What is returned does not need
@@ -598,14 +609,12 @@ impl Acquisition {
             stragglers: mem::take(&mut self.stragglers),
             is_open: false,
             acquire: None,
-            keep_until: self.keep_until,
             cut: mem::take(&mut self.cut),
             is_noted: self.is_noted,
-            predecessor: self.predecessor.clone(),
             counted: self.counted.take(),
             voters: self.voters,
             began: self.began,
-            mark: self.mark.take(),
+            rare: self.rare.take(),
             said: self.said.take(),
             goes_on: self.goes_on,
         }
@@ -620,9 +629,11 @@ impl Acquisition {
         let stragglers = mem::take(&mut self.stragglers);
         let counted = self.counted.take().unwrap_or_else(|| self.engine.track_release());
         let mut release = PendingRelease::new(counted, self.subject.clone(), Arc::clone(&self.owner));
-        (release.cut, release.keep_until) = (mem::take(&mut self.cut), self.keep_until);
-        (release.is_noted, release.predecessor) = (self.is_noted, self.predecessor.clone());
-        release.mark = self.mark.take();
+        (release.cut, release.is_noted) = (mem::take(&mut self.cut), self.is_noted);
+        if let Some(rare) = self.rare.take() {
+            let Rare { keep_until, predecessor, mark } = *rare;
+            (release.keep_until, release.predecessor, release.mark) = (keep_until, predecessor, mark);
+        }
         release.goes_on = self.goes_on;
         ReleaseRound::start(Arc::new(release), self.ledger, nodes, stragglers)
     }

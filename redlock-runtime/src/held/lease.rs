@@ -1,25 +1,26 @@
 //! What a guard and the renewal of its lock share.
 
+mod passing_on;
+
 use std::future::Future;
 use std::mem;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex as TurnMutex, Notify};
 use tokio::time::timeout;
 
+use self::passing_on::PassesOn;
+pub(crate) use self::passing_on::{PassedOn, Successor};
 use crate::Error;
 use crate::engine::{Acquisition, AttemptFailed, Engine, Extended, NotConfirmed, Repairs, TrackedRelease};
 use crate::error::{LostReason, NodeFailures};
 use crate::node::NewMark;
-use crate::observe::{End, Ended, Holding, Observed, RenewalFailure};
+use crate::observe::{End, Ended, Holding, Observed, RenewalFailure, harmless};
 use crate::platform::clock;
 use crate::platform::schedule::Ticket;
 use crate::platform::tasks::Handle;
-use crate::protocol::{
-    LOSS_NOTICE, LeaseNow, LeaseStanding, Needs, Passing, SHORTEST_TTL, Turns, Verdict, drift, reply_timeout,
-};
+use crate::protocol::{LOSS_NOTICE, SHORTEST_TTL, Verdict, drift, reply_timeout};
 use crate::rules::{Rule, holds};
 use crate::shown::shown;
 use crate::values::name::Name;
@@ -95,39 +96,6 @@ struct State {
     holding: Option<Box<Holding>>,
 }
 
-/// A lease that passes from one holder of a process to the next.
-struct PassesOn {
-    turns: Turns,
-    /// When what its validity counts from began: the attempt that won it, or the last extension by an earlier holder, at the earliest.
-    kept_since: Instant,
-    /// How many extensions are under way, with what they set again. One begins before it looks whether the guard is gone, and the guard
-    /// ends a turn when it has looked whether there are any, both with the state locked in between.
-    extending: AtomicU32,
-    /// The lease of the holder to whom it was passed on, who has the same keys; kept, so that those after that one can be told, too.
-    next: OnceLock<Arc<Lease>>,
-}
-
-/// What was under the control of a holder that passed its lease on, for the next one.
-pub(crate) struct PassedOn {
-    /// Answers for the release, from now on at the end of the next holder.
-    pub(crate) acquisition: Acquisition,
-    /// The lease of the next holder.
-    pub(crate) lease: Lease,
-    /// Whether what its owner was called stands beside its keys.
-    pub(crate) is_noted: bool,
-}
-
-/// Who takes a lease from another holder.
-pub(crate) struct Successor {
-    pub(crate) name: Name,
-    pub(crate) needs: Needs,
-    /// Beyond which moment it does not extend the lease.
-    pub(crate) max_until: Option<Instant>,
-}
-
-/// An extension that is under way, with what it sets again.
-struct Extending<'a>(&'a AtomicU32);
-
 /// How long a lock lasts by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lasting {
@@ -201,17 +169,6 @@ impl Lease {
         }
     }
 
-    /// It may pass on to others of this process, with this.
-    pub(crate) fn passing_on(self, turns: Option<Turns>) -> Self {
-        let passes_on = |turns| Box::new(PassesOn::new(turns, self.began));
-        Self { turns: turns.map(passes_on), ..self }
-    }
-
-    /// When what its validity counted from at first began.
-    pub(crate) fn kept_since(&self) -> Instant {
-        self.turns.as_ref().map_or(self.began, |passes_on| passes_on.kept_since)
-    }
-
     /// It is held from now on, as far as those can see who look at it.
     pub(crate) fn observed(mut self, observed: Option<&Observed>) -> Self {
         let holding = observed.cloned().map(|observed| Box::new(Holding::begin(observed)));
@@ -236,94 +193,6 @@ impl Lease {
     /// Who looks at it, to be told when its state is not locked.
     fn observer(&self) -> Option<Observed> {
         self.state().holding.as_ref().map(|holding| holding.observed().clone())
-    }
-
-    /// The greatest number up to which fencing counters were raised for it.
-    pub(crate) fn last_token(&self) -> u64 {
-        self.turns
-            .as_ref()
-            .and_then(|passes_on| passes_on.turns.last_token())
-            .map_or(self.fencing_token, |last| last.max(self.fencing_token))
-    }
-
-    /// Its holder lets go: its guard is over from now on, and the lease somebody else's to [take](Self::pass_on_to), if it passes on by
-    /// this. What is returned is dropped where nothing is locked.
-    #[must_use]
-    pub(crate) fn end_turn(&self, passes: impl FnOnce(&Turns, &LeaseNow) -> Passing) -> Option<EndedTurn> {
-        let passes_on = self.turns.as_deref()?;
-        let mut state = self.state();
-        let is_renewed = state.lasting == Lasting::Renewed && !state.is_over && state.keys == KeysOf::Holder;
-        let is_simple = is_renewed && state.let_go == LetGo::ByItself;
-        if !is_simple || passes(&passes_on.turns, &passes_on.now(self.ttl, &state)) == Passing::IsReleased {
-            return None;
-        }
-        // Until somebody has taken it, its release is waited for.
-        self.hold().iter_mut().for_each(Acquisition::wake);
-        state.is_over = true;
-        state.keys = KeysOf::NextHolder;
-        state.told_by = ToldBy::Lease;
-        let ended = state.end(None);
-        drop(state);
-        self.over.notify_waiters();
-        Some(EndedTurn(ended))
-    }
-
-    /// The lease of the next holder, which took it from this one at this moment; `None` if it is worth nothing any more.
-    pub(crate) fn pass_on_to(&self, now: Instant, next: Successor) -> Option<PassedOn> {
-        let Successor { name, needs, max_until } = next;
-        let passes_on = self.turns.as_deref()?;
-        let lease_now = passes_on.now(self.ttl, &self.state());
-        let valid_until = lease_now.valid_until;
-        let (fencing_token, turns) = passes_on.turns.take(now, &lease_now, &needs)?;
-        let acquisition = self.take_hold()?;
-        let (engine, owner) = (Arc::clone(&self.engine), Arc::clone(&self.owner));
-        let held = (now, valid_until, fencing_token);
-        let mut lease = Self::new(engine, name, self.subject.clone(), owner, needs.ttl, held, max_until);
-        // The keys live for no longer than that, so that it is not extended too late.
-        let kept_since = valid_until.checked_sub(needs.ttl).unwrap_or(now);
-        lease.turns = Some(Box::new(PassesOn::new(turns, kept_since)));
-        let state = lease.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        // The time it takes to tell a loss was taken off before.
-        state.valid_until = limited(valid_until + LOSS_NOTICE, max_until);
-        state.is_noted = lease_now.is_noted;
-        Some(PassedOn { acquisition, lease, is_noted: lease_now.is_noted })
-    }
-
-    /// It was passed on to this one, which hears from now on of what is done to the keys.
-    pub(crate) fn set_passed_on_to(&self, next: &Arc<Self>) {
-        if let Some(passes_on) = &self.turns {
-            // It is passed on once.
-            let _ = passes_on.next.set(Arc::clone(next));
-        }
-        // What was told before that was told of this one alone.
-        if self.state().lost == Some(LostReason::Reset) {
-            next.lose_to_reset();
-        }
-    }
-
-    /// The keys were taken from whoever has them by now.
-    pub(crate) fn lose_to_reset(&self) {
-        self.lose(LostReason::Reset);
-        let mut next = self.next_holder();
-        while let Some(lease) = next {
-            lease.lose(LostReason::Reset);
-            next = lease.next_holder();
-        }
-    }
-
-    fn next_holder(&self) -> Option<Arc<Self>> {
-        self.turns.as_ref()?.next.get().cloned()
-    }
-
-    /// Whether another holder of this process has its keys, or is about to.
-    pub(crate) fn is_passed_on(&self) -> bool {
-        self.state().keys == KeysOf::NextHolder
-    }
-
-    fn begin_extending(&self) -> Option<Extending<'_>> {
-        let extending = &self.turns.as_ref()?.extending;
-        extending.fetch_add(1, Ordering::SeqCst);
-        Some(Extending(extending))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -389,15 +258,20 @@ impl Lease {
     /// Why the lock is not held any more; `None` while it is.
     pub(crate) fn lost_reason(&self, now: Instant) -> Option<LostReason> {
         let mut state = self.state();
-        if state.lost.is_none() && now >= state.valid_until {
+        let news = self.lose_if_expired(&mut state, now);
+        let lost = state.lost;
+        drop(state);
+        drop(news);
+        lost
+    }
+
+    /// It is lost by now if its validity is over, and that was not noticed before.
+    fn lose_if_expired(&self, state: &mut State, now: Instant) -> Option<News> {
+        let is_news = state.lost.is_none() && now >= state.valid_until;
+        is_news.then(|| {
             let reason = self.expiry(state.valid_until);
-            let ended = state.lose(&self.name, reason);
-            let lost = state.lost;
-            drop(state);
-            drop(ended);
-            return lost;
-        }
-        state.lost
+            state.lose(&self.name, reason)
+        })
     }
 
     /// Ends when the lock is lost, or its holder is asked to let go; at the latest when its validity is over.
@@ -459,9 +333,14 @@ impl Lease {
 
     /// Raises the lost signal.
     pub(crate) fn lose(&self, reason: LostReason) {
-        let ended = self.state().lose(&self.name, reason);
+        drop(self.lose_untold(reason));
+    }
+
+    /// The same, told when what this gives is dropped.
+    fn lose_untold(&self, reason: LostReason) -> News {
+        let news = self.state().lose(&self.name, reason);
         self.lost.notify_waiters();
-        drop(ended);
+        news
     }
 
     /// A shutdown asks the holder to let go at once: there is no end to wait for.
@@ -473,10 +352,10 @@ impl Lease {
         self.state().let_go == LetGo::WhenAsked
     }
 
-    /// It was acquired when the manager was being shut down, so nobody gets it.
-    pub(crate) fn give_up(&self) {
+    /// It was acquired when the manager was being shut down, so nobody gets it; as [`Self::end_now`].
+    pub(crate) fn give_up(&self) -> News {
         self.state().recalled = Some(LostReason::ShutDown);
-        self.end_now();
+        self.end_now()
     }
 
     /// Asks the holder to let go: to it the lock is lost from now on, but the key is kept for it, and renewed.
@@ -512,11 +391,11 @@ impl Lease {
         }
     }
 
-    /// A majority of the nodes has granted the lock to somebody else.
-    pub(crate) fn lose_to_another(&self) {
-        if self.lost_reason(clock::now()).is_none() {
-            self.lose(LostReason::Taken);
-        }
+    /// A majority of the nodes has granted the lock to somebody else; told when what this gives is dropped.
+    pub(crate) fn lose_to_another(&self) -> News {
+        let expired = self.lose_if_expired(&mut self.state(), clock::now());
+        // It does nothing to one that is lost.
+        expired.unwrap_or_else(|| self.lose_untold(LostReason::Taken))
     }
 
     /// Who tells of a loss from now on. What the call has not told when the guard goes is told then.
@@ -543,14 +422,14 @@ impl Lease {
     /// a reply, because it does no harm behind the release: it compares the owner. What it would have set again is undone
     /// by [`Self::renew`].
     pub(crate) async fn end(&self) {
-        self.end_now();
+        drop(self.end_now());
         if self.turn.try_lock().is_err() {
             let _turn = timeout(self.engine.node_timeout(), self.turn.lock()).await;
         }
     }
 
-    /// Stops extensions without waiting.
-    pub(crate) fn end_now(&self) {
+    /// Stops extensions without waiting. What is returned is dropped when nothing is left to be done.
+    pub(crate) fn end_now(&self) -> News {
         // From now on its release is waited for.
         self.hold().iter_mut().for_each(Acquisition::wake);
         let mut state = self.state();
@@ -558,22 +437,21 @@ impl Lease {
         // It may have expired, and nobody has looked since.
         let expired = state.holding.is_some() && state.lost.is_none() && clock::now() >= state.valid_until;
         let lost = expired.then(|| self.expiry(state.valid_until));
-        let ended = state.end(lost);
+        let mut news = state.end(lost);
         let told_by = mem::replace(&mut state.told_by, ToldBy::Lease);
-        let lost = state.lost;
-        drop(state);
-        drop(ended);
-        if let (ToldBy::Call, Some(reason)) = (told_by, lost) {
-            tell_loss(&self.name, reason);
+        if let (ToldBy::Call, Some(reason)) = (told_by, state.lost) {
+            news.loss = Some((self.name.clone(), reason));
         }
+        drop(state);
         self.over.notify_waiters();
+        news
     }
 
     /// Stops extensions without waiting, and leaves the keys where they are, to whoever has the lock's token. Those that are just
-    /// being set, or set again, are released: a majority has the lock without them, and he may have released it by then.
-    pub(crate) fn leave_now(&self) {
+    /// being set, or set again, are released: a majority has the lock without them, and he may have released it by then. As [`Self::end_now`].
+    pub(crate) fn leave_now(&self) -> News {
         self.state().keys = KeysOf::Bearer;
-        self.end_now();
+        self.end_now()
     }
 
     /// The runtime that renews it, if that is the caller's: see [`Engine::home`].
@@ -716,54 +594,46 @@ impl Lease {
     }
 }
 
-/// The end of a turn as it is told, when this is dropped.
+/// That a lock was lost, or its guard is gone, as it is told when this is dropped: by then whoever has to act on it knows.
 #[must_use = "whoever is told of it while a mutex is locked may want that, too"]
-pub(crate) struct EndedTurn(#[expect(dead_code, reason = "it is dropped")] Option<Ended>);
-
-impl Drop for Extending<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
+#[derive(Default)]
+pub(crate) struct News {
+    /// For the log.
+    loss: Option<(Name, LostReason)>,
+    /// For those who look at it.
+    ended: Option<Ended>,
 }
 
-impl PassesOn {
-    fn new(turns: Turns, kept_since: Instant) -> Self {
-        Self { turns, kept_since, extending: AtomicU32::new(0), next: OnceLock::new() }
-    }
-
-    /// What passing the lease on depends on, of which this is the state.
-    fn now(&self, ttl: Duration, state: &State) -> LeaseNow {
-        let standing = match state {
-            State { lost: Some(_), .. } => LeaseStanding::IsLost,
-            State { recalled: Some(_), .. } => LeaseStanding::IsRecalled,
-            _ if self.extending.load(Ordering::SeqCst) > 0 => LeaseStanding::IsBeingExtended,
-            _ => LeaseStanding::IsFree,
-        };
-        LeaseNow { ttl, valid_until: state.valid_until, standing, is_noted: state.is_noted }
+impl Drop for News {
+    fn drop(&mut self) {
+        if let Some((name, reason)) = self.loss.take() {
+            tell_loss(&name, reason);
+        }
+        drop(self.ended.take());
     }
 }
 
 impl State {
     /// What is returned is dropped where the state is not locked any more.
-    fn lose(&mut self, name: &Name, reason: LostReason) -> Option<Ended> {
+    fn lose(&mut self, name: &Name, reason: LostReason) -> News {
         if self.lost.is_some() {
-            return None;
+            return News::default();
         }
         self.lost = Some(reason);
-        if !self.is_over && self.told_by == ToldBy::Lease {
-            tell_loss(name, reason);
-        }
-        self.holding.as_mut()?.lost(reason)
+        let is_logged = !self.is_over && self.told_by == ToldBy::Lease;
+        let loss = is_logged.then(|| (name.clone(), reason));
+        News { loss, ended: self.holding.as_mut().and_then(|holding| holding.lost(reason)) }
     }
 
     /// The guard is gone, and the lock was lost before if there is a reason; as [`Self::lose`].
-    fn end(&mut self, lost: Option<LostReason>) -> Option<Ended> {
-        let holding = self.holding.as_mut()?;
-        match lost {
+    fn end(&mut self, lost: Option<LostReason>) -> News {
+        let is_recalled = self.recalled.is_some();
+        let ended = self.holding.as_mut().and_then(|holding| match lost {
             Some(reason) => holding.lost(reason),
-            None if self.recalled.is_some() => holding.end(End::ShutDown),
+            None if is_recalled => holding.end(End::ShutDown),
             None => holding.end(End::Released),
-        }
+        });
+        News { loss: None, ended }
     }
 }
 
@@ -771,7 +641,7 @@ impl State {
 fn tell_loss(name: &Name, reason: LostReason) {
     // A shutdown tells of all that it gave up, at once.
     if reason != LostReason::ShutDown {
-        tracing::warn!(lock = %shown(name.as_str()), %reason, "lock lost");
+        harmless(|| tracing::warn!(lock = %shown(name.as_str()), %reason, "lock lost"));
     }
 }
 
@@ -798,151 +668,4 @@ impl Engine {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::future::{Future, ready};
-    use std::sync::Weak;
-
-    use tokio::sync::{oneshot, watch};
-    use tokio::task::JoinHandle;
-
-    use super::*;
-    use crate::engine::Plan;
-    use crate::held::owner_label::Labels;
-    use crate::node::scripted::Scripted;
-    use crate::node::{Action, Command, PendingReply, Reply};
-    use crate::protocol::{LONGEST_TTL, Quorum, valid_until};
-
-    /// What came to a node that lost the key and takes its time to set it again.
-    #[derive(Default)]
-    struct Came {
-        repair: Option<Arc<Command>>,
-        releases: u32,
-    }
-
-    async fn within_bounds<T>(future: impl Future<Output = T>) -> T {
-        timeout(Duration::from_secs(10), future).await.expect("it comes soon")
-    }
-
-    /// A lock that is held on three nodes, and its renewal, which is setting the key again on one that lost it.
-    struct Repairing {
-        lease: Arc<Lease>,
-        renewing: JoinHandle<Result<(), Error>>,
-        /// What that node answers.
-        grant: oneshot::Sender<Reply>,
-        came: watch::Receiver<Came>,
-    }
-
-    async fn repairing() -> Repairing {
-        let (grant, granted) = oneshot::channel();
-        let (told, mut came) = watch::channel(Came::default());
-        let granted = Mutex::new(Some(granted));
-        let lost_the_key = Scripted::voter(move |command, _| match command.action {
-            Action::Adopt { .. } | Action::Commit { .. } | Action::Mark => unreachable!("nothing is acquired here"),
-            Action::Extend { .. } => PendingReply::new(ready(Reply::Missing)),
-            Action::Acquire { .. } => {
-                told.send_modify(|came| came.repair = Some(command));
-                let granted = granted.lock().unwrap().take().expect("it is repaired once");
-                PendingReply::new(async { granted.await.expect("the test answers") })
-            }
-            Action::Release { .. } => {
-                told.send_modify(|came| came.releases += 1);
-                PendingReply::new(ready(Reply::Done))
-            }
-        });
-        let well = || -> Arc<dyn crate::node::Voter> { Scripted::voter(|_, _| PendingReply::new(ready(Reply::Done))) };
-        let quorum = Quorum::of(3).unwrap();
-        let engine = Engine::new(vec![lost_the_key, well(), well()], quorum, Duration::from_secs(5), LONGEST_TTL);
-        let (began, ttl) = (clock::now(), Duration::from_secs(60));
-        let name = Name::parse("x".to_owned()).unwrap();
-        let held = (began, valid_until(began, ttl), 0);
-        let lease = Arc::new(Lease::new(engine, name, "key".into(), "owner".into(), ttl, held, None));
-        let renewing = {
-            let lease = Arc::clone(&lease);
-            tokio::spawn(async move { lease.renew().await })
-        };
-        let _ = within_bounds(came.wait_for(|came| came.repair.is_some())).await.unwrap();
-        Repairing { lease, renewing, grant, came }
-    }
-
-    /// A lock that one of three nodes has not granted yet.
-    struct GrantedLate {
-        lease: Arc<Lease>,
-        /// What that node answers.
-        grant: oneshot::Sender<Reply>,
-        /// What it was asked, as long as somebody keeps it.
-        asked: Weak<Command>,
-    }
-
-    async fn granted_late() -> GrantedLate {
-        let (grant, granted) = oneshot::channel();
-        let (told, mut asked) = watch::channel(Weak::new());
-        let granted = Mutex::new(Some(granted));
-        let well = || Scripted::voter(|_, _| PendingReply::new(ready(Reply::Done)));
-        let slow = Scripted::voter(move |command, _| match command.action {
-            Action::Acquire { .. } => {
-                told.send_replace(Arc::downgrade(&command));
-                let granted = granted.lock().unwrap().take().expect("it is acquired once");
-                PendingReply::new(async { granted.await.expect("the test answers") })
-            }
-            _ => PendingReply::new(ready(Reply::Done)),
-        });
-        let engine =
-            Engine::new(vec![well(), well(), slow], Quorum::of(3).unwrap(), Duration::from_secs(5), LONGEST_TTL);
-        let ttl = Duration::from_secs(60);
-        let won = engine.acquire("key".into(), ttl, None, Plan::once(None)).await.expect("two of three grant");
-        let (name, owner) = (Name::parse("x".to_owned()).unwrap(), Arc::clone(won.acquisition.owner()));
-        let held = (won.term.began, won.term.valid_until, 0);
-        let lease = Arc::new(Lease::new(engine, name, "key".into(), owner, ttl, held, None));
-        drop(lease.entrust(won.acquisition));
-        let asked = asked.borrow_and_update().clone();
-        GrantedLate { lease, grant, asked }
-    }
-
-    #[tokio::test]
-    async fn what_a_slow_node_was_asked_is_forgotten_when_the_lock_is_renewed() {
-        let GrantedLate { lease, grant, asked } = granted_late().await;
-        lease.drop_stragglers_of_the_caller();
-        assert!(asked.strong_count() > 0, "it may have to be recalled");
-        grant.send(Reply::Done).unwrap();
-        within_bounds(lease.renew()).await.unwrap();
-        assert_eq!(asked.strong_count(), 0, "it was answered");
-    }
-
-    #[tokio::test]
-    async fn what_a_node_was_asked_is_forgotten_without_a_label_too() {
-        let GrantedLate { lease, grant, asked } = granted_late().await;
-        Labels::new(Arc::clone(&lease.engine), Some("".into())).note_later(&lease, None, clock::now());
-        grant.send(Reply::Done).unwrap();
-        within_bounds(async {
-            while asked.strong_count() > 0 {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
-    }
-
-    #[tokio::test]
-    async fn a_key_that_is_being_set_again_when_the_lock_is_released_is_released_behind_it() {
-        let Repairing { lease, renewing, grant, mut came } = repairing().await;
-        within_bounds(lease.end()).await;
-        within_bounds(renewing).await.unwrap().unwrap();
-        let repair = came.borrow().repair.clone().expect("it was sent");
-        assert!(repair.is_recalled(), "had it not been sent yet, it would be sent behind the release");
-        // One may come at once, in case this runtime is blocked; what counts is the one behind the grant.
-        let before = came.borrow().releases;
-        grant.send(Reply::Done).unwrap();
-        let _ = within_bounds(came.wait_for(|came| came.releases > before)).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_key_that_is_being_set_again_when_the_lock_is_detached_is_released_behind_it() {
-        let Repairing { lease, renewing, grant, mut came } = repairing().await;
-        lease.leave_now();
-        within_bounds(renewing).await.unwrap().unwrap();
-        assert!(came.borrow().repair.as_ref().expect("it was sent").is_recalled());
-        // Whoever has the token may have released the lock by then; if not, a majority has the key without this node.
-        let before = came.borrow().releases;
-        grant.send(Reply::Done).unwrap();
-        let _ = within_bounds(came.wait_for(|came| came.releases > before)).await.unwrap();
-    }
-}
+mod tests;

@@ -42,19 +42,20 @@ pub(crate) struct Labels {
     queue: Mutex<Queue>,
 }
 
+/// What becomes due, in the order in which it came, with its moments.
+struct DueInTurn<M, T>(VecDeque<(M, T)>);
+
 #[derive(Default)]
 struct Queue {
-    /// Locks that are to be labelled, in the order in which they are due. Those that are released meanwhile stay until then:
-    /// taking them out would cost each of them something.
-    labelled: VecDeque<Labelled>,
+    /// Locks that are to be labelled. Those that are released meanwhile stay until they are due: taking them out would cost each of
+    /// them something.
+    labelled: DueInTurn<Instant, Labelled>,
     /// Whether a task sees to them; it ends when there are none.
     is_served: bool,
 }
 
 /// A lock that may still be held when it is due.
 struct Labelled {
-    /// When it is to be labelled.
-    due: Instant,
     /// The lock; it does not live longer for this.
     lease: Weak<Lease>,
     /// What its owner is called.
@@ -85,22 +86,8 @@ impl Labels {
         Arc::new(Self { engine, label, queue: Mutex::default() })
     }
 
-    /// Whether a lock with this label of its own is called something.
-    pub(crate) fn is_something(&self, label: Option<&str>) -> bool {
-        label.or(self.label.as_deref()) != Some("")
-    }
-
     /// Labels a lock, acquired at this moment, once it was held for a while.
     pub(crate) fn note_later(self: &Arc<Self>, lease: &Arc<Lease>, label: Option<&str>, acquired: Instant) {
-        self.note_at(acquired + HELD_FOR, lease, label);
-    }
-
-    /// Labels a lock whose keys another holder of this process had, and who has noted himself beside them: at once.
-    pub(crate) fn note_instead(self: &Arc<Self>, lease: &Arc<Lease>, label: Option<&str>, taken: Instant) {
-        self.note_at(taken, lease, label);
-    }
-
-    fn note_at(self: &Arc<Self>, due: Instant, lease: &Arc<Lease>, label: Option<&str>) {
         if !lease.subject.has_label() {
             return;
         }
@@ -109,20 +96,19 @@ impl Labels {
             Some(label) => Label::Given(label),
             None => Label::Here(tokio::task::try_id()),
         };
-        let labelled = Labelled { due, lease: Arc::downgrade(lease), label };
+        let due = acquired + HELD_FOR;
+        let labelled = Labelled { lease: Arc::downgrade(lease), label };
         if let Some(home) = self.engine.home() {
             // Its clock is not that of others who stand in the queue.
             let labels = Arc::clone(self);
             home.spawn(async move {
-                clock::sleep_until(labelled.due + INTERVAL).await;
+                clock::sleep_until(due + INTERVAL).await;
                 labels.note_all(vec![labelled], clock::now()).await;
             });
             return;
         }
         let mut queue = self.queue();
-        // They stand in the order in which they are due.
-        let earlier = queue.labelled.iter().rposition(|other| other.due <= due).map_or(0, |position| position + 1);
-        queue.labelled.insert(earlier, labelled);
+        queue.labelled.add(due, labelled);
         if !queue.is_served {
             queue.is_served = true;
             background::spawn(Arc::clone(self).serve());
@@ -144,7 +130,7 @@ impl Labels {
 
     async fn note_due(&self) {
         let now = clock::now();
-        let due = self.queue().take_due(now);
+        let due = self.queue().labelled.take_due(now);
         self.note_all(due, now).await;
     }
 
@@ -181,17 +167,36 @@ impl Labels {
 
 impl Queue {
     fn next_due(&mut self) -> Option<Instant> {
-        let due = self.labelled.front().map(|labelled| labelled.due);
+        let due = self.labelled.next_due();
         self.is_served = due.is_some();
         due
     }
+}
 
-    fn take_due(&mut self, now: Instant) -> Vec<Labelled> {
-        let later = self.labelled.iter().position(|labelled| labelled.due > now).unwrap_or(self.labelled.len());
-        let due = self.labelled.drain(..later).collect();
-        if self.labelled.is_empty() {
+impl<M, T> Default for DueInTurn<M, T> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
+impl<M: Ord + Copy, T> DueInTurn<M, T> {
+    /// What is due before something that came earlier is due with that. They come as time goes by, so that it is little earlier: a
+    /// thread may have been stopped since it looked at the clock.
+    fn add(&mut self, due: M, what: T) {
+        let due = self.0.back().map_or(due, |(last, _)| due.max(*last));
+        self.0.push_back((due, what));
+    }
+
+    fn next_due(&self) -> Option<M> {
+        self.0.front().map(|(due, _)| *due)
+    }
+
+    fn take_due(&mut self, now: M) -> Vec<T> {
+        let later = self.0.iter().position(|(due, _)| *due > now).unwrap_or(self.0.len());
+        let due = self.0.drain(..later).map(|(_, what)| what).collect();
+        if self.0.is_empty() {
             // Thousands that were acquired at once and are held now need no room here.
-            self.labelled.shrink_to(ROOM);
+            self.0.shrink_to(ROOM);
         }
         due
     }
@@ -233,4 +238,65 @@ fn host() -> Option<String> {
         of_kernel.into_iter().chain(["HOSTNAME", "COMPUTERNAME"].into_iter().filter_map(|name| env::var(name).ok()));
     let mut names = names.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty() && check(name).is_ok());
     names.next()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::cmp::Ordering;
+
+    use super::*;
+
+    thread_local! {
+        /// How often moments were compared.
+        static COMPARED: Cell<usize> = const { Cell::new(0) };
+    }
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    struct Moment(usize);
+
+    impl Ord for Moment {
+        fn cmp(&self, other: &Self) -> Ordering {
+            COMPARED.set(COMPARED.get() + 1);
+            self.0.cmp(&other.0)
+        }
+    }
+
+    impl PartialOrd for Moment {
+        fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+            Some(self.cmp(other))
+        }
+    }
+
+    #[test]
+    fn however_many_are_to_be_labelled_each_is_looked_at_once_when_it_comes_and_once_when_it_is_due() {
+        const COUNT: usize = 10_000;
+        let check = |moments: &mut dyn Iterator<Item = usize>| {
+            let mut queue = DueInTurn::default();
+            COMPARED.set(0);
+            (0..COUNT).zip(moments).for_each(|(number, moment)| queue.add(Moment(moment), number));
+            assert!(COMPARED.get() <= COUNT, "{} comparisons", COMPARED.get());
+            let mut taken = Vec::new();
+            while let Some(due) = queue.next_due() {
+                taken.extend(queue.take_due(due));
+            }
+            assert!(taken.iter().copied().eq(0..COUNT), "in the order in which they came");
+            assert!(COMPARED.get() <= 3 * COUNT, "{} comparisons", COMPARED.get());
+        };
+        check(&mut (0..));
+        // Each looked at the clock before the one before.
+        check(&mut (0..COUNT).rev());
+    }
+
+    #[test]
+    fn nothing_is_taken_before_it_is_due_and_nothing_that_is_due_waits_for_what_comes_later() {
+        let mut queue = DueInTurn::default();
+        for moment in [10, 30, 20, 40] {
+            queue.add(moment, moment);
+        }
+        assert_eq!((queue.next_due(), queue.take_due(9)), (Some(10), vec![]));
+        assert_eq!(queue.take_due(29), [10]);
+        assert_eq!((queue.take_due(30), queue.next_due()), (vec![30, 20], Some(40)));
+        assert_eq!((queue.take_due(40), queue.next_due()), (vec![40], None));
+    }
 }

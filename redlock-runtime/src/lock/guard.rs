@@ -72,17 +72,18 @@ impl Work {
 }
 
 impl LockGuard {
-    /// Hands an acquired lock to its guard, unless the manager was shut down meanwhile: then it is released.
+    /// Hands an acquired lock to its guard, unless the manager was shut down meanwhile: then it is released. From `begin` on it is held,
+    /// and renewed: that is called when there is a guard whose drop ends both.
     pub(crate) fn new(
         lease: Arc<Lease>,
         acquisition: Acquisition,
         shared: &Arc<Shared>,
         fire: Option<Box<HeldFire>>,
-        local_hold: impl FnOnce(&Arc<Lease>) -> LocalHold,
+        begin: impl FnOnce(&Arc<Lease>) -> LocalHold,
     ) -> Result<Self, Error> {
         let counted = lease.entrust(acquisition);
-        let local_hold = local_hold(&lease);
-        let guard = Self { lease, local_hold: Some(local_hold), shared: Arc::clone(shared), fire };
+        let mut guard = Self { lease, local_hold: None, shared: Arc::clone(shared), fire };
+        guard.local_hold = Some(begin(&guard.lease));
         // Only now does a shutdown find it by itself; what it did not find is released by dropping the guard.
         let acquired = if shared.is_shut_down() {
             guard.give_up();
@@ -102,8 +103,9 @@ impl LockGuard {
         }
         let Some(local_hold) = self.local_hold.take() else { return false };
         match local_hold.pass_on(&self.lease) {
-            Ok(()) => {
+            Ok(news) => {
                 self.shared.renewals.stop(&self.lease);
+                drop(news);
                 if !holds(Rule::EarlierTurnsAreOver) {
                     let (engine, owner) = (Arc::clone(&self.shared.engine), Arc::clone(&self.lease.owner));
                     Acquisition::adopted(engine, self.lease.subject.clone(), owner).release_in_background(());
@@ -119,7 +121,7 @@ impl LockGuard {
 
     /// Releases a lock that nobody has used yet; one that was adopted goes back to its token.
     fn give_up(mut self) {
-        self.lease.give_up();
+        let _news = self.lease.give_up();
         self.shared.renewals.stop(&self.lease);
         if let Some(mut acquisition) = self.lease.take_hold() {
             acquisition.give_back_adopted(self.lease.ttl);
@@ -235,7 +237,7 @@ impl LockGuard {
             mem::forget(guard);
             return token;
         }
-        self.lease.leave_now();
+        let _news = self.lease.leave_now();
         self.shared.renewals.stop(&self.lease);
         if let Some(acquisition) = self.lease.take_hold() {
             acquisition.leave();
@@ -524,7 +526,7 @@ impl Drop for LockGuard {
         if self.lease.is_passed_on() || self.pass_on() {
             return;
         }
-        self.lease.end_now();
+        let _news = self.lease.end_now();
         self.shared.renewals.stop(&self.lease);
         if let Some(acquisition) = self.lease.take_hold() {
             acquisition.release_in_background(self.local_hold.take());
@@ -538,5 +540,43 @@ impl fmt::Debug for LockGuard {
             .field("name", &self.name())
             .field("remaining", &self.remaining())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+    use crate::LockManager;
+    use crate::engine::{Plan, Term, Won};
+
+    use crate::values::name::Name;
+
+    /// What is called on the way to a guard, when a lock is renewed already.
+    #[tokio::test]
+    async fn a_panic_on_the_way_to_a_guard_releases_the_lock_and_ends_its_renewal() {
+        let locks = LockManager::builder().nodes(["memory://on-the-way-to-a-guard"]).build().unwrap();
+        let (shared, name) = (&locks.shared, Name::parse("x".to_owned()).unwrap());
+        let (subject, ttl) = (Subject::from(&*shared.keys.lock(&name)), Duration::from_secs(60));
+        let won = shared.engine.acquire(subject.clone(), ttl, None, Plan::once(None)).await;
+        let Won { acquisition, term: Term { began, valid_until, .. }, .. } =
+            won.unwrap_or_else(|_| panic!("it is free"));
+        let (engine, owner) = (Arc::clone(&shared.engine), Arc::clone(acquisition.owner()));
+        let held = (began, valid_until, 0);
+        let lease = Arc::new(Lease::new(engine, name, subject, owner, ttl, held, None));
+        let panics = |lease: &Arc<Lease>| {
+            shared.renewals.start(lease);
+            panic!("as the test wants")
+        };
+        let kept = Arc::downgrade(&lease);
+        assert!(catch_unwind(AssertUnwindSafe(|| LockGuard::new(lease, acquisition, shared, None, panics))).is_err());
+        assert!(kept.upgrade().is_none(), "it is to be renewed");
+        let wait = async {
+            while locks.is_locked("x").await.unwrap() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), wait).await.expect("it is released");
     }
 }

@@ -81,10 +81,12 @@ impl LockGuard {
         let Some(mut acquisition) = writer.take_hold() else { return Err(Error::ShutDown) };
         acquisition.downgrade();
         let reader = Arc::new(writer.downgraded(acquisition.subject().clone()));
-        if writer.is_renewed() {
-            shared.renewals.start(&reader);
-        }
         // The writer's guard has nothing to release any more; its end lets the next in line of this process come forward.
-        Self::new(reader, acquisition, &shared, None, |lease: &Arc<Lease>| shared.wait_queues.hold_locally(lease))
+        Self::new(reader, acquisition, &shared, None, |reader: &Arc<Lease>| {
+            if writer.is_renewed() {
+                shared.renewals.start(reader);
+            }
+            shared.wait_queues.hold_locally(reader)
+        })
     }
 }

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::select_all;
 use tokio::time::sleep;
-use tracing::Instrument as _;
 
 use super::fire::RequestedFire;
 use super::guard::LockGuard;
@@ -18,7 +17,7 @@ use crate::engine::{Acquisition, AttemptFailed, FireRefusal, Plan, Term, Won};
 use crate::error::HeldElsewhere;
 use crate::held::lease::{Lease, PassedOn, Successor};
 use crate::held::{deadlock, owner_label};
-use crate::observe::{Acquiring, REPEAT};
+use crate::observe::{Acquiring, REPEAT, harmless, within};
 use crate::platform::background::{block_on, on_any_executor};
 use crate::platform::{clock, entropy};
 use crate::protocol::{Backoff, Needs, Next, OthersSay, SHORTEST_TTL, Turns, Verdict, next_step, slot_order};
@@ -401,8 +400,9 @@ impl LockRequest {
         let mut acquiring = self.begin();
         let span = acquiring.span();
         // Pinned here, for it is large: the span's wrapper would move it.
-        let acquired = pin!(self.wait_for_lock(&mut acquiring)).instrument(span).await;
+        let acquired = within(span, pin!(self.wait_for_lock(&mut acquiring))).await;
         acquiring.ended(&acquired);
+        drop(acquiring);
         acquired
     }
 
@@ -455,8 +455,7 @@ impl LockRequest {
         let fire = self.once.map(resolve).transpose()?;
         let is_simple = self.renew && min_hold.is_none() && fire.is_none() && matches!(subject, Subject::Key(_));
         let passes_on = is_simple && self.passes_on && self.shared.wait_queues.are_passed_on();
-        let has_label = self.shared.labels.is_something(self.owner_label.as_deref());
-        let needs = passes_on.then_some(Needs { ttl, has_label });
+        let needs = passes_on.then_some(Needs { ttl });
         Ok(Resolved { needs, name, subject, ttl, key_ttl, min_hold, max_hold, waits, began, deadline, fire })
     }
 
@@ -604,7 +603,9 @@ impl LockRequest {
                         let took = now.saturating_duration_since(won.term.began);
                         if acquiring.is_waiting() {
                             let waited = now.saturating_duration_since(*began);
-                            tracing::debug!(lock = %shown(name.as_str()), ?waited, "acquired after waiting");
+                            harmless(|| {
+                                tracing::debug!(lock = %shown(name.as_str()), ?waited, "acquired after waiting");
+                            });
                         }
                         note_others(&place, counted.as_ref().filter(|_| request.needs.is_some()));
                         let local_hold = |lease: &Arc<Lease>| place.won(lease, is_wanted, took, now);
@@ -631,11 +632,15 @@ impl LockRequest {
                 },
                 Turn::Take(offer) => {
                     acquiring.takes_over();
-                    match self.take(&request, &offer, acquiring) {
+                    match take_over(&request, &offer, acquiring) {
                         Some((lease, acquisition)) => {
                             note_others(&place, counted.as_ref());
-                            let local_hold = |lease: &Arc<Lease>| place.took(offer, lease, clock::now());
-                            return LockGuard::new(lease, acquisition, &self.shared, None, local_hold);
+                            return LockGuard::new(lease, acquisition, &self.shared, None, |lease| {
+                                let now = clock::now();
+                                self.shared.renewals.start(lease);
+                                self.shared.labels.note_later(lease, self.owner_label.as_deref(), now);
+                                place.took(offer, lease, now)
+                            });
                         }
                         // It is released.
                         None => drop(offer),
@@ -674,23 +679,6 @@ impl LockRequest {
         }
     }
 
-    /// The lease that another holder of this process has passed on, if it is worth anything.
-    fn take(&self, request: &Resolved, offer: &Offer, acquiring: &Acquiring) -> Option<(Arc<Lease>, Acquisition)> {
-        // After it was taken from the line: this task may have been woken late.
-        let now = clock::now();
-        let next = Successor { name: request.name.clone(), needs: request.needs?, max_until: request.max_until(now) };
-        let PassedOn { acquisition, lease, is_noted } = offer.lease()?.pass_on_to(now, next)?;
-        let lease = Arc::new(lease.observed(acquiring.observed()));
-        self.shared.renewals.start(&lease);
-        let label = self.owner_label.as_deref();
-        if is_noted {
-            self.shared.labels.note_instead(&lease, label, now);
-        } else {
-            self.shared.labels.note_later(&lease, label, now);
-        }
-        Some((lease, acquisition))
-    }
-
     fn guard(
         &self,
         request: Resolved,
@@ -715,13 +703,24 @@ impl LockRequest {
         let turns = needs.filter(|_| tokens.is_none_or(|tokens| tokens.give().is_some()));
         let turns = turns.map(|_| Turns::begin(began, tokens));
         let lease = Arc::new(lease.passing_on(turns).observed(acquiring.observed()));
-        if self.renew {
-            self.shared.renewals.start(&lease);
-        }
-        self.shared.labels.note_later(&lease, self.owner_label.as_deref(), now);
         let fire = fire.map(|fire| Box::new(fire.held(fencing_token)));
-        LockGuard::new(lease, acquisition, &self.shared, fire, local_hold)
+        LockGuard::new(lease, acquisition, &self.shared, fire, |lease| {
+            if self.renew {
+                self.shared.renewals.start(lease);
+            }
+            self.shared.labels.note_later(lease, self.owner_label.as_deref(), now);
+            local_hold(lease)
+        })
     }
+}
+
+/// The lease that another holder of this process has passed on, if it is worth anything.
+fn take_over(request: &Resolved, offer: &Offer, acquiring: &Acquiring) -> Option<(Arc<Lease>, Acquisition)> {
+    // After it was taken from the line: this task may have been woken late.
+    let now = clock::now();
+    let next = Successor { name: request.name.clone(), needs: request.needs?, max_until: request.max_until(now) };
+    let PassedOn { acquisition, lease } = offer.lease()?.pass_on_to(now, next)?;
+    Some((Arc::new(lease.observed(acquiring.observed())), acquisition))
 }
 
 /// Marks the fire of a lock that was just acquired, where that is due before its body. Boxed, because it hardly ever is.

@@ -5,14 +5,12 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::Instrument as _;
-
 use crate::Error;
 use crate::engine::{Acquisition, AttemptFailed, Extended, Fenced, Term, Won};
 use crate::held::lease::Lease;
 use crate::lock::guard::LockGuard;
 use crate::manager::LockManager;
-use crate::observe::Acquiring;
+use crate::observe::{Acquiring, within};
 use crate::platform::background::{block_on, on_any_executor};
 use crate::platform::clock;
 use crate::protocol::Verdict;
@@ -168,7 +166,7 @@ impl LockManager {
             acquiring.ended(&adopted);
             adopted
         };
-        adopting.instrument(span).await
+        within(span, pin!(adopting)).await
     }
 
     async fn adopt_as(&self, token: LockToken, acquiring: &Acquiring) -> Result<LockGuard, Error> {
@@ -195,9 +193,11 @@ impl LockManager {
             None,
         );
         let lease = Arc::new(lease.observed(acquiring.observed()));
-        shared.renewals.start(&lease);
-        shared.labels.note_later(&lease, None, clock::now());
-        LockGuard::new(lease, acquisition, &shared, None, |lease| shared.wait_queues.hold_locally(lease))
+        LockGuard::new(lease, acquisition, &shared, None, |lease| {
+            shared.renewals.start(lease);
+            shared.labels.note_later(lease, None, clock::now());
+            shared.wait_queues.hold_locally(lease)
+        })
     }
 }
 

@@ -1,11 +1,15 @@
 //! One acquisition, as it is seen from outside.
 
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::time::Instant;
 
 use tracing::Span;
 use tracing::field::Empty;
+use tracing::span::Entered;
 
 use super::event::{Event, Outcome, Path};
+use super::harmless::harmless;
 use super::labels::Observed;
 use super::observers::Observers;
 use crate::Error;
@@ -62,7 +66,7 @@ impl Acquiring {
         {
             #[cfg(feature = "metrics")]
             if let Some(handles) = observed.handles() {
-                handles.waiting().increment(1.0);
+                harmless(|| handles.waiting().increment(1.0));
             }
             observed.tell(Event::WaitBegan { lock: observed.label() });
         }
@@ -87,13 +91,15 @@ impl Acquiring {
         }
         let Some(began) = self.began else { return };
         let took = clock::now().saturating_duration_since(began);
-        self.span.record("outcome", outcome.as_str());
-        self.span.record("waited", took.as_secs_f64());
+        harmless(|| {
+            self.span.record("outcome", outcome.as_str());
+            self.span.record("waited", took.as_secs_f64());
+        });
         let Some(observed) = &self.observed else { return };
         if self.is_waiting {
             #[cfg(feature = "metrics")]
             if let Some(handles) = observed.handles() {
-                handles.waiting().decrement(1.0);
+                harmless(|| handles.waiting().decrement(1.0));
             }
             observed.tell(Event::WaitEnded { lock: observed.label() });
         }
@@ -104,6 +110,30 @@ impl Acquiring {
 impl Drop for Acquiring {
     fn drop(&mut self) {
         self.tell(Outcome::Cancelled);
+        let span = std::mem::replace(&mut self.span, Span::none());
+        harmless(|| drop(span));
+    }
+}
+
+/// What this comes to within a span. Otherwise than with tracing's own wrapper, a subscriber that panics on the way out of the span does not
+/// take away what it came to, which may be a lock that is held.
+pub(crate) async fn within<T>(span: Span, mut what: Pin<&mut impl Future<Output = T>>) -> T {
+    let outcome = poll_fn(|cx| {
+        let mut inside = Inside(None);
+        harmless(|| inside.0 = Some(span.enter()));
+        what.as_mut().poll(cx)
+    })
+    .await;
+    harmless(|| drop(span));
+    outcome
+}
+
+/// Being within a span.
+struct Inside<'a>(Option<Entered<'a>>);
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        harmless(|| drop(self.0.take()));
     }
 }
 

@@ -3,6 +3,8 @@
 use std::time::Instant;
 
 use super::event::{End, Event};
+#[cfg(feature = "metrics")]
+use super::harmless::harmless;
 use super::labels::Observed;
 use crate::error::LostReason;
 use crate::platform::clock;
@@ -29,7 +31,7 @@ impl Holding {
     pub(crate) fn begin(observed: Observed) -> Self {
         #[cfg(feature = "metrics")]
         if let Some(handles) = observed.handles() {
-            handles.held().increment(1.0);
+            harmless(|| handles.held().increment(1.0));
         }
         observed.tell(Event::HoldBegan { lock: observed.label() });
         Self { observed, since: clock::now(), is_over: false }
@@ -71,10 +73,10 @@ impl Drop for Ended {
         let held = clock::now().saturating_duration_since(*since);
         #[cfg(feature = "metrics")]
         if let Some(handles) = observed.handles() {
-            handles.held().decrement(1.0);
-            handles.hold_duration(*end).record(held);
+            harmless(|| handles.held().decrement(1.0));
+            harmless(|| handles.hold_duration(*end).record(held));
             if let Some(reason) = *lost {
-                handles.lost(reason).increment(1);
+                harmless(|| handles.lost(reason).increment(1));
             }
         }
         observed.tell(Event::HoldEnded { lock, end: *end, held });

@@ -1,12 +1,12 @@
 //! The labels of locks, of which there is a bounded number, and what is told under each.
 
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use super::event::{Event, Observer, Outcome, Path, RenewalFailure};
+use super::harmless::harmless;
 use super::names::{OTHER, OVERFLOW};
 #[cfg(feature = "metrics")]
 use super::recorded::LockHandles;
@@ -64,13 +64,13 @@ impl Told {
 
     pub(super) fn tell(&self, event: Event<'_>) {
         let Some(guarded) = &self.0 else { return };
-        if catch_unwind(AssertUnwindSafe(|| guarded.observer.event(&event))).is_err()
-            && !guarded.has_panicked.swap(true, Ordering::Relaxed)
-        {
-            tracing::error!(
-                ?event,
-                "the observer of a lock manager panicked; it is still called, and this is logged once"
-            );
+        if harmless(|| guarded.observer.event(&event)) && !guarded.has_panicked.swap(true, Ordering::Relaxed) {
+            harmless(|| {
+                tracing::error!(
+                    ?event,
+                    "the observer of a lock manager panicked; it is still called, and this is logged once"
+                );
+            });
         }
     }
 }
@@ -134,7 +134,7 @@ impl Observed {
     pub(super) fn acquire_ended(&self, outcome: Outcome, path: Path, took: Duration) {
         #[cfg(feature = "metrics")]
         if let Some(handles) = self.handles() {
-            handles.acquire_duration(outcome, path).record(took);
+            harmless(|| handles.acquire_duration(outcome, path).record(took));
         }
         self.tell(Event::AcquireEnded { lock: self.label(), outcome, path, took });
     }
@@ -143,7 +143,7 @@ impl Observed {
     pub(crate) fn renewal_failed(&self, reason: RenewalFailure) {
         #[cfg(feature = "metrics")]
         if let Some(handles) = self.handles() {
-            handles.renewal_failures(reason).increment(1);
+            harmless(|| handles.renewal_failures(reason).increment(1));
         }
         self.tell(Event::RenewalFailed { lock: self.label(), reason });
     }
@@ -152,7 +152,7 @@ impl Observed {
     pub(crate) fn run_ended(&self, moment: Duration) {
         #[cfg(feature = "metrics")]
         if let Some(handles) = self.handles() {
-            handles.last_run().set(moment.as_secs_f64());
+            harmless(|| handles.last_run().set(moment.as_secs_f64()));
         }
         self.tell(Event::RunEnded { lock: self.label(), at: SystemTime::UNIX_EPOCH + moment });
     }

@@ -9,6 +9,7 @@
 //! [`LockRequest::label`](crate::LockRequest::label) says; never by its name, which may have an id in it.
 
 mod event;
+mod harmless;
 mod labels;
 pub mod names;
 mod node;
@@ -20,8 +21,9 @@ mod acquiring;
 mod holding;
 mod seldom;
 
-pub(crate) use self::acquiring::Acquiring;
+pub(crate) use self::acquiring::{Acquiring, within};
 pub use self::event::{End, Event, NodeStanding, Observer, Operation, Outcome, Path, RenewalFailure};
+pub(crate) use self::harmless::harmless;
 pub(crate) use self::holding::{Ended, Holding};
 pub(crate) use self::labels::Observed;
 pub(crate) use self::node::{Sent, labels};

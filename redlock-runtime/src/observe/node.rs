@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use super::event::{Event, NodeStanding, Operation};
+#[cfg(feature = "metrics")]
+use super::harmless::harmless;
 use super::labels::Told;
 #[cfg(feature = "metrics")]
 use super::recorded::NodeHandles;
@@ -50,7 +52,7 @@ impl ObservedNode {
     pub(super) fn answered(&self, operation: Operation, took: Duration, is_recorded: bool) {
         #[cfg(feature = "metrics")]
         if is_recorded {
-            self.recorded.duration(operation).record(took);
+            harmless(|| self.recorded.duration(operation).record(took));
         }
         let _ = is_recorded;
         self.told.tell(Event::NodeAnswered { node: &self.label, operation, took });
@@ -69,7 +71,7 @@ impl ObservedNode {
         }
         #[cfg(feature = "metrics")]
         if is_recorded {
-            self.recorded.stands(standing);
+            harmless(|| self.recorded.stands(standing));
         }
         let _ = is_recorded;
         self.told.tell(Event::NodeStands { node: &self.label, standing });
@@ -79,7 +81,7 @@ impl ObservedNode {
     #[cfg(feature = "metrics")]
     pub(super) fn record_again(&self) {
         if let Some(standing) = self.standing() {
-            self.recorded.stands(standing);
+            harmless(|| self.recorded.stands(standing));
         }
     }
 }

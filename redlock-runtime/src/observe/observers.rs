@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::event::{NodeStanding, Observer, Operation};
+#[cfg(feature = "metrics")]
+use super::harmless::harmless;
 use super::labels::{Labels, Observed, Told};
 use super::node::{ObservedNode, Sent};
 #[cfg(feature = "metrics")]
@@ -144,7 +146,7 @@ impl Looking {
             return false;
         }
         if !self.is_recorded.swap(true, Ordering::Relaxed) {
-            recorded::describe();
+            harmless(recorded::describe);
             self.nodes.iter().for_each(ObservedNode::record_again);
         }
         true

@@ -18,6 +18,11 @@ use crate::rules::{Rule, holds};
 /// may be woken late, and the process may have been stopped meanwhile. A holder that is asked to let go, and a lock that was given out
 /// of hand, pass nothing on.
 ///
+/// Neither does a holder beside whose keys the nodes have noted who it is ([`LeaseNow::is_noted`]). Turns have one owner's value in
+/// common, so the note is what tells them apart for whoever looks from elsewhere, and takes the lock from the very holder that it saw;
+/// and no note can be changed at the moment at which a turn begins without a word to the nodes, which is what an acquisition takes. A
+/// holder is noted after it has had the lock for a while, beside which a round trip is short.
+///
 /// # Fencing tokens
 ///
 /// Each turn has a token of its own, from the block that was reserved when the lease was acquired ([`TokenBlock`]). Two turns of a
@@ -51,7 +56,7 @@ pub struct LeaseNow {
     pub valid_until: Instant,
     /// Whether anything else stands in the way.
     pub standing: LeaseStanding,
-    /// Whether what its owner is called stands beside its keys.
+    /// Whether it stands beside its keys who its holder is, or may.
     pub is_noted: bool,
 }
 
@@ -73,8 +78,6 @@ pub enum LeaseStanding {
 pub struct Needs {
     /// How long its keys are to live without being renewed, at most and, but for the time since the last renewal, at least.
     pub ttl: Duration,
-    /// Whether it is called something.
-    pub has_label: bool,
 }
 
 /// Whether a lease passes on.
@@ -177,11 +180,7 @@ impl LeaseNow {
         // for would outlive a holder that crashes.
         let is_long_enough = left > LOSS_NOTICE && left >= next.ttl / 2;
         let is_short_enough = self.ttl <= next.ttl && left <= next.ttl;
-        // What stands beside its keys is the next one's as soon as that was told; nobody takes it away.
-        self.standing == LeaseStanding::IsFree
-            && is_long_enough
-            && is_short_enough
-            && (next.has_label || !self.is_noted)
+        self.standing == LeaseStanding::IsFree && is_long_enough && is_short_enough && !self.is_noted
     }
 }
 
@@ -190,7 +189,7 @@ mod tests {
     use super::*;
 
     const TTL: Duration = Duration::from_secs(30);
-    const NEEDS: Needs = Needs { ttl: TTL, has_label: true };
+    const NEEDS: Needs = Needs { ttl: TTL };
 
     fn now() -> Instant {
         crate::platform::clock::now() + Duration::from_secs(1_000)
@@ -268,7 +267,7 @@ mod tests {
         check("more is wanted", &|_, needs| needs.ttl = TTL * 2);
         check("it was extended for longer", &|lease, _| lease.valid_until = now + 2 * TTL);
         check("its keys live for longer than its max_hold", &|lease, _| lease.ttl = 10 * TTL);
-        check("a label would stay", &|lease, needs| (lease.is_noted, needs.has_label) = (true, false));
+        check("its holder is noted beside its keys", &|lease, _| lease.is_noted = true);
     }
 
     #[test]

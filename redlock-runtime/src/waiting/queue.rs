@@ -12,9 +12,9 @@ use tokio::sync::Notify;
 
 use crate::engine::{AttemptFailed, Fenced, Plan};
 use crate::error::NodeFailures;
-use crate::held::lease::Lease;
+use crate::held::lease::{self, Lease};
 use crate::node::Listener;
-use crate::observe::Seldom;
+use crate::observe::{Seldom, harmless};
 #[cfg(redlock_simulated)]
 use crate::platform::simulated::HashMap;
 use crate::platform::tasks::{Handle, Id};
@@ -110,6 +110,8 @@ struct News {
     before: Option<Box<Unreachable>>,
     /// A lease that was passed on and is lost before anybody took it.
     untaken: Option<Arc<Lease>>,
+    /// The loss of a lease whose holder in this process did not know of it.
+    lost: Option<lease::News>,
 }
 
 /// A number for a place or a local holder, greater than all before, and than zero. Not counted queue by queue: a queue that was deserted is made
@@ -226,8 +228,9 @@ impl WaitQueues {
             let acquired = state.queue.acquired(number, Arc::clone(lease));
             (number, state.perform(acquired))
         });
+        let local_hold = LocalHold { wait_queues: Arc::clone(self), line: Arc::clone(line), shared, number };
         news.tell();
-        LocalHold { wait_queues: Arc::clone(self), line: Arc::clone(line), shared, number }
+        local_hold
     }
 
     /// How the lock gets its fencing token; `seen` is the greatest counter that the same waiter heard of.
@@ -339,12 +342,10 @@ impl State {
     }
 
     fn perform(&mut self, acquired: Acquired<Arc<Lease>>) -> News {
-        if let Some(replaced) = &acquired.replaced {
-            replaced.lose_to_another();
-        }
+        let lost = acquired.replaced.as_ref().map(|replaced| replaced.lose_to_another());
         self.call(acquired.call);
         let untaken = acquired.replaced.filter(|replaced| replaced.is_passed_on());
-        News { untaken, ..self.news(acquired.reachability, None) }
+        News { untaken, lost, ..self.news(acquired.reachability, None) }
     }
 
     /// Keeps the last attempt while too few nodes can be reached.
@@ -355,7 +356,7 @@ impl State {
                 mem::replace(&mut self.unreachable, unreachable)
             }
         };
-        News { reachability, before, untaken: None }
+        News { reachability, before, untaken: None, lost: None }
     }
 }
 
@@ -452,7 +453,9 @@ impl QueuePlace {
         let news = state.news(reachability, unreachable);
         drop(state);
         if is_news {
-            tracing::warn!(lock = %shown(name), nodes = %failed.failures, "too few nodes can be reached; trying again");
+            harmless(|| {
+                tracing::warn!(lock = %shown(name), nodes = %failed.failures, "too few nodes can be reached; trying again");
+            });
         }
         news.tell();
     }
@@ -477,8 +480,9 @@ impl QueuePlace {
         let news = state.perform(acquired);
         drop(state);
         self.has_left = true;
+        let local_hold = self.hold(number);
         news.tell();
-        self.hold(number)
+        local_hold
     }
 
     /// The lease was taken from another holder, which made place for it.
@@ -495,8 +499,9 @@ impl QueuePlace {
         let news = state.perform(acquired);
         drop(state);
         self.has_left = true;
+        let local_hold = self.hold(number);
         news.tell();
-        self.hold(number)
+        local_hold
     }
 
     fn hold(&self, number: u64) -> LocalHold {
@@ -564,13 +569,18 @@ impl Drop for QueuePlace {
 impl News {
     fn tell(self) {
         drop(Offer { lease: self.untaken, local_hold: None });
+        drop(self.lost);
         let Some(before) = self.before.filter(|before| before.is_told) else { return };
         let name = &*before.name;
         match self.reachability {
             Reachability::Unchanged | Reachability::TooFew | Reachability::StillTooFew => {}
-            Reachability::Enough => tracing::info!(lock = %shown(name), "enough nodes can be reached again"),
+            Reachability::Enough => {
+                harmless(|| tracing::info!(lock = %shown(name), "enough nodes can be reached again"));
+            }
             Reachability::GivenUp => {
-                tracing::info!(lock = %shown(name), "too few nodes could be reached; nobody tries any more");
+                harmless(|| {
+                    tracing::info!(lock = %shown(name), "too few nodes could be reached; nobody tries any more");
+                });
             }
         }
     }
@@ -589,8 +599,9 @@ pub(crate) struct LocalHold {
 }
 
 impl LocalHold {
-    /// The holder lets go: its lease is offered to the first in line, if it passes on to that. Gives the place back if it does not.
-    pub(crate) fn pass_on(self, lease: &Arc<Lease>) -> Result<(), Self> {
+    /// The holder lets go: its lease is offered to the first in line, if it passes on to that. Gives the place back if it does not. What
+    /// is returned is dropped when nothing is left to be done.
+    pub(crate) fn pass_on(self, lease: &Arc<Lease>) -> Result<Option<lease::News>, Self> {
         let now = clock::now();
         let mut ended = None;
         let mut state = self.shared.lock();
@@ -604,14 +615,13 @@ impl LocalHold {
         };
         state.call(call);
         drop(state);
-        drop(ended);
         if is_unwatched {
             let Self { wait_queues, line, shared, .. } = &self;
             let (wait_queues, line, shared) = (Arc::clone(wait_queues), Arc::clone(line), Arc::clone(shared));
             lease.spawn(Watch { wait_queues, line, shared, is_over: false }.run());
         }
         self.forget();
-        Ok(())
+        Ok(ended)
     }
 
     /// Makes no place free: somebody else has it, or will. Returns its number.

@@ -7,7 +7,7 @@ use super::*;
 use crate::protocol::{LeaseNow, LeaseStanding};
 
 const TTL: Duration = Duration::from_secs(30);
-const NEEDS: Needs = Needs { ttl: TTL, has_label: true };
+const NEEDS: Needs = Needs { ttl: TTL };
 const ROUND_TRIP: Duration = Duration::from_millis(2);
 
 /// Somebody who takes a lease from another holder, or does not.
