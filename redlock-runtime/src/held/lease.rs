@@ -213,8 +213,8 @@ impl Lease {
     }
 
     /// It is held from now on, as far as those can see who look at it.
-    pub(crate) fn observed(mut self, observed: Option<&Observed>) -> Self {
-        let holding = observed.cloned().map(|observed| Box::new(Holding::begin(observed)));
+    pub(crate) fn observed(mut self, observed: Option<&Observed>, now: Instant) -> Self {
+        let holding = observed.cloned().map(|observed| Box::new(Holding::begin(observed, now)));
         self.state.get_mut().unwrap_or_else(PoisonError::into_inner).holding = holding;
         self
     }
@@ -262,7 +262,7 @@ impl Lease {
         state.is_over = true;
         state.keys = KeysOf::NextHolder;
         state.told_by = ToldBy::Lease;
-        let ended = state.end(None);
+        let ended = state.end(None, clock::now);
         drop(state);
         self.over.notify_waiters();
         Some(EndedTurn(ended))
@@ -556,9 +556,10 @@ impl Lease {
         let mut state = self.state();
         state.is_over = true;
         // It may have expired, and nobody has looked since.
-        let expired = state.holding.is_some() && state.lost.is_none() && clock::now() >= state.valid_until;
+        let now = state.holding.as_ref().map(|_| clock::now());
+        let expired = state.lost.is_none() && now.is_some_and(|now| now >= state.valid_until);
         let lost = expired.then(|| self.expiry(state.valid_until));
-        let ended = state.end(lost);
+        let ended = now.and_then(|now| state.end(lost, || now));
         let told_by = mem::replace(&mut state.told_by, ToldBy::Lease);
         let lost = state.lost;
         drop(state);
@@ -757,12 +758,12 @@ impl State {
     }
 
     /// The guard is gone, and the lock was lost before if there is a reason; as [`Self::lose`].
-    fn end(&mut self, lost: Option<LostReason>) -> Option<Ended> {
+    fn end(&mut self, lost: Option<LostReason>, now: impl FnOnce() -> Instant) -> Option<Ended> {
         let holding = self.holding.as_mut()?;
         match lost {
             Some(reason) => holding.lost(reason),
-            None if self.recalled.is_some() => holding.end(End::ShutDown),
-            None => holding.end(End::Released),
+            None if self.recalled.is_some() => holding.end(End::ShutDown, now),
+            None => holding.end(End::Released, now),
         }
     }
 }

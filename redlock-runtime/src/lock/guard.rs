@@ -54,6 +54,8 @@ pub struct LockGuard {
     shared: Arc<Shared>,
     /// The fire that it was acquired for, if it was for one.
     pub(super) fire: Option<Box<HeldFire>>,
+    /// Whether it was released by a call that was told how that ended: nothing is left to do.
+    is_released: bool,
 }
 
 /// How what was done under a lock ended.
@@ -82,7 +84,7 @@ impl LockGuard {
     ) -> Result<Self, Error> {
         let counted = lease.entrust(acquisition);
         let local_hold = local_hold(&lease);
-        let guard = Self { lease, local_hold: Some(local_hold), shared: Arc::clone(shared), fire };
+        let guard = Self { lease, local_hold: Some(local_hold), shared: Arc::clone(shared), fire, is_released: false };
         // Only now does a shutdown find it by itself; what it did not find is released by dropping the guard.
         let acquired = if shared.is_shut_down() {
             guard.give_up();
@@ -496,7 +498,7 @@ impl LockGuard {
     }
 
     /// Ends the lock's renewal, and then the lock, by this; lets the next in line go ahead as soon as it is on its way.
-    pub(super) async fn end_with<F: Future>(self, release: impl FnOnce(Acquisition) -> F) -> F::Output {
+    pub(super) async fn end_with<F: Future>(mut self, release: impl FnOnce(Acquisition) -> F) -> F::Output {
         self.shared.renewals.stop(&self.lease);
         self.lease.end().await;
         // Until here a drop of this future is a drop of the guard.
@@ -507,15 +509,20 @@ impl LockGuard {
         if let Some(local_hold) = &self.local_hold {
             local_hold.hand_over();
         }
-        match is_done {
+        let released = match is_done {
             Poll::Ready(released) => released,
             Poll::Pending => releasing.await,
-        }
+        };
+        self.is_released = true;
+        released
     }
 }
 
 impl Drop for LockGuard {
     fn drop(&mut self) {
+        if self.is_released {
+            return;
+        }
         if self.check_process().is_err() {
             // A copy that a child has of its parent's: what it is made of may be locked by a thread that the child does not have.
             mem::forget((self.local_hold.take(), Arc::clone(&self.lease), Arc::clone(&self.shared)));
