@@ -8,7 +8,7 @@ use std::iter;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use redis::{Cmd, Pipeline, RedisWrite as _};
+use redis::{Arg, Cmd, Pipeline, RedisWrite as _};
 
 use super::beside::Beside;
 use super::{Script, whole_milliseconds};
@@ -134,21 +134,44 @@ fn set(command: &Command, ttl: Duration) -> Cmd {
 struct PackedCommand {
     server: Server,
     cmd: Cmd,
+    /// How many bytes it takes on the wire.
+    length: usize,
 }
 
-/// Carries a command out with a script that the server knows, or with none.
-pub(in crate::node) fn evaluate_known(command: &Command, server: Server) -> Cow<'_, Cmd> {
+/// Carries a command out with a script that the server knows, or with none; and how many bytes that takes on the wire.
+pub(in crate::node) fn evaluate_known(command: &Command, server: Server) -> (Cow<'_, Cmd>, usize) {
     let evaluate = || match command.action {
         Action::Acquire { ttl, .. } if is_plain(command, server) => set(command, ttl),
         // Seldom, and not worth a round trip to learn that the server does not know it.
         Action::Adopt { .. } => evaluate_unknown(command, server),
         _ => evaluate("EVALSHA", &script_of(command).hash, command, server),
     };
-    let packed = command.packed.get_or_init(|| Box::new(PackedCommand { server, cmd: evaluate() }));
+    let pack = || {
+        let cmd = evaluate();
+        PackedCommand { server, length: packed_length(&cmd), cmd }
+    };
+    let packed = command.packed.get_or_init(|| Box::new(pack()));
     match packed.downcast_ref::<PackedCommand>() {
-        Some(first) if first.server == server => Cow::Borrowed(&first.cmd),
-        _ => Cow::Owned(evaluate()),
+        Some(first) if first.server == server => (Cow::Borrowed(&first.cmd), first.length),
+        _ => {
+            let PackedCommand { cmd, length, .. } = pack();
+            (Cow::Owned(cmd), length)
+        }
     }
+}
+
+/// How many bytes a command takes on the wire.
+// Source: https://redis.io/docs/latest/develop/reference/protocol-spec/, an array of bulk strings.
+fn packed_length(cmd: &Cmd) -> usize {
+    let line = |number: usize| 1 + number.checked_ilog10().unwrap_or(0) as usize + 1 + 2;
+    let (count, bytes) = cmd.args_iter().fold((0, 0), |(count, bytes), arg| {
+        let length = match arg {
+            Arg::Simple(bytes) => bytes.len(),
+            _ => 1,
+        };
+        (count + 1, bytes + line(length) + length + 2)
+    });
+    line(count) + bytes
 }
 
 /// Carries a command out with its whole script, which the server knows from then on.
@@ -331,15 +354,24 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd 
     cmd.arg(&**owner);
     let retention = whole_milliseconds(*retention);
     if let Some(NewMark { stored, retention }) = command.new_mark {
-        cmd.arg(mark).arg(stored.fire);
+        cmd.arg(stored.fire);
         cmd.write_arg_fmt(stored);
         cmd.arg(whole_milliseconds(retention));
-        match command.action {
-            Action::Release { keep, .. } => cmd.arg(whole_milliseconds(keep)),
-            _ => cmd.arg(-1),
+        let keep = match command.action {
+            Action::Release { keep, .. } => i64::try_from(whole_milliseconds(keep)).unwrap_or(i64::MAX),
+            _ => -1,
         };
-        let channel = if server.reports_changes { String::new() } else { format!("{RELEASED}{key}") };
-        cmd.arg(channel).arg(note);
+        let channel = (!server.reports_changes).then(|| format!("{RELEASED}{key}"));
+        let unnamed = mark.filter(|_| server.is_asking);
+        if keep == 0 && channel.is_none() && note.is_none() && unnamed.is_none() {
+            return cmd;
+        }
+        cmd.arg(keep).arg(channel.unwrap_or_default());
+        if unnamed.is_some() {
+            cmd.arg(note.unwrap_or_default()).arg(unnamed);
+        } else {
+            cmd.arg(note);
+        }
         return cmd;
     }
     match command.action {
@@ -351,26 +383,31 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd 
                 arg_proposal(&mut cmd, command, server);
             }
             let room = fence.map(Proposal::room).filter(|room| *room > 0);
-            if let Some((process, contention)) = contender {
-                cmd.arg(process).arg(contention);
-            } else if unnamed.is_some() || mark.is_some() || room.is_some() {
-                cmd.arg("").arg("");
-            }
-            let refuse_from = command.mark.and_then(|mark| mark.refuse_from);
-            if let Some(room) = room {
-                cmd.arg(unnamed.unwrap_or_default()).arg(mark.unwrap_or_default());
-                match refuse_from {
-                    Some(least) => cmd.arg(least),
-                    None => cmd.arg(""),
-                };
-                cmd.arg(room);
+            let unnamed_mark = mark.filter(|_| server.is_asking);
+            let is_last = |is_there: [bool; 4]| !is_there.contains(&true);
+            let behind = [command.mark.is_some(), room.is_some(), unnamed.is_some(), unnamed_mark.is_some()];
+            match contender {
+                Some((process, contention)) => cmd.arg(process).arg(contention),
+                None if is_last(behind) => return cmd,
+                None => cmd.arg("").arg(""),
+            };
+            if is_last(behind) {
                 return cmd;
             }
-            match (unnamed, mark) {
+            match command.mark.map(|mark| mark.refuse_from) {
+                Some(Some(least)) => cmd.arg(least),
+                Some(None) => cmd.arg("-"),
+                None => cmd.arg(""),
+            };
+            match (room, unnamed.is_some() || unnamed_mark.is_some()) {
+                (Some(room), _) => cmd.arg(room),
+                (None, true) => cmd.arg(""),
+                (None, false) => return cmd,
+            };
+            match (unnamed, unnamed_mark) {
                 (None, Some(mark)) => cmd.arg("").arg(mark),
                 (unnamed, mark) => cmd.arg(unnamed).arg(mark),
             };
-            cmd.arg(refuse_from);
         }
         Action::Adopt { ttl } => {
             let before = command.predecessor.as_ref().map_or("", |before| &*before.owner);
@@ -418,11 +455,20 @@ mod tests {
             let command = Command::acquire(action, &"key".into(), &"owner".into(), None, fence, None);
             let asked = |reports, age| {
                 evaluate_known(&command, Server::new(reports, age, false, false, Beside::default()))
+                    .0
                     .get_packed_command()
             };
             let [usual, other] = [asked(true, RETENTION), asked(false, Duration::ZERO)];
             assert_ne!(usual, other, "{action:?}");
             assert_eq!(usual, asked(true, 2 * RETENTION), "{action:?}");
+        }
+    }
+
+    #[test]
+    fn the_length_of_a_command_is_that_of_what_is_written() {
+        let evalsha = redis::cmd("EVALSHA").arg("x".repeat(200)).arg(1).arg("").clone();
+        for cmd in [evalsha, redis::cmd("PING"), redis::cmd("SET").arg("k".repeat(1000)).arg(vec![0_u8; 10]).clone()] {
+            assert_eq!(packed_length(&cmd), cmd.get_packed_command().len());
         }
     }
 
