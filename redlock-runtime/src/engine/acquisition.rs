@@ -192,9 +192,10 @@ impl Acquisition {
         began: Instant,
         ttl: Duration,
         until: Option<Instant>,
-        plan: Plan,
+        plan: &Plan,
     ) -> Result<Term, AttemptFailed> {
         let Plan { ask_order, is_watched, contender, fencing, fire, insists } = plan;
+        let (is_watched, insists, contender, fire) = (*is_watched, *insists, contender.clone(), fire.clone());
         // What is acquired for a fire is not passed on.
         let fencing = fencing.map(|fencing| Fenced { room: if fire.is_some() { 0 } else { fencing.room }, ..fencing });
         let fence = fencing.map(|fencing| self.fence(began, fencing, Fence::propose));
@@ -547,7 +548,8 @@ impl Acquisition {
     pub(crate) fn set_mark(&mut self, mark: NewMark) {
         let quorum = self.engine.quorum();
         // Whom it is sent to depends on neither: it is decided in one place.
-        let completion = Completion::begin(quorum, mark.stored.fire, self.voters, KeyAfter::Deleted, clock::now());
+        let moment = self.began.unwrap_or_else(clock::now);
+        let completion = Completion::begin(quorum, mark.stored.fire, self.voters, KeyAfter::Deleted, moment);
         let marked = (mark, completion.asked());
         match &mut self.mark {
             Some(before) => **before = marked,

@@ -386,13 +386,13 @@ impl Engine {
         if let Some((_, Which::Any)) = subject.permits() {
             return Box::pin(self.acquire_any_permit(subject, ttl, until, plan)).await;
         }
-        let again = plan.fire.is_some().then(|| Box::new(Plan { insists: true, ..plan.clone() }));
-        match (self.acquire_once(subject.clone(), ttl, until, plan).await, again) {
-            (Err(AttemptFailed { fire: Some(refusal), .. }), Some(again)) if *refusal == FireRefusal::Shown => {
+        match self.acquire_once(subject.clone(), ttl, until, &plan).await {
+            Err(AttemptFailed { fire: Some(refusal), .. }) if *refusal == FireRefusal::Shown => {
+                let again = Box::new(Plan { insists: true, ..plan });
                 // Seldom, and not to make every acquisition larger.
-                Box::pin(self.acquire_once(subject, ttl, until, *again)).await
+                Box::pin(self.acquire_once(subject, ttl, until, &again)).await
             }
-            (attempted, _) => attempted,
+            attempted => attempted,
         }
     }
 
@@ -401,7 +401,7 @@ impl Engine {
         subject: Subject,
         ttl: Duration,
         until: Option<Instant>,
-        plan: Plan,
+        plan: &Plan,
     ) -> Result<Won, AttemptFailed> {
         let began = clock::now();
         // From here on the acquisition answers for whatever the nodes do: it exists before the first command.
