@@ -4,6 +4,7 @@ use std::mem;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::thread;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -48,14 +49,12 @@ use crate::waiting::queue::LocalHold;
 pub struct LockGuard {
     /// What is shared with the renewal.
     lease: Arc<Lease>,
-    /// Keeps the next in line of this process waiting.
+    /// Keeps the next in line of this process waiting; `None` once it was passed on, given up or released, and nothing is left to do.
     local_hold: Option<LocalHold>,
     /// Renews the lock, and must live as long as it is held.
     shared: Arc<Shared>,
     /// The fire that it was acquired for, if it was for one.
     pub(super) fire: Option<Box<HeldFire>>,
-    /// Whether it was released by a call that was told how that ended: nothing is left to do.
-    is_released: bool,
 }
 
 /// How what was done under a lock ended.
@@ -84,7 +83,7 @@ impl LockGuard {
     ) -> Result<Self, Error> {
         let counted = lease.entrust(acquisition);
         let local_hold = local_hold(&lease);
-        let guard = Self { lease, local_hold: Some(local_hold), shared: Arc::clone(shared), fire, is_released: false };
+        let guard = Self { lease, local_hold: Some(local_hold), shared: Arc::clone(shared), fire };
         // Only now does a shutdown find it by itself; what it did not find is released by dropping the guard.
         let acquired = if shared.is_shut_down() {
             guard.give_up();
@@ -513,14 +512,15 @@ impl LockGuard {
             Poll::Ready(released) => released,
             Poll::Pending => releasing.await,
         };
-        self.is_released = true;
+        self.local_hold = None;
         released
     }
 }
 
 impl Drop for LockGuard {
     fn drop(&mut self) {
-        if self.is_released {
+        // Whoever panicked on the way there has not come to its end.
+        if self.local_hold.is_none() && !thread::panicking() {
             return;
         }
         if self.check_process().is_err() {

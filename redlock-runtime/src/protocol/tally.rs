@@ -318,7 +318,7 @@ impl Tally {
     /// What follows from the marks that were told; `None` if the lock is asked for no fire. `look` as in [`Self::hearing`].
     #[must_use]
     pub fn fire(&self, listening: Listening, look: impl Fn() -> (Vec<NodeStatus>, Instant)) -> Option<OnceDecision> {
-        self.fire_as_seen(listening, || look())
+        self.fire_as_seen(listening, look)
     }
 
     fn fire_as_seen<T: Borrow<Seen>>(&self, listening: Listening, look: impl FnOnce() -> T) -> Option<OnceDecision> {

@@ -322,6 +322,34 @@ fn evaluate_of_kind(called: (&str, &str), command: &Command, kind: &Kind, server
     }
 }
 
+/// What a completion says behind the owner: see `complete.lua`.
+fn arg_new_mark(
+    cmd: &mut Cmd,
+    command: &Command,
+    NewMark { stored, retention }: NewMark,
+    note: Option<String>,
+    unnamed: Option<String>,
+    server: Server,
+) {
+    cmd.arg(stored.fire);
+    cmd.write_arg_fmt(stored);
+    cmd.arg(whole_milliseconds(retention));
+    let keep = match command.action {
+        Action::Release { keep, .. } => i64::try_from(whole_milliseconds(keep)).unwrap_or(i64::MAX),
+        _ => -1,
+    };
+    let channel = (!server.reports_changes).then(|| format!("{RELEASED}{}", command.key()));
+    if keep == 0 && channel.is_none() && note.is_none() && unnamed.is_none() {
+        return;
+    }
+    cmd.arg(keep).arg(channel.unwrap_or_default());
+    if unnamed.is_some() {
+        cmd.arg(note.unwrap_or_default()).arg(unnamed);
+    } else {
+        cmd.arg(note);
+    }
+}
+
 fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd {
     const ROOM_FOR_THE_SCRIPT_AND_USUAL_NAMES: usize = 320;
     const ROOM_BESIDE_A_MARK: usize = 512;
@@ -353,25 +381,9 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd 
     cmd.arg(verb).arg(script).arg(keys).arg(&**key).arg(named).arg(declared).arg(named_mark);
     cmd.arg(&**owner);
     let retention = whole_milliseconds(*retention);
-    if let Some(NewMark { stored, retention }) = command.new_mark {
-        cmd.arg(stored.fire);
-        cmd.write_arg_fmt(stored);
-        cmd.arg(whole_milliseconds(retention));
-        let keep = match command.action {
-            Action::Release { keep, .. } => i64::try_from(whole_milliseconds(keep)).unwrap_or(i64::MAX),
-            _ => -1,
-        };
-        let channel = (!server.reports_changes).then(|| format!("{RELEASED}{key}"));
-        let unnamed = mark.filter(|_| server.is_asking);
-        if keep == 0 && channel.is_none() && note.is_none() && unnamed.is_none() {
-            return cmd;
-        }
-        cmd.arg(keep).arg(channel.unwrap_or_default());
-        if unnamed.is_some() {
-            cmd.arg(note.unwrap_or_default()).arg(unnamed);
-        } else {
-            cmd.arg(note);
-        }
+    let unnamed_mark = mark.filter(|_| server.is_asking);
+    if let Some(new_mark) = command.new_mark {
+        arg_new_mark(&mut cmd, command, new_mark, note, unnamed_mark, server);
         return cmd;
     }
     match command.action {
@@ -379,11 +391,10 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd 
         Action::Mark => {}
         Action::Acquire { ttl, .. } => {
             cmd.arg(whole_milliseconds(ttl));
-            if fence.is_some() || contender.is_some() || mark.is_some() {
+            if fence.is_some() || contender.is_some() || command.mark.is_some() {
                 arg_proposal(&mut cmd, command, server);
             }
             let room = fence.map(Proposal::room).filter(|room| *room > 0);
-            let unnamed_mark = mark.filter(|_| server.is_asking);
             let is_last = |is_there: [bool; 4]| !is_there.contains(&true);
             let behind = [command.mark.is_some(), room.is_some(), unnamed.is_some(), unnamed_mark.is_some()];
             match contender {
