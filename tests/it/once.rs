@@ -627,9 +627,17 @@ async fn a_server_that_answers_nonsense_about_a_mark_has_no_vote() {
     let locks = LockManager::builder().nodes([gateway.url()]).build().unwrap();
     new_on(&locks).await;
     assert_eq!(run(job(&locks, 1)).await.unwrap(), Run::Ran(Some(1)));
-    for nonsense in
-        ["*2\r\n:5\r\n:7\r\n", "*2\r\n:0\r\n$-1\r\n", "*1\r\n:1\r\n", ":0\r\n", "*5\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n"]
-    {
+    for nonsense in [
+        "*2\r\n:5\r\n:7\r\n",
+        "*2\r\n:0\r\n$-1\r\n",
+        "*1\r\n:1\r\n",
+        ":0\r\n",
+        "*5\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n",
+        "$7\r\n0 5 7:1\r\n",
+        "$5\r\n5 7:1\r\n",
+        "$7\r\n5 x 7:1\r\n",
+        "$5\r\n5 5 7\r\n",
+    ] {
         gateway.answer("EVALSHA", Answer::raw(nonsense));
         let error = run(job(&locks, 7)).await.unwrap_err();
         assert!(matches!(error, Error::QuorumUnreachable { .. }), "{nonsense:?}: {error}");

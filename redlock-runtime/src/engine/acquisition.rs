@@ -10,7 +10,7 @@ use super::heard::Heard;
 use super::permits::WonPermit;
 use super::release_round::{Cut, PendingRelease, ReleaseRound, TrackedRelease};
 use super::repair::Repairs;
-use super::{AttemptFailed, Engine, Fenced, FireRefusal, InFlight, Plan, Term, Won, within_deadline};
+use super::{AttemptFailed, Engine, Fenced, FireRefusal, InFlight, Plan, SentAt, Term, Won, within_deadline};
 use crate::node::{Action, Command, MarkQuery, NewMark, NodeStatus, Predecessor, Reply};
 use crate::platform::background;
 use crate::platform::clock;
@@ -206,9 +206,10 @@ impl Acquisition {
         began: Instant,
         ttl: Duration,
         until: Option<Instant>,
-        plan: Plan,
+        plan: &Plan,
     ) -> Result<Term, AttemptFailed> {
         let Plan { ask_order, is_watched, contender, fencing, fire, insists } = plan;
+        let (is_watched, insists, contender, fire) = (*is_watched, *insists, contender.clone(), fire.clone());
         // What is acquired for a fire is not passed on.
         let fencing = fencing.map(|fencing| Fenced { room: if fire.is_some() { 0 } else { fencing.room }, ..fencing });
         let fence = fencing.map(|fencing| self.fence(began, fencing, Fence::propose));
@@ -282,7 +283,7 @@ impl Acquisition {
             step = match step {
                 AttemptStep::AskFirst(first) => {
                     self.send([first], command);
-                    self.hear_first(&mut heard, within_deadline(reply_timeout, until)).await;
+                    self.hear_first(&mut heard, within_deadline(reply_timeout, until, clock::now())).await;
                     attempt.after_first(first, &heard.tally, heard.was_cut_short)
                 }
                 AttemptStep::Ask(nodes) => {
@@ -320,7 +321,8 @@ impl Acquisition {
         self.voters = heard.tally.granted();
         // Nobody listens to these any more, so nobody will know when they came.
         self.stragglers.iter_mut().for_each(|asked| asked.sent = None);
-        match (conclusion, attempt.valid_until(clock::now())) {
+        let now = clock::now();
+        match (conclusion, attempt.valid_until(now)) {
             (Conclusion::Won { .. }, _)
                 if fire.as_ref().is_some_and(|question| !engine.is_plausible(self.subject.key(), question)) =>
             {
@@ -332,7 +334,7 @@ impl Acquisition {
                 self.bring_strays_back(&heard.tally, attempt.ttl(), valid_until);
                 self.said = heard.tally.slots().map(|slots| Box::new(slots.others_say(engine.quorum())));
                 let (fencing_token, tokens) = TokenBlock::first_of(fencing_token, room);
-                Ok(Term { began, valid_until, fencing_token, tokens, is_wanted })
+                Ok(Term { began, won: now, valid_until, fencing_token, tokens, is_wanted })
             }
             (Conclusion::NoEvidence, _) => {
                 heard.failures.say_of_all("too few remember earlier tokens; set `max_clock_skew`");
@@ -427,8 +429,9 @@ impl Acquisition {
     }
 
     fn send(&mut self, nodes: impl IntoIterator<Item = usize>, command: &Arc<Command>) {
+        let mut at = SentAt::default();
         for node in nodes {
-            self.stragglers.push(self.engine.ask(node, command));
+            self.stragglers.push(self.engine.request(node, Arc::clone(command), &mut at));
         }
     }
 
@@ -517,7 +520,7 @@ impl Acquisition {
     /// caller's (`until`).
     pub(super) async fn give_back(mut self, until: Option<Instant>) {
         let tracked = self.ledger.may_be_set();
-        let (reply_timeout, _) = within_deadline(self.engine.node_timeout(), until);
+        let (reply_timeout, _) = within_deadline(self.engine.node_timeout(), until, clock::now());
         self.start_release(tracked).wait_for(tracked, reply_timeout).await;
     }
 
@@ -559,7 +562,8 @@ impl Acquisition {
     pub(crate) fn set_mark(&mut self, mark: NewMark) {
         let quorum = self.engine.quorum();
         // Whom it is sent to depends on neither: it is decided in one place.
-        let completion = Completion::begin(quorum, mark.stored.fire, self.voters, KeyAfter::Deleted, clock::now());
+        let moment = self.began.unwrap_or_else(clock::now);
+        let completion = Completion::begin(quorum, mark.stored.fire, self.voters, KeyAfter::Deleted, moment);
         let marked = (mark, completion.asked());
         self.rare().mark = Some(Box::new(marked));
     }

@@ -81,6 +81,8 @@ pub(crate) struct Won {
 pub(crate) struct Term {
     /// When the attempt began.
     pub(crate) began: Instant,
+    /// When it was won, which is the moment at which there was some validity left.
+    pub(crate) won: Instant,
     /// Until when the lock counts as held.
     pub(crate) valid_until: Instant,
     /// Greater than that of every earlier acquisition of this lock.
@@ -205,6 +207,10 @@ pub(crate) struct InFlight {
     /// When it was asked, if somebody looks, and whoever waits has listened ever since.
     sent: Option<Sent>,
 }
+
+/// When requests were sent that are sent one behind the other: a clock is read once for all of them, if somebody looks.
+#[derive(Default)]
+struct SentAt(Option<Instant>);
 
 impl Engine {
     /// One that nobody looks at.
@@ -380,13 +386,13 @@ impl Engine {
         if let Some((_, Which::Any)) = subject.permits() {
             return Box::pin(self.acquire_any_permit(subject, ttl, until, plan)).await;
         }
-        let again = plan.fire.is_some().then(|| Box::new(Plan { insists: true, ..plan.clone() }));
-        match (self.acquire_once(subject.clone(), ttl, until, plan).await, again) {
-            (Err(AttemptFailed { fire: Some(refusal), .. }), Some(again)) if *refusal == FireRefusal::Shown => {
+        match self.acquire_once(subject.clone(), ttl, until, &plan).await {
+            Err(AttemptFailed { fire: Some(refusal), .. }) if *refusal == FireRefusal::Shown => {
+                let again = Box::new(Plan { insists: true, ..plan });
                 // Seldom, and not to make every acquisition larger.
-                Box::pin(self.acquire_once(subject, ttl, until, *again)).await
+                Box::pin(self.acquire_once(subject, ttl, until, &again)).await
             }
-            (attempted, _) => attempted,
+            attempted => attempted,
         }
     }
 
@@ -395,7 +401,7 @@ impl Engine {
         subject: Subject,
         ttl: Duration,
         until: Option<Instant>,
-        plan: Plan,
+        plan: &Plan,
     ) -> Result<Won, AttemptFailed> {
         let began = clock::now();
         // From here on the acquisition answers for whatever the nodes do: it exists before the first command.
@@ -458,16 +464,17 @@ impl Engine {
     }
 
     fn ask_each(&self, command: &Arc<Command>) -> Vec<InFlight> {
-        (0..self.nodes.len()).map(|node| self.ask(node, command)).collect()
+        let mut at = SentAt::default();
+        (0..self.nodes.len()).map(|node| self.request(node, Arc::clone(command), &mut at)).collect()
     }
 
     fn ask(&self, node: usize, command: &Arc<Command>) -> InFlight {
-        self.request(node, Arc::clone(command))
+        self.request(node, Arc::clone(command), &mut SentAt::default())
     }
 
     /// Puts a command to a node, and times the answer if somebody looks.
-    fn request(&self, node: usize, command: Arc<Command>) -> InFlight {
-        let sent = self.observers.sent(operation(command.action), clock::now);
+    fn request(&self, node: usize, command: Arc<Command>, at: &mut SentAt) -> InFlight {
+        let sent = self.observers.sent(operation(command.action), || *at.0.get_or_insert_with(clock::now));
         InFlight { node, reply: self.nodes[node].ask(command), sent }
     }
 
@@ -517,12 +524,13 @@ impl Engine {
         mut on_reply: impl FnMut(usize, &Reply),
     ) -> Verdict {
         let extra = in_flight.iter().map(|asked| asked.reply.extra_time()).max().unwrap_or_default();
-        let (reply_timeout, is_cut_short) = within_deadline(reply_timeout + extra, until);
-        let mut deadline = Deadline::after(reply_timeout);
+        let now = clock::now();
+        let (reply_timeout, is_cut_short) = within_deadline(reply_timeout + extra, until, now);
+        let mut deadline = Deadline::after_from(now, reply_timeout);
         let mut second_look: Option<Pin<Box<Sleep>>> = None;
         let mut older_nodes_deadline: Option<Pin<Box<Sleep>>> = None;
         let mut patience_deadline: Option<Pin<Box<Sleep>>> = None;
-        let began = heard.tally.slots().map(|_| clock::now());
+        let began = heard.tally.slots().map(|_| now);
         let listen = poll_fn(|cx| {
             // All of them before the verdict is asked for: a request that was never polled is never sent.
             self.poll_each(in_flight, cx, |node, reply| {
@@ -610,9 +618,9 @@ fn forked(user: u32) -> Error {
     }
 }
 
-/// How long to wait for nodes that have this long, and whether that is less because the caller's time ends before.
-fn within_deadline(reply_timeout: Duration, until: Option<Instant>) -> (Duration, bool) {
-    match until.map(|moment| moment.saturating_duration_since(clock::now())) {
+/// How long to wait from now on for nodes that have this long, and whether that is less because the caller's time ends before.
+fn within_deadline(reply_timeout: Duration, until: Option<Instant>, now: Instant) -> (Duration, bool) {
+    match until.map(|moment| moment.saturating_duration_since(now)) {
         Some(left) if left < reply_timeout => (left, true),
         Some(_) | None => (reply_timeout, false),
     }

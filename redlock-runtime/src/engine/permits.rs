@@ -106,7 +106,7 @@ impl Engine {
         plan: Plan,
     ) -> Result<Won, AttemptFailed> {
         let mut first = Acquisition::new(Arc::clone(self), subject.clone());
-        let failed = match first.ask(clock::now(), ttl, until, plan.clone()).await {
+        let failed = match first.ask(clock::now(), ttl, until, &plan).await {
             Ok(term) => return Ok(first.into_won(term)),
             Err(failed) => failed,
         };
@@ -119,7 +119,7 @@ impl Engine {
         let mut giving_back = pin!(first.give_back(until));
         let asked = {
             let plan = Plan { ask_order: AskOrder::AllAtOnce, contender: None, ..plan };
-            let asking = pin!(second.ask(clock::now(), ttl, until, plan));
+            let asking = pin!(second.ask(clock::now(), ttl, until, &plan));
             let given_back = async {
                 giving_back.as_mut().await;
                 pending().await

@@ -14,7 +14,7 @@ use tokio::time::sleep;
 
 use super::completion::{Again, Confirming, NotConfirmed, Patience, give_up_dead_connections};
 use super::heard::Heard;
-use super::{AttemptFailed, Engine, InFlight};
+use super::{AttemptFailed, Engine, InFlight, SentAt};
 use crate::node::{
     Action, Carrier, Command, ConnectionId, Delivery, Failure, NewMark, PendingReply, Predecessor, Reply,
 };
@@ -180,8 +180,9 @@ impl ReleaseRound {
             ledger.release(nodes, stragglers.iter().map(|asked| asked.node).collect());
         let mut in_flight = Vec::with_capacity(at_once.len() + stragglers.len());
         let mut elsewhere = if background::is_current() { NodeSet::default() } else { at_once };
+        let mut at = SentAt::default();
         for node in at_once.iter() {
-            in_flight.push(owner.ask(node, None));
+            in_flight.push(owner.ask_at(node, None, &mut at));
         }
         let mut unawaited = Vec::new();
         for InFlight { node, reply, .. } in stragglers {
@@ -291,7 +292,13 @@ impl Drop for ReleaseRound {
     fn drop(&mut self) {
         let in_flight = mem::take(&mut self.in_flight);
         let failed = mem::take(&mut self.failed);
-        if !self.owner.engine.is_of_this_process() {
+        if in_flight.is_empty() && failed.is_empty() {
+            return;
+        }
+        let engine = &self.owner.engine;
+        // The caller was told in this poll, of a call that has noted the process.
+        let is_ours = if self.is_reported { engine.check_process().is_ok() } else { engine.is_of_this_process() };
+        if !is_ours {
             // They are the parent's, which sees them through.
             mem::forget((in_flight, Arc::clone(&self.owner)));
             return;
@@ -357,6 +364,10 @@ impl PendingRelease {
     /// One release request to one node. Only an acquire can do harm behind it, so a connection that may still carry one
     /// comes before another.
     fn ask(&self, node: usize, behind: Option<ConnectionId>) -> InFlight {
+        self.ask_at(node, behind, &mut SentAt::default())
+    }
+
+    fn ask_at(&self, node: usize, behind: Option<ConnectionId>, at: &mut SentAt) -> InFlight {
         let mark = self.mark.as_deref().filter(|(_, nodes)| nodes.contains(node)).map(|(mark, _)| *mark);
         let command = match (self.cut.of(node).or(behind), self.keep_until, mark) {
             (None, None, None) => Arc::clone(self.usual.get_or_init(|| self.command(Duration::ZERO, None, None))),
@@ -366,7 +377,7 @@ impl PendingRelease {
                 self.command(keep.unwrap_or_default(), behind, mark)
             }
         };
-        self.engine.request(node, command)
+        self.engine.request(node, command, at)
     }
 
     fn command(&self, keep: Duration, behind: Option<ConnectionId>, mark: Option<NewMark>) -> Arc<Command> {

@@ -170,8 +170,8 @@ impl Lease {
     }
 
     /// It is held from now on, as far as those can see who look at it.
-    pub(crate) fn observed(mut self, observed: Option<&Observed>) -> Self {
-        let holding = observed.cloned().map(|observed| Box::new(Holding::begin(observed)));
+    pub(crate) fn observed(mut self, observed: Option<&Observed>, now: Instant) -> Self {
+        let holding = observed.cloned().map(|observed| Box::new(Holding::begin(observed, now)));
         self.state.get_mut().unwrap_or_else(PoisonError::into_inner).holding = holding;
         self
     }
@@ -435,9 +435,10 @@ impl Lease {
         let mut state = self.state();
         state.is_over = true;
         // It may have expired, and nobody has looked since.
-        let expired = state.holding.is_some() && state.lost.is_none() && clock::now() >= state.valid_until;
+        let now = state.holding.as_ref().map(|_| clock::now());
+        let expired = state.lost.is_none() && now.is_some_and(|now| now >= state.valid_until);
         let lost = expired.then(|| self.expiry(state.valid_until));
-        let mut news = state.end(lost);
+        let mut news = state.end(lost, now);
         let told_by = mem::replace(&mut state.told_by, ToldBy::Lease);
         if let (ToldBy::Call, Some(reason)) = (told_by, state.lost) {
             news.loss = Some((self.name.clone(), reason));
@@ -626,12 +627,13 @@ impl State {
     }
 
     /// The guard is gone, and the lock was lost before if there is a reason; as [`Self::lose`].
-    fn end(&mut self, lost: Option<LostReason>) -> News {
+    fn end(&mut self, lost: Option<LostReason>, now: Option<Instant>) -> News {
         let is_recalled = self.recalled.is_some();
+        let now = || now.unwrap_or_else(clock::now);
         let ended = self.holding.as_mut().and_then(|holding| match lost {
             Some(reason) => holding.lost(reason),
-            None if is_recalled => holding.end(End::ShutDown),
-            None => holding.end(End::Released),
+            None if is_recalled => holding.end(End::ShutDown, now),
+            None => holding.end(End::Released, now),
         });
         News { loss: None, ended }
     }

@@ -4,6 +4,7 @@ use std::mem;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::thread;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -48,7 +49,7 @@ use crate::waiting::queue::LocalHold;
 pub struct LockGuard {
     /// What is shared with the renewal.
     lease: Arc<Lease>,
-    /// Keeps the next in line of this process waiting.
+    /// Keeps the next in line of this process waiting; `None` once it was passed on, given up or released, and nothing is left to do.
     local_hold: Option<LocalHold>,
     /// Renews the lock, and must live as long as it is held.
     shared: Arc<Shared>,
@@ -498,7 +499,7 @@ impl LockGuard {
     }
 
     /// Ends the lock's renewal, and then the lock, by this; lets the next in line go ahead as soon as it is on its way.
-    pub(super) async fn end_with<F: Future>(self, release: impl FnOnce(Acquisition) -> F) -> F::Output {
+    pub(super) async fn end_with<F: Future>(mut self, release: impl FnOnce(Acquisition) -> F) -> F::Output {
         self.shared.renewals.stop(&self.lease);
         self.lease.end().await;
         // Until here a drop of this future is a drop of the guard.
@@ -509,15 +510,21 @@ impl LockGuard {
         if let Some(local_hold) = &self.local_hold {
             local_hold.hand_over();
         }
-        match is_done {
+        let released = match is_done {
             Poll::Ready(released) => released,
             Poll::Pending => releasing.await,
-        }
+        };
+        self.local_hold = None;
+        released
     }
 }
 
 impl Drop for LockGuard {
     fn drop(&mut self) {
+        // Whoever panicked on the way there has not come to its end.
+        if self.local_hold.is_none() && !thread::panicking() {
+            return;
+        }
         if self.check_process().is_err() {
             // A copy that a child has of its parent's: what it is made of may be locked by a thread that the child does not have.
             mem::forget((self.local_hold.take(), Arc::clone(&self.lease), Arc::clone(&self.shared)));

@@ -1,6 +1,6 @@
 use std::borrow::Cow;
 use std::fmt;
-use std::future::pending;
+use std::future::{Future as _, pending, poll_fn};
 use std::mem;
 use std::pin::pin;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::held::lease::{Lease, PassedOn, Successor};
 use crate::held::{deadlock, owner_label};
 use crate::observe::{Acquiring, REPEAT, harmless, within};
 use crate::platform::background::{block_on, on_any_executor};
-use crate::platform::{clock, entropy};
+use crate::platform::{clock, entropy, process};
 use crate::protocol::{Backoff, Needs, Next, OthersSay, SHORTEST_TTL, Turns, Verdict, next_step, slot_order};
 use crate::shown::shown;
 use crate::values::fire::{Fire, OnceAt};
@@ -323,7 +323,17 @@ impl LockRequest {
             return self.refused(error);
         }
         let uses = self.shared.engine.uses();
-        on_any_executor(uses, pin!(self.wait())).await
+        let mut waiting = pin!(self.wait());
+        // The first poll is part of this one, in which the process was just asked for.
+        let mut is_known = true;
+        let waiting = poll_fn(|cx| {
+            if mem::take(&mut is_known) {
+                process::known(|| waiting.as_mut().poll(cx))
+            } else {
+                waiting.as_mut().poll(cx)
+            }
+        });
+        on_any_executor(uses, pin!(waiting)).await
     }
 
     /// Makes one attempt, whatever the timeout; `Ok(None)` if somebody else holds the lock, or the caller's own body.
@@ -407,7 +417,7 @@ impl LockRequest {
     }
 
     async fn wait_for_lock(&mut self, acquiring: &mut Acquiring) -> Result<LockGuard, Error> {
-        let request = self.resolve()?;
+        let request = self.resolve(acquiring.began())?;
         if deadlock::is_held_by_caller(&request.subject, &self.shared.engine) {
             return Err(if request.waits {
                 Error::WouldDeadlock { name: request.name.as_str().to_owned() }
@@ -422,8 +432,9 @@ impl LockRequest {
         }
     }
 
-    /// Checks every setting, and takes the time: the acquisition begins. The name is moved out.
-    fn resolve(&mut self) -> Result<Resolved, Error> {
+    /// Checks every setting, and takes the time: the acquisition begins, unless it `began` just before, for those who look. The name is
+    /// moved out.
+    fn resolve(&mut self, began: Option<Instant>) -> Result<Resolved, Error> {
         let name = match &self.kind {
             Kind::Several(names) => name_of_all(names)?,
             _ => Name::parse(mem::take(&mut self.name))?,
@@ -447,7 +458,8 @@ impl LockRequest {
         // Also if the holder crashes, the key stays for its least time.
         let key_ttl = self.min_hold.map_or(ttl, |least| least.max(ttl));
         let (min_hold, max_hold) = (self.min_hold, self.max_hold);
-        let (began, timeout) = (clock::now(), self.timeout.limit());
+        // An earlier moment ends its time earlier, and has a fire later than it is, which leaves less that is evidence.
+        let (began, timeout) = (began.unwrap_or_else(clock::now), self.timeout.limit());
         let waits = timeout != Some(Duration::ZERO);
         // A timeout that no clock reaches is none.
         let deadline = timeout.filter(|_| waits).and_then(|timeout| began.checked_add(timeout));
@@ -538,7 +550,8 @@ impl LockRequest {
                 Ok(won) => {
                     self.learn(&request.name, &subject, won.permits);
                     let local_hold = |lease: &Arc<Lease>| self.shared.wait_queues.hold_locally(lease);
-                    return marked(self.guard(request, won, acquiring, clock::now(), local_hold)?).await;
+                    let now = won.term.won;
+                    return marked(self.guard(request, won, acquiring, now, local_hold)?).await;
                 }
                 Err(lost) => {
                     seen = lost.counter.max(seen);
@@ -599,7 +612,7 @@ impl LockRequest {
                 Turn::Ask(plan) => match self.attempt(&request, &subject, plan).await? {
                     Ok(won) => {
                         self.learn(name, &subject, won.permits);
-                        let (is_wanted, now) = (won.term.is_wanted, clock::now());
+                        let (is_wanted, now) = (won.term.is_wanted, won.term.won);
                         let took = now.saturating_duration_since(won.term.began);
                         if acquiring.is_waiting() {
                             let waited = now.saturating_duration_since(*began);
@@ -702,7 +715,7 @@ impl LockRequest {
         // Without tokens that were reserved it does not pass on, unless it has none at all.
         let turns = needs.filter(|_| tokens.is_none_or(|tokens| tokens.give().is_some()));
         let turns = turns.map(|_| Turns::begin(began, tokens));
-        let lease = Arc::new(lease.passing_on(turns).observed(acquiring.observed()));
+        let lease = Arc::new(lease.passing_on(turns).observed(acquiring.observed(), now));
         let fire = fire.map(|fire| Box::new(fire.held(fencing_token)));
         LockGuard::new(lease, acquisition, &self.shared, fire, |lease| {
             if self.renew {
@@ -720,7 +733,7 @@ fn take_over(request: &Resolved, offer: &Offer, acquiring: &Acquiring) -> Option
     let now = clock::now();
     let next = Successor { name: request.name.clone(), needs: request.needs?, max_until: request.max_until(now) };
     let PassedOn { acquisition, lease } = offer.lease()?.pass_on_to(now, next)?;
-    Some((Arc::new(lease.observed(acquiring.observed())), acquisition))
+    Some((Arc::new(lease.observed(acquiring.observed(), now)), acquisition))
 }
 
 /// Marks the fire of a lock that was just acquired, where that is due before its body. Boxed, because it hardly ever is.

@@ -192,10 +192,11 @@ impl LockManager {
             (began, valid_until, fencing_token),
             None,
         );
-        let lease = Arc::new(lease.observed(acquiring.observed()));
+        let now = clock::now();
+        let lease = Arc::new(lease.observed(acquiring.observed(), now));
         LockGuard::new(lease, acquisition, &shared, None, |lease| {
             shared.renewals.start(lease);
-            shared.labels.note_later(lease, None, clock::now());
+            shared.labels.note_later(lease, None, now);
             shared.wait_queues.hold_locally(lease)
         })
     }

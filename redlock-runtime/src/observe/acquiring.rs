@@ -45,6 +45,11 @@ impl Acquiring {
     }
 
     /// Who looks at the lock.
+    /// When it began, as far as that was read.
+    pub(crate) fn began(&self) -> Option<Instant> {
+        self.began
+    }
+
     pub(crate) fn observed(&self) -> Option<&Observed> {
         self.observed.as_ref()
     }

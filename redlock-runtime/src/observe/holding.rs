@@ -1,6 +1,6 @@
 //! A held lock, as it is seen from outside.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::event::{End, Event};
 #[cfg(feature = "metrics")]
@@ -22,19 +22,20 @@ pub(crate) struct Holding {
 #[must_use = "whoever is told of it while a mutex is locked may want that, too"]
 pub(crate) struct Ended {
     observed: Observed,
-    since: Instant,
+    held: Duration,
     end: End,
     lost: Option<LostReason>,
 }
 
 impl Holding {
-    pub(crate) fn begin(observed: Observed) -> Self {
+    /// It begins at this moment, which is now: a clock that was just read need not be read again.
+    pub(crate) fn begin(observed: Observed, since: Instant) -> Self {
         #[cfg(feature = "metrics")]
         if let Some(handles) = observed.handles() {
             harmless(|| handles.held().increment(1.0));
         }
         observed.tell(Event::HoldBegan { lock: observed.label() });
-        Self { observed, since: clock::now(), is_over: false }
+        Self { observed, since, is_over: false }
     }
 
     /// Who looks at the lock, also when it is not held any more.
@@ -43,34 +44,34 @@ impl Holding {
     }
 
     /// Its end, if it has not ended before.
-    pub(crate) fn end(&mut self, end: End) -> Option<Ended> {
-        self.end_with(end, None)
+    pub(crate) fn end(&mut self, end: End, now: impl FnOnce() -> Instant) -> Option<Ended> {
+        self.end_with(end, None, now)
     }
 
     /// Its end, because the lock was lost for this reason, if it has not ended before.
     pub(crate) fn lost(&mut self, reason: LostReason) -> Option<Ended> {
-        self.end_with(End::of(reason), Some(reason))
+        self.end_with(End::of(reason), Some(reason), clock::now)
     }
 
-    fn end_with(&mut self, end: End, lost: Option<LostReason>) -> Option<Ended> {
+    fn end_with(&mut self, end: End, lost: Option<LostReason>, now: impl FnOnce() -> Instant) -> Option<Ended> {
         if std::mem::replace(&mut self.is_over, true) {
             return None;
         }
-        Some(Ended { observed: self.observed.clone(), since: self.since, end, lost })
+        let held = now().saturating_duration_since(self.since);
+        Some(Ended { observed: self.observed.clone(), held, end, lost })
     }
 }
 
 impl Drop for Holding {
     fn drop(&mut self) {
-        drop(self.end(End::Released));
+        drop(self.end_with(End::Released, None, clock::now));
     }
 }
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        let Self { observed, since, end, lost } = self;
-        let lock = observed.label();
-        let held = clock::now().saturating_duration_since(*since);
+        let Self { observed, held, end, lost } = self;
+        let (lock, held) = (observed.label(), *held);
         #[cfg(feature = "metrics")]
         if let Some(handles) = observed.handles() {
             harmless(|| handles.held().decrement(1.0));

@@ -56,11 +56,7 @@ pub(crate) fn background() -> Result<&'static Handle, Error> {
     if let Some(simulated) = crate::platform::simulated::tasks::background() {
         return Ok(simulated);
     }
-    let background = BACKGROUND.get();
-    if let Some(runtime) = background.runtime.get() {
-        return Ok(runtime);
-    }
-    background.start().map_err(|error| Error::Config {
+    BACKGROUND.get().running().map_err(|error| Error::Config {
         reason: format!(
             "the thread that releases and renews locks could not be started: {error}; let the process have one more thread \
              and some more file descriptors (`ulimit -u`, `ulimit -n`); the next call tries again"
@@ -68,21 +64,27 @@ pub(crate) fn background() -> Result<&'static Handle, Error> {
     })
 }
 
-/// Whether this is a task of the background runtime.
+/// Whether this is a task of the background runtime; inside a call that has noted the process.
 pub(crate) fn is_current() -> bool {
     #[cfg(redlock_simulated)]
     if let Some(place) = crate::platform::simulated::here() {
         return place.runtime == crate::platform::simulated::Place::BACKGROUND;
     }
-    let runtime = BACKGROUND.get().runtime.get();
+    let runtime = BACKGROUND.noted().runtime.get();
     runtime.is_some_and(|background| Handle::try_current().is_ok_and(|current| current.id() == background.id()))
 }
 
-/// Begins a task on the background runtime; never panics. Where that cannot be started, it begins as soon as it can.
+/// Begins a task on the background runtime; never panics. Where that cannot be started, it begins as soon as it can. For what runs
+/// inside a call, or a drop, that has noted the process.
 pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) {
-    match background() {
+    #[cfg(redlock_simulated)]
+    if let Some(simulated) = crate::platform::simulated::tasks::background() {
+        return drop(simulated.spawn(task));
+    }
+    let background = BACKGROUND.noted();
+    match background.running() {
         Ok(runtime) => drop(runtime.spawn(task)),
-        Err(_) => BACKGROUND.get().keep(Box::pin(task)),
+        Err(_) => background.keep(Box::pin(task)),
     }
 }
 
@@ -95,6 +97,11 @@ pub(crate) fn spawn_here(uses: Uses, task: impl Future<Output = ()> + Send + 'st
 }
 
 impl Background {
+    /// The runtime, started if need be.
+    fn running(&self) -> io::Result<&Handle> {
+        self.runtime.get().map_or_else(|| self.start(), Ok)
+    }
+
     /// The runtime is made on its own thread: one that cannot be used may be dropped there, but not on a thread that belongs to
     /// another runtime.
     fn start(&self) -> io::Result<&Handle> {

@@ -154,9 +154,11 @@ mod suspension {
     pub(super) fn until(running: Instant) -> Duration {
         let (origin, origin_boot) = *ORIGIN.get_or_init(read_both);
         let known = known();
-        // The kernel's page of clocks, without a system call.
-        let since_origin = since_boot().saturating_sub(origin_boot);
-        if since_origin.abs_diff(running.saturating_duration_since(origin) + known) <= NOTICED {
+        // The kernel's page of clocks, without a system call. Compared as numbers, because it is done for every moment that is read.
+        let expected = nanoseconds(origin_boot)
+            .wrapping_add(nanoseconds(running.saturating_duration_since(origin)))
+            .wrapping_add(nanoseconds(known));
+        if nanoseconds(since_boot()).abs_diff(expected) <= nanoseconds(NOTICED) {
             return known;
         }
         let (running, boot) = read_both();
@@ -165,6 +167,11 @@ mod suspension {
             KNOWN.fetch_max(u64::try_from(suspended.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
         }
         self::known()
+    }
+
+    /// Of centuries no more than fits; whatever is compared is less.
+    const fn nanoseconds(duration: Duration) -> u64 {
+        duration.as_secs().wrapping_mul(1_000_000_000).wrapping_add(duration.subsec_nanos() as u64)
     }
 
     /// What is left of the time since the machine's start without that for which it ran.

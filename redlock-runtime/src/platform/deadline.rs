@@ -29,6 +29,9 @@ use super::tasks::{Handle, Id};
 pub(crate) struct Deadline {
     /// The moment.
     at: Instant,
+    /// Whether it was just made for a later moment: when it is polled first, it need not be looked whether that has come. If it has, the
+    /// timer rings at once.
+    is_new: bool,
     /// Where it is kept, once it was polled, and as what. The ticket's moment is one of that runtime's timers.
     kept: Option<(Arc<DeadlineTimer>, Ticket)>,
 }
@@ -65,8 +68,12 @@ static TIMERS: PerProcess<RwLock<Vec<Arc<DeadlineTimer>>>> = PerProcess::new();
 impl Deadline {
     /// Rings after this time.
     pub(crate) fn after(time: Duration) -> Self {
-        let now = clock::now();
-        Self { at: now.checked_add(time).unwrap_or_else(|| now + FAR), kept: None }
+        Self::after_from(clock::now(), time)
+    }
+
+    /// Rings this time after a moment that was read just before: to read the clock takes as long as all else here.
+    pub(crate) fn after_from(now: Instant, time: Duration) -> Self {
+        Self { at: now.checked_add(time).unwrap_or_else(|| now + FAR), is_new: !time.is_zero(), kept: None }
     }
 
     /// Whoever polls it next has a timer of his own, while that of the runtime where it was polled may stand still.
@@ -98,7 +105,7 @@ impl Future for Deadline {
                 return Poll::Ready(());
             }
         }
-        if clock::now() >= self.at {
+        if !mem::take(&mut self.is_new) && clock::now() >= self.at {
             return Poll::Ready(());
         }
         // If this runtime is ending as well, nothing on it is waited for.

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use uuid::{Builder, Uuid};
 
+use super::process;
+
 /// A value that no other owner has or had: a random UUID of version 4, in text.
 pub(crate) fn fresh_owner() -> Arc<str> {
     let mut text = Uuid::encode_buffer();
@@ -46,8 +48,8 @@ struct Drawn {
 impl Drawn {
     /// `None` where the system gives no more than one at once.
     fn next(&mut self) -> Option<Uuid> {
-        // Asked of the system, not as it was noted: what depends on it is that no two owners are the same.
-        let process = std::process::id();
+        // Asked of the system in this poll, not as it was noted: what depends on it is that no two owners are the same.
+        let process = process::id_in_this_poll();
         if self.left == 0 || self.process != process {
             *self = Self { process, left: fill(&mut self.bytes)?, ..*self };
         }

@@ -1,3 +1,5 @@
+use std::borrow::Borrow;
+use std::cell::OnceCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,6 +9,9 @@ use super::{
     Voters,
 };
 use crate::rules::{Rule, holds};
+
+/// The nodes as they are known, and the moment at which they were looked at.
+type Seen = (Vec<NodeStatus>, Instant);
 
 /// What a node answered to a question about a key, as far as it counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -313,11 +318,15 @@ impl Tally {
     /// What follows from the marks that were told; `None` if the lock is asked for no fire. `look` as in [`Self::hearing`].
     #[must_use]
     pub fn fire(&self, listening: Listening, look: impl Fn() -> (Vec<NodeStatus>, Instant)) -> Option<OnceDecision> {
+        self.fire_as_seen(listening, look)
+    }
+
+    fn fire_as_seen<T: Borrow<Seen>>(&self, listening: Listening, look: impl FnOnce() -> T) -> Option<OnceDecision> {
         let FireTally { question, told, may_run } = &**self.fire.as_ref()?;
         if *may_run {
             return Some(OnceDecision::Run);
         }
-        Some(question.decide(self.quorum, told, self.round.granted(), listening, &look()))
+        Some(question.decide(self.quorum, told, self.round.granted(), listening, look().borrow()))
     }
 
     /// Whether what was told may decide about the fire: the lock is granted, or as many marks cover the fire as prove that it was
@@ -347,9 +356,12 @@ impl Tally {
         all_have_answered: bool,
         look: impl Fn() -> (Vec<NodeStatus>, Instant),
     ) -> Hearing {
+        // Both by what was seen at one moment.
+        let seen = OnceCell::new();
+        let look = || seen.get_or_init(&look);
         let is_near = matches!(self.round.verdict(), Some(Verdict::Won | Verdict::Refused));
-        let ages = if voters != Voters::All && is_near { self.strike(voters, &look) } else { Ages::Certain };
-        let fire = if self.is_fire_near() { self.fire(Listening::GoesOn, look) } else { None };
+        let ages = if voters != Voters::All && is_near { self.strike(voters, look) } else { Ages::Certain };
+        let fire = if self.is_fire_near() { self.fire_as_seen(Listening::GoesOn, look) } else { None };
         if let Some(fire_tally) = &mut self.fire {
             fire_tally.may_run = fire == Some(OnceDecision::Run);
         }
@@ -394,7 +406,7 @@ impl Tally {
     }
 
     /// Takes back the votes of nodes that may not vote.
-    fn strike(&mut self, voters: Voters, look: impl FnOnce() -> (Vec<NodeStatus>, Instant)) -> Ages {
+    fn strike<T: Borrow<Seen>>(&mut self, voters: Voters, look: impl FnOnce() -> T) -> Ages {
         if voters == Voters::Extension && !holds(Rule::YoungCountInNoExtension) {
             return Ages::Certain;
         }
@@ -402,7 +414,9 @@ impl Tally {
         if self.quorum.nodes() == 1 {
             return Ages::Certain;
         }
-        let (nodes, now) = look();
+        let seen = look();
+        let (nodes, now) = seen.borrow();
+        let now = *now;
         let infos = || nodes.iter().map(NodeStatus::server_info);
         let electorate = voters.electorate(now, infos());
         let votes_in = |info: &ServerInfo| voters.votes_in(info, now);

@@ -602,10 +602,9 @@ impl LocalHold {
     /// The holder lets go: its lease is offered to the first in line, if it passes on to that. Gives the place back if it does not. What
     /// is returned is dropped when nothing is left to be done.
     pub(crate) fn pass_on(self, lease: &Arc<Lease>) -> Result<Option<lease::News>, Self> {
-        let now = clock::now();
         let mut ended = None;
         let mut state = self.shared.lock();
-        let offered = state.queue.offers(self.number, now, |needs, elsewhere| {
+        let offered = state.queue.offers(self.number, clock::now, |now, needs, elsewhere| {
             ended = lease.end_turn(|turns, lease| turns.pass(now, lease, needs, elsewhere));
             if ended.is_some() { Passing::PassesOn } else { Passing::IsReleased }
         });

@@ -209,7 +209,7 @@ fn patch(off: Rule) -> Option<(&'static str, &'static str)> {
             "redis.call('SET', KEYS[1], kept, 'XX', 'PX', ARGV[2])",
             "redis.call('SET', KEYS[1], ARGV[1], 'XX', 'PX', ARGV[2])",
         ),
-        Rule::MarkRidesOnAcquire => ("mark = redis.pcall('GET', ARGV[9])", "mark = false"),
+        Rule::MarkRidesOnAcquire => ("mark = redis.pcall('GET', done)", "mark = false"),
         Rule::CompletionComparesOwner => (
             "if redis.call('GET', KEYS[1]) ~= ARGV[1] then\n    return is_as_great",
             "if false then\n    return is_as_great",

@@ -77,7 +77,7 @@ impl Lease {
         state.is_over = true;
         state.keys = KeysOf::NextHolder;
         state.told_by = ToldBy::Lease;
-        let ended = state.end(None);
+        let ended = state.end(None, None);
         drop(state);
         self.over.notify_waiters();
         Some(ended)

@@ -197,7 +197,11 @@ async fn send(live: &mut Live, command: &Command, routing: Routing) -> Result<Re
         )
         .await;
     }
-    let age = live.server_info.age(clock::now());
+    // What is asked of a key that its owner has depends on no age.
+    let age = match command.action {
+        Action::Acquire { .. } | Action::Adopt { .. } => live.server_info.age(clock::now()),
+        Action::Commit { .. } | Action::Extend { .. } | Action::Release { .. } | Action::Mark => Duration::ZERO,
+    };
     let is_asking = routing == Routing::Asking;
     let server = commands::Server::new(live.reports_changes, age, is_asking, live.set_tells, live.beside);
     let is_watched = matches!(command.action, Action::Acquire { is_watched: true, .. });
@@ -221,8 +225,8 @@ async fn send(live: &mut Live, command: &Command, routing: Routing) -> Result<Re
         return Ok(not_handed_over(live, reason));
     }
     let about = live.about();
-    let cmd = commands::evaluate_known(command, server);
-    let handed_over = about.traffic.hand_over(&cmd);
+    let (cmd, length) = commands::evaluate_known(command, server);
+    let handed_over = about.traffic.hand_over(length);
     let mut answer = if preface.is_empty() {
         live.connection.send_packed_command(&cmd).await
     } else {
@@ -379,12 +383,18 @@ fn vote(command: &Command, value: &Value, age: Duration) -> Reply {
         return told_slots(slots, value, counter);
     }
     match (command.action, value) {
-        (Action::Acquire { .. }, Value::Int(number @ (1.. | ..=-1))) => granted(*number, None),
+        (Action::Acquire { .. }, Value::Int(number @ (1.. | ..=-1))) => {
+            let unmarked = ToldMark { stored: None, left: None, age };
+            granted(*number, command.mark.map(|_| Box::new(unmarked)))
+        }
+        (Action::Acquire { .. }, Value::BulkString(told)) if command.mark.is_some() => {
+            match granted_with_mark(command, told, age) {
+                Some(Ok((number, mark))) => granted(number, Some(mark)),
+                Some(Err(reply)) => reply,
+                None => unexpected(value),
+            }
+        }
         (Action::Acquire { .. }, Value::Array(told)) => match told.as_slice() {
-            [Value::Int(number @ (1.. | ..=-1)), stored, left] => match told_mark(command, stored, left, age) {
-                Ok(mark) => granted(*number, Some(mark)),
-                Err(reply) => reply,
-            },
             [owner, Value::Int(milliseconds), stored] => refusal(command, owner, *milliseconds, stored, None, counter),
             [owner, Value::Int(milliseconds), stored, mark, left] => match told_mark(command, mark, left, age) {
                 Ok(mark) => refusal(command, owner, *milliseconds, stored, Some(mark), counter),
@@ -502,15 +512,34 @@ fn told_slots(slots: &Slots, value: &Value, counter: impl Fn(Option<u64>) -> Opt
 /// Reads what a script found under the key of the mark, on a server of this age; else what the node's answer comes to.
 fn told_mark(command: &Command, value: &Value, left: &Value, age: Duration) -> Result<Box<ToldMark>, Reply> {
     let stored = match value {
-        Value::Nil => None,
-        _ => match text(value).map(|stored| StoredMark::parse(&stored)) {
-            Some(Ok(stored)) => Some(stored),
-            _ => return Err(answered_with(NoMark::about(&Keys::done(command.key())).into())),
-        },
+        Value::Nil => return Ok(Box::new(ToldMark { stored: None, left: None, age })),
+        Value::BulkString(stored) => stored.as_slice(),
+        _ => &[],
     };
-    // Negative for a mark without an expiry, which nobody of ours wrote.
-    let left = if let Value::Int(left) = left { u64::try_from(*left).ok().map(Duration::from_millis) } else { None };
-    Ok(Box::new(ToldMark { stored, left, age }))
+    let left = if let Value::Int(left) = left { Some(*left) } else { None };
+    read_mark(command, stored, left, age)
+}
+
+/// Reads a mark, and how many milliseconds are left of its life.
+fn read_mark(command: &Command, stored: &[u8], left: Option<i64>, age: Duration) -> Result<Box<ToldMark>, Reply> {
+    match std::str::from_utf8(stored).map(StoredMark::parse) {
+        Ok(Ok(stored)) => {
+            // Negative for a mark without an expiry, which nobody of ours wrote.
+            let left = left.and_then(|left| u64::try_from(left).ok()).map(Duration::from_millis);
+            Ok(Box::new(ToldMark { stored: Some(stored), left, age }))
+        }
+        _ => Err(answered_with(NoMark::about(&Keys::done(command.key())).into())),
+    }
+}
+
+/// Reads what an acquire for a fire tells that was granted where there is a mark: the number that it tells without one, what is left of
+/// the mark's life, and the mark; `None` if it is something else.
+fn granted_with_mark(command: &Command, told: &[u8], age: Duration) -> Option<Result<(i64, Box<ToldMark>), Reply>> {
+    let mut words = told.splitn(3, |byte| *byte == b' ');
+    let mut number = || std::str::from_utf8(words.next()?).ok()?.parse::<i64>().ok();
+    let (counter, left) = (number().filter(|number| *number != 0)?, number()?);
+    let stored = words.next()?;
+    Some(read_mark(command, stored, Some(left), age).map(|mark| (counter, mark)))
 }
 
 /// What the answer to an acquire without script means: the value that was there before.

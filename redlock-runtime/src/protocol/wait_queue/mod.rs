@@ -321,15 +321,17 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
     pub fn offers(
         &mut self,
         hold: u64,
-        now: Instant,
-        passes: impl FnOnce(&Needs, Elsewhere) -> Passing,
+        now: impl FnOnce() -> Instant,
+        passes: impl FnOnce(Instant, &Needs, Elsewhere) -> Passing,
     ) -> Option<Offered> {
         // What whoever asks at this moment is told would be about this very lease.
         let is_only =
             self.local_holders.len() == 1 && self.local_holders.first_numbered().is_some_and(|first| first.0 == hold);
         let is_simple = self.attempt.is_none() && is_only;
         let next = self.line.first().filter(|_| is_simple).and_then(|(_, waiter)| waiter.needs())?;
-        match passes(&next, self.hand_overs.elsewhere()) {
+        // Hardly ever does anybody wait: then no clock is read.
+        let now = now();
+        match passes(now, &next, self.hand_overs.elsewhere()) {
             Passing::IsReleased => None,
             Passing::PassesOn => {
                 self.is_offered = true;

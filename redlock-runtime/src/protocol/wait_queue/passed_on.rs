@@ -76,10 +76,14 @@ impl Scene {
 
     /// The holder lets go, and may pass the lease on.
     fn offer(&mut self) -> Option<Call> {
-        let offered = self.queue.offers(HOLD, self.now, |needs, _| {
-            assert_eq!(*needs, NEEDS);
-            Passing::PassesOn
-        });
+        let offered = self.queue.offers(
+            HOLD,
+            || self.now,
+            |_, needs, _| {
+                assert_eq!(*needs, NEEDS);
+                Passing::PassesOn
+            },
+        );
         offered.map(|offered| offered.call)
     }
 
@@ -119,7 +123,7 @@ fn nothing_is_passed_on_to_whoever_wants_its_own_or_while_somebody_asks() {
     let _ = asking.queue.acquired(HOLD, Holder(7, asking.now + TTL));
     assert_eq!(asking.offer(), None);
     let mut scene = Scene::held_before(&[Some(NEEDS)]);
-    assert_eq!(scene.queue.offers(HOLD, scene.now, |_, _| Passing::IsReleased), None);
+    assert_eq!(scene.queue.offers(HOLD, || scene.now, |_, _, _| Passing::IsReleased), None);
     assert_eq!(scene.queue.let_go(HOLD, || scene.now, &scene.settings), Call::Waiter(1));
 }
 
@@ -184,11 +188,11 @@ fn turns_count_as_hand_overs_for_another_process_that_waits() {
     let _ = scene.queue.won(1, (HOLD, Holder(7, scene.now + TTL)), true, ROUND_TRIP, scene.now);
     let mut hold = HOLD;
     for number in 2..=6 {
-        let passes = |_: &Needs, elsewhere| {
+        let passes = |_: Instant, _: &Needs, elsewhere| {
             assert_eq!(elsewhere, Elsewhere::SomebodyWaits);
             Passing::PassesOn
         };
-        assert!(scene.queue.offers(hold, scene.now, passes).is_some());
+        assert!(scene.queue.offers(hold, || scene.now, passes).is_some());
         assert!(matches!(scene.poll(number).turn, Turn::Take(..)));
         let next = HOLD + number;
         let _ = scene.queue.took(number, hold, (next, Holder(next, scene.now + TTL)), scene.now);

@@ -8,7 +8,7 @@ use std::iter;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use redis::{Cmd, Pipeline, RedisWrite as _};
+use redis::{Arg, Cmd, Pipeline, RedisWrite as _};
 
 use super::beside::Beside;
 use super::{Script, whole_milliseconds};
@@ -134,21 +134,44 @@ fn set(command: &Command, ttl: Duration) -> Cmd {
 struct PackedCommand {
     server: Server,
     cmd: Cmd,
+    /// How many bytes it takes on the wire.
+    length: usize,
 }
 
-/// Carries a command out with a script that the server knows, or with none.
-pub(in crate::node) fn evaluate_known(command: &Command, server: Server) -> Cow<'_, Cmd> {
+/// Carries a command out with a script that the server knows, or with none; and how many bytes that takes on the wire.
+pub(in crate::node) fn evaluate_known(command: &Command, server: Server) -> (Cow<'_, Cmd>, usize) {
     let evaluate = || match command.action {
         Action::Acquire { ttl, .. } if is_plain(command, server) => set(command, ttl),
         // Seldom, and not worth a round trip to learn that the server does not know it.
         Action::Adopt { .. } => evaluate_unknown(command, server),
         _ => evaluate("EVALSHA", &script_of(command).hash, command, server),
     };
-    let packed = command.packed.get_or_init(|| Box::new(PackedCommand { server, cmd: evaluate() }));
+    let pack = || {
+        let cmd = evaluate();
+        PackedCommand { server, length: packed_length(&cmd), cmd }
+    };
+    let packed = command.packed.get_or_init(|| Box::new(pack()));
     match packed.downcast_ref::<PackedCommand>() {
-        Some(first) if first.server == server => Cow::Borrowed(&first.cmd),
-        _ => Cow::Owned(evaluate()),
+        Some(first) if first.server == server => (Cow::Borrowed(&first.cmd), first.length),
+        _ => {
+            let PackedCommand { cmd, length, .. } = pack();
+            (Cow::Owned(cmd), length)
+        }
     }
+}
+
+/// How many bytes a command takes on the wire.
+// Source: https://redis.io/docs/latest/develop/reference/protocol-spec/, an array of bulk strings.
+fn packed_length(cmd: &Cmd) -> usize {
+    let line = |number: usize| 1 + number.checked_ilog10().unwrap_or(0) as usize + 1 + 2;
+    let (count, bytes) = cmd.args_iter().fold((0, 0), |(count, bytes), arg| {
+        let length = match arg {
+            Arg::Simple(bytes) => bytes.len(),
+            _ => 1,
+        };
+        (count + 1, bytes + line(length) + length + 2)
+    });
+    line(count) + bytes
 }
 
 /// Carries a command out with its whole script, which the server knows from then on.
@@ -299,6 +322,34 @@ fn evaluate_of_kind(called: (&str, &str), command: &Command, kind: &Kind, server
     }
 }
 
+/// What a completion says behind the owner: see `complete.lua`.
+fn arg_new_mark(
+    cmd: &mut Cmd,
+    command: &Command,
+    NewMark { stored, retention }: NewMark,
+    note: Option<String>,
+    unnamed: Option<String>,
+    server: Server,
+) {
+    cmd.arg(stored.fire);
+    cmd.write_arg_fmt(stored);
+    cmd.arg(whole_milliseconds(retention));
+    let keep = match command.action {
+        Action::Release { keep, .. } => i64::try_from(whole_milliseconds(keep)).unwrap_or(i64::MAX),
+        _ => -1,
+    };
+    let channel = (!server.reports_changes).then(|| format!("{RELEASED}{}", command.key()));
+    if keep == 0 && channel.is_none() && note.is_none() && unnamed.is_none() {
+        return;
+    }
+    cmd.arg(keep).arg(channel.unwrap_or_default());
+    if unnamed.is_some() {
+        cmd.arg(note.unwrap_or_default()).arg(unnamed);
+    } else {
+        cmd.arg(note);
+    }
+}
+
 fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd {
     const ROOM_FOR_THE_SCRIPT_AND_USUAL_NAMES: usize = 320;
     const ROOM_BESIDE_A_MARK: usize = 512;
@@ -330,16 +381,9 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd 
     cmd.arg(verb).arg(script).arg(keys).arg(&**key).arg(named).arg(declared).arg(named_mark);
     cmd.arg(&**owner);
     let retention = whole_milliseconds(*retention);
-    if let Some(NewMark { stored, retention }) = command.new_mark {
-        cmd.arg(mark).arg(stored.fire);
-        cmd.write_arg_fmt(stored);
-        cmd.arg(whole_milliseconds(retention));
-        match command.action {
-            Action::Release { keep, .. } => cmd.arg(whole_milliseconds(keep)),
-            _ => cmd.arg(-1),
-        };
-        let channel = if server.reports_changes { String::new() } else { format!("{RELEASED}{key}") };
-        cmd.arg(channel).arg(note);
+    let unnamed_mark = mark.filter(|_| server.is_asking);
+    if let Some(new_mark) = command.new_mark {
+        arg_new_mark(&mut cmd, command, new_mark, note, unnamed_mark, server);
         return cmd;
     }
     match command.action {
@@ -347,30 +391,34 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd 
         Action::Mark => {}
         Action::Acquire { ttl, .. } => {
             cmd.arg(whole_milliseconds(ttl));
-            if fence.is_some() || contender.is_some() || mark.is_some() {
+            if fence.is_some() || contender.is_some() || command.mark.is_some() {
                 arg_proposal(&mut cmd, command, server);
             }
             let room = fence.map(Proposal::room).filter(|room| *room > 0);
-            if let Some((process, contention)) = contender {
-                cmd.arg(process).arg(contention);
-            } else if unnamed.is_some() || mark.is_some() || room.is_some() {
-                cmd.arg("").arg("");
-            }
-            let refuse_from = command.mark.and_then(|mark| mark.refuse_from);
-            if let Some(room) = room {
-                cmd.arg(unnamed.unwrap_or_default()).arg(mark.unwrap_or_default());
-                match refuse_from {
-                    Some(least) => cmd.arg(least),
-                    None => cmd.arg(""),
-                };
-                cmd.arg(room);
+            let is_last = |is_there: [bool; 4]| !is_there.contains(&true);
+            let behind = [command.mark.is_some(), room.is_some(), unnamed.is_some(), unnamed_mark.is_some()];
+            match contender {
+                Some((process, contention)) => cmd.arg(process).arg(contention),
+                None if is_last(behind) => return cmd,
+                None => cmd.arg("").arg(""),
+            };
+            if is_last(behind) {
                 return cmd;
             }
-            match (unnamed, mark) {
+            match command.mark.map(|mark| mark.refuse_from) {
+                Some(Some(least)) => cmd.arg(least),
+                Some(None) => cmd.arg("-"),
+                None => cmd.arg(""),
+            };
+            match (room, unnamed.is_some() || unnamed_mark.is_some()) {
+                (Some(room), _) => cmd.arg(room),
+                (None, true) => cmd.arg(""),
+                (None, false) => return cmd,
+            };
+            match (unnamed, unnamed_mark) {
                 (None, Some(mark)) => cmd.arg("").arg(mark),
                 (unnamed, mark) => cmd.arg(unnamed).arg(mark),
             };
-            cmd.arg(refuse_from);
         }
         Action::Adopt { ttl } => {
             let before = command.predecessor.as_ref().map_or("", |before| &*before.owner);
@@ -418,11 +466,20 @@ mod tests {
             let command = Command::acquire(action, &"key".into(), &"owner".into(), None, fence, None);
             let asked = |reports, age| {
                 evaluate_known(&command, Server::new(reports, age, false, false, Beside::default()))
+                    .0
                     .get_packed_command()
             };
             let [usual, other] = [asked(true, RETENTION), asked(false, Duration::ZERO)];
             assert_ne!(usual, other, "{action:?}");
             assert_eq!(usual, asked(true, 2 * RETENTION), "{action:?}");
+        }
+    }
+
+    #[test]
+    fn the_length_of_a_command_is_that_of_what_is_written() {
+        let evalsha = redis::cmd("EVALSHA").arg("x".repeat(200)).arg(1).arg("").clone();
+        for cmd in [evalsha, redis::cmd("PING"), redis::cmd("SET").arg("k".repeat(1000)).arg(vec![0_u8; 10]).clone()] {
+            assert_eq!(packed_length(&cmd), cmd.get_packed_command().len());
         }
     }
 

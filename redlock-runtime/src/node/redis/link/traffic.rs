@@ -1,13 +1,13 @@
 //! What is on its way into a connection's stream, and how much more goes there for now.
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use futures_util::future::poll_fn;
-use redis::{Arg, Cmd, ErrorKind, RedisError, ServerErrorKind};
+use redis::{ErrorKind, RedisError, ServerErrorKind};
 use tokio::sync::Notify;
 
 use crate::node::Command;
@@ -31,7 +31,7 @@ const IDLE: Duration = Duration::from_millis(900);
 ///
 /// What was handed over cannot be taken back: the connection writes it, whoever is gone meanwhile. So of a flood only as much is
 /// handed over as is written in one go, and the rest waits here, where it can still be recalled.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::node) struct Traffic {
     /// Whether what is written is counted: somebody else's stream does not tell.
     is_counted: AtomicBool,
@@ -47,15 +47,11 @@ pub(in crate::node) struct Traffic {
     greeting: OnceLock<Option<Box<str>>>,
     /// Tells the one who keeps the connection that it is.
     ended: Notify,
-    /// When something was written or read last, and whether it was written. A std mutex: it is never held across an await.
-    last: Mutex<Option<(Instant, Moved)>>,
-}
-
-/// What a stream did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Moved {
-    Wrote,
-    Read,
+    /// What [`Self::last_read`] counts from.
+    start: Instant,
+    /// When something was read last, if nothing was written since; else zero. In nanoseconds. A connection that has written is not
+    /// idle, whenever that was.
+    last_read: AtomicU64,
 }
 
 /// Why a command is not handed over.
@@ -74,6 +70,22 @@ pub(in crate::node) struct HandedOver<'a> {
     bytes: usize,
 }
 
+impl Default for Traffic {
+    fn default() -> Self {
+        Self {
+            is_counted: AtomicBool::default(),
+            unwritten: AtomicUsize::default(),
+            waiting: AtomicUsize::default(),
+            moved: Notify::default(),
+            is_closed: AtomicBool::default(),
+            greeting: OnceLock::default(),
+            ended: Notify::default(),
+            start: clock::now(),
+            last_read: AtomicU64::default(),
+        }
+    }
+}
+
 impl Traffic {
     /// Counts from now on what is written.
     pub(in crate::node) fn count(&self) {
@@ -82,13 +94,13 @@ impl Traffic {
 
     /// So many bytes were written.
     pub(in crate::node) fn wrote(&self, bytes: usize) {
-        self.note(Moved::Wrote);
+        self.last_read.store(0, Ordering::Release);
         self.make_room(bytes);
     }
 
     /// This was read.
     pub(in crate::node) fn read(&self, bytes: &[u8]) {
-        self.note(Moved::Read);
+        self.last_read.store(self.nanoseconds().max(1), Ordering::Release);
         self.greeting.get_or_init(|| {
             let error = bytes.strip_prefix(b"-")?;
             let line = error.split(|byte| *byte == b'\r').next()?;
@@ -108,16 +120,16 @@ impl Traffic {
         }
     }
 
-    fn note(&self, moved: Moved) {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((clock::now(), moved));
+    /// The present moment, since it was made.
+    fn nanoseconds(&self) -> u64 {
+        let since = clock::now().saturating_duration_since(self.start);
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// Whether everything was answered that was written, and that a while ago.
     pub(in crate::node) fn is_idle(&self) -> bool {
-        let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.is_some_and(|(moment, moved)| {
-            moved == Moved::Read && clock::now().saturating_duration_since(moment) >= IDLE
-        })
+        let last_read = self.last_read.load(Ordering::Acquire);
+        last_read != 0 && Duration::from_nanos(self.nanoseconds().saturating_sub(last_read)) >= IDLE
     }
 
     /// Whether the stream is gone.
@@ -154,9 +166,9 @@ impl Traffic {
         self.moved.notify_one();
     }
 
-    /// Hands a command over, however much is on its way.
-    pub(in crate::node) fn hand_over(&self, cmd: &Cmd) -> HandedOver<'_> {
-        let bytes = if self.is_counted.load(Ordering::Acquire) { packed_length(cmd) } else { 0 };
+    /// Hands a command of so many bytes over, however much is on its way.
+    pub(in crate::node) fn hand_over(&self, bytes: usize) -> HandedOver<'_> {
+        let bytes = if self.is_counted.load(Ordering::Acquire) { bytes } else { 0 };
         self.unwritten.fetch_add(bytes, Ordering::AcqRel);
         HandedOver { traffic: self, bytes }
     }
@@ -226,20 +238,6 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// How many bytes a command takes on the wire.
-// Source: https://redis.io/docs/latest/develop/reference/protocol-spec/, an array of bulk strings.
-fn packed_length(cmd: &Cmd) -> usize {
-    let line = |number: usize| 1 + number.checked_ilog10().unwrap_or(0) as usize + 1 + 2;
-    let (count, bytes) = cmd.args_iter().fold((0, 0), |(count, bytes), arg| {
-        let length = match arg {
-            Arg::Simple(bytes) => bytes.len(),
-            _ => 1,
-        };
-        (count + 1, bytes + line(length) + length + 2)
-    });
-    line(count) + bytes
-}
-
 #[cfg(test)]
 mod tests {
     use std::future::Future;
@@ -256,9 +254,8 @@ mod tests {
         Command::new(action, &"key".into(), &"owner".into())
     }
 
-    fn cmd() -> Cmd {
-        redis::cmd("EVALSHA").arg("x".repeat(200)).arg(1).arg("").clone()
-    }
+    /// As long as a command of ours.
+    const BYTES: usize = 250;
 
     /// A connection that was handed as much as it takes.
     fn full() -> (Traffic, usize) {
@@ -266,21 +263,14 @@ mod tests {
         traffic.count();
         let mut bytes = 0;
         while traffic.has_room() {
-            bytes += cmd().get_packed_command().len();
-            std::mem::forget(traffic.hand_over(&cmd()));
+            bytes += BYTES;
+            std::mem::forget(traffic.hand_over(BYTES));
         }
         (traffic, bytes)
     }
 
     fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
         future.poll(&mut Context::from_waker(Waker::noop()))
-    }
-
-    #[test]
-    fn the_length_of_a_command_is_that_of_what_is_written() {
-        for cmd in [cmd(), redis::cmd("PING"), redis::cmd("SET").arg("k".repeat(1000)).arg(vec![0_u8; 10]).clone()] {
-            assert_eq!(packed_length(&cmd), cmd.get_packed_command().len());
-        }
     }
 
     #[test]
@@ -331,13 +321,28 @@ mod tests {
         assert_eq!(poll(last.as_mut()), Poll::Ready(Ok(())));
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_idle_a_while_after_it_read_and_not_while_an_answer_is_outstanding() {
+        let traffic = Traffic::default();
+        tokio::time::sleep(2 * IDLE).await;
+        assert!(!traffic.is_idle(), "nothing was said on it");
+        traffic.wrote(1);
+        traffic.read(b"+OK\r\n");
+        assert!(!traffic.is_idle());
+        tokio::time::sleep(IDLE).await;
+        assert!(traffic.is_idle());
+        traffic.wrote(1);
+        tokio::time::sleep(2 * IDLE).await;
+        assert!(!traffic.is_idle(), "that is not answered");
+    }
+
     #[test]
     fn what_was_handed_over_and_never_written_makes_room_again() {
         let traffic = Traffic::default();
         traffic.count();
-        drop(traffic.hand_over(&cmd()));
+        drop(traffic.hand_over(BYTES));
         assert_eq!(traffic.unwritten.load(Ordering::Relaxed), 0);
-        traffic.hand_over(&cmd()).was_answered();
+        traffic.hand_over(BYTES).was_answered();
         assert_ne!(traffic.unwritten.load(Ordering::Relaxed), 0, "only what is written is taken off then");
     }
 }
