@@ -26,6 +26,10 @@ pub enum Rule {
     MaybeSetIsReleased,
     /// A release that failed is sent again.
     ReleaseAgain,
+    /// A release whose connection is not made in time is sent again: the key it is about may have been set on another one.
+    UnsentIsSentAgain,
+    /// A release that fails for long is sent again at least every few node timeouts.
+    ReleaseAgainInTime,
     /// A key that renewal set again is released, also where the first acquire did not set it.
     RepairsAreReleased,
     /// A key that is set after its lock was given out of hand is released.
@@ -152,6 +156,8 @@ impl Rule {
         Self::RestartIsNoEvidence,
         Self::MaybeSetIsReleased,
         Self::ReleaseAgain,
+        Self::UnsentIsSentAgain,
+        Self::ReleaseAgainInTime,
         Self::RepairsAreReleased,
         Self::LateKeysAreReleased,
         Self::DropReleases,

@@ -19,7 +19,7 @@ use super::{Acquisition, AttemptFailed, Engine, Fenced, InFlight, TrackedRelease
 use crate::node::{Predecessor, Voter};
 use crate::platform::clock;
 use crate::platform::entropy::seed;
-use crate::protocol::{Backoff, KEEP_RELEASING, Ledger, NodeSet, RELEASE_PAUSES, Rivals, Verdict, reply_timeout};
+use crate::protocol::{Backoff, KEEP_RELEASING, Ledger, NodeSet, Rivals, Verdict, release_pauses, reply_timeout};
 use crate::values::keys::Keys;
 use crate::values::subject::Subject;
 
@@ -101,11 +101,11 @@ impl Engine {
             async move { node.look(keys, reply_timeout).await }
         };
         // As long, and as often, as a release is sent again.
-        let (began, longest_pause) = (clock::now(), RELEASE_PAUSES.1);
+        let (began, (first_pause, longest_pause)) = (clock::now(), release_pauses(self.node_timeout));
         let give_up = began + KEEP_RELEASING;
         // An adoption by somebody else is over by then.
         let is_decided_by = began + self.node_timeout * KEEP_TRYING * 2;
-        let mut pauses = Backoff::new(RELEASE_PAUSES.0, longest_pause, seed());
+        let mut pauses = Backoff::new(first_pause, longest_pause, seed());
         let theirs = loop {
             let (sights, failures) = self.survey_all(&look).await;
             let (mut rivals, mut missing, mut theirs) = (Rivals::default(), 0, NodeSet::default());

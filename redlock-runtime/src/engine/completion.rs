@@ -15,8 +15,8 @@ use crate::platform::clock;
 use crate::platform::deadline::Deadline;
 use crate::platform::entropy::seed;
 use crate::protocol::{
-    Backoff, Completion, CompletionVerdict, KEEP_RELEASING, Marked, NodeSet, OnDeadConnection, RELEASE_PAUSES,
-    ReleaseStage, Sending,
+    Backoff, Completion, CompletionVerdict, DeadConnection, KEEP_RELEASING, Marked, NodeSet, OnDeadConnection,
+    ReleaseStage, Sending, release_pauses,
 };
 
 /// A completion that too few nodes confirmed in time: its mark may be on some of them.
@@ -162,7 +162,7 @@ impl<'a> Confirming<'a> {
                             let is_made = |asked: &InFlight| asked.reply.carrier().is_made();
                             let (mut sent, unsent): (Vec<_>, Vec<_>) =
                                 mem::take(in_flight).into_iter().partition(is_made);
-                            failed.extend(give_up_dead_connections(&mut sent, tracked));
+                            failed.extend(give_up_dead_connections(&mut sent, tracked, NodeSet::default()));
                             in_flight.extend(sent.into_iter().chain(unsent));
                             ReleaseStage::Awaited
                         }
@@ -174,7 +174,8 @@ impl<'a> Confirming<'a> {
                 if failed.is_empty() {
                     return Poll::Pending;
                 }
-                let pauses = pauses.get_or_insert_with(|| Backoff::new(RELEASE_PAUSES.0, LONGEST_PAUSE, seed()));
+                let (first_pause, _) = release_pauses(node_timeout);
+                let pauses = pauses.get_or_insert_with(|| Backoff::new(first_pause, LONGEST_PAUSE, seed()));
                 let waited = pause.get_or_insert_with(|| Deadline::after(pauses.next().unwrap_or(LONGEST_PAUSE)));
                 if Pin::new(waited).poll(cx).is_pending() {
                     return Poll::Pending;
@@ -235,17 +236,24 @@ impl<'a> Confirming<'a> {
 }
 
 /// Takes out what is on connections that have been silent for so long: what is to be sent another way, and the connection that may still
-/// carry it.
+/// carry it. On `tracked` nodes the key may be set, or may still be; where it `may_be_set`, that does not depend on what is taken out.
 pub(super) fn give_up_dead_connections(
     in_flight: &mut Vec<InFlight>,
     tracked: NodeSet,
+    may_be_set: NodeSet,
 ) -> Vec<(usize, Option<ConnectionId>)> {
     let mut failed = Vec::new();
     in_flight.retain(|asked| {
         let carrier = asked.reply.carrier();
-        let is_tracked = tracked.contains(asked.node);
-        let needs_no_answer = carrier.id().is_some() || carrier.is_answered();
-        let dead = OnDeadConnection::decide(is_tracked, carrier.is_made(), needs_no_answer);
+        let connection = if !carrier.is_made() {
+            DeadConnection::NeverMade
+        } else if carrier.id().is_some() || carrier.is_answered() {
+            DeadConnection::Ended
+        } else {
+            DeadConnection::Unknown
+        };
+        let (is_tracked, may_be_set) = (tracked.contains(asked.node), may_be_set.contains(asked.node));
+        let dead = OnDeadConnection::decide(connection, is_tracked, may_be_set);
         if dead.is_sent_again {
             failed.push((asked.node, carrier.id()));
         }

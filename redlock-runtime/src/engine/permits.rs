@@ -65,7 +65,8 @@ impl WonPermit {
             if is_over || clock::now() >= self.valid_until {
                 break;
             }
-            let command = Command::set_again(self.ttl, &self.subject, &self.owner);
+            // Its connection may be made when the permit was released, which does not wait for that.
+            let command = Command::set_besides(self.ttl, &self.subject, &self.owner, self.acquire.as_ref());
             let asked = self.engine.ask(node, &command).reply;
             carrier.goes_on(asked.carrier().clone());
             reply = asked.await;
@@ -145,5 +146,53 @@ impl Engine {
         };
         let counter = counter.max(second_failed.counter);
         Err(AttemptFailed { verdict, seen, counter, permits, ..second_failed })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::ready;
+
+    use tokio::sync::watch;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::node::scripted::Scripted;
+    use crate::node::{Action, Voter};
+    use crate::protocol::{Asker, GrantedSlot, LONGEST_TTL, Quorum, ToldSlots};
+    use crate::values::keys::Keys;
+    use crate::values::name::Name;
+    use crate::values::permits::Slots;
+
+    #[tokio::test]
+    async fn a_permit_that_was_released_is_not_set_where_a_connection_is_made_then() {
+        let (told, mut setting) = watch::channel(None);
+        let node = |slot| -> Arc<dyn Voter> {
+            let told = told.clone();
+            Scripted::voter(move |command, _| {
+                let granted = Some(GrantedSlot { slot, counter: None, is_wanted: false });
+                let slots = ToldSlots { granted, held: vec![None; 2], counters: Vec::new(), permits: None };
+                match (command.action, command.asker) {
+                    (Action::Acquire { .. }, Asker::Comes) => PendingReply::new(ready(Reply::Slots(Box::new(slots)))),
+                    (Action::Acquire { .. }, Asker::Holds) => {
+                        let _ = told.send(Some(command));
+                        PendingReply::new(pending()).carried_by(Carrier::none_yet())
+                    }
+                    _ => PendingReply::new(ready(Reply::Done)),
+                }
+            })
+        };
+        let nodes = vec![node(0), node(0), node(1)];
+        let engine = Engine::new(nodes, Quorum::of(3).unwrap(), Duration::from_secs(5), LONGEST_TTL);
+        let name = Name::parse("x".to_owned()).unwrap();
+        let slots = Slots::new(&Keys::default(), &name, 2, |_| 2, |count| (0..count).collect());
+        let (subject, ttl) = (Subject::any_permit(slots), Duration::from_secs(60));
+        let won = engine.acquire(subject, ttl, None, Plan::once(None)).await.expect("two of three grant the same");
+
+        let set = timeout(Duration::from_secs(10), setting.wait_for(Option::is_some)).await.expect("it is set");
+        let set: Arc<Command> = set.unwrap().clone().expect("it was waited for");
+        assert!(!set.is_recalled(), "it is held");
+        won.acquisition.release().await.expect("a majority confirms");
+        assert!(set.is_recalled());
     }
 }

@@ -24,8 +24,8 @@ use crate::platform::deadline::Deadline;
 use crate::platform::entropy::seed;
 use crate::platform::tasks::Handle;
 use crate::protocol::{
-    AfterAnswer, Backoff, Completion, KEEP_RELEASING, Ledger, NodeSet, RELEASE_PAUSES, ReleaseStage, ReleasesDue,
-    Tally, Verdict, Voters,
+    AfterAnswer, Backoff, Completion, KEEP_RELEASING, Ledger, NodeSet, ReleaseStage, ReleasesDue, Tally, Verdict,
+    Voters, release_pauses,
 };
 use crate::rules::{Rule, holds};
 use crate::shown::shown;
@@ -159,8 +159,10 @@ pub(super) struct ReleaseRound {
     owner: Arc<PendingRelease>,
     /// Releases whose reply is on its way.
     in_flight: Vec<InFlight>,
-    /// Nodes on which the key may be set: a release that fails there is sent again.
+    /// Nodes on which the key may be set, or may still be: a release that fails there is sent again.
     tracked: NodeSet,
+    /// Those of them on which it may be set already, whatever becomes of an acquire that has not ended.
+    may_be_set: NodeSet,
     /// Nodes whose release is to be sent again, and the connection that may still carry something there.
     failed: Vec<(usize, Option<ConnectionId>)>,
     /// Nodes whose reply comes on a connection of another runtime than the background one, which may be blocked, or ending.
@@ -195,11 +197,17 @@ impl ReleaseRound {
             }
         }
         owner.engine.poll_in_background(unawaited);
-        Self::new(owner, in_flight, tracked, elsewhere)
+        Self::new(owner, in_flight, (tracked, ledger.may_be_set()), elsewhere)
     }
 
-    fn new(owner: Arc<PendingRelease>, in_flight: Vec<InFlight>, tracked: NodeSet, elsewhere: NodeSet) -> Self {
-        Self { owner, in_flight, tracked, failed: Vec::new(), elsewhere, is_reported: false, is_polling: false }
+    fn new(
+        owner: Arc<PendingRelease>,
+        in_flight: Vec<InFlight>,
+        (tracked, may_be_set): (NodeSet, NodeSet),
+        elsewhere: NodeSet,
+    ) -> Self {
+        let (is_reported, is_polling) = (false, false);
+        Self { owner, in_flight, tracked, may_be_set, failed: Vec::new(), elsewhere, is_reported, is_polling }
     }
 
     /// Waits for a majority to confirm.
@@ -283,7 +291,7 @@ impl ReleaseRound {
 
     /// Sends what is on connections that have been silent for so long another way.
     fn give_up_dead_connections(&mut self) {
-        let dead = give_up_dead_connections(&mut self.in_flight, self.tracked);
+        let dead = give_up_dead_connections(&mut self.in_flight, self.tracked, self.may_be_set);
         self.failed.extend(dead);
     }
 }
@@ -309,7 +317,8 @@ impl Drop for ReleaseRound {
         if !in_flight.is_empty() {
             let engine = Arc::clone(&self.owner.engine);
             let elsewhere = if self.is_reported { NodeSet::default() } else { self.elsewhere };
-            let rest = Self::new(Arc::clone(&self.owner), in_flight, self.tracked, elsewhere).go_on();
+            let nodes = (self.tracked, self.may_be_set);
+            let rest = Self::new(Arc::clone(&self.owner), in_flight, nodes, elsewhere).go_on();
             // A current-thread runtime runs only while somebody blocks on it, which may be never again.
             match Handle::try_current() {
                 Ok(runtime) if self.is_reported && runtime.runtime_flavor() != RuntimeFlavor::CurrentThread => {
@@ -424,7 +433,8 @@ impl PendingRelease {
     /// Sends a release until the node confirms it, within a bound.
     async fn send_until_confirmed(&self, node: usize, behind: Option<ConnectionId>) -> Reply {
         let give_up = clock::now() + KEEP_RELEASING;
-        let mut pauses = Backoff::new(RELEASE_PAUSES.0, RELEASE_PAUSES.1, seed());
+        let (first_pause, longest_pause) = release_pauses(self.engine.node_timeout);
+        let mut pauses = Backoff::new(first_pause, longest_pause, seed());
         loop {
             let reply = within_reason(&self.engine, self.subject.key(), self.ask(node, behind)).await;
             let Reply::Failed(failure) = &reply else {
@@ -434,7 +444,7 @@ impl PendingRelease {
                 self.tell_given_up(node, &failure.reason);
                 return reply;
             }
-            sleep(pauses.next().unwrap_or(RELEASE_PAUSES.1)).await;
+            sleep(pauses.next().unwrap_or(longest_pause)).await;
         }
     }
 }
@@ -506,6 +516,55 @@ mod tests {
             .await
             .expect("it is given up");
         assert_eq!(asked.load(Ordering::Relaxed), 1);
+    }
+
+    /// One node, whose first command waits for a connection that is made late: the releases of an owner whose key may be there
+    /// (`is_there`), behind an acquire that waits for it or not; how many commands the node is put.
+    async fn asked_where_a_connection_is_made_late(is_there: bool, is_behind_acquire: bool) -> usize {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let unsent = || PendingReply::new(pending()).carried_by(Carrier::none_yet());
+        let late = Scripted::new(move |_, _| match count.fetch_add(1, Ordering::Relaxed) {
+            0 if !is_behind_acquire => unsent(),
+            _ => PendingReply::new(ready(Reply::Done)),
+        });
+        let engine = Engine::new(vec![late], Quorum::of(1).unwrap(), Duration::from_millis(2), LONGEST_TTL);
+        let owner = PendingRelease::new(engine.track_release(), "key".into(), "owner".into());
+        let (all, none) = (NodeSet::first(1), NodeSet::default());
+        let may_be_set = if is_there { all } else { none };
+        let stragglers =
+            if is_behind_acquire { vec![InFlight { node: 0, reply: unsent(), sent: None }] } else { vec![] };
+        let mut round = ReleaseRound::start(Arc::new(owner), Ledger::of(may_be_set), all, stragglers);
+        // As if it had begun in the background: else it is sent again there whatever becomes of the connection.
+        round.elsewhere = none;
+        round.go_on().await;
+        tokio::time::timeout(KEEP_RELEASING / 4, engine.tracked_releases().all_confirmed())
+            .await
+            .expect("it is over when it is known that nothing is left");
+        asked.load(Ordering::Relaxed)
+    }
+
+    #[tokio::test]
+    async fn a_release_whose_connection_is_not_made_in_time_is_sent_again_unless_nothing_can_be_there() {
+        assert_eq!(asked_where_a_connection_is_made_late(true, false).await, 2);
+        assert_eq!(asked_where_a_connection_is_made_late(false, false).await, 1, "another owner has the key there");
+        assert_eq!(asked_where_a_connection_is_made_late(true, true).await, 1, "the key was set again meanwhile");
+        assert_eq!(asked_where_a_connection_is_made_late(false, true).await, 0, "the acquire was never sent");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_is_back_is_sent_its_release_within_a_few_of_its_timeouts() {
+        let began = tokio::time::Instant::from_std(clock::now());
+        let (back, node_timeout) = (Duration::from_secs(10), Duration::from_millis(20));
+        let node = Scripted::new(move |_, _| {
+            let is_back = clock::now() >= began.into_std() + back;
+            PendingReply::new(ready(if is_back { Reply::Done } else { Reply::not_sent("it is down") }))
+        });
+        let engine = Engine::new(vec![node], Quorum::of(1).unwrap(), node_timeout, LONGEST_TTL);
+        let owner = PendingRelease::new(engine.track_release(), "key".into(), "owner".into());
+        assert_eq!(owner.send_until_confirmed(0, None).await, Reply::Done);
+        let late = began.elapsed().saturating_sub(back);
+        assert!(late <= 5 * node_timeout, "it had the key for {late:?} more");
     }
 
     /// Whatever is known of the connection that carried the acquire: it has been answered.

@@ -35,6 +35,8 @@ pub(crate) struct Command {
     pub(crate) retention: Duration,
     /// Set when nobody wants the command any more: a node that has not sent it yet then does not.
     recalled: AtomicBool,
+    /// With which other one it is recalled as well.
+    recalled_with: Option<Arc<Self>>,
     /// What it looks like to the first node that packed it, for others that are alike.
     pub(in crate::node) packed: OnceLock<Box<dyn Any + Send + Sync>>,
 }
@@ -98,6 +100,18 @@ impl Command {
         Arc::new(Self { asker: Asker::Holds, ..Self::plain(action, subject, owner) })
     }
 
+    /// The same, recalled with the acquire that won the lock, if that may be.
+    pub(crate) fn set_besides(
+        ttl: Duration,
+        subject: &Subject,
+        owner: &Arc<str>,
+        acquire: Option<&Arc<Self>>,
+    ) -> Arc<Self> {
+        let action = Action::Acquire { ttl, is_watched: false };
+        let recalled_with = acquire.cloned();
+        Arc::new(Self { asker: Asker::Holds, recalled_with, ..Self::plain(action, subject, owner) })
+    }
+
     /// A release, or a mark, that marks a fire as completed.
     pub(crate) fn marking(action: Action, subject: &Subject, owner: &Arc<str>, new_mark: NewMark) -> Arc<Self> {
         Arc::new(Self { new_mark: Some(new_mark), ..Self::plain(action, subject, owner) })
@@ -121,6 +135,7 @@ impl Command {
             predecessor,
             retention,
             recalled,
+            recalled_with: None,
             packed,
         }
     }
@@ -178,7 +193,7 @@ impl Command {
     }
 
     pub(crate) fn is_recalled(&self) -> bool {
-        self.recalled.load(Ordering::Acquire)
+        self.recalled.load(Ordering::Acquire) || self.recalled_with.as_ref().is_some_and(|other| other.is_recalled())
     }
 }
 

@@ -47,8 +47,8 @@ pub use permits::{
 pub use quorum::Quorum;
 pub use readers_writers::{Admission, Asker, Mode, Occupancy};
 pub use release::{
-    AcquireEffect, AfterAnswer, DEAD_AFTER_TIMEOUTS, KEEP_RELEASING, Ledger, OnDeadConnection, RELEASE_PAUSES,
-    ReleaseStage, ReleasesDue,
+    AcquireEffect, AfterAnswer, DEAD_AFTER_TIMEOUTS, DeadConnection, KEEP_RELEASING, Ledger, OnDeadConnection,
+    ReleaseStage, ReleasesDue, release_pauses,
 };
 pub use retry::{Next, next_step};
 pub use rivals::{RELEASED, Rivals};

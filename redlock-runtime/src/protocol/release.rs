@@ -62,6 +62,17 @@ pub enum ReleaseStage {
     Dead,
 }
 
+/// What carries a release, or the acquire that it comes behind, and has been silent for so long that it is dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeadConnection {
+    /// It was never made: nothing was sent.
+    NeverMade,
+    /// The server can be asked to end it, or need not be, because all that could do harm on it is answered.
+    Ended,
+    /// What is on it may yet be carried out.
+    Unknown,
+}
+
 /// What is done about a release on a connection that is dead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a release that is due and not sent leaves a key for its TTL"]
@@ -81,7 +92,21 @@ pub const DEAD_AFTER_TIMEOUTS: u32 = 10;
 pub const KEEP_RELEASING: Duration = Duration::from_secs(120);
 
 /// Pauses between two tries of a release: the first, and the longest.
-pub const RELEASE_PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+const RELEASE_PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+
+/// The longest is no longer than this many node timeouts.
+const PAUSE_TIMEOUTS: u32 = 4;
+
+/// Pauses between two tries of a release: the first, and the longest.
+///
+/// A node that answers again has the key until the pause is over. What is late is told by the node's timeout, and so is how long that
+/// may be.
+#[must_use]
+pub fn release_pauses(node_timeout: Duration) -> (Duration, Duration) {
+    let (first, longest) = RELEASE_PAUSES;
+    let in_time = if holds(Rule::ReleaseAgainInTime) { node_timeout.saturating_mul(PAUSE_TIMEOUTS) } else { longest };
+    (first, longest.min(in_time).max(first))
+}
 
 impl Ledger {
     /// Of an owner whose key is, or may be, set on these nodes.
@@ -144,9 +169,14 @@ impl ReleaseStage {
 }
 
 impl OnDeadConnection {
-    /// Of a node on which the key may be set (`is_tracked`). A connection that was never made has carried nothing.
-    pub fn decide(is_tracked: bool, is_made: bool, has_number: bool) -> Self {
-        Self { is_sent_again: is_made && is_tracked, is_awaited: is_made && !has_number }
+    /// Of a node on which the key may be set, or may still be (`is_tracked`). A connection that was never made has carried no acquire.
+    /// But what `may_be_set` already came there on another one, and the release has not.
+    pub fn decide(connection: DeadConnection, is_tracked: bool, may_be_set: bool) -> Self {
+        let is_sent_again = match connection {
+            DeadConnection::NeverMade => may_be_set && holds(Rule::UnsentIsSentAgain),
+            DeadConnection::Ended | DeadConnection::Unknown => is_tracked,
+        };
+        Self { is_sent_again, is_awaited: connection == DeadConnection::Unknown }
     }
 }
 
@@ -206,16 +236,33 @@ mod tests {
     }
 
     #[test]
-    fn a_release_on_a_dead_connection_goes_another_way_unless_it_carried_nothing() {
-        let check = |is_tracked, is_made, has_number, expect| {
+    fn a_release_on_a_dead_connection_goes_another_way_unless_nothing_can_be_there() {
+        use DeadConnection::{Ended, NeverMade, Unknown};
+        let check = |connection, is_tracked, may_be_set, expect| {
             let OnDeadConnection { is_sent_again, is_awaited } =
-                OnDeadConnection::decide(is_tracked, is_made, has_number);
-            assert_eq!((is_sent_again, is_awaited), expect, "{is_tracked}, {is_made}, {has_number}");
+                OnDeadConnection::decide(connection, is_tracked, may_be_set);
+            assert_eq!((is_sent_again, is_awaited), expect, "{connection:?}, {is_tracked}, {may_be_set}");
         };
-        check(true, true, true, (true, false));
-        check(true, true, false, (true, true));
-        check(false, true, false, (false, true));
-        check(false, true, true, (false, false));
-        check(true, false, false, (false, false));
+        for may_be_set in [false, true] {
+            check(Ended, true, may_be_set, (true, false));
+            check(Unknown, true, may_be_set, (true, true));
+        }
+        check(Unknown, false, false, (false, true));
+        check(Ended, false, false, (false, false));
+        // The acquire that the release comes behind was never sent.
+        check(NeverMade, true, false, (false, false));
+        check(NeverMade, true, true, (true, false));
+    }
+
+    #[test]
+    fn a_node_that_answers_again_is_not_left_waiting_for_many_of_its_timeouts() {
+        let check = |node_timeout, longest| {
+            let pauses = release_pauses(Duration::from_millis(node_timeout));
+            assert_eq!(pauses, (Duration::from_millis(20), Duration::from_millis(longest)), "{node_timeout} ms");
+        };
+        check(250, 1_000);
+        check(5_000, 1_000);
+        check(20, 80);
+        check(1, 20);
     }
 }

@@ -22,6 +22,8 @@ pub(crate) struct Made {
 
 pub(crate) const ALL: &[Made] = &[
     Made { rule: Rule::RepairsAreReleased, plan: a_repair_beside_a_late_refusal },
+    Made { rule: Rule::UnsentIsSentAgain, plan: a_release_whose_connection_is_not_made_in_time },
+    Made { rule: Rule::ReleaseAgainInTime, plan: a_release_that_is_refused_for_long },
     Made { rule: Rule::RepairAfterMajority, plan: a_repair_of_a_lost_lock },
     Made { rule: Rule::OneVoteAServer, plan: an_extension_by_one_server_twice },
     Made { rule: Rule::CommitComparesOwner, plan: a_commit_that_finds_another_owner },
@@ -164,6 +166,26 @@ fn a_repair_beside_a_late_refusal(random: &mut Random) -> Plan {
             slow(0, Z, Passage::Reply, ms(66)..ms(400), ms(950)),
         ];
     })
+}
+
+/// A drops its guard. The release is the first thing that is sent in the background, and the connection to x takes longer there than a
+/// connection may be silent.
+fn a_release_whose_connection_is_not_made_in_time(random: &mut Random) -> Plan {
+    let a = process([Wish { ending: Ending::Drop, ..wish(about(random, 50), 4_000, 20) }]);
+    let plan = plan(random, 3, vec![a], 4_000);
+    with(plan, Vec::new(), |script| {
+        script.healed = ms(0);
+        script.connect_timeout = ms(3_500);
+        script.slow = vec![Slow { runtime: 0, ..slow(0, X, Passage::Connection, ms(0)..ms(600), ms(1_000)) }];
+    })
+}
+
+/// x refuses A's release, and all else, for three seconds. Its key expires a moment after that.
+fn a_release_that_is_refused_for_long(random: &mut Random) -> Plan {
+    let a = process([Wish { is_renewed: false, ..wish(about(random, 50), 3_270, 40) }]);
+    let faults = vec![(ms(70), Fault::Refuse { node: X, lasting: ms(3_000) })];
+    let plan = Plan { node_timeout: ms(10), ..plan(random, 3, vec![a], 3_270) };
+    with(plan, faults, |script| script.healed = ms(3_070))
 }
 
 /// A is stopped while its renewal is answered, and goes on when its lock is lost and its keys are gone, so that no majority

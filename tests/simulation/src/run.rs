@@ -275,14 +275,21 @@ impl Run {
         if let Some(process) = asked.filter(|_| universe.plan.twin.is_none() && !universe.checker.has_detached()) {
             let (place, locks) = (universe.callers(process), self.managers[process].clone());
             let counted = tokio::spawn(Placed::new(place, async move {
-                // A connection that fell silent long ago is noticed by its next use.
+                // A connection that fell silent long ago is noticed by its next use, and a cluster has one to each server. What is on
+                // one of them alone may be left out; whatever needs another one may fail next. So it is asked until it is told
+                // twice in a row.
+                let mut counted = locks.statistics().await;
                 for _ in 0..20 {
-                    if locks.statistics().await.is_ok() {
+                    let is_told = counted.is_ok();
+                    if !is_told {
+                        sleep(Duration::from_millis(200)).await;
+                    }
+                    counted = locks.statistics().await;
+                    if is_told && counted.is_ok() {
                         break;
                     }
-                    sleep(Duration::from_millis(200)).await;
                 }
-                locks.statistics().await
+                counted
             }));
             match timeout(Duration::from_secs(10), counted).await {
                 Ok(Ok(Ok(counted))) => {
