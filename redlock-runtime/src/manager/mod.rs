@@ -3,6 +3,7 @@
 pub(crate) mod builder;
 pub(crate) mod detached;
 mod environment;
+mod length;
 pub(crate) mod nodes;
 pub(crate) mod scope;
 pub(crate) mod shutdown;
