@@ -21,7 +21,7 @@ use self::app::{App, Step};
 use self::screen::Paint;
 use crate::args::Nodes;
 use crate::clock::std_now as now;
-use crate::exit::{Failure, OURS};
+use crate::exit::{Failure, LOOK_CODES, OURS};
 use crate::fleet::{Fleet, Sort, look_once};
 
 const EXAMPLES: &str = "\
@@ -36,7 +36,7 @@ after a question, q ends.";
 
 /// Shows all locks, who holds and wants them, and the nodes, on the terminal
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = format!("{EXAMPLES}\n\n{LOOK_CODES}"))]
 pub(crate) struct Options {
     /// What comes first
     #[arg(long, value_enum, default_value = "age")]
