@@ -4,6 +4,7 @@
 //! lock and renews it; and the command, in a process group of its own, which `launch` begins. Each of them notices when another
 //! one is killed, and nothing of the command is left then.
 
+mod descendants;
 mod front;
 mod group;
 mod holder;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use self::limits::LEAST_TTL;
 use self::messages::Task;
 use crate::args::Nodes;
 use crate::duration;
@@ -76,9 +78,17 @@ pub(crate) fn hidden(arguments: &[OsString]) -> Option<ExitCode> {
 
 pub(crate) fn main(nodes: &Nodes, options: Options) -> Result<ExitCode, Failure> {
     let Options { wanted, max_hold, min_hold, permits, once, kill_after, names, command } = options;
+    nodes.check_shared()?;
     wanted.check(&names)?;
+    if let Some(ttl) = wanted.ttl.filter(|ttl| *ttl < LEAST_TTL) {
+        return Err(Failure::ours(format!(
+            "a --ttl of {} is too short to be renewed in time while a command runs; write {} or more, or omit it",
+            duration::short(ttl),
+            duration::short(LEAST_TTL)
+        )));
+    }
     let task = Task {
-        nodes: nodes.nodes.clone(),
+        nodes: nodes.clone(),
         names,
         wanted,
         min_hold,

@@ -189,6 +189,17 @@ fn what_a_command_started_does_not_outlive_it_when_it_was_asked_to_end() {
 }
 
 #[test]
+fn what_a_command_started_does_not_outlive_it_when_it_dies_of_a_signal_of_its_own() {
+    let servers = Servers::start(3);
+    let script = "(while :; do sleep 0.05; done) & echo $$; kill -KILL $$";
+    let (program, group) = started(&servers, &["--kill-after", "200ms"], script);
+    let ended = program.wait();
+    assert_eq!(ended.status.code(), Some(128 + 9), "{ended:?}");
+    assert!(crate::common::group_is_gone(group), "it goes on, and its lock is free");
+    eventually_free(&servers, "x");
+}
+
+#[test]
 fn a_command_that_is_stopped_ends_when_it_is_asked_to() {
     let servers = Servers::start(3);
     let (program, group) = started(&servers, &[], "echo $$; while :; do sleep 0.02; done");
