@@ -42,8 +42,8 @@ pub(crate) struct Nodes {
     ///
     /// Whoever may list processes sees arguments: put URLs with passwords in the environment, or the password alone
     /// in REDLOCK_PASSWORD (with REDLOCK_USERNAME).
-    #[arg(long, global = true, value_name = "URLS", help_heading = "Nodes")]
-    pub(crate) nodes: Option<String>,
+    #[arg(long = "nodes", global = true, value_name = "URLS", help_heading = "Nodes")]
+    urls: Option<String>,
     #[expect(clippy::doc_markdown, reason = "it is shown as it stands here")]
     /// What stands before a lock's name in its key [env: REDLOCK_LOCK_PREFIX] [default: redlock:ConfigurableLock.]
     #[arg(long, global = true, value_name = "TEXT", help_heading = ALIKE, hide_short_help = true)]
@@ -112,7 +112,7 @@ impl Nodes {
     /// The same, for settings of a command's own.
     pub(crate) fn builder(&self) -> Result<LockManagerBuilder, Failure> {
         let mut builder = LockManager::builder_from_env()?;
-        if let Some(urls) = &self.nodes {
+        if let Some(urls) = &self.urls {
             if urls.trim_matches([',', ' ']).is_empty() {
                 return Err(Failure::ours(
                     "--nodes names no node; write --nodes redis://10.0.0.1,redis://10.0.0.2,redis://10.0.0.3, or omit it",
@@ -141,7 +141,7 @@ impl Nodes {
     /// Whether whoever holds a lock here keeps others from it: nodes in the memory of a process are each process's own.
     pub(crate) fn check_shared(&self) -> Result<(), Failure> {
         let in_environment = || std::env::var("REDLOCK_NODES").ok();
-        let urls = self.nodes.clone().or_else(in_environment).unwrap_or_default();
+        let urls = self.urls.clone().or_else(in_environment).unwrap_or_default();
         if urls.split(',').any(|url| url.trim().starts_with("memory:")) {
             return Err(Failure::ours(
                 "a memory:// node is of one process alone, so that nobody else would be kept out; name redis-servers, such as \

@@ -73,18 +73,16 @@ pub(crate) fn wait(nodes: &Nodes, options: &WaitOptions) -> Result<ExitCode, Fai
             is_answered = true;
             let Some(info) = seen else {
                 let (name, waited) = (plain(&options.name), duration::short(options.wait.unwrap_or_default()));
-                return Err(match last {
-                    Some(info) => {
-                        let message = format!("lock `{name}` was still {} after {waited}", info.state);
-                        Failure { code: NOT_ACQUIRED, message }
-                    }
-                    None => {
-                        let message = format!(
-                            "too few nodes have told within {waited} whether lock `{name}` is free; `redlock doctor` says what to do"
-                        );
-                        Failure { code: NO_QUORUM, message }
-                    }
-                });
+                let (code, message) = if let Some(info) = last {
+                    (NOT_ACQUIRED, format!("lock `{name}` was still {} after {waited}", info.state))
+                } else {
+                    let cure = "`redlock doctor` says what to do";
+                    (
+                        NO_QUORUM,
+                        format!("too few nodes have told within {waited} whether lock `{name}` is free; {cure}"),
+                    )
+                };
+                return Err(Failure { code, message });
             };
             let Some(info) = told(info)? else {
                 // What was seen before says nothing of now.

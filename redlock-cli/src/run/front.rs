@@ -43,11 +43,24 @@ pub(super) async fn run(task: &Task, program: &[OsString]) -> Result<ExitCode, F
     match launched(task, program, &mut holder, &mut launch, &mut signals).await {
         Ok(Launched::Known { valid_until, is_to_stop }) => {
             let Some((launch, held)) = launch else { return Err(Failure::ours("a lock was held for no command")) };
+            let group = launch.group();
+            let terminal = Terminal::of_this_process();
+            terminal.lend(group);
             let limits = Limits::new(task.kill_after, held.ttl);
-            let mut run = Run::new(launch.group(), holder, limits, valid_until, task.once.is_some());
-            run.has_only_commands = has_only_commands;
-            run.terminal.lend(run.group);
-            run._child = launch.begin();
+            let mut run = Run {
+                _child: launch.begin(),
+                group,
+                elsewhere: has_only_commands.then_some(Descendants { but: holder.id, outside: group }),
+                recorded_within: task.once.map(|_| held.ttl),
+                holder,
+                terminal,
+                limits,
+                is_asked_to_end: false,
+                is_stopped: false,
+                cut_short: None,
+                has_holder: true,
+                kill_at: now() + limits.until_late_kill(valid_until.remaining()),
+            };
             if is_to_stop {
                 run.hand_on(Signal::SIGTSTP);
             }
@@ -197,8 +210,10 @@ struct Run {
     /// Not waited for by its handle, which knows nothing of stops.
     _child: Option<Child>,
     group: Group,
-    /// Whether it is a run that is recorded when it has ended well.
-    is_once: bool,
+    /// Who was started by it and has left the group, where that can be told.
+    elsewhere: Option<Descendants>,
+    /// Of a run that is recorded when it has ended well, how long that may take.
+    recorded_within: Option<Duration>,
     holder: Holder,
     terminal: Terminal,
     limits: Limits,
@@ -210,30 +225,11 @@ struct Run {
     cut_short: Option<u8>,
     /// Whether the holder is there.
     has_holder: bool,
-    /// Whether whoever descends from this process, but the holder, was started by the command.
-    has_only_commands: bool,
     /// When it is killed, whatever else happens.
     kill_at: Instant,
 }
 
 impl Run {
-    fn new(group: Group, holder: Holder, limits: Limits, valid_until: Moment, is_once: bool) -> Self {
-        Self {
-            _child: None,
-            group,
-            is_once,
-            holder,
-            terminal: Terminal::of_this_process(),
-            limits,
-            is_asked_to_end: false,
-            is_stopped: false,
-            cut_short: None,
-            has_holder: true,
-            has_only_commands: false,
-            kill_at: now() + limits.until_late_kill(valid_until.remaining()),
-        }
-    }
-
     async fn attend(mut self, signals: &mut Signals) -> Result<ExitCode, Failure> {
         let ended = loop {
             // A stop or an end that came before we listened is not told again.
@@ -279,8 +275,8 @@ impl Run {
     async fn give_back(&mut self, is_success: bool, signals: &mut Signals) -> Option<(u8, String)> {
         self.holder.say(News::Ended { is_success }).await;
         // That a run is recorded is tried for as long as the lock is held, and is what this ends with.
-        let is_recorded = is_success && self.is_once;
-        let give_up = now() + GIVE_BACK + if is_recorded { self.limits.ttl() } else { Duration::ZERO };
+        let recorded_within = self.recorded_within.filter(|_| is_success);
+        let give_up = now() + GIVE_BACK + recorded_within.unwrap_or_default();
         loop {
             let told = tokio::select! {
                 biased;
@@ -307,7 +303,7 @@ impl Run {
         }
         let cure = "the command ended well, and nobody knows whether its run was recorded: `redlock last` says whether it was, else it may \
                     run again";
-        is_recorded.then(|| (NO_QUORUM, cure.to_owned()))
+        recorded_within.map(|_| (NO_QUORUM, cure.to_owned()))
     }
 
     /// How the command is: whether it ended, or was stopped.
@@ -456,15 +452,11 @@ impl Run {
 
     /// Signals whoever was started by the command and has left its group.
     fn signal_elsewhere(&self, signal: Signal) {
-        if let Some(elsewhere) = self.elsewhere() {
+        if let Some(elsewhere) = self.elsewhere {
             elsewhere.signal(signal);
             // One that is stopped cannot end.
             elsewhere.signal(Signal::SIGCONT);
         }
-    }
-
-    fn elsewhere(&self) -> Option<Descendants> {
-        self.has_only_commands.then_some(Descendants { but: self.holder.id, outside: self.group })
     }
 
     /// Whether nothing is left of the command before this moment.
@@ -474,7 +466,7 @@ impl Run {
             let _ = self.look();
             let slice = moment.min(now() + REAP_EVERY);
             if self.group.gone_before(slice).await {
-                if self.elsewhere().is_none_or(Descendants::are_gone) {
+                if self.elsewhere.is_none_or(Descendants::are_gone) {
                     return true;
                 }
                 sleep_until(slice).await;

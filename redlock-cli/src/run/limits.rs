@@ -15,8 +15,6 @@ pub(super) struct Limits {
     grace: Duration,
     /// How long before the end of the validity KILL is sent.
     margin: Duration,
-    /// How long the lock lives without renewal.
-    ttl: Duration,
 }
 
 /// The shortest TTL of a lock that can be renewed in time, when a third of it is over, and still leaves a command time to end.
@@ -26,7 +24,7 @@ impl Limits {
     pub(super) fn new(kill_after: Duration, ttl: Duration) -> Self {
         // A lock is extended when a third of its TTL is over. TERM behind the second third leaves time for a few attempts.
         let grace = kill_after.min(ttl / 3);
-        Self { kill_after, grace, margin: (ttl / 10).clamp(MARGIN.0, MARGIN.1), ttl }
+        Self { kill_after, grace, margin: (ttl / 10).clamp(MARGIN.0, MARGIN.1) }
     }
 
     /// How long a lock that is valid for so long need not be given up yet.
@@ -42,11 +40,6 @@ impl Limits {
     /// The same for whoever looks after the one whose part it is: when that has not done it.
     pub(super) fn until_late_kill(&self, valid: Duration) -> Duration {
         valid.saturating_sub(self.margin / 2)
-    }
-
-    /// How long the lock lives without renewal.
-    pub(super) fn ttl(&self) -> Duration {
-        self.ttl
     }
 
     /// What was asked for between TERM and KILL.
