@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use clap::Args;
 use redlock_runtime::LockToken;
+use tokio::runtime::Builder;
 
 use crate::args::Nodes;
 use crate::duration;
 use crate::exit::{ACQUIRE_CODES, Failure, TOKEN_CODES, tell};
 use crate::request::{NODE_TIMEOUT, Wanted, say_when_blind};
-use crate::signals::Signals;
+use crate::signals::{self, Signals};
 use crate::token_file::{TokenFile, tell_if_others_may_read};
 
 const ACQUIRE_EXAMPLES: &str = "\
@@ -111,8 +112,7 @@ pub(crate) fn acquire(nodes: &Nodes, options: &AcquireOptions) -> Result<ExitCod
     options.wanted.check_token(&options.names)?;
     // Before the lock is taken.
     let place = TokenFile::create(options.token_file.as_deref())?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::ours(format!("no runtime: {error}")))?;
+    let runtime = signals::runtime(&mut Builder::new_current_thread())?;
     runtime.block_on(acquire_now(nodes, options, place)).map_err(|failure| options.wanted.failure(failure))
 }
 

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use clap::Args;
 use redlock_runtime::{Error, LockInfo, LockManager};
+use tokio::runtime::Builder;
 
 use crate::args::Nodes;
 use crate::clock::now;
 use crate::duration;
 use crate::exit::{Failure, NO_QUORUM, NOT_ACQUIRED, WAIT_CODES, WATCH_CODES, tell};
 use crate::output::{self, line, plain};
+use crate::signals;
 
 const WAIT_EXAMPLES: &str = "\
 Examples:
@@ -150,6 +152,5 @@ fn print(info: Option<&LockInfo>, is_json: bool) -> Result<(), Failure> {
 }
 
 fn block_on(done: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|error| Failure::ours(format!("no runtime: {error}")))?.block_on(done)
+    signals::runtime(&mut Builder::new_current_thread())?.block_on(done)
 }

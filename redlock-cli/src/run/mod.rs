@@ -19,6 +19,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use tokio::runtime::Builder;
 
 use self::limits::LEAST_TTL;
 use self::messages::Task;
@@ -26,6 +27,7 @@ use crate::args::Nodes;
 use crate::duration;
 use crate::exit::{Failure, RUN_CODES};
 use crate::request::{Once, Wanted};
+use crate::signals;
 
 #[derive(Debug, Args)]
 #[command(after_help = format!("{EXAMPLES}\n\n{RUN_CODES}"))]
@@ -99,10 +101,7 @@ pub(crate) fn main(nodes: &Nodes, options: Options) -> Result<ExitCode, Failure>
         label: label(&command),
     };
     // One thread, which is the one that the command dies with.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::ours(format!("no runtime: {error}")))?;
+    let runtime = signals::runtime(&mut Builder::new_current_thread())?;
     let done = runtime.block_on(front::run(&task, &command));
     // Nobody waits for the lock's holder, which may still be about a slow node.
     runtime.shutdown_background();

@@ -60,14 +60,15 @@ fn of_the_fleet(mut builder: LockManagerBuilder) -> Result<LockManagerBuilder, E
         Some("none") => builder.max_clock_skew(None),
         Some(skew) => builder.max_clock_skew(length_in("REDLOCK_MAX_CLOCK_SKEW", skew, " or `none`")?),
     };
-    match read("REDLOCK_WAIT_REPLICAS")? {
+    let variable = "REDLOCK_WAIT_REPLICAS";
+    match read(variable)? {
         None => Ok(builder),
         Some(text) => match text.split_once('/').map(|(replicas, within)| (replicas.parse(), within)) {
             Some((Ok(replicas), within)) => {
-                Ok(builder.wait_replicas(replicas, length_in("REDLOCK_WAIT_REPLICAS", within, ", behind the slash")?))
+                Ok(builder.wait_replicas(replicas, length_in(variable, within, ", behind the slash")?))
             }
             _ => refused(format!(
-                "REDLOCK_WAIT_REPLICAS is `{}`; write how many replicas, and within what time: 1/100ms",
+                "{variable} is `{}`; write how many replicas, and within what time: 1/100ms",
                 shown(&text)
             )),
         },
