@@ -1,4 +1,4 @@
-//! What the environment says about the nodes.
+//! What the environment says about the nodes, and what all programs have to set alike that use them.
 
 use std::env::{self, VarError};
 #[cfg(feature = "tls")]
