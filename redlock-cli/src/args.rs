@@ -2,13 +2,16 @@
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::str::FromStr;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use redlock_runtime::{LockManager, LockManagerBuilder};
+use serde::{Deserialize, Serialize};
 
 use crate::exit::{CODES, Failure, OURS, tell};
-use crate::{about, doctor, look, reset, run, serve, token, top, watch};
+use crate::{about, doctor, duration, look, reset, run, serve, token, top, watch};
 
 /// Runs commands under a distributed lock, and shows who holds what.
 #[derive(Debug, Parser)]
@@ -30,8 +33,8 @@ Examples:
 
 Exit codes are listed by `redlock --help`.";
 
-/// Which servers hold the locks.
-#[derive(Debug, Args)]
+/// Which servers hold the locks, and what everybody has to set alike who uses them.
+#[derive(Args, Clone, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct Nodes {
     // What clap shows is no Markdown.
     #[expect(clippy::doc_markdown, reason = "it is shown as it stands here")]
@@ -39,8 +42,64 @@ pub(crate) struct Nodes {
     ///
     /// Whoever may list processes sees arguments: put URLs with passwords in the environment, or the password alone
     /// in REDLOCK_PASSWORD (with REDLOCK_USERNAME).
-    #[arg(long, global = true, value_name = "URLS", help_heading = "Nodes")]
-    pub(crate) nodes: Option<String>,
+    #[arg(long = "nodes", global = true, value_name = "URLS", help_heading = "Nodes")]
+    urls: Option<String>,
+    #[expect(clippy::doc_markdown, reason = "it is shown as it stands here")]
+    /// What stands before a lock's name in its key [env: REDLOCK_LOCK_PREFIX] [default: redlock:ConfigurableLock.]
+    #[arg(long, global = true, value_name = "TEXT", help_heading = ALIKE, hide_short_help = true)]
+    lock_prefix: Option<String>,
+    #[expect(clippy::doc_markdown, reason = "it is shown as it stands here")]
+    /// The longest TTL of any lock on these nodes [env: REDLOCK_LONGEST_TTL] [default: 5m]
+    ///
+    /// It is also how long a node that restarted empty is kept from voting.
+    #[arg(long, global = true, value_name = "DURATION", help_heading = ALIKE, hide_short_help = true, value_parser = duration::parse)]
+    longest_ttl: Option<Duration>,
+    #[expect(clippy::doc_markdown, reason = "it is shown as it stands here")]
+    /// How long completed runs (--once) are remembered [env: REDLOCK_MARKS_RETENTION] [default: 7d]
+    #[arg(long, global = true, value_name = "DURATION", help_heading = ALIKE, hide_short_help = true, value_parser = duration::parse)]
+    marks_retention: Option<Duration>,
+    #[expect(clippy::doc_markdown, reason = "it is shown as it stands here")]
+    /// How much the clocks of the machines may differ, or `none` [env: REDLOCK_MAX_CLOCK_SKEW] [default: 1m]
+    #[arg(long, global = true, value_name = "DURATION", help_heading = ALIKE, hide_short_help = true)]
+    max_clock_skew: Option<ClockSkew>,
+    #[expect(clippy::doc_markdown, reason = "it is shown as it stands here")]
+    /// A vote counts once so many replicas have it within this time: 1/100ms [env: REDLOCK_WAIT_REPLICAS]
+    #[arg(long, global = true, value_name = "REPLICAS/DURATION", help_heading = ALIKE, hide_short_help = true)]
+    wait_replicas: Option<WaitReplicas>,
+}
+
+/// What people are shown above the settings that decide who excludes whom.
+const ALIKE: &str = "The same in all programs that use these nodes";
+
+/// How much clocks may differ, or that none is trusted.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+struct ClockSkew(Option<Duration>);
+
+impl FromStr for ClockSkew {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(Self(None));
+        }
+        duration::parse(text).map(|skew| Self(Some(skew))).map_err(|error| format!("{error}; or `none`"))
+    }
+}
+
+/// How many replicas have to have a vote, within what time.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+struct WaitReplicas(usize, Duration);
+
+impl FromStr for WaitReplicas {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let read = text.split_once('/').and_then(|(replicas, within)| {
+            let (replicas, within) = (replicas.parse().ok()?, duration::parse(within).ok()?);
+            Some(Self(replicas, within))
+        });
+        read.ok_or_else(|| format!("`{text}` does not say how many replicas, and within what time: write 1/100ms"))
+    }
 }
 
 impl Nodes {
@@ -52,11 +111,44 @@ impl Nodes {
 
     /// The same, for settings of a command's own.
     pub(crate) fn builder(&self) -> Result<LockManagerBuilder, Failure> {
-        let builder = LockManager::builder_from_env()?;
-        Ok(match &self.nodes {
-            Some(urls) => builder.nodes_in_text(urls),
-            None => builder,
-        })
+        let mut builder = LockManager::builder_from_env()?;
+        if let Some(urls) = &self.urls {
+            if urls.trim_matches([',', ' ']).is_empty() {
+                return Err(Failure::ours(
+                    "--nodes names no node; write --nodes redis://10.0.0.1,redis://10.0.0.2,redis://10.0.0.3, or omit it",
+                ));
+            }
+            builder = builder.nodes_in_text(urls);
+        }
+        if let Some(prefix) = &self.lock_prefix {
+            builder = builder.lock_prefix(prefix);
+        }
+        if let Some(longest) = self.longest_ttl {
+            builder = builder.longest_ttl(longest);
+        }
+        if let Some(retention) = self.marks_retention {
+            builder = builder.marks_retention(retention);
+        }
+        if let Some(ClockSkew(skew)) = self.max_clock_skew {
+            builder = builder.max_clock_skew(skew);
+        }
+        if let Some(WaitReplicas(replicas, within)) = self.wait_replicas {
+            builder = builder.wait_replicas(replicas, within);
+        }
+        Ok(builder)
+    }
+
+    /// Whether whoever holds a lock here keeps others from it: nodes in the memory of a process are each process's own.
+    pub(crate) fn check_shared(&self) -> Result<(), Failure> {
+        let in_environment = || std::env::var("REDLOCK_NODES").ok();
+        let urls = self.urls.clone().or_else(in_environment).unwrap_or_default();
+        if urls.split(',').any(|url| url.trim().starts_with("memory:")) {
+            return Err(Failure::ours(
+                "a memory:// node is of one process alone, so that nobody else would be kept out; name redis-servers, such as \
+                 --nodes redis://127.0.0.1:6379",
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -181,6 +273,9 @@ mod tests {
                 "run" => &["128+n", "75", "69", "122", "124", "125", "126", "127"],
                 "acquire" => &["128+n", "75", "69", "125"],
                 "extend" | "release" => &["69", "122", "125"],
+                "list" | "inspect" | "top" | "reset" => &["0 ", "69", "125"],
+                "wait" => &["0 ", "75", "69", "125"],
+                "watch" => &["0 ", "125"],
                 "last" => &["1 ", "69", "125"],
                 "doctor" => &["1 ", "2 ", "125"],
                 _ => return,
@@ -212,6 +307,8 @@ mod tests {
             (&["redlock", "run", "-n", "-w", "5", "x", "--", "true"], "cannot be used with"),
             (&["redlock", "run", "-w", "soon", "x", "--", "true"], "write 5s, 250ms, 2m"),
             (&["redlock", "run", "--onec", "1h", "x", "--", "true"], "--once"),
+            (&["redlock", "run", "-E", "-1", "x", "--", "true"], "-1 is not in 0..=255"),
+            (&["redlock", "run", "-w", "-1", "x", "--", "true"], "write 5s, 250ms, 2m"),
             (&["redlock", "inspekt"], "; tip: a similar subcommand exists: 'inspect'"),
         ] {
             let error = Arguments::try_parse_from(arguments).unwrap_err();

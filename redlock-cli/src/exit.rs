@@ -76,6 +76,35 @@ Exit codes:
   122    the lock is not the token's any more: it expired, or was reset
   125    wrong arguments or settings";
 
+/// What `list --help`, `inspect --help` and `top --help` say of them.
+pub(crate) const LOOK_CODES: &str = "\
+Exit codes:
+  0      done
+  69     too few nodes answered
+  125    wrong arguments or settings, or nothing can be printed";
+
+/// What `reset --help` says of them.
+pub(crate) const RESET_CODES: &str = "\
+Exit codes:
+  0      done, also if nobody held it
+  69     too few nodes answered; doing it again does no harm
+  122    --if-owner: another one holds it, or nobody
+  125    wrong arguments or settings";
+
+/// What `wait --help` says of them.
+pub(crate) const WAIT_CODES: &str = "\
+Exit codes:
+  0      the lock was free
+  75     it was held when the time of -w was over
+  69     the time of -w was over, and too few nodes had answered
+  125    wrong arguments or settings";
+
+/// What `watch --help` says of them.
+pub(crate) const WATCH_CODES: &str = "\
+Exit codes:
+  0      whoever read the lines has stopped to read
+  125    wrong arguments or settings, or nothing can be printed";
+
 /// Why a command ended without doing what was asked, in one line, and the code that says so.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -109,7 +138,11 @@ impl From<Error> for Failure {
             _ => OURS,
         };
         let mut message = error.to_string();
-        if let Error::QuorumUnreachable { .. } | Error::NoNodeAnswered { .. } | Error::NotCompleted { .. } = &error {
+        if let Error::QuorumUnreachable { .. }
+        | Error::NoNodeAnswered { .. }
+        | Error::ListIncomplete { .. }
+        | Error::NotCompleted { .. } = &error
+        {
             if let Some(source) = error.source().map(ToString::to_string).filter(|source| !source.is_empty()) {
                 message = format!("{message} ({source})");
             }

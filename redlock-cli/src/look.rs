@@ -7,17 +7,27 @@ use redlock_runtime::LockInfo;
 
 use crate::args::Nodes;
 use crate::duration::short;
-use crate::exit::Failure;
+use crate::exit::{Failure, LOOK_CODES};
 use crate::output::{self, foreign, line};
 
-#[derive(Debug, Args)]
-#[command(after_help = "\
+const LIST_EXAMPLES: &str = "\
 Examples:
   redlock list                       the names, one a line
   redlock list --long                with holders and ages
   redlock list --json | jq -r .name  an object a line
 
-A name is listed once, in no order. A list that may lack a lock that is held ends with the exit code 69.")]
+A name is listed once, in no order. A list that may lack a lock that is held ends with the exit code 69. A name
+in which somebody wrote control characters, as clients in other languages can, is listed with \\u{a} in their place; --json has it as it is.";
+
+const INSPECT_EXAMPLES: &str = "\
+Examples:
+  redlock inspect deploy
+  redlock inspect deploy --json | jq -r .owner
+
+It tells what was, not what is: to do something only if nobody else does, use `redlock run`.";
+
+#[derive(Debug, Args)]
+#[command(after_help = format!("{LIST_EXAMPLES}\n\n{LOOK_CODES}"))]
 pub(crate) struct ListOptions {
     /// Also show who holds each lock
     #[arg(short, long)]
@@ -28,12 +38,7 @@ pub(crate) struct ListOptions {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  redlock inspect deploy
-  redlock inspect deploy --json | jq -r .owner
-
-It tells what was, not what is: to do something only if nobody else does, use `redlock run`.")]
+#[command(after_help = format!("{INSPECT_EXAMPLES}\n\n{LOOK_CODES}"))]
 pub(crate) struct InspectOptions {
     /// The lock's name
     name: String,

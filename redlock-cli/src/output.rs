@@ -35,13 +35,13 @@ pub(crate) fn all(text: &[u8]) -> Result<Reader, Failure> {
     }
 }
 
-/// A text that somebody else wrote. On a terminal, control characters and those that turn the writing direction are shown as
-/// `\u{…}`; a program gets what was written.
+/// A text that somebody else wrote, on a line of its own. On a terminal, control characters and those that turn the writing direction are
+/// shown as `\u{…}`; a program gets what was written, but for control characters, of which one is the end of a line.
 pub(crate) fn foreign(text: &str) -> String {
-    if stdout().is_terminal() { plain(text) } else { text.to_owned() }
+    if stdout().is_terminal() || text.contains(char::is_control) { plain(text) } else { text.to_owned() }
 }
 
-/// The same, whoever reads it.
+/// The same, as people are shown it, whoever reads it.
 pub(crate) fn plain(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {

@@ -20,13 +20,13 @@ pub(crate) struct Wanted {
     #[arg(short = 'n', long = "nonblock", conflicts_with = "wait")]
     pub(crate) nonblock: bool,
     /// Wait for so long at most: 30, 1.5s, 2m [default: as long as it takes]
-    #[arg(short = 'w', long, value_name = "DURATION", value_parser = duration::parse)]
+    #[arg(short = 'w', long, value_name = "DURATION", value_parser = duration::parse, allow_negative_numbers = true)]
     pub(crate) wait: Option<Duration>,
     /// The exit code when somebody else holds the lock, or the fire already ran [default: 75]
-    #[arg(short = 'E', long, value_name = "CODE")]
+    #[arg(short = 'E', long, value_name = "CODE", allow_negative_numbers = true)]
     pub(crate) conflict_exit_code: Option<u8>,
     /// How long the lock outlives a machine that dies [default: 30s]
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, allow_negative_numbers = true)]
     pub(crate) ttl: Option<Duration>,
     /// Share the lock with other readers
     #[arg(long, conflicts_with = "write")]
@@ -95,6 +95,10 @@ impl Wanted {
         }
     }
 }
+
+/// How long one node's answer may take, as in every manager that sets nothing else. Whoever was asked to end waits no longer for nodes
+/// that may not answer at all.
+pub(crate) const NODE_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// Nodes that cannot be asked for so long are worth a word to whoever waits for a lock on them.
 const BLIND: Duration = Duration::from_secs(3);

@@ -5,11 +5,10 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::args::Nodes;
-use crate::exit::Failure;
+use crate::exit::{Failure, RESET_CODES};
 use crate::output::{line, plain};
 
-#[derive(Debug, Args)]
-#[command(after_help = "\
+const EXAMPLES: &str = "\
 Examples:
   redlock inspect deploy                             who holds it?
   redlock reset deploy --if-owner 1763712000000000   take it from that very holder, by its fencing token
@@ -18,7 +17,10 @@ Examples:
   redlock reset --json deploy | jq .nodes            on how many nodes it was held
 
 This is for a holder that is gone or stuck: whoever works under the lock learns of it only when the lock is extended next, and is
-not alone until then.")]
+not alone until then.";
+
+#[derive(Debug, Args)]
+#[command(after_help = format!("{EXAMPLES}\n\n{RESET_CODES}"))]
 pub(crate) struct Options {
     /// The lock's name
     name: String,

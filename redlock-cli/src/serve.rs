@@ -17,6 +17,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use clap::Args;
 use tokio::net::TcpListener;
+use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 
@@ -26,6 +27,7 @@ use crate::args::Nodes;
 use crate::exit::{Failure, OURS};
 use crate::fleet::Fleet;
 use crate::output::all;
+use crate::signals;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -75,11 +77,7 @@ const LISTENERS: usize = 128;
 pub(crate) fn main(nodes: &Nodes, options: &Options) -> Result<ExitCode, Failure> {
     let access = Access::new(options)?;
     let locks = nodes.manager()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .worker_threads(2)
-        .build()
-        .map_err(|error| failure(format!("no threads to serve with: {error}")))?;
+    let runtime = signals::runtime(Builder::new_multi_thread().worker_threads(2))?;
     let served = runtime.block_on(async {
         let listener = TcpListener::bind(options.listen).await.map_err(|error| {
             failure(format!("cannot listen on {}: {error}; choose another place with --listen", options.listen))

@@ -2,10 +2,14 @@
 
 use std::fs;
 use std::future::poll_fn;
+use std::os::unix::net::UnixStream;
 use std::task::{Context, Poll};
 
 use nix::sys::signal::Signal;
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
+
+use crate::exit::Failure;
 
 /// Those that are handed on to the command.
 pub(crate) const FORWARDED: [Signal; 7] = [
@@ -27,6 +31,19 @@ pub(crate) fn ends(signal: Signal) -> bool {
 pub(crate) fn asks_to_end(signal: Signal) -> bool {
     matches!(signal, Signal::SIGTERM | Signal::SIGINT | Signal::SIGHUP | Signal::SIGQUIT)
 }
+
+/// A runtime that signals reach. tokio panics where there is no file descriptor left for what it is told of them through.
+pub(crate) fn runtime(builder: &mut Builder) -> Result<Runtime, Failure> {
+    let spare = (0..SPARE_PAIRS).map(|_| UnixStream::pair()).collect::<Result<Vec<_>, _>>().map(drop);
+    spare.and_then(|()| builder.enable_all().build()).map_err(|error| {
+        Failure::ours(format!(
+            "no runtime: {error}; let the process have some more threads or file descriptors (`ulimit -u`, `ulimit -n`)"
+        ))
+    })
+}
+
+/// A runtime has six or seven descriptors.
+const SPARE_PAIRS: usize = 4;
 
 /// The signals that came. From when this is made on, none of them ends the process.
 pub(crate) struct Signals(Vec<(Signal, Stream)>);

@@ -3,7 +3,7 @@
 //! Whoever has the token can release the lock, so it is never an argument, which everybody can see who may list processes.
 
 use std::fs::File;
-use std::io::{IsTerminal, Read, Write, stdin, stdout};
+use std::io::{IsTerminal, Read, stdin};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::ExitCode;
@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use clap::Args;
 use redlock_runtime::LockToken;
+use tokio::runtime::Builder;
 
 use crate::args::Nodes;
 use crate::duration;
 use crate::exit::{ACQUIRE_CODES, Failure, TOKEN_CODES, tell};
-use crate::request::{Wanted, say_when_blind};
-use crate::signals::Signals;
+use crate::request::{NODE_TIMEOUT, Wanted, say_when_blind};
+use crate::signals::{self, Signals};
 use crate::token_file::{TokenFile, tell_if_others_may_read};
 
 const ACQUIRE_EXAMPLES: &str = "\
@@ -107,15 +108,15 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
 }
 
 pub(crate) fn acquire(nodes: &Nodes, options: &AcquireOptions) -> Result<ExitCode, Failure> {
+    nodes.check_shared()?;
     options.wanted.check_token(&options.names)?;
     // Before the lock is taken.
-    let file = options.token_file.as_deref().map(TokenFile::create).transpose()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::ours(format!("no runtime: {error}")))?;
-    runtime.block_on(acquire_now(nodes, options, file)).map_err(|failure| options.wanted.failure(failure))
+    let place = TokenFile::create(options.token_file.as_deref())?;
+    let runtime = signals::runtime(&mut Builder::new_current_thread())?;
+    runtime.block_on(acquire_now(nodes, options, place)).map_err(|failure| options.wanted.failure(failure))
 }
 
-async fn acquire_now(nodes: &Nodes, options: &AcquireOptions, file: Option<TokenFile>) -> Result<ExitCode, Failure> {
+async fn acquire_now(nodes: &Nodes, options: &AcquireOptions, place: TokenFile) -> Result<ExitCode, Failure> {
     let mut signals =
         Signals::that_end().map_err(|error| Failure::ours(format!("signals cannot be caught: {error}")))?;
     let locks = nodes.manager()?;
@@ -133,18 +134,14 @@ async fn acquire_now(nodes: &Nodes, options: &AcquireOptions, file: Option<Token
     let guard = match acquired {
         Ok(guard) => guard?,
         Err(signal) => {
-            // Nothing stays behind of what was begun.
-            locks.shutdown().await;
+            // Nothing stays behind of what was begun, on nodes that answer.
+            let _ = locks.shutdown_within(NODE_TIMEOUT).await;
             return Ok(ExitCode::from(128 + signal as u8));
         }
     };
     let token = guard.detach();
     let text = format!("{token}\n");
-    let written = match file {
-        Some(file) => file.write(text.as_bytes()),
-        None => stdout().lock().write_all(text.as_bytes()).and_then(|()| stdout().flush()),
-    };
-    if let Err(error) = written {
+    if let Err(error) = place.write(text.as_bytes()) {
         let _ = locks.release(&token).await;
         return Err(Failure::ours(format!("the token cannot be written, so the lock was released: {error}")));
     }
@@ -161,7 +158,7 @@ pub(crate) fn release(nodes: &Nodes, options: &ReleaseOptions) -> Result<ExitCod
     let token = options.given.token()?;
     let locks = nodes.manager()?;
     locks.release_blocking(&token)?;
-    // The nodes that are slower than a majority.
-    locks.shutdown_blocking();
+    // The nodes that are slower than a majority, if they answer at all.
+    let _ = locks.shutdown_within_blocking(NODE_TIMEOUT);
     Ok(ExitCode::SUCCESS)
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use ratatui::crossterm::event::{self, Event};
 use ratatui::{DefaultTerminal, Terminal};
+use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
@@ -21,8 +22,9 @@ use self::app::{App, Step};
 use self::screen::Paint;
 use crate::args::Nodes;
 use crate::clock::std_now as now;
-use crate::exit::{Failure, OURS};
+use crate::exit::{Failure, LOOK_CODES, OURS};
 use crate::fleet::{Fleet, Sort, look_once};
+use crate::signals;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -36,7 +38,7 @@ after a question, q ends.";
 
 /// Shows all locks, who holds and wants them, and the nodes, on the terminal
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = format!("{EXAMPLES}\n\n{LOOK_CODES}"))]
 pub(crate) struct Options {
     /// What comes first
     #[arg(long, value_enum, default_value = "age")]
@@ -75,11 +77,7 @@ const FRAMES: (Duration, Duration) = (Duration::from_millis(40), Duration::from_
 
 pub(crate) fn main(nodes: &Nodes, options: &Options) -> Result<ExitCode, Failure> {
     let locks = nodes.manager()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .worker_threads(2)
-        .build()
-        .map_err(|error| failure(&format!("no threads to look with: {error}")))?;
+    let runtime = signals::runtime(Builder::new_multi_thread().worker_threads(2))?;
     let code = runtime.block_on(async {
         if options.json {
             return table::print_json(&look_once(locks).await);

@@ -5,20 +5,24 @@ use std::time::Duration;
 
 use clap::Args;
 use redlock_runtime::{Error, LockInfo, LockManager};
+use tokio::runtime::Builder;
 
 use crate::args::Nodes;
 use crate::clock::now;
 use crate::duration;
-use crate::exit::{Failure, NOT_ACQUIRED, tell};
+use crate::exit::{Failure, NO_QUORUM, NOT_ACQUIRED, WAIT_CODES, WATCH_CODES, tell};
 use crate::output::{self, line, plain};
+use crate::signals;
 
-#[derive(Debug, Args)]
-#[command(after_help = "\
+const WAIT_EXAMPLES: &str = "\
 Examples:
   redlock wait deploy && ./smoke-test     when no deploy is under way
   redlock wait -w 10m deploy              for ten minutes at most; the exit code is 75 then
 
-Somebody else may have it by the time this returns: to do something only if nobody else does, use `redlock run`.")]
+Somebody else may have it by the time this returns: to do something only if nobody else does, use `redlock run`.";
+
+#[derive(Debug, Args)]
+#[command(after_help = format!("{WAIT_EXAMPLES}\n\n{WAIT_CODES}"))]
 pub(crate) struct WaitOptions {
     /// The lock's name
     name: String,
@@ -30,15 +34,17 @@ pub(crate) struct WaitOptions {
     json: bool,
 }
 
-#[derive(Debug, Args)]
-#[command(after_help = "\
+const WATCH_EXAMPLES: &str = "\
 Examples:
   redlock watch deploy          a line for each change, the present state first
   redlock watch                 all locks, new ones too
   redlock watch --json deploy | jq -r .owner
 
 The servers report changes as they happen; where one cannot, it is asked once a second. While too few nodes answer, a line on stderr says so,
-and it goes on when they do.")]
+and it goes on when they do.";
+
+#[derive(Debug, Args)]
+#[command(after_help = format!("{WATCH_EXAMPLES}\n\n{WATCH_CODES}"))]
 pub(crate) struct WatchOptions {
     /// The lock's name [default: all locks]
     name: Option<String>,
@@ -53,6 +59,7 @@ pub(crate) fn wait(nodes: &Nodes, options: &WaitOptions) -> Result<ExitCode, Fai
     block_on(async {
         let mut watch = locks.watch(options.name.as_str());
         let mut last: Option<LockInfo> = None;
+        let mut is_answered = false;
         loop {
             let next = async {
                 match deadline {
@@ -60,13 +67,30 @@ pub(crate) fn wait(nodes: &Nodes, options: &WaitOptions) -> Result<ExitCode, Fai
                     None => Some(watch.next().await),
                 }
             };
-            let Some(info) = next.await else {
-                let state = last.as_ref().map_or("not known to be free".to_owned(), |info| info.state.to_string());
-                let waited = duration::short(options.wait.unwrap_or_default());
-                let message = format!("lock `{}` was still {state} after {waited}", plain(&options.name));
-                return Err(Failure { code: NOT_ACQUIRED, message });
+            let seen = match next.await {
+                // However short the time is, what the nodes answer when they are asked first is waited for.
+                None if !is_answered => Some(watch.next().await),
+                seen => seen,
             };
-            let Some(info) = told(info)? else { continue };
+            is_answered = true;
+            let Some(info) = seen else {
+                let (name, waited) = (plain(&options.name), duration::short(options.wait.unwrap_or_default()));
+                let (code, message) = if let Some(info) = last {
+                    (NOT_ACQUIRED, format!("lock `{name}` was still {} after {waited}", info.state))
+                } else {
+                    let cure = "`redlock doctor` says what to do";
+                    (
+                        NO_QUORUM,
+                        format!("too few nodes have told within {waited} whether lock `{name}` is free; {cure}"),
+                    )
+                };
+                return Err(Failure { code, message });
+            };
+            let Some(info) = told(info)? else {
+                // What was seen before says nothing of now.
+                last = None;
+                continue;
+            };
             if is_free(&info) {
                 if options.json {
                     line(output::lock(&info))?;
@@ -128,6 +152,5 @@ fn print(info: Option<&LockInfo>, is_json: bool) -> Result<(), Failure> {
 }
 
 fn block_on(done: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|error| Failure::ours(format!("no runtime: {error}")))?.block_on(done)
+    signals::runtime(&mut Builder::new_current_thread())?.block_on(done)
 }

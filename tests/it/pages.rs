@@ -99,6 +99,8 @@ fn the_readme_can_be_read_in_five_minutes() {
     assert!(readme.lines().count() <= 230, "{} lines", readme.lines().count());
     let first_screen: Vec<&str> = readme.lines().take(40).collect();
     assert!(first_screen.iter().any(|line| line.starts_with("#[redlock(")));
+    // In a block, to be copied.
+    assert!(first_screen.iter().any(|line| line.starts_with("redlock run ")));
     let hidden = readme.split("```rust").skip(1).filter_map(|rest| rest.split("```").next());
     let hidden: Vec<&str> = hidden.flat_map(str::lines).filter(|line| line.starts_with("# ")).collect();
     assert!(hidden.is_empty(), "tests/build.rs adds what a block needs besides: {hidden:#?}");

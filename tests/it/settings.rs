@@ -7,7 +7,7 @@ use redis::Client;
 use redis::aio::ConnectionManager;
 use redlock_runtime::{Error, LockManager, Timeout};
 use redlock_tests::wait::eventually_async;
-use redlock_tests::{RedisServer, Servers};
+use redlock_tests::{Program, RedisServer, Servers};
 
 use crate::common::key;
 
@@ -44,7 +44,9 @@ fn nodes_in_the_environment_that_cannot_be_read_are_told_with_their_place_and_th
 
 #[test]
 fn a_variable_that_is_set_to_nothing_is_told_by_its_name() {
-    for variable in ["USERNAME", "PASSWORD", "SENTINEL_USERNAME", "SENTINEL_PASSWORD", "TLS_ROOTS", "TLS_KEY"] {
+    for variable in
+        ["USERNAME", "PASSWORD", "SENTINEL_USERNAME", "SENTINEL_PASSWORD", "TLS_ROOTS", "TLS_KEY", "LOCK_PREFIX"]
+    {
         let variable = format!("REDLOCK_{variable}");
         let mut holder = Command::new(env!("CARGO_BIN_EXE_holder"));
         let output =
@@ -52,6 +54,51 @@ fn a_variable_that_is_set_to_nothing_is_told_by_its_name() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && said.contains(&format!("{variable} is set but empty")), "{said}");
     }
+}
+
+#[test]
+fn what_a_fleet_shares_may_stand_in_the_environment_and_what_cannot_be_read_there_is_told_with_its_cure() {
+    let server = RedisServer::start();
+    let holder = |variable: &str, value: &str, arguments: &[&str]| {
+        let mut holder = Command::new(env!("CARGO_BIN_EXE_holder"));
+        holder
+            .arg("name=x")
+            .args(arguments)
+            .env("REDLOCK_NODES", server.url())
+            .env(format!("REDLOCK_{variable}"), value);
+        holder
+    };
+    let own = LockManager::builder().nodes([server.url()]).lock_prefix("shop:").build().unwrap();
+    let guard = own.lock("x").acquire_blocking().unwrap();
+    let kept_out = holder("LOCK_PREFIX", "shop:", &["timeout=-1"]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&kept_out.stdout), "skipped\n", "{kept_out:?}");
+    guard.release_blocking().unwrap();
+    let day = "ttl_ms=86400000";
+    let refused = holder("MARKS_RETENTION", "8d", &[day]).output().unwrap();
+    assert!(String::from_utf8_lossy(&refused.stdout).contains("REDLOCK_LONGEST_TTL"), "{refused:?}");
+    let holds = Program::start(&mut holder("LONGEST_TTL", "2d", &[day]));
+    assert_eq!(holds.line(), "acquired");
+    assert!(server.probe().pttl(&key("x")).remaining().is_some_and(|left| left > Duration::from_secs(80_000)));
+    drop(holds);
+    assert!(server.probe().del(&key("x")));
+    for (variable, value, expect) in [
+        ("LONGEST_TTL", "soon", "write one such as 250ms"),
+        ("LONGEST_TTL", "366d", "impossible"),
+        ("MARKS_RETENTION", "1d", "marks"),
+        (
+            "MAX_CLOCK_SKEW",
+            "\u{1b}[2J",
+            "`\\u{1b}[2J`, which is no length of time; write one such as 250ms, 10m or 32d or `none`",
+        ),
+        ("WAIT_REPLICAS", "1", "1/100ms"),
+        ("WAIT_REPLICAS", "1/soon", "behind the slash"),
+    ] {
+        let output = holder(variable, value, &[]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(expect), "{variable}={value}: {said}");
+    }
+    let holds = Program::start(&mut holder("WAITING_LIST", "shop:waiting", &["timeout=-1"]));
+    assert_eq!(holds.line(), "acquired");
 }
 
 #[tokio::test]

@@ -12,14 +12,16 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{ChildStdin, ChildStdout, Command};
 use tokio::time::{Instant, timeout};
 
+use super::descendants::Descendants;
 use super::group::Group;
+use super::launch::Launch;
 use super::limits::Limits;
 use super::messages::{Held, News, Task, Told};
 use super::moment::Moment;
 use super::terminal::{Terminal, has_shell};
 use super::{holder, launch};
 use crate::clock::{now, sleep_until};
-use crate::exit::{Failure, LOST, OURS, tell};
+use crate::exit::{Failure, LOST, NO_QUORUM, OURS, tell};
 use crate::signals::{Signals, asks_to_end, ends};
 
 /// How long the lock may take to be given back; then whoever holds it goes on by itself.
@@ -35,44 +37,97 @@ const REAP_EVERY: Duration = Duration::from_millis(20);
 pub(super) async fn run(task: &Task, program: &[OsString]) -> Result<ExitCode, Failure> {
     // Before anything is started: from here on no signal leaves anything behind.
     let mut signals = Signals::listen().map_err(|error| ours(&error))?;
+    let has_only_commands = Descendants::adopt();
     let mut holder = Holder::start(task).await?;
-    let held = match acquired(&mut holder, &mut signals).await? {
-        Ok(held) => held,
-        Err(signal) => {
-            holder.let_go().await;
-            return Ok(ExitCode::from(128 + signal as u8));
+    let mut launch = None;
+    match launched(task, program, &mut holder, &mut launch, &mut signals).await {
+        Ok(Launched::Known { valid_until, is_to_stop }) => {
+            let Some((launch, held)) = launch else { return Err(Failure::ours("a lock was held for no command")) };
+            let group = launch.group();
+            let terminal = Terminal::of_this_process();
+            terminal.lend(group);
+            let limits = Limits::new(task.kill_after, held.ttl);
+            let mut run = Run {
+                _child: launch.begin(),
+                group,
+                elsewhere: has_only_commands.then_some(Descendants { but: holder.id, outside: group }),
+                recorded_within: task.once.map(|_| held.ttl),
+                holder,
+                terminal,
+                limits,
+                is_asked_to_end: false,
+                is_stopped: false,
+                cut_short: None,
+                has_holder: true,
+                kill_at: now() + limits.until_late_kill(valid_until.remaining()),
+            };
+            if is_to_stop {
+                run.hand_on(Signal::SIGTSTP);
+            }
+            run.attend(&mut signals).await
         }
-    };
-    let name = task.names.join(" + ");
-    let mut command = launch::command(program, &name, &held).map_err(|error| ours(&error))?;
-    let child = match command.spawn() {
-        Ok(child) => child,
-        Err(error) => {
+        Ok(Launched::Ended(signal)) => {
+            drop(launch);
             holder.let_go().await;
-            return Err(ours(&error));
+            Ok(ExitCode::from(128 + signal as u8))
         }
-    };
-    let limits = Limits::new(task.kill_after, held.ttl);
-    let run = Run::new(child, holder, limits, held.valid_until);
-    run.attend(&mut signals).await
+        Ok(Launched::Failed(failure)) => {
+            holder.let_go().await;
+            Err(failure)
+        }
+        // There is no lock, and nobody to wait for.
+        Err(failure) => Err(failure),
+    }
 }
 
 fn ours(error: &io::Error) -> Failure {
     Failure { code: OURS, message: format!("redlock's helper cannot be started: {error}") }
 }
 
-/// Waits for the lock; a signal that ends programs ends that.
-async fn acquired(holder: &mut Holder, signals: &mut Signals) -> Result<Result<Held, Signal>, Failure> {
-    let held = loop {
+/// What comes of the wait for a lock and a command.
+enum Launched {
+    /// The command may begin: the holder knows it. And whether it was asked to stop meanwhile.
+    Known { valid_until: Moment, is_to_stop: bool },
+    /// A signal that ends programs came before.
+    Ended(Signal),
+    /// The lock is held, and nothing can be started.
+    Failed(Failure),
+}
+
+/// Waits for the lock, and starts what becomes the command, until the holder knows of that.
+async fn launched(
+    task: &Task,
+    program: &[OsString],
+    holder: &mut Holder,
+    launch: &mut Option<(Launch, Held)>,
+    signals: &mut Signals,
+) -> Result<Launched, Failure> {
+    let name = task.names.join(" + ");
+    let valid_until = loop {
         tokio::select! {
             biased;
             signal = signals.next() => match signal {
-                Signal::SIGTSTP => stop(),
-                signal if ends(signal) => return Ok(Err(signal)),
+                Signal::SIGTSTP if has_shell() => {
+                    // Whoever is stopped would keep a lock from everybody, and do nothing.
+                    holder.say(News::Pauses).await;
+                    stop();
+                    holder.say(News::GoesOn).await;
+                }
+                signal if ends(signal) => return Ok(Launched::Ended(signal)),
                 _ => {}
             },
             told = holder.told() => match told {
-                Some(Told::Acquired(held)) => break held,
+                Some(Told::Acquired(held)) => {
+                    // One of before is for a lock that was given back.
+                    drop(launch.take());
+                    let new = match Launch::prepare(program, &name, &held) {
+                        Ok(new) => new,
+                        Err(error) => return Ok(Launched::Failed(ours(&error))),
+                    };
+                    holder.say(News::Started { attempt: held.attempt, group: new.group().0.as_raw() }).await;
+                    *launch = Some((new, held));
+                }
+                Some(Told::Known(valid_until)) => break valid_until,
                 Some(Told::Waiting(message)) => tell(message),
                 Some(Told::Failed { code, message }) => return Err(Failure { code, message }),
                 Some(_) => {}
@@ -81,12 +136,14 @@ async fn acquired(holder: &mut Holder, signals: &mut Signals) -> Result<Result<H
         }
     };
     // What came with it comes before it.
+    let mut is_to_stop = false;
     while let Some(signal) = signals.came().await {
         if ends(signal) {
-            return Ok(Err(signal));
+            return Ok(Launched::Ended(signal));
         }
+        is_to_stop |= signal == Signal::SIGTSTP;
     }
-    Ok(Ok(held))
+    Ok(Launched::Known { valid_until, is_to_stop })
 }
 
 /// Stops this process, as its shell expects of one that was sent SIGTSTP.
@@ -98,6 +155,7 @@ fn stop() {
 
 /// The process that holds the lock.
 struct Holder {
+    id: Option<Pid>,
     /// Whose end tells it that we are gone.
     stdin: Option<ChildStdin>,
     lines: Lines<BufReader<ChildStdout>>,
@@ -116,7 +174,8 @@ impl Holder {
         let mut line = serde_json::to_vec(task).map_err(io::Error::from).map_err(|error| ours(&error))?;
         line.push(b'\n');
         stdin.write_all(&line).await.map_err(|error| ours(&error))?;
-        Ok(Self { stdin: Some(stdin), lines: BufReader::new(stdout).lines() })
+        let id = child.id().map(|id| Pid::from_raw(id.cast_signed()));
+        Ok(Self { id, stdin: Some(stdin), lines: BufReader::new(stdout).lines() })
     }
 
     /// What it says; `None` when it has ended. Cancel safe.
@@ -131,11 +190,11 @@ impl Holder {
         let _ = stdin.write_all((line + "\n").as_bytes()).await;
     }
 
-    /// Lets it end what it is about to do, and waits until nothing of that is left.
+    /// Lets it end what it is about to do, and waits until nothing of that is left on nodes that answer.
     async fn let_go(mut self) {
         self.stdin = None;
-        let until_gone = async { while self.told().await.is_some() {} };
-        let _ = timeout(GIVE_BACK, until_gone).await;
+        let until_done = async { while !matches!(self.told().await, Some(Told::Done(_)) | None) {} };
+        let _ = timeout(GIVE_BACK, until_done).await;
     }
 }
 
@@ -149,8 +208,12 @@ enum Ended {
 /// A command that runs.
 struct Run {
     /// Not waited for by its handle, which knows nothing of stops.
-    _child: Child,
+    _child: Option<Child>,
     group: Group,
+    /// Who was started by it and has left the group, where that can be told.
+    elsewhere: Option<Descendants>,
+    /// Of a run that is recorded when it has ended well, how long that may take.
+    recorded_within: Option<Duration>,
     holder: Holder,
     terminal: Terminal,
     limits: Limits,
@@ -167,25 +230,7 @@ struct Run {
 }
 
 impl Run {
-    fn new(child: Child, holder: Holder, limits: Limits, valid_until: Moment) -> Self {
-        let group = Group(Pid::from_raw(child.id().cast_signed()));
-        Self {
-            _child: child,
-            group,
-            holder,
-            terminal: Terminal::of_this_process(),
-            limits,
-            is_asked_to_end: false,
-            is_stopped: false,
-            cut_short: None,
-            has_holder: true,
-            kill_at: now() + limits.until_late_kill(valid_until.remaining()),
-        }
-    }
-
     async fn attend(mut self, signals: &mut Signals) -> Result<ExitCode, Failure> {
-        self.terminal.lend(self.group);
-        self.holder.say(News::Started(self.group.0.as_raw())).await;
         let ended = loop {
             // A stop or an end that came before we listened is not told again.
             if let Some(ended) = self.look() {
@@ -198,12 +243,20 @@ impl Run {
                 () = sleep_until(self.kill_at) => self.kill_late().await,
             }
         };
+        if let Ended::By(_) = ended
+            && !self.is_asked_to_end
+        {
+            // It did not end in order, and what it started does not know that it is alone.
+            self.group.signal(Signal::SIGTERM);
+            self.group.signal(Signal::SIGCONT);
+            self.is_asked_to_end = true;
+        }
         if self.is_asked_to_end {
             self.end_rest().await;
         }
         self.terminal.take_back(self.group);
         let is_success = matches!(ended, Ended::Code(0)) && self.cut_short.is_none();
-        let said = if self.has_holder { self.give_back(is_success).await } else { None };
+        let said = if self.has_holder { self.give_back(is_success, signals).await } else { None };
         let own = match ended {
             Ended::Code(code) => u8::try_from(code).unwrap_or(OURS),
             Ended::By(signal) => 128 + signal as u8,
@@ -219,23 +272,38 @@ impl Run {
     }
 
     /// Lets the lock be given back; what is said of that.
-    async fn give_back(&mut self, is_success: bool) -> Option<(u8, String)> {
+    async fn give_back(&mut self, is_success: bool, signals: &mut Signals) -> Option<(u8, String)> {
         self.holder.say(News::Ended { is_success }).await;
-        let until_done = async {
-            loop {
-                match self.holder.told().await {
-                    Some(Told::Done(done)) => return done,
-                    // The command was quicker to end than this was to be told.
-                    Some(Told::Ending { code, message }) => {
-                        tell(message);
-                        self.cut_short = Some(code);
+        // That a run is recorded is tried for as long as the lock is held, and is what this ends with.
+        let recorded_within = self.recorded_within.filter(|_| is_success);
+        let give_up = now() + GIVE_BACK + recorded_within.unwrap_or_default();
+        loop {
+            let told = tokio::select! {
+                biased;
+                told = self.holder.told() => told,
+                signal = signals.next() => {
+                    if asks_to_end(signal) {
+                        break;
                     }
-                    Some(_) => {}
-                    None => return None,
+                    continue;
                 }
+                () = sleep_until(give_up) => break,
+            };
+            match told {
+                Some(Told::Done(done)) => return done,
+                // The command was quicker to end than this was to be told.
+                Some(Told::Ending { code, message }) => {
+                    tell(message);
+                    self.cut_short = Some(code);
+                }
+                Some(Told::Failed { message, .. }) => tell(message),
+                Some(_) => {}
+                None => break,
             }
-        };
-        timeout(GIVE_BACK, until_done).await.unwrap_or_default()
+        }
+        let cure = "the command ended well, and nobody knows whether its run was recorded: `redlock last` says whether it was, else it may \
+                    run again";
+        recorded_within.map(|_| (NO_QUORUM, cure.to_owned()))
     }
 
     /// How the command is: whether it ended, or was stopped.
@@ -326,6 +394,7 @@ impl Run {
                 tell(message);
                 self.cut_short = Some(code);
                 self.is_asked_to_end = true;
+                self.signal_elsewhere(Signal::SIGTERM);
             }
             Some(Told::Failed { message, .. }) => tell(message),
             Some(_) => {}
@@ -339,6 +408,7 @@ impl Run {
                     self.kill_at = self.kill_at.min(kill_at);
                     self.group.signal(Signal::SIGTERM);
                     self.group.signal(Signal::SIGCONT);
+                    self.signal_elsewhere(Signal::SIGTERM);
                 }
             }
         }
@@ -355,7 +425,7 @@ impl Run {
                 return;
             }
         }
-        self.group.signal(Signal::SIGKILL);
+        self.kill_all();
         if self.cut_short.is_none() {
             tell("no renewal was reported in time, so the command was killed; this machine may need a longer --ttl");
             self.cut_short = Some(LOST);
@@ -367,9 +437,25 @@ impl Run {
     /// The command has ended as it was asked to; whatever it started may end, too, and is killed if it does not.
     async fn end_rest(&mut self) {
         let kill_at = self.kill_at.min(now() + self.limits.kill_after());
+        self.signal_elsewhere(Signal::SIGTERM);
         if !self.is_gone_before(kill_at).await {
-            self.group.signal(Signal::SIGKILL);
+            self.kill_all();
             self.is_gone_before(now() + Duration::from_secs(1)).await;
+        }
+    }
+
+    /// Kills what there is of the command, wherever it went.
+    fn kill_all(&self) {
+        self.group.signal(Signal::SIGKILL);
+        self.signal_elsewhere(Signal::SIGKILL);
+    }
+
+    /// Signals whoever was started by the command and has left its group.
+    fn signal_elsewhere(&self, signal: Signal) {
+        if let Some(elsewhere) = self.elsewhere {
+            elsewhere.signal(signal);
+            // One that is stopped cannot end.
+            elsewhere.signal(Signal::SIGCONT);
         }
     }
 
@@ -380,7 +466,10 @@ impl Run {
             let _ = self.look();
             let slice = moment.min(now() + REAP_EVERY);
             if self.group.gone_before(slice).await {
-                return true;
+                if self.elsewhere.is_none_or(Descendants::are_gone) {
+                    return true;
+                }
+                sleep_until(slice).await;
             }
             if now() >= moment {
                 return false;

@@ -17,16 +17,15 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use redlock_runtime::{Error, LockGuard, LockManager, LockRequest};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::group::Group;
 use super::limits::Limits;
 use super::messages::{Held, News, Task, Told};
 use super::moment::Moment;
-use crate::args::Nodes;
 use crate::clock::{now, sleep_until};
 use crate::exit::{Failure, LOST, MAX_HOLD, OURS};
-use crate::request::say_when_blind;
+use crate::request::{NODE_TIMEOUT, say_when_blind};
 use crate::signals::Signals;
 
 /// The first argument of this process.
@@ -37,6 +36,9 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// How often it is looked whether the lock of a command that ends is still renewed.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// How long the front may take to start a command, before the lock is given back for as long as it is stopped.
+const ANSWER: Duration = Duration::from_secs(2);
 
 /// How long it may take until a killed process is gone.
 const DEATH: Duration = Duration::from_secs(2);
@@ -135,27 +137,81 @@ async fn hold(front: &Front) {
         return;
     };
     let failed = |failure: Failure| front.tell(&Told::Failed { code: failure.code, message: failure.message });
-    let (locks, request) = match prepare(&task) {
-        Ok(prepared) => prepared,
+    let locks = match manager(&task) {
+        Ok(locks) => locks,
         Err(failure) => return failed(failure),
     };
-    let waiting = say_when_blind(&locks, &task.names, |message| front.tell(&Told::Waiting(message)));
-    match acquire(request, &mut news, waiting).await {
-        Some(Ok(guard)) => {
-            let done = attend(&task, guard, front, &mut news).await;
-            front.tell(&Told::Done(done));
-        }
-        Some(Err(error)) => failed(error.into()),
-        None => {}
-    }
+    let outcome = hold_until_done(&task, &locks, front, &mut news).await;
     // What is on its way to nodes that are slow.
-    let _ = locks.shutdown_within(LINGER).await;
+    let mut ending = pin!(locks.shutdown_within(LINGER));
+    match outcome {
+        Ok(Outcome::GivenBack(said)) => front.tell(&Told::Done(said)),
+        Ok(Outcome::Unwanted) => {
+            // Nodes that answer are waited for by whoever asked to end this, and the others are not.
+            if timeout(NODE_TIMEOUT, &mut ending).await.is_ok() {
+                return;
+            }
+            front.tell(&Told::Done(None));
+        }
+        Err(failure) => failed(failure),
+    }
+    let _ = ending.await;
 }
 
-fn prepare(task: &Task) -> Result<(LockManager, LockRequest), Failure> {
-    let nodes = Nodes { nodes: task.nodes.clone() };
-    let locks = nodes.builder()?.owner_label(task.label.as_str()).build()?;
-    let mut request = task.wanted.request(&locks, &task.names)?;
+/// How a run ends for its lock.
+enum Outcome {
+    /// What is said of how it was given back.
+    GivenBack(Option<(u8, String)>),
+    /// Nobody wanted it any more.
+    Unwanted,
+}
+
+fn manager(task: &Task) -> Result<LockManager, Failure> {
+    Ok(task.nodes.builder()?.owner_label(task.label.as_str()).build()?)
+}
+
+/// Acquires the lock, and holds it until the command has ended; what is said of how it was given back.
+async fn hold_until_done(
+    task: &Task,
+    locks: &LockManager,
+    front: &Front,
+    news: &mut mpsc::UnboundedReceiver<News>,
+) -> Result<Outcome, Failure> {
+    let deadline = task.wanted.wait.and_then(|wait| now().checked_add(wait));
+    for attempt in 1.. {
+        let mut request = request(task, locks)?;
+        // Whoever stopped has waited meanwhile, too.
+        if let Some(deadline) = deadline.filter(|_| attempt > 1) {
+            request = request.timeout(deadline.saturating_duration_since(now()));
+        }
+        let waiting = say_when_blind(locks, &task.names, |message| front.tell(&Told::Waiting(message)));
+        let guard = match acquire(request, news, waiting).await {
+            Acquired::Ended(acquired) => acquired?,
+            Acquired::Paused if goes_on(news).await => continue,
+            Acquired::Paused | Acquired::IsUnwanted => break,
+        };
+        front.tell(&Told::Acquired(Held {
+            attempt,
+            fencing_token: guard.fencing_token(),
+            fire: guard.fire(),
+            permit: task.permits.map(|_| guard.permit()),
+            ttl: task.ttl(),
+        }));
+        match begun(news, attempt).await {
+            Begun::In(group) => return Ok(Outcome::GivenBack(attend(task, guard, group, front, news).await)),
+            Begun::Never => return Ok(Outcome::GivenBack(undo(task, locks, guard).await)),
+            // Whoever is stopped keeps nobody from the lock, and may be for hours.
+            Begun::NotInTime => drop(undo(task, locks, guard).await),
+        }
+        if !goes_on(news).await {
+            break;
+        }
+    }
+    Ok(Outcome::Unwanted)
+}
+
+fn request(task: &Task, locks: &LockManager) -> Result<LockRequest, Failure> {
+    let mut request = task.wanted.request(locks, &task.names)?;
     if let Some(min_hold) = task.min_hold {
         request = request.min_hold(min_hold);
     }
@@ -165,22 +221,72 @@ fn prepare(task: &Task) -> Result<(LockManager, LockRequest), Failure> {
     if let Some(once) = task.once {
         request = request.once(redlock_runtime::Fire::from(once));
     }
-    Ok((locks, request))
+    Ok(request)
 }
 
-/// The lock; `None` if nobody wants it any more.
+/// What the wait for a lock comes to.
+enum Acquired {
+    Ended(Result<LockGuard, Error>),
+    /// Nobody wants it for now.
+    Paused,
+    /// Nobody wants it any more.
+    IsUnwanted,
+}
+
 async fn acquire(
     request: LockRequest,
     news: &mut mpsc::UnboundedReceiver<News>,
     waiting: impl Future<Output = Infallible>,
-) -> Option<Result<LockGuard, Error>> {
-    let (acquiring, waiting) = (pin!(request.acquire()), pin!(waiting));
-    tokio::select! {
-        biased;
-        // Nothing is said before the lock is held.
-        _ = news.recv() => None,
-        acquired = acquiring => Some(acquired),
-        never = waiting => match never {},
+) -> Acquired {
+    let (mut acquiring, mut waiting) = (pin!(request.acquire()), pin!(waiting));
+    loop {
+        tokio::select! {
+            biased;
+            said = news.recv() => match said {
+                Some(News::Pauses) => return Acquired::Paused,
+                // Of a lock that was given back.
+                Some(News::GoesOn | News::Started { .. }) => {}
+                Some(News::Ended { .. }) | None => return Acquired::IsUnwanted,
+            },
+            acquired = &mut acquiring => return Acquired::Ended(acquired),
+            never = &mut waiting => match never {},
+        }
+    }
+}
+
+/// Whether the front, which has stopped, goes on in the end: it says so, or what it did when it went on.
+async fn goes_on(news: &mut mpsc::UnboundedReceiver<News>) -> bool {
+    loop {
+        match news.recv().await {
+            Some(News::GoesOn | News::Started { .. }) => return true,
+            Some(News::Pauses) => {}
+            Some(News::Ended { .. }) | None => return false,
+        }
+    }
+}
+
+/// What comes of a lock that the front was told of.
+enum Begun {
+    /// A command, in this group.
+    In(Group),
+    /// Nothing, for now: the front is stopped.
+    NotInTime,
+    /// Nothing: it could not be started, or nobody is there who would.
+    Never,
+}
+
+async fn begun(news: &mut mpsc::UnboundedReceiver<News>, attempt: u32) -> Begun {
+    let until = now() + ANSWER;
+    loop {
+        match timeout_at(until, news.recv()).await {
+            Ok(Some(News::Started { attempt: of, group })) if of == attempt => {
+                return Begun::In(Group(Pid::from_raw(group)));
+            }
+            // Of a lock of before.
+            Ok(Some(News::Started { .. } | News::GoesOn)) => {}
+            Ok(Some(News::Pauses)) | Err(_) => return Begun::NotInTime,
+            Ok(Some(News::Ended { .. }) | None) => return Begun::Never,
+        }
     }
 }
 
@@ -188,48 +294,32 @@ async fn acquire(
 async fn attend(
     task: &Task,
     guard: LockGuard,
+    group: Group,
     front: &Front,
     news: &mut mpsc::UnboundedReceiver<News>,
 ) -> Option<(u8, String)> {
-    let ttl = task.wanted.ttl.unwrap_or(DEFAULT_TTL);
-    let limits = Limits::new(task.kill_after, ttl);
-    front.tell(&Told::Acquired(Held {
-        fencing_token: guard.fencing_token(),
-        fire: guard.fire(),
-        permit: task.permits.map(|_| guard.permit()),
-        valid_until: Moment::after(guard.remaining()),
-        ttl,
-    }));
-    let is_success = match news.recv().await {
-        Some(News::Started(group)) => {
-            let group = Group(Pid::from_raw(group));
-            let started = now();
-            match until_end(task, &guard, front, news, limits, started).await {
-                End::Command { is_success } => is_success,
-                End::Front => {
-                    group.signal(Signal::SIGKILL);
-                    group.gone_before(now() + DEATH).await;
-                    false
-                }
-                End::Lock { code, message, until_kill } => {
-                    let kill_at = now() + until_kill;
-                    front.tell(&Told::Ending { code, message });
-                    group.signal(Signal::SIGTERM);
-                    // One that is stopped cannot end.
-                    group.signal(Signal::SIGCONT);
-                    end(group, &guard, front, limits, kill_at, code != LOST).await;
-                    false
-                }
-            }
+    let limits = Limits::new(task.kill_after, task.ttl());
+    front.tell(&Told::Known(Moment::after(guard.remaining())));
+    let started = now();
+    let is_success = match until_end(task, &guard, front, news, limits, started).await {
+        End::Command { is_success } => is_success,
+        End::Front => {
+            group.signal(Signal::SIGKILL);
+            group.gone_before(now() + DEATH).await;
+            false
         }
-        // It could not be started, or nobody is there who would.
-        Some(News::Ended { .. }) | None => false,
+        End::Lock { code, message, until_kill } => {
+            let kill_at = now() + until_kill;
+            front.tell(&Told::Ending { code, message });
+            group.signal(Signal::SIGTERM);
+            // One that is stopped cannot end.
+            group.signal(Signal::SIGCONT);
+            end(group, &guard, front, limits, kill_at, code != LOST).await;
+            false
+        }
     };
     give_back(guard, is_success).await
 }
-
-/// The manager's own.
-const DEFAULT_TTL: Duration = Duration::from_secs(30);
 
 /// What ended first.
 enum End {
@@ -271,7 +361,9 @@ async fn until_end(
             biased;
             said = news.recv() => return match said {
                 Some(News::Ended { is_success }) => End::Command { is_success },
-                Some(News::Started(_)) | None => End::Front,
+                // It has said that it stops, or goes on, before it knew of the lock that its command has.
+                Some(News::Pauses | News::GoesOn | News::Started { .. }) => continue,
+                None => End::Front,
             },
             loss = guard.lost() => {
                 // Until then nobody else could have it, had it not been taken from us.
@@ -310,6 +402,19 @@ async fn end(group: Group, guard: &LockGuard, front: &Front, limits: Limits, kil
             return;
         }
     }
+}
+
+/// Gives back a lock under which nothing was done; what is said of that.
+async fn undo(task: &Task, locks: &LockManager, guard: LockGuard) -> Option<(u8, String)> {
+    let wanted = &task.wanted;
+    let is_plain =
+        matches!(*task.names, [_]) && !wanted.read && !wanted.write && task.permits.is_none() && task.once.is_none();
+    if task.min_hold.is_none() || !is_plain {
+        return give_back(guard, false).await;
+    }
+    // A lock that a command had would be kept for that long.
+    let released = locks.release(&guard.detach()).await;
+    released.err().map(|error| (0, format!("{}; it is free when its TTL is over", Failure::from(error).message)))
 }
 
 /// Completes the fire of a command that ended well, if the lock is for one, and releases the lock.

@@ -17,6 +17,9 @@ pub(super) struct Limits {
     margin: Duration,
 }
 
+/// The shortest TTL of a lock that can be renewed in time, when a third of it is over, and still leaves a command time to end.
+pub(super) const LEAST_TTL: Duration = Duration::from_millis(200);
+
 impl Limits {
     pub(super) fn new(kill_after: Duration, ttl: Duration) -> Self {
         // A lock is extended when a third of its TTL is over. TERM behind the second third leaves time for a few attempts.
@@ -70,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_lock_that_is_extended_in_time_is_not_given_up() {
-        for ttl in [ms(200), ms(1000), ms(30_000), ms(300_000)] {
+        for ttl in [LEAST_TTL, ms(1000), ms(30_000), ms(300_000)] {
             let limits = Limits::new(ms(3_600_000), ttl);
             // Two thirds are left when it is extended.
             assert!(limits.calm(ttl * 2 / 3) > ttl / 10, "{ttl:?}: {:?}", limits.calm(ttl * 2 / 3));

@@ -4,6 +4,7 @@
 //! lock and renews it; and the command, in a process group of its own, which `launch` begins. Each of them notices when another
 //! one is killed, and nothing of the command is left then.
 
+mod descendants;
 mod front;
 mod group;
 mod holder;
@@ -18,12 +19,15 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use tokio::runtime::Builder;
 
+use self::limits::LEAST_TTL;
 use self::messages::Task;
 use crate::args::Nodes;
 use crate::duration;
 use crate::exit::{Failure, RUN_CODES};
 use crate::request::{Once, Wanted};
+use crate::signals;
 
 #[derive(Debug, Args)]
 #[command(after_help = format!("{EXAMPLES}\n\n{RUN_CODES}"))]
@@ -76,9 +80,17 @@ pub(crate) fn hidden(arguments: &[OsString]) -> Option<ExitCode> {
 
 pub(crate) fn main(nodes: &Nodes, options: Options) -> Result<ExitCode, Failure> {
     let Options { wanted, max_hold, min_hold, permits, once, kill_after, names, command } = options;
+    nodes.check_shared()?;
     wanted.check(&names)?;
+    if let Some(ttl) = wanted.ttl.filter(|ttl| *ttl < LEAST_TTL) {
+        return Err(Failure::ours(format!(
+            "a --ttl of {} is too short to be renewed in time while a command runs; write {} or more, or omit it",
+            duration::short(ttl),
+            duration::short(LEAST_TTL)
+        )));
+    }
     let task = Task {
-        nodes: nodes.nodes.clone(),
+        nodes: nodes.clone(),
         names,
         wanted,
         min_hold,
@@ -89,10 +101,7 @@ pub(crate) fn main(nodes: &Nodes, options: Options) -> Result<ExitCode, Failure>
         label: label(&command),
     };
     // One thread, which is the one that the command dies with.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::ours(format!("no runtime: {error}")))?;
+    let runtime = signals::runtime(&mut Builder::new_current_thread())?;
     let done = runtime.block_on(front::run(&task, &command));
     // Nobody waits for the lock's holder, which may still be about a slow node.
     runtime.shutdown_background();

@@ -74,6 +74,6 @@ fn finish(text: &str, model: &Model) -> Result<ExitCode, Failure> {
     output::all(text.as_bytes())?;
     let Some(problem) = model.problem() else { return Ok(ExitCode::SUCCESS) };
     let is_anybody_there = model.lamps().iter().any(|lamp| lamp.standing != NodeStanding::Unreachable);
-    let cure = if is_anybody_there { "" } else { "; check --nodes or REDLOCK_NODES" };
-    Err(Failure { code: NO_QUORUM, message: format!("{problem}{cure}") })
+    let cure = if is_anybody_there { "" } else { "check --nodes or REDLOCK_NODES, and " };
+    Err(Failure { code: NO_QUORUM, message: format!("{problem}; {cure}`redlock doctor` says what to do") })
 }

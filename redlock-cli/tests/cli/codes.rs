@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use redlock_tests::Servers;
 use tempfile::TempDir;
 
-use crate::common::{code, eventually_free, is_free, key, manager, output, printed};
+use crate::common::{code, eventually_free, is_free, key, manager, output, printed, redlock};
 
 #[test]
 fn a_run_ends_as_its_command_does() {
@@ -68,6 +68,43 @@ fn a_command_that_cannot_be_started_gives_the_lock_back() {
 }
 
 #[test]
+fn a_command_that_cannot_be_started_has_its_code_also_where_nobody_reads_why() {
+    let servers = Servers::start(1);
+    let directory = TempDir::new().unwrap();
+    let no_program = directory.path().join("text");
+    fs::write(&no_program, "no program").unwrap();
+    for (command, expect) in [("/nowhere/at/all", 127), (no_program.to_str().unwrap(), 126)] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let status = redlock(&servers, &["run", "x", "--", command]).stderr(writer).status().unwrap();
+        assert_eq!(status.code(), Some(expect), "{command}");
+        eventually_free(&servers, "x");
+    }
+}
+
+#[test]
+fn a_script_whose_interpreter_is_missing_is_told_so() {
+    let servers = Servers::start(1);
+    let directory = TempDir::new().unwrap();
+    let script = directory.path().join("script");
+    fs::write(&script, "#!/nowhere/at/all\n").unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let output = output(&servers, &["run", "x", "--", script.to_str().unwrap()]);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), told.lines().count()), (Some(127), 1), "{told}");
+    assert!(told.contains("interpreter") && !told.contains("PATH"), "{told}");
+}
+
+#[test]
+fn a_ttl_that_cannot_be_renewed_in_time_is_refused_with_the_cure() {
+    let servers = Servers::start(1);
+    let output = output(&servers, &["run", "--ttl", "60ms", "x", "--", "echo", "ran"]);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), output.stdout.len(), told.lines().count()), (Some(125), 0, 1), "{told}");
+    assert!(told.contains("60ms is too short") && told.contains("write 200ms or more"), "{told}");
+}
+
+#[test]
 fn wrong_arguments_and_settings_are_ours() {
     let servers = Servers::start(1);
     for arguments in [
@@ -75,6 +112,9 @@ fn wrong_arguments_and_settings_are_ours() {
         &["run", "--", "true"],
         &["run", "-n", "-w", "1", "x", "--", "true"],
         &["run", "--ttl", "1ms", "x", "--", "true"],
+        &["run", "--ttl", "60ms", "x", "--", "true"],
+        &["run", "--nodes", "", "x", "--", "true"],
+        &["run", "-E", "-1", "x", "--", "true"],
         &["run", "--permits", "0", "x", "--", "true"],
         &["run", "--permits", "2", "--once", "1h", "x", "--", "true"],
         &["run", "a\nb", "--", "true"],

@@ -6,7 +6,7 @@ use redlock_tests::wait::eventually;
 use redlock_tests::{Program, Servers};
 use serde_json::Value;
 
-use crate::common::{code, eventually_free, manager, output, printed, redlock};
+use crate::common::{code, eventually_free, is_free, key, manager, output, printed, redlock};
 
 fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
@@ -44,6 +44,44 @@ fn what_somebody_wrote_into_a_label_does_not_move_the_cursor() {
     eventually("it is labelled", || locks.inspect_blocking("\u{202e}x").unwrap().owner_label.is_some());
     let told = printed(&servers, &["inspect", "\u{202e}x"]);
     assert!(!told.contains('\u{202e}') && told.contains("\\u{202e}me"), "{told}");
+}
+
+#[test]
+fn locks_whose_names_no_other_command_could_have_made_are_seen_and_reset() {
+    let servers = Servers::start(3);
+    let name = "new\nline\u{1b}[2J";
+    for server in &servers {
+        server.probe().set_for(&key(name), "\"python\"", Duration::from_secs(60));
+    }
+    assert_eq!(printed(&servers, &["list"]), "new\\u{a}line\\u{1b}[2J\n");
+    assert_eq!(json(&printed(&servers, &["list", "--json"]))["name"], name);
+    for arguments in [&["list", "--long"][..], &["inspect", name], &["top"]] {
+        let told = printed(&servers, arguments);
+        assert!(told.contains("new\\u{a}line\\u{1b}[2J") && !told.contains('\u{1b}'), "{arguments:?}: {told}");
+    }
+    assert_eq!(json(&printed(&servers, &["inspect", "--json", name]))["state"], "held");
+    assert_eq!(code(&servers, &["wait", "-w", "100ms", name]), 75);
+    let all = json(&printed(&servers, &["top", "--json"]));
+    assert_eq!(
+        (&all["locks"][0]["name"], &all["locks"][0]["shown"]),
+        (&name.into(), &"new\\u{a}line\\u{1b}[2J".into())
+    );
+    // Such a lock is mended, and none is made.
+    assert_eq!(code(&servers, &["run", "-n", name, "--", "true"]), 125);
+    let told = printed(&servers, &["reset", name]);
+    assert_eq!(told, "new\\u{a}line\\u{1b}[2J: taken, on 3 nodes\n");
+    assert!(is_free(&servers, name));
+}
+
+#[test]
+fn a_wait_that_no_node_answers_does_not_say_that_somebody_holds_the_lock() {
+    let servers = Servers::start(3);
+    servers.iter().for_each(redlock_tests::RedisServer::hang);
+    let waited = output(&servers, &["wait", "-w", "600ms", "x"]);
+    servers.iter().for_each(redlock_tests::RedisServer::resume);
+    let told = String::from_utf8(waited.stderr).unwrap();
+    assert_eq!(waited.status.code(), Some(69), "{told}");
+    assert!(told.lines().all(|line| line.contains("redlock doctor")), "{told}");
 }
 
 #[test]

@@ -7,10 +7,11 @@ use nix::unistd::Pid;
 use redlock_tests::clock::now;
 use redlock_tests::wait::{eventually, eventually_some};
 use redlock_tests::{RedisServer, Servers};
+use tempfile::TempDir;
 
 use crate::common::{
-    STUBBORN, code, eventually_free, eventually_gone, group_is_gone, holder_of, is_free, key, manager, output, rounds,
-    send, started,
+    STUBBORN, code, eventually_free, eventually_gone, group_is_gone, holder_of, is_free, key, manager, output,
+    processes, rounds, send, started,
 };
 
 /// When the keys of the nodes end, at the earliest, as soon as a renewal has set all of them anew.
@@ -97,6 +98,61 @@ fn when_the_lock_is_taken_the_command_is_ended() {
     assert_eq!(ended.status.code(), Some(122), "{ended:?}");
     assert!(ended.errors.contains("lost"), "{ended:?}");
     assert!(group_is_gone(group));
+}
+
+/// A script that says its group, and writes to a file the number of a process that has another: as `timeout`, `setsid` and a shell with job
+/// control begin them.
+const ELSEWHERE: [&str; 3] = [
+    "echo $$; timeout 600 sh -c 'echo $$ > FILE; while :; do sleep 0.05; done' >/dev/null 2>&1; true",
+    "echo $$; setsid sh -c 'trap \"\" TERM; echo $$ > FILE; while :; do sleep 0.05; done' >/dev/null 2>&1 & while :; do sleep 0.02; done",
+    "echo $$; bash -c 'set -m; sleep 600 & echo $! > FILE; wait' >/dev/null 2>&1; true",
+];
+
+#[test]
+fn what_left_the_group_of_its_command_is_ended_with_it_when_the_lock_is_lost_or_somebody_asks() {
+    let (servers, directory) = (Servers::start(3), TempDir::new().unwrap());
+    for (number, script) in ELSEWHERE.iter().enumerate() {
+        for is_lost in [true, false] {
+            let file = directory.path().join(format!("{number}-{is_lost}"));
+            let script = script.replace("FILE", file.to_str().unwrap());
+            let (program, group) = started(&servers, &["--ttl", "2s", "--kill-after", "300ms"], &script);
+            let elsewhere: i32 = eventually_some("it says its number", || {
+                std::fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok())
+            });
+            let seen = || processes().into_iter().find(|seen| seen.pid == elsewhere);
+            assert!(seen().is_some_and(|seen| seen.group != group), "{script}");
+            if is_lost {
+                assert_eq!(manager(&servers).reset_blocking("x").unwrap(), 3);
+            } else {
+                program.terminate();
+            }
+            let ended = program.wait();
+            assert_eq!(ended.status.code() == Some(122), is_lost, "{script}: {ended:?}");
+            let is_left = seen().is_some();
+            if is_left {
+                let _ = kill(Pid::from_raw(elsewhere), Signal::SIGKILL);
+            }
+            assert!(!is_left, "{script}: it goes on without its lock");
+            eventually_free(&servers, "x");
+        }
+    }
+}
+
+#[test]
+fn whoever_was_there_before_a_run_took_its_place_is_not_ended_with_it() {
+    let servers = Servers::start(1);
+    let script = format!(
+        "sleep 600 >/dev/null 2>&1 & echo $!; exec {} run x -- sh -c 'echo begun; while :; do sleep 0.02; done'",
+        env!("CARGO_BIN_EXE_redlock")
+    );
+    let mut command = std::process::Command::new("sh");
+    let program = redlock_tests::Program::start(command.args(["-c", &script]).env("REDLOCK_NODES", servers.nodes()));
+    let before: i32 = program.line().parse().unwrap();
+    assert_eq!(program.line(), "begun");
+    program.terminate();
+    assert_eq!(program.wait().status.code(), Some(128 + 15));
+    // It is no child of ours, and so is not waited for here.
+    assert!(kill(Pid::from_raw(before), Signal::SIGKILL).is_ok(), "it was ended");
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use std::process::Stdio;
 
-use redlock_tests::Servers;
 use redlock_tests::wait::eventually;
+use redlock_tests::{RedisServer, Servers};
 
 use crate::common::{code, manager, output, printed, redlock};
 
@@ -46,4 +46,45 @@ fn a_run_that_nobody_can_know_is_not_run_and_the_cure_is_said() {
     let told = String::from_utf8(doubt.stderr).unwrap();
     assert_eq!((doubt.status.code(), doubt.stdout.len(), told.lines().count()), (Some(69), 0, 1), "{told}");
     assert!(told.contains("redlock reset --marks"), "{told}");
+}
+
+#[test]
+fn a_run_that_ended_well_and_could_not_be_recorded_is_no_success() {
+    let servers = Servers::start(3);
+    manager(&servers).reset_marks_blocking("job").unwrap();
+    // For longer than a lock takes to be given back, and than anything else here waits for.
+    let ids: Vec<_> = servers.iter().map(|server| server.pid().to_string()).collect();
+    let script = format!("kill -STOP {}", ids.join(" "));
+    let began = redlock_tests::clock::now();
+    let ended = output(&servers, &["run", "--ttl", "8s", "--once", "9", "job", "--", "sh", "-c", &script]);
+    let took = began.elapsed();
+    servers.iter().for_each(RedisServer::resume);
+    let told = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!((ended.status.code(), told.lines().count()), (Some(69), 1), "{told}");
+    assert!(told.contains("the command ended well, and"), "{told}");
+    assert!(took > std::time::Duration::from_secs(6), "it was given up while it could be recorded: {took:?}");
+}
+
+#[test]
+fn a_run_whose_holder_is_killed_before_it_is_recorded_is_no_success() {
+    let servers = Servers::start(3);
+    manager(&servers).reset_marks_blocking("job").unwrap();
+    let ids: Vec<_> = servers.iter().map(|server| server.pid().to_string()).collect();
+    let script = format!("kill -STOP {}", ids.join(" "));
+    let program = redlock_tests::Program::start(&mut redlock(
+        &servers,
+        &["run", "--once", "9", "job", "--", "sh", "-c", &script],
+    ));
+    let front = program.pid().cast_signed();
+    let holder = crate::common::holder_of(&program);
+    let children = || crate::common::processes().into_iter().filter(|seen| seen.parent == front).count();
+    let is_hung = |server: &RedisServer| {
+        crate::common::processes().iter().any(|seen| seen.pid == server.pid().cast_signed() && seen.state == 'T')
+    };
+    eventually("the command has ended", || children() == 1 && servers.iter().all(is_hung));
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(holder), nix::sys::signal::Signal::SIGKILL).unwrap();
+    let ended = program.wait();
+    servers.iter().for_each(RedisServer::resume);
+    assert!(matches!(ended.status.code(), Some(69 | 122)), "{ended:?}");
+    assert!(!ended.errors.is_empty());
 }

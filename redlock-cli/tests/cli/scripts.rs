@@ -5,11 +5,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use redlock_tests::wait::eventually;
+use redlock_tests::wait::{as_promised, eventually};
 use redlock_tests::{Program, Servers};
 use tempfile::TempDir;
 
-use crate::common::{code, eventually_free, key, manager, output, printed, redlock};
+use crate::common::{code, eventually_free, key, manager, output, printed, processes, redlock};
 
 fn with_stdin(servers: &Servers, arguments: &[&str], stdin: &str) -> Output {
     let mut command = redlock(servers, arguments);
@@ -79,6 +79,80 @@ fn a_token_that_nobody_reads_leaves_no_lock() {
     let status = redlock(&servers, &["acquire", "x"]).stdout(full).stderr(Stdio::null()).status().unwrap();
     assert_eq!(status.code(), Some(125));
     eventually_free(&servers, "x");
+}
+
+#[test]
+fn a_token_that_would_go_nowhere_is_refused_before_the_lock_is_taken() {
+    let servers = Servers::start(1);
+    let redlock = env!("CARGO_BIN_EXE_redlock");
+    for script in ["exec $R acquire x >&-", "exec $R acquire x >/dev/null", "exec $R acquire --token-file /dev/null x"]
+    {
+        let mut command = std::process::Command::new("sh");
+        let output = command.args(["-c", script]).env("R", redlock).env("REDLOCK_NODES", servers.nodes()).output();
+        let output = output.unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), told.lines().count()), (Some(125), 1), "{script}: {told}");
+        assert!(told.contains("/dev/null"), "{told}");
+        // Its fencing token would have stayed.
+        assert!(servers[0].probe().keys().is_empty(), "{script}");
+    }
+}
+
+#[test]
+fn a_token_replaces_no_file_that_a_shell_writes_to() {
+    let (servers, directory) = (Servers::start(1), TempDir::new().unwrap());
+    let file = directory.path().join("out");
+    let written = |script: &str| {
+        std::fs::write(&file, "").unwrap();
+        let mut command = std::process::Command::new("bash");
+        let command = command.args(["-c", script]).env("R", env!("CARGO_BIN_EXE_redlock")).env("FILE", &file);
+        let status = command.env("REDLOCK_NODES", servers.nodes()).stderr(Stdio::null()).status().unwrap();
+        assert_eq!(manager(&servers).reset_blocking("x").unwrap(), usize::from(status.success()));
+        let text = std::fs::read_to_string(&file).unwrap();
+        let shown = text.lines().map(|line| if line.len() > 30 { "token" } else { line });
+        (status.code(), shown.map(str::to_owned).collect::<Vec<_>>())
+    };
+    let all = (Some(0), ["before", "token", "behind"].map(str::to_owned).to_vec());
+    let refused = (Some(125), ["before", "behind"].map(str::to_owned).to_vec());
+    for place in ["", "--token-file /dev/stdout", "--token-file /dev/fd/1", "--token-file \"$FILE\""] {
+        let script = format!("exec >\"$FILE\"; echo before; $R acquire {place} x; code=$?; echo behind; exit $code");
+        assert_eq!(written(&script), all, "{place}");
+    }
+    let other =
+        "exec 5>\"$FILE\"; echo before >&5; $R acquire --token-file /dev/fd/5 x; code=$?; echo behind >&5; exit $code";
+    assert_eq!(written(other), refused);
+    // A pipe is written to, whatever its number.
+    let pipe = "$R acquire --token-file >(cat >\"$FILE\") x; code=$?; wait $!; sleep 0.2; exit $code";
+    assert_eq!(written(pipe), (Some(0), vec!["token".to_owned()]));
+}
+
+#[test]
+fn whoever_ends_waits_no_longer_than_for_one_answer_of_nodes_that_hang() {
+    let (servers, directory) = (Servers::start(3), TempDir::new().unwrap());
+    let file = directory.path().join("token");
+    let path = file.to_str().unwrap();
+    let promised = |program: &Program, what: &str| {
+        let pid = program.pid().cast_signed();
+        // One node timeout, and room for a busy machine; it was two to five seconds once.
+        as_promised(Duration::from_millis(1500), what, || !processes().iter().any(|seen| seen.pid == pid));
+    };
+    assert_eq!(code(&servers, &["acquire", "--token-file", path, "x"]), 0);
+    servers[2].hang();
+    let releases = Program::start(&mut redlock(&servers, &["release", "--token-file", path]));
+    promised(&releases, "a lock is released, though a node hangs");
+    assert!(releases.wait().status.success());
+    servers.iter().take(2).for_each(redlock_tests::RedisServer::hang);
+    let waiting = [&["acquire", "y"][..], &["run", "y", "--", "true"]].map(|command| {
+        let program = Program::start(&mut redlock(&servers, command));
+        eventually("it says that no node answers", || program.errors().contains("0 of 3 nodes answer"));
+        program
+    });
+    for program in waiting {
+        program.terminate();
+        promised(&program, "a wait is ended, though all nodes hang");
+        assert_eq!(program.wait().status.code(), Some(128 + 15));
+    }
+    servers.iter().for_each(redlock_tests::RedisServer::resume);
 }
 
 #[test]

@@ -189,6 +189,19 @@ fn what_a_command_started_does_not_outlive_it_when_it_was_asked_to_end() {
 }
 
 #[test]
+fn what_a_command_started_does_not_outlive_it_when_it_dies_of_a_signal_of_its_own() {
+    let servers = Servers::start(3);
+    let script = "(while :; do sleep 0.05; done) >/dev/null 2>&1 & echo $$; kill -KILL $$";
+    let (program, group) = started(&servers, &["--kill-after", "200ms"], script);
+    let ended = program.wait();
+    let is_gone = crate::common::group_is_gone(group);
+    let _ = nix::sys::signal::killpg(pid(group.cast_unsigned()), Signal::SIGKILL);
+    assert_eq!(ended.status.code(), Some(128 + 9), "{ended:?}");
+    assert!(is_gone, "it goes on, and its lock is free");
+    eventually_free(&servers, "x");
+}
+
+#[test]
 fn a_command_that_is_stopped_ends_when_it_is_asked_to() {
     let servers = Servers::start(3);
     let (program, group) = started(&servers, &[], "echo $$; while :; do sleep 0.02; done");

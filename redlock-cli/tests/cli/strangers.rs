@@ -203,6 +203,22 @@ fn readers_and_writers_are_seen_wherever_locks_are_and_in_one_vocabulary() {
 }
 
 #[test]
+fn whoever_has_too_few_file_descriptors_is_told_so_and_nothing_panics() {
+    for command in ["run x -- true", "acquire x", "wait x", "top", "list", "serve"] {
+        for limit in 4..9 {
+            let mut shell = Command::new("sh");
+            let script = format!("ulimit -n {limit}; exec {} {command}", env!("CARGO_BIN_EXE_redlock"));
+            let ended =
+                shell.args(["-c", &script]).env("REDLOCK_NODES", NO_NODE).stdin(Stdio::null()).output().unwrap();
+            let said = String::from_utf8(ended.stderr).unwrap();
+            let told = said.contains("file descriptors (`ulimit -u`, `ulimit -n`)") || said.contains("open files");
+            assert!(told && !said.contains("panicked"), "{command}, {limit}: {said}");
+            assert_eq!((ended.status.code(), said.lines().count()), (Some(125), 1), "{command}, {limit}: {said}");
+        }
+    }
+}
+
+#[test]
 fn a_wait_for_nodes_that_do_not_answer_says_so() {
     let servers = Servers::start(1);
     for command in [&["run", "x", "--", "true"][..], &["acquire", "x"]] {

@@ -6,6 +6,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use redlock_tests::Servers;
 use redlock_tests::clock::now;
 use redlock_tests::wait::{LIMIT, eventually};
@@ -24,8 +26,15 @@ struct Screen {
 
 impl Screen {
     fn start(servers: &Servers) -> Self {
-        let mut script = Command::new("script")
-            .args(["-qfc", "exec bash --norc --noprofile -i", "/dev/null"])
+        // Whoever runs these tests may have set signals to be ignored, as `nohup` does, and a shell may not change that.
+        let mut script = Command::new("env")
+            .args([
+                "--default-signal=HUP,INT,QUIT,TSTP",
+                "script",
+                "-qfc",
+                "exec bash --norc --noprofile -i",
+                "/dev/null",
+            ])
             .env("REDLOCK_NODES", servers.nodes())
             .env("REDLOCK", env!("CARGO_BIN_EXE_redlock"))
             .stdin(Stdio::piped())
@@ -75,8 +84,18 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // The end of its terminal ends the shell, and what that has started.
+        // All that the shell has started, also what does not end with its terminal.
+        let all = processes();
+        let mut left = vec![self.script.id().cast_signed()];
+        let mut seen = 0;
+        while let Some(parent) = left.get(seen).copied() {
+            left.extend(all.iter().filter(|process| process.parent == parent).map(|process| process.pid));
+            seen += 1;
+        }
         drop(self.script.stdin.take());
+        for process in left.into_iter().skip(1) {
+            let _ = kill(Pid::from_raw(process), Signal::SIGKILL);
+        }
         let _ = self.script.kill();
         let _ = self.script.wait();
     }
@@ -143,6 +162,31 @@ fn ctrl_c_while_it_waits_ends_the_wait() {
     screen.shows(PROMPT);
     screen.press("echo code $?\n");
     screen.shows("code 130");
+}
+
+#[test]
+fn ctrl_z_while_it_waits_leaves_the_line_and_fg_waits_on() {
+    let servers = Servers::start(3);
+    let locks = crate::common::manager(&servers);
+    let guard = locks.lock("x").acquire_blocking().unwrap();
+    let mut screen = Screen::start(&servers);
+    screen.press("$REDLOCK run x -- echo ra\"\"n\n");
+    eventually("it waits", || locks.inspect_blocking("x").unwrap().waiting == 1);
+    screen.press("\u{1a}");
+    screen.shows("Stopped");
+    eventually("it is in no line", || locks.inspect_blocking("x").unwrap().waiting == 0);
+    guard.release_blocking().unwrap();
+    eventually_free(&servers, "x");
+    // Nor does it take what it is not there to use.
+    let until = now() + Duration::from_millis(500);
+    while now() < until {
+        assert_eq!(servers.holding(&key("x")), 0, "it has the lock while it is stopped");
+        thread::sleep(Duration::from_millis(50));
+    }
+    screen.press("fg\n");
+    screen.shows("ran");
+    screen.shows(PROMPT);
+    eventually_free(&servers, "x");
 }
 
 #[test]

@@ -70,8 +70,9 @@ impl Screen {
         }
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("tmux");
-        let mut server = Command::new("tmux");
-        server.args(["-D", "-f", "/dev/null", "-S"]).arg(&socket);
+        // Whoever runs these tests may have set signals to be ignored, as `nohup` does.
+        let mut server = Command::new("env");
+        server.args(["--default-signal=HUP,INT,QUIT,TSTP", "tmux", "-D", "-f", "/dev/null", "-S"]).arg(&socket);
         let screen = Self { _server: Program::start(&mut server), folder };
         eventually("tmux listens", || socket.exists());
         let script = screen.folder.path().join("script");

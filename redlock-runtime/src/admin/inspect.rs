@@ -177,7 +177,7 @@ impl LockManager {
     /// Cancel safe: it only looks.
     pub async fn inspect(&self, name: impl Into<String>) -> Result<LockInfo, Error> {
         self.check_open()?;
-        let name = Name::parse(name.into())?;
+        let name = Name::of_any_client(name.into())?;
         let (looked, failures) = self.look(&name).await;
         let quorum = self.shared.engine.quorum();
         let counted = looked.iter().fold(0, |counted: u64, looked| counted.saturating_add(looked.waiting));
@@ -212,7 +212,7 @@ impl LockManager {
     /// Cancel safe: it only looks.
     pub async fn is_locked(&self, name: impl Into<String>) -> Result<bool, Error> {
         self.check_open()?;
-        let name = Name::parse(name.into())?;
+        let name = Name::of_any_client(name.into())?;
         ask_who_holds(&self.shared, &name, |Holding { census, .. }| census.is_taken).await
     }
 

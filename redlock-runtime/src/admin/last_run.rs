@@ -162,7 +162,7 @@ impl LockManager {
         ask: impl Fn(&dyn Voter, Arc<str>, Duration) -> Answer<T> + Copy + Send + 'static,
     ) -> Result<Vec<T>, Error> {
         self.check_open()?;
-        let name = Name::parse(name)?;
+        let name = Name::of_any_client(name)?;
         let engine: &Engine = &self.shared.engine;
         let (lock, limit): (Arc<str>, _) = (self.shared.keys.lock(&name).into(), engine.node_timeout());
         let (answers, failures): (Vec<(usize, T)>, NodeFailures) = engine

@@ -115,7 +115,7 @@ impl LockManager {
         names: impl IntoIterator<Item = impl Into<String>>,
     ) -> Result<Vec<LockInfo>, Error> {
         self.check_open()?;
-        let names = names.into_iter().map(|name| Name::parse(name.into())).collect::<Result<Vec<_>, _>>()?;
+        let names = names.into_iter().map(|name| Name::of_any_client(name.into())).collect::<Result<Vec<_>, _>>()?;
         let mut infos = Vec::with_capacity(names.len());
         for some in names.chunks(AT_ONCE) {
             infos.extend(self.look_at_each(some, true, None).await?);
@@ -196,7 +196,7 @@ impl Looking {
             Ok(listed) => listed,
             Err(error) => return Some(Err(error)),
         };
-        let names = names.iter().map(|name| Name::parse(name.to_string())).collect::<Result<Vec<_>, _>>();
+        let names = names.iter().map(|name| Name::of_any_client(name.to_string())).collect::<Result<Vec<_>, _>>();
         Some(match names {
             Ok(names) => self.locks.look_at_each(&names, kind == Kind::Others, self.waiting.as_ref()).await,
             Err(error) => Err(error),

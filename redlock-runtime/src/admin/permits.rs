@@ -114,7 +114,7 @@ impl LockManager {
     /// Once polled, it goes on in the background if it is dropped.
     pub async fn reset_permit(&self, name: impl Into<String>, permit: u32) -> Result<usize, Error> {
         self.check_open()?;
-        let name = Name::parse(name.into())?;
+        let name = Name::of_any_client(name.into())?;
         let slot = u8::try_from(permit).ok().filter(|slot| *slot < MOST_PERMITS).ok_or_else(|| Error::Config {
             reason: format!("permit {permit}: permits are counted from 0 to {}", MOST_PERMITS - 1),
         })?;

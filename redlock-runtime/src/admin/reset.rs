@@ -55,7 +55,7 @@ impl LockManager {
     /// Once polled, it goes on in the background if it is dropped.
     pub async fn reset(&self, name: impl Into<String>) -> Result<usize, Error> {
         self.check_open()?;
-        let name = Name::parse(name.into())?;
+        let name = Name::of_any_client(name.into())?;
         let reset = reset_all_of(&self.shared, vec![name]).await;
         reset.into_iter().next().unwrap_or(Ok(0))
     }
@@ -104,7 +104,7 @@ impl LockManager {
     /// Dropped before it ended, it may or may not be reset.
     pub async fn reset_if_owner(&self, name: impl Into<String>, owner: impl Into<String>) -> Result<(), Error> {
         self.check_open()?;
-        let (name, owner) = (Name::parse(name.into())?, owner.into());
+        let (name, owner) = (Name::of_any_client(name.into())?, owner.into());
         on_any_executor(self.shared.engine.uses(), pin!(reset_of(&self.shared, &name, &owner))).await
     }
 
@@ -153,7 +153,7 @@ impl LockManager {
             }
         };
         while let Some(name) = names.next().await {
-            match name.and_then(Name::parse) {
+            match name.and_then(Name::of_any_client) {
                 Ok(name) => batch.push(name),
                 Err(error) => note(vec![Err(error)]),
             }

@@ -111,7 +111,7 @@ impl Watched {
 
     /// Has the next change of this lock reported, by the nodes that can.
     async fn arm(&mut self, name: &Arc<str>, permits: usize) -> Result<(), Error> {
-        let lock: Arc<str> = self.shared.keys.lock(&Name::parse(name.to_string())?).into();
+        let lock: Arc<str> = self.shared.keys.lock(&Name::of_any_client(name.to_string())?).into();
         let of_permits = Keys::all_permits(&lock).take(permits).map(|(_, key)| Arc::from(key));
         let mut keys = vec![Arc::from(Keys::permits(&lock)), Arc::from(Keys::readers(&lock))];
         for key in [Arc::clone(&lock), Arc::from(Keys::writer(&lock))].into_iter().chain(of_permits) {

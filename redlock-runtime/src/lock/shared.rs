@@ -151,8 +151,8 @@ impl Shared {
         }
         let reason = format!(
             "{setting} of {ttl:?} is longer than `longest_ttl`, the longest that any lock on these nodes has, which is \
-             {longest_ttl:?}; use a shorter one, because locks are renewed, or set `longest_ttl` of the builder in all \
-             processes: a node that restarted does not vote for that long"
+             {longest_ttl:?}; use a shorter one, because locks are renewed, or set `longest_ttl` of the builder, or \
+             REDLOCK_LONGEST_TTL, in all processes: a node that restarted does not vote for that long"
         );
         Err(Error::Config { reason })
     }

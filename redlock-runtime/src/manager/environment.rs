@@ -1,12 +1,15 @@
-//! What the environment says about the nodes.
+//! What the environment says about the nodes, and what all programs have to set alike that use them.
 
 use std::env::{self, VarError};
 #[cfg(feature = "tls")]
 use std::fs;
+use std::time::Duration;
 
 use super::builder::LockManagerBuilder;
+use super::length;
 use crate::Error;
 use crate::node::redis::url;
+use crate::shown::shown;
 
 /// Names the nodes.
 const NODES: &str = "REDLOCK_NODES";
@@ -29,7 +32,61 @@ pub(crate) fn builder() -> Result<LockManagerBuilder, Error> {
     if let Some((username, password)) = credentials("REDLOCK_SENTINEL_USERNAME", "REDLOCK_SENTINEL_PASSWORD")? {
         builder = builder.sentinel_credentials(username, password);
     }
-    with_certificates(builder)
+    with_certificates(of_the_fleet(builder)?)
+}
+
+/// What every program of a fleet has to set alike, because it decides who excludes whom.
+fn of_the_fleet(mut builder: LockManagerBuilder) -> Result<LockManagerBuilder, Error> {
+    if let Some(prefix) = read("REDLOCK_LOCK_PREFIX")? {
+        builder = builder.lock_prefix(prefix);
+    }
+    if let Some(prefix) = read("REDLOCK_WAITING_PREFIX")? {
+        builder = builder.waiting_prefix(prefix);
+    }
+    if let Some(key) = read("REDLOCK_WAITING_LIST")? {
+        builder = builder.waiting_list(key);
+    }
+    if let Some(prefix) = read("REDLOCK_INSERTED_PREFIX")? {
+        builder = builder.inserted_prefix(prefix);
+    }
+    if let Some(longest) = read_length("REDLOCK_LONGEST_TTL")? {
+        builder = builder.longest_ttl(longest);
+    }
+    if let Some(retention) = read_length("REDLOCK_MARKS_RETENTION")? {
+        builder = builder.marks_retention(retention);
+    }
+    builder = match read("REDLOCK_MAX_CLOCK_SKEW")?.as_deref() {
+        None => builder,
+        Some("none") => builder.max_clock_skew(None),
+        Some(skew) => builder.max_clock_skew(length_in("REDLOCK_MAX_CLOCK_SKEW", skew, " or `none`")?),
+    };
+    let variable = "REDLOCK_WAIT_REPLICAS";
+    match read(variable)? {
+        None => Ok(builder),
+        Some(text) => match text.split_once('/').map(|(replicas, within)| (replicas.parse(), within)) {
+            Some((Ok(replicas), within)) => {
+                Ok(builder.wait_replicas(replicas, length_in(variable, within, ", behind the slash")?))
+            }
+            _ => refused(format!(
+                "{variable} is `{}`; write how many replicas, and within what time: 1/100ms",
+                shown(&text)
+            )),
+        },
+    }
+}
+
+fn read_length(variable: &str) -> Result<Option<Duration>, Error> {
+    read(variable)?.map(|text| length_in(variable, &text, "")).transpose()
+}
+
+fn length_in(variable: &str, text: &str, also: &str) -> Result<Duration, Error> {
+    match length::read_or_seconds(text) {
+        Some(length) => Ok(length),
+        None => refused(format!(
+            "{variable} is `{}`, which is no length of time; write one such as 250ms, 10m or 32d{also}",
+            shown(text)
+        )),
+    }
 }
 
 #[cfg(feature = "tls")]

@@ -3,6 +3,7 @@
 pub(crate) mod builder;
 pub(crate) mod detached;
 mod environment;
+mod length;
 pub(crate) mod nodes;
 pub(crate) mod scope;
 pub(crate) mod shutdown;
@@ -89,7 +90,7 @@ impl LockManager {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] for an empty variable, a URL that cannot be used, or a file that cannot be read.
+    /// [`Error::Config`] for an empty variable, a URL that cannot be used, a length of time that is none, or a file that cannot be read.
     pub fn from_env() -> Result<Self, Error> {
         Self::builder_from_env()?.build()
     }
@@ -107,7 +108,7 @@ impl LockManager {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] for an empty variable, or a file that cannot be read; URLs are read by
+    /// [`Error::Config`] for an empty variable, a length of time that is none, or a file that cannot be read; URLs are read by
     /// [`build`](LockManagerBuilder::build).
     pub fn builder_from_env() -> Result<LockManagerBuilder, Error> {
         environment::builder()

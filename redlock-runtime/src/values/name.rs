@@ -2,7 +2,7 @@ use std::fmt::{Display, Write as _};
 
 use crate::Error;
 
-/// The name of a lock: UTF-8, not empty, at most 512 bytes, no control characters.
+/// The name of a lock: UTF-8, not empty, at most 512 bytes, no control characters; unless it is [another client's](Self::of_any_client).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Name(String);
 
@@ -12,7 +12,7 @@ impl Name {
 
     pub(crate) fn parse(name: String) -> Result<Self, Error> {
         let reason = if name.is_empty() {
-            "it is empty; give the lock a name".to_owned()
+            Self::EMPTY.to_owned()
         } else if name.len() > Self::LONGEST {
             format!("it has {} bytes; use at most {}", name.len(), Self::LONGEST)
         } else if let Some(control) = name.chars().find(|character| character.is_control()) {
@@ -22,6 +22,17 @@ impl Name {
         };
         Err(Error::InvalidName { name: shortened(name), reason })
     }
+
+    /// A name that only is looked at, or reset: clients of other kinds bound theirs by other rules, and whoever is to mend a lock has to see it.
+    pub(crate) fn of_any_client(name: String) -> Result<Self, Error> {
+        if name.is_empty() {
+            return Err(Error::InvalidName { name, reason: Self::EMPTY.to_owned() });
+        }
+        Ok(Self(name))
+    }
+
+    /// What is wrong with a name without a character.
+    const EMPTY: &str = "it is empty; give the lock a name";
 
     /// The error of an annotated call whose name holds `{argument}`: all its calls would share one lock.
     pub(crate) fn refuse_unfilled(name: String, argument: &str) -> Error {
@@ -136,6 +147,14 @@ mod tests {
         check("nightly\nreport", "'\\n'");
         check("a\u{0}b", "control character");
         check(&"x".repeat(513), "513 bytes; use at most 512");
+    }
+
+    #[test]
+    fn whoever_looks_at_a_lock_may_name_what_others_call_theirs() {
+        for name in ["nightly\nreport", "a\u{0}b", &"x".repeat(513)] {
+            assert_eq!(Name::of_any_client(name.to_owned()).unwrap().as_str(), name);
+        }
+        assert!(Name::of_any_client(String::new()).is_err());
     }
 
     #[test]
