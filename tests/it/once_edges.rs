@@ -11,8 +11,8 @@ use redlock_tests::wait::{LIMIT, eventually_async};
 use redlock_tests::{Gateway, RedisServer, Servers};
 use tracing::Level;
 
-use crate::common::causes;
 use crate::common::events::Events;
+use crate::common::{causes, key};
 use crate::once::{WEEK, already_ran, job, mark, marks, new_job, new_on, run};
 
 fn in_memory(name: &str) -> LockManager {
@@ -167,4 +167,53 @@ async fn without_a_greatest_difference_of_clocks_one_that_is_far_ahead_marks_not
     // Within a fraction of the period it keeps no other fire from running.
     let daily = ahead.lock("job").once(24 * HOUR).timeout(Timeout::Skip);
     assert!(matches!(run(daily).await.unwrap(), Run::Ran(_)));
+}
+
+#[tokio::test]
+async fn a_node_that_did_not_vote_gets_no_mark() {
+    let servers = Servers::start(3);
+    let ttl = Duration::from_secs(4);
+    let locks = LockManager::builder().nodes(servers.urls()).longest_ttl(ttl).ttl(ttl).build().unwrap();
+    new_on(&locks).await;
+    eventually_async("all vote", async || {
+        servers
+            .iter()
+            .all(|server| server.probe().info("server")["uptime_in_seconds"].parse().is_ok_and(|age: u64| age > 6))
+    })
+    .await;
+    servers[2].kill();
+    servers[2].restart();
+    let guard = job(&locks, 7).timeout(LIMIT).acquire().await.unwrap();
+    eventually_async("the key stands on it, too", async || servers[2].probe().get(&key("job")).is_some()).await;
+    guard.complete().await.unwrap();
+    eventually_async("no key is left", async || servers.holding(&key("job")) == 0).await;
+    let marks = marks(&servers);
+    assert!(marks[..2].iter().flatten().all(|mark| mark.starts_with("7:")), "{marks:?}");
+    assert_eq!(marks[2], None, "the next one would take its mark for one that nothing was forgotten before");
+}
+
+#[tokio::test]
+async fn a_mark_that_is_written_back_lives_anew_also_where_it_stood() {
+    let servers = Servers::start(3);
+    let builder = LockManager::builder().nodes(servers.urls()).max_clock_skew(Duration::from_millis(1));
+    let locks = builder.build().unwrap();
+    new_on(&locks).await;
+    // The servers have run since before it was due, so that no mark has to be evidence.
+    let due = time_of_day();
+    let number = due.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
+    eventually_async("they have run for as long", async || {
+        let since = time_of_day().duration_since(due).unwrap_or_default();
+        since > Duration::from_millis(10)
+    })
+    .await;
+    servers[2].probe().set_for(&mark("job"), &format!("{number}:5"), Duration::from_secs(3600));
+    // Two of three decide, so that the one that has it is heard.
+    servers[0].hang();
+    let request = locks.lock("job").once(Fire::at(due)).timeout(Timeout::Skip);
+    let ran = run(request).await;
+    servers[0].resume();
+    assert_eq!(ran.unwrap(), already_ran(u64::try_from(number).unwrap()));
+    eventually_async("no key is left", async || servers.holding(&key("job")) == 0).await;
+    let kept = servers[2].probe().pttl(&mark("job")).remaining().expect("it expires");
+    assert!(kept > WEEK / 2, "{kept:?}");
 }

@@ -70,6 +70,8 @@ impl Runs {
     }
 
     pub(crate) fn ended_well(&mut self, fire: u64) {
+        // Whoever is killed now has run it, whether it is marked or not.
+        self.running.retain(|running| running.fire != fire);
         self.unfinished
             .iter_mut()
             .filter(|unfinished| unfinished.fire == fire)
