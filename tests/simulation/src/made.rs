@@ -392,3 +392,12 @@ fn a_runner_that_is_killed_while_others_stand_by(random: &mut Random) -> Plan {
     let faults = vec![(about(random, 450), Fault::Kill { process: 0 })];
     with(plan(random, 3, vec![a, b, c], 250), faults, |_| {})
 }
+
+/// As before; but in B's line somebody who wants a later fire is in front of who stands by for A's.
+pub(crate) fn a_fire_that_a_later_one_overtakes(random: &mut Random) -> Plan {
+    let a = process([fire(300, about(random, 10), 400)]);
+    let stands_by = |due, after| Wish { limit: Some(ms(3_000)), ..fire(due, after, 20) };
+    let b = process([stands_by(310, about(random, 30)), stands_by(300, about(random, 100))]);
+    let faults = vec![(about(random, 450), Fault::Kill { process: 0 })];
+    with(plan(random, 3, vec![a, b], 250), faults, |_| {})
+}
