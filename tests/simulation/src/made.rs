@@ -394,6 +394,7 @@ fn a_runner_that_is_killed_while_others_stand_by(random: &mut Random) -> Plan {
 }
 
 /// As before; but in B's line somebody who wants a later fire is in front of who stands by for A's.
+#[cfg(test)]
 pub(crate) fn a_fire_that_a_later_one_overtakes(random: &mut Random) -> Plan {
     let a = process([fire(300, about(random, 10), 400)]);
     let stands_by = |due, after| Wish { limit: Some(ms(3_000)), ..fire(due, after, 20) };
