@@ -148,7 +148,9 @@ impl From<Error> for Failure {
             }
             message.push_str("; `redlock doctor` says what to do");
         }
-        if let Error::FireInDoubt { name, fire, source, .. } = &error {
+        if let Error::FireInDoubt { covered_by: Some(_), .. } = &error {
+            message.push_str("; `redlock doctor` says what is wrong with them");
+        } else if let Error::FireInDoubt { name, fire, source, .. } = &error {
             message = format!(
                 "fire {fire} of lock `{}` is in doubt and does not run: too few nodes know whether it was completed ({source}); if \
                  the job is new, say so once with `redlock reset --marks NAME`, else `redlock doctor` says what is wrong with the nodes",

@@ -82,8 +82,11 @@ pub enum Error {
         source: NodeFailures,
     },
 
-    /// The fire that the lock was asked for was completed before, by whomever, and does not run again.
-    #[error("fire {fire} of lock `{lock}` already ran: the last one that was completed is {completed}", lock = shown(name))]
+    /// The fire that the lock was asked for was completed before, by whomever, and does not run again; or a later one was
+    /// (`completed > fire`), which stands for all before it: **also for one that never ran**. Fires run in order, so whoever stood by for
+    /// an earlier one when a later one was completed comes too late. A completed fire that may run again after all, or a mark of a time that
+    /// is yet to come: [`reset_marks`](crate::LockManager::reset_marks).
+    #[error("{}", already_ran(name, *fire, *completed))]
     AlreadyRan {
         /// The lock's name.
         name: String,
@@ -101,13 +104,11 @@ pub enum Error {
     /// it); or for [`marks_retention`](crate::LockManagerBuilder::marks_retention). Too few do: nodes are down, or were
     /// just started. Whoever deploys a new job on new nodes says that it never ran, with
     /// [`reset_marks`](crate::LockManager::reset_marks).
-    #[error(
-        "fire {fire} of lock `{lock}` is in doubt and does not run: {} cannot know whether it was completed ({source}); if the \
-         job is new, say so with `reset_marks`; later fires can run once a majority of the nodes has run for long enough, and \
-         `in_doubt` of the builder lets all of them run",
-        if source.len() == 1 { "one node".to_owned() } else { format!("{} nodes", source.len()) },
-        lock = shown(name)
-    )]
+    ///
+    /// With `covered_by` a node shows that its body **has ended well**, and what is missing is a majority that says so. Then bring back the nodes
+    /// that the error names, and ask again; `reset_marks` would run the fire a second time, and
+    /// [`InDoubt::Run`](crate::InDoubt::Run) does not run it.
+    #[error("{}", in_doubt(name, *fire, *covered_by, source))]
     FireInDoubt {
         /// The lock's name.
         name: String,
@@ -121,10 +122,12 @@ pub enum Error {
     },
 
     /// Too few nodes have the mark of a fire. With [`OnceAt::End`](crate::OnceAt::End) its body ended well, and it may run again; with
-    /// `Start` its body did not run, and may never.
+    /// `Start` its body did not run, and may never. Where a second run does harm, let the store refuse it by
+    /// [`LockGuard::fire`](crate::LockGuard::fire).
     #[error(
         "fire {fire} of lock `{lock}` was not completed: {confirmed} of {nodes} nodes have its mark and {needed} are needed, so it may run \
-         again or, if it is marked before it starts, not at all",
+         again or, if it is marked before it starts, not at all; bring back the nodes that are missing, and let the store refuse a fire \
+         that it has seen",
         lock = shown(name)
     )]
     NotCompleted {
@@ -329,6 +332,39 @@ impl fmt::Display for NodeFailures {
 }
 
 impl std::error::Error for NodeFailures {}
+
+/// That a fire does not run, because it or a later one was completed.
+fn already_ran(name: &str, fire: u64, completed: u64) -> String {
+    let lock = shown(name);
+    if completed > fire {
+        format!(
+            "fire {fire} of lock `{lock}` does not run: a later one, {completed}, was completed, which stands for all before it, \
+             whether they ran or were missed; if they have to run, ask for each fire in order, as in \"Missed fires\" of the documentation"
+        )
+    } else {
+        format!(
+            "fire {fire} of lock `{lock}` already ran: the last one that was completed is {completed}; if it may run again, say so with \
+             `reset_marks`"
+        )
+    }
+}
+
+/// That nobody can know whether a fire was completed.
+fn in_doubt(name: &str, fire: u64, covered_by: Option<u64>, unknowing: &NodeFailures) -> String {
+    let lock = shown(name);
+    let nodes = if unknowing.len() == 1 { "one node".to_owned() } else { format!("{} nodes", unknowing.len()) };
+    match covered_by {
+        Some(completed) => format!(
+            "fire {fire} of lock `{lock}` does not run: a node shows that {completed} was completed, but no majority confirms it ({unknowing}); \
+             bring these nodes back and ask again, and do not reset the marks, which would run it a second time"
+        ),
+        None => format!(
+            "fire {fire} of lock `{lock}` is in doubt and does not run: {nodes} cannot know whether it was completed ({unknowing}); if the \
+             job is new, say so with `reset_marks`; later fires can run once a majority of the nodes has run for long enough, and \
+             `in_doubt` of the builder lets all of them run"
+        ),
+    }
+}
 
 /// So that `#[redlock]` works on functions that return [`std::io::Result`].
 impl From<Error> for std::io::Error {

@@ -199,7 +199,7 @@ fn every_fire_is_completed_while_servers_and_processes_are_killed() {
     let began = monotonic_nanoseconds();
     let over = || Duration::from_nanos(monotonic_nanoseconds() - began) > lasts(fires);
     let random = RandomState::new();
-    let (mut round, mut kills) = (0, 0);
+    let (mut round, mut kills, mut hung, mut emptied) = (0, 0, 0, 0);
     while !over() {
         // Longer apart than a server needs to vote again, and to have marks again.
         let server = &servers[round % servers.len()];
@@ -212,8 +212,10 @@ fn every_fire_is_completed_while_servers_and_processes_are_killed() {
             std::thread::sleep(Duration::from_millis(250));
             if step == 5 && round % 2 == 0 {
                 server.resume();
+                hung += 1;
             } else if step == 5 {
                 server.restart();
+                emptied += 1;
             }
             let drawn = random.hash_one((round, step)) % PROCESSES as u64;
             fleet.kill(usize::try_from(drawn).expect("one of few"));
@@ -229,7 +231,12 @@ fn every_fire_is_completed_while_servers_and_processes_are_killed() {
         }
         round += 1;
     }
-    println!("{kills} processes were killed, and {round} servers hung or restarted empty");
+    println!("{kills} processes were killed, {hung} servers hung, and {emptied} restarted empty");
+    // Without the trouble it is about, it shows nothing.
+    let killed_at_work = fleet.killed.iter().filter(|lines| lines.iter().any(|line| line.contains(" start "))).count();
+    println!("{killed_at_work} of the killed had run a fire");
+    assert!(kills > 0 && hung > 0 && emptied > 0, "{kills} kills, {hung} hung, {emptied} emptied");
+    assert!(killed_at_work > 0, "nobody was killed who ran anything");
     let again = check(&fleet.end(fires));
     println!("{again} fires ran once more");
 }

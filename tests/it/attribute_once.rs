@@ -7,6 +7,9 @@ use std::time::{Duration, SystemTime};
 use redlock_runtime::testing::MemoryNode;
 use redlock_runtime::{Error, Fire, LockManager, redlock, require_lock};
 use redlock_tests::clock::time_of_day;
+use tracing::Level;
+
+use crate::common::events::Events;
 
 /// A manager of one node inside this process, that no other test uses.
 fn own_node() -> (LockManager, MemoryNode) {
@@ -185,4 +188,52 @@ async fn a_run_can_be_awaited_in_a_task_of_its_own() {
     assert_eq!(ran.await.unwrap().unwrap().ran(), Some((Some(7), 8)));
     let blocking = locks.lock("job").once(8_u64).run_blocking(|guard| Ok::<_, Error>(guard.fire()));
     assert_eq!(blocking.unwrap().ran(), Some(Some(8)));
+}
+
+/// What a job of any kind returns.
+struct Job<R>(std::marker::PhantomData<R>);
+
+trait Skipped {
+    const SKIPPED: Self;
+}
+
+impl Skipped for Result<u8, String> {
+    const SKIPPED: Self = Ok(0);
+}
+
+impl Skipped for u8 {
+    const SKIPPED: Self = 0;
+}
+
+impl<R: Skipped> Job<R> {
+    #[redlock(name = "job", once = fire, timeout = -1, skip_value = R::SKIPPED, manager = locks)]
+    async fn any(&self, locks: &LockManager, fire: u64, end: R) -> R {
+        end
+    }
+
+    #[redlock(name = "job", once = fire, timeout = -1, skip_value = R::SKIPPED, manager = locks)]
+    fn any_blocking(&self, locks: &LockManager, fire: u64, end: R) -> R {
+        end
+    }
+
+    #[redlock(name = "job", once = fire, once_at = "start", timeout = -1, skip_value = R::SKIPPED, manager = locks)]
+    fn any_at_start(&self, locks: &LockManager, fire: u64, end: R) -> R {
+        end
+    }
+}
+
+#[tokio::test]
+async fn a_result_that_a_type_parameter_hides_completes_nothing_and_that_is_told() {
+    let (locks, _node) = own_node();
+    let events = Events::from_now();
+    let hidden = Job::<Result<u8, String>>(std::marker::PhantomData);
+    assert_eq!(hidden.any(&locks, 7, Err("it fails".to_owned())).await, Ok(0), "it is skipped");
+    assert_eq!(hidden.any_blocking(&locks, 7, Ok(1)), Ok(0), "nor can a success be told");
+    assert!(events.count(Level::ERROR, &["lock=job", "declare a `Result<…>`"]) > 0);
+    assert_eq!(locks.last_run("job").await.unwrap(), None);
+    // What it returns does not matter here.
+    assert_eq!(hidden.any_at_start(&locks, 7, Err("it fails".to_owned())), Err("it fails".to_owned()));
+    let shown = Job::<u8>(std::marker::PhantomData);
+    assert_eq!((shown.any(&locks, 8, 1).await, shown.any_blocking(&locks, 9, 2)), (1, 2));
+    assert_eq!(locks.last_run("job").await.unwrap().map(|last| last.fire), Some(9));
 }

@@ -54,6 +54,7 @@ mod observe_metrics;
 mod once;
 mod once_beside;
 mod once_cluster;
+mod once_edges;
 mod once_missed;
 mod once_not_send;
 mod once_periods;

@@ -479,6 +479,64 @@ async fn the_key_stays_for_min_hold_behind_a_completion() {
 }
 
 #[tokio::test]
+async fn a_run_that_fails_or_dies_is_made_up_for_whatever_min_hold_says() {
+    const HOUR: Duration = Duration::from_secs(60 * 60);
+    let servers = Servers::start(3);
+    let (locks, others) = (new_job(&servers).await, manager(&servers));
+    let request = || job(&locks, 7).min_hold(HOUR);
+    for end in ["error", "released", "dropped", "crash"] {
+        let standing_by = match end {
+            "error" => {
+                let failed = request().run(async |_| Err::<(), _>(Error::ShutDown)).await;
+                assert!(matches!(failed, Err(Error::ShutDown)), "{failed:?}");
+                job(&others, 7)
+            }
+            "released" => {
+                request().acquire().await.unwrap().release().await.unwrap();
+                job(&others, 7)
+            }
+            "dropped" => {
+                drop(request().acquire().await.unwrap());
+                job(&others, 7).timeout(LIMIT)
+            }
+            _ => {
+                mem::forget(request().ttl(Duration::from_secs(2)).renew(false).acquire().await.unwrap());
+                for server in &servers {
+                    let kept = server.probe().pttl(&key("job")).remaining();
+                    assert!(kept.is_none_or(|kept| kept <= Duration::from_secs(2)), "{kept:?}");
+                }
+                job(&others, 7).timeout(LIMIT)
+            }
+        };
+        assert_eq!(run(standing_by).await.unwrap(), Run::Ran(Some(7)), "{end}");
+        all_is_delivered(&servers).await;
+        assert!(locks.reset_marks("job").await.unwrap() > 1, "{end}");
+    }
+    // What is marked before it starts is run by nobody else, however it ends.
+    drop(request().once_at(OnceAt::Start).acquire().await.unwrap());
+    assert_eq!(run(job(&others, 8)).await.unwrap(), Run::Skipped(SkipReason::HeldElsewhere));
+    // It still has the guard that was forgotten, and would look for its servers for ever.
+    let _ = locks.shutdown_within(Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn who_learns_that_the_fire_already_ran_leaves_no_key_for_min_hold() {
+    const HOUR: Duration = Duration::from_secs(60 * 60);
+    let servers = Servers::start(3);
+    let locks = new_job(&servers).await;
+    assert_eq!(run(job(&locks, 7)).await.unwrap(), Run::Ran(Some(7)));
+    all_is_delivered(&servers).await;
+    // It has no mark, so it grants: until that is given back, which whoever ends now does not see.
+    servers[2].probe().set_for(&mark("job"), "0:0", WEEK);
+    let monitor = Monitor::start(&servers[2]);
+    assert_eq!(run(job(&locks, 7).min_hold(HOUR).ttl(Duration::from_secs(20))).await.unwrap(), already_ran(7));
+    locks.shutdown().await;
+    let done = monitor.done_about(&key("job"));
+    let set: Vec<_> = done.iter().filter(|line| line.contains(" lua] ") && line.contains("\"NX\"")).collect();
+    assert!(!set.is_empty() && set.iter().all(|line| line.contains("\"20000\"")), "{done:?}");
+}
+
+#[tokio::test]
 async fn who_holds_the_lock_without_a_fire_excludes_and_marks_nothing() {
     let servers = Servers::start(3);
     let locks = new_job(&servers).await;

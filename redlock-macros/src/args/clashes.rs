@@ -2,7 +2,7 @@ use syn::{Error, LitBool};
 
 use super::fields::Slots;
 use super::name::Name;
-use super::time::Time;
+use super::time::{Once, Time};
 
 impl Slots {
     /// Faults of arguments that are right by themselves but not beside each other.
@@ -11,7 +11,7 @@ impl Slots {
     pub(super) fn clashes(&self, is_complete: bool) -> impl Iterator<Item = Error> {
         let missing_timeout = if is_complete { self.silent_without_timeout() } else { None };
         let missing_once = if is_complete { self.once_at_without_once() } else { None };
-        let kinds = [self.permits_of_a_fire(), self.several_kinds()];
+        let kinds = [self.permits_of_a_fire(), self.several_kinds(), self.min_hold_of_a_period()];
         [missing_timeout, missing_once, self.max_hold_without_renewal(), self.min_hold_above_max_hold()]
             .into_iter()
             .chain(kinds)
@@ -79,6 +79,18 @@ impl Slots {
         match (self.min_hold.get(), self.max_hold.get()) {
             (Some(Time::Literal(min, span)), Some(Time::Literal(max, _))) if min > max => {
                 Some(Error::new(*span, "`min_hold` is longer than `max_hold`"))
+            }
+            _ => None,
+        }
+    }
+
+    /// Calls of one fire come within half a period, and those of the next one as early as half a period after it.
+    fn min_hold_of_a_period(&self) -> Option<Error> {
+        match (self.min_hold.get(), self.once.get()) {
+            (Some(Time::Literal(min, span)), Some(Once::Period(period, _))) if min >= period => {
+                let message = "`min_hold` keeps the lock for the whole period of `once`, so that every other fire finds it held: omit it, \
+                               because `once` lets each fire run once without it";
+                Some(Error::new(*span, message))
             }
             _ => None,
         }

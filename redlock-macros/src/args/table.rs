@@ -18,7 +18,7 @@ macro_rules! arguments {
             optional {
                 /// | `-1`, `0`, a duration, or an expression of type `Timeout` | `0` | `-1`: one attempt; `0`: wait for ever; else keep trying for up to this long |
                 "timeout" => timeout: Timeout, value(Timeout::parse);
-                /// | a duration, or an expression that is `Into<Fire>`: a `SystemTime`, a `Duration`, a `u64` | off | one run per fire in the whole fleet: a period (`"1d"`), or the moment or number that the scheduler gives this run; see [below](#one-run-per-fire). Needs an explicit `timeout` |
+                /// | a duration, or an expression that is `Into<Fire>`: a `SystemTime`, a `Duration`, a `u64` | off | one run per fire in the whole fleet: a period (`"1d"`), or the moment or number that the scheduler gives this run; see [below](#one-run-per-fire). Needs an explicit `timeout`; a literal is at most 7 days, a longer period needs `marks_retention` and `Fire::every` |
                 "once" => once: Once, value(Once::parse);
                 /// | `"end"`, `"start"` | `"end"` | when the fire is marked as completed: when the body has ended well, or before it starts, and then it runs at most once |
                 "once_at" => once_at: OnceAt, value(OnceAt::parse);
@@ -36,7 +36,7 @@ macro_rules! arguments {
                 "renew" => renew: LitBool, value(parse_renew);
                 /// | a duration | none | when renewal stops, and the lock counts as lost |
                 "max_hold" => max_hold: Time, value(Time::parse);
-                /// | a duration | none | the lock stays taken at least this long, however quick the body is; up to a year, also above `longest_ttl` |
+                /// | a duration | none | the lock stays taken at least this long, however quick the body is; up to a year, also above `longest_ttl`; with `once` only if the fire was completed |
                 "min_hold" => min_hold: Time, value(Time::parse);
                 /// | `"cancel"`, `"continue"` | `"cancel"` if async and the loss can be told | whether a running body is dropped at its next await when the lock is lost; a sync body always continues |
                 "on_lost" => on_lost: OnLost, value(OnLost::parse);

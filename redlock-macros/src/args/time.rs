@@ -36,6 +36,9 @@ impl Once {
     /// No job is called more often for each of its fires.
     const SHORTEST_PERIOD: Duration = Duration::from_secs(1);
 
+    /// For so long marks are kept, unless a builder says otherwise: a longer period needs one that does.
+    const MARK_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
     /// Marks are kept for no longer.
     const LONGEST_PERIOD: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
@@ -50,6 +53,10 @@ impl Once {
             Written::Words(period) if period > Self::LONGEST_PERIOD => {
                 refuse("a period of `once` is at most \"365d\": marks of completed fires are kept for no longer")
             }
+            Written::Words(period) if period > Self::MARK_RETENTION => refuse(
+                "marks of completed fires are kept for 7 days unless `marks_retention` of the builder says otherwise, and a period is no \
+                 longer: set it to the period at least, in all processes, and write `once = Fire::every(…)` with a `Duration`",
+            ),
             Written::Words(period) => Ok(Self::Period(period, span)),
             Written::NegativeWords => refuse("a period of `once` is at least \"1s\""),
             Written::Seconds(_) => refuse(

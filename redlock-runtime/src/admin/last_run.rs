@@ -131,7 +131,8 @@ impl LockManager {
     ///
     /// # Errors
     ///
-    /// [`Error::QuorumUnreachable`] if a node did not confirm, which may still have a mark; to reset them again does no harm. [`Error::InvalidName`]; [`Error::ShutDown`].
+    /// [`Error::QuorumUnreachable`] if a node did not confirm, which may still have a mark, or where a
+    /// fire was completed meanwhile: that is left alone, also where this comes late. To reset them again does no harm. [`Error::InvalidName`]; [`Error::ShutDown`].
     ///
     /// # Cancel safety
     ///

@@ -132,6 +132,16 @@ impl Call {
         self.map(|request| request.max_hold(max_hold))
     }
 
+    /// Whether the value of the body tells if it ended well. A fire that is completed by that is refused otherwise.
+    pub(crate) fn telling_success(self, tells_success: bool) -> Self {
+        if tells_success {
+            return self;
+        }
+        let Self { request, .. } = self;
+        let request = request.and_then(LockRequest::refused_if_completed_by_value);
+        Self { request, ..self }
+    }
+
     /// How long the key stays even if the body is quick.
     pub fn min_hold(self, min_hold: impl IntoDuration) -> Self {
         let min_hold = min_hold.into_duration();

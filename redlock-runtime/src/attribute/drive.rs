@@ -30,7 +30,7 @@ type Panic = Box<dyn Any + Send>;
 #[track_caller]
 pub fn run<R>(call: Call, body: impl FnOnce() -> R, rules: Rules<R>) -> Verdict<R> {
     let (mut body, mut value) = (Some(body), None);
-    let call = call.telling_failure(rules.tells_failure());
+    let call = call.telling_failure(rules.tells_failure()).telling_success(!rules.cannot_tell_success());
     let (lock, ending) = run_once(call, &mut || {
         value = body.take().map(|body| body());
         value.as_ref().is_some_and(|value| rules.is_success(value))
@@ -86,7 +86,7 @@ pub fn drive<F: Future, K: Keep<F::Output>>(
     rules: Rules<F::Output>,
     keep: K,
 ) -> Drive<'_, F, K> {
-    let call = call.telling_failure(rules.tells_failure());
+    let call = call.telling_failure(rules.tells_failure()).telling_success(!rules.cannot_tell_success());
     Drive { progress: Progress::new(call, rules.on_lost()), body, rules, keep }
 }
 

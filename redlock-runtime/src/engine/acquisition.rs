@@ -352,7 +352,7 @@ impl Acquisition {
             }
             (Conclusion::Doubt { unknowing, shown }, _) => {
                 let is_final = unknowing.iter().all(|node| heard.tally.marks().any(|(told, _)| told == node));
-                heard.tell_unknowing(&engine, unknowing);
+                heard.tell_unknowing(&engine, unknowing, fire.map(|question| question.terms.retention));
                 Err(heard.into_refused(&engine, FireRefusal::Doubt { shown, is_final }))
             }
             // Unless somebody holds the lock: then it may be completed by more when that ends.
@@ -688,7 +688,7 @@ impl Engine {
     /// `max_clock_skew` before it is due, by a clock that differs by as much from the nodes' clocks, which tell whole seconds.
     fn is_plausible(&self, key: &str, question: &FireQuestion) -> bool {
         let FireQuestion { fire, terms, .. } = question;
-        let allowed = terms.max_clock_skew.saturating_mul(2).saturating_add(Duration::from_secs(1));
+        let allowed = fire.may_be_ahead(terms.max_clock_skew).saturating_mul(2).saturating_add(Duration::from_secs(1));
         let now = clock::now();
         let mut clocks = self.nodes.iter().filter_map(|node| node.known(key).server_info()?.clock(now)).peekable();
         let Some(moment) = fire.moment() else { return true };

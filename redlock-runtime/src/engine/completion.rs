@@ -205,8 +205,10 @@ impl<'a> Confirming<'a> {
         };
         let sending = if self.sent_again.contains(node) { Sending::Again } else { Sending::First };
         self.completion.record(node, marked, sending, clock::now());
-        if marked == Marked::Refused || marked == Marked::Covered && sending == Sending::First {
-            self.tell(node, Arc::from("the lock's key is not this owner's any more"));
+        // What went wrong the first time says more than that its key is gone since.
+        let is_told = self.told.iter().any(|(other, _)| *other == node);
+        if !is_told && (marked == Marked::Refused || marked == Marked::Covered && sending == Sending::First) {
+            self.tell(node, Arc::from("the lock's key is not this owner's any more: it expired, was reset, or the server restarted; where runs take long, use a longer `ttl`"));
         }
     }
 
@@ -222,7 +224,7 @@ impl<'a> Confirming<'a> {
             let reason = if self.completion.confirmed().contains(node) {
                 continue;
             } else if !self.completion.asked().contains(node) {
-                Arc::from("it did not vote for the lock, so it is not asked")
+                Arc::from("it did not vote for the lock, so it is not asked; start it, or wait until it votes again")
             } else if in_flight.iter().any(|asked| asked.node == node) {
                 self.engine.overdue(node, self.key);
                 Arc::from("it has not answered in time")

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 use std::time::Instant;
 
 use super::{AttemptFailed, Engine, FireRefusal, PermitsRefused};
@@ -85,14 +86,23 @@ impl Heard {
     }
 
     /// Says of each of these nodes why it cannot know of a fire.
-    pub(super) fn tell_unknowing(&mut self, engine: &Engine, unknowing: NodeSet) {
+    pub(super) fn tell_unknowing(&mut self, engine: &Engine, unknowing: NodeSet, retention: Option<Duration>) {
         for node in unknowing.iter() {
             let label = engine.nodes[node].label();
             if self.failures.iter().any(|failure| failure.node == label) {
                 continue;
             }
             let age = engine.nodes[node].known(&self.key).server_info().map(|info| info.age(clock::now()).as_secs());
+            let left = self.tally.marks().find(|(told, mark)| *told == node && mark.stored.is_some());
+            let lives_longer = left.is_some_and(|(_, mark)| mark.left > retention);
             let reason = match age {
+                Some(_) if lives_longer => "its mark of what was completed lives longer than `marks_retention` of this manager, so nobody knows \
+                                            when it was written; use the same `marks_retention` in all processes"
+                    .to_owned(),
+                Some(age) if left.is_some() => format!(
+                    "it has run for {age} s, and its mark was written before that, or with a shorter `marks_retention` than that of this \
+                     manager, so it cannot know what was completed before"
+                ),
                 Some(age) => {
                     format!(
                         "it has run for {age} s and has no mark that was written since, so it cannot know what was completed before"
@@ -115,7 +125,7 @@ impl Heard {
 
     /// An attempt for a fire of a time that no clock of the nodes comes near.
     pub(super) fn into_failed_by_clock(self, engine: &Engine) -> AttemptFailed {
-        let reason = "this machine's clock is ahead of all nodes' by more than twice `max_clock_skew`: a fire that is completed now \
+        let reason = "this machine's clock is ahead of all nodes' by more than twice `max_clock_skew` (without one, by half the period, or two hours): a fire that is completed now \
                       would block all others until that time; set this clock";
         AttemptFailed { misconfigured: Some(reason.to_owned()), ..self.into_failed(engine, Verdict::Unreachable) }
     }

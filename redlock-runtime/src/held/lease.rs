@@ -227,6 +227,12 @@ impl Lease {
         self.hold().iter_mut().for_each(|acquisition| acquisition.set_mark(mark));
     }
 
+    /// Its release leaves the key until this moment, if there is one.
+    pub(crate) fn keep_until(&self, moment: Option<Instant>) {
+        let Some(moment) = moment else { return };
+        self.hold().iter_mut().for_each(|acquisition| acquisition.keep_until(moment));
+    }
+
     /// Marks a fire as completed before its body, within the validity that the lock has now; `None` if it was let go.
     pub(crate) async fn mark_before_body(&self, mark: NewMark) -> Option<Result<(), NotConfirmed>> {
         let valid_until = self.valid_until();

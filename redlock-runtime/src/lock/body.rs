@@ -53,14 +53,20 @@ pub(crate) fn tell_end(name: &str, ended: Result<(), Error>) {
     let cause: &(dyn std::error::Error + 'static) = &error;
     match &error {
         Error::NotCompleted { fire, .. } => {
-            tracing::error!(lock = %shown(name), fire, error = cause, "the body ended well, but its fire may run again");
+            tracing::error!(
+                lock = %shown(name),
+                fire,
+                error = cause,
+                "the body ended well, but its fire may run again; let the store refuse a fire that it has seen"
+            );
         }
         // Only a completion ends so. The lease has told of the loss, but not what it means for the fire.
         Error::Lost { .. } => {
             tracing::error!(
                 lock = %shown(name),
                 error = cause,
-                "the body ended well, but after its lock was lost, so its fire was not completed and may run again"
+                "the body ended well, but after its lock was lost, so its fire was not completed and may run again; give it a longer ttl, \
+                 and let the store refuse a fire that it has seen"
             );
         }
         _ => tracing::warn!(lock = %shown(name), error = cause, "the lock was not released after the body"),

@@ -9,6 +9,7 @@ use crate::engine::{FireRefusal, NotConfirmed};
 use crate::error::NodeFailures;
 use crate::node::NewMark;
 use crate::protocol::{self, FireQuestion, GREATEST_FIRE, StoredMark};
+use crate::shown::shown;
 use crate::values::fire::{Fire, FireKind, OnceAt};
 use crate::values::name::Name;
 
@@ -28,6 +29,8 @@ pub(crate) struct HeldFire {
     pub(super) mark: NewMark,
     /// When.
     pub(super) at: OnceAt,
+    /// Until when the lock's key stays once the fire is marked. Behind a run that failed it does not stay, for another to make up for it.
+    pub(super) keep_until: Option<Instant>,
 }
 
 impl RequestedFire {
@@ -35,8 +38,10 @@ impl RequestedFire {
     pub(super) fn resolve(fire: Fire, at: OnceAt, shared: &Shared, began: Instant) -> Result<Self, Error> {
         if let Some(node) = shared.engine.nodes().iter().find(|node| !node.keeps_marks()) {
             let node = node.label();
-            let reason =
-                format!("`once` needs nodes that keep marks of completed fires, which the custom node {node} cannot");
+            let reason = format!(
+                "`once` needs nodes that keep marks of completed fires, which the custom node {node} cannot; use Redis servers, or \
+                         `memory://` in tests, as the nodes of such jobs"
+            );
             return Err(Error::Config { reason });
         }
         let mut terms = shared.once_terms;
@@ -45,9 +50,10 @@ impl RequestedFire {
         let early = fire.asked_in(now, terms.max_clock_skew);
         if !early.is_zero() {
             let reason = format!(
-                "the fire {} is asked for {early:?} too early: it may be asked for at most `max_clock_skew`, which is {:?}, before it is due",
+                "the fire {} is asked for {early:?} too early: it may be asked for at most `max_clock_skew` before it is due, which is {:?}; use \
+                 the moment that the job is scheduled for, or raise `max_clock_skew` in all processes if the clocks differ by more",
                 fire.number(),
-                terms.max_clock_skew
+                fire.may_be_ahead(terms.max_clock_skew)
             );
             return Err(Error::Config { reason });
         }
@@ -57,10 +63,23 @@ impl RequestedFire {
     }
 
     /// The fire of a lock that was acquired for it, with this fencing token.
-    pub(super) fn held(&self, token: u64) -> HeldFire {
+    pub(super) fn held(&self, token: u64, keep_until: Option<Instant>) -> HeldFire {
         let FireQuestion { fire, terms, .. } = *self.question;
         let stored = StoredMark { fire: fire.number(), token };
-        HeldFire { mark: NewMark { stored, retention: terms.retention }, at: self.at }
+        HeldFire { mark: NewMark { stored, retention: terms.retention }, at: self.at, keep_until }
+    }
+
+    /// Tells of a fire that was waited for while a later one was completed: whoever ran it may have failed, and nobody makes up for it.
+    pub(super) fn tell_if_overtaken(&self, error: &Error) {
+        let Error::AlreadyRan { name, fire, completed } = error else { return };
+        if self.question.fire.is_overtaken_by(*completed) {
+            tracing::warn!(
+                lock = %shown(name),
+                fire,
+                completed,
+                "a later fire was completed while this one was waited for; it does not run, and was missed unless somebody else ran it"
+            );
+        }
     }
 
     /// The error of an attempt that ended with this about its fire; `failures`: what nodes said that cannot know.
@@ -106,6 +125,9 @@ fn checked(fire: Fire, retention: Duration, now: Duration) -> Result<protocol::F
             "a period of {period:?} is longer than the marks of completed fires are kept, which is {retention:?}; set \
              `marks_retention` of the builder to at least the period, in all processes"
         )),
+        FireKind::Every(_) if now.as_millis() == 0 => refuse(
+            "a fire that recurs goes by this machine's clock, which shows 1970 or earlier; set the clock first".to_owned(),
+        ),
         FireKind::Every(period) => Ok(protocol::Fire::called_at(now, period)),
     }
 }

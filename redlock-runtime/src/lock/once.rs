@@ -32,7 +32,7 @@ pub enum Run<T> {
 pub enum SkipReason {
     /// Another owner held the lock until the timeout was over.
     HeldElsewhere,
-    /// The fire was completed before.
+    /// The fire was completed before, or a later one was, which stands for all before it: see [`Error::AlreadyRan`].
     AlreadyRan {
         /// The greatest completed fire, as far as is known.
         completed: u64,
@@ -203,7 +203,9 @@ impl LockGuard {
     ///
     /// The mark may be on some of the nodes, or all: then nobody runs the fire.
     pub(super) async fn marked_before_body(self) -> Result<Self, Error> {
-        let Some(HeldFire { mark, at: OnceAt::Start }) = self.fire.as_deref().copied() else { return Ok(self) };
+        let Some(HeldFire { mark, at: OnceAt::Start, keep_until }) = self.fire.as_deref().copied() else {
+            return Ok(self);
+        };
         let lease = Arc::clone(self.lease());
         let lost = |reason| match reason {
             LostReason::ShutDown => Error::ShutDown,
@@ -216,7 +218,11 @@ impl LockGuard {
         }
         // Nobody begins what he is to end at once.
         let cancelled = self.shared().cancels_bodies().then_some(LostReason::ShutDown);
-        lease.told_reason(clock::now()).or(cancelled).map_or(Ok(self), |reason| Err(lost(reason)))
+        if let Some(reason) = lease.told_reason(clock::now()).or(cancelled) {
+            return Err(lost(reason));
+        }
+        lease.keep_until(keep_until);
+        Ok(self)
     }
 
     /// Whether its fire is marked before its body.
@@ -248,7 +254,7 @@ impl LockGuard {
     }
 
     async fn complete_fire(self) -> Result<(), Error> {
-        let Some(HeldFire { mark, at }) = self.fire.as_deref().copied() else {
+        let Some(HeldFire { mark, at, keep_until }) = self.fire.as_deref().copied() else {
             let reason =
                 "the lock was acquired for no fire, so there is none to complete; say which with `once`, or release it";
             return Err(Error::Config { reason: reason.to_owned() });
@@ -265,6 +271,7 @@ impl LockGuard {
         }
         // From here on a drop of this future completes the fire, too.
         self.lease().set_mark(mark);
+        self.lease().keep_until(keep_until);
         let (shared, lease) = (Arc::clone(self.shared()), Arc::clone(self.lease()));
         let completed = self.end_with(|acquisition| acquisition.complete(mark, lease.valid_until())).await;
         completed.map_err(|not| not_completed(&shared, &lease.name, mark.stored.fire, not))?;

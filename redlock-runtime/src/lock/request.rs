@@ -220,6 +220,9 @@ impl LockRequest {
     /// While the other nodes of a majority keep it the lock is not acquired again; if more of them restart within `min_hold`,
     /// or the only one does, it is free before its time.
     ///
+    /// With [`once`](Self::once) it counts only for a fire that was completed: a run that fails gives the lock back at once, and that
+    /// of a process that died expires with its TTL, so that whoever stands by makes up for it.
+    ///
     /// ```
     /// # use redlock_runtime::{LockManager};
     /// # use std::time::Duration;
@@ -288,6 +291,16 @@ impl LockRequest {
     pub(crate) fn label_unless_given(mut self, label: &'static str) -> Self {
         self.label.get_or_insert(Cow::Borrowed(label));
         self
+    }
+
+    /// For a body that returns a `Result` which cannot be asked whether it is an `Err`: an error if the fire is completed by that.
+    pub(crate) fn refused_if_completed_by_value(self) -> Result<Self, Error> {
+        if self.once.is_none() || self.once_at == OnceAt::Start {
+            return Ok(self);
+        }
+        let reason = "`once` completes a fire unless its body returns `Err`, which the type parameter or `impl Trait` hides that is declared as its \
+                      return type; declare a `Result<…>`, or use `LockRequest::run` in the body in place of the attribute";
+        Err(Error::Config { reason: reason.to_owned() })
     }
 
     /// Acquires the lock, waiting for it as long as the timeout says.
@@ -455,8 +468,9 @@ impl LockRequest {
             return Err(Error::Config { reason });
         }
         let subject = self.subject(&name)?;
-        // Also if the holder crashes, the key stays for its least time.
-        let key_ttl = self.min_hold.map_or(ttl, |least| least.max(ttl));
+        // Also if the holder crashes, the key stays for its least time; unless somebody is to make up for the fire that it ran.
+        let least = self.min_hold.filter(|_| self.once.is_none());
+        let key_ttl = least.map_or(ttl, |least| least.max(ttl));
         let (min_hold, max_hold) = (self.min_hold, self.max_hold);
         // An earlier moment ends its time earlier, and has a fire later than it is, which leaves less that is evidence.
         let (began, timeout) = (began.unwrap_or_else(clock::now), self.timeout.limit());
@@ -608,8 +622,12 @@ impl LockRequest {
             if let Turn::Ask(_) = next {
                 acquiring.asks_nodes();
             }
+            let overtaken = |error| {
+                request.fire.iter().filter(|_| has_tried).for_each(|fire| fire.tell_if_overtaken(&error));
+                error
+            };
             match next {
-                Turn::Ask(plan) => match self.attempt(&request, &subject, plan).await? {
+                Turn::Ask(plan) => match self.attempt(&request, &subject, plan).await.map_err(overtaken)? {
                     Ok(won) => {
                         self.learn(name, &subject, won.permits);
                         let (is_wanted, now) = (won.term.is_wanted, won.term.won);
@@ -703,7 +721,8 @@ impl LockRequest {
         let Won { mut acquisition, term: Term { began, valid_until, fencing_token, tokens, .. }, .. } = won;
         // A key may be kept for longer than restarted nodes abstain, but nobody may rely on it for longer than that.
         let valid_until = valid_until.min(self.shared.longest_valid_until(began));
-        if let Some(moment) = request.keep_until(began) {
+        let keep_until = request.keep_until(began);
+        if let Some(moment) = keep_until.filter(|_| request.fire.is_none()) {
             acquisition.keep_until(moment);
         }
         let max_until = request.max_until(began);
@@ -716,7 +735,7 @@ impl LockRequest {
         let turns = needs.filter(|_| tokens.is_none_or(|tokens| tokens.give().is_some()));
         let turns = turns.map(|_| Turns::begin(began, tokens));
         let lease = Arc::new(lease.passing_on(turns).observed(acquiring.observed(), now));
-        let fire = fire.map(|fire| Box::new(fire.held(fencing_token)));
+        let fire = fire.map(|fire| Box::new(fire.held(fencing_token, keep_until)));
         LockGuard::new(lease, acquisition, &self.shared, fire, |lease| {
             if self.renew {
                 self.shared.renewals.start(lease);

@@ -18,7 +18,7 @@ pub(super) struct Resolved {
     pub(super) subject: Subject,
     /// How long the lock lives without renewal.
     pub(super) ttl: Duration,
-    /// How long the nodes are asked to keep the key: at least for the TTL, and for `min_hold`.
+    /// How long the nodes are asked to keep the key: at least for the TTL, and for `min_hold` unless it is for a fire.
     pub(super) key_ttl: Duration,
     /// How long the key stays at least, from the attempt that is won.
     pub(super) min_hold: Option<Duration>,

@@ -188,6 +188,8 @@ impl Tally {
         now: impl FnOnce() -> Instant,
         node_clock: impl Fn() -> Option<Duration>,
     ) {
+        // What this node tells may be that the fire was completed.
+        self.fire.iter_mut().for_each(|fire| fire.may_run = false);
         let vote = match vote {
             Vote::Slots(told) => return self.record_slots(node, *told, node_clock),
             // The others are asked for the slot that the first node granted, and for no other.
@@ -536,7 +538,9 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{FenceFallback, GrantedSlot, Proposal, Role};
+    use crate::protocol::{
+        FenceFallback, Fire, GrantedSlot, InDoubt, MARK_RETENTION, OnceTerms, Proposal, Role, StoredMark,
+    };
 
     const LONGEST_TTL: Duration = Duration::from_secs(300);
     const GRANTED: Vote = Vote::Granted { counter: None, is_wanted: false, mark: None };
@@ -808,5 +812,31 @@ mod tests {
             tally.hearing(Voters::Acquisition, true, || (nodes.to_vec(), now())),
             Hearing::IsOver(Verdict::Refused | Verdict::Unreachable)
         ));
+    }
+
+    /// Two nodes that do not remember tokens grant, and have no mark of the fire; the third has.
+    #[test]
+    fn a_mark_that_is_heard_while_the_round_goes_on_counts() {
+        let quorum = Quorum::of(3).unwrap();
+        let terms =
+            OnceTerms { retention: MARK_RETENTION, max_clock_skew: Duration::from_secs(60), in_doubt: InDoubt::Refuse };
+        let question = FireQuestion { fire: Fire::counted(7).unwrap(), terms, clock: (now(), MARK_RETENTION) };
+        let proposal = Proposal::new(Duration::from_secs(1 << 30), 0, quorum, FenceFallback::Refuse);
+        let fence = Fence::propose(quorum, proposal, FenceFallback::Refuse);
+        let mut tally = Tally::new(quorum, Some(fence)).for_fire(Some(Arc::new(question)));
+        let nodes = || ([old("a"), old("b"), old("c")].to_vec(), now());
+        let mut hear = |node, fire: Option<u64>| {
+            let stored = fire.map(|fire| StoredMark { fire, token: 1 });
+            let told = ToldMark { stored, left: Some(MARK_RETENTION / 2), age: MARK_RETENTION };
+            let counter = Some(Counter::Forgotten);
+            tally.record(node, Vote::Granted { counter, is_wanted: false, mark: Some(Box::new(told)) }, now, || None);
+            let hearing = tally.hearing(Voters::Acquisition, node == 2, nodes);
+            (hearing, tally.fire(Listening::GoesOn, nodes), tally.fire(Listening::IsOver, nodes))
+        };
+        let _ = hear(0, None);
+        let (hearing, _, decision) = hear(1, None);
+        assert_eq!((hearing, decision), (Hearing::GoesOn, Some(OnceDecision::Run)), "for its token");
+        let (_, _, decision) = hear(2, Some(7));
+        assert_eq!(decision, Some(OnceDecision::Spread { greatest: 7 }));
     }
 }

@@ -365,10 +365,10 @@ fn a_fire_that_is_completed_before_a_node_restarts_and_it_is_due(random: &mut Ra
     with(plan(random, 3, vec![a, c], 250), faults, |_| {})
 }
 
-/// A's completion reaches x, and y when x has long restarted and votes again; A's keys are kept for so long. C is refused by y before
+/// A's completion reaches x, and y when x has long restarted and votes again; y, whose clock is slow, keeps A's key for so long. C is refused by y before
 /// that, and granted the lock by x and z.
 fn a_completion_that_outlasts_what_a_node_forgot(random: &mut Random) -> Plan {
-    let a = process([Wish { min_hold: Some(ms(5_000)), ..fire(300, about(random, 10), 20) }]);
+    let a = process([Wish { ttl: ms(1_000), ..fire(300, about(random, 10), 20) }]);
     let warm = Wish { name: 1, ..wish(about(random, 10), 100, 1) };
     // With a TTL that leaves the nodes as much time to answer as z takes.
     let c = process([warm, Wish { ttl: ms(1_000), ..fire(300, about(random, 3_680), 20) }]);
@@ -376,7 +376,8 @@ fn a_completion_that_outlasts_what_a_node_forgot(random: &mut Random) -> Plan {
         (ms(0), Fault::Partition { process: 0, node: Z, lasting: THROUGHOUT }),
         (about(random, 400), Fault::Crash { node: X, down: random.millis(1, 10) }),
     ];
-    let plan = Plan { node_timeout: ms(200), ..plan(random, 3, vec![a, c], 1_000) };
+    let mut plan = Plan { node_timeout: ms(200), ..plan(random, 3, vec![a, c], 1_000) };
+    plan.nodes[Y].rate = -800_000;
     with(plan, faults, |script| {
         script.connect_timeout = ms(3_500);
         script.slow = vec![
@@ -412,4 +413,14 @@ fn a_runner_that_is_killed_while_others_stand_by(random: &mut Random) -> Plan {
     let (b, c) = (standing_by(random), standing_by(random));
     let faults = vec![(about(random, 450), Fault::Kill { process: 0 })];
     with(plan(random, 3, vec![a, b, c], 250), faults, |_| {})
+}
+
+/// As before; but in B's line somebody who wants a later fire is in front of who stands by for A's.
+#[cfg(test)]
+pub(crate) fn a_fire_that_a_later_one_overtakes(random: &mut Random) -> Plan {
+    let a = process([fire(300, about(random, 10), 400)]);
+    let stands_by = |due, after| Wish { limit: Some(ms(3_000)), ..fire(due, after, 20) };
+    let b = process([stands_by(310, about(random, 30)), stands_by(300, about(random, 100))]);
+    let faults = vec![(about(random, 450), Fault::Kill { process: 0 })];
+    with(plan(random, 3, vec![a, b], 250), faults, |_| {})
 }

@@ -41,7 +41,7 @@ struct Unfinished {
     process: usize,
     /// Those who stood by then, and have had no reason since to leave it.
     standing_by: Vec<StandsBy>,
-    /// Whether it has been run since, or one that covers it was completed, or nobody can know that it was not.
+    /// Whether it has been run since, or nobody can know that it was not.
     is_over: bool,
 }
 
@@ -54,6 +54,8 @@ enum Fate {
     Doubts,
     /// His time was over, or he was cancelled, or his process ended.
     Gone,
+    /// He was told that a later fire was completed, which stands for his: so he knows that it may have been missed.
+    Overtaken,
     /// He was told that there is nothing to do.
     Left,
 }
@@ -68,9 +70,11 @@ impl Runs {
     }
 
     pub(crate) fn ended_well(&mut self, fire: u64) {
+        // Whoever is killed now has run it, whether it is marked or not.
+        self.running.retain(|running| running.fire != fire);
         self.unfinished
             .iter_mut()
-            .filter(|unfinished| unfinished.fire <= fire)
+            .filter(|unfinished| unfinished.fire == fire)
             .for_each(|unfinished| unfinished.is_over = true);
     }
 
@@ -104,6 +108,12 @@ impl Runs {
                 unfinished.standing_by.retain(|one| one.waiter != waiter);
             }
         }
+    }
+
+    /// Whether this one stands by for a fire whose runner died and that nobody has run since.
+    fn is_unfinished(&self, waiter: Waiter) -> bool {
+        let of_waiter = |unfinished: &&Unfinished| unfinished.standing_by.iter().any(|one| one.waiter == waiter);
+        self.unfinished.iter().filter(of_waiter).any(|unfinished| !unfinished.is_over)
     }
 
     /// Those that nobody has made up for, although somebody stood by.
@@ -175,9 +185,13 @@ impl Universe {
                 Fate::Gone
             }
             Some(Err(Error::ShutDown | Error::Config { .. })) | None => Fate::Gone,
+            Some(Err(Error::AlreadyRan { fire, completed, .. })) if completed > fire => Fate::Overtaken,
             Some(Err(_)) => Fate::Left,
         };
         if let Some(waiter) = waiter {
+            if fate == Fate::Overtaken && self.checker.with_runs(|runs| runs.is_unfinished(waiter)) {
+                self.checker.meet("overtaken after its runner died");
+            }
             self.checker.with_runs(|runs| runs.left(waiter, fate));
         }
     }

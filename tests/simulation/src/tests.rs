@@ -267,3 +267,13 @@ fn a_fire_whose_runner_died_is_missed_where_whoever_stands_by_leaves_it_to_him()
         assert_eq!(run(None).met.0.get("died while others stood by"), Some(&1), "seed {seed}");
     }
 }
+
+#[test]
+fn who_stands_by_for_a_fire_that_a_later_one_overtakes_is_told_so() {
+    for seed in 0..MADE {
+        let mut random = Random::new(seed);
+        let ran = run_plan(made::a_fire_that_a_later_one_overtakes(&mut random), random, None, false);
+        assert_eq!(ran.violations, Vec::<String>::new(), "seed {seed}");
+        assert_eq!(ran.met.0.get("overtaken after its runner died"), Some(&1), "seed {seed}: {:?}", ran.met.0);
+    }
+}

@@ -14,8 +14,8 @@ use std::time::Duration;
 use redis::{Cmd, Pipeline};
 
 pub(in crate::node) use self::admin::{
-    announce, are_you_there, beginning_with, label, lengths, look_at_each, look_at_shared, page, pattern_of, reset,
-    reset_mark, values, values_beside, watch,
+    FoundMark, announce, are_you_there, beginning_with, label, lengths, look_at_each, look_at_shared, page, pattern_of,
+    reset, reset_mark, values, values_beside, watch,
 };
 pub(in crate::node) use self::beside::Beside;
 pub(in crate::node) use self::counters::{

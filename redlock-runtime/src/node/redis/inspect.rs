@@ -11,7 +11,7 @@ use super::super::inspect::{
     Announcing, Cursor, Deleted, Inspecting, Listed, LockRecord, Looked, OwnerLabel, Page, PermitsRecord,
     RecordedLabel, SharedRecord,
 };
-use super::commands;
+use super::commands::{self, FoundMark};
 use super::server::{BATCH, PLAIN_BATCH, Server, all_done, reason};
 use super::{RedisNode, never_given, text};
 use crate::node::Changes;
@@ -196,9 +196,23 @@ impl Server {
         if !too_young.is_zero() {
             clock::sleep_until(clock::now() + too_young).await;
         }
-        let before = self.mark(lock).await;
-        all_done(self.send(&commands::reset_mark(&Keys::done(lock), retention)).await?)?;
-        Ok(before.is_ok_and(|mark| mark.is_some_and(|mark| mark != StoredMark::NONE)))
+        let key = Keys::done(lock);
+        let found = match self.send(&commands::values(std::slice::from_ref(&key))).await?.pop().unwrap_or(Value::Nil) {
+            Value::Nil => FoundMark::None,
+            Value::BulkString(text) => FoundMark::Text(text),
+            Value::ServerError(error) if error.code() != "WRONGTYPE" => return Err(reason(&error.into())),
+            _ => FoundMark::Other,
+        };
+        // If this comes late, a fire may have been completed meanwhile: so it replaces nothing but what was found.
+        let answers = self.call(|call| commands::reset_mark(&key, &found, retention, call)).await?;
+        if all_done(answers)?.first() != Some(&Value::Int(1)) {
+            return Err("a fire was completed meanwhile; reset the marks again if that one may run again, too".into());
+        }
+        let mark = match &found {
+            FoundMark::Text(text) => std::str::from_utf8(text).ok().and_then(|text| StoredMark::parse(text).ok()),
+            FoundMark::None | FoundMark::Other => None,
+        };
+        Ok(mark.is_some_and(|mark| mark != StoredMark::NONE))
     }
 
     async fn reset(&mut self, locks: &[Arc<LockKeys>]) -> Result<Vec<Deleted>, Arc<str>> {

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use super::StoredMark;
 use crate::rules::{Rule, holds};
 
 /// One run of a job: a number that grows.
@@ -69,25 +70,53 @@ impl Fire {
     /// Whether it was completed where this is the greatest completed fire: that is as great, or less than half a period before.
     #[must_use]
     pub fn is_covered_by(self, completed: u64) -> bool {
+        if completed == StoredMark::NONE.fire {
+            return false;
+        }
         let since = self.number.saturating_sub(completed);
         since == 0 || matches!(self.time, FireTime::Called { period } if since.saturating_mul(2) < period)
+    }
+
+    /// Whether the greatest completed fire is a later one, and not this: then this one may have been completed before it, or missed.
+    #[must_use]
+    pub fn is_overtaken_by(self, completed: u64) -> bool {
+        let later = completed.saturating_sub(self.number);
+        match self.time {
+            FireTime::Called { period } => later.saturating_mul(2) >= period,
+            FireTime::Unknown | FireTime::Due => later > 0,
+        }
     }
 
     /// The least mark that covers it: see [`Self::is_covered_by`].
     #[must_use]
     pub fn least_covering(self) -> u64 {
-        match self.time {
+        let least = match self.time {
             FireTime::Called { period } => self.number.saturating_sub(period.saturating_sub(1) / 2),
             FireTime::Unknown | FireTime::Due => self.number,
-        }
+        };
+        least.max(StoredMark::NONE.fire + 1)
     }
 
-    /// How long until it may be asked for, when the own clock says `now` since 1970: until `max_clock_skew` before it is due. Zero: it
-    /// may; also for what is not planned for a time.
+    /// How long until it may be asked for, when the own clock says `now` since 1970: until `max_clock_skew` before it is due, or what
+    /// [`Self::may_be_ahead`] makes of that. Zero: it may; also for what is not planned for a time.
     #[must_use]
     pub fn asked_in(self, now: Duration, max_clock_skew: Duration) -> Duration {
-        let early = self.due().unwrap_or_default().saturating_sub(now.saturating_add(max_clock_skew));
+        let ahead = self.may_be_ahead(max_clock_skew);
+        let early = self.due().unwrap_or_default().saturating_sub(now.saturating_add(ahead));
         if holds(Rule::NotBeforeDue) { early } else { Duration::ZERO }
+    }
+
+    /// How far ahead of a clock the moment of a fire may be that is asked for. Without a greatest difference of clocks (`Duration::MAX`) this
+    /// still has a bound, because the mark of a fire far ahead keeps all others until then from running: half a period, within which the next
+    /// one runs all the same; of a moment, an hour.
+    #[must_use]
+    pub fn may_be_ahead(self, max_clock_skew: Duration) -> Duration {
+        const UNLESS_SET: Duration = Duration::from_secs(60 * 60);
+        match self.time {
+            _ if max_clock_skew < Duration::MAX => max_clock_skew,
+            FireTime::Called { period } => Duration::from_millis(period / 4),
+            FireTime::Unknown | FireTime::Due => UNLESS_SET,
+        }
     }
 
     /// How long its mark is kept: for the retention that is `configured`, and a period at least, so that it is there when the next
@@ -139,7 +168,23 @@ mod tests {
         check(Fire::called_at(NOW, 3 * moment), before(moment), true);
         check(Fire::called_at(NOW, 3 * moment), before(2 * moment), false);
         check(Fire::called_at(NOW, Duration::ZERO), NOW, true);
-        check(Fire::called_at(NOW, Duration::MAX), Duration::ZERO, true);
+        check(Fire::called_at(NOW, Duration::MAX), moment, true);
+        // A mark of no fire covers none, however near a clock is to 1970.
+        check(Fire::called_at(NOW, Duration::MAX), Duration::ZERO, false);
+    }
+
+    #[test]
+    fn a_fire_is_overtaken_by_a_later_one_and_not_by_a_call_that_is_the_same() {
+        let check = |fire: Fire, completed: Duration, expect: bool| {
+            let completed = u64::try_from(completed.as_millis()).unwrap();
+            assert_eq!(fire.is_overtaken_by(completed), expect, "{fire:?} {completed}");
+        };
+        let moment = Duration::from_millis(1);
+        check(Fire::due_at(NOW), NOW, false);
+        check(Fire::due_at(NOW), NOW + moment, true);
+        check(Fire::called_at(NOW, HOUR), before(HOUR), false);
+        check(Fire::called_at(NOW, HOUR), NOW + HOUR / 2 - moment, false);
+        check(Fire::called_at(NOW, HOUR), NOW + HOUR / 2, true);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::values::keys::{Keys, LockKeys};
 static NOTE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/label.lua")));
 static LOOK: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/look.lua")));
 static LOOK_AT_READERS: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/look_readers.lua")));
+static RESET_MARK: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/reset_mark.lua")));
 static RESET: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/reset.lua")));
 
 /// Notes who the owners of locks are, one answer each. `moment` is now by our clock, since 1970, as in the next one.
@@ -136,10 +137,26 @@ pub(in crate::node) fn values(keys: &[String]) -> Pipeline {
     }))
 }
 
-/// Lets the mark under this key say that no fire was completed; one answer.
-pub(in crate::node) fn reset_mark(key: &str, retention: Duration) -> Pipeline {
-    let mut cmd = Cmd::new();
-    cmd.arg("SET").arg(key).arg(StoredMark::NONE.to_string()).arg("PX").arg(whole_milliseconds(retention));
+/// What stands under the key of a mark.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::node) enum FoundMark {
+    /// Nothing.
+    None,
+    /// A text, which should be a mark.
+    Text(Vec<u8>),
+    /// Something else.
+    Other,
+}
+
+/// Lets the mark under this key say that no fire was completed, if what was found there still stands there; one answer.
+pub(in crate::node) fn reset_mark(key: &str, found: &FoundMark, retention: Duration, call: Call) -> Pipeline {
+    let mut cmd = script(&RESET_MARK, call, &[key]);
+    match found {
+        FoundMark::None => cmd.arg("none"),
+        FoundMark::Text(text) => cmd.arg([b"=", &**text].concat()),
+        FoundMark::Other => cmd.arg("other"),
+    };
+    cmd.arg(StoredMark::NONE.to_string()).arg(whole_milliseconds(retention));
     pipeline(std::iter::once(cmd))
 }
 
