@@ -205,6 +205,7 @@ impl Skipped for u8 {
     const SKIPPED: Self = 0;
 }
 
+#[expect(clippy::unused_self, reason = "methods of a value, so that the type parameter is that of the impl")]
 impl<R: Skipped> Job<R> {
     #[redlock(name = "job", once = fire, timeout = -1, skip_value = R::SKIPPED, manager = locks)]
     async fn any(&self, locks: &LockManager, fire: u64, end: R) -> R {
