@@ -221,7 +221,7 @@ fn patch(off: Rule) -> Option<(&'static str, &'static str)> {
             "if redis.call('PTTL', keys[2]) <= tonumber(ARGV[2]) then\n    redis.call('PEXPIRE', keys[2], ARGV[2] + 1)",
             "if true then\n    redis.call('PEXPIRE', keys[2], ARGV[2] + 1)",
         ),
-        Rule::AllOrNothing => ("blocked, holder = index, owner", "blocked, holder = false, owner"),
+        Rule::AllOrNothing => ("blocked = blocked or index", "blocked = false"),
         _ => return None,
     })
 }
