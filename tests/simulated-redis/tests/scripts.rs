@@ -23,6 +23,10 @@ fn acquire() {
         ("granted all the same", "SET d 7:5\n@acquire 2 k d a 60000 '' '' '' '' '' -"),
         ("refused for a fire", "SET d 6:5\nSET k x PX 60000\n@acquire 2 k d a 60000 '' '' '' p w 7"),
         (
+            "refused for a fire of which there is no mark",
+            "SET k x PX 60000\n@acquire 2 k d a 60000 '' '' '' p w 7\n= [x, ~, nil, nil, nil]",
+        ),
+        (
             "a mark that is none",
             "SET d x\n@acquire 2 k d a 60000 '' '' '' '' '' 7\nDEL d\nHSET d a b\n@acquire 2 k d b 60000 '' '' '' '' '' 7",
         ),

@@ -79,7 +79,7 @@ impl Fire {
 
     /// Whether the greatest completed fire is a later one, and not this: then this one may have been completed before it, or missed.
     #[must_use]
-    pub fn is_overtaken_by(self, completed: u64) -> bool {
+    pub(crate) fn is_overtaken_by(self, completed: u64) -> bool {
         let later = completed.saturating_sub(self.number);
         match self.time {
             FireTime::Called { period } => later.saturating_mul(2) >= period,
@@ -110,7 +110,7 @@ impl Fire {
     /// still has a bound, because the mark of a fire far ahead keeps all others until then from running: half a period, within which the next
     /// one runs all the same; of a moment, an hour.
     #[must_use]
-    pub fn may_be_ahead(self, max_clock_skew: Duration) -> Duration {
+    pub(crate) fn may_be_ahead(self, max_clock_skew: Duration) -> Duration {
         const UNLESS_SET: Duration = Duration::from_secs(60 * 60);
         match self.time {
             _ if max_clock_skew < Duration::MAX => max_clock_skew,

@@ -19,6 +19,8 @@ local is_for_fire = ARGV[8] and ARGV[8] ~= ''
 if is_for_fire then
     local done, least = ARGV[11] or KEYS[#KEYS], ARGV[8]
     mark = redis.pcall('GET', done)
+    -- Not nil, which would end the answer in front of it.
+    left = false
     if mark then
         mark = type(mark) == 'table' and '' or mark
         left = redis.call('PTTL', done)
