@@ -156,7 +156,12 @@ fn send_on(gateway: &Gateway, from: &RedisServer, script: &str, slot: u16, to: &
     gateway.answer(&format!("EVALSHA {hash}"), Answer::raw(format!("-ASK {slot} {}\r\n", to.address())));
 }
 
-const ACQUIRE: &str = include_str!("../../redlock-runtime/src/node/redis/lua/acquire.lua");
+const ACQUIRE: &str = concat!(
+    include_str!("../../redlock-runtime/src/node/redis/lua/acquire.lua"),
+    include_str!("../../redlock-runtime/src/node/redis/lua/raise.lua"),
+    include_str!("../../redlock-runtime/src/node/redis/lua/contend.lua"),
+    include_str!("../../redlock-runtime/src/node/redis/lua/acquire_told.lua")
+);
 const COMPLETE: &str = include_str!("../../redlock-runtime/src/node/redis/lua/complete.lua");
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
