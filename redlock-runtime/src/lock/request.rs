@@ -629,6 +629,9 @@ impl LockRequest {
             match next {
                 Turn::Ask(plan) => match self.attempt(&request, &subject, plan).await.map_err(overtaken)? {
                     Ok(won) => {
+                        if let Some(subject::Kind::Several(several)) = subject.kind() {
+                            several.was_acquired();
+                        }
                         self.learn(name, &subject, won.permits);
                         let (is_wanted, now) = (won.term.is_wanted, won.term.won);
                         let took = now.saturating_duration_since(won.term.began);

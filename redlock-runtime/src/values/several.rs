@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::keys::Keys;
@@ -49,6 +49,8 @@ struct Waits {
     since: Instant,
     number: u64,
     refusals: AtomicU32,
+    /// Whether he has what he waited for: what is asked for from now on keeps that, and gives way to nobody.
+    is_over: AtomicBool,
 }
 
 /// How somebody waits for several locks at a moment.
@@ -125,7 +127,8 @@ impl Several {
 
     /// The same, which somebody waits for since then who is told from others by a number.
     pub(crate) fn awaited(self, since: Instant, number: u64) -> Self {
-        Self { waits: Some(Waits { since, number, refusals: AtomicU32::new(0) }), ..self }
+        let waits = Waits { since, number, refusals: AtomicU32::new(0), is_over: AtomicBool::new(false) };
+        Self { waits: Some(waits), ..self }
     }
 
     /// Whoever waits for them was refused.
@@ -135,9 +138,19 @@ impl Several {
         }
     }
 
+    /// Whoever waited for them has them.
+    pub(crate) fn was_acquired(&self) {
+        if let Some(waits) = &self.waits {
+            waits.is_over.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Who waits for them, if somebody does.
     pub(crate) fn waiting(&self, now: Instant) -> Option<Waiting> {
-        let Waits { since, number, refusals } = self.waits.as_ref()?;
+        let Waits { since, number, refusals, is_over } = self.waits.as_ref()?;
+        if is_over.load(Ordering::Relaxed) {
+            return None;
+        }
         Some(Waiting::new(*number, *since, refusals.load(Ordering::Relaxed), now))
     }
 
@@ -160,8 +173,10 @@ impl Several {
     pub(crate) fn by_slot(&self) -> Vec<Self> {
         let groups: Vec<_> = self.keys.chunk_by(|one, other| slot_of(one) == slot_of(other)).collect();
         let waits = || {
-            let Waits { since, number, refusals } = self.waits.as_ref()?;
-            Some(Waits { since: *since, number: *number, refusals: AtomicU32::new(refusals.load(Ordering::Relaxed)) })
+            let Waits { since, number, refusals, is_over } = self.waits.as_ref()?;
+            let refusals = AtomicU32::new(refusals.load(Ordering::Relaxed));
+            let is_over = AtomicBool::new(is_over.load(Ordering::Relaxed));
+            Some(Waits { since: *since, number: *number, refusals, is_over })
         };
         let part = |keys: &[_]| Self::of(keys.into(), waits());
         if groups.len() == 1 { Vec::new() } else { groups.into_iter().map(part).collect() }

@@ -208,6 +208,13 @@ mod tests {
             assert!(is_granted(acquire(&server, waits(&["a", "b"], 2, 10_000, refusals), "2")));
             release(&server, &["a", "b"], "2");
             assert!(is_granted(acquire(&server, waits(&["a", "b"], 7, 0, 0), "7")), "it has what it waited for");
+            release(&server, &["a", "b"], "7");
+            // Who has them, and only sets them again where a node lost one, keeps nobody from anything.
+            assert!(is_granted(acquire(&server, waits(&["b"], 8, 0, 0), "8")));
+            let held = waits(&["a", "b"], 9, 10_000, refusals);
+            held.was_acquired();
+            assert!(!is_granted(acquire(&server, held, "9")));
+            assert!(is_granted(acquire(&server, waits(&["a", "d"], 10, 0, 0), "10")));
         }
     }
 
