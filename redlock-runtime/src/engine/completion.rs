@@ -147,6 +147,8 @@ impl<'a> Confirming<'a> {
                         return Poll::Ready(self.completion.verdict(NodeSet::default(), clock::now()));
                     }
                     stage = match stage {
+                        // Until it is sent again, nothing can be overdue.
+                        ReleaseStage::Awaited if in_flight.is_empty() => ReleaseStage::Awaited,
                         ReleaseStage::Awaited => {
                             for asked in in_flight.iter() {
                                 if elsewhere.contains(asked.node) && is_in_background {
@@ -158,6 +160,13 @@ impl<'a> Confirming<'a> {
                             ReleaseStage::Overdue
                         }
                         ReleaseStage::Overdue | ReleaseStage::Dead => {
+                            // What was sent while others were overdue is given up with them: its connection may be as dead, and nobody would look.
+                            let is_listened_to =
+                                |asked: &&InFlight| !(elsewhere.contains(asked.node) && is_in_background);
+                            in_flight
+                                .iter()
+                                .filter(is_listened_to)
+                                .for_each(|asked| engine.overdue(asked.node, self.key));
                             // A connection that is still being made carries the mark when it is there.
                             let is_made = |asked: &InFlight| asked.reply.carrier().is_made();
                             let (mut sent, unsent): (Vec<_>, Vec<_>) =

@@ -424,3 +424,16 @@ pub(crate) fn a_fire_that_a_later_one_overtakes(random: &mut Random) -> Plan {
     let faults = vec![(about(random, 450), Fault::Kill { process: 0 })];
     with(plan(random, 3, vec![a, b], 250), faults, |_| {})
 }
+
+/// A's completion is refused twice, and then sent again on a connection that is dead by then, where only somebody who finds it overdue
+/// would look.
+#[cfg(test)]
+pub(crate) fn a_completion_on_a_connection_that_died_behind_a_refusal(random: &mut Random) -> Plan {
+    let a = process([Wish { ttl: ms(60_000), is_renewed: false, ..fire(300, about(random, 10), 200) }]);
+    let faults = vec![
+        (ms(480), Fault::Refuse { node: X, lasting: ms(250) }),
+        (random.millis(530, 580), Fault::Partition { process: 0, node: X, lasting: ms(270) }),
+    ];
+    let plan = Plan { node_timeout: ms(20), ..plan(random, 1, vec![a], 61_000) };
+    with(plan, faults, |_| {})
+}

@@ -277,3 +277,13 @@ fn who_stands_by_for_a_fire_that_a_later_one_overtakes_is_told_so() {
         assert_eq!(ran.met.0.get("overtaken after its runner died"), Some(&1), "seed {seed}: {:?}", ran.met.0);
     }
 }
+
+#[test]
+fn a_completion_that_is_sent_again_on_a_dead_connection_is_found_overdue() {
+    for seed in 0..MADE {
+        let mut random = Random::new(seed);
+        let plan = made::a_completion_on_a_connection_that_died_behind_a_refusal(&mut random);
+        let ran = run_plan(plan, random, None, false);
+        assert_eq!(ran.violations, Vec::<String>::new(), "seed {seed}");
+    }
+}
