@@ -131,6 +131,8 @@ async fn whoever_waited_and_whoever_lost_a_lock_is_told_once() {
     server.probe().del(&key("told-lost"));
     guard.lost().await;
     drop(guard);
+    // Whoever has to act on it knows before it is told.
+    eventually_async("it is told", async || !events.find(Level::WARN, &["lock=told-lost"]).is_empty()).await;
     check_one(&events, Level::WARN, &["lock=told-lost", "lock lost", "no longer has this owner's key"]);
 }
 
