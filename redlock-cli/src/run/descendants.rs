@@ -3,7 +3,6 @@
 //! On Linux whoever has lost its parent gets the front for one, which asked for that, so it can be found as long as the front is there.
 
 use std::collections::HashMap;
-use std::fs;
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
@@ -11,6 +10,7 @@ use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 
 use super::group::Group;
+use super::processes::{self, Process};
 
 /// Who descends from this process, but for one of its children, with what descends from that, and for a group.
 #[derive(Clone, Copy, Debug)]
@@ -48,32 +48,11 @@ impl Descendants {
     }
 
     fn find(self) -> Vec<Pid> {
-        let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
-        let stats = processes.flatten().filter_map(|process| fs::read_to_string(process.path().join("stat")).ok());
-        let all: Vec<_> = stats.filter_map(|stat| read(&stat)).collect();
+        let all: Vec<_> = processes::all().into_iter().flatten().collect();
         let found = descend(&all, Pid::this().as_raw(), self.but.map(Pid::as_raw)).into_iter();
         let elsewhere = found.filter(|process| process.group != self.outside.0.as_raw() && !process.is_dead);
         elsewhere.map(|process| Pid::from_raw(process.pid)).collect()
     }
-}
-
-/// A process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Process {
-    pid: i32,
-    parent: i32,
-    group: i32,
-    /// Whether it is only not waited for.
-    is_dead: bool,
-}
-
-/// Reads the line of a process.
-// Source: proc_pid_stat(5): the name, in parentheses, may hold anything; then the state, the parent and the group
-fn read(stat: &str) -> Option<Process> {
-    let pid = stat.split_once(' ')?.0.parse().ok()?;
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    let is_dead = matches!(fields.next()?, "Z" | "X");
-    Some(Process { pid, parent: fields.next()?.parse().ok()?, group: fields.next()?.parse().ok()?, is_dead })
 }
 
 /// Those of all processes that descend from this one, and not from another.
@@ -112,7 +91,7 @@ mod tests {
             "16 (sh) Z 12 12 10 0",
             "17 (other) S 1 17 17 0",
         ];
-        let all: Vec<_> = stats.iter().filter_map(|stat| read(stat)).collect();
+        let all: Vec<_> = stats.iter().filter_map(|stat| Process::read(stat)).collect();
         assert_eq!(all.len(), stats.len());
         let mut found: Vec<_> = descend(&all, 10, Some(11)).iter().map(|process| process.pid).collect();
         found.sort_unstable();

@@ -16,7 +16,7 @@ use super::descendants::Descendants;
 use super::group::Group;
 use super::launch::Launch;
 use super::limits::Limits;
-use super::messages::{Held, News, Task, Told};
+use super::messages::{News, Task, Told};
 use super::moment::Moment;
 use super::terminal::{Terminal, has_shell};
 use super::{holder, launch};
@@ -39,19 +39,17 @@ pub(super) async fn run(task: &Task, program: &[OsString]) -> Result<ExitCode, F
     let mut signals = Signals::listen().map_err(|error| ours(&error))?;
     let has_only_commands = Descendants::adopt();
     let mut holder = Holder::start(task).await?;
-    let mut launch = None;
-    match launched(task, program, &mut holder, &mut launch, &mut signals).await {
-        Ok(Launched::Known { valid_until, is_to_stop }) => {
-            let Some((launch, held)) = launch else { return Err(Failure::ours("a lock was held for no command")) };
+    match launched(task, program, &mut holder, &mut signals).await {
+        Ok(Launched::Known { launch, ttl, valid_until, is_to_stop }) => {
             let group = launch.group();
             let terminal = Terminal::of_this_process();
             terminal.lend(group);
-            let limits = Limits::new(task.kill_after, held.ttl);
+            let limits = Limits::new(task.kill_after, ttl);
             let mut run = Run {
                 _child: launch.begin(),
                 group,
                 elsewhere: has_only_commands.then_some(Descendants { but: holder.id, outside: group }),
-                recorded_within: task.once.map(|_| held.ttl),
+                recorded_within: task.once.map(|_| ttl),
                 holder,
                 terminal,
                 limits,
@@ -67,7 +65,6 @@ pub(super) async fn run(task: &Task, program: &[OsString]) -> Result<ExitCode, F
             run.attend(&mut signals).await
         }
         Ok(Launched::Ended(signal)) => {
-            drop(launch);
             holder.let_go().await;
             Ok(ExitCode::from(128 + signal as u8))
         }
@@ -86,8 +83,8 @@ fn ours(error: &io::Error) -> Failure {
 
 /// What comes of the wait for a lock and a command.
 enum Launched {
-    /// The command may begin: the holder knows it. And whether it was asked to stop meanwhile.
-    Known { valid_until: Moment, is_to_stop: bool },
+    /// The command may begin: the holder knows it, whose lock is held until then. And whether it was asked to stop meanwhile.
+    Known { launch: Launch, ttl: Duration, valid_until: Moment, is_to_stop: bool },
     /// A signal that ends programs came before.
     Ended(Signal),
     /// The lock is held, and nothing can be started.
@@ -99,11 +96,12 @@ async fn launched(
     task: &Task,
     program: &[OsString],
     holder: &mut Holder,
-    launch: &mut Option<(Launch, Held)>,
     signals: &mut Signals,
 ) -> Result<Launched, Failure> {
     let name = task.names.join(" + ");
-    let valid_until = loop {
+    // What is to become the command, under a lock of this TTL.
+    let mut waiting: Option<(Launch, Duration)> = None;
+    let (launch, ttl, valid_until) = loop {
         tokio::select! {
             biased;
             signal = signals.next() => match signal {
@@ -119,15 +117,19 @@ async fn launched(
             told = holder.told() => match told {
                 Some(Told::Acquired(held)) => {
                     // One of before is for a lock that was given back.
-                    drop(launch.take());
+                    drop(waiting.take());
                     let new = match Launch::prepare(program, &name, &held) {
                         Ok(new) => new,
                         Err(error) => return Ok(Launched::Failed(ours(&error))),
                     };
                     holder.say(News::Started { attempt: held.attempt, group: new.group().0.as_raw() }).await;
-                    *launch = Some((new, held));
+                    waiting = Some((new, held.ttl));
                 }
-                Some(Told::Known(valid_until)) => break valid_until,
+                Some(Told::Known(valid_until)) => {
+                    if let Some((launch, ttl)) = waiting.take() {
+                        break (launch, ttl, valid_until);
+                    }
+                }
                 Some(Told::Waiting(message)) => tell(message),
                 Some(Told::Failed { code, message }) => return Err(Failure { code, message }),
                 Some(_) => {}
@@ -143,7 +145,7 @@ async fn launched(
         }
         is_to_stop |= signal == Signal::SIGTSTP;
     }
-    Ok(Launched::Known { valid_until, is_to_stop })
+    Ok(Launched::Known { launch, ttl, valid_until, is_to_stop })
 }
 
 /// Stops this process, as its shell expects of one that was sent SIGTSTP.
@@ -247,8 +249,7 @@ impl Run {
             && !self.is_asked_to_end
         {
             // It did not end in order, and what it started does not know that it is alone.
-            self.group.signal(Signal::SIGTERM);
-            self.group.signal(Signal::SIGCONT);
+            self.group.ask_to_end();
             self.is_asked_to_end = true;
         }
         if self.is_asked_to_end {
@@ -406,8 +407,7 @@ impl Run {
                     self.is_asked_to_end = true;
                     let kill_at = now() + self.limits.kill_after();
                     self.kill_at = self.kill_at.min(kill_at);
-                    self.group.signal(Signal::SIGTERM);
-                    self.group.signal(Signal::SIGCONT);
+                    self.group.ask_to_end();
                     self.signal_elsewhere(Signal::SIGTERM);
                 }
             }

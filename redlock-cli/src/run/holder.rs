@@ -311,9 +311,7 @@ async fn attend(
         End::Lock { code, message, until_kill } => {
             let kill_at = now() + until_kill;
             front.tell(&Told::Ending { code, message });
-            group.signal(Signal::SIGTERM);
-            // One that is stopped cannot end.
-            group.signal(Signal::SIGCONT);
+            group.ask_to_end();
             end(group, &guard, front, limits, kill_at, code != LOST).await;
             false
         }

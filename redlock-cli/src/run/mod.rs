@@ -12,6 +12,7 @@ mod launch;
 mod limits;
 mod messages;
 mod moment;
+mod processes;
 mod terminal;
 
 use std::ffi::OsString;
