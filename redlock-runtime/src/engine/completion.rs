@@ -146,12 +146,14 @@ impl<'a> Confirming<'a> {
                     if left.is_zero() {
                         return Poll::Ready(self.completion.verdict(NodeSet::default(), clock::now()));
                     }
+                    // What is answered where this is not driven from cannot be looked at.
+                    let is_elsewhere = |asked: &InFlight| elsewhere.contains(asked.node) && is_in_background;
                     stage = match stage {
                         // Until it is sent again, nothing can be overdue.
                         ReleaseStage::Awaited if in_flight.is_empty() => ReleaseStage::Awaited,
                         ReleaseStage::Awaited => {
                             for asked in in_flight.iter() {
-                                if elsewhere.contains(asked.node) && is_in_background {
+                                if is_elsewhere(asked) {
                                     failed.extend(tracked.contains(asked.node).then_some((asked.node, None)));
                                 } else {
                                     engine.overdue(asked.node, self.key);
@@ -161,12 +163,9 @@ impl<'a> Confirming<'a> {
                         }
                         ReleaseStage::Overdue | ReleaseStage::Dead => {
                             // What was sent while others were overdue is given up with them: its connection may be as dead, and nobody would look.
-                            let is_listened_to =
-                                |asked: &&InFlight| !(elsewhere.contains(asked.node) && is_in_background);
-                            in_flight
-                                .iter()
-                                .filter(is_listened_to)
-                                .for_each(|asked| engine.overdue(asked.node, self.key));
+                            for asked in in_flight.iter().filter(|asked| !is_elsewhere(asked)) {
+                                engine.overdue(asked.node, self.key);
+                            }
                             // A connection that is still being made carries the mark when it is there.
                             let is_made = |asked: &InFlight| asked.reply.carrier().is_made();
                             let (mut sent, unsent): (Vec<_>, Vec<_>) =

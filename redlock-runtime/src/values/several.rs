@@ -35,7 +35,7 @@ pub(crate) struct Several {
     /// What they stand in line for who want the same.
     line: Arc<str>,
     /// Who waits for them, and since when, if somebody does.
-    waits: Option<Waits>,
+    waits: Option<Arc<Waits>>,
 }
 
 /// Somebody who waits for several locks.
@@ -120,7 +120,7 @@ impl Several {
         }
     }
 
-    fn of(keys: Box<[Arc<str>]>, waits: Option<Waits>) -> Self {
+    fn of(keys: Box<[Arc<str>]>, waits: Option<Arc<Waits>>) -> Self {
         // No key has a line break.
         Self { line: keys.join("\n").into(), keys, waits }
     }
@@ -128,7 +128,7 @@ impl Several {
     /// The same, which somebody waits for since then who is told from others by a number.
     pub(crate) fn awaited(self, since: Instant, number: u64) -> Self {
         let waits = Waits { since, number, refusals: AtomicU32::new(0), is_over: AtomicBool::new(false) };
-        Self { waits: Some(waits), ..self }
+        Self { waits: Some(Arc::new(waits)), ..self }
     }
 
     /// Whoever waits for them was refused.
@@ -147,7 +147,7 @@ impl Several {
 
     /// Who waits for them, if somebody does.
     pub(crate) fn waiting(&self, now: Instant) -> Option<Waiting> {
-        let Waits { since, number, refusals, is_over } = self.waits.as_ref()?;
+        let Waits { since, number, refusals, is_over } = self.waits.as_deref()?;
         if is_over.load(Ordering::Relaxed) {
             return None;
         }
@@ -172,13 +172,7 @@ impl Several {
     /// Those that are in one slot of a cluster together, slot by slot; nothing if all are in one.
     pub(crate) fn by_slot(&self) -> Vec<Self> {
         let groups: Vec<_> = self.keys.chunk_by(|one, other| slot_of(one) == slot_of(other)).collect();
-        let waits = || {
-            let Waits { since, number, refusals, is_over } = self.waits.as_ref()?;
-            let refusals = AtomicU32::new(refusals.load(Ordering::Relaxed));
-            let is_over = AtomicBool::new(is_over.load(Ordering::Relaxed));
-            Some(Waits { since: *since, number: *number, refusals, is_over })
-        };
-        let part = |keys: &[_]| Self::of(keys.into(), waits());
+        let part = |keys: &[_]| Self::of(keys.into(), self.waits.clone());
         if groups.len() == 1 { Vec::new() } else { groups.into_iter().map(part).collect() }
     }
 }

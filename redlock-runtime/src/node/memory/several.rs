@@ -27,9 +27,8 @@ impl State {
         }
     }
 
-    /// Which of these somebody is waiting for who has precedence over whoever waits for all of them, and until when.
-    fn preferred<'a>(&self, several: &'a Several, now: Instant) -> Option<(&'a Arc<str>, Instant)> {
-        let waiting = several.waiting(now)?;
+    /// Which of these somebody is waiting for who has precedence over this one, and until when.
+    fn preferred<'a>(&self, several: &'a Several, waiting: Waiting, now: Instant) -> Option<(&'a Arc<str>, Instant)> {
         let time = waiting.gives_way_to();
         several.keys().iter().find_map(|key| {
             let has_precedence = |(other, until): &&(Waiting, Instant)| {
@@ -39,10 +38,9 @@ impl State {
         })
     }
 
-    /// From now on, whoever waits for these has precedence for so long over who waits for less long; nobody any more whose time is over.
-    fn set_precedence(&mut self, several: &Several, now: Instant, precedence: impl Fn(Waiting) -> Duration) {
-        let Some(waiting) = several.waiting(now) else { return };
-        let until = now + precedence(waiting);
+    /// From now on, this one has precedence for so long over who waits for less long; nobody any more whose time is over.
+    fn set_precedence(&mut self, several: &Several, waiting: Waiting, now: Instant, precedence: Duration) {
+        let until = now + precedence;
         for key in several.keys() {
             let noted = self.precedence.entry(Arc::clone(key)).or_default();
             noted.retain(|(other, until)| other.number != waiting.number && *until > now);
@@ -65,6 +63,7 @@ impl State {
     ) -> Reply {
         match command.action {
             Action::Acquire { ttl, .. } => {
+                let waiting = several.waiting(now);
                 let others = |key| self.live(key, now).filter(|entry| entry.owner != command.owner);
                 let mut blocked = several.keys().iter().filter_map(|key| Some((key, others(key)?)));
                 let blocked = blocked.next().map(|(key, first)| {
@@ -74,16 +73,20 @@ impl State {
                     (key, Some(Arc::from(owners)), first.expires.saturating_duration_since(now))
                 });
                 let preferred = || {
-                    let (key, until) = self.preferred(several, now)?;
+                    let (key, until) = self.preferred(several, waiting?, now)?;
                     Some((key, None, until.saturating_duration_since(now)))
                 };
                 if let Some((key, owner, remaining)) = blocked.or_else(preferred) {
                     self.refused(command, key, several.keys(), changes, now);
-                    self.set_precedence(several, now, |waiting| waiting.precedence);
+                    if let Some(waiting) = waiting {
+                        self.set_precedence(several, waiting, now, waiting.precedence);
+                    }
                     let counter = command.fence.map(|_| self.fence_of_all(several, now));
                     return Reply::NotOurs { owner, remaining: Some(remaining), counter, mark: None };
                 }
-                self.set_precedence(several, now, |_| Duration::ZERO);
+                if let Some(waiting) = waiting {
+                    self.set_precedence(several, waiting, now, Duration::ZERO);
+                }
                 for key in several.keys() {
                     let before = self.live(key, now).map_or(now, |entry| entry.expires);
                     let entry = Entry { owner: Arc::clone(&command.owner), expires: before.max(now + ttl) };

@@ -58,13 +58,13 @@ if is_fenced then
 end
 
 -- Asked for only where it is needed: older servers let no script write that knows the time.
-local is_told, time
+local moment
 local function now()
-    if not time then
-        is_told, time = pcall(redis.call, 'TIME')
-        time = is_told and time[1] * 1000 + math.floor(time[2] / 1000) or 0
+    if not moment then
+        local is_told, time = pcall(redis.call, 'TIME')
+        moment = is_told and time[1] * 1000 + math.floor(time[2] / 1000) or 0
     end
-    return time
+    return moment
 end
 
 -- Those who wait for several locks are noted as 'set NUMBER SINCE', by this server's clock, for as long as they have precedence.
