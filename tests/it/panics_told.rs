@@ -9,9 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use metrics::{
-    Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
-};
+use metrics::{CounterFn, GaugeFn, HistogramFn, Key};
 use redlock_runtime::{Error, LockGuard, LockManager};
 use redlock_tests::Servers;
 use redlock_tests::wait::{LIMIT, eventually_async};
@@ -22,6 +20,7 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 use crate::common::events::Events;
 use crate::common::key;
+use crate::common::recorder::{Handles, HandsOut};
 use crate::common::waiters::{Acquire, poll_once};
 
 /// No lock expires, or is renewed, while a test waits for it: what is there was not released.
@@ -98,29 +97,11 @@ impl HistogramFn for Series {
     }
 }
 
-impl Panics {
-    fn series(&self, key: &Key) -> Arc<Series> {
+impl Handles for Panics {
+    type Handle = Series;
+
+    fn handle(&self, key: &Key) -> Arc<Series> {
         Arc::new(Series(self.clone(), key.name().to_owned()))
-    }
-}
-
-impl Recorder for Panics {
-    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-
-    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-
-    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-
-    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-        Counter::from_arc(self.series(key))
-    }
-
-    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
-        Gauge::from_arc(self.series(key))
-    }
-
-    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
-        Histogram::from_arc(self.series(key))
     }
 }
 
@@ -226,7 +207,8 @@ async fn a_recorder_that_panics_harms_no_lock() {
     ];
     for at in AT {
         let panics = Panics::at(at);
-        let _recorder = metrics::set_default_local_recorder(&panics);
+        let recorder = HandsOut(panics.clone());
+        let _recorder = metrics::set_default_local_recorder(&recorder);
         // Who waits already has told so.
         assert!(take_turns(&panics).await || at == "redlock_waiting up", "{at}");
     }

@@ -16,7 +16,7 @@ type Series = BTreeMap<String, Arc<Value>>;
 
 /// Of a counter or a gauge, what it shows; of a histogram, all that was recorded.
 #[derive(Default)]
-struct Value(Mutex<Vec<f64>>);
+pub(crate) struct Value(Mutex<Vec<f64>>);
 
 impl Recorded {
     /// Installs it, if that was not done before.
@@ -24,7 +24,7 @@ impl Recorded {
         static INSTALLED: OnceLock<Recorded> = OnceLock::new();
         let recorded = INSTALLED.get_or_init(|| {
             let recorded = Recorded::default();
-            metrics::set_global_recorder(recorded.clone()).unwrap_or_else(|_| panic!("nobody else records"));
+            metrics::set_global_recorder(HandsOut(recorded.clone())).unwrap_or_else(|_| panic!("nobody else records"));
             recorded
         });
         recorded.clone()
@@ -60,15 +60,29 @@ impl Recorded {
     pub(crate) fn values(&self, series: &str) -> Option<Vec<f64>> {
         Some(self.0.lock().unwrap().get(series)?.0.lock().unwrap().clone())
     }
+}
 
-    fn series(&self, key: &Key) -> Arc<Value> {
+/// What has one handle for a metric, of whatever kind that is.
+pub(crate) trait Handles {
+    type Handle: CounterFn + GaugeFn + HistogramFn + Send + Sync + 'static;
+
+    fn handle(&self, key: &Key) -> Arc<Self::Handle>;
+}
+
+/// A recorder that hands these out.
+pub(crate) struct HandsOut<T>(pub(crate) T);
+
+impl Handles for Recorded {
+    type Handle = Value;
+
+    fn handle(&self, key: &Key) -> Arc<Value> {
         let labels: Vec<_> = key.labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
         let series = format!("{}{{{}}}", key.name(), labels.join(", "));
         Arc::clone(self.0.lock().unwrap().entry(series).or_default())
     }
 }
 
-impl Recorder for Recorded {
+impl<T: Handles> Recorder for HandsOut<T> {
     fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
 
     fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
@@ -76,15 +90,15 @@ impl Recorder for Recorded {
     fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
 
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-        Counter::from_arc(self.series(key))
+        Counter::from_arc(self.0.handle(key))
     }
 
     fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
-        Gauge::from_arc(self.series(key))
+        Gauge::from_arc(self.0.handle(key))
     }
 
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
-        Histogram::from_arc(self.series(key))
+        Histogram::from_arc(self.0.handle(key))
     }
 }
 
