@@ -11,6 +11,7 @@ use redlock_tests::python::{Class, Python};
 use redlock_tests::wait::{LIMIT, eventually_async};
 use redlock_tests::{Cluster, Monitor, Servers};
 
+use crate::common::cycles::patient;
 use crate::common::waiters::LONG;
 use crate::common::{RARE_POLL, key, manager, waiting};
 
@@ -209,7 +210,7 @@ async fn nobody_starves_on_nodes_in_memory() {
 fn a_python_process_that_has_one_keeps_all_from_others() {
     let Some(python) = Python::in_directory(Path::new(env!("CARGO_TARGET_TMPDIR"))) else { return };
     let servers = Servers::start(3);
-    let locks = manager(&servers);
+    let locks = patient(servers.urls());
     let mut holds = python.start("holder.py", Class::Sync, &servers, &["name=b", "timeout=0"]);
     assert_eq!(holds.line(), "acquired");
     assert!(locks.lock_all(["a", "b"]).try_acquire_blocking().unwrap().is_none());
