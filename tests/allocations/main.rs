@@ -36,10 +36,13 @@ async fn cycle(locks: &LockManager) {
     guard.release().await.unwrap();
 }
 
-/// Acquires and releases a lock many times over; one cycle takes at most so many allocations on average.
+/// Acquires and releases a lock many times over; one cycle takes at most so many allocations on average. How often an answer comes
+/// behind the majority's, and what that takes, depends on the machine: so this is what the least of three rounds takes, and
+/// whatever all cycles need more is in each of them.
 #[track_caller]
 fn check_cycle(nodes: impl IntoIterator<Item = String>, most: usize) {
     const CYCLES: usize = 500;
+    const ROUNDS: usize = 3;
     let locks = manager(nodes);
     let runtime = runtime();
     let cycles = || async {
@@ -49,13 +52,17 @@ fn check_cycle(nodes: impl IntoIterator<Item = String>, most: usize) {
     };
     // Connects, and fills what is kept for later.
     runtime.block_on(cycles());
-    let counted = Region::new(ALLOCATOR);
-    runtime.block_on(cycles());
-    let taken = counted.change();
-    println!("{} allocations and {} reallocations in {CYCLES} cycles", taken.allocations, taken.reallocations);
+    let round = || {
+        let counted = Region::new(ALLOCATOR);
+        runtime.block_on(cycles());
+        let taken = counted.change();
+        println!("{} allocations and {} reallocations in {CYCLES} cycles", taken.allocations, taken.reallocations);
+        taken.allocations
+    };
+    let least = (0..ROUNDS).map(|_| round()).min().unwrap();
     // A table or a queue may grow once meanwhile.
     let most = most * CYCLES + CYCLES / 10;
-    assert!(taken.allocations <= most, "{} allocations in {CYCLES} cycles; the budget is {most}", taken.allocations);
+    assert!(least <= most, "{least} allocations in {CYCLES} cycles; the budget is {most}");
 }
 
 #[test]

@@ -87,7 +87,7 @@ fn an_acquire_that_a_cut_connection_still_carries_leaves_nothing_behind_its_rele
             proxy.set(Direction::Requests, Flow::Hold);
         }
         let acquiring = tokio::spawn(request().acquire());
-        let is_under_way = async || proxies.iter().all(|proxy| proxy.waiting() == 1);
+        let is_under_way = async || proxies.iter().all(|proxy| proxy.waiting(Direction::Requests) == 1);
         eventually_async("two acquires are on their way", is_under_way).await;
         let before = proxies[0].accepted();
         proxies[0].strand();
@@ -104,7 +104,7 @@ fn an_acquire_that_a_cut_connection_still_carries_leaves_nothing_behind_its_rele
     runtime.block_on(locks.shutdown());
     proxies[0].land();
     // Whatever came through has been carried out when something behind it has.
-    eventually("what was kept went its way", || proxies[0].waiting() == 0);
+    eventually("what was kept went its way", || proxies[0].waiting(Direction::Requests) == 0);
     let after = |_: u8| servers[0].probe().exists(&key("x"));
     assert!(!(0..20).any(after), "the acquire arrived behind its release");
 }

@@ -413,7 +413,7 @@ fn a_proxy_strands_what_a_connection_carries_and_lands_it_later() {
     let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port())).unwrap();
     proxy.set(Direction::Requests, Flow::Hold);
     client.write_all(b"SET k v\r\n").unwrap();
-    eventually("the command is on its way", || proxy.waiting() == 1);
+    eventually("the command is on its way", || proxy.waiting(Direction::Requests) == 1);
     proxy.strand();
     proxy.set(Direction::Requests, Flow::Forward);
     assert_eq!(client.read(&mut [0; 8]).unwrap_or(0), 0, "the client is told");

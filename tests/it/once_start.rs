@@ -68,7 +68,9 @@ impl Behind {
         let acquiring = self.until_granted(fire);
         self.set(Direction::Requests, Flow::Hold);
         self.set(Direction::Replies, Flow::Forward);
-        eventually("it is being marked", || self.proxies.iter().filter(|proxy| proxy.waiting() > 0).count() > 1);
+        // Requests alone: the grants wait at the proxies until these have woken.
+        let is_marking = |proxy: &&Proxy| proxy.waiting(Direction::Requests) > 0;
+        eventually("it is being marked", || self.proxies.iter().filter(is_marking).count() > 1);
         assert_eq!(marked(&self.servers, fire), 0);
         acquiring
     }

@@ -26,7 +26,7 @@ pub struct Proxy {
 }
 
 /// Which way bytes go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// From the client to the server.
     Requests,
@@ -74,8 +74,8 @@ struct State {
     open: HashMap<usize, [TcpStream; 2]>,
     /// Connections that were closed at the client's end, and whose bytes are kept.
     stranded: HashSet<usize>,
-    /// Connections of which bytes wait, whatever keeps them.
-    waiting: HashSet<usize>,
+    /// Connections of which bytes wait that go this way, whatever keeps them.
+    waiting: HashSet<(usize, Direction)>,
 }
 
 /// Bytes on their way.
@@ -154,10 +154,10 @@ impl Proxy {
         self.change(|state| state.stranded.clear());
     }
 
-    /// How many connections have bytes that wait to go on.
+    /// How many connections have bytes that wait to go on this way.
     #[must_use]
-    pub fn waiting(&self) -> usize {
-        self.shared.state().waiting.len()
+    pub fn waiting(&self, direction: Direction) -> usize {
+        self.shared.state().waiting.iter().filter(|(_, way)| *way == direction).count()
     }
 
     /// Closes every connection now, and new ones at once, until [`take`](Self::take).
@@ -310,10 +310,10 @@ impl Shared {
                 Flow::Delay(_) => delay.is_none_or(|left| left.is_zero()).then_some(Passage::Pass),
             };
             if let Some(passage) = passage {
-                state.waiting.remove(&number);
+                state.waiting.remove(&(number, direction));
                 return passage;
             }
-            state.waiting.insert(number);
+            state.waiting.insert((number, direction));
             state = match delay {
                 Some(left) => self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
                 None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),

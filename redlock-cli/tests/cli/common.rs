@@ -11,8 +11,10 @@ use redlock_tests::{Program, Servers};
 
 /// The program, on these servers.
 pub(crate) fn redlock(servers: &Servers, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_redlock"));
-    command.env("REDLOCK_NODES", servers.nodes()).args(arguments);
+    // Whoever runs these tests may have set signals to be ignored, as `nohup` does.
+    let mut command = Command::new("env");
+    command.args(["--default-signal=HUP,INT,QUIT,TERM,TSTP", env!("CARGO_BIN_EXE_redlock")]).args(arguments);
+    command.env("REDLOCK_NODES", servers.nodes());
     command
 }
 
