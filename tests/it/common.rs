@@ -9,9 +9,11 @@ pub(crate) mod waiters;
 
 use std::time::Duration;
 
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client};
 use redlock_runtime::{LockManager, LockManagerBuilder};
-use redlock_tests::Servers;
-use redlock_tests::wait::eventually_async;
+use redlock_tests::wait::{LIMIT, eventually_async};
+use redlock_tests::{RedisServer, Servers};
 
 /// The key of a lock, as configurable-redlock writes it.
 pub(crate) fn key(name: &str) -> String {
@@ -21,6 +23,12 @@ pub(crate) fn key(name: &str) -> String {
 /// A slow poll that is rare: whoever gets a lock much sooner was woken, however slow the machine is. A node that was too busy to
 /// answer the first attempt is asked with the next poll.
 pub(crate) const RARE_POLL: Duration = Duration::from_secs(10);
+
+/// A connection of a client that knows nothing of ours. That client's own patience, half a second, would end before a busy machine answers.
+pub(crate) async fn client_of_its_own(server: &RedisServer) -> MultiplexedConnection {
+    let patient = AsyncConnectionConfig::new().set_response_timeout(Some(LIMIT)).set_connection_timeout(Some(LIMIT));
+    Client::open(server.url()).unwrap().get_multiplexed_async_connection_with_config(&patient).await.unwrap()
+}
 
 pub(crate) fn manager(servers: &Servers) -> LockManager {
     LockManager::builder().nodes(servers.urls()).slow_poll(RARE_POLL).build().unwrap()

@@ -11,7 +11,7 @@ use redlock_tests::{RedisServer, Servers};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 
-use crate::common::{key, manager};
+use crate::common::{client_of_its_own, key, manager};
 
 /// What a caller can get instead of a value.
 #[derive(Debug, thiserror::Error)]
@@ -33,9 +33,7 @@ struct Cache {
 
 impl Cache {
     async fn on(server: &RedisServer) -> Self {
-        let client = redis::Client::open(server.url()).unwrap();
-        let connection = client.get_multiplexed_async_connection().await.unwrap();
-        Self { connection, computed: Arc::default() }
+        Self { connection: client_of_its_own(server).await, computed: Arc::default() }
     }
 
     async fn ask(&self, request: LockRequest) -> Result<u64, Failure> {

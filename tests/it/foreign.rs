@@ -4,18 +4,19 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use redis::Script;
 use redis::aio::MultiplexedConnection;
-use redis::{Client, Script};
 use redlock_runtime::node::{
     Acquire, BoxFuture, Commit, CounterRule, Extend, Held, Identity, Node, NodeError, Outcome, Release, Vote,
 };
 use redlock_runtime::{CheckVerdict, Error, LockManager, LockManagerBuilder, LockState, Timeout};
 use redlock_tests::clock::{self, timed};
-use redlock_tests::wait::eventually_async;
+use redlock_tests::wait::{LIMIT, eventually_async};
 use redlock_tests::{RedisServer, Servers};
 use tokio::sync::Notify;
 
-use crate::common::key;
+use crate::common::cycles::NODE_TIMEOUT;
+use crate::common::{client_of_its_own, key};
 
 /// What a node does wrong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -115,7 +116,7 @@ const COMMIT: &str = r"
 
 impl Other {
     pub(crate) async fn to(server: &RedisServer) -> (Self, Arc<Faults>) {
-        let connection = Client::open(server.url()).unwrap().get_multiplexed_async_connection().await.unwrap();
+        let connection = client_of_its_own(server).await;
         let info = server.probe().info("server");
         let age = Duration::from_secs(info["uptime_in_seconds"].parse().unwrap());
         let identity = Identity::new(&*info["run_id"], age);
@@ -233,7 +234,8 @@ impl Mixed {
     /// The same nodes, as another process has them.
     async fn others(&self) -> LockManager {
         let (node, _) = Other::to(&self.servers[2]).await;
-        LockManager::builder().nodes([self.servers[0].url(), self.servers[1].url()]).node(node).build().unwrap()
+        let builder = LockManager::builder().node_timeout(NODE_TIMEOUT);
+        builder.nodes([self.servers[0].url(), self.servers[1].url()]).node(node).build().unwrap()
     }
 
     async fn nothing_is_left(&self) {
@@ -260,9 +262,9 @@ async fn a_foreign_node_votes_beside_redis_nodes() {
 
 #[tokio::test]
 async fn its_vote_decides_where_another_node_is_down() {
-    let mixed = Mixed::start().await;
+    let mixed = Mixed::start_with(|builder| builder.node_timeout(NODE_TIMEOUT)).await;
     mixed.servers[0].kill();
-    let ttl = Duration::from_secs(4);
+    let ttl = 2 * NODE_TIMEOUT;
     let began = clock::now();
     let guard = mixed.locks.lock("x").ttl(ttl).acquire().await.unwrap();
     let others = mixed.others().await;
@@ -357,7 +359,8 @@ async fn a_node_that_never_answers_slows_nobody_and_is_asked_again_when_it_may_a
     let error = mixed.locks.lock("x").try_acquire().await.unwrap_err();
     assert!(matches!(error, Error::QuorumUnreachable { .. }), "{error}");
     mixed.faults.set(Fault::None);
-    mixed.locks.lock("x").timeout(Duration::from_secs(10)).acquire().await.unwrap().release().await.unwrap();
+    // What it was asked meanwhile is given up after ten times the timeout.
+    mixed.locks.lock("x").timeout(LIMIT).acquire().await.unwrap().release().await.unwrap();
     mixed.nothing_is_left().await;
 }
 

@@ -9,7 +9,7 @@ use redlock_tests::Servers;
 use redlock_tests::clock::timed;
 use tokio::sync::Barrier;
 
-use crate::common::manager;
+use crate::common::cycles::patient;
 use crate::common::waiters::LONG;
 
 /// So many want some of so many names, and so often each.
@@ -74,7 +74,7 @@ fn check(what: &str, mut waits: Vec<Wait>) {
 async fn whoever_wants_several_names_is_not_overtaken_for_ever() {
     for count in [1, 3] {
         let servers = Servers::start(count);
-        check(&format!("N = {count}"), waits((0..WHO).map(|_| manager(&servers)).collect()).await);
+        check(&format!("N = {count}"), waits((0..WHO).map(|_| patient(servers.urls())).collect()).await);
     }
 }
 

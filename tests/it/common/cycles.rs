@@ -9,7 +9,7 @@ use super::causes;
 
 /// What a server is given for an answer where a hung one must not be waited for: long enough for a busy machine, and not for
 /// Sentinels to agree on another master instead of one that refuses.
-const NODE_TIMEOUT: Duration = Duration::from_secs(3);
+pub(crate) const NODE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// One that gives a busy machine time, and would wait for a hung server for long.
 pub(crate) fn patient(urls: impl IntoIterator<Item = String>) -> LockManager {
