@@ -13,6 +13,7 @@ use redlock_tests::{Program, RedisServer, Servers};
 use tokio::task::JoinHandle;
 
 use crate::common::counters::{LIST, counter, marker, waiting};
+use crate::common::cycles::patient;
 use crate::common::manager;
 
 /// How long a process answers for its waiters.
@@ -385,7 +386,8 @@ fn waiting_processes(servers: &Servers, name: &str) -> [Program; 3] {
 #[test]
 fn killed_waiters_are_not_counted_any_more_soon_after_while_another_waits() {
     let servers = Servers::start(3);
-    let locks = manager(&servers);
+    // Told to one server, and to another one only if that does not answer in time.
+    let locks = patient(servers.urls());
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let guard = locks.lock("x").acquire_blocking().unwrap();
     let mut killed = waiting_processes(&servers, "x");
