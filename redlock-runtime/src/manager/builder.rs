@@ -35,6 +35,20 @@ use crate::{Error, IntoDuration};
 /// refused. Lengths of time are numbers of seconds or text such as `"250ms"` and `"1h 30m"`; `nodes` is a list of URLs, or one
 /// text with commas; `max_clock_skew` may be `"none"`; certificates are text in PEM. Clients, nodes of your own and an
 /// observer are added by hand.
+///
+/// ```
+/// use std::time::Duration;
+/// use redlock_runtime::LockManager;
+///
+/// let locks = LockManager::builder()
+///     .nodes(["redis://10.0.0.1", "redis://10.0.0.2", "redis://10.0.0.3"])
+///     .credentials("app", "…")
+///     .ttl(Duration::from_secs(20))
+///     .node_timeout(Duration::from_millis(100))
+///     .owner_label("worker 3")
+///     .build()?;
+/// # Ok::<(), redlock_runtime::Error>(())
+/// ```
 #[cfg_attr(
     feature = "serde",
     doc = r##"
@@ -151,6 +165,18 @@ impl LockManagerBuilder {
     ///
     /// A failover, of a Sentinel's service or inside a Cluster, can forget a lock that was granted just before: replicas
     /// follow their master a moment later. See [`wait_replicas`](Self::wait_replicas).
+    ///
+    /// ```
+    /// # use redlock_runtime::LockManager;
+    /// let locks = LockManager::builder()
+    ///     .nodes([
+    ///         "redis://10.0.0.1",
+    ///         "redis+sentinel://10.0.0.2,10.0.0.3,10.0.0.4/mymaster", // the master of a service
+    ///         "redis+cluster://10.0.0.5,10.0.0.6",                    // a whole cluster
+    ///     ])
+    ///     .build()?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
     pub fn nodes<I>(self, nodes: I) -> Self
     where
         I: IntoIterator,
@@ -235,12 +261,30 @@ impl LockManagerBuilder {
 
     /// Certificates, in PEM, of the authorities that are trusted to name the servers of `rediss://` URLs, instead of those
     /// that the operating system trusts.
+    ///
+    /// ```
+    /// # use redlock_runtime::LockManager;
+    /// let authority = std::fs::read("doc/tls/ca.pem")?;
+    /// let locks = LockManager::builder().nodes(["rediss://10.0.0.1"]).tls_roots(authority).build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[cfg(feature = "tls")]
     pub fn tls_roots(self, pem: impl Into<Vec<u8>>) -> Self {
         self.with_urls(|urls| UrlSettings { tls: TlsSettings { roots: Some(pem.into()), ..urls.tls }, ..urls })
     }
 
     /// A certificate and its private key, in PEM, for servers of `rediss://` URLs that ask for one.
+    ///
+    /// ```
+    /// # use redlock_runtime::LockManager;
+    /// let (certificate, key) = (std::fs::read("doc/tls/client.pem")?, std::fs::read("doc/tls/client-key.pem")?);
+    /// let locks = LockManager::builder()
+    ///     .nodes(["rediss://10.0.0.1"])
+    ///     .tls_roots(std::fs::read("doc/tls/ca.pem")?)
+    ///     .tls_client_certificate(certificate, key)
+    ///     .build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[cfg(feature = "tls")]
     pub fn tls_client_certificate(self, certificate_pem: impl Into<Vec<u8>>, key_pem: impl Into<Vec<u8>>) -> Self {
         let client = Some((certificate_pem.into(), key_pem.into()));
@@ -278,6 +322,25 @@ impl LockManagerBuilder {
 
     /// One more node, of your own making: see [`Node`]. May be called several times; these come behind those of
     /// [`nodes`](Self::nodes) and [`clients`](Self::clients).
+    ///
+    /// ```
+    /// use redlock_runtime::LockManager;
+    /// use redlock_runtime::node::Node;
+    /// # use redlock_runtime::node::{Acquire, BoxFuture, Extend, NodeError, Outcome, Release, Vote};
+    ///
+    /// struct Store;
+    ///
+    /// impl Node for Store {
+    ///     // …
+    /// #     fn label(&self) -> &str { "store" }
+    /// #     fn acquire(&self, _: Acquire) -> BoxFuture<'_, Result<Vote, NodeError>> { Box::pin(async { Ok(Vote::granted()) }) }
+    /// #     fn extend(&self, _: Extend) -> BoxFuture<'_, Result<Outcome, NodeError>> { Box::pin(async { Ok(Outcome::Done) }) }
+    /// #     fn release(&self, _: Release) -> BoxFuture<'_, Result<Outcome, NodeError>> { Box::pin(async { Ok(Outcome::Done) }) }
+    /// }
+    ///
+    /// let locks = LockManager::builder().nodes(["memory://a", "memory://b"]).node(Store).build()?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
     pub fn node(self, node: impl Node) -> Self {
         let mut nodes = self.nodes;
         nodes.foreign.push(Arc::new(node));
