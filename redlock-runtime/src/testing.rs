@@ -106,8 +106,8 @@ impl MemoryNode {
     /// # use redlock_runtime::LockManager;
     /// # use redlock_runtime::testing::MemoryNode;
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-    /// # let second = Duration::from_secs(1);
-    /// let locks = LockManager::builder().nodes(["memory://slow"]).node_timeout(second).build()?;
+    /// let builder = LockManager::builder().nodes(["memory://slow"]);
+    /// let locks = builder.node_timeout(Duration::from_secs(5)).build()?;
     /// MemoryNode::named("slow").answer_after(Duration::from_millis(20));
     /// let began = Instant::now();
     /// let _guard = locks.lock("import").acquire().await?;

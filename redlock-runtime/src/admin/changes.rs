@@ -124,14 +124,17 @@ impl LockManager {
     ///
     /// ```
     /// # use redlock_runtime::LockManager;
-    /// # async fn watch(locks: LockManager) -> Result<(), redlock_runtime::Error> {
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
     /// let mut changes = locks.changes();
-    /// loop {
-    ///     for lock in locks.inspect_each(changes.next().await?).await? {
+    /// # locks.shutdown().await;
+    /// while let Ok(names) = changes.next().await {
+    ///     for lock in locks.inspect_each(names).await? {
     ///         println!("{lock}");
     ///     }
     /// }
-    /// # }
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// # }).unwrap();
     /// ```
     pub fn changes(&self) -> LockChanges {
         let bell = Arc::default();

@@ -250,7 +250,7 @@ impl LockManagerBuilder {
     /// Who signs in to the Sentinels whose URL has no `sentinel_username` and `sentinel_password`.
     ///
     /// ```
-    /// # use redlock_runtime::{LockManager};
+    /// # use redlock_runtime::LockManager;
     /// let locks = LockManager::builder().nodes(["redis+sentinel://10.0.0.1,10.0.0.2/mymaster"]).sentinel_credentials("locks", "secret").build()?;
     /// # Ok::<(), redlock_runtime::Error>(())
     /// ```
@@ -351,7 +351,7 @@ impl LockManagerBuilder {
     /// for locks that set no TTL of their own. Default: 30 s.
     ///
     /// ```
-    /// # use redlock_runtime::{LockManager};
+    /// # use redlock_runtime::LockManager;
     /// # use std::time::Duration;
     /// let locks = LockManager::builder().nodes(["memory://"]).ttl(Duration::from_secs(10)).build()?;
     /// # Ok::<(), redlock_runtime::Error>(())
@@ -364,7 +364,7 @@ impl LockManagerBuilder {
     /// Default: 250 ms.
     ///
     /// ```
-    /// # use redlock_runtime::{LockManager};
+    /// # use redlock_runtime::LockManager;
     /// # use std::time::Duration;
     /// let locks = LockManager::builder().nodes(["memory://"]).node_timeout(Duration::from_millis(50)).build()?;
     /// # Ok::<(), redlock_runtime::Error>(())
@@ -376,7 +376,7 @@ impl LockManagerBuilder {
     /// How long it may take to connect to a node, authentication included. Default: 1 s.
     ///
     /// ```
-    /// # use redlock_runtime::{LockManager};
+    /// # use redlock_runtime::LockManager;
     /// # use std::time::Duration;
     /// let locks = LockManager::builder().nodes(["memory://"]).connect_timeout(Duration::from_millis(300)).build()?;
     /// # Ok::<(), redlock_runtime::Error>(())
@@ -391,7 +391,7 @@ impl LockManagerBuilder {
     /// still. Wait for 1.25 times as long between the restarts of two nodes. Default: 5 minutes.
     ///
     /// ```
-    /// # use redlock_runtime::{LockManager};
+    /// # use redlock_runtime::LockManager;
     /// # use std::time::Duration;
     /// let locks = LockManager::builder().nodes(["memory://"]).ttl(Duration::from_secs(60)).longest_ttl(Duration::from_secs(600)).build()?;
     /// # Ok::<(), redlock_runtime::Error>(())
@@ -403,7 +403,7 @@ impl LockManagerBuilder {
     /// Whether every acquisition carries a [fencing token](crate::LockGuard::fencing_token). Default: yes.
     ///
     /// ```
-    /// # use redlock_runtime::{LockManager};
+    /// # use redlock_runtime::LockManager;
     /// let locks = LockManager::builder().nodes(["memory://"]).fencing(false).build()?;
     /// # Ok::<(), redlock_runtime::Error>(())
     /// ```
@@ -418,7 +418,7 @@ impl LockManagerBuilder {
     /// [`marks_retention`](Self::marks_retention). Default: 1 minute.
     ///
     /// ```
-    /// # use redlock_runtime::{LockManager};
+    /// # use redlock_runtime::LockManager;
     /// # use std::time::Duration;
     /// let locks = LockManager::builder().nodes(["memory://"]).max_clock_skew(Duration::from_secs(5)).build()?;
     /// # Ok::<(), redlock_runtime::Error>(())
@@ -432,7 +432,7 @@ impl LockManagerBuilder {
     /// state, in that time, and no fire that was completed runs again. A moment or a number that is asked for once more after it may. Default: 7 days.
     ///
     /// ```
-    /// # use redlock_runtime::{LockManager};
+    /// # use redlock_runtime::LockManager;
     /// # use std::time::Duration;
     /// let locks = LockManager::builder().nodes(["memory://"]).marks_retention(Duration::from_secs(32 * 24 * 3600)).build()?;
     /// # Ok::<(), redlock_runtime::Error>(())
@@ -459,7 +459,7 @@ impl LockManagerBuilder {
     /// inside a tokio task, that task's id, such as `worker-3 pid 4711 task 29`.
     ///
     /// ```
-    /// # use redlock_runtime::{LockManager};
+    /// # use redlock_runtime::LockManager;
     /// let locks = LockManager::builder().nodes(["memory://"]).owner_label("billing, eu-1").build()?;
     /// # Ok::<(), redlock_runtime::Error>(())
     /// ```
@@ -493,7 +493,7 @@ impl LockManagerBuilder {
     /// [label](crate::LockRequest::label) that has an id in it by mistake fills no time series database. Default: 200.
     ///
     /// ```
-    /// # use redlock_runtime::{LockManager};
+    /// # use redlock_runtime::LockManager;
     /// let locks = LockManager::builder().nodes(["memory://"]).most_labels(1000).build()?;
     /// # Ok::<(), redlock_runtime::Error>(())
     /// ```
@@ -520,7 +520,7 @@ impl LockManagerBuilder {
     /// Default: 1 s. A test that makes it long sees that a waiter was woken, however slow the machine is.
     ///
     /// ```
-    /// # use redlock_runtime::{LockManager};
+    /// # use redlock_runtime::LockManager;
     /// # use std::time::Duration;
     /// let locks = LockManager::builder().nodes(["memory://"]).slow_poll(Duration::from_secs(60)).build()?;
     /// # Ok::<(), redlock_runtime::Error>(())
@@ -552,7 +552,7 @@ impl LockManagerBuilder {
     /// uses, so that both exclude each other.
     ///
     /// ```
-    /// # use redlock_runtime::{LockManager};
+    /// # use redlock_runtime::LockManager;
     /// let locks = LockManager::builder().nodes(["memory://"]).lock_prefix("shop:lock:").build()?;
     /// # Ok::<(), redlock_runtime::Error>(())
     /// ```
@@ -564,7 +564,7 @@ impl LockManagerBuilder {
     /// configurable-redlock uses, so that both fill the same statistics.
     ///
     /// ```
-    /// # use redlock_runtime::{LockManager};
+    /// # use redlock_runtime::LockManager;
     /// let locks = LockManager::builder().nodes(["memory://"]).waiting_prefix("shop:waiting:").build()?;
     /// # Ok::<(), redlock_runtime::Error>(())
     /// ```
@@ -575,7 +575,7 @@ impl LockManagerBuilder {
     /// The key of the list of all waiting counters. Default: `ConfigurableLockKeys`, as in configurable-redlock.
     ///
     /// ```
-    /// # use redlock_runtime::{LockManager};
+    /// # use redlock_runtime::LockManager;
     /// let locks = LockManager::builder().nodes(["memory://"]).waiting_list("shop:waiting").build()?;
     /// # Ok::<(), redlock_runtime::Error>(())
     /// ```
@@ -587,7 +587,7 @@ impl LockManagerBuilder {
     /// configurable-redlock.
     ///
     /// ```
-    /// # use redlock_runtime::{LockManager};
+    /// # use redlock_runtime::LockManager;
     /// let locks = LockManager::builder().nodes(["memory://"]).inserted_prefix("shop:listed:").build()?;
     /// # Ok::<(), redlock_runtime::Error>(())
     /// ```

@@ -132,7 +132,7 @@ pub trait Node: Send + Sync + 'static {
     ///
     /// ```
     /// # use redlock_runtime::LockManager;
-    /// use redlock_runtime::node::{Node};
+    /// use redlock_runtime::node::Node;
     /// # use redlock_runtime::node::{Acquire, BoxFuture, Extend, NodeError, Outcome, Release, Vote};
     ///
     /// struct Store;
