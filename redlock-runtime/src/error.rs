@@ -211,6 +211,26 @@ fn while_trying(waited: Duration) -> String {
 ///
 /// A wrapper declared `#[error(transparent)]` hides the error that it wraps but shows that error's source, so
 /// this type is found where [`Error`] itself is not.
+///
+/// ```
+/// use redlock_runtime::{Error, HeldElsewhere, LockManager, Timeout};
+///
+/// #[derive(Debug, thiserror::Error)]
+/// enum AppError {
+///     #[error(transparent)]
+///     Lock(#[from] Error),
+/// }
+///
+/// fn is_held_elsewhere(error: &(dyn std::error::Error + 'static)) -> bool {
+///     std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<HeldElsewhere>())
+/// }
+///
+/// let locks = LockManager::builder().nodes(["memory://"]).build()?;
+/// let _elsewhere = locks.lock("report").acquire_blocking()?;
+/// let error = locks.lock("report").timeout(Timeout::Skip).acquire_blocking().map_err(AppError::from).unwrap_err();
+/// assert!(is_held_elsewhere(&error));
+/// # Ok::<(), redlock_runtime::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HeldElsewhere;
 
@@ -223,6 +243,20 @@ impl fmt::Display for HeldElsewhere {
 impl std::error::Error for HeldElsewhere {}
 
 /// Why a held lock is not held any more.
+///
+/// ```
+/// # use redlock_runtime::{Error, LockManager, LostReason};
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+/// let guard = locks.lock("import").acquire().await?;
+/// locks.reset("import").await?; // as an operator would
+/// let Error::Lost { reason, .. } = guard.lost().await else { panic!("that is what it gives") };
+/// assert_eq!(reason, LostReason::Reset);
+/// assert_eq!(reason.as_str(), "reset"); // in metrics
+/// assert_eq!(reason.to_string(), "it was reset"); // for people
+/// # Ok::<(), Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LostReason {
@@ -270,6 +304,25 @@ impl fmt::Display for LostReason {
 }
 
 /// The nodes that did not vote in a round, and what each said instead.
+///
+/// ```
+/// # use redlock_runtime::{Error, LockManager};
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// // Two of three are not there.
+/// let nodes = ["memory://", "redis://127.0.0.1:1", "redis://127.0.0.1:2"];
+/// let locks = LockManager::builder().nodes(nodes).build()?;
+/// let Err(Error::QuorumUnreachable { source, .. }) = locks.lock("report").try_acquire().await else {
+///     panic!("one node is no majority")
+/// };
+///
+/// assert!(!source.is_empty());
+/// assert_eq!(source.len(), 2);
+/// let nodes: Vec<_> = source.iter().map(|failure| failure.node.as_str()).collect();
+/// assert_eq!(nodes, ["redis://127.0.0.1:1", "redis://127.0.0.1:2"]);
+/// println!("{source}"); // each with its reason
+/// # Ok::<(), Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct NodeFailures {
     each: Vec<NodeFailure>,
@@ -278,6 +331,24 @@ pub struct NodeFailures {
 }
 
 /// One node that did not vote, and why.
+///
+/// ```
+/// # use redlock_runtime::{Error, LockManager};
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// // Two of three are not there.
+/// let nodes = ["memory://", "redis://127.0.0.1:1", "redis://127.0.0.1:2"];
+/// let locks = LockManager::builder().nodes(nodes).build()?;
+/// let Err(Error::QuorumUnreachable { source, .. }) = locks.lock("report").try_acquire().await else {
+///     panic!("one node is no majority")
+/// };
+///
+/// for failure in source.iter() {
+///     println!("{} did not vote: {}", failure.node, failure.reason);
+/// }
+/// # assert_eq!(source.len(), 2);
+/// # Ok::<(), Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct NodeFailure {

@@ -8,20 +8,30 @@
 //!
 //! - [`#[redlock]`](redlock) goes on functions: its page has all arguments, and what is returned when
 //! - [`LockManager`] is the way to the nodes; a [`LockManagerBuilder`] has the settings
-//! - [`LockManager::lock`] makes a [`LockRequest`], and that a [`LockGuard`]
-//! - [`LockRequest::once`] runs each fire of a job once, [`LockRequest::permits`] lets several in, [`LockManager::lead`] makes one process
-//!   lead, [`LockRequest::get_or_compute`] lets one compute for all, [`LockGuard::detach`] outlives the process
+//! - [`LockManager::lock`] makes a [`LockRequest`], and that a [`LockGuard`]. Whatever waits has a twin for code that is not async, whose
+//!   name ends in `_blocking`
+//! - other kinds of locks: [`LockManager::lock_all`] of several names, [`read`](LockManager::read) and [`write`](LockManager::write) for
+//!   readers who share, [`LockRequest::permits`] to let several in
+//! - what is built on locks: [`LockRequest::once`] runs each fire of a job once, [`LockManager::lead`] makes one process lead,
+//!   [`LockRequest::get_or_compute`] lets one compute for all, [`LockGuard::detach`] gives a lock to another process
 //! - [`LockManager::check`] says whether locks will work on your servers; [`inspect`](LockManager::inspect), [`list`](LockManager::list),
-//!   [`statistics`](LockManager::statistics) and [`reset`](LockManager::reset) are for those who look and mend
+//!   [`watch`](LockManager::watch), [`statistics`](LockManager::statistics) and [`reset`](LockManager::reset) are for those who look and
+//!   mend, as is the [command line](pages::cli)
 //! - [`LockManager::shutdown`] is the last thing that a process does
 //! - [`Error`] is what can go wrong
+//! - modules: [`observe`] is told what happens, for metrics; [`node`] is for a voter of your own, such as a database; `testing` has nodes
+//!   that fail when a test wants it
 //!
 //! # Usage
 //!
 //! ```toml
 //! [dependencies]
 //! redlock-runtime = "0.2"
+//! tokio = { version = "1", features = ["macros", "rt-multi-thread"] }
 //! ```
+//!
+//! It needs Rust 1.88; [Nodes](pages::nodes) says which servers it was tried with, and a `memory://` node needs none. Async code runs on
+//! tokio with timers and sockets (`enable_all`), as `#[tokio::main]` makes it; other executors and plain threads do as well.
 //!
 //! ```
 //! use redlock_runtime::{Error, LockManager, redlock};
@@ -90,6 +100,35 @@
 //! # Ok::<(), Error>(())
 //! ```
 //!
+//! The same without async code, on a thread of your own:
+//!
+//! ```
+//! # use std::time::Duration;
+//! # use redlock_runtime::{Error, LockManager};
+//! # fn migrate() {}
+//! # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+//! let guard = locks.lock("migrate").timeout(Duration::from_secs(60)).acquire_blocking()?;
+//! migrate();
+//! guard.release_blocking()?; // tells whether it was still ours
+//! # Ok::<(), Error>(())
+//! ```
+//!
+//! Test what takes locks, each test with a manager of its own:
+//!
+//! ```
+//! # use redlock_runtime::{Error, LockManager, redlock};
+//! #[redlock(name = "invoice:{id}", timeout = -1, silent)]
+//! fn bill(id: u64) -> Option<u64> {
+//!     Some(id)
+//! }
+//!
+//! let locks = LockManager::builder().nodes(["memory://"]).build()?;
+//! let _scope = locks.install_scoped();
+//! let _elsewhere = locks.lock("invoice:7").acquire_blocking()?;
+//! assert_eq!((bill(7), bill(8)), (None, Some(8)));
+//! # Ok::<(), Error>(())
+//! ```
+//!
 //! Stop when the lock is lost, and let the store refuse whoever is late:
 //!
 //! ```
@@ -121,6 +160,9 @@
 //! | `serde` | | 3 | a [`LockToken`] in your messages, a [`LockManagerBuilder`] in your configuration |
 //! | `testing` | | 0 | the module `testing`: memory nodes that fail when they are told to. For dev-dependencies |
 //! | `insecure-tls` | | 0 | `rediss://…#insecure`: encrypted, no certificate is checked |
+//!
+//! `default-features = false, features = ["macros"]` leaves encryption out, and with it the C compiler. `signal` is tokio's, and `metrics`
+//! costs nothing that could be measured until a program installs a recorder.
 //!
 //! # What a lock promises
 //!

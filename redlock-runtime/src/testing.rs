@@ -81,27 +81,97 @@ impl MemoryNode {
     }
 
     /// Makes it carry every command out and still answer with this error, as a script that fails after a write does.
+    ///
+    /// ```
+    /// # use redlock_runtime::LockManager;
+    /// # use redlock_runtime::testing::MemoryNode;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let locks = LockManager::builder().nodes(["memory://fails-afterwards"]).build()?;
+    /// let node = MemoryNode::named("fails-afterwards");
+    /// node.fail_afterwards("ERR Error running script");
+    /// assert!(locks.lock("import").try_acquire().await.is_err()); // the key was set, and released again
+    /// node.recover();
+    /// assert!(locks.lock("import").acquire().await?.is_valid());
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn fail_afterwards(&self, reason: &str) {
         self.server.set(Condition::FailingAfterwards(Arc::from(reason)));
     }
 
     /// Makes it carry every command out, one after the other, and answer it, this much later.
+    ///
+    /// ```
+    /// # use std::time::{Duration, Instant};
+    /// # use redlock_runtime::LockManager;
+    /// # use redlock_runtime::testing::MemoryNode;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let builder = LockManager::builder().nodes(["memory://slow"]);
+    /// let locks = builder.node_timeout(Duration::from_secs(5)).build()?;
+    /// MemoryNode::named("slow").answer_after(Duration::from_millis(20));
+    /// let began = Instant::now();
+    /// let _guard = locks.lock("import").acquire().await?;
+    /// assert!(began.elapsed() >= Duration::from_millis(20));
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn answer_after(&self, delay: Duration) {
         self.server.set(Condition::Slow(delay));
     }
 
     /// Makes it take commands without carrying them out, until [`Self::recover`].
+    ///
+    /// ```
+    /// # use redlock_runtime::{Error, LockManager};
+    /// # use redlock_runtime::testing::MemoryNode;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let locks = LockManager::builder().nodes(["memory://hangs"]).build()?;
+    /// let node = MemoryNode::named("hangs");
+    /// node.hang();
+    /// let acquired = locks.lock("import").try_acquire().await; // for as long as the node timeout
+    /// assert!(matches!(acquired, Err(Error::QuorumUnreachable { .. })));
+    /// node.recover();
+    /// assert!(locks.lock("import").acquire().await?.is_valid());
+    /// # Ok::<(), Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn hang(&self) {
         self.server.set(Condition::Hung);
     }
 
     /// Makes it unreachable.
+    ///
+    /// ```
+    /// # use redlock_runtime::{Error, LockManager};
+    /// # use redlock_runtime::testing::MemoryNode;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let locks = LockManager::builder().nodes(["memory://lost"]).build()?;
+    /// MemoryNode::named("lost").go_down();
+    /// let acquired = locks.lock("import").try_acquire().await;
+    /// assert!(matches!(acquired, Err(Error::QuorumUnreachable { .. })));
+    /// # Ok::<(), Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn go_down(&self) {
         self.server.set(Condition::Down);
     }
 
     /// Makes it forget every key, as a server that restarts without persistence does, and recover. It does not vote while
     /// it is younger than the manager's `longest_ttl` and an old node can be reached; a node that never restarted is old.
+    ///
+    /// ```
+    /// # use redlock_runtime::{LockManager, NodeStanding};
+    /// # use redlock_runtime::testing::MemoryNode;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let locks = LockManager::builder().nodes(["memory://a", "memory://b", "memory://c"]).build()?;
+    /// let guard = locks.lock("import").acquire().await?;
+    /// MemoryNode::named("a").restart_empty();
+    /// assert_eq!(locks.nodes().await?[0].standing, NodeStanding::Young);
+    /// assert!(locks.lock("import").try_acquire().await?.is_none()); // the others remember
+    /// # drop(guard);
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn restart_empty(&self) {
         self.server.restart();
         self.recover();
@@ -114,6 +184,20 @@ impl MemoryNode {
 
     /// The owner value that a key has, if the key exists. A lock's key is its name behind
     /// `redlock:ConfigurableLock.`, unless the manager has another prefix.
+    ///
+    /// ```
+    /// # use redlock_runtime::LockManager;
+    /// # use redlock_runtime::testing::MemoryNode;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let locks = LockManager::builder().nodes(["memory://looked-at"]).build()?;
+    /// let node = MemoryNode::named("looked-at");
+    /// let guard = locks.lock("import").acquire().await?;
+    /// assert!(node.owner_of("redlock:ConfigurableLock.import").is_some());
+    /// guard.release().await?;
+    /// assert!(node.owner_of("redlock:ConfigurableLock.import").is_none());
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// # }).unwrap();
+    /// ```
     #[must_use]
     pub fn owner_of(&self, key: &str) -> Option<String> {
         self.server.owner_of(key).map(|owner| owner.to_string())

@@ -18,6 +18,25 @@ use crate::waiting::watchers::Bell;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The names of locks of which something changed; given by [`LockManager::changes`].
+///
+/// ```
+/// # use redlock_runtime::{Error, LockManager};
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+/// let mut changes = locks.changes();
+/// let watching = async {
+///     loop {
+///         match changes.next().await {
+///             Ok(names) => println!("changed: {names:?}"),
+///             Err(Error::ShutDown) => return Ok(()),
+///             Err(error) => return Err(error),
+///         }
+///     }
+/// };
+/// tokio::join!(watching, locks.shutdown()).0?;
+/// # Ok::<(), Error>(())
+/// # }).unwrap();
+/// ```
 #[must_use = "nothing is reported until `next` is called"]
 pub struct LockChanges {
     locks: LockManager,
@@ -105,14 +124,17 @@ impl LockManager {
     ///
     /// ```
     /// # use redlock_runtime::LockManager;
-    /// # async fn watch(locks: LockManager) -> Result<(), redlock_runtime::Error> {
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
     /// let mut changes = locks.changes();
-    /// loop {
-    ///     for lock in locks.inspect_each(changes.next().await?).await? {
+    /// # locks.shutdown().await;
+    /// while let Ok(names) = changes.next().await {
+    ///     for lock in locks.inspect_each(names).await? {
     ///         println!("{lock}");
     ///     }
     /// }
-    /// # }
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// # }).unwrap();
     /// ```
     pub fn changes(&self) -> LockChanges {
         let bell = Arc::default();

@@ -19,6 +19,24 @@ use crate::values::name::Name;
 /// A lock as the nodes have it.
 ///
 /// Given by [`LockManager::inspect`]. It tells what was, not what is: whoever needs the lock acquires it.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use redlock_runtime::{LockManager, LockState};
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+/// let guard = locks.lock("report").min_hold(Duration::from_secs(60)).acquire().await?;
+/// let info = locks.inspect("report").await?;
+/// assert!(info.is_held() && info.is_locked());
+/// assert_eq!((info.votes, info.needed, info.nodes), (1, 1, 1));
+///
+/// guard.release().await?;
+/// let info = locks.inspect("report").await?;
+/// assert!(!info.is_held() && info.is_locked()); // nobody gets it for the rest of the minute
+/// assert_eq!(info.state, LockState::Kept);
+/// # Ok::<(), redlock_runtime::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct LockInfo {
@@ -202,6 +220,18 @@ impl LockManager {
     /// a majority has the key of one owner, whoever that is; or it keeps the lock from others until its `min_hold` is over; or several owners have some
     /// nodes each. [`inspect`](Self::inspect) tells which. It may be different when this returns: to
     /// do something only if nobody else does, acquire the lock.
+    ///
+    /// ```
+    /// # use redlock_runtime::LockManager;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// assert!(!locks.is_locked("report").await?);
+    /// let guard = locks.lock("report").acquire().await?;
+    /// assert!(locks.is_locked("report").await?);
+    /// # drop(guard);
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// # }).unwrap();
+    /// ```
     ///
     /// # Errors
     ///

@@ -12,6 +12,22 @@ use crate::protocol::{Quorum, StoredMark};
 use crate::values::name::Name;
 
 /// The last run that was completed of a job that uses [`once`](crate::LockRequest::once).
+///
+/// ```
+/// # use std::time::{Duration, SystemTime};
+/// # use redlock_runtime::{Error, Fire, LockManager};
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+/// let due = SystemTime::UNIX_EPOCH + Duration::from_secs(1_750_000_000);
+/// let _ = locks.lock("hourly").once(Fire::at(due)).run(async |_| Ok::<(), Error>(())).await?;
+///
+/// let last = locks.last_run("hourly").await?.expect("it ran just now");
+/// assert_eq!(last.fire, 1_750_000_000_000); // in milliseconds
+/// assert_eq!(last.moment(), Some(due));
+/// assert!(last.is_confirmed);
+/// # Ok::<(), Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LastRun {

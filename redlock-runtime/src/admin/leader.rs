@@ -16,6 +16,22 @@ use crate::platform::tasks::JoinSet;
 use crate::values::name::Name;
 
 /// Who leads, given by [`LockManager::leader`].
+///
+/// ```
+/// # use redlock_runtime::{LockManager, Leadership};
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+/// let mut watch = locks.lead("scheduler").watch();
+/// let Some(Leadership::Leading(term)) = watch.next().await.transpose()? else { panic!("nobody else campaigns") };
+///
+/// let leader = locks.leader("scheduler").await?.expect("it is this process");
+/// if let (Some(label), Some(leading_for)) = (&leader.label, leader.leading_for) {
+///     println!("{label} has been leading for {leading_for:?}");
+/// }
+/// # drop(term);
+/// # Ok::<(), redlock_runtime::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Leader {
@@ -28,6 +44,22 @@ pub struct Leader {
 }
 
 /// What [`Lead::watch`] sees.
+///
+/// ```
+/// # use redlock_runtime::{LockManager, Leadership};
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+/// let (mut one, mut other) = (locks.lead("scheduler").watch(), locks.lead("scheduler").watch());
+/// let Some(Leadership::Leading(_term)) = one.next().await.transpose()? else { panic!("nobody else campaigns") };
+/// match other.next().await.transpose()? {
+///     Some(Leadership::Leading(term)) => println!("leads with fencing token {}", term.fencing_token()),
+///     Some(Leadership::Following { label }) => println!("sends its work to {label:?}"),
+///     Some(_) => println!("keeps its work until somebody leads"),
+///     None => println!("the manager was shut down"),
+/// }
+/// # Ok::<(), redlock_runtime::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Leadership {
@@ -43,6 +75,26 @@ pub enum Leadership {
 }
 
 /// Who leads, as it changes; see [`Lead::watch`].
+///
+/// ```
+/// # use redlock_runtime::{Error, LockManager, Leadership};
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+/// let mut watch = locks.lead("scheduler").watch();
+/// let mut term = None;
+/// while let Some(leadership) = watch.next().await {
+///     // A term that is dropped is over, so it is kept until somebody else leads.
+///     term = match leadership? {
+///         Leadership::Leading(term) => Some(term),
+///         _ => None,
+///     };
+///     println!("leads: {}", term.is_some());
+/// #   locks.shutdown().await;
+/// }
+/// # drop(term);
+/// # Ok::<(), Error>(())
+/// # }).unwrap();
+/// ```
 #[must_use = "nobody campaigns until `next` is called"]
 pub struct LeaderWatch {
     locks: LockManager,

@@ -19,6 +19,21 @@ use crate::platform::background::block_on;
 /// Given by [`LockManager::list`]. A stream, for those who have the combinators of the `futures` crate at hand;
 /// [`next`](Self::next) does without.
 ///
+/// ```
+/// # use redlock_runtime::LockManager;
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+/// let _guards = (locks.lock("invoice:7").acquire().await?, locks.lock("invoice:8").acquire().await?);
+/// let (mut names, mut invoices) = (locks.list(), Vec::new());
+/// while let Some(name) = names.next().await {
+///     invoices.extend(name?.strip_prefix("invoice:").map(str::to_owned));
+/// }
+/// invoices.sort();
+/// assert_eq!(invoices, ["7", "8"]);
+/// # Ok::<(), redlock_runtime::Error>(())
+/// # }).unwrap();
+/// ```
+///
 /// # Cancel safety
 ///
 /// [`next`](Self::next) is cancel safe; dropped, nothing more is asked.

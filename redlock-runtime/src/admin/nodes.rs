@@ -15,6 +15,18 @@ use crate::values::name::Name;
 /// A node as it was a moment ago.
 ///
 /// Given by [`LockManager::nodes`]. [`LockManager::check`] tells much more, and takes longer.
+///
+/// ```
+/// # use redlock_runtime::LockManager;
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let locks = LockManager::builder().nodes(["memory://", "redis://127.0.0.1:1"]).build()?;
+/// let nodes = locks.nodes().await?;
+/// assert!(nodes[0].round_trip.is_some() && nodes[0].failure.is_none());
+/// assert!(nodes[1].round_trip.is_none() && nodes[1].failure.is_some());
+/// println!("{}", nodes[1]); // redis://127.0.0.1:1: unreachable, …
+/// # Ok::<(), redlock_runtime::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct NodeInfo {
@@ -31,6 +43,18 @@ pub struct NodeInfo {
 }
 
 /// Whether a node votes on who acquires a lock, and why not.
+///
+/// ```
+/// # use redlock_runtime::{LockManager, NodeStanding};
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let locks = LockManager::builder().nodes(["memory://a", "memory://b", "memory://c"]).build()?;
+/// let nodes = locks.nodes().await?;
+/// // What a probe of readiness asks.
+/// let voting = nodes.iter().filter(|node| node.standing == NodeStanding::Votes).count();
+/// assert!(voting > nodes.len() / 2, "{nodes:?}");
+/// # Ok::<(), redlock_runtime::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum NodeStanding {

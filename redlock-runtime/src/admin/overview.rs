@@ -24,6 +24,20 @@ const AT_ONCE: usize = 128;
 ///
 /// Given by [`LockManager::inspect_all`]. A stream; [`next`](Self::next) does without the combinators of the `futures` crate.
 ///
+/// ```
+/// # use redlock_runtime::LockManager;
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+/// let _guards = (locks.lock("invoice:7").acquire().await?, locks.lock("invoice:8").acquire().await?);
+/// let (mut pages, mut held) = (locks.inspect_all(), 0);
+/// while let Some(page) = pages.next().await {
+///     held += page?.iter().filter(|lock| lock.is_held()).count();
+/// }
+/// assert_eq!(held, 2);
+/// # Ok::<(), redlock_runtime::Error>(())
+/// # }).unwrap();
+/// ```
+///
 /// # Cancel safety
 ///
 /// [`next`](Self::next) is cancel safe; dropped, nothing more is asked.

@@ -14,6 +14,18 @@ use crate::values::keys::{Keys, MOST_PERMITS};
 use crate::values::name::Name;
 
 /// One of a lock's [permits](crate::LockRequest::permits), as the nodes have it.
+///
+/// ```
+/// # use redlock_runtime::LockManager;
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+/// let guard = locks.lock("import").permits(3).acquire().await?;
+/// let info = locks.inspect("import").await?;
+/// let taken: Vec<_> = info.permits.iter().filter(|permit| permit.is_taken()).map(|permit| permit.permit).collect();
+/// assert_eq!((taken.as_slice(), info.permits.len()), (&[guard.permit()][..], 3));
+/// # Ok::<(), redlock_runtime::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PermitInfo {

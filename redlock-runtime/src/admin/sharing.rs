@@ -7,6 +7,18 @@ use crate::protocol::{LockState, Quorum};
 use crate::shown::shown;
 
 /// Who has a lock that readers share ([`LockManager::read`](crate::LockManager::read)), as the nodes have it.
+///
+/// ```
+/// # use redlock_runtime::LockManager;
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+/// let _readers = (locks.read("catalogue").acquire().await?, locks.read("catalogue").acquire().await?);
+/// let shared = locks.inspect("catalogue").await?.shared.expect("two read it");
+/// assert_eq!(shared.readers, 2);
+/// assert_eq!(shared.to_string(), "2 read");
+/// # Ok::<(), redlock_runtime::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SharedInfo {

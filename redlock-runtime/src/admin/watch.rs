@@ -30,6 +30,21 @@ const AT_ONCE: usize = 32;
 const LOOK_AGAIN: usize = 10;
 
 /// A lock, as it changes; given by [`LockManager::watch`].
+///
+/// ```
+/// # use redlock_runtime::{Error, LockManager};
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+/// let guard = locks.lock("deploy").acquire().await?;
+/// let mut watch = locks.watch("deploy");
+/// let until_free = async {
+///     while watch.next().await?.is_locked() {}
+///     Ok::<(), Error>(())
+/// };
+/// tokio::try_join!(until_free, guard.release())?;
+/// # Ok::<(), Error>(())
+/// # }).unwrap();
+/// ```
 #[must_use = "nothing is looked at until `next` is called"]
 pub struct LockWatch {
     locks: LockManager,
@@ -42,6 +57,21 @@ pub struct LockWatch {
 }
 
 /// All locks, as they change; given by [`LockManager::watch_all`].
+///
+/// ```
+/// # use redlock_runtime::LockManager;
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+/// let guard = locks.lock("deploy").acquire().await?;
+/// let mut watch = locks.watch_all();
+/// let lock = watch.next().await?;
+/// assert!(lock.name == "deploy" && lock.is_held());
+///
+/// guard.release().await?;
+/// while watch.next().await?.is_held() {} // what changed meanwhile is told first
+/// # Ok::<(), redlock_runtime::Error>(())
+/// # }).unwrap();
+/// ```
 #[must_use = "nothing is looked at until `next` is called"]
 pub struct LocksWatch {
     locks: LockManager,

@@ -93,6 +93,30 @@ pub fn boxed<F: Future>(future: F) -> Pin<Box<F>> {
 ///
 /// The attempt is made when the function is entered; its error is returned, or the rest skipped, at this place.
 /// It stands once, as a statement of the function's outermost block, in a function whose `timeout` is not `0`.
+///
+/// ```
+/// use redlock_runtime::{redlock, require_lock};
+/// # use redlock_runtime::{Error, LockManager};
+///
+/// #[redlock(name = "clean-up", timeout = -1, silent)]
+/// async fn every_minute(beats: &mut u32) -> Option<&'static str> {
+///     *beats += 1; // on every machine
+///     require_lock!();
+///     Some("cleaned up") // on one
+/// }
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let locks = LockManager::builder().nodes(["memory://"]).build()?;
+/// let _scope = locks.install_scoped();
+/// let mut beats = 0;
+/// assert_eq!(every_minute(&mut beats).await, Some("cleaned up"));
+///
+/// let _elsewhere = locks.lock("clean-up").acquire().await?; // as another machine would
+/// assert_eq!(every_minute(&mut beats).await, None);
+/// assert_eq!(beats, 2);
+/// # Ok::<(), Error>(())
+/// # }).unwrap();
+/// ```
 #[macro_export]
 macro_rules! require_lock {
     (@expanded $($statement:tt)*) => {

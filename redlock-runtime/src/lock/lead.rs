@@ -26,6 +26,23 @@ use crate::{Error, IntoDuration};
 ///
 /// Whoever leads holds an ordinary lock of that name, with all that comes with one: it is renewed, its loss is told, and each
 /// [`Term`] has a fencing token that is greater than those of all earlier terms.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use redlock_runtime::{Error, LockManager};
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+/// let candidate = locks.lead("scheduler").ttl(Duration::from_secs(10)).owner_label("eu-1");
+/// candidate
+///     .run(async |term| {
+///         println!("{} is led, with fencing token {}", term.name(), term.fencing_token());
+/// #       locks.shutdown().await;
+///         Ok::<(), Error>(())
+///     })
+///     .await?;
+/// # Ok::<(), Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "nobody campaigns until `run` or `watch` is called"]
 pub struct Lead {
@@ -36,6 +53,28 @@ pub struct Lead {
 /// For as long as this process leads.
 ///
 /// Dropping it ends the term; the next leader follows as soon as the release has reached a majority of the nodes.
+///
+/// ```
+/// # use redlock_runtime::{Error, LockManager};
+/// # async fn plan(_: u64) -> Result<(), Error> { Ok(()) }
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+/// # let mut steps = 0;
+/// locks
+///     .lead("scheduler")
+///     .run(async |term| {
+///         assert_eq!(term.name(), "scheduler");
+///         while term.is_leader() {
+///             plan(term.fencing_token()).await?; // the store refuses a smaller one than it has seen
+/// #           steps += 1;
+/// #           if steps == 3 { locks.shutdown().await }
+///         }
+///         Ok::<(), Error>(())
+///     })
+///     .await?;
+/// # Ok::<(), Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Debug)]
 #[must_use = "a term that is dropped at once ends at once"]
 pub struct Term {
@@ -64,12 +103,42 @@ impl Lead {
 
     /// How long it takes at most until another leads when this process was killed: as [`LockRequest::ttl`]. Default: the
     /// manager's, 30 s unless set.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use redlock_runtime::{LockManager, Leadership};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let mut watch = locks.lead("scheduler").ttl(Duration::from_secs(10)).watch();
+    /// let Some(Leadership::Leading(_term)) = watch.next().await.transpose()? else { panic!("nobody else campaigns") };
+    /// let remaining = locks.inspect("scheduler").await?.remaining;
+    /// assert!(remaining.is_some_and(|remaining| remaining <= Duration::from_secs(10)));
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn ttl(self, ttl: impl IntoDuration) -> Self {
         Self { request: self.request.ttl(ttl) }
     }
 
     /// What [`LockManager::leader`](crate::LockManager::leader) says of this process. Default: the manager's
     /// [`owner_label`](crate::LockManagerBuilder::owner_label).
+    ///
+    /// ```
+    /// # use redlock_runtime::{LockManager, Leadership};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let mut watch = locks.lead("scheduler").owner_label("eu-1").watch();
+    /// let Some(Leadership::Leading(_term)) = watch.next().await.transpose()? else { panic!("nobody else campaigns") };
+    /// // It is known a tenth of a second later.
+    /// let label = loop {
+    ///     let leader = locks.leader("scheduler").await?;
+    ///     if let Some(label) = leader.and_then(|leader| leader.label) { break label }
+    /// #   tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    /// };
+    /// assert_eq!(label, "eu-1");
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn owner_label(self, owner_label: impl Into<String>) -> Self {
         Self { request: self.request.owner_label(owner_label) }
     }
@@ -245,6 +314,24 @@ impl Term {
 
     /// Waits until the leadership is lost, or the manager is being shut down, and says why, as [`LockGuard::lost`].
     ///
+    /// ```
+    /// # use redlock_runtime::{Error, LockManager};
+    /// # async fn serve() { std::future::pending().await }
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let leading = locks.lead("scheduler").run(async |term| {
+    ///     tokio::select! {
+    ///         () = serve() => {}
+    ///         loss = term.lost() => println!("winds down: {loss}"),
+    ///     }
+    ///     Ok::<(), Error>(())
+    /// });
+    /// # let ending = async { tokio::time::sleep(std::time::Duration::from_millis(50)).await; locks.shutdown().await; Ok(()) };
+    /// # tokio::try_join!(leading, ending)?;
+    /// # Ok::<(), Error>(())
+    /// # }).unwrap();
+    /// ```
+    ///
     /// # Cancel safety
     ///
     /// Cancel safe.
@@ -254,11 +341,36 @@ impl Term {
 
     /// Gives the leadership up when this term ends: this process then stands back for up to 400 ms before it campaigns again, so that
     /// another leads, if one campaigns. The term ends when the body returns, or the term is dropped.
+    ///
+    /// ```
+    /// # use redlock_runtime::{LockManager, Leadership};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let (mut one, mut other) = (locks.lead("scheduler").watch(), locks.lead("scheduler").watch());
+    /// let Some(Leadership::Leading(term)) = one.next().await.transpose()? else { panic!("nobody else campaigns") };
+    /// term.resign();
+    /// drop(term);
+    /// while !matches!(other.next().await.transpose()?, Some(Leadership::Leading(_))) {} // the other one's turn
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn resign(&self) {
         self.state.is_resigned.store(true, Ordering::Release);
     }
 
     /// Ends the term, and waits until a majority of the nodes has released its lock.
+    ///
+    /// ```
+    /// # use redlock_runtime::{LockManager, Leadership};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let mut watch = locks.lead("scheduler").watch();
+    /// let Some(Leadership::Leading(term)) = watch.next().await.transpose()? else { panic!("nobody else campaigns") };
+    /// term.end().await?;
+    /// assert!(locks.leader("scheduler").await?.is_none());
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// # }).unwrap();
+    /// ```
     ///
     /// # Errors
     ///

@@ -17,6 +17,22 @@ use crate::platform::clock;
 use crate::values::fire::{IntoFire, OnceAt};
 
 /// What became of a body that runs if it gets its lock.
+///
+/// ```
+/// use redlock_runtime::Run;
+/// # use redlock_runtime::{Error, LockManager};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+/// let report = async || locks.lock("report").once(7_u64).run(async |_| Ok::<_, Error>("365 pages")).await;
+/// match report().await? {
+///     Run::Ran(pages) => assert_eq!(pages, "365 pages"),
+///     Run::Skipped(reason) => println!("nothing to do: {reason:?}"),
+/// }
+/// assert_eq!(report().await?.ran(), None); // it already ran
+/// # Ok::<(), Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "it says whether the body ran"]
 pub enum Run<T> {
@@ -27,6 +43,25 @@ pub enum Run<T> {
 }
 
 /// Why a body did not run.
+///
+/// ```
+/// use redlock_runtime::{Run, SkipReason, Timeout};
+/// # use redlock_runtime::{Error, LockManager};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+/// let _elsewhere = locks.lock("report").acquire().await?;
+/// let ran = locks.lock("report").timeout(Timeout::Skip).run(async |_| Ok::<(), Error>(())).await?;
+/// let told = match ran {
+///     Run::Ran(()) => "written",
+///     Run::Skipped(SkipReason::HeldElsewhere) => "somebody else is at it",
+///     Run::Skipped(SkipReason::AlreadyRan { .. }) => "written before",
+///     Run::Skipped(_) => "skipped",
+/// };
+/// assert_eq!(told, "somebody else is at it");
+/// # Ok::<(), Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SkipReason {
@@ -63,6 +98,19 @@ impl LockRequest {
     ///
     /// More in [Cron jobs](crate::pages::cron).
     ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use redlock_runtime::{Error, LockManager, Timeout};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let hour = Duration::from_secs(3600);
+    /// let report = || locks.lock("report").once(hour).timeout(Timeout::Skip);
+    /// report().acquire().await?.complete().await?;
+    /// assert!(matches!(report().acquire().await, Err(Error::AlreadyRan { .. }))); // in this hour
+    /// # Ok::<(), Error>(())
+    /// # }).unwrap();
+    /// ```
+    ///
     /// # Errors
     ///
     /// Acquiring is an [`Error::AlreadyRan`] for a completed fire, an [`Error::FireInDoubt`] if too few nodes can know of it, and an
@@ -74,6 +122,20 @@ impl LockRequest {
     }
 
     /// When the fire of [`once`](Self::once) is marked as completed. Default: [`OnceAt::End`].
+    ///
+    /// ```
+    /// # use redlock_runtime::{Error, LockManager, OnceAt};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let remind = async || {
+    ///     let request = locks.lock("reminder").once(17_u64).once_at(OnceAt::Start);
+    ///     request.run(async |_| Err::<(), Box<dyn std::error::Error>>("the mail server hung up".into())).await
+    /// };
+    /// assert!(remind().await.is_err());
+    /// assert_eq!(remind().await.unwrap().ran(), None); // the first one may have sent it
+    /// # Ok::<(), Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn once_at(mut self, once_at: OnceAt) -> Self {
         self.once_at = once_at;
         self
@@ -150,6 +212,17 @@ fn skipped<T, E: From<Error>>(error: Error) -> Result<Run<T>, E> {
 impl LockGuard {
     /// The fire that the lock was acquired for, as the number that [`Fire`](crate::Fire) explains; `None` without
     /// [`once`](LockRequest::once). For what the lock protects: a store that has seen this fire refuses it, whoever comes with it.
+    ///
+    /// ```
+    /// # use redlock_runtime::LockManager;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let guard = locks.lock("import").once(7_u64).acquire().await?;
+    /// assert_eq!(guard.fire(), Some(7)); // INSERT INTO imported (fire) VALUES (7), which has to be unique
+    /// guard.complete().await?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// # }).unwrap();
+    /// ```
     #[must_use]
     pub fn fire(&self) -> Option<u64> {
         self.fire.as_ref().map(|fire| fire.mark.stored.fire)

@@ -43,6 +43,19 @@ impl LockGuard {
     ///
     /// While another process says that there are more permits it may be as great as that number less one: check it before it is used
     /// as an index.
+    ///
+    /// ```
+    /// # use redlock_runtime::LockManager;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let accounts = ["north", "south"];
+    /// let guard = locks.lock("account").permits(2).acquire().await?;
+    /// let account = accounts[guard.permit() as usize]; // nobody else has this one
+    /// # assert!(accounts.contains(&account));
+    /// guard.release().await?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// # }).unwrap();
+    /// ```
     #[must_use]
     pub fn permit(&self) -> u32 {
         u32::from(self.lease().subject.part())

@@ -37,6 +37,20 @@ impl LockGuard {
     /// Stop writing *before* you call this: other readers may get in before it returns. Each node is told in one round trip, together
     /// with an extension; one that cannot be reached now is told with the next renewal, and until then keeps readers out.
     ///
+    /// ```
+    /// # use redlock_runtime::LockManager;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let writer = locks.write("catalogue").acquire().await?;
+    /// // … write it, then read on together with others:
+    /// let reader = writer.downgrade().await?;
+    /// let other = locks.read("catalogue").acquire().await?;
+    /// assert!(locks.write("catalogue").try_acquire().await?.is_none());
+    /// # drop((reader, other));
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// # }).unwrap();
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::Lost`] if the lock is not held any more. [`Error::Config`] for a lock that readers cannot share.

@@ -151,7 +151,7 @@ impl LockRequest {
     /// manager's, 30 s unless set.
     ///
     /// ```
-    /// # use redlock_runtime::{LockManager};
+    /// # use redlock_runtime::LockManager;
     /// # use std::time::Duration;
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
     /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
@@ -167,7 +167,7 @@ impl LockRequest {
     /// [`Timeout::Forever`].
     ///
     /// ```
-    /// # use redlock_runtime::{LockManager};
+    /// # use redlock_runtime::LockManager;
     /// # use std::time::Duration;
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
     /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
@@ -183,7 +183,7 @@ impl LockRequest {
     /// `true`. Without it the lock expires after its TTL.
     ///
     /// ```
-    /// # use redlock_runtime::{LockManager};
+    /// # use redlock_runtime::LockManager;
     /// # use std::time::Duration;
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
     /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
@@ -199,7 +199,7 @@ impl LockRequest {
     /// none.
     ///
     /// ```
-    /// # use redlock_runtime::{LockManager};
+    /// # use redlock_runtime::LockManager;
     /// # use std::time::Duration;
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
     /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
@@ -224,7 +224,7 @@ impl LockRequest {
     /// of a process that died expires with its TTL, so that whoever stands by makes up for it.
     ///
     /// ```
-    /// # use redlock_runtime::{LockManager};
+    /// # use redlock_runtime::LockManager;
     /// # use std::time::Duration;
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
     /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
@@ -239,7 +239,7 @@ impl LockRequest {
     /// The name under which waiters are counted. Default: the lock's name.
     ///
     /// ```
-    /// # use redlock_runtime::{LockManager};
+    /// # use redlock_runtime::LockManager;
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
     /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
     /// let guard = locks.lock("report").stats_name("reports").acquire().await?;
@@ -254,7 +254,7 @@ impl LockRequest {
     /// characters; empty: nothing. Default: the [manager's](crate::LockManagerBuilder::owner_label).
     ///
     /// ```
-    /// # use redlock_runtime::{LockManager};
+    /// # use redlock_runtime::LockManager;
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
     /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
     /// let guard = locks.lock("report").owner_label("the nightly run").acquire().await?;

@@ -35,6 +35,20 @@ use crate::{Error, IntoDuration};
 /// refused. Lengths of time are numbers of seconds or text such as `"250ms"` and `"1h 30m"`; `nodes` is a list of URLs, or one
 /// text with commas; `max_clock_skew` may be `"none"`; certificates are text in PEM. Clients, nodes of your own and an
 /// observer are added by hand.
+///
+/// ```
+/// use std::time::Duration;
+/// use redlock_runtime::LockManager;
+///
+/// let locks = LockManager::builder()
+///     .nodes(["redis://10.0.0.1", "redis://10.0.0.2", "redis://10.0.0.3"])
+///     .credentials("app", "…")
+///     .ttl(Duration::from_secs(20))
+///     .node_timeout(Duration::from_millis(100))
+///     .owner_label("worker 3")
+///     .build()?;
+/// # Ok::<(), redlock_runtime::Error>(())
+/// ```
 #[cfg_attr(
     feature = "serde",
     doc = r##"
@@ -151,6 +165,18 @@ impl LockManagerBuilder {
     ///
     /// A failover, of a Sentinel's service or inside a Cluster, can forget a lock that was granted just before: replicas
     /// follow their master a moment later. See [`wait_replicas`](Self::wait_replicas).
+    ///
+    /// ```
+    /// # use redlock_runtime::LockManager;
+    /// let locks = LockManager::builder()
+    ///     .nodes([
+    ///         "redis://10.0.0.1",
+    ///         "redis+sentinel://10.0.0.2,10.0.0.3,10.0.0.4/mymaster", // the master of a service
+    ///         "redis+cluster://10.0.0.5,10.0.0.6",                    // a whole cluster
+    ///     ])
+    ///     .build()?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
     pub fn nodes<I>(self, nodes: I) -> Self
     where
         I: IntoIterator,
@@ -224,7 +250,7 @@ impl LockManagerBuilder {
     /// Who signs in to the Sentinels whose URL has no `sentinel_username` and `sentinel_password`.
     ///
     /// ```
-    /// # use redlock_runtime::{LockManager};
+    /// # use redlock_runtime::LockManager;
     /// let locks = LockManager::builder().nodes(["redis+sentinel://10.0.0.1,10.0.0.2/mymaster"]).sentinel_credentials("locks", "secret").build()?;
     /// # Ok::<(), redlock_runtime::Error>(())
     /// ```
@@ -235,12 +261,30 @@ impl LockManagerBuilder {
 
     /// Certificates, in PEM, of the authorities that are trusted to name the servers of `rediss://` URLs, instead of those
     /// that the operating system trusts.
+    ///
+    /// ```
+    /// # use redlock_runtime::LockManager;
+    /// let authority = std::fs::read("doc/tls/ca.pem")?;
+    /// let locks = LockManager::builder().nodes(["rediss://10.0.0.1"]).tls_roots(authority).build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[cfg(feature = "tls")]
     pub fn tls_roots(self, pem: impl Into<Vec<u8>>) -> Self {
         self.with_urls(|urls| UrlSettings { tls: TlsSettings { roots: Some(pem.into()), ..urls.tls }, ..urls })
     }
 
     /// A certificate and its private key, in PEM, for servers of `rediss://` URLs that ask for one.
+    ///
+    /// ```
+    /// # use redlock_runtime::LockManager;
+    /// let (certificate, key) = (std::fs::read("doc/tls/client.pem")?, std::fs::read("doc/tls/client-key.pem")?);
+    /// let locks = LockManager::builder()
+    ///     .nodes(["rediss://10.0.0.1"])
+    ///     .tls_roots(std::fs::read("doc/tls/ca.pem")?)
+    ///     .tls_client_certificate(certificate, key)
+    ///     .build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[cfg(feature = "tls")]
     pub fn tls_client_certificate(self, certificate_pem: impl Into<Vec<u8>>, key_pem: impl Into<Vec<u8>>) -> Self {
         let client = Some((certificate_pem.into(), key_pem.into()));
@@ -278,6 +322,25 @@ impl LockManagerBuilder {
 
     /// One more node, of your own making: see [`Node`]. May be called several times; these come behind those of
     /// [`nodes`](Self::nodes) and [`clients`](Self::clients).
+    ///
+    /// ```
+    /// use redlock_runtime::LockManager;
+    /// use redlock_runtime::node::Node;
+    /// # use redlock_runtime::node::{Acquire, BoxFuture, Extend, NodeError, Outcome, Release, Vote};
+    ///
+    /// struct Store;
+    ///
+    /// impl Node for Store {
+    ///     // …
+    /// #     fn label(&self) -> &str { "store" }
+    /// #     fn acquire(&self, _: Acquire) -> BoxFuture<'_, Result<Vote, NodeError>> { Box::pin(async { Ok(Vote::granted()) }) }
+    /// #     fn extend(&self, _: Extend) -> BoxFuture<'_, Result<Outcome, NodeError>> { Box::pin(async { Ok(Outcome::Done) }) }
+    /// #     fn release(&self, _: Release) -> BoxFuture<'_, Result<Outcome, NodeError>> { Box::pin(async { Ok(Outcome::Done) }) }
+    /// }
+    ///
+    /// let locks = LockManager::builder().nodes(["memory://a", "memory://b"]).node(Store).build()?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
     pub fn node(self, node: impl Node) -> Self {
         let mut nodes = self.nodes;
         nodes.foreign.push(Arc::new(node));
@@ -288,7 +351,7 @@ impl LockManagerBuilder {
     /// for locks that set no TTL of their own. Default: 30 s.
     ///
     /// ```
-    /// # use redlock_runtime::{LockManager};
+    /// # use redlock_runtime::LockManager;
     /// # use std::time::Duration;
     /// let locks = LockManager::builder().nodes(["memory://"]).ttl(Duration::from_secs(10)).build()?;
     /// # Ok::<(), redlock_runtime::Error>(())
@@ -301,7 +364,7 @@ impl LockManagerBuilder {
     /// Default: 250 ms.
     ///
     /// ```
-    /// # use redlock_runtime::{LockManager};
+    /// # use redlock_runtime::LockManager;
     /// # use std::time::Duration;
     /// let locks = LockManager::builder().nodes(["memory://"]).node_timeout(Duration::from_millis(50)).build()?;
     /// # Ok::<(), redlock_runtime::Error>(())
@@ -313,7 +376,7 @@ impl LockManagerBuilder {
     /// How long it may take to connect to a node, authentication included. Default: 1 s.
     ///
     /// ```
-    /// # use redlock_runtime::{LockManager};
+    /// # use redlock_runtime::LockManager;
     /// # use std::time::Duration;
     /// let locks = LockManager::builder().nodes(["memory://"]).connect_timeout(Duration::from_millis(300)).build()?;
     /// # Ok::<(), redlock_runtime::Error>(())
@@ -328,7 +391,7 @@ impl LockManagerBuilder {
     /// still. Wait for 1.25 times as long between the restarts of two nodes. Default: 5 minutes.
     ///
     /// ```
-    /// # use redlock_runtime::{LockManager};
+    /// # use redlock_runtime::LockManager;
     /// # use std::time::Duration;
     /// let locks = LockManager::builder().nodes(["memory://"]).ttl(Duration::from_secs(60)).longest_ttl(Duration::from_secs(600)).build()?;
     /// # Ok::<(), redlock_runtime::Error>(())
@@ -340,7 +403,7 @@ impl LockManagerBuilder {
     /// Whether every acquisition carries a [fencing token](crate::LockGuard::fencing_token). Default: yes.
     ///
     /// ```
-    /// # use redlock_runtime::{LockManager};
+    /// # use redlock_runtime::LockManager;
     /// let locks = LockManager::builder().nodes(["memory://"]).fencing(false).build()?;
     /// # Ok::<(), redlock_runtime::Error>(())
     /// ```
@@ -355,7 +418,7 @@ impl LockManagerBuilder {
     /// [`marks_retention`](Self::marks_retention). Default: 1 minute.
     ///
     /// ```
-    /// # use redlock_runtime::{LockManager};
+    /// # use redlock_runtime::LockManager;
     /// # use std::time::Duration;
     /// let locks = LockManager::builder().nodes(["memory://"]).max_clock_skew(Duration::from_secs(5)).build()?;
     /// # Ok::<(), redlock_runtime::Error>(())
@@ -369,7 +432,7 @@ impl LockManagerBuilder {
     /// state, in that time, and no fire that was completed runs again. A moment or a number that is asked for once more after it may. Default: 7 days.
     ///
     /// ```
-    /// # use redlock_runtime::{LockManager};
+    /// # use redlock_runtime::LockManager;
     /// # use std::time::Duration;
     /// let locks = LockManager::builder().nodes(["memory://"]).marks_retention(Duration::from_secs(32 * 24 * 3600)).build()?;
     /// # Ok::<(), redlock_runtime::Error>(())
@@ -396,7 +459,7 @@ impl LockManagerBuilder {
     /// inside a tokio task, that task's id, such as `worker-3 pid 4711 task 29`.
     ///
     /// ```
-    /// # use redlock_runtime::{LockManager};
+    /// # use redlock_runtime::LockManager;
     /// let locks = LockManager::builder().nodes(["memory://"]).owner_label("billing, eu-1").build()?;
     /// # Ok::<(), redlock_runtime::Error>(())
     /// ```
@@ -430,7 +493,7 @@ impl LockManagerBuilder {
     /// [label](crate::LockRequest::label) that has an id in it by mistake fills no time series database. Default: 200.
     ///
     /// ```
-    /// # use redlock_runtime::{LockManager};
+    /// # use redlock_runtime::LockManager;
     /// let locks = LockManager::builder().nodes(["memory://"]).most_labels(1000).build()?;
     /// # Ok::<(), redlock_runtime::Error>(())
     /// ```
@@ -457,7 +520,7 @@ impl LockManagerBuilder {
     /// Default: 1 s. A test that makes it long sees that a waiter was woken, however slow the machine is.
     ///
     /// ```
-    /// # use redlock_runtime::{LockManager};
+    /// # use redlock_runtime::LockManager;
     /// # use std::time::Duration;
     /// let locks = LockManager::builder().nodes(["memory://"]).slow_poll(Duration::from_secs(60)).build()?;
     /// # Ok::<(), redlock_runtime::Error>(())
@@ -489,7 +552,7 @@ impl LockManagerBuilder {
     /// uses, so that both exclude each other.
     ///
     /// ```
-    /// # use redlock_runtime::{LockManager};
+    /// # use redlock_runtime::LockManager;
     /// let locks = LockManager::builder().nodes(["memory://"]).lock_prefix("shop:lock:").build()?;
     /// # Ok::<(), redlock_runtime::Error>(())
     /// ```
@@ -501,7 +564,7 @@ impl LockManagerBuilder {
     /// configurable-redlock uses, so that both fill the same statistics.
     ///
     /// ```
-    /// # use redlock_runtime::{LockManager};
+    /// # use redlock_runtime::LockManager;
     /// let locks = LockManager::builder().nodes(["memory://"]).waiting_prefix("shop:waiting:").build()?;
     /// # Ok::<(), redlock_runtime::Error>(())
     /// ```
@@ -512,7 +575,7 @@ impl LockManagerBuilder {
     /// The key of the list of all waiting counters. Default: `ConfigurableLockKeys`, as in configurable-redlock.
     ///
     /// ```
-    /// # use redlock_runtime::{LockManager};
+    /// # use redlock_runtime::LockManager;
     /// let locks = LockManager::builder().nodes(["memory://"]).waiting_list("shop:waiting").build()?;
     /// # Ok::<(), redlock_runtime::Error>(())
     /// ```
@@ -524,7 +587,7 @@ impl LockManagerBuilder {
     /// configurable-redlock.
     ///
     /// ```
-    /// # use redlock_runtime::{LockManager};
+    /// # use redlock_runtime::LockManager;
     /// let locks = LockManager::builder().nodes(["memory://"]).inserted_prefix("shop:listed:").build()?;
     /// # Ok::<(), redlock_runtime::Error>(())
     /// ```

@@ -59,6 +59,20 @@ impl LockManager {
 
     /// Lets a detached lock live for at least `ttl` from now on; never shorter than before.
     ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use redlock_runtime::LockManager;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let token = locks.lock("upload:7").acquire().await?.detach();
+    /// locks.extend(&token, Duration::from_secs(120)).await?; // with each part that arrives, say
+    /// let remaining = locks.inspect("upload:7").await?.remaining;
+    /// assert!(remaining.is_some_and(|remaining| remaining > Duration::from_secs(100)));
+    /// locks.release(&token).await?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// # }).unwrap();
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::NotHeld`] if a majority says that the lock is not the token's any more; it is never taken again by this
@@ -88,6 +102,21 @@ impl LockManager {
     /// worth nothing any more, for [`adopt`](Self::adopt), [`extend`](Self::extend) and [`release`](Self::release) alike, here
     /// and everywhere: of several who adopt it (a queue may deliver a message twice) one gets the lock, and the others
     /// [`Error::NotHeld`]. To pass the lock on again, [detach](LockGuard::detach) the guard, which gives a new token.
+    ///
+    /// ```
+    /// # use redlock_runtime::{Error, LockManager};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let token = locks.lock("upload:7").acquire().await?.detach();
+    ///
+    /// // In a worker, to which a queue delivers the token twice.
+    /// let guard = locks.adopt(token.clone()).await?;
+    /// assert!(guard.fencing_token() > token.fencing_token());
+    /// assert!(matches!(locks.adopt(token).await, Err(Error::NotHeld { .. })));
+    /// guard.release().await?;
+    /// # Ok::<(), Error>(())
+    /// # }).unwrap();
+    /// ```
     ///
     /// # When answers are lost
     ///

@@ -72,6 +72,14 @@ struct Installed {
 
 impl LockManager {
     /// Starts to configure a manager.
+    ///
+    /// ```
+    /// # use redlock_runtime::LockManager;
+    /// let locks = LockManager::builder().nodes(["memory://a", "memory://b", "memory://c"]).build()?;
+    /// let guard = locks.lock("invoice:7").acquire_blocking()?;
+    /// guard.release_blocking()?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
     pub fn builder() -> LockManagerBuilder {
         LockManagerBuilder::default()
     }
@@ -219,6 +227,20 @@ impl LockManager {
 
     /// A lock to be acquired by a writer: alone, without other writers and [readers](Self::read); [`downgrade`](crate::LockGuard::downgrade)
     /// lets readers in. The limits and an example are those of [`read`](Self::read).
+    ///
+    /// ```
+    /// # use redlock_runtime::LockManager;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let reader = locks.read("catalogue").acquire().await?;
+    /// assert!(locks.write("catalogue").try_acquire().await?.is_none()); // somebody reads
+    /// reader.release().await?;
+    /// let writer = locks.write("catalogue").acquire().await?;
+    /// assert!(locks.read("catalogue").try_acquire().await?.is_none()); // somebody writes
+    /// writer.release().await?;
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn write(&self, name: impl Into<String>) -> LockRequest {
         LockRequest::to_write(Arc::clone(&self.shared), name.into())
     }
@@ -237,6 +259,23 @@ impl LockManager {
 
     /// How often the body of an annotated function lost its lock, since this manager was built: whether it was cancelled
     /// for that, or ran on and returned its own value. Clones count together.
+    ///
+    /// ```
+    /// # use redlock_runtime::{Error, LockManager, redlock};
+    /// #[redlock(name = "import")]
+    /// async fn import() -> Result<(), Error> {
+    ///     LockManager::current()?.reset("import").await?; // as an operator would
+    ///     std::future::pending().await
+    /// }
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let _scope = locks.install_scoped();
+    /// assert!(matches!(import().await, Err(Error::Lost { .. })));
+    /// assert_eq!(locks.losses(), 1);
+    /// # Ok::<(), Error>(())
+    /// # }).unwrap();
+    /// ```
     #[must_use]
     pub fn losses(&self) -> u64 {
         self.shared.losses.load(Ordering::Relaxed)
@@ -289,6 +328,15 @@ impl LockManager {
 
 impl LockManagerBuilder {
     /// Checks every setting. Connects to nothing: connections are made by the first lock.
+    ///
+    /// ```
+    /// # use redlock_runtime::{Error, LockManager};
+    /// let locks = LockManager::builder().nodes(["redis://10.0.0.1", "redis://10.0.0.2", "redis://10.0.0.3"]).build()?;
+    ///
+    /// let twice = LockManager::builder().nodes(["redis://10.0.0.1", "redis://10.0.0.1"]).build();
+    /// assert!(matches!(twice, Err(Error::Config { .. })));
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     ///

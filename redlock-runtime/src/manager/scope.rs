@@ -115,6 +115,19 @@ impl LockManager {
 }
 
 /// A thread's scope, which ends when this is dropped. See [`LockManager::install_scoped`].
+///
+/// ```
+/// # use redlock_runtime::{Error, LockManager};
+/// # fn manager() -> Result<LockManager, Error> { LockManager::builder().nodes(["memory://"]).build() }
+/// let (outer, inner) = (manager()?, manager()?);
+/// let _outer = outer.install_scoped();
+/// let scope = inner.install_scoped();
+/// let _held = LockManager::current()?.lock("report").acquire_blocking()?;
+/// assert!(inner.is_locked_blocking("report")?);
+/// drop(scope); // from here on `outer` is the current one again
+/// assert!(LockManager::current()?.lock("report").try_acquire_blocking()?.is_some());
+/// # Ok::<(), Error>(())
+/// ```
 #[must_use = "the scope ends when this is dropped"]
 pub struct InstallGuard {
     /// Also what keeps it on its thread.
@@ -139,6 +152,23 @@ impl fmt::Debug for InstallGuard {
 }
 
 /// A future within a scope. See [`LockManager::scope`].
+///
+/// ```
+/// # use redlock_runtime::{LockManager, redlock};
+/// #[redlock(name = "stock:{article}", timeout = -1, silent)]
+/// async fn restock(article: u32) -> Option<u32> {
+///     Some(article)
+/// }
+///
+/// # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
+/// let locks = LockManager::builder().nodes(["memory://"]).build()?;
+/// let _held = locks.lock("stock:7").acquire().await?;
+/// let restocking = [7, 8].map(|article| tokio::spawn(locks.scope(restock(article))));
+/// let [seven, eight] = restocking;
+/// assert_eq!((seven.await.unwrap(), eight.await.unwrap()), (None, Some(8)));
+/// # Ok::<(), redlock_runtime::Error>(())
+/// # }).unwrap();
+/// ```
 #[must_use = "futures do nothing unless polled"]
 pub struct Scoped<F> {
     manager: LockManager,

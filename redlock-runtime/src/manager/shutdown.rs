@@ -30,6 +30,20 @@ const LET_GO: Duration = Duration::from_millis(100);
 /// How a shutdown went.
 ///
 /// Given by [`LockManager::shutdown_within`].
+///
+/// ```
+/// # use std::time::Duration;
+/// # use redlock_runtime::LockManager;
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+/// let _kept = locks.lock("report").acquire().await?;
+/// let report = locks.shutdown_within(Duration::from_millis(50)).await;
+/// assert_eq!((report.released, report.unconfirmed), (0, 0));
+/// assert_eq!(report.still_held, ["report"]);
+/// assert_eq!(report.to_string(), "0 held locks released, 0 releases not confirmed; still held: `report`");
+/// # Ok::<(), redlock_runtime::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "it tells which locks are still held, and whether every release was confirmed"]
 #[non_exhaustive]
@@ -72,6 +86,19 @@ impl LockManager {
     ///
     /// To be called at the end of a process: releases that are on their way end with it. Drop your guards before: one that is
     /// kept counts as a body that still runs.
+    ///
+    /// ```
+    /// # use redlock_runtime::{Error, LockManager};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let guard = locks.lock("report").acquire().await?;
+    /// drop(guard); // released in the background
+    ///
+    /// locks.shutdown().await; // waits for that
+    /// assert!(matches!(locks.lock("report").acquire().await, Err(Error::ShutDown)));
+    /// # Ok::<(), Error>(())
+    /// # }).unwrap();
+    /// ```
     ///
     /// # Cancel safety
     ///
@@ -161,16 +188,17 @@ impl LockManager {
     /// process any more: when this has ended, return from `main`. A second one ends the process at once, with the exit code
     /// 130 (SIGINT) or 143 (SIGTERM), whatever it is doing.
     ///
-    /// ```no_run
+    /// ```
     /// # use redlock_runtime::{Error, LockManager};
     /// # async fn serve() {}
-    /// # async fn main_of_yours(locks: LockManager) -> Result<(), Error> {
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
     /// tokio::select! {
     ///     () = serve() => locks.shutdown().await,
     ///     ended = locks.shutdown_on_signal() => println!("{}", ended?),
     /// }
-    /// # Ok(())
-    /// # }
+    /// # Ok::<(), Error>(())
+    /// # }).unwrap();
     /// ```
     ///
     /// # Errors
@@ -190,6 +218,21 @@ impl LockManager {
 
     /// [`Self::shutdown_on_signal`] with a bound of your own: what your platform leaves a process between SIGTERM and SIGKILL,
     /// less what the rest of the program needs (30 s in Kubernetes unless `terminationGracePeriodSeconds` says otherwise).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use redlock_runtime::{Error, LockManager};
+    /// # async fn serve() {}
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+    /// let bound = Duration::from_secs(20); // of the 30 that Kubernetes leaves
+    /// tokio::select! {
+    ///     () = serve() => println!("{}", locks.shutdown_within(bound).await),
+    ///     ended = locks.shutdown_on_signal_within(bound) => println!("{}", ended?),
+    /// }
+    /// # Ok::<(), Error>(())
+    /// # }).unwrap();
+    /// ```
     ///
     /// # Errors
     ///

@@ -113,6 +113,18 @@ pub(crate) struct Memory {
 }
 
 /// What a server keeps over a restart.
+///
+/// ```
+/// use redlock_runtime::Persistence;
+///
+/// /// Whether a server that restarts may have forgotten locks, as most do: then it does not vote for a while.
+/// fn may_forget(persistence: Persistence) -> bool {
+///     persistence != Persistence::Everything
+/// }
+///
+/// assert!(may_forget(Persistence::Log) && !may_forget(Persistence::Everything));
+/// assert_eq!(Persistence::Snapshots.to_string(), "snapshots"); // as the report has it
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Persistence {
@@ -158,6 +170,17 @@ pub(crate) struct Clocks {
 }
 
 /// How those who wait learn from a server that a lock is free.
+///
+/// ```
+/// # use redlock_runtime::{LockManager, Wakes};
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+/// let report = locks.check().await?;
+/// let slow: Vec<_> = report.nodes().iter().filter(|node| node.wakes == Some(Wakes::SlowPoll)).collect();
+/// assert!(slow.is_empty(), "those who wait ask these now and then: {slow:?}");
+/// # Ok::<(), redlock_runtime::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Wakes {

@@ -112,6 +112,43 @@ pub(crate) trait Listener: Send + Sync {
 }
 
 /// Where a node reports changes of keys.
+///
+/// ```
+/// # use std::sync::Mutex;
+/// # use redlock_runtime::LockManager;
+/// use redlock_runtime::node::{Changes, Node};
+/// # use redlock_runtime::node::{Acquire, BoxFuture, Extend, NodeError, Outcome, Release, Vote};
+/// use tokio::sync::mpsc::Receiver;
+///
+/// /// What the store reports to this process: the keys that others released.
+/// struct Store(Mutex<Option<Receiver<String>>>);
+///
+/// impl Node for Store {
+///     fn watch(&self, changes: Changes) {
+///         let mut released = self.0.lock().unwrap().take().expect("it is called once");
+///         tokio::spawn(async move {
+///             while let Some(key) = released.recv().await {
+///                 changes.key(&key);
+///             }
+///             changes.any(); // from here on nothing is reported
+///         });
+///     }
+///     // …
+/// #     fn label(&self) -> &str { "store" }
+/// #     fn acquire(&self, _: Acquire) -> BoxFuture<'_, Result<Vote, NodeError>> { Box::pin(async { Ok(Vote::granted()) }) }
+/// #     fn extend(&self, _: Extend) -> BoxFuture<'_, Result<Outcome, NodeError>> { Box::pin(async { Ok(Outcome::Done) }) }
+/// #     fn release(&self, _: Release) -> BoxFuture<'_, Result<Outcome, NodeError>> { Box::pin(async { Ok(Outcome::Done) }) }
+/// }
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let (store, reported) = tokio::sync::mpsc::channel(8);
+/// let locks = LockManager::builder().node(Store(Mutex::new(Some(reported)))).fencing(false).build()?;
+/// store.send("redlock:ConfigurableLock.invoice:7".to_owned()).await.unwrap();
+/// # drop(store);
+/// # locks.lock("invoice:7").acquire().await?.release().await?;
+/// # Ok::<(), redlock_runtime::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone)]
 pub struct Changes {
     /// The node's position in the configuration.

@@ -27,9 +27,15 @@ use crate::error::LostReason;
 ///     }
 /// }
 ///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 /// let losses = Arc::new(Losses::default());
 /// let locks = LockManager::builder().nodes(["memory://"]).observer(Arc::clone(&losses)).build()?;
+/// let guard = locks.lock("import").acquire().await?;
+/// locks.reset("import").await?; // as an operator would
+/// println!("{}", guard.lost().await);
+/// assert_eq!(losses.0.load(Ordering::Relaxed), 1);
 /// # Ok::<(), redlock_runtime::Error>(())
+/// # }).unwrap();
 /// ```
 pub trait Observer: Send + Sync + 'static {
     /// Something happened. What an observer does not know it leaves alone: there may be more kinds of events in a later version.
@@ -46,6 +52,33 @@ impl<T: Observer + ?Sized> Observer for std::sync::Arc<T> {
 ///
 /// `lock` is the lock's label: one of few, never a name with an id in it. `node` is a node's host and port, or what else tells it from
 /// the others, and never a credential.
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+///
+/// use redlock_runtime::LockManager;
+/// use redlock_runtime::observe::{Event, Observer};
+///
+/// #[derive(Default)]
+/// struct Noted(Mutex<Vec<String>>);
+///
+/// impl Observer for Noted {
+///     fn event(&self, event: &Event<'_>) {
+///         let line = match event {
+///             Event::AcquireEnded { lock, outcome, path, .. } => format!("{lock}: {outcome}, {path}"),
+///             Event::HoldEnded { lock, end, .. } => format!("{lock}: {end}"),
+///             _ => return,
+///         };
+///         self.0.lock().unwrap().push(line);
+///     }
+/// }
+///
+/// let noted = Arc::new(Noted::default());
+/// let locks = LockManager::builder().nodes(["memory://"]).observer(Arc::clone(&noted)).build()?;
+/// locks.lock("invoice:7").label("invoice:{id}").acquire_blocking()?.release_blocking()?;
+/// assert_eq!(*noted.0.lock().unwrap(), ["invoice:{id}: acquired, network", "invoice:{id}: released"]);
+/// # Ok::<(), redlock_runtime::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event<'a> {
@@ -168,6 +201,18 @@ macro_rules! words {
 
 words! {
     /// How an acquisition ended.
+    ///
+    /// ```
+    /// use redlock_runtime::observe::Outcome;
+    ///
+    /// /// Whether somebody has to look at it.
+    /// fn is_alarming(outcome: Outcome) -> bool {
+    ///     matches!(outcome, Outcome::Unreachable | Outcome::Error)
+    /// }
+    ///
+    /// assert!(is_alarming(Outcome::Unreachable) && !is_alarming(Outcome::Held));
+    /// assert_eq!(Outcome::AlreadyRan.as_str(), "already_ran"); // as metrics have it
+    /// ```
     Outcome {
         /// The lock was acquired.
         Acquired = "acquired",
@@ -184,6 +229,30 @@ words! {
     }
 
     /// Where an acquisition was decided.
+    ///
+    /// ```
+    /// # use std::sync::{Arc, Mutex};
+    /// # use redlock_runtime::LockManager;
+    /// use redlock_runtime::observe::{Event, Observer, Path};
+    ///
+    /// #[derive(Default)]
+    /// struct Paths(Mutex<Vec<Path>>);
+    ///
+    /// impl Observer for Paths {
+    ///     fn event(&self, event: &Event<'_>) {
+    ///         if let Event::AcquireEnded { path, .. } = event {
+    ///             self.0.lock().unwrap().push(*path);
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let paths = Arc::new(Paths::default());
+    /// let locks = LockManager::builder().nodes(["memory://"]).observer(Arc::clone(&paths)).build()?;
+    /// let guard = locks.lock("report").acquire_blocking()?;
+    /// assert_eq!(*paths.0.lock().unwrap(), [Path::Network]); // not handed over within the process
+    /// assert_eq!(Path::Network.as_str(), "network");
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
     Path {
         /// Inside this process: no node was asked.
         Local = "local",
@@ -192,6 +261,18 @@ words! {
     }
 
     /// How it came that a lock is not held any more.
+    ///
+    /// ```
+    /// use redlock_runtime::observe::End;
+    ///
+    /// /// Whether what ran under the lock may not have been alone at its end.
+    /// fn is_in_doubt(end: End) -> bool {
+    ///     matches!(end, End::Lost | End::Reset)
+    /// }
+    ///
+    /// assert!(is_in_doubt(End::Reset) && !is_in_doubt(End::Released));
+    /// assert_eq!(End::ShutDown.as_str(), "shutdown"); // as metrics have it
+    /// ```
     End {
         /// Its guard was released or dropped, or the lock was given out of hand by its token.
         Released = "released",
@@ -204,6 +285,23 @@ words! {
     }
 
     /// Why a lock was not extended.
+    ///
+    /// ```
+    /// use redlock_runtime::observe::RenewalFailure;
+    ///
+    /// /// What whoever is called looks at first.
+    /// fn look_at(failure: RenewalFailure) -> &'static str {
+    ///     match failure {
+    ///         RenewalFailure::Unreachable => "the nodes",
+    ///         RenewalFailure::Taken => "who reset the lock, or a node that forgot it",
+    ///         RenewalFailure::Expired => "what keeps the process from its renewal",
+    ///         _ => "the log",
+    ///     }
+    /// }
+    ///
+    /// assert_eq!(look_at(RenewalFailure::Unreachable), "the nodes");
+    /// assert_eq!(RenewalFailure::Unreachable.as_str(), "unreachable"); // as metrics have it
+    /// ```
     RenewalFailure {
         /// Too few nodes answered.
         Unreachable = "unreachable",
@@ -214,6 +312,18 @@ words! {
     }
 
     /// What a node is asked.
+    ///
+    /// ```
+    /// use redlock_runtime::observe::Operation;
+    ///
+    /// /// Whether a caller waits for the answer.
+    /// fn is_waited_for(operation: Operation) -> bool {
+    ///     !matches!(operation, Operation::Extend)
+    /// }
+    ///
+    /// assert!(is_waited_for(Operation::Acquire) && !is_waited_for(Operation::Extend));
+    /// assert_eq!(Operation::Acquire.as_str(), "acquire"); // as metrics have it
+    /// ```
     Operation {
         /// To grant a lock.
         Acquire = "acquire",
@@ -230,6 +340,32 @@ words! {
     }
 
     /// Whether a node votes.
+    ///
+    /// ```
+    /// # use std::sync::{Arc, Mutex};
+    /// # use redlock_runtime::LockManager;
+    /// use redlock_runtime::observe::{Event, NodeStanding, Observer};
+    ///
+    /// /// The nodes that do not vote, and why, as they come and go.
+    /// #[derive(Default)]
+    /// struct Missing(Mutex<Vec<String>>);
+    ///
+    /// impl Observer for Missing {
+    ///     fn event(&self, event: &Event<'_>) {
+    ///         if let Event::NodeStands { node, standing, .. } = event
+    ///             && *standing != NodeStanding::Votes
+    ///         {
+    ///             self.0.lock().unwrap().push(format!("{node}: {}", standing.as_str()));
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let missing = Arc::new(Missing::default());
+    /// let locks = LockManager::builder().nodes(["redis://127.0.0.1:1"]).observer(Arc::clone(&missing)).build()?;
+    /// assert!(locks.lock("report").try_acquire_blocking().is_err());
+    /// assert_eq!(*missing.0.lock().unwrap(), ["127.0.0.1:1: unreachable"]);
+    /// # Ok::<(), redlock_runtime::Error>(())
+    /// ```
     NodeStanding {
         /// It does.
         Votes = "votes",

@@ -1,4 +1,14 @@
 //! The names of the metrics, and the labels that each has.
+//!
+//! ```
+//! use redlock_runtime::observe::names;
+//!
+//! // What an exporter is told that would make summaries of histograms.
+//! for (metric, labels) in names::ALL.iter().filter(|(metric, _)| metric.ends_with("_seconds")) {
+//!     println!("{metric} by {labels:?}: buckets up to {:?} s", names::BUCKETS);
+//! }
+//! assert_eq!(names::LOST, "redlock_lost_total");
+//! ```
 
 /// How long acquisitions took, in seconds: a histogram by `lock`, `outcome` and `path`.
 pub const ACQUIRE_DURATION: &str = "redlock_acquire_duration_seconds";

@@ -5,6 +5,23 @@ use super::Quorum;
 use super::rivals::holder;
 
 /// What the keys of a lock say, all nodes together.
+///
+/// ```
+/// # use redlock_runtime::{LockManager, LockState};
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+/// let guard = locks.lock("report").acquire().await?;
+/// let told = match locks.inspect("report").await?.state {
+///     LockState::Free => "nobody is at it",
+///     LockState::Held => "somebody is at it",
+///     LockState::Kept => "somebody was at it not long ago",
+///     _ => "ask again",
+/// };
+/// assert_eq!(told, "somebody is at it");
+/// # drop(guard);
+/// # Ok::<(), redlock_runtime::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LockState {

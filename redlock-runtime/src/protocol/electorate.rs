@@ -104,6 +104,17 @@ pub struct ServerInfo {
 }
 
 /// What a server is to others.
+///
+/// ```
+/// # use redlock_runtime::{LockManager, Role};
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+/// let report = locks.check().await?;
+/// let replicas: Vec<_> = report.nodes().iter().filter(|node| node.role == Some(Role::Replica)).collect();
+/// assert!(replicas.is_empty(), "these take no writes, so they do not vote: {replicas:?}");
+/// # Ok::<(), redlock_runtime::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// It takes writes.

@@ -154,6 +154,22 @@ pub async fn check_node<N: Node>(make_node: impl AsyncFn() -> N) -> Result<NodeR
 type Trying<'a> = Pin<Box<dyn Future<Output = Result<(), BrokenPromise>> + 'a>>;
 
 /// What a node that keeps its promises offers beside grants, extensions and releases.
+///
+/// ```
+/// # mod map { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/map_node.rs")); }
+/// # use map::Map;
+/// # use std::sync::Arc;
+/// use redlock_runtime::testing::check_node;
+///
+/// # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
+/// // The one that the documentation of `Node` has.
+/// let store = Map::default();
+/// let map = async || Map { label: "map".to_owned(), keys: Arc::clone(&store.keys) };
+/// let report = check_node(map).await.unwrap();
+/// assert!(!report.has_counters && !report.reports_changes);
+/// assert!(!report.inspects && !report.lists && !report.resets);
+/// # });
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[expect(clippy::struct_excessive_bools, reason = "each is one method of the trait that a node may have or not")]
@@ -171,6 +187,26 @@ pub struct NodeReport {
 }
 
 /// The promises that a node breaks. `Display` and `Debug` have a line for each.
+///
+/// ```
+/// # use redlock_runtime::node::{Acquire, BoxFuture, Extend, Node, NodeError, Outcome, Release, Vote};
+/// use redlock_runtime::testing::check_node;
+///
+/// /// Grants whatever it is asked for.
+/// struct Generous;
+///
+/// # impl Node for Generous {
+/// #     fn label(&self) -> &str { "store" }
+/// #     fn acquire(&self, _: Acquire) -> BoxFuture<'_, Result<Vote, NodeError>> { Box::pin(async { Ok(Vote::granted()) }) }
+/// #     fn extend(&self, _: Extend) -> BoxFuture<'_, Result<Outcome, NodeError>> { Box::pin(async { Ok(Outcome::Done) }) }
+/// #     fn release(&self, _: Release) -> BoxFuture<'_, Result<Outcome, NodeError>> { Box::pin(async { Ok(Outcome::Done) }) }
+/// # }
+/// # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
+/// let broken = check_node(async || Generous).await.unwrap_err();
+/// assert!(broken.promises().iter().any(|promise| promise.method == "acquire"));
+/// assert!(broken.to_string().starts_with(&format!("the node breaks {} of its promises:\n- ", broken.promises().len())));
+/// # });
+/// ```
 #[derive(Clone)]
 pub struct BrokenPromises {
     /// At least one.
@@ -201,6 +237,28 @@ impl fmt::Debug for BrokenPromises {
 impl std::error::Error for BrokenPromises {}
 
 /// A promise that a node breaks: which method, when, what was expected, and what came instead.
+///
+/// ```
+/// # use redlock_runtime::node::{Acquire, BoxFuture, Extend, Node, NodeError, Outcome, Release, Vote};
+/// use redlock_runtime::testing::check_node;
+///
+/// /// Grants whatever it is asked for.
+/// struct Generous;
+///
+/// # impl Node for Generous {
+/// #     fn label(&self) -> &str { "store" }
+/// #     fn acquire(&self, _: Acquire) -> BoxFuture<'_, Result<Vote, NodeError>> { Box::pin(async { Ok(Vote::granted()) }) }
+/// #     fn extend(&self, _: Extend) -> BoxFuture<'_, Result<Outcome, NodeError>> { Box::pin(async { Ok(Outcome::Done) }) }
+/// #     fn release(&self, _: Release) -> BoxFuture<'_, Result<Outcome, NodeError>> { Box::pin(async { Ok(Outcome::Done) }) }
+/// # }
+/// # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
+/// let broken = check_node(async || Generous).await.unwrap_err();
+/// for promise in broken.promises() {
+///     println!("{}, {}: {} was expected", promise.method, promise.situation, promise.expected);
+/// }
+/// # assert!(!broken.promises().is_empty());
+/// # });
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BrokenPromise {

@@ -75,6 +75,25 @@ impl From<Duration> for Fire {
 }
 
 /// What says which run of a job it is: a [`Fire`], and whatever else is `Into<Fire>`.
+///
+/// ```
+/// use redlock_runtime::{Fire, IntoFire, LockManager};
+///
+/// /// Counts up with each build.
+/// struct BuildNumber(u64);
+///
+/// impl From<BuildNumber> for Fire {
+///     fn from(BuildNumber(number): BuildNumber) -> Self {
+///         Fire::from(number)
+///     }
+/// }
+///
+/// assert_eq!(BuildNumber(212).into_fire(), Fire::from(212));
+/// let locks = LockManager::builder().nodes(["memory://"]).build()?;
+/// let guard = locks.lock("publish").once(BuildNumber(212)).acquire_blocking()?;
+/// assert_eq!(guard.fire(), Some(212));
+/// # Ok::<(), redlock_runtime::Error>(())
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no fire: it does not say which run of the job it is",
     label = "expected a `SystemTime`, a `Duration`, a `u64` or a `Fire`",

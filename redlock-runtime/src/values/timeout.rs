@@ -30,6 +30,14 @@ pub enum Timeout {
 
 impl Timeout {
     /// The time after which a caller gives up, counted from its first attempt; `None` if never.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use redlock_runtime::Timeout;
+    /// assert_eq!(Timeout::Skip.limit(), Some(Duration::ZERO));
+    /// assert_eq!(Timeout::After(Duration::from_secs(5)).limit(), Some(Duration::from_secs(5)));
+    /// assert_eq!(Timeout::Forever.limit(), None);
+    /// ```
     #[must_use]
     pub const fn limit(self) -> Option<Duration> {
         match self {
@@ -47,6 +55,26 @@ impl From<Duration> for Timeout {
 }
 
 /// What says how long to wait: a [`Timeout`], a [`Duration`], and whatever else is `Into<Timeout>`.
+///
+/// ```
+/// use std::time::Duration;
+/// use redlock_runtime::{IntoTimeout, LockManager, Timeout};
+///
+/// /// What the caller's request says, in whole seconds.
+/// struct Deadline(u64);
+///
+/// impl From<Deadline> for Timeout {
+///     fn from(Deadline(seconds): Deadline) -> Self {
+///         Timeout::After(Duration::from_secs(seconds))
+///     }
+/// }
+///
+/// assert_eq!(Deadline(5).into_timeout(), Duration::from_secs(5).into_timeout());
+/// let locks = LockManager::builder().nodes(["memory://"]).build()?;
+/// let guard = locks.lock("report").timeout(Deadline(5)).acquire_blocking()?;
+/// # drop(guard);
+/// # Ok::<(), redlock_runtime::Error>(())
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a timeout",
     label = "expected a `Timeout` or a `Duration`",
@@ -66,6 +94,25 @@ impl<T: Into<Timeout>> IntoTimeout for T {
 }
 
 /// What is a length of time: a [`Duration`].
+///
+/// ```
+/// use std::time::Duration;
+/// use redlock_runtime::{IntoDuration, LockManager};
+///
+/// /// A setting in minutes.
+/// struct Minutes(u64);
+///
+/// impl IntoDuration for Minutes {
+///     fn into_duration(self) -> Duration {
+///         Duration::from_secs(60 * self.0)
+///     }
+/// }
+///
+/// let locks = LockManager::builder().nodes(["memory://"]).ttl(Minutes(2)).build()?;
+/// let guard = locks.lock("report").acquire_blocking()?;
+/// assert!(guard.remaining() > Duration::from_secs(100));
+/// # Ok::<(), redlock_runtime::Error>(())
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a duration",
     label = "expected a `Duration`",

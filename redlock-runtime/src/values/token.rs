@@ -24,6 +24,8 @@ use crate::Error;
 ///
 /// // In another process, later:
 /// let token: LockToken = message.parse()?;
+/// assert_eq!(token.name(), "upload:7");
+/// println!("takes over from the holder with fencing token {}", token.fencing_token());
 /// locks.release(&token).await?;
 /// # Ok::<(), redlock_runtime::Error>(())
 /// # })?;

@@ -475,10 +475,41 @@ impl Drop for Waiting {
 /// How many wait, and for what.
 ///
 /// Given by [`LockManager::statistics`](crate::LockManager::statistics).
+///
+/// ```
+/// # use redlock_runtime::LockManager;
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+/// let _held = locks.lock("report").acquire().await?;
+/// let waiter = tokio::spawn(locks.lock("report").acquire());
+/// # while locks.statistics().await?.get("report").is_none() { tokio::task::yield_now().await }
+/// let statistics = locks.statistics().await?;
+/// assert_eq!(statistics.get("report").map(|report| report.everywhere), Some(1));
+/// assert_eq!(statistics.iter().map(|name| name.everywhere).sum::<u64>(), 1);
+/// assert_eq!(statistics.to_string(), "report: 1 waiting, 1 of them here\n");
+/// # waiter.abort();
+/// # Ok::<(), redlock_runtime::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WaitingStatistics(Vec<NameStatistics>);
 
 /// How many wait under one name.
+///
+/// ```
+/// # use redlock_runtime::LockManager;
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
+/// let _held = locks.lock("report").acquire().await?;
+/// let waiter = tokio::spawn(locks.lock("report").acquire());
+/// # while locks.statistics().await?.get("report").is_none() { tokio::task::yield_now().await }
+/// for name in locks.statistics().await?.iter() {
+///     assert_eq!((name.name.as_str(), name.here, name.everywhere), ("report", 1, 1));
+/// }
+/// # waiter.abort();
+/// # Ok::<(), redlock_runtime::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NameStatistics {

@@ -18,6 +18,20 @@ pub(super) struct Examined {
 ///
 /// Given by [`LockManager::check`](crate::LockManager::check). Printed, it is a table with a line for each server, then the
 /// findings, then the verdict.
+///
+/// ```
+/// # use redlock_runtime::{CheckVerdict, LockManager};
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// // One of three is not there.
+/// let nodes = ["memory://a", "memory://b", "redis://127.0.0.1:1"];
+/// let report = LockManager::builder().nodes(nodes).build()?.check().await?;
+/// assert!(matches!(report.verdict(), CheckVerdict::Degraded { working: 2, needed: 2, .. }));
+/// assert_eq!(report.findings()[0].node.as_deref(), Some("redis://127.0.0.1:1"));
+/// assert!(report.nodes()[0].can_lock && !report.nodes()[2].can_lock);
+/// println!("{report}"); // all of it, as a table
+/// # Ok::<(), redlock_runtime::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "it tells whether locks will work"]
 #[non_exhaustive]
@@ -30,6 +44,19 @@ pub struct CheckReport {
 }
 
 /// What was learnt about one server.
+///
+/// ```
+/// # use redlock_runtime::LockManager;
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let locks = LockManager::builder().nodes(["memory://a", "memory://b", "memory://c"]).build()?;
+/// let report = locks.check().await?;
+/// for node in report.nodes() {
+///     assert!(node.can_lock, "{}: {:?}", node.node, node.unreachable);
+///     println!("{}: version {:?}, up for {:?}", node.address, node.version, node.age);
+/// }
+/// # Ok::<(), redlock_runtime::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct NodeCheck {
@@ -60,6 +87,22 @@ pub struct NodeCheck {
 }
 
 /// How far one clock is from another.
+///
+/// ```
+/// # use std::time::Duration;
+/// use redlock_runtime::ClockOffset;
+///
+/// /// Whether a clock is further off than what fencing tokens and fires count on: see `max_clock_skew`.
+/// fn is_off(clock: ClockOffset, max_clock_skew: Duration) -> bool {
+///     match clock {
+///         ClockOffset::Ahead(by) | ClockOffset::Behind(by) => by > max_clock_skew,
+///         _ => false,
+///     }
+/// }
+///
+/// assert!(is_off(ClockOffset::Behind(Duration::from_secs(90)), Duration::from_secs(60)));
+/// assert_eq!(ClockOffset::Behind(Duration::from_secs(90)).to_string(), "-1m 30s");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClockOffset {
@@ -70,6 +113,19 @@ pub enum ClockOffset {
 }
 
 /// Something that was found, and what to do about it.
+///
+/// ```
+/// # use redlock_runtime::{LockManager, Severity};
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let nodes = ["memory://a", "memory://b", "redis://127.0.0.1:1"];
+/// # let locks = LockManager::builder().nodes(nodes).build()?;
+/// let report = locks.check().await?;
+/// for finding in report.findings().iter().filter(|finding| finding.severity <= Severity::Warning) {
+///     println!("{:?}: {}", finding.node, finding.text); // or all of it: {finding}
+/// }
+/// # Ok::<(), redlock_runtime::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
@@ -82,6 +138,17 @@ pub struct Finding {
 }
 
 /// How bad a finding is.
+///
+/// ```
+/// # use redlock_runtime::{LockManager, Severity};
+/// assert!(Severity::Error < Severity::Warning && Severity::Warning < Severity::Note); // the worst first
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let locks = LockManager::builder().nodes(["memory://a", "memory://b", "memory://c"]).build()?;
+/// let report = locks.check().await?;
+/// assert!(report.findings().iter().all(|finding| finding.severity > Severity::Warning), "{report}");
+/// # Ok::<(), redlock_runtime::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Severity {
@@ -94,6 +161,21 @@ pub enum Severity {
 }
 
 /// Whether locks will work.
+///
+/// ```
+/// # use redlock_runtime::{CheckVerdict, LockManager};
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let locks = LockManager::builder().nodes(["memory://a", "memory://b", "memory://c"]).build()?;
+/// let report = locks.check().await?;
+/// match report.verdict() {
+///     CheckVerdict::Healthy => {}
+///     CheckVerdict::Degraded { working, nodes, .. } => println!("{working} of {nodes} nodes work\n{report}"),
+///     CheckVerdict::Unusable { .. } => panic!("{report}"),
+///     _ => println!("{report}"),
+/// }
+/// # Ok::<(), redlock_runtime::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 #[non_exhaustive]

@@ -6,6 +6,24 @@ use super::super::{Delivery, Failure};
 use crate::protocol::Role;
 
 /// A node's answer to an acquire.
+///
+/// ```
+/// use std::time::Duration;
+/// use redlock_runtime::node::Vote;
+///
+/// /// The answer of a row: its owner and the milliseconds that are left to it, if it is somebody else's; and its counter.
+/// fn vote(held: Option<(String, u64)>, counter: u64) -> Vote {
+///     let vote = match held {
+///         None => Vote::granted(),
+///         Some((owner, left)) => Vote::held_by(owner, Some(Duration::from_millis(left))),
+///     };
+///     vote.with_counter(counter)
+/// }
+///
+/// let refused = vote(Some(("somebody".to_owned(), 250)), 17);
+/// // Without the owner: whoever reads it could release the lock.
+/// assert_eq!(format!("{refused:?}"), "Vote { held: Some(Held { remaining: Some(250ms), .. }), counter: Some(17) }");
+/// ```
 #[derive(Clone)]
 #[must_use = "it is the answer"]
 pub struct Vote {
@@ -39,6 +57,20 @@ impl fmt::Debug for Vote {
 }
 
 /// A key that somebody has.
+///
+/// ```
+/// use std::time::Duration;
+/// use redlock_runtime::node::Held;
+///
+/// /// What a row says of its key; `None`: there is no such row.
+/// fn held(row: Option<(String, u64)>) -> Option<Held> {
+///     row.map(|(owner, left)| Held::new(owner, Some(Duration::from_millis(left))))
+/// }
+///
+/// assert!(held(None).is_none());
+/// let held = held(Some(("somebody".to_owned(), 250)));
+/// assert_eq!(format!("{held:?}"), "Some(Held { remaining: Some(250ms), .. })"); // its owner is not shown
+/// ```
 #[derive(Clone)]
 pub struct Held {
     /// Who.
@@ -62,6 +94,23 @@ impl fmt::Debug for Held {
 }
 
 /// What became of a request for a key of an owner.
+///
+/// ```
+/// use redlock_runtime::node::Outcome;
+///
+/// /// What an update that compares the owner comes to: how many rows it changed, and the owner that a row has.
+/// fn outcome(changed: u64, owner: Option<&str>) -> Outcome {
+///     match (changed, owner) {
+///         (1.., _) => Outcome::Done,
+///         (0, Some(_)) => Outcome::OtherOwner,
+///         (0, None) => Outcome::NoKey,
+///     }
+/// }
+///
+/// assert_eq!(outcome(1, Some("me")), Outcome::Done);
+/// assert_eq!(outcome(0, Some("somebody")), Outcome::OtherOwner);
+/// assert_eq!(outcome(0, None), Outcome::NoKey);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "it is the answer"]
 #[non_exhaustive]
@@ -75,6 +124,21 @@ pub enum Outcome {
 }
 
 /// Which server a node is.
+///
+/// ```
+/// # use std::time::Duration;
+/// use redlock_runtime::Role;
+/// use redlock_runtime::node::Identity;
+///
+/// /// What a database says of itself: which one it is, when it was started, for how long it has been running, and whether it follows another.
+/// fn identity(id: &str, started: &str, age: Duration, is_in_recovery: bool) -> Identity {
+///     let role = if is_in_recovery { Role::Replica } else { Role::Master };
+///     Identity::new(format!("{id}, {started}"), age).with_role(role)
+/// }
+///
+/// let (before, after) = (identity("7421", "12:00:03", Duration::from_secs(60), false), identity("7421", "12:01:03", Duration::ZERO, false));
+/// assert_ne!(before, after); // it restarted
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     pub(crate) run_id: Arc<str>,
@@ -99,6 +163,21 @@ impl Identity {
 /// Why a node did not answer with a vote, and what is known about the request.
 ///
 /// Its text goes into errors and logs, so it must not hold a password.
+///
+/// ```
+/// use std::io::{Error, ErrorKind};
+/// use redlock_runtime::node::NodeError;
+///
+/// fn failed(error: &Error) -> NodeError {
+///     match error.kind() {
+///         ErrorKind::ConnectionRefused => NodeError::not_sent(error), // nobody heard of it
+///         ErrorKind::InvalidInput => NodeError::answered(error),      // the store said so
+///         _ => NodeError::unknown(error),                             // it ended on the way
+///     }
+/// }
+///
+/// assert_eq!(failed(&ErrorKind::ConnectionRefused.into()).to_string(), "connection refused");
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{}", failure.reason)]
 pub struct NodeError {
