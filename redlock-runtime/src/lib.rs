@@ -149,7 +149,7 @@
 //!
 //! # Features
 //!
-//! Without any, 71 other crates are compiled on Linux, most of them for `redis` and tokio.
+//! Without any, 69 other crates are compiled on Linux, most of them for `redis` and tokio.
 //!
 //! | feature | default | crates more | what it adds |
 //! |---|---|---:|---|

@@ -276,14 +276,15 @@ impl LockManagerBuilder {
     /// A certificate and its private key, in PEM, for servers of `rediss://` URLs that ask for one.
     ///
     /// ```
+    /// use std::{fs, path::Path};
+    ///
     /// # use redlock_runtime::LockManager;
-    /// let (certificate, key) = (std::fs::read("doc/tls/client.pem")?, std::fs::read("doc/tls/client-key.pem")?);
-    /// let locks = LockManager::builder()
-    ///     .nodes(["rediss://10.0.0.1"])
-    ///     .tls_roots(std::fs::read("doc/tls/ca.pem")?)
-    ///     .tls_client_certificate(certificate, key)
-    ///     .build()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// fn connect(secrets: &Path) -> Result<LockManager, Box<dyn std::error::Error>> {
+    ///     let (certificate, key) = (fs::read(secrets.join("client.pem"))?, fs::read(secrets.join("client-key.pem"))?);
+    ///     let builder = LockManager::builder().nodes(["rediss://10.0.0.1"]);
+    ///     Ok(builder.tls_roots(fs::read(secrets.join("ca.pem"))?).tls_client_certificate(certificate, key).build()?)
+    /// }
+    /// assert!(connect(Path::new("/run/secrets/none")).is_err());
     /// ```
     #[cfg(feature = "tls")]
     pub fn tls_client_certificate(self, certificate_pem: impl Into<Vec<u8>>, key_pem: impl Into<Vec<u8>>) -> Self {
