@@ -21,12 +21,14 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::group::Group;
 use super::limits::Limits;
+use super::mark::Mark;
 use super::messages::{Held, News, Task, Told};
 use super::moment::Moment;
 use crate::clock::{now, sleep_until};
 use crate::exit::{Failure, LOST, MAX_HOLD, OURS};
-use crate::request::{NODE_TIMEOUT, say_when_blind};
+use crate::request::NODE_TIMEOUT;
 use crate::signals::Signals;
+use crate::waits::say_why;
 
 /// The first argument of this process.
 pub(super) const WORD: &str = "__holder";
@@ -39,6 +41,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// How long the front may take to start a command, before the lock is given back for as long as it is stopped.
 const ANSWER: Duration = Duration::from_secs(2);
+
+/// How often it is looked who is left of a command that is killed.
+const KILL_EVERY: Duration = Duration::from_millis(10);
 
 /// How long it may take until a killed process is gone.
 const DEATH: Duration = Duration::from_secs(2);
@@ -184,7 +189,7 @@ async fn hold_until_done(
         if let Some(deadline) = deadline.filter(|_| attempt > 1) {
             request = request.timeout(deadline.saturating_duration_since(now()));
         }
-        let waiting = say_when_blind(locks, &task.names, |message| front.tell(&Told::Waiting(message)));
+        let waiting = say_why(locks, &task.names, task.tells_waits, |message| front.tell(&Told::Waiting(message)));
         let guard = match acquire(request, news, waiting).await {
             Acquired::Ended(acquired) => acquired?,
             Acquired::Paused if goes_on(news).await => continue,
@@ -304,8 +309,7 @@ async fn attend(
     let is_success = match until_end(task, &guard, front, news, limits, started).await {
         End::Command { is_success } => is_success,
         End::Front => {
-            group.signal(Signal::SIGKILL);
-            group.gone_before(now() + DEATH).await;
+            kill_all(group, task.mark).await;
             false
         }
         End::Lock { code, message, until_kill } => {
@@ -400,6 +404,17 @@ async fn end(group: Group, guard: &LockGuard, front: &Front, limits: Limits, kil
             return;
         }
     }
+}
+
+/// Kills a command whose front was killed, which knew who had left the group, and waits until all are gone.
+async fn kill_all(group: Group, mark: Mark) {
+    let until = now() + DEATH;
+    group.signal(Signal::SIGKILL);
+    // Whoever was started while it was looked is found the next time.
+    while mark.kill() && now() < until {
+        sleep(KILL_EVERY).await;
+    }
+    group.gone_before(until).await;
 }
 
 /// Gives back a lock under which nothing was done; what is said of that.

@@ -4,12 +4,13 @@
 //! lock and renews it; and the command, in a process group of its own, which `launch` begins. Each of them notices when another
 //! one is killed, and nothing of the command is left then.
 
-mod descendants;
+mod elsewhere;
 mod front;
 mod group;
 mod holder;
 mod launch;
 mod limits;
+mod mark;
 mod messages;
 mod moment;
 mod processes;
@@ -23,10 +24,12 @@ use clap::Args;
 use tokio::runtime::Builder;
 
 use self::limits::LEAST_TTL;
+use self::mark::Mark;
 use self::messages::Task;
 use crate::args::Nodes;
 use crate::duration;
 use crate::exit::{Failure, RUN_CODES};
+use crate::owner;
 use crate::request::{Once, Wanted};
 use crate::signals;
 
@@ -90,6 +93,7 @@ pub(crate) fn main(nodes: &Nodes, options: Options) -> Result<ExitCode, Failure>
             duration::short(LEAST_TTL)
         )));
     }
+    let tells_waits = wanted.tells_waits();
     let task = Task {
         nodes: nodes.clone(),
         names,
@@ -99,7 +103,9 @@ pub(crate) fn main(nodes: &Nodes, options: Options) -> Result<ExitCode, Failure>
         permits,
         once,
         kill_after,
-        label: label(&command),
+        label: owner::of_command(&command.first().map(|program| program.to_string_lossy()).unwrap_or_default()),
+        tells_waits,
+        mark: Mark::new(),
     };
     // One thread, which is the one that the command dies with.
     let runtime = signals::runtime(&mut Builder::new_current_thread())?;
@@ -107,13 +113,4 @@ pub(crate) fn main(nodes: &Nodes, options: Options) -> Result<ExitCode, Failure>
     // Nobody waits for the lock's holder, which may still be about a slow node.
     runtime.shutdown_background();
     done.map_err(|failure| task.wanted.failure(failure))
-}
-
-/// What others see as the owner: the machine, the process that they can signal, and the command without its arguments, which may hold
-/// what is not for everybody.
-fn label(command: &[OsString]) -> String {
-    let host = nix::unistd::gethostname().ok().and_then(|host| host.into_string().ok());
-    let program = command.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
-    let program: String = program.chars().filter(|character| !character.is_control()).take(100).collect();
-    format!("{} pid {} {program}", host.unwrap_or_default(), std::process::id())
 }
