@@ -13,7 +13,7 @@ use std::sync::mpsc as blocking;
 use std::thread;
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use redlock_runtime::{Error, LockGuard, LockManager, LockRequest};
 use tokio::sync::mpsc;
@@ -316,7 +316,7 @@ async fn attend(
             let kill_at = now() + until_kill;
             front.tell(&Told::Ending { code, message });
             group.ask_to_end();
-            end(group, &guard, front, limits, kill_at, code != LOST).await;
+            end((group, task.mark), &guard, front, limits, kill_at, code != LOST).await;
             false
         }
     };
@@ -386,8 +386,15 @@ async fn until_end(
     }
 }
 
-/// Waits until the command has ended, and kills it when its time is over, or the lock's, if that is still renewed.
-async fn end(group: Group, guard: &LockGuard, front: &Front, limits: Limits, kill_at: Instant, is_renewed: bool) {
+/// Waits until the command has ended, wherever it went, and kills it when its time is over, or the lock's, if that is still renewed.
+async fn end(
+    (group, mark): (Group, Mark),
+    guard: &LockGuard,
+    front: &Front,
+    limits: Limits,
+    kill_at: Instant,
+    is_renewed: bool,
+) {
     loop {
         let looked = now();
         let valid = guard.remaining();
@@ -395,23 +402,31 @@ async fn end(group: Group, guard: &LockGuard, front: &Front, limits: Limits, kil
         if is_renewed {
             front.tell_validity(valid);
         }
-        if group.gone_before(until.min(looked + LOOK_AGAIN)).await {
+        let look_again = until.min(looked + LOOK_AGAIN);
+        if group.gone_before(look_again).await && mark.find().is_empty() {
             return;
         }
         if now() >= until {
-            group.signal(Signal::SIGKILL);
-            group.gone_before(now() + DEATH).await;
-            return;
+            return kill_all(group, mark).await;
         }
+        sleep_until(look_again).await;
     }
 }
 
-/// Kills a command whose front was killed, which knew who had left the group, and waits until all are gone.
+/// Kills a command, and whatever left its group, of which the front alone, which may have been killed, knows the descent; waits until all are
+/// gone.
 async fn kill_all(group: Group, mark: Mark) {
     let until = now() + DEATH;
     group.signal(Signal::SIGKILL);
     // Whoever was started while it was looked is found the next time.
-    while mark.kill() && now() < until {
+    loop {
+        let left = mark.find();
+        for process in &left {
+            let _ = kill(*process, Signal::SIGKILL);
+        }
+        if left.is_empty() || now() >= until {
+            break;
+        }
         sleep(KILL_EVERY).await;
     }
     group.gone_before(until).await;

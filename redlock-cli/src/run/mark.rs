@@ -4,7 +4,6 @@
 
 use std::fmt;
 
-use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -28,11 +27,10 @@ impl Mark {
         process.has_in_environment(&format!("{VARIABLE}={self}"))
     }
 
-    /// Kills all that have the mark; whether there were any that lived.
-    pub(super) fn kill(self) -> bool {
+    /// Those that have the mark, and live.
+    pub(super) fn find(self) -> Vec<Pid> {
         let marked = processes::all().into_iter().flatten().filter(|process| !process.is_dead && self.is_on(process));
-        let killed = marked.map(|process| kill(Pid::from_raw(process.pid), Signal::SIGKILL));
-        killed.count() > 0
+        marked.map(|process| Pid::from_raw(process.pid)).collect()
     }
 }
 

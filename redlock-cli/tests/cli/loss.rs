@@ -139,6 +139,30 @@ fn what_left_the_group_of_its_command_is_ended_with_it_when_the_lock_is_lost_or_
 }
 
 #[test]
+fn a_lock_whose_max_hold_is_over_is_held_until_what_left_the_group_of_its_command_has_ended_too() {
+    let (servers, directory) = (Servers::start(3), TempDir::new().unwrap());
+    let file = directory.path().join("elsewhere");
+    // The command ends at once, and what it started ignores TERM.
+    let script = ELSEWHERE[1].replace("FILE", file.to_str().unwrap());
+    let options = ["--ttl", "2s", "--max-hold", "500ms", "--kill-after", "1500ms"];
+    let (program, group) = started(&servers, &options, &script);
+    let elsewhere: i32 = eventually_some("it says its number", || {
+        std::fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok())
+    });
+    eventually("the command has ended", || group_is_gone(group));
+    let left = || processes().iter().any(|seen| seen.pid == elsewhere);
+    assert!(left(), "it has its time to end");
+    eventually("it is gone", || {
+        let is_held = servers.holding(&key("x")) >= 2;
+        let is_left = left();
+        assert!(is_held || !is_left, "it goes on without its lock");
+        !is_left
+    });
+    assert_eq!(program.wait().status.code(), Some(124));
+    eventually_free(&servers, "x");
+}
+
+#[test]
 fn what_left_the_group_of_its_command_is_ended_with_it_when_the_run_is_killed() {
     let (servers, directory) = (Servers::start(3), TempDir::new().unwrap());
     let inner = format!("setsid {} run inner -- sh -c '{STUBBORN}' & {STUBBORN}", env!("CARGO_BIN_EXE_redlock"));

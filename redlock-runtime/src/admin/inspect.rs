@@ -41,7 +41,8 @@ pub struct LockInfo {
     pub needed: usize,
     /// How many nodes are configured.
     pub nodes: usize,
-    /// The fencing token of the owner, if it has one; noted with the label, so not before the lock was held for 100 ms.
+    /// The fencing token of the owner, if it has one; noted with the label, so not before the lock was held for 100 ms, or
+    /// was detached.
     pub fencing_token: Option<u64>,
     /// The last run that was completed of a job that acquires it with [`once`](crate::LockRequest::once), if a node knows of one.
     pub last_run: Option<LastRun>,
