@@ -270,7 +270,9 @@ fn the_process_that_renews_is_killed_and_the_command_does_not_go_on_without_its_
 #[test]
 fn the_process_that_renews_stands_still_and_the_command_does_not_go_on_without_its_lock() {
     let servers = Servers::start(3);
-    let (program, group) = started(&servers, &["--ttl", "2s"], STUBBORN);
+    // What is left to the front is a twentieth of the TTL, and of two seconds that is less than a machine may stand still on which many tests
+    // run.
+    let (program, group) = started(&servers, &["--ttl", "6s"], STUBBORN);
     let holder = Pid::from_raw(holder_of(&program));
     kill(holder, Signal::SIGSTOP).unwrap();
     // Renewals that were sent by then have been carried out.
