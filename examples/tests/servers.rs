@@ -23,20 +23,19 @@ fn ports(line: &str) -> Vec<u16> {
 #[test]
 fn the_servers_to_try_things_out_with_are_gone_when_their_program_is_however_it_ended() {
     for (count, arguments) in [(3, &[][..]), (5, &["5"])] {
-        let mut ends: [(&str, &dyn Fn(&mut Program)); 3] = [
-            ("ctrl-C", &|program| program.interrupt()),
-            ("SIGTERM", &|program| program.terminate()),
-            ("SIGKILL", &Program::kill),
-        ];
-        for (how, end) in &mut ends {
+        for how in ["ctrl-C", "SIGTERM", "SIGKILL"] {
             let directory = tempfile::tempdir().unwrap();
             let mut command = Command::new(example("servers"));
             let mut program = Program::start(command.args(arguments).env("TMPDIR", directory.path()));
             let ports = ports(&program.line());
             assert_eq!(ports.len(), count);
             assert!(ports.iter().all(|port| Probe::new(*port).is_up()), "{how}: {ports:?}");
-            end(&mut program);
-            if *how != "SIGKILL" {
+            match how {
+                "ctrl-C" => program.interrupt(),
+                "SIGTERM" => program.terminate(),
+                _ => program.kill(),
+            }
+            if how != "SIGKILL" {
                 let ended = program.wait();
                 assert!(ended.status.success(), "{how}: {ended:?}");
                 assert!(ports.iter().all(|port| !Probe::new(*port).is_up()), "{how}: it ends when its servers have");

@@ -16,7 +16,7 @@ pub(crate) fn told(fire: u64, now: Duration) -> String {
     let at = Duration::from_millis(fire);
     let distance = match now.checked_sub(at) {
         Some(ago) => format!("{} ago", short(ago)),
-        None => format!("in {}", short(at - now)),
+        None => format!("in {}", short(at.saturating_sub(now))),
     };
     format!("{fire} ({}, {distance})", utc(at))
 }

@@ -1,7 +1,6 @@
 //! How a lock is asked for: what `run` and `acquire` have in common.
 
 use std::fmt;
-use std::io::{IsTerminal, stderr};
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
@@ -33,9 +32,6 @@ pub(crate) struct Wanted {
     /// Keep readers out, too
     #[arg(long)]
     pub(crate) write: bool,
-    /// Say on stderr, after a second, that it waits, and who has the lock; on a terminal it does so anyway
-    #[arg(short = 'v', long)]
-    verbose: bool,
 }
 
 impl Wanted {
@@ -55,11 +51,6 @@ impl Wanted {
             Some(ttl) => request.ttl(ttl),
             None => request,
         })
-    }
-
-    /// Whether somebody is told of a wait that takes a while: whoever looks on, and no script, unless it asks.
-    pub(crate) fn tells_waits(&self) -> bool {
-        self.verbose || stderr().is_terminal()
     }
 
     /// Whether there is such a lock.

@@ -20,7 +20,7 @@ use crate::owner;
 use crate::request::{NODE_TIMEOUT, Wanted};
 use crate::signals::{self, Signals};
 use crate::token_file::{TokenFile, tell_if_others_may_read};
-use crate::waits::say_why;
+use crate::waits::{Telling, say_why};
 
 const ACQUIRE_EXAMPLES: &str = "\
 Examples:
@@ -45,6 +45,8 @@ Examples:
 pub(crate) struct AcquireOptions {
     #[command(flatten)]
     wanted: Wanted,
+    #[command(flatten)]
+    telling: Telling,
     /// Write the token to this file, which only its owner may read, instead of stdout
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -125,7 +127,7 @@ async fn acquire_now(nodes: &Nodes, options: &AcquireOptions, place: TokenFile) 
     let request = options.wanted.request(&locks, &options.names)?;
     let acquired = {
         let acquiring = pin!(request.acquire());
-        let waiting = pin!(say_why(&locks, &options.names, options.wanted.tells_waits(), tell));
+        let waiting = pin!(say_why(&locks, &options.names, options.telling.is_wanted(), tell));
         tokio::select! {
             biased;
             signal = signals.next() => Err(signal),

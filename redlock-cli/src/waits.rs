@@ -1,13 +1,30 @@
 //! What is said while somebody waits for a lock: who has it, and that too few nodes answer.
 
 use std::convert::Infallible;
+use std::io::{IsTerminal, stderr};
 use std::time::Duration;
 
+use clap::Args;
 use redlock_runtime::{LockInfo, LockManager, LockState, NodeStanding, PermitInfo, SharedInfo};
 use tokio::time::sleep;
 
 use crate::duration::short;
 use crate::output::plain;
+
+/// Whether it is said.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Telling {
+    /// Say on stderr, after a second, that it waits, and who has the lock; on a terminal it does so anyway
+    #[arg(short = 'v', long)]
+    verbose: bool,
+}
+
+impl Telling {
+    /// Whether somebody is told of a wait that takes a while: whoever looks on, and no script, unless it asks.
+    pub(crate) fn is_wanted(self) -> bool {
+        self.verbose || stderr().is_terminal()
+    }
+}
 
 /// Who waits for less has no time to read.
 const A_WHILE: Duration = Duration::from_secs(1);

@@ -32,12 +32,15 @@ use crate::exit::{Failure, RUN_CODES};
 use crate::owner;
 use crate::request::{Once, Wanted};
 use crate::signals;
+use crate::waits::Telling;
 
 #[derive(Debug, Args)]
 #[command(after_help = format!("{EXAMPLES}\n\n{RUN_CODES}"))]
 pub(crate) struct Options {
     #[command(flatten)]
     wanted: Wanted,
+    #[command(flatten)]
+    telling: Telling,
     /// End the command when it has run for so long: TERM, then KILL
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     max_hold: Option<Duration>,
@@ -83,7 +86,7 @@ pub(crate) fn hidden(arguments: &[OsString]) -> Option<ExitCode> {
 }
 
 pub(crate) fn main(nodes: &Nodes, options: Options) -> Result<ExitCode, Failure> {
-    let Options { wanted, max_hold, min_hold, permits, once, kill_after, names, command } = options;
+    let Options { wanted, telling, max_hold, min_hold, permits, once, kill_after, names, command } = options;
     nodes.check_shared()?;
     wanted.check(&names)?;
     if let Some(ttl) = wanted.ttl.filter(|ttl| *ttl < LEAST_TTL) {
@@ -93,7 +96,6 @@ pub(crate) fn main(nodes: &Nodes, options: Options) -> Result<ExitCode, Failure>
             duration::short(LEAST_TTL)
         )));
     }
-    let tells_waits = wanted.tells_waits();
     let task = Task {
         nodes: nodes.clone(),
         names,
@@ -104,7 +106,7 @@ pub(crate) fn main(nodes: &Nodes, options: Options) -> Result<ExitCode, Failure>
         once,
         kill_after,
         label: owner::of_command(&command.first().map(|program| program.to_string_lossy()).unwrap_or_default()),
-        tells_waits,
+        tells_waits: telling.is_wanted(),
         mark: Mark::new(),
     };
     // One thread, which is the one that the command dies with.
