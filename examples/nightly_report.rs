@@ -31,7 +31,10 @@ async fn fire(number: u32, behind: Duration, work: Duration) {
     match nightly_report(&worker, work).await {
         Ok(report) => println!("{worker}: done, the report has {} rows", report.rows),
         Err(Error::AlreadyRan { .. }) => println!("{worker}: skipped, it already ran"),
-        Err(error) => println!("{worker}: {error}"),
+        // It says by itself which nodes cannot know.
+        Err(error @ Error::FireInDoubt { .. }) => println!("{worker}: {error}"),
+        // With what caused it: which nodes did not answer, and why.
+        Err(error) => println!("{worker}: {:#}", anyhow::Error::from(error)),
     }
 }
 

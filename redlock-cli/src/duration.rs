@@ -52,9 +52,9 @@ pub(crate) fn short(duration: Duration) -> String {
     const HOUR: u64 = 60 * MINUTE;
     const DAY: u64 = 24 * HOUR;
     match (duration.as_secs(), duration.as_micros()) {
-        (seconds @ DAY.., _) => format!("{}d {}h", seconds / DAY, seconds % DAY / HOUR),
-        (seconds @ HOUR.., _) => format!("{}h {}m", seconds / HOUR, seconds % HOUR / MINUTE),
-        (seconds @ MINUTE.., _) => format!("{}m {}s", seconds / MINUTE, seconds % MINUTE),
+        (seconds @ DAY.., _) => in_two((seconds / DAY, "d"), (seconds % DAY / HOUR, "h")),
+        (seconds @ HOUR.., _) => in_two((seconds / HOUR, "h"), (seconds % HOUR / MINUTE, "m")),
+        (seconds @ MINUTE.., _) => in_two((seconds / MINUTE, "m"), (seconds % MINUTE, "s")),
         (seconds @ 10.., _) => format!("{seconds}s"),
         (1.., micros) => format!("{}.{}s", micros / 1_000_000, micros / 100_000 % 10),
         (0, 0) => "0s".to_owned(),
@@ -62,6 +62,11 @@ pub(crate) fn short(duration: Duration) -> String {
         (0, micros @ 1000..) => format!("{}.{}ms", micros / 1000, micros / 100 % 10),
         (0, micros) => format!("{micros}µs"),
     }
+}
+
+/// The second unit only where there is some of it.
+fn in_two((large, unit): (u64, &str), (small, small_unit): (u64, &str)) -> String {
+    if small == 0 { format!("{large}{unit}") } else { format!("{large}{unit} {small}{small_unit}") }
 }
 
 #[cfg(test)]
@@ -114,6 +119,7 @@ mod tests {
             (1_250_000, "1.2s"),
             (28_900_000, "28s"),
             (200_000_000, "3m 20s"),
+            (3_600_000_000, "1h"),
             (7_320_000_000, "2h 2m"),
             (90_000_000_000, "1d 1h"),
         ] {

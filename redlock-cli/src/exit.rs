@@ -6,7 +6,10 @@ use std::process::ExitCode;
 
 use redlock_runtime::Error;
 
+use crate::clock::since_1970;
+use crate::fires;
 use crate::output::plain;
+use crate::words::{of_options, quoted};
 
 /// Too few nodes answered.
 // Source: EX_UNAVAILABLE and EX_TEMPFAIL, https://man.openbsd.org/sysexits
@@ -137,26 +140,39 @@ impl From<Error> for Failure {
             Error::Lost { .. } | Error::NotHeld { .. } => LOST,
             _ => OURS,
         };
-        let mut message = error.to_string();
-        if let Error::QuorumUnreachable { .. }
-        | Error::NoNodeAnswered { .. }
-        | Error::ListIncomplete { .. }
-        | Error::NotCompleted { .. } = &error
-        {
-            if let Some(source) = error.source().map(ToString::to_string).filter(|source| !source.is_empty()) {
-                message = format!("{message} ({source})");
+        let source = error.source().map(|source| of_options(&source.to_string())).filter(|source| !source.is_empty());
+        let message = match (&error, source) {
+            (
+                Error::QuorumUnreachable { .. }
+                | Error::NoNodeAnswered { .. }
+                | Error::ListIncomplete { .. }
+                | Error::NotCompleted { .. },
+                source,
+            ) => {
+                let source = source.map(|source| format!(" ({source})")).unwrap_or_default();
+                format!("{error}{source}; `redlock doctor` says what to do")
             }
-            message.push_str("; `redlock doctor` says what to do");
-        }
-        if let Error::FireInDoubt { covered_by: Some(_), .. } = &error {
-            message.push_str("; `redlock doctor` says what is wrong with them");
-        } else if let Error::FireInDoubt { name, fire, source, .. } = &error {
-            message = format!(
-                "fire {fire} of lock `{}` is in doubt and does not run: too few nodes know whether it was completed ({source}); if \
-                 the job is new, say so once with `redlock reset --marks NAME`, else `redlock doctor` says what is wrong with the nodes",
-                plain(name)
-            );
-        }
+            (Error::FireInDoubt { covered_by: Some(_), .. }, _) => {
+                format!("{error}; `redlock doctor` says what is wrong with them")
+            }
+            (Error::FireInDoubt { name, fire, .. }, source) => format!(
+                "fire {} of lock `{}` is in doubt and does not run: too few nodes know whether it was completed ({}); if the job is new, say \
+                 so once with `redlock reset --marks {}`, else `redlock doctor` says what is wrong with the nodes",
+                fires::told(*fire, since_1970()),
+                plain(name),
+                source.unwrap_or_default(),
+                quoted(name)
+            ),
+            (Error::AlreadyRan { name, fire, completed }, _) if completed <= fire => format!(
+                "fire {fire} of lock `{}` already ran: the last one that was completed is {}; if it may run again, say so with \
+                 `redlock reset --marks {}`",
+                plain(name),
+                fires::told(*completed, since_1970()),
+                quoted(name)
+            ),
+            (Error::Config { .. }, _) => of_options(&error.to_string()),
+            _ => error.to_string(),
+        };
         Self { code, message }
     }
 }

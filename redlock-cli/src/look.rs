@@ -6,8 +6,10 @@ use clap::Args;
 use redlock_runtime::LockInfo;
 
 use crate::args::Nodes;
+use crate::clock::since_1970;
 use crate::duration::short;
 use crate::exit::{Failure, LOOK_CODES};
+use crate::fires;
 use crate::output::{self, foreign, line};
 
 const LIST_EXAMPLES: &str = "\
@@ -53,7 +55,7 @@ Examples:
   redlock last rotate-keys           the greatest completed fire
   redlock last rotate-keys --json
 
-A fire of a period or a moment is a number of milliseconds since 1970. Nodes that restarted empty have forgotten what was completed.
+A fire of a period or a moment is a number of milliseconds since 1970: when the run was called, or was due. Nodes that restarted empty have forgotten what was completed.
 
 Exit codes:
   0      a completed run is known
@@ -106,7 +108,7 @@ fn in_lines(info: &LockInfo) -> Vec<String> {
     told("fencing token", info.fencing_token.map(|token| token.to_string()));
     told("nodes", Some(format!("{} of {} have it, {} are needed", info.votes, info.nodes, info.needed)));
     told("waiting", Some(info.waiting.to_string()));
-    told("last run", info.last_run.map(|run| run.fire.to_string()));
+    told("last run", info.last_run.map(|run| format!("fire {}", fires::told(run.fire, since_1970()))));
     for permit in &info.permits {
         told("", Some(permit.to_string()));
     }
@@ -127,7 +129,8 @@ pub(crate) fn last(nodes: &Nodes, options: &LastOptions) -> Result<ExitCode, Fai
         line(output::last_run(&run))?;
     } else {
         let doubt = if run.is_confirmed { "" } else { ", which less than a majority of the nodes confirms" };
-        line(format_args!("fire {}, fencing token {}{doubt}", run.fire, run.fencing_token))?;
+        let fire = fires::told(run.fire, since_1970());
+        line(format_args!("fire {fire}, fencing token {}{doubt}", run.fencing_token))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,17 +1,15 @@
 //! How a lock is asked for: what `run` and `acquire` have in common.
 
-use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
-use redlock_runtime::{Fire, LockManager, LockRequest, NodeStanding, Timeout};
+use redlock_runtime::{Fire, LockManager, LockRequest, Timeout};
 use serde::{Deserialize, Serialize};
 
 use crate::duration;
 use crate::exit::Failure;
-use crate::output::plain;
 
 /// Which lock, how long to wait for it, and how it is held.
 #[derive(Args, Clone, Debug, Deserialize, Serialize)]
@@ -99,28 +97,6 @@ impl Wanted {
 /// How long one node's answer may take, as in every manager that sets nothing else. Whoever was asked to end waits no longer for nodes
 /// that may not answer at all.
 pub(crate) const NODE_TIMEOUT: Duration = Duration::from_millis(250);
-
-/// Nodes that cannot be asked for so long are worth a word to whoever waits for a lock on them.
-const BLIND: Duration = Duration::from_secs(3);
-
-/// Says so whenever too few nodes can be asked while somebody waits: else nobody would know why nothing happens. Never ends.
-pub(crate) async fn say_when_blind(locks: &LockManager, names: &[String], say: impl Fn(String)) -> Infallible {
-    let mut is_said = false;
-    loop {
-        tokio::time::sleep(BLIND).await;
-        let Ok(nodes) = locks.nodes().await else { continue };
-        let there = nodes.iter().filter(|node| node.standing != NodeStanding::Unreachable).count();
-        let needed = nodes.len() / 2 + 1;
-        if there < needed && !is_said {
-            say(format!(
-                "still waiting for lock `{}`: {there} of {} nodes answer, and {needed} are needed; `redlock doctor` says what to do",
-                plain(&names.join(" + ")),
-                nodes.len()
-            ));
-        }
-        is_said = there < needed;
-    }
-}
 
 /// Which run of a job it is.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]

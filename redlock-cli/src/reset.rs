@@ -46,7 +46,7 @@ pub(crate) fn main(nodes: &Nodes, options: &Options) -> Result<ExitCode, Failure
     let (on, said) = match (marks, if_owner, permit) {
         (true, _, _) => {
             let on = locks.reset_marks_blocking(lock)?;
-            (Some(on), format!("{shown}: no completed run is left on any node; {on} nodes had one"))
+            (Some(on), format!("{shown}: no completed run is left on any node; {} had one", nodes_of(on)))
         }
         (false, Some(owner), _) => {
             locks.reset_if_owner_blocking(lock, owner.as_str())?;
@@ -59,7 +59,7 @@ pub(crate) fn main(nodes: &Nodes, options: &Options) -> Result<ExitCode, Failure
             };
             let said = match on {
                 0 => format!("{shown}: nobody held it"),
-                on => format!("{shown}: taken, on {on} nodes"),
+                on => format!("{shown}: taken, on {}", nodes_of(on)),
             };
             (Some(on), said)
         }
@@ -70,4 +70,13 @@ pub(crate) fn main(nodes: &Nodes, options: &Options) -> Result<ExitCode, Failure
         line(said)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// So many nodes, in words.
+fn nodes_of(count: usize) -> String {
+    match count {
+        0 => "none".to_owned(),
+        1 => "1 node".to_owned(),
+        nodes => format!("{nodes} nodes"),
+    }
 }

@@ -16,9 +16,11 @@ use tokio::runtime::Builder;
 use crate::args::Nodes;
 use crate::duration;
 use crate::exit::{ACQUIRE_CODES, Failure, TOKEN_CODES, tell};
-use crate::request::{NODE_TIMEOUT, Wanted, say_when_blind};
+use crate::owner;
+use crate::request::{NODE_TIMEOUT, Wanted};
 use crate::signals::{self, Signals};
 use crate::token_file::{TokenFile, tell_if_others_may_read};
+use crate::waits::{Telling, say_why};
 
 const ACQUIRE_EXAMPLES: &str = "\
 Examples:
@@ -43,6 +45,8 @@ Examples:
 pub(crate) struct AcquireOptions {
     #[command(flatten)]
     wanted: Wanted,
+    #[command(flatten)]
+    telling: Telling,
     /// Write the token to this file, which only its owner may read, instead of stdout
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -119,11 +123,11 @@ pub(crate) fn acquire(nodes: &Nodes, options: &AcquireOptions) -> Result<ExitCod
 async fn acquire_now(nodes: &Nodes, options: &AcquireOptions, place: TokenFile) -> Result<ExitCode, Failure> {
     let mut signals =
         Signals::that_end().map_err(|error| Failure::ours(format!("signals cannot be caught: {error}")))?;
-    let locks = nodes.manager()?;
+    let locks = nodes.builder()?.owner_label(owner::of_script()).build()?;
     let request = options.wanted.request(&locks, &options.names)?;
     let acquired = {
         let acquiring = pin!(request.acquire());
-        let waiting = pin!(say_when_blind(&locks, &options.names, tell));
+        let waiting = pin!(say_why(&locks, &options.names, options.telling.is_wanted(), tell));
         tokio::select! {
             biased;
             signal = signals.next() => Err(signal),
@@ -145,6 +149,8 @@ async fn acquire_now(nodes: &Nodes, options: &AcquireOptions, place: TokenFile) 
         let _ = locks.release(&token).await;
         return Err(Failure::ours(format!("the token cannot be written, so the lock was released: {error}")));
     }
+    // Who has it, which is told behind the lock's back.
+    let _ = locks.shutdown_within(NODE_TIMEOUT).await;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -206,6 +206,8 @@ mod tests {
             command
         };
         let _server = Program::start(tmux().args(["-D", "-f", "/dev/null"]));
+        // Who comes before that starts another server, which nobody ends.
+        eventually("tmux listens", || socket.exists());
         let this = env::current_exe().unwrap();
         let script = format!(
             "echo before; RUST_BACKTRACE=0 {PANICS}=1 '{}' --exact --nocapture top::tests::a_panic_restores_the_terminal; stty -a; exec sleep 1000",

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::shown::shown;
+use crate::shown::{rounded, shown};
 
 /// What can go wrong with a lock.
 ///
@@ -204,7 +204,11 @@ pub enum Error {
 }
 
 fn while_trying(waited: Duration) -> String {
-    if waited.is_zero() { "at the only attempt, without waiting".to_owned() } else { format!("within {waited:?}") }
+    if waited.is_zero() {
+        "at the only attempt, without waiting".to_owned()
+    } else {
+        format!("within {}", rounded(waited))
+    }
 }
 
 /// The marker at the end of the chain of sources of [`Error::NotAcquired`].
@@ -457,6 +461,17 @@ impl From<Error> for std::io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_measured_is_rounded_for_people() {
+        for (nanos, expect) in
+            [(0, "at the only attempt, without waiting"), (1_000_776_989, "within 1.0s"), (250_904_113, "within 250ms")]
+        {
+            let waited = Duration::from_nanos(nanos);
+            let error = Error::NotAcquired { name: "x".into(), waited, source: HeldElsewhere };
+            assert_eq!(error.to_string(), format!("lock `x` was not acquired {expect}: it is held elsewhere"));
+        }
+    }
 
     #[test]
     fn what_is_said_of_all_nodes_is_shown_and_counts_as_none() {

@@ -1,6 +1,7 @@
-//! Text that somebody else wrote, as people are shown it.
+//! Text that somebody else wrote, and lengths of time that were measured, as people are shown them.
 
 use std::fmt::{self, Write};
+use std::time::Duration;
 
 /// A text whose control and bidirectional characters are shown as `\u{…}`: whoever writes one into a name or a label would
 /// else write over what stands before it, or turn around what comes after it, on the terminal of whoever reads it.
@@ -30,9 +31,50 @@ fn is_directive(character: char) -> bool {
     matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
+/// A length of time in the unit that suits it, to about three digits. For what was measured: a setting is shown as it was set.
+pub(crate) fn rounded(duration: Duration) -> String {
+    const MINUTE: u64 = 60;
+    const HOUR: u64 = 60 * MINUTE;
+    const DAY: u64 = 24 * HOUR;
+    match (duration.as_secs(), duration.as_micros()) {
+        (seconds @ DAY.., _) => in_two((seconds / DAY, "d"), (seconds % DAY / HOUR, "h")),
+        (seconds @ HOUR.., _) => in_two((seconds / HOUR, "h"), (seconds % HOUR / MINUTE, "m")),
+        (seconds @ MINUTE.., _) => in_two((seconds / MINUTE, "m"), (seconds % MINUTE, "s")),
+        (seconds @ 10.., _) => format!("{seconds}s"),
+        (seconds @ 1.., micros) => format!("{seconds}.{}s", micros / 100_000 % 10),
+        (0, micros @ 10_000..) => format!("{}ms", micros / 1000),
+        (0, micros @ 1000..) => format!("{}.{}ms", micros / 1000, micros / 100 % 10),
+        (0, micros) => format!("{micros}µs"),
+    }
+}
+
+/// The second unit only where there is some of it.
+fn in_two((large, unit): (u64, &str), (small, small_unit): (u64, &str)) -> String {
+    if small == 0 { format!("{large}{unit}") } else { format!("{large}{unit} {small}{small_unit}") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_are_short() {
+        for (duration, expect) in [
+            (Duration::ZERO, "0µs"),
+            (Duration::from_micros(999), "999µs"),
+            (Duration::from_micros(1234), "1.2ms"),
+            (Duration::from_millis(250), "250ms"),
+            (Duration::from_nanos(1_000_776_989), "1.0s"),
+            (Duration::from_millis(1250), "1.2s"),
+            (Duration::from_secs(59), "59s"),
+            (Duration::from_secs(200), "3m 20s"),
+            (Duration::from_secs(300), "5m"),
+            (Duration::from_secs(7320), "2h 2m"),
+            (Duration::from_secs(90_000), "1d 1h"),
+        ] {
+            assert_eq!(rounded(duration), expect);
+        }
+    }
 
     #[test]
     fn what_directs_a_terminal_is_escaped_and_any_script_is_left() {

@@ -144,6 +144,30 @@ async fn a_label_lives_as_long_as_its_lock_and_no_longer() {
 }
 
 #[tokio::test]
+async fn a_lock_that_is_detached_at_once_shows_its_owner_when_its_manager_is_shut_down() {
+    let servers = Servers::start(3);
+    let others = manager(&servers);
+    for (number, label) in [None, Some("a script"), Some("")].into_iter().enumerate() {
+        let locks = LockManager::builder().nodes(servers.urls()).owner_label("its manager").build().unwrap();
+        let mut request = locks.lock("x").ttl(LONG);
+        if let Some(label) = label {
+            request = request.owner_label(label);
+        }
+        let token = request.acquire().await.unwrap().detach();
+        assert_eq!(locks.shutdown_within(LONG).await.to_string(), "no lock was held");
+        let info = others.inspect("x").await.unwrap();
+        let expect = [Some("its manager"), Some("a script"), None][number];
+        assert_eq!(info.owner_label.as_deref(), expect, "{info}");
+        assert_eq!(info.fencing_token, expect.map(|_| token.fencing_token()), "{info}");
+        assert_eq!(notes(&servers), if expect.is_some() { 3 } else { 0 });
+        others.extend(&token, LONG).await.unwrap();
+        assert_eq!(others.inspect("x").await.unwrap().owner_label.as_deref(), expect, "it lives on with its lock");
+        others.release(&token).await.unwrap();
+        nothing_is_left(&servers).await;
+    }
+}
+
+#[tokio::test]
 async fn a_label_lives_on_with_a_token_and_goes_with_its_release() {
     let servers = Servers::start(3);
     let (locks, others) = (manager(&servers), manager(&servers));

@@ -12,17 +12,18 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{ChildStdin, ChildStdout, Command};
 use tokio::time::{Instant, timeout};
 
-use super::descendants::Descendants;
+use super::elsewhere::Elsewhere;
 use super::group::Group;
 use super::launch::Launch;
 use super::limits::Limits;
 use super::messages::{News, Task, Told};
 use super::moment::Moment;
 use super::terminal::{Terminal, has_shell};
-use super::{holder, launch};
+use super::{holder, launch, mark};
 use crate::clock::{now, sleep_until};
 use crate::exit::{Failure, LOST, NO_QUORUM, OURS, tell};
 use crate::signals::{Signals, asks_to_end, ends};
+use crate::words::quoted;
 
 /// How long the lock may take to be given back; then whoever holds it goes on by itself.
 const GIVE_BACK: Duration = Duration::from_secs(5);
@@ -37,7 +38,7 @@ const REAP_EVERY: Duration = Duration::from_millis(20);
 pub(super) async fn run(task: &Task, program: &[OsString]) -> Result<ExitCode, Failure> {
     // Before anything is started: from here on no signal leaves anything behind.
     let mut signals = Signals::listen().map_err(|error| ours(&error))?;
-    let has_only_commands = Descendants::adopt();
+    let has_only_commands = Elsewhere::adopt();
     let mut holder = Holder::start(task).await?;
     match launched(task, program, &mut holder, &mut signals).await {
         Ok(Launched::Known { launch, ttl, valid_until, is_to_stop }) => {
@@ -48,8 +49,13 @@ pub(super) async fn run(task: &Task, program: &[OsString]) -> Result<ExitCode, F
             let mut run = Run {
                 _child: launch.begin(),
                 group,
-                elsewhere: has_only_commands.then_some(Descendants { but: holder.id, outside: group }),
+                elsewhere: Elsewhere {
+                    but: holder.id,
+                    outside: group,
+                    mark: (!has_only_commands).then_some(task.mark),
+                },
                 recorded_within: task.once.map(|_| ttl),
+                name: task.names.join(" "),
                 holder,
                 terminal,
                 limits,
@@ -118,7 +124,7 @@ async fn launched(
                 Some(Told::Acquired(held)) => {
                     // One of before is for a lock that was given back.
                     drop(waiting.take());
-                    let new = match Launch::prepare(program, &name, &held) {
+                    let new = match Launch::prepare(program, &name, &held, task.mark) {
                         Ok(new) => new,
                         Err(error) => return Ok(Launched::Failed(ours(&error))),
                     };
@@ -168,6 +174,8 @@ impl Holder {
         let mut command = Command::new(launch::ourselves().map_err(|error| ours(&error))?);
         // Its group is its own: what a terminal sends to ours, we hand on.
         command.arg0("redlock").arg(holder::WORD).process_group(0);
+        // That of a run around this one, which is not to kill this.
+        command.env_remove(mark::VARIABLE);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().map_err(|error| ours(&error))?;
         let (Some(mut stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
@@ -212,10 +220,12 @@ struct Run {
     /// Not waited for by its handle, which knows nothing of stops.
     _child: Option<Child>,
     group: Group,
-    /// Who was started by it and has left the group, where that can be told.
-    elsewhere: Option<Descendants>,
+    /// Who was started by it and has left the group, as far as that can be told.
+    elsewhere: Elsewhere,
     /// Of a run that is recorded when it has ended well, how long that may take.
     recorded_within: Option<Duration>,
+    /// The lock's name; such a run has one.
+    name: String,
     holder: Holder,
     terminal: Terminal,
     limits: Limits,
@@ -302,9 +312,12 @@ impl Run {
                 None => break,
             }
         }
-        let cure = "the command ended well, and nobody knows whether its run was recorded: `redlock last` says whether it was, else it may \
-                    run again";
-        recorded_within.map(|_| (NO_QUORUM, cure.to_owned()))
+        let name = quoted(&self.name);
+        let cure = format!(
+            "the command ended well, and nobody knows whether its run was recorded: `redlock last {name}` says whether it was, else it may \
+             run again"
+        );
+        recorded_within.map(|_| (NO_QUORUM, cure))
     }
 
     /// How the command is: whether it ended, or was stopped.
@@ -452,11 +465,9 @@ impl Run {
 
     /// Signals whoever was started by the command and has left its group.
     fn signal_elsewhere(&self, signal: Signal) {
-        if let Some(elsewhere) = self.elsewhere {
-            elsewhere.signal(signal);
-            // One that is stopped cannot end.
-            elsewhere.signal(Signal::SIGCONT);
-        }
+        self.elsewhere.signal(signal);
+        // One that is stopped cannot end.
+        self.elsewhere.signal(Signal::SIGCONT);
     }
 
     /// Whether nothing is left of the command before this moment.
@@ -466,7 +477,7 @@ impl Run {
             let _ = self.look();
             let slice = moment.min(now() + REAP_EVERY);
             if self.group.gone_before(slice).await {
-                if self.elsewhere.is_none_or(Descendants::are_gone) {
+                if self.elsewhere.is_gone() {
                     return true;
                 }
                 sleep_until(slice).await;

@@ -13,7 +13,7 @@ use std::sync::mpsc as blocking;
 use std::thread;
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use redlock_runtime::{Error, LockGuard, LockManager, LockRequest};
 use tokio::sync::mpsc;
@@ -21,12 +21,14 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::group::Group;
 use super::limits::Limits;
+use super::mark::Mark;
 use super::messages::{Held, News, Task, Told};
 use super::moment::Moment;
 use crate::clock::{now, sleep_until};
 use crate::exit::{Failure, LOST, MAX_HOLD, OURS};
-use crate::request::{NODE_TIMEOUT, say_when_blind};
+use crate::request::NODE_TIMEOUT;
 use crate::signals::Signals;
+use crate::waits::say_why;
 
 /// The first argument of this process.
 pub(super) const WORD: &str = "__holder";
@@ -39,6 +41,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// How long the front may take to start a command, before the lock is given back for as long as it is stopped.
 const ANSWER: Duration = Duration::from_secs(2);
+
+/// How often it is looked who is left of a command that is killed.
+const KILL_EVERY: Duration = Duration::from_millis(10);
 
 /// How long it may take until a killed process is gone.
 const DEATH: Duration = Duration::from_secs(2);
@@ -184,7 +189,7 @@ async fn hold_until_done(
         if let Some(deadline) = deadline.filter(|_| attempt > 1) {
             request = request.timeout(deadline.saturating_duration_since(now()));
         }
-        let waiting = say_when_blind(locks, &task.names, |message| front.tell(&Told::Waiting(message)));
+        let waiting = say_why(locks, &task.names, task.tells_waits, |message| front.tell(&Told::Waiting(message)));
         let guard = match acquire(request, news, waiting).await {
             Acquired::Ended(acquired) => acquired?,
             Acquired::Paused if goes_on(news).await => continue,
@@ -304,15 +309,14 @@ async fn attend(
     let is_success = match until_end(task, &guard, front, news, limits, started).await {
         End::Command { is_success } => is_success,
         End::Front => {
-            group.signal(Signal::SIGKILL);
-            group.gone_before(now() + DEATH).await;
+            kill_all(group, task.mark).await;
             false
         }
         End::Lock { code, message, until_kill } => {
             let kill_at = now() + until_kill;
             front.tell(&Told::Ending { code, message });
             group.ask_to_end();
-            end(group, &guard, front, limits, kill_at, code != LOST).await;
+            end((group, task.mark), &guard, front, limits, kill_at, code != LOST).await;
             false
         }
     };
@@ -382,8 +386,15 @@ async fn until_end(
     }
 }
 
-/// Waits until the command has ended, and kills it when its time is over, or the lock's, if that is still renewed.
-async fn end(group: Group, guard: &LockGuard, front: &Front, limits: Limits, kill_at: Instant, is_renewed: bool) {
+/// Waits until the command has ended, wherever it went, and kills it when its time is over, or the lock's, if that is still renewed.
+async fn end(
+    (group, mark): (Group, Mark),
+    guard: &LockGuard,
+    front: &Front,
+    limits: Limits,
+    kill_at: Instant,
+    is_renewed: bool,
+) {
     loop {
         let looked = now();
         let valid = guard.remaining();
@@ -391,15 +402,34 @@ async fn end(group: Group, guard: &LockGuard, front: &Front, limits: Limits, kil
         if is_renewed {
             front.tell_validity(valid);
         }
-        if group.gone_before(until.min(looked + LOOK_AGAIN)).await {
+        let look_again = until.min(looked + LOOK_AGAIN);
+        if group.gone_before(look_again).await && mark.find().is_empty() {
             return;
         }
         if now() >= until {
-            group.signal(Signal::SIGKILL);
-            group.gone_before(now() + DEATH).await;
-            return;
+            return kill_all(group, mark).await;
         }
+        sleep_until(look_again).await;
     }
+}
+
+/// Kills a command, and whatever left its group, of which the front alone, which may have been killed, knows the descent; waits until all are
+/// gone.
+async fn kill_all(group: Group, mark: Mark) {
+    let until = now() + DEATH;
+    group.signal(Signal::SIGKILL);
+    // Whoever was started while it was looked is found the next time.
+    loop {
+        let left = mark.find();
+        for process in &left {
+            let _ = kill(*process, Signal::SIGKILL);
+        }
+        if left.is_empty() || now() >= until {
+            break;
+        }
+        sleep(KILL_EVERY).await;
+    }
+    group.gone_before(until).await;
 }
 
 /// Gives back a lock under which nothing was done; what is said of that.

@@ -15,6 +15,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{Pid, close, dup, getpgrp, getppid};
 
 use super::group::Group;
+use super::mark::{self, Mark};
 use super::messages::Held;
 use crate::exit::{CANNOT_START, NOT_FOUND, OURS, tell};
 
@@ -39,7 +40,7 @@ pub(super) struct Launch {
 
 impl Launch {
     /// Starts it, and tells it of its lock.
-    pub(super) fn prepare(program: &[OsString], name: &str, held: &Held) -> io::Result<Self> {
+    pub(super) fn prepare(program: &[OsString], name: &str, held: &Held, mark: Mark) -> io::Result<Self> {
         let (waits, gate) = io::pipe()?;
         // The one descriptor that it inherits of ours, and closes before it becomes the command.
         let waits = dup(waits)?;
@@ -47,6 +48,7 @@ impl Launch {
         command.arg(WORD).arg(Pid::this().to_string()).arg(waits.as_raw_fd().to_string()).arg("--").args(program);
         command.process_group(0);
         let told = [
+            (mark::VARIABLE, Some(mark.to_string())),
             ("REDLOCK_NAME", Some(name.to_owned())),
             ("REDLOCK_FENCING_TOKEN", Some(held.fencing_token.to_string())),
             ("REDLOCK_FIRE", held.fire.map(|fire| fire.to_string())),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::mark::Mark;
 use super::moment::Moment;
 use crate::args::Nodes;
 use crate::request::{Once, Wanted};
@@ -24,6 +25,10 @@ pub(super) struct Task {
     pub(super) kill_after: Duration,
     /// What others see as the owner.
     pub(super) label: String,
+    /// Whether somebody is told that it waits, and for whom.
+    pub(super) tells_waits: bool,
+    /// By which the command is known, with what it starts.
+    pub(super) mark: Mark,
 }
 
 impl Task {

@@ -4,12 +4,13 @@
 //! lock and renews it; and the command, in a process group of its own, which `launch` begins. Each of them notices when another
 //! one is killed, and nothing of the command is left then.
 
-mod descendants;
+mod elsewhere;
 mod front;
 mod group;
 mod holder;
 mod launch;
 mod limits;
+mod mark;
 mod messages;
 mod moment;
 mod processes;
@@ -23,18 +24,23 @@ use clap::Args;
 use tokio::runtime::Builder;
 
 use self::limits::LEAST_TTL;
+use self::mark::Mark;
 use self::messages::Task;
 use crate::args::Nodes;
 use crate::duration;
 use crate::exit::{Failure, RUN_CODES};
+use crate::owner;
 use crate::request::{Once, Wanted};
 use crate::signals;
+use crate::waits::Telling;
 
 #[derive(Debug, Args)]
 #[command(after_help = format!("{EXAMPLES}\n\n{RUN_CODES}"))]
 pub(crate) struct Options {
     #[command(flatten)]
     wanted: Wanted,
+    #[command(flatten)]
+    telling: Telling,
     /// End the command when it has run for so long: TERM, then KILL
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     max_hold: Option<Duration>,
@@ -80,7 +86,7 @@ pub(crate) fn hidden(arguments: &[OsString]) -> Option<ExitCode> {
 }
 
 pub(crate) fn main(nodes: &Nodes, options: Options) -> Result<ExitCode, Failure> {
-    let Options { wanted, max_hold, min_hold, permits, once, kill_after, names, command } = options;
+    let Options { wanted, telling, max_hold, min_hold, permits, once, kill_after, names, command } = options;
     nodes.check_shared()?;
     wanted.check(&names)?;
     if let Some(ttl) = wanted.ttl.filter(|ttl| *ttl < LEAST_TTL) {
@@ -99,7 +105,9 @@ pub(crate) fn main(nodes: &Nodes, options: Options) -> Result<ExitCode, Failure>
         permits,
         once,
         kill_after,
-        label: label(&command),
+        label: owner::of_command(&command.first().map(|program| program.to_string_lossy()).unwrap_or_default()),
+        tells_waits: telling.is_wanted(),
+        mark: Mark::new(),
     };
     // One thread, which is the one that the command dies with.
     let runtime = signals::runtime(&mut Builder::new_current_thread())?;
@@ -107,13 +115,4 @@ pub(crate) fn main(nodes: &Nodes, options: Options) -> Result<ExitCode, Failure>
     // Nobody waits for the lock's holder, which may still be about a slow node.
     runtime.shutdown_background();
     done.map_err(|failure| task.wanted.failure(failure))
-}
-
-/// What others see as the owner: the machine, the process that they can signal, and the command without its arguments, which may hold
-/// what is not for everybody.
-fn label(command: &[OsString]) -> String {
-    let host = nix::unistd::gethostname().ok().and_then(|host| host.into_string().ok());
-    let program = command.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
-    let program: String = program.chars().filter(|character| !character.is_control()).take(100).collect();
-    format!("{} pid {} {program}", host.unwrap_or_default(), std::process::id())
 }

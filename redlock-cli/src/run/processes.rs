@@ -29,6 +29,12 @@ impl Process {
         Some(Self { pid, parent: fields.next()?.parse().ok()?, group: fields.next()?.parse().ok()?, is_dead })
     }
 
+    /// Whether this, a variable with its value, is what it was started with.
+    pub(super) fn has_in_environment(self, variable: &str) -> bool {
+        let environment = fs::read(format!("/proc/{}/environ", self.pid)).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|entry| entry == variable.as_bytes())
+    }
+
     /// Whether it is one of this group, and not dead.
     pub(super) fn is_alive_in(self, group: i32) -> bool {
         self.group == group && !self.is_dead

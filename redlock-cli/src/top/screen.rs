@@ -14,6 +14,7 @@ use unicode_width::UnicodeWidthStr;
 use super::app::{App, Mode};
 use crate::clock::{since_1970, std_now as clock};
 use crate::duration::short;
+use crate::fires;
 use crate::fleet::{Change, Event, Lamp, Model, Order, Row, Sort, State, padded};
 use crate::output::plain;
 
@@ -252,7 +253,7 @@ fn one(model: &Model, name: &str, area: Rect, paint: Paint, now: Instant) -> Vec
                 lines.push(fact("on nodes", format!("{votes} of {nodes}, {needed} are needed")));
             }
             if let Some(run) = row.last_run {
-                lines.push(fact("last completed fire", run.fire.to_string()));
+                lines.push(fact("last completed fire", fires::told(run.fire, since_1970())));
             }
             for permit in &row.permits {
                 let since = permit.acquired.map(|acquired| short(now.saturating_duration_since(acquired)));

@@ -36,6 +36,11 @@ fn a_lock_that_is_not_acquired_has_a_code_of_its_own() {
     assert_eq!(ran(&["-w", "0"]), Some(75));
     assert_eq!(ran(&["-w", "200ms"]), Some(75));
     assert_eq!(ran(&["-n", "-E", "3"]), Some(3));
+    // How long it was is rounded.
+    let told = output(&servers, &["run", "-w", "1001ms", "x", "--", "true"]);
+    let told = String::from_utf8(told.stderr).unwrap();
+    let (_, waited) = told.split_once(" within ").unwrap();
+    assert!(waited.split_once("s: ").is_some_and(|(waited, _)| waited.len() <= 3), "{told}");
 }
 
 #[test]

@@ -235,6 +235,20 @@ fn somebody_who_stops_to_read_ends_what_is_printed() {
 }
 
 #[test]
+fn what_a_doctor_notes_of_new_servers_that_work_says_that_they_do() {
+    let servers = Servers::start(3);
+    let report = printed(&servers, &["doctor"]);
+    let (notes, verdict): (Vec<_>, Vec<_>) = report
+        .lines()
+        .skip_while(|line| !line.is_empty())
+        .filter(|line| !line.is_empty())
+        .partition(|line| line.contains("note: "));
+    assert_eq!((notes.len(), verdict), (2, vec!["healthy: every node works"]), "{report}");
+    assert!(notes[0].starts_with("note: locks work. ") && notes[1].starts_with("note: nothing is wrong; "), "{report}");
+    assert!(notes[1].contains("wait 6m 15s (1.25 times that)"), "{report}");
+}
+
+#[test]
 fn a_doctor_says_by_its_exit_code_whether_locks_work() {
     let servers = Servers::start_with(3, &["--appendonly", "yes", "--appendfsync", "always"]);
     let report = output(&servers, &["doctor"]);

@@ -139,18 +139,110 @@ fn what_left_the_group_of_its_command_is_ended_with_it_when_the_lock_is_lost_or_
 }
 
 #[test]
+fn a_lock_whose_max_hold_is_over_is_held_until_what_left_the_group_of_its_command_has_ended_too() {
+    let (servers, directory) = (Servers::start(3), TempDir::new().unwrap());
+    let file = directory.path().join("elsewhere");
+    // The command ends at once, and what it started ignores TERM.
+    let script = ELSEWHERE[1].replace("FILE", file.to_str().unwrap());
+    let options = ["--ttl", "2s", "--max-hold", "500ms", "--kill-after", "1500ms"];
+    let (program, group) = started(&servers, &options, &script);
+    let elsewhere: i32 = eventually_some("it says its number", || {
+        std::fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok())
+    });
+    eventually("the command has ended", || group_is_gone(group));
+    let left = || processes().iter().any(|seen| seen.pid == elsewhere);
+    assert!(left(), "it has its time to end");
+    eventually("it is gone, or goes on without its lock", || servers.holding(&key("x")) < 2 || !left());
+    let is_left = left();
+    if is_left {
+        let _ = kill(Pid::from_raw(elsewhere), Signal::SIGKILL);
+    }
+    assert!(!is_left, "it goes on without its lock");
+    assert_eq!(program.wait().status.code(), Some(124));
+    eventually_free(&servers, "x");
+}
+
+#[test]
+fn what_left_the_group_of_its_command_is_ended_with_it_when_the_run_is_killed() {
+    let (servers, directory) = (Servers::start(3), TempDir::new().unwrap());
+    let inner = format!("setsid {} run inner -- sh -c '{STUBBORN}' & {STUBBORN}", env!("CARGO_BIN_EXE_redlock"));
+    // What left the group may start what leaves its own; and a run is ended as any other command is, with the command that it runs.
+    let twice = "echo $$; setsid sh -c 'setsid sh -c \"echo \\$\\$ > FILE; while :; do sleep 0.05; done\" & while :; do sleep 0.05; done' \
+                 >/dev/null 2>&1 & while :; do sleep 0.02; done";
+    for (number, script) in ELSEWHERE.into_iter().chain([twice]).enumerate() {
+        let file = directory.path().join(number.to_string());
+        let script = script.replace("FILE", file.to_str().unwrap());
+        let (mut program, group) = started(&servers, &[], &script);
+        let elsewhere: i32 = eventually_some("it says its number", || {
+            std::fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok())
+        });
+        let left = || processes().into_iter().any(|seen| seen.pid == elsewhere);
+        assert!(left() && processes().iter().any(|seen| seen.pid == elsewhere && seen.group != group), "{script}");
+        program.kill();
+        // The lock is not given back before.
+        eventually("another could have the lock", || servers.holding(&key("x")) < 2);
+        let is_left = left();
+        if is_left {
+            let _ = kill(Pid::from_raw(elsewhere), Signal::SIGKILL);
+        }
+        assert!(!is_left, "{script}: it goes on without its lock");
+        eventually_gone(group);
+        eventually_free(&servers, "x");
+    }
+    let (mut program, group) = started(&servers, &[], &inner);
+    eventually("the inner run has its lock", || servers.holding(&key("inner")) == 3);
+    program.kill();
+    eventually_gone(group);
+    eventually_free(&servers, "x");
+    eventually_free(&servers, "inner");
+    let this = env!("CARGO_BIN_EXE_redlock");
+    eventually("the inner run is gone", || {
+        let runs = processes().into_iter().map(|seen| crate::common::arguments_of(seen.pid));
+        !runs.into_iter().any(|arguments| {
+            arguments.first().is_some_and(|program| program == this)
+                && arguments.iter().any(|argument| argument == "inner")
+        })
+    });
+}
+
+#[test]
+fn whoever_is_of_another_run_is_not_ended_when_one_is_killed() {
+    let servers = Servers::start(3);
+    let mut other = std::process::Command::new("sleep");
+    let mut other = other.arg("600").env("REDLOCK_RUN", "8a6e0804-2bd0-4672-b79d-d97027f9071a").spawn().unwrap();
+    let (mut program, group) = started(&servers, &[], STUBBORN);
+    program.kill();
+    eventually_gone(group);
+    eventually_free(&servers, "x");
+    let is_there = matches!(other.try_wait(), Ok(None));
+    let _ = other.kill();
+    let _ = other.wait();
+    assert!(is_there, "it was ended");
+}
+
+#[test]
 fn whoever_was_there_before_a_run_took_its_place_is_not_ended_with_it() {
     let servers = Servers::start(1);
+    // What it starts that leaves its group is ended all the same.
+    let commands = "echo begun; setsid sh -c 'echo $$; exec >/dev/null 2>&1; while :; do sleep 0.05; done' & \
+                    while :; do sleep 0.02; done";
     let script = format!(
-        "sleep 600 >/dev/null 2>&1 & echo $!; exec {} run x -- sh -c 'echo begun; while :; do sleep 0.02; done'",
+        "sleep 600 >/dev/null 2>&1 & echo $!; exec {} run --kill-after 1s x -- sh -c \"$COMMAND\"",
         env!("CARGO_BIN_EXE_redlock")
     );
     let mut command = std::process::Command::new("sh");
-    let program = redlock_tests::Program::start(command.args(["-c", &script]).env("REDLOCK_NODES", servers.nodes()));
+    let command = command.args(["-c", &script]).env("COMMAND", commands).env("REDLOCK_NODES", servers.nodes());
+    let program = redlock_tests::Program::start(command);
     let before: i32 = program.line().parse().unwrap();
     assert_eq!(program.line(), "begun");
+    let elsewhere: i32 = program.line().parse().unwrap();
     program.terminate();
     assert_eq!(program.wait().status.code(), Some(128 + 15));
+    let is_left = processes().iter().any(|seen| seen.pid == elsewhere);
+    if is_left {
+        let _ = kill(Pid::from_raw(elsewhere), Signal::SIGKILL);
+    }
+    assert!(!is_left, "what left the group goes on");
     // It is no child of ours, and so is not waited for here.
     assert!(kill(Pid::from_raw(before), Signal::SIGKILL).is_ok(), "it was ended");
 }
@@ -178,7 +270,9 @@ fn the_process_that_renews_is_killed_and_the_command_does_not_go_on_without_its_
 #[test]
 fn the_process_that_renews_stands_still_and_the_command_does_not_go_on_without_its_lock() {
     let servers = Servers::start(3);
-    let (program, group) = started(&servers, &["--ttl", "2s"], STUBBORN);
+    // What is left to the front is a twentieth of the TTL, and of two seconds that is less than a machine may stand still on which many tests
+    // run.
+    let (program, group) = started(&servers, &["--ttl", "6s"], STUBBORN);
     let holder = Pid::from_raw(holder_of(&program));
     kill(holder, Signal::SIGSTOP).unwrap();
     // Renewals that were sent by then have been carried out.

@@ -8,6 +8,29 @@ use redlock_tests::{RedisServer, Servers};
 use crate::common::{code, manager, output, printed, redlock};
 
 #[test]
+fn the_moment_of_a_run_is_shown_as_one() {
+    let servers = Servers::start(3);
+    printed(&servers, &["reset", "--marks", "job"]);
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let due = now - 3600 - 120;
+    assert_eq!(code(&servers, &["run", "--once", &format!("@{due}"), "job", "--", "true"]), 0);
+    let last = printed(&servers, &["last", "job"]);
+    assert!(last.starts_with(&format!("fire {due}000 (20")), "{last}");
+    assert!(last.contains(" UTC, 1h 2m ago), fencing token "), "{last}");
+    let inspected = printed(&servers, &["inspect", "job"]);
+    assert!(inspected.contains(&format!("last run      fire {due}000 (20")), "{inspected}");
+    let json: serde_json::Value = serde_json::from_str(&printed(&servers, &["last", "--json", "job"])).unwrap();
+    assert_eq!(json["fire"], due * 1000);
+    // What was measured is rounded everywhere.
+    let _guard = manager(&servers).lock("job").acquire_blocking().unwrap();
+    eventually("it has an owner", || printed(&servers, &["list", "--long"]).contains(", for "));
+    let line = printed(&servers, &["list", "--long"]);
+    let (_, left) = line.split_once(", for ").unwrap();
+    let is_short = |length: &str| length.chars().filter(char::is_ascii_digit).count() <= 3;
+    assert!(left.split(", ").take(2).all(is_short), "{line}");
+}
+
+#[test]
 fn of_two_machines_with_the_same_cron_line_one_runs_it() {
     let servers = Servers::start(3);
     // A new job, on servers that were just started.
@@ -36,7 +59,43 @@ fn a_run_that_fails_is_made_up_for_and_one_that_ended_well_is_not_repeated() {
     assert_eq!((again.status.code(), again.stdout.len()), (Some(75), 0), "{again:?}");
     assert!(String::from_utf8_lossy(&again.stderr).contains("already ran"), "{again:?}");
     eventually("the fire is known", || printed(&servers, &["last", "--json", "job"]).contains("\"fire\":7"));
+    // Of a number nobody knows when it was.
+    assert!(printed(&servers, &["last", "job"]).starts_with("fire 7, fencing token "));
     assert_eq!(code(&servers, &["run", "--once", "8", "job", "--", "true"]), 0);
+}
+
+#[test]
+fn a_cure_is_a_command_with_the_name_of_the_lock_as_a_shell_reads_it() {
+    let servers = Servers::start(3);
+    let name = "it's late $HOME";
+    let cure = r"`redlock reset --marks 'it'\''s late $HOME'`";
+    let told = |arguments: &[&str]| {
+        let output = output(&servers, arguments);
+        assert!(!output.status.success(), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let line = ["run", "-n", "--once", "1h", name, "--", "true"];
+    let doubt = told(&line);
+    assert!(doubt.contains("in doubt") && doubt.contains(cure), "{doubt}");
+    // As it says, by a shell.
+    let command = cure.trim_matches('`').replacen("redlock", env!("CARGO_BIN_EXE_redlock"), 1);
+    let mut shell = std::process::Command::new("sh");
+    let output = shell.args(["-c", &command]).env("REDLOCK_NODES", servers.nodes()).output().unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        format!("{name}: no completed run is left on any node; none had one\n")
+    );
+    assert_eq!(code(&servers, &line), 0);
+    let ran = told(&line);
+    assert!(ran.contains("already ran") && ran.contains(cure) && !ran.contains("reset_marks"), "{ran}");
+    for (arguments, option) in [
+        (&["run", "--ttl", "1h", "x", "--", "true"][..], "`--longest-ttl`"),
+        (&["run", "--once", "30d", "x", "--", "true"], "`--marks-retention`"),
+        (&["run", "--permits", "2", "--once", "1h", "x", "--", "true"], "`--once` together with `--permits`"),
+    ] {
+        let told = told(arguments);
+        assert!(told.contains(option) && !told.contains("of the builder"), "{told}");
+    }
 }
 
 #[test]

@@ -41,6 +41,28 @@ fn a_script_acquires_extends_and_releases_by_stdin() {
 }
 
 #[test]
+fn a_lock_that_a_script_holds_shows_the_machine_and_the_script() {
+    let servers = Servers::start(3);
+    let (locks, redlock) = (manager(&servers), env!("CARGO_BIN_EXE_redlock"));
+    let owner = || locks.inspect_blocking("x").unwrap().owner_label;
+    for script in ["echo $$; \"$R\" acquire x; :", "echo $$; token=$(\"$R\" acquire x) || exit; echo \"$token\""] {
+        let mut command = std::process::Command::new("sh");
+        let output = command.args(["-c", script]).env("R", redlock).env("REDLOCK_NODES", servers.nodes()).output();
+        let output = String::from_utf8(output.unwrap().stdout).unwrap();
+        let [pid, token] = output.lines().collect::<Vec<_>>()[..] else { panic!("{script}: {output}") };
+        // At once: its process has ended, and says no more.
+        let label = owner().expect("it has an owner");
+        assert!(label.ends_with(&format!(" pid {pid} sh")), "{script}: {label}");
+        assert!(printed(&servers, &["list", "--long"]).contains(&label), "{label}");
+        assert!(with_stdin(&servers, &["extend", "--ttl", "60s"], token).status.success());
+        assert_eq!(owner(), Some(label));
+        assert!(with_stdin(&servers, &["release"], token).status.success());
+        eventually_free(&servers, "x");
+        assert_eq!(owner(), None);
+    }
+}
+
+#[test]
 fn a_token_may_stand_in_a_file_that_only_its_owner_reads() {
     let servers = Servers::start(1);
     let directory = TempDir::new().unwrap();

@@ -110,6 +110,47 @@ fn a_signal_ends_a_script_s_wait_for_a_lock_and_one_that_was_ignored_does_not() 
 }
 
 #[test]
+fn a_wait_that_takes_a_while_says_once_who_has_the_lock_if_somebody_wants_to_know() {
+    let servers = Servers::start(3);
+    let locks = manager(&servers);
+    let _a = locks.lock("a").owner_label("the holder").acquire_blocking().unwrap();
+    let _permits = [0, 1].map(|_| locks.lock("slots").owner_label("a permit").permits(2).acquire_blocking().unwrap());
+    let _reads = locks.read("shared").acquire_blocking().unwrap();
+    let _writes = locks.write("written").owner_label("the writer").acquire_blocking().unwrap();
+    // Started first, so that it has waited for longer.
+    let script = Program::start(&mut redlock(&servers, &["run", "a", "--", "true"]));
+    eventually("it waits", || locks.inspect_blocking("a").unwrap().waiting == 1);
+    let waits = [
+        (&["run", "-v", "a", "--", "true"][..], "waiting for lock `a`, held by the holder, for "),
+        (&["run", "-v", "free", "a", "--", "true"], "waiting for lock `a` (one of 2), held by the holder, for "),
+        (&["acquire", "--verbose", "a"], "waiting for lock `a`, held by the holder, for "),
+        (
+            &["run", "-v", "--permits", "2", "slots", "--", "true"],
+            "`slots`, 2 of whose permits are taken, one of them held by a permit, for ",
+        ),
+        (&["run", "-v", "--write", "shared", "--", "true"], "waiting for lock `shared`, which one reader has"),
+        (
+            &["run", "-v", "--read", "written", "--", "true"],
+            "waiting for lock `written`, which a writer has, held by the writer",
+        ),
+    ];
+    let programs = waits.map(|(arguments, expect)| (Program::start(&mut redlock(&servers, arguments)), expect));
+    for (program, expect) in &programs {
+        eventually("it says who has the lock", || program.errors().contains(expect));
+    }
+    // A while later none has said it again.
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    for (program, expect) in programs {
+        program.terminate();
+        let ended = program.wait();
+        assert_eq!((ended.status.code(), ended.errors.lines().count()), (Some(128 + 15), 1), "{expect}: {ended:?}");
+    }
+    script.terminate();
+    let ended = script.wait();
+    assert_eq!((ended.status.code(), ended.errors.as_str()), (Some(128 + 15), ""), "a script is told nothing");
+}
+
+#[test]
 fn a_token_is_kept_from_others_and_an_old_one_until_there_is_a_new_one() {
     let (servers, folder) = (Servers::start(1), TempDir::new().unwrap());
     let path = |name: &str| folder.path().join(name).display().to_string();

@@ -153,11 +153,13 @@ fn ctrl_z_stops_the_command_and_not_the_renewal_and_fg_lets_it_go_on_where_it_wa
 #[test]
 fn ctrl_c_while_it_waits_ends_the_wait() {
     let servers = Servers::start(3);
-    let _guard = crate::common::manager(&servers).lock("x").acquire_blocking().unwrap();
+    let _guard = crate::common::manager(&servers).lock("x").owner_label("the holder").acquire_blocking().unwrap();
     let mut screen = Screen::start(&servers);
     screen.press("$REDLOCK run x -- echo ran\n");
     let locks = crate::common::manager(&servers);
     eventually("it waits", || locks.inspect_blocking("x").unwrap().waiting == 1);
+    // Whoever looks on is told for whom.
+    screen.shows("redlock: waiting for lock `x`, held by the holder, for ");
     screen.press("\u{3}");
     screen.shows(PROMPT);
     screen.press("echo code $?\n");

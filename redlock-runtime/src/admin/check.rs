@@ -74,7 +74,8 @@ impl LockManager {
         for (node, servers) in answers {
             examined[node].servers = servers;
         }
-        let standard = Standard { quorum, node_timeout: reply_timeout, fence_fallback: self.shared.fence_fallback };
+        let (longest_ttl, fence_fallback) = (self.shared.longest_ttl(), self.shared.fence_fallback);
+        let standard = Standard { quorum, longest_ttl, node_timeout: reply_timeout, fence_fallback };
         let now = clock::now();
         let (findings, verdict) = judge(&examined, &standard, now);
         Ok(CheckReport::new(&examined, findings, verdict, now))

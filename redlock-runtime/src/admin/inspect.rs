@@ -12,7 +12,7 @@ use crate::manager::LockManager;
 use crate::node::inspect::{LockRecord, PermitsRecord, SharedRecord};
 use crate::platform::background::block_on;
 use crate::protocol::{LockState, Quorum, StoredMark};
-use crate::shown::shown;
+use crate::shown::{rounded, shown};
 use crate::values::keys::Keys;
 use crate::values::name::Name;
 
@@ -59,7 +59,8 @@ pub struct LockInfo {
     pub needed: usize,
     /// How many nodes are configured.
     pub nodes: usize,
-    /// The fencing token of the owner, if it has one; noted with the label, so not before the lock was held for 100 ms.
+    /// The fencing token of the owner, if it has one; noted with the label, so not before the lock was held for 100 ms, or
+    /// was detached.
     pub fencing_token: Option<u64>,
     /// The last run that was completed of a job that acquires it with [`once`](crate::LockRequest::once), if a node knows of one.
     pub last_run: Option<LastRun>,
@@ -128,10 +129,10 @@ impl fmt::Display for LockInfo {
             write!(f, " by {}", shown(label))?;
         }
         if let Some(held_for) = self.held_for {
-            write!(f, ", for {held_for:?}")?;
+            write!(f, ", for {}", rounded(held_for))?;
         }
         if let Some(remaining) = self.remaining {
-            write!(f, ", {remaining:?} left")?;
+            write!(f, ", {} left", rounded(remaining))?;
         }
         write!(f, ", on {votes} of {nodes} nodes")?;
         if let Some(token) = self.fencing_token {
@@ -180,7 +181,7 @@ impl LockManager {
     /// let guard = locks.lock("invoice:7").acquire().await?;
     /// let info = locks.inspect("invoice:7").await?;
     /// assert!(info.is_held());
-    /// println!("{info}"); // invoice:7: held by worker-3 pid 4711 task 29, for 1.2s, 28.8s left, …
+    /// println!("{info}"); // invoice:7: held by worker-3 pid 4711 task 29, for 1.2s, 28s left, …
     /// # Ok::<(), redlock_runtime::Error>(())
     /// # })?;
     /// # Ok::<(), redlock_runtime::Error>(())

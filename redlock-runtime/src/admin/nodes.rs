@@ -8,7 +8,7 @@ use crate::observe;
 use crate::platform::background::block_on;
 use crate::platform::clock;
 use crate::protocol::{NodeStatus, ServerInfo, Standing, Voters};
-use crate::shown::shown;
+use crate::shown::{rounded, shown};
 use crate::values::keys::Keys;
 use crate::values::name::Name;
 
@@ -89,7 +89,7 @@ impl fmt::Display for NodeInfo {
         let Self { node, standing, round_trip, failure, .. } = self;
         write!(f, "{}: {standing}", shown(node))?;
         if let Some(round_trip) = round_trip {
-            write!(f, ", answered in {round_trip:?}")?;
+            write!(f, ", answered in {}", rounded(*round_trip))?;
         }
         if let Some(failure) = failure {
             write!(f, ", {}", shown(failure))?;
@@ -216,7 +216,7 @@ mod tests {
             round_trip: Some(Duration::from_millis(3)),
             failure: Some("ERR \u{1b}[2J\u{2066}".to_owned()),
         };
-        let expect = "redis://h\\u{202e}: unreachable, answered in 3ms, ERR \\u{1b}[2J\\u{2066}";
+        let expect = "redis://h\\u{202e}: unreachable, answered in 3.0ms, ERR \\u{1b}[2J\\u{2066}";
         assert_eq!(told.to_string(), expect);
     }
 }

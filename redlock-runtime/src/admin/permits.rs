@@ -9,7 +9,7 @@ use crate::manager::LockManager;
 use crate::node::inspect::{LockRecord, PermitsRecord};
 use crate::platform::background::block_on;
 use crate::protocol::{LockState, Quorum};
-use crate::shown::shown;
+use crate::shown::{rounded, shown};
 use crate::values::keys::{Keys, MOST_PERMITS};
 use crate::values::name::Name;
 
@@ -91,10 +91,10 @@ impl fmt::Display for PermitInfo {
             write!(f, " by {}", shown(label))?;
         }
         if let Some(held_for) = self.held_for {
-            write!(f, ", for {held_for:?}")?;
+            write!(f, ", for {}", rounded(held_for))?;
         }
         if let Some(remaining) = self.remaining {
-            write!(f, ", {remaining:?} left")?;
+            write!(f, ", {} left", rounded(remaining))?;
         }
         if let Some(token) = self.fencing_token {
             write!(f, ", fencing token {token}")?;
@@ -162,7 +162,7 @@ mod tests {
             fencing_token: Some(7),
             is_taken: Some(true),
         };
-        let expect = "permit 2: held by \\u{1b}[2Jme\\u{2066}, for 1s, 2s left, fencing token 7";
+        let expect = "permit 2: held by \\u{1b}[2Jme\\u{2066}, for 1.0s, 2.0s left, fencing token 7";
         assert_eq!(told.to_string(), expect);
     }
 }

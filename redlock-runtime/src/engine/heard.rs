@@ -8,6 +8,7 @@ use crate::node::{Delivery, Reply};
 use crate::observe::NodeStanding;
 use crate::platform::clock;
 use crate::protocol::{Hearing, NodeSet, NodeStatus, Objection, Standing, Tally, Verdict, Voters};
+use crate::shown::rounded;
 use crate::values::keys::Keys;
 
 /// What is heard in a round: the votes as they are counted, and for people why nodes have none.
@@ -213,7 +214,7 @@ impl Engine {
                 format!("configured twice (same run_id as {})", self.nodes[other].label())
             }
             Objection::Young(votes_in) => {
-                format!("it restarted and may have forgotten locks; it votes again in {votes_in:?}")
+                format!("it restarted and may have forgotten locks; it votes again in {}", rounded(votes_in))
             }
             Objection::PerhapsYoung => "it is young, and there was no time to look for older nodes".to_owned(),
             Objection::ConnectionEnded => "its connection ended after its vote".to_owned(),

@@ -3,14 +3,18 @@
 //! A lock that is held for a moment needs no label, and most are: a label is written once its lock was held for a while. An
 //! acquisition adds an entry to a queue and nothing else; no lock waits for its label, and none fails by it. From then on the
 //! scripts that extend and release the key do the same to the note beside it, so that it needs no command of its own.
+//!
+//! A lock that is detached before that is labelled at once: its process may be gone a moment later, and the lock is held for longer.
 
 use std::collections::VecDeque;
 use std::env;
 use std::fs;
 use std::process;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
 use tokio::task::Id;
 
 use super::lease::Lease;
@@ -40,6 +44,10 @@ pub(crate) struct Labels {
     label: Option<Arc<str>>,
     /// A std mutex: it is never held across an await.
     queue: Mutex<Queue>,
+    /// How many labels of detached locks are on their way.
+    leaving: AtomicUsize,
+    /// Told when there are none left.
+    all_left: Notify,
 }
 
 /// What becomes due, in the order in which it came, with its moments.
@@ -83,7 +91,7 @@ pub(crate) fn check(label: &str) -> Result<(), Error> {
 
 impl Labels {
     pub(crate) fn new(engine: Arc<Engine>, label: Option<Arc<str>>) -> Arc<Self> {
-        Arc::new(Self { engine, label, queue: Mutex::default() })
+        Arc::new(Self { engine, label, queue: Mutex::default(), leaving: AtomicUsize::new(0), all_left: Notify::new() })
     }
 
     /// Labels a lock, acquired at this moment, once it was held for a while.
@@ -112,6 +120,27 @@ impl Labels {
         if !queue.is_served {
             queue.is_served = true;
             background::spawn(Arc::clone(self).serve());
+        }
+    }
+
+    /// Labels a lock that is about to be detached, unless it is labelled already.
+    pub(crate) fn note_before_it_leaves(self: &Arc<Self>, lease: &Arc<Lease>) {
+        let is_it = |labelled: &Labelled| std::ptr::eq(labelled.lease.as_ptr(), Arc::as_ptr(lease));
+        let Some(Labelled { label, .. }) = self.queue().labelled.take_out(is_it) else { return };
+        let now = clock::now();
+        let Some(label) = label.words().filter(|_| lease.begin_note(now)) else { return };
+        let (leaving, note) = (Leaving::new(self), note(lease, label, now));
+        background::spawn(async move { leaving.0.send(vec![note]).await });
+    }
+
+    /// Ends when no label of a detached lock is on its way.
+    pub(crate) async fn all_left(&self) {
+        loop {
+            let left = self.all_left.notified();
+            if self.leaving.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            left.await;
         }
     }
 
@@ -165,6 +194,24 @@ impl Labels {
     }
 }
 
+/// A label of a detached lock, on its way.
+struct Leaving(Arc<Labels>);
+
+impl Leaving {
+    fn new(labels: &Arc<Labels>) -> Self {
+        labels.leaving.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(labels))
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        if self.0.leaving.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.all_left.notify_waiters();
+        }
+    }
+}
+
 impl Queue {
     fn next_due(&mut self) -> Option<Instant> {
         let due = self.labelled.next_due();
@@ -189,6 +236,12 @@ impl<M: Ord + Copy, T> DueInTurn<M, T> {
 
     fn next_due(&self) -> Option<M> {
         self.0.front().map(|(due, _)| *due)
+    }
+
+    /// Takes out one, whenever it is due. The last are looked at first: a lock that is detached was most often acquired a moment ago.
+    fn take_out(&mut self, is_it: impl Fn(&T) -> bool) -> Option<T> {
+        let place = self.0.iter().rposition(|(_, what)| is_it(what))?;
+        self.0.remove(place).map(|(_, what)| what)
     }
 
     fn take_due(&mut self, now: M) -> Vec<T> {
@@ -298,5 +351,16 @@ mod tests {
         assert_eq!(queue.take_due(29), [10]);
         assert_eq!((queue.take_due(30), queue.next_due()), (vec![30, 20], Some(40)));
         assert_eq!((queue.take_due(40), queue.next_due()), (vec![40], None));
+    }
+
+    #[test]
+    fn what_is_taken_out_is_not_due_any_more_and_the_rest_is() {
+        let mut queue = DueInTurn::default();
+        for moment in [10, 20, 30] {
+            queue.add(moment, moment);
+        }
+        assert_eq!(queue.take_out(|what| *what == 20), Some(20));
+        assert_eq!(queue.take_out(|what| *what == 20), None);
+        assert_eq!((queue.take_due(30), queue.next_due()), (vec![10, 30], None));
     }
 }

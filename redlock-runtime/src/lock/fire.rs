@@ -9,7 +9,7 @@ use crate::engine::{FireRefusal, NotConfirmed};
 use crate::error::NodeFailures;
 use crate::node::NewMark;
 use crate::protocol::{self, FireQuestion, GREATEST_FIRE, StoredMark};
-use crate::shown::shown;
+use crate::shown::{rounded, shown};
 use crate::values::fire::{Fire, FireKind, OnceAt};
 use crate::values::name::Name;
 
@@ -50,9 +50,10 @@ impl RequestedFire {
         let early = fire.asked_in(now, terms.max_clock_skew);
         if !early.is_zero() {
             let reason = format!(
-                "the fire {} is asked for {early:?} too early: it may be asked for at most `max_clock_skew` before it is due, which is {:?}; use \
+                "the fire {} is asked for {} too early: it may be asked for at most `max_clock_skew` before it is due, which is {:?}; use \
                  the moment that the job is scheduled for, or raise `max_clock_skew` in all processes if the clocks differ by more",
                 fire.number(),
+                rounded(early),
                 fire.may_be_ahead(terms.max_clock_skew)
             );
             return Err(Error::Config { reason });

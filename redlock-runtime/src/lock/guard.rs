@@ -189,7 +189,9 @@ impl LockGuard {
     /// Gives the lock out of hand without releasing it: it lives on until its TTL is over, and is released, extended or taken
     /// over by its token, here or in another process.
     ///
-    /// It is not renewed any more; `max_hold` and `min_hold` end with the guard.
+    /// It is not renewed any more; `max_hold` and `min_hold` end with the guard. What its
+    /// [owner is called](crate::LockRequest::owner_label) is on its way to the nodes from now on, and [`shutdown`](crate::LockManager::shutdown)
+    /// waits for that.
     ///
     /// ```
     /// # use redlock_runtime::LockManager;
@@ -238,6 +240,7 @@ impl LockGuard {
             mem::forget(guard);
             return token;
         }
+        self.shared.labels.note_before_it_leaves(&self.lease);
         let _news = self.lease.leave_now();
         self.shared.renewals.stop(&self.lease);
         if let Some(acquisition) = self.lease.take_hold() {

@@ -157,6 +157,11 @@ impl Shared {
         Err(Error::Config { reason })
     }
 
+    /// The longest TTL that a lock on these nodes has.
+    pub(crate) fn longest_ttl(&self) -> Duration {
+        self.longest_ttl
+    }
+
     /// Until when a lock that was acquired by an attempt that began then can be valid without being renewed.
     pub(crate) fn longest_valid_until(&self, began: Instant) -> Instant {
         valid_until(began, self.longest_ttl)

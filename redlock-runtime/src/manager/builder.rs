@@ -456,7 +456,7 @@ impl LockManagerBuilder {
 
     /// What [`LockManager::inspect`](crate::LockManager::inspect) shows as the owner of locks that are acquired here, up to
     /// 512 bytes without control characters; for people, no decision depends on it. It is written in the background,
-    /// once the lock was held for 100 ms: shorter ones cost nothing. Empty: none. Default: host name, process id and,
+    /// once the lock was held for 100 ms, or is detached: shorter ones cost nothing. Empty: none. Default: host name, process id and,
     /// inside a tokio task, that task's id, such as `worker-3 pid 4711 task 29`.
     ///
     /// ```

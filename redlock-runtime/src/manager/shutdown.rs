@@ -69,7 +69,17 @@ impl fmt::Display for ShutdownReport {
         /// More names than these are only counted.
         const SHOWN: usize = 8;
 
-        write!(f, "{} held locks released, {} releases not confirmed", self.released, self.unconfirmed)?;
+        match (self.released, self.still_held.len()) {
+            (0, 0) => f.write_str("no lock was held")?,
+            (0, _) => f.write_str("no lock was released")?,
+            (1, _) => f.write_str("1 lock was released")?,
+            (released, _) => write!(f, "{released} locks were released")?,
+        }
+        match self.unconfirmed {
+            0 => {}
+            1 => f.write_str("; 1 release is not confirmed by every node yet")?,
+            unconfirmed => write!(f, "; {unconfirmed} releases are not confirmed by every node yet")?,
+        }
         for (place, name) in self.still_held.iter().take(SHOWN).enumerate() {
             write!(f, "{} `{}`", if place == 0 { "; still held:" } else { "," }, shown(name))?;
         }
@@ -119,7 +129,8 @@ impl LockManager {
     ///    ([`LostReason::ShutDown`]): an async body of `#[redlock]` is dropped at its next await, `guard.lost()` ends,
     ///    `guard.is_valid()` is false. But nobody else gets the lock yet: a sync body, one with `on_lost = "continue"`, and a
     ///    guard that is kept still have it.
-    /// 4. Every release that is on its way is awaited, and no node counts a waiter of this manager any more.
+    /// 4. Every release that is on its way is awaited, and so are the labels of locks that were detached; and no node counts a waiter of this
+    ///    manager any more.
     /// 5. When `bound` is over, what is still held is not renewed any more. It is not released under its holder either, because
     ///    two would be inside then: its key lives until the holder lets go after all, or for the rest of its TTL. The report
     ///    names these locks, and so does an event at WARN.
@@ -139,7 +150,7 @@ impl LockManager {
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
     /// # let locks = LockManager::builder().nodes(["memory://"]).build()?;
     /// let report = locks.shutdown_within(Duration::from_secs(5)).await;
-    /// assert_eq!(report.to_string(), "0 held locks released, 0 releases not confirmed");
+    /// assert_eq!(report.to_string(), "no lock was held");
     /// assert!(matches!(locks.lock("invoice:7").acquire().await, Err(Error::ShutDown)));
     /// # Ok::<(), redlock_runtime::Error>(())
     /// # })?;
@@ -342,7 +353,8 @@ async fn end(shared: Arc<Shared>, held: Vec<Arc<Lease>>, bound: Duration) -> Shu
         }
         shared.engine.tracked_releases().all_confirmed().await;
     };
-    let _ = timeout(bound, async { tokio::join!(releases, shared.statistics.close()) }).await;
+    let notes = async { tokio::join!(shared.statistics.close(), shared.labels.all_left()) };
+    let _ = timeout(bound, async { tokio::join!(releases, notes) }).await;
     let (let_go, kept): (Vec<_>, Vec<_>) = held.iter().partition(|lease| lease.is_over());
     let mut still_held = Vec::new();
     for lease in kept.into_iter().filter(|lease| lease.is_of_a_shutdown(clock::now())) {
@@ -363,4 +375,26 @@ async fn end(shared: Arc<Shared>, held: Vec<Arc<Lease>>, bound: Duration) -> Shu
         );
     }
     report
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_says_in_plain_words_what_became_of_the_locks() {
+        let told = |released, still_held: &[&str], unconfirmed| {
+            let still_held = still_held.iter().map(|name| (*name).to_owned()).collect();
+            ShutdownReport { released, still_held, unconfirmed }.to_string()
+        };
+        assert_eq!(told(0, &[], 0), "no lock was held");
+        assert_eq!(told(1, &[], 0), "1 lock was released");
+        assert_eq!(told(2, &[], 1), "2 locks were released; 1 release is not confirmed by every node yet");
+        assert_eq!(told(0, &[], 3), "no lock was held; 3 releases are not confirmed by every node yet");
+        assert_eq!(told(0, &["a", "b"], 0), "no lock was released; still held: `a`, `b`");
+        assert_eq!(
+            told(1, &["a"; 10], 0),
+            format!("1 lock was released; still held: {}`a` and 2 more", "`a`, ".repeat(7))
+        );
+    }
 }

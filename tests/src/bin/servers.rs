@@ -1,6 +1,5 @@
-//! Starts redis-servers to try things out with, and keeps them until its input ends (Ctrl-D) or it is killed.
-//!
-//! `cargo run -p redlock-tests --bin servers -- 3` prints a line `REDLOCK_NODES=…` for another terminal.
+//! Starts redis-servers and keeps them until its input ends or it is killed, which a test of the harness does. To try things out with, take the
+//! example `servers`.
 
 use std::env;
 use std::io::{self, Read};

@@ -3,14 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::report::{CheckVerdict, ClockOffset, Examined, Finding, Severity, can_lock, offset, seconds, short};
+use super::report::{CheckVerdict, ClockOffset, Examined, Finding, Severity, can_lock, offset, seconds};
 use crate::node::check::{Clocks, Examination, Forbidden, Persistence, Purpose, Step, Tells, Wakes};
 use crate::protocol::{Electorate, FenceFallback, Quorum, Role, ServerInfo, Standing};
+use crate::shown::rounded;
 
 /// What the nodes are measured against.
 pub(super) struct Standard {
     /// How many there are.
     pub(super) quorum: Quorum,
+    /// The longest TTL of any lock on these nodes.
+    pub(super) longest_ttl: Duration,
     /// How long an answer may take.
     pub(super) node_timeout: Duration,
     /// What fencing tokens rely on; `None`: there are none.
@@ -149,7 +152,7 @@ fn judge_server(
         note(severity, text);
     }
     if server.round_trip > standard.node_timeout / 3 {
-        let (round_trip, limit) = (short(server.round_trip), short(standard.node_timeout));
+        let (round_trip, limit) = (rounded(server.round_trip), rounded(standard.node_timeout));
         note(
             Severity::Warning,
             format!(
@@ -401,11 +404,11 @@ fn of_clock(clocks: Clocks, fence_fallback: Option<FenceFallback>) -> Option<(Se
         Severity::Note => "nothing relies on that".to_owned(),
         Severity::Error | Severity::Warning => format!(
             "more than `max_clock_skew` ({}), on which fencing tokens rely where too few nodes remember earlier ones",
-            short(limit)
+            rounded(limit)
         ),
     };
     (at_least > limit).then(|| {
-        let text = format!("its clock is {} {which} this machine's: {why}. Set the one that is wrong", short(apart));
+        let text = format!("its clock is {} {which} this machine's: {why}. Set the one that is wrong", rounded(apart));
         (severity, text)
     })
 }
@@ -429,8 +432,8 @@ fn of_all(
             .map(|server_info| server_info.grows_in(now));
         if let Some(left) = left.max().filter(|_| electorate.young().is_empty()) {
             texts.push(format!(
-                "nodes that started not long ago vote because none can be reached that is much older than `longest_ttl`: until \
-                 they are, in {}, a node that restarts may give a lock away; restart none before",
+                "locks work. The nodes that can be reached were all started lately: restart none of them within the next {}, because \
+                 one that forgets its locks could give one away that is held",
                 seconds(left)
             ));
         }
@@ -443,13 +446,15 @@ fn of_all(
         let untold = keeps(&is_untold);
         let forgetful = keeps(&|has| has != Persistence::Everything && !is_untold(has));
         for (these, what) in [
-            (forgetful, "lack some of what they granted"),
-            (untold, "may lack some of what they granted, as far as they tell"),
+            (forgetful, "do not keep all of what they granted over a restart"),
+            (untold, "may not keep all of what they granted over a restart, as far as they tell"),
         ] {
             if !these.is_empty() {
                 texts.push(format!(
-                    "after a restart these {what}: {these}. They do not vote until they are older than `longest_ttl`; \
-                     wait 1.25 times as long between the restarts of two nodes"
+                    "nothing is wrong; for the day on which you restart nodes: {these} {what}, and so do not vote again before \
+                     they have run for `longest_ttl` ({}). Restart one at a time, and wait {} (1.25 times that) before the next",
+                    rounded(standard.longest_ttl),
+                    rounded(standard.longest_ttl * 5 / 4)
                 ));
             }
         }
@@ -500,7 +505,8 @@ mod tests {
     fn judged(servers: Vec<Result<Vec<Examination>, Arc<str>>>) -> (Vec<Finding>, CheckVerdict) {
         let quorum = Quorum::of(servers.len()).unwrap();
         let fence_fallback = Some(FenceFallback::TrustClocks { max_clock_skew: Duration::from_secs(60) });
-        let standard = Standard { quorum, node_timeout: Duration::from_millis(250), fence_fallback };
+        let standard =
+            Standard { quorum, longest_ttl: LONGEST_TTL, node_timeout: Duration::from_millis(250), fence_fallback };
         let labelled = servers.into_iter().enumerate();
         let examined: Vec<_> =
             labelled.map(|(node, servers)| Examined { label: format!("node {node}"), servers }).collect();
@@ -539,7 +545,12 @@ mod tests {
         check(|a| a.round_trip = Duration::from_millis(90), Severity::Warning, "answers in 90ms", degraded(3));
         check(|a| a.wakes = Some(Wakes::SlowPoll), Severity::Warning, "now and then", degraded(3));
         check(|a| a.wakes = Some(Wakes::Subscription), Severity::Note, "notify-keyspace", CheckVerdict::Healthy);
-        check(|a| a.persistence = Some(Persistence::Snapshots), Severity::Note, "1.25 times", CheckVerdict::Healthy);
+        check(
+            |a| a.persistence = Some(Persistence::Snapshots),
+            Severity::Note,
+            "wait 6m 15s (1.25",
+            CheckVerdict::Healthy,
+        );
         let evicts = |limit| Some(Memory { policy: Some("volatile-ttl".to_owned()), limit });
         check(|a| a.memory = evicts(Some(0)), Severity::Note, "volatile-ttl", CheckVerdict::Healthy);
         check(|a| a.memory = evicts(Some(9)), Severity::Warning, "given away", degraded(3));

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::node::check::{Clocks, Examination, Persistence, Purpose, Step, Tells, Wakes};
 use crate::protocol::Role;
-use crate::shown::shown;
+use crate::shown::{rounded, shown};
 
 /// A node that was asked.
 pub(super) struct Examined {
@@ -282,7 +282,7 @@ impl NodeCheck {
             cell(self.role, |is| role(is).to_owned()),
             cell(self.version.as_deref(), |version| shown(version).to_string()),
             cell(self.age, seconds),
-            cell(self.round_trip, short),
+            cell(self.round_trip, rounded),
             cell(self.clock, |clock| clock.to_string()),
             // What keeps nothing over a restart that could be asked for evicts nothing either.
             cell(self.eviction.as_deref().or_else(|| self.persistence.map(|_| "unknown")), |policy| {
@@ -379,32 +379,15 @@ impl fmt::Display for CheckVerdict {
 impl fmt::Display for ClockOffset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Ahead(offset) => write!(f, "+{}", short(*offset)),
-            Self::Behind(offset) => write!(f, "-{}", short(*offset)),
+            Self::Ahead(offset) => write!(f, "+{}", rounded(*offset)),
+            Self::Behind(offset) => write!(f, "-{}", rounded(*offset)),
         }
     }
 }
 
 /// A duration that nobody knows better than to the second.
 pub(super) fn seconds(duration: Duration) -> String {
-    if duration.as_secs() < 10 { format!("{}s", duration.as_secs()) } else { short(duration) }
-}
-
-/// A duration in the unit that suits it, to about three digits.
-pub(super) fn short(duration: Duration) -> String {
-    const MINUTE: u64 = 60;
-    const HOUR: u64 = 60 * MINUTE;
-    const DAY: u64 = 24 * HOUR;
-    match (duration.as_secs(), duration.as_micros()) {
-        (seconds @ DAY.., _) => format!("{}d {}h", seconds / DAY, seconds % DAY / HOUR),
-        (seconds @ HOUR.., _) => format!("{}h {}m", seconds / HOUR, seconds % HOUR / MINUTE),
-        (seconds @ MINUTE.., _) => format!("{}m {}s", seconds / MINUTE, seconds % MINUTE),
-        (10.., _) => format!("{}s", duration.as_secs()),
-        (1.., milliseconds) => format!("{}.{}s", duration.as_secs(), milliseconds / 100_000 % 10),
-        (0, micros @ 10_000..) => format!("{}ms", micros / 1000),
-        (0, micros @ 1000..) => format!("{}.{}ms", micros / 1000, micros / 100 % 10),
-        (0, micros) => format!("{micros}µs"),
-    }
+    if duration.as_secs() < 10 { format!("{}s", duration.as_secs()) } else { rounded(duration) }
 }
 
 /// Whether a lock that was tried out on it worked.
@@ -417,26 +400,4 @@ pub(super) fn can_lock(server: &Examination) -> bool {
 pub(super) fn offset(Clocks { theirs, ours, .. }: Clocks) -> ClockOffset {
     let offset = theirs.abs_diff(ours);
     if theirs >= ours { ClockOffset::Ahead(offset) } else { ClockOffset::Behind(offset) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_short() {
-        for (duration, expect) in [
-            (Duration::ZERO, "0µs"),
-            (Duration::from_micros(999), "999µs"),
-            (Duration::from_micros(1234), "1.2ms"),
-            (Duration::from_millis(250), "250ms"),
-            (Duration::from_millis(1250), "1.2s"),
-            (Duration::from_secs(59), "59s"),
-            (Duration::from_secs(200), "3m 20s"),
-            (Duration::from_secs(7320), "2h 2m"),
-            (Duration::from_secs(90_000), "1d 1h"),
-        ] {
-            assert_eq!(short(duration), expect);
-        }
-    }
 }

@@ -1,6 +1,7 @@
 //! What a command has started that has left its process group.
 //!
-//! On Linux whoever has lost its parent gets the front for one, which asked for that, so it can be found as long as the front is there.
+//! On Linux whoever has lost its parent gets the front for one, which asked for that, so it can be found as long as the front is there. Where
+//! the front had children before, and does not know theirs from those of the command, it goes by the mark of the run.
 
 use std::collections::HashMap;
 
@@ -10,18 +11,21 @@ use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 
 use super::group::Group;
+use super::mark::Mark;
 use super::processes::{self, Process};
 
 /// Who descends from this process, but for one of its children, with what descends from that, and for a group.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Descendants {
+pub(super) struct Elsewhere {
     /// The process that holds the lock, which ends by itself.
     pub(super) but: Option<Pid>,
     /// The command's group, which is signalled as a whole.
     pub(super) outside: Group,
+    /// By which they are known, where descent does not tell.
+    pub(super) mark: Option<Mark>,
 }
 
-impl Descendants {
+impl Elsewhere {
     /// Lets whoever loses its parent, and descends from this process, have this one for a parent, before it has started any; whether all
     /// its descendants will be those of a command.
     pub(super) fn adopt() -> bool {
@@ -43,14 +47,18 @@ impl Descendants {
     }
 
     /// Whether nothing is left of them.
-    pub(super) fn are_gone(self) -> bool {
+    pub(super) fn is_gone(self) -> bool {
         self.find().is_empty()
     }
 
     fn find(self) -> Vec<Pid> {
         let all: Vec<_> = processes::all().into_iter().flatten().collect();
-        let found = descend(&all, Pid::this().as_raw(), self.but.map(Pid::as_raw)).into_iter();
-        let elsewhere = found.filter(|process| process.group != self.outside.0.as_raw() && !process.is_dead);
+        let found: Vec<_> = match self.mark {
+            None => descend(&all, Pid::this().as_raw(), self.but.map(Pid::as_raw)),
+            Some(mark) => all.iter().filter(|process| mark.is_on(process)).collect(),
+        };
+        let elsewhere =
+            found.into_iter().filter(|process| process.group != self.outside.0.as_raw() && !process.is_dead);
         elsewhere.map(|process| Pid::from_raw(process.pid)).collect()
     }
 }
