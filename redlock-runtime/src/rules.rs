@@ -92,6 +92,11 @@ pub enum Rule {
     ResignedStandBack,
     /// What is acquired where a slot goes to has nothing left where that comes from.
     AskedWhenNothingIsLeft,
+    /// Where one key alone may be named, nothing is done unless the server answers for the others, too.
+    UnnamedKeysAreThere,
+    /// A script touches no key any more that it may have emptied.
+    #[cfg(redlock_simulated)]
+    EmptiedKeysAreLeftAlone,
     /// Whoever waits for an answer knows the connection that a command was sent on to, not only the first.
     CarrierGoesOn,
     /// The body of a leader ends when its lock is lost, whether it listens or not.
@@ -194,7 +199,8 @@ impl Rule {
     pub const OF_LEADS: &[Self] = &[Self::ResignedStandBack, Self::BodyEndsWithTerm];
 
     /// Those of clusters, which schedules of slots that move find.
-    pub const OF_CLUSTERS: &[Self] = &[Self::AskedWhenNothingIsLeft, Self::CarrierGoesOn];
+    pub const OF_CLUSTERS: &[Self] =
+        &[Self::AskedWhenNothingIsLeft, Self::UnnamedKeysAreThere, Self::EmptiedKeysAreLeftAlone, Self::CarrierGoesOn];
 
     /// Those of locks that readers share.
     pub const OF_READERS: &[Self] =

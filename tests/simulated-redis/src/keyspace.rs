@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::reply::Reply;
-use crate::server::{Refusal, Version};
+use crate::server::{Cluster, Refusal, Version};
 use crate::value::Value;
 
 /// The name of a key.
@@ -99,6 +99,10 @@ pub(crate) struct Keyspace {
     pub(crate) refusal: Option<Refusal>,
     /// The server's version.
     pub(crate) version: Version,
+    /// What the server knows about the cluster that it belongs to.
+    pub(crate) cluster: Option<Cluster>,
+    /// Whether the client whose command runs was sent here with it while a slot is on its way here.
+    pub(crate) is_asking: bool,
     /// How many clients subscribe to a channel.
     pub(crate) subscribers: BTreeMap<Arc<[u8]>, usize>,
     /// What was asked and is not known here.

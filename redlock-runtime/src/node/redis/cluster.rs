@@ -525,7 +525,9 @@ fn keys_of_kind(command: &Command, kind: &Kind) -> Option<Vec<Arc<str>>> {
         }
         // Who is no reader there may be the writer, and become one.
         (Action::Commit { .. } | Action::Extend { .. } | Action::Release { .. }, Kind::Reader(keys)) => {
-            Some(vec![Arc::clone(keys.writer()), Arc::clone(keys.readers())])
+            let is_commit = matches!(command.action, Action::Commit { .. });
+            let fence = is_commit.then(|| Keys::fence(keys.writer()).into());
+            Some([keys.writer(), keys.readers()].into_iter().cloned().chain(fence).collect())
         }
         // The intent goes with it, if there is one.
         (Action::Release { .. }, Kind::Writer(keys)) if command.predecessor.is_none() => {
@@ -533,6 +535,11 @@ fn keys_of_kind(command: &Command, kind: &Kind) -> Option<Vec<Arc<str>>> {
         }
         (Action::Acquire { .. }, Kind::Several(several)) => {
             Some(several.keys().iter().cloned().chain(fences(several.keys())).collect())
+        }
+        // A counter that is begun anew could not be moved there any more.
+        (Action::Commit { .. }, Kind::Several(several)) => {
+            let counters = several.keys().iter().map(|key| Keys::fence(key).into());
+            Some(several.keys().iter().cloned().chain(counters).collect())
         }
         (Action::Extend { .. } | Action::Release { .. }, Kind::Several(several)) => Some(several.keys().into()),
         _ => None,

@@ -42,6 +42,9 @@ static COMPLETE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!(".
 static RELEASE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/release.lua")));
 static RELEASE_PERMIT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/release_permit.lua")));
 
+/// What stands before a script where one of its keys alone may be named.
+const UNNAMED: &str = include_str!("../lua/unnamed.lua");
+
 /// Those that a new connection loads: whoever adopts a lock, or completes a fire, does that seldom.
 pub(in crate::node) static LOADED: [&LazyLock<Script>; 4] = [&ACQUIRE, &COMMIT, &EXTEND, &RELEASE];
 
@@ -144,7 +147,8 @@ pub(in crate::node) fn evaluate_known(command: &Command, server: Server) -> (Cow
         Action::Acquire { ttl, .. } if is_plain(command, server) => set(command, ttl),
         // Seldom, and not worth a round trip to learn that the server does not know it.
         Action::Adopt { .. } => evaluate_unknown(command, server),
-        _ => evaluate("EVALSHA", &script_of(command).hash, command, server),
+        _ if server.is_asking => evaluate_unknown(command, server),
+        _ => evaluate("EVALSHA", &script_of(command).hash, command, server).0,
     };
     let pack = || {
         let cmd = evaluate();
@@ -176,7 +180,13 @@ fn packed_length(cmd: &Cmd) -> usize {
 
 /// Carries a command out with its whole script, which the server knows from then on.
 pub(in crate::node) fn evaluate_unknown(command: &Command, server: Server) -> Cmd {
-    evaluate("EVAL", script_of(command).code, command, server)
+    let script = script_of(command).code;
+    if !server.is_asking || !holds(Rule::UnnamedKeysAreThere) {
+        return evaluate("EVAL", script, command, server).0;
+    }
+    let (mut cmd, unnamed) = evaluate("EVAL", &format!("{UNNAMED}{script}"), command, server);
+    cmd.arg(unnamed);
+    cmd
 }
 
 /// What stands before a key in the name of the channel on which its releases are published.
@@ -248,7 +258,7 @@ fn evaluate_permit(
     slots: &Slots,
     ttl: Duration,
     server: Server,
-) -> Cmd {
+) -> (Cmd, usize) {
     let contender = command.contender.as_deref().filter(|_| !server.is_asking);
     let (contention, declared) = server.beside.contenders.of(contender.map(|_| Keys::contention(slots.line())));
     let wanted = || slots.order().iter().map(|slot| slots.key(*slot));
@@ -271,7 +281,7 @@ fn evaluate_permit(
     keys[named..].iter().for_each(|key| {
         cmd.arg(&**key);
     });
-    cmd
+    (cmd, keys.len() - named)
 }
 
 /// What the fencing counter of a fenced lock is raised to at least, what it begins with, and its retention; else nothing.
@@ -295,7 +305,7 @@ fn evaluate_release_permit(
     (keys, held): (Vec<&str>, Option<u8>),
     keep: Duration,
     server: Server,
-) -> Cmd {
+) -> (Cmd, usize) {
     let noted = held.filter(|_| command.is_noted()).map(|_| Keys::owner_label(command.key()));
     let (note, declared) = server.beside.notes.of(noted);
     let named = if server.is_asking { 1 } else { keys.len() };
@@ -303,11 +313,11 @@ fn evaluate_release_permit(
     cmd.arg(verb).arg(script).arg(named + usize::from(declared.is_some())).arg(&keys[..named]).arg(declared);
     cmd.arg(&*command.owner).arg(whole_milliseconds(keep)).arg(if server.reports_changes { "" } else { RELEASED });
     cmd.arg(note.unwrap_or_default()).arg(u8::from(held.is_some())).arg(&keys[named..]);
-    cmd
+    (cmd, keys.len() - named)
 }
 
 /// What is asked of more than one key; `None` if it is asked as of any lock with its key.
-fn evaluate_of_kind(called: (&str, &str), command: &Command, kind: &Kind, server: Server) -> Option<Cmd> {
+fn evaluate_of_kind(called: (&str, &str), command: &Command, kind: &Kind, server: Server) -> Option<(Cmd, usize)> {
     match (command.action, kind) {
         (_, Kind::Reader(keys)) => Some(readers_writers::evaluate_reader(called, command, keys, server)),
         (_, Kind::Writer(keys)) => readers_writers::evaluate_writer(called, command, keys, server),
@@ -350,7 +360,8 @@ fn arg_new_mark(
     }
 }
 
-fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd {
+/// A command as a call of this script, and how many keys are its last arguments because they may not be named.
+fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> (Cmd, usize) {
     const ROOM_FOR_THE_SCRIPT_AND_USUAL_NAMES: usize = 320;
     const ROOM_BESIDE_A_MARK: usize = 512;
     let of_kind = |kind| evaluate_of_kind((verb, script), command, kind, server);
@@ -382,9 +393,10 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd 
     cmd.arg(&**owner);
     let retention = whole_milliseconds(*retention);
     let unnamed_mark = mark.filter(|_| server.is_asking);
+    let count = usize::from(unnamed.is_some()) + usize::from(unnamed_mark.is_some());
     if let Some(new_mark) = command.new_mark {
         arg_new_mark(&mut cmd, command, new_mark, note, unnamed_mark, server);
-        return cmd;
+        return (cmd, count);
     }
     match command.action {
         // It has a new mark.
@@ -399,11 +411,11 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd 
             let behind = [command.mark.is_some(), room.is_some(), unnamed.is_some(), unnamed_mark.is_some()];
             match contender {
                 Some((process, contention)) => cmd.arg(process).arg(contention),
-                None if is_last(behind) => return cmd,
+                None if is_last(behind) => return (cmd, count),
                 None => cmd.arg("").arg(""),
             };
             if is_last(behind) {
-                return cmd;
+                return (cmd, count);
             }
             match command.mark.map(|mark| mark.refuse_from) {
                 Some(Some(least)) => cmd.arg(least),
@@ -413,7 +425,7 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd 
             match (room, unnamed.is_some() || unnamed_mark.is_some()) {
                 (Some(room), _) => cmd.arg(room),
                 (None, true) => cmd.arg(""),
-                (None, false) => return cmd,
+                (None, false) => return (cmd, count),
             };
             match (unnamed, unnamed_mark) {
                 (None, Some(mark)) => cmd.arg("").arg(mark),
@@ -447,7 +459,7 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd 
             }
         }
     }
-    cmd
+    (cmd, count)
 }
 
 #[cfg(test)]
