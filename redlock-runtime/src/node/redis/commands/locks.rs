@@ -464,8 +464,15 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> (Cmd
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::protocol::Quorum;
+    use crate::node::MarkQuery;
+    use crate::protocol::{FenceFallback, Quorum, StoredMark};
+    use crate::values::name::Name;
+    use crate::values::readers_writers::SharedKeys;
+    use crate::values::several::Several;
+    use crate::values::subject::Subject;
 
     #[test]
     fn servers_that_differ_are_asked_differently() {
@@ -508,5 +515,77 @@ mod tests {
     #[test]
     fn the_release_marks_a_key_that_it_keeps_as_everybody_else_reads_it() {
         assert!(RELEASE.code.contains(&format!("'{}'", crate::protocol::RELEASED)));
+    }
+
+    /// What a command says behind its verb: the script, its keys, and the rest.
+    fn said(command: &Command, is_asking: bool) -> (String, Vec<String>, Vec<String>) {
+        let server = Server::new(true, RETENTION, is_asking, false, Beside::default());
+        let words = evaluate_known(command, server).0.args_iter().map(|word| match word {
+            Arg::Simple(word) => String::from_utf8_lossy(word).into_owned(),
+            other => panic!("{other:?}"),
+        });
+        let words: Vec<_> = words.collect();
+        let (keys, rest) = words[3..].split_at(words[2].parse().unwrap());
+        (words[1].clone(), keys.into(), rest.into())
+    }
+
+    #[test]
+    fn where_one_key_alone_may_be_named_a_script_looks_for_the_others_before_it_does_anything() {
+        let (ttl, owner) = (Duration::from_secs(1), Arc::<str>::from("owner"));
+        let name = |name: &str| Name::parse(name.to_owned()).unwrap();
+        let fence = || Some(Proposal::new(ttl, 0, Quorum::of(1).unwrap(), FenceFallback::Refuse));
+        let (acquire, commit) = (Action::Acquire { ttl, is_watched: true }, Action::Commit { token: 7 });
+        let extend = Action::Extend { ttl, is_noted: true };
+        let release = Action::Release { keep: Duration::ZERO, behind: None, is_noted: true };
+        let new_mark = NewMark { stored: StoredMark { fire: 7, token: 5 }, retention: ttl };
+        let mark = || Some(MarkQuery { refuse_from: Some(7) });
+        let plain: Subject = "k".into();
+        let slots = Slots::new(&Keys::default(), &name("x"), 2, |_| 2, |count| (0..count).collect());
+        let permits = Subject::any_permit(slots);
+        let shared = Arc::new(SharedKeys::new(&Keys::default(), &name("x")));
+        let [reader, writer] = [Kind::Reader(Arc::clone(&shared)), Kind::Writer(shared)].map(Subject::from);
+        let several = Several::new(&Keys::default(), [name("{x}1"), name("{x}2")]).unwrap();
+        let several = Subject::from(Kind::Several(several));
+        let asked = |subject: &Subject, fence, mark| {
+            Command::acquire(acquire, subject, &owner, Some("process".into()), fence, mark)
+        };
+        let others = |subject: &Subject, action| Command::new(action, subject, &owner);
+        for (command, expect) in [
+            (asked(&plain, None, None), 0),
+            (asked(&plain, fence(), None), 1),
+            (asked(&plain, None, mark()), 1),
+            (asked(&plain, fence(), mark()), 2),
+            (others(&plain, extend), 0),
+            (others(&plain, release), 0),
+            (Command::marking(release, &plain, &owner, new_mark), 1),
+            (Command::marking(Action::Mark, &plain, &owner, new_mark), 1),
+            (asked(&permits, None, None), 2),
+            (asked(&permits, fence(), None), 4),
+            (others(&permits.about(Which::One(1)), release), 1),
+            (others(&permits.about(Which::One(1)), extend), 0),
+            (asked(&reader, fence(), None), 3),
+            (others(&reader, extend), 1),
+            (others(&reader, commit), 2),
+            (others(&reader, release), 1),
+            (asked(&writer, fence(), None), 3),
+            (others(&writer, release), 1),
+            (asked(&several, fence(), None), 3),
+            (others(&several, commit), 3),
+            (others(&several, extend), 1),
+            (others(&several, release), 1),
+        ] {
+            let (script, keys, _) = said(&command, false);
+            let (asked, named, rest) = said(&command, true);
+            let what = (&command.subject, command.action);
+            assert_eq!(asked, format!("{UNNAMED}{}", script_of(&command).code), "{what:?}");
+            assert_eq!(script, script_of(&command).hash, "{what:?}");
+            let (count, rest) = rest.split_last().unwrap();
+            assert_eq!(count, &expect.to_string(), "{what:?}");
+            let unnamed = &rest[rest.len() - expect..];
+            let mut both = [&named[..], unnamed].concat();
+            let mut all = keys;
+            (both.sort(), all.sort());
+            assert_eq!(both, all, "{what:?}: each is named, or one of the last arguments");
+        }
     }
 }
