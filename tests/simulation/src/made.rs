@@ -50,6 +50,7 @@ pub(crate) const ALL: &[Made] = &[
     Made { rule: Rule::MarksGoToHeardVoters, plan: a_completion_that_is_sent_again_to_an_older_snapshot },
     Made { rule: Rule::CompletionIsNotStretched, plan: a_mark_that_outlasts_the_validity_before_a_renewal },
     Made { rule: Rule::UnnamedKeysAreThere, plan: a_release_that_is_sent_on_to_who_gives_the_slot_away_again },
+    Made { rule: Rule::CarrierGoesOn, plan: an_acquire_that_is_sent_on_to_a_connection_that_is_silent },
     Made { rule: Rule::HoldersMayFail, plan: a_runner_that_is_killed_while_others_stand_by },
 ];
 
@@ -506,6 +507,21 @@ fn a_release_that_is_sent_on_to_who_gives_the_slot_away_again(random: &mut Rando
         script.healed = ms(500);
         let told_late = [0, 1].map(|runtime| Slow { runtime, ..slow(2, Z, Passage::Reply, ms(110)..ms(140), ms(200)) });
         script.slow = told_late.into_iter().chain([slow(2, Z, Passage::Reply, ms(60)..ms(70), ms(120))]).collect();
+    })
+}
+
+/// A cluster, and A does not know that the slot has moved from z to y. Its acquire is sent on, through a connection on which nothing arrives for
+/// longer than one may be silent, and released on another one.
+fn an_acquire_that_is_sent_on_to_a_connection_that_is_silent(random: &mut Random) -> Plan {
+    // The slot of the other name is y's, so that A is connected there.
+    let warm = |random: &mut Random, name| Wish { name, ..wish(about(random, 5), 60_000, 1) };
+    let tasks = [warm(random, 0), warm(random, 1), Wish { give_up: Some(ms(40)), ..wish(ms(60), 60_000, 1) }];
+    let steps = [(ms(40), SlotStep::Begins), (ms(45), SlotStep::Keys { of: None }), (ms(50), SlotStep::Ends)];
+    let moves = |(moment, step)| (moment, Fault::MoveSlot { name: 0, from: Z, to: Y, step });
+    let plan = plan(random, 3, vec![process(tasks)], 60_000);
+    with(Plan { is_cluster: true, ..plan }, steps.map(moves).into(), |script| {
+        script.healed = ms(2_000);
+        script.slow = vec![slow(0, Y, Passage::Request, ms(60)..ms(80), ms(1_500))];
     })
 }
 

@@ -77,7 +77,6 @@ fn no_schedule_of_slots_that_move_breaks_a_promise() {
 const FOUND_IN_CLUSTERS: &[(Rule, u64)] = &[
     (Rule::AskedWhenNothingIsLeft, 278),
     (Rule::EmptiedKeysAreLeftAlone, 2_013),
-    (Rule::CarrierGoesOn, 9_144_556_432_751),
     (Rule::ReleaseAfterAcquire, 29),
     (Rule::MaybeSetIsReleased, 180),
     (Rule::WatchBeforeAttempt, 11),

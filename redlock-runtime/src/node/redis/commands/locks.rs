@@ -477,7 +477,7 @@ mod tests {
     #[test]
     fn servers_that_differ_are_asked_differently() {
         let ttl = Duration::from_secs(1);
-        let fence_fallback = crate::protocol::FenceFallback::Refuse;
+        let fence_fallback = FenceFallback::Refuse;
         let proposal = Proposal::new(Duration::from_secs(1), 0, Quorum::of(3).unwrap(), fence_fallback);
         let acquire = Action::Acquire { ttl, is_watched: false };
         let release = Action::Release { keep: Duration::ZERO, behind: None, is_noted: false };
@@ -520,11 +520,12 @@ mod tests {
     /// What a command says behind its verb: the script, its keys, and the rest.
     fn said(command: &Command, is_asking: bool) -> (String, Vec<String>, Vec<String>) {
         let server = Server::new(true, RETENTION, is_asking, false, Beside::default());
-        let words = evaluate_known(command, server).0.args_iter().map(|word| match word {
+        let (cmd, _) = evaluate_known(command, server);
+        let text = |word| match word {
             Arg::Simple(word) => String::from_utf8_lossy(word).into_owned(),
             other => panic!("{other:?}"),
-        });
-        let words: Vec<_> = words.collect();
+        };
+        let words: Vec<_> = cmd.args_iter().map(text).collect();
         let (keys, rest) = words[3..].split_at(words[2].parse().unwrap());
         (words[1].clone(), keys.into(), rest.into())
     }
