@@ -79,6 +79,16 @@ pub(crate) struct Entry {
     pub(crate) expires: Option<i64>,
 }
 
+/// By whom a client is sent to a server of a cluster with a command.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum SentBy {
+    /// By nobody, or for good.
+    #[default]
+    Nobody,
+    /// By the server that gives the slot of its keys to this one.
+    Giver,
+}
+
 /// The keys of a server.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Keyspace {
@@ -101,8 +111,8 @@ pub(crate) struct Keyspace {
     pub(crate) version: Version,
     /// What the server knows about the cluster that it belongs to.
     pub(crate) cluster: Option<Cluster>,
-    /// Whether the client whose command runs was sent here with it while a slot is on its way here.
-    pub(crate) is_asking: bool,
+    /// By whom the client whose command runs was sent here with it.
+    pub(crate) sent_by: SentBy,
     /// How many clients subscribe to a channel.
     pub(crate) subscribers: BTreeMap<Arc<[u8]>, usize>,
     /// What was asked and is not known here.

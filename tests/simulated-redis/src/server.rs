@@ -29,7 +29,7 @@ use self::settings::read_version;
 pub use self::settings::{Refusal, Role, Settings};
 use crate::commands::{self, Name, find, is_word};
 use crate::connection::Connection;
-use crate::keyspace::{Event, Key, Keyspace};
+use crate::keyspace::{Event, Key, Keyspace, SentBy};
 use crate::parser::ProtocolError;
 use crate::reply::{Protocol, Reply};
 use crate::script;
@@ -299,7 +299,7 @@ impl Server {
         let tracking = self.connections[&from].tracking;
         self.keyspace.reports_reads = tracking.remembers();
         self.keyspace.reports_writes = !self.tracked.is_empty() || self.keyspace.reports_reads;
-        self.keyspace.is_asking = self.connections[&from].is_asking;
+        self.keyspace.sent_by = if self.connections[&from].is_asking { SentBy::Giver } else { SentBy::Nobody };
         let (reply, declared) = self.reply(from, name.as_bytes(), arguments, output);
         let pending = self.pass_on(from, &declared, output);
         if let Some(client) = self.connections.get_mut(&from) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::{Effect, Server, wrong_number};
 use crate::commands::{find, is_word, text};
-use crate::keyspace::{Entry, Event, Key, Keyspace};
+use crate::keyspace::{Entry, Event, Key, Keyspace, SentBy};
 use crate::number::parse_integer;
 use crate::reply::Reply;
 use crate::value::Value;
@@ -223,7 +223,7 @@ impl Keyspace {
                 _ => None,
             };
         }
-        if cluster.importing.contains(&slot) && self.is_asking {
+        if cluster.importing.contains(&slot) && self.sent_by == SentBy::Giver {
             return if keys.len() > 1 && lacks_some { try_again() } else { None };
         }
         Some(cluster.redirect("MOVED", slot, owner))

@@ -585,7 +585,8 @@ mod tests {
             let unnamed = &rest[rest.len() - expect..];
             let mut both = [&named[..], unnamed].concat();
             let mut all = keys;
-            (both.sort(), all.sort());
+            both.sort();
+            all.sort();
             assert_eq!(both, all, "{what:?}: each is named, or one of the last arguments");
         }
     }
