@@ -81,7 +81,8 @@ pub(in crate::node) struct Server {
     /// What it says about a fencing counter that it does not have.
     missing_counter: Counter,
     /// Whether the slot of the keys is still on its way to it. It then does nothing for several keys one of which it does
-    /// not have; so one is named, and the others are arguments. They are nowhere else, or it would not have been asked.
+    /// not have; so one is named, and the others are arguments. They are nowhere else, or it would not have been asked; and should it
+    /// give the slot away again by now, `unnamed.lua` finds it out.
     is_asking: bool,
     /// Whether a SET that does nothing, because there is a value, tells the value.
     set_tells: bool,
