@@ -2,11 +2,26 @@
 //!
 //! In what ships each of them holds, and asking costs nothing.
 
-/// A rule that can be switched off in the simulation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-#[cfg_attr(not(redlock_simulated), expect(unreachable_pub, reason = "public in the simulation"))]
-pub enum Rule {
+/// Declares the rules, and the list of all of them.
+macro_rules! rules {
+    ($($(#[$attribute:meta])* $rule:ident,)*) => {
+        /// A rule that can be switched off in the simulation.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        #[cfg_attr(not(redlock_simulated), expect(unreachable_pub, reason = "public in the simulation"))]
+        pub enum Rule {
+            $($(#[$attribute])* $rule,)*
+        }
+
+        #[cfg(redlock_simulated)]
+        impl Rule {
+            /// Every one.
+            pub const EVERY: &[Self] = &[$(Self::$rule,)*];
+        }
+    };
+}
+
+rules! {
     /// A majority is more than half of all configured nodes, not of those that answered.
     MajorityOfAll,
     /// A lock counts as held for less than its TTL, by as much as clocks may drift apart.
@@ -63,6 +78,13 @@ pub enum Rule {
     /// A token has to be greater than the evidence of a majority.
     Evidence,
     /// A confirmation is equal to the token.
+    ///
+    /// No schedule needs it, because a commit goes to those alone whose grants were heard. What such a node told was in its counter right
+    /// behind its grant, and the token is no less. Then either the key is the asker's until the commit comes: nobody else was granted the
+    /// lock there, and no commit for more found its owner, so the counter is the token behind it. Or the key is gone meanwhile, and
+    /// the commit is refused: nothing sets it again, because no acquire is carried out twice, and renewal begins behind the commit. What
+    /// comes back with a snapshot comes back with the counter that stood beside it. So a greater counter is one that somebody else wrote, or a
+    /// node that breaks its promise, and that node is not relied on.
     ConfirmationIsEqual,
     /// Somebody who holds a lock is told of its loss before the keys expire.
     LossNotice,
@@ -92,6 +114,11 @@ pub enum Rule {
     ResignedStandBack,
     /// What is acquired where a slot goes to has nothing left where that comes from.
     AskedWhenNothingIsLeft,
+    /// Where one key alone may be named, nothing is done unless the server answers for the others, too.
+    UnnamedKeysAreThere,
+    /// A script touches no key any more that it may have emptied.
+    #[cfg(redlock_simulated)]
+    EmptiedKeysAreLeftAlone,
     /// Whoever waits for an answer knows the connection that a command was sent on to, not only the first.
     CarrierGoesOn,
     /// The body of a leader ends when its lock is lost, whether it listens or not.
@@ -115,6 +142,8 @@ pub enum Rule {
     CompletionIsConfirmed,
     /// A completion is confirmed within the validity that was held when it was sent.
     CompletionWithinValidity,
+    /// A completion does not count within the validity of a renewal that came after it was sent.
+    CompletionIsNotStretched,
     /// A completion is sent only to nodes that voted and whose grants were heard.
     MarksGoToHeardVoters,
     /// A mark that less than a majority shows does not prove that a fire was completed.
@@ -145,7 +174,7 @@ pub enum Rule {
 
 #[cfg(redlock_simulated)]
 impl Rule {
-    /// All of them.
+    /// Those of locks on servers of their own.
     pub const ALL: &[Self] = &[
         Self::MajorityOfAll,
         Self::Drift,
@@ -194,7 +223,8 @@ impl Rule {
     pub const OF_LEADS: &[Self] = &[Self::ResignedStandBack, Self::BodyEndsWithTerm];
 
     /// Those of clusters, which schedules of slots that move find.
-    pub const OF_CLUSTERS: &[Self] = &[Self::AskedWhenNothingIsLeft, Self::CarrierGoesOn];
+    pub const OF_CLUSTERS: &[Self] =
+        &[Self::AskedWhenNothingIsLeft, Self::UnnamedKeysAreThere, Self::EmptiedKeysAreLeftAlone, Self::CarrierGoesOn];
 
     /// Those of locks that readers share.
     pub const OF_READERS: &[Self] =
@@ -203,8 +233,7 @@ impl Rule {
     /// Those of locks of several names.
     pub const OF_NAMES: &[Self] = &[Self::AllOrNothing];
 
-    /// Those of one run per fire. Schedules of jobs find all of them but `MarksGoToHeardVoters`, and the model of the completed fires all but
-    /// `HoldersMayFail`.
+    /// Those of one run per fire. The model of the completed fires finds all of them but `HoldersMayFail`.
     pub const OF_ONCE: &[Self] = &[
         Self::MarkRidesOnAcquire,
         Self::YoungMarksAreNoEvidence,
@@ -215,6 +244,7 @@ impl Rule {
         Self::CompletionComparesOwner,
         Self::CompletionIsConfirmed,
         Self::CompletionWithinValidity,
+        Self::CompletionIsNotStretched,
         Self::MarksGoToHeardVoters,
         Self::MinorityIsNoProof,
         Self::RepairWritesGreatest,

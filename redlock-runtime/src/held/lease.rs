@@ -20,7 +20,7 @@ use crate::observe::{End, Ended, Holding, Observed, RenewalFailure, harmless};
 use crate::platform::clock;
 use crate::platform::schedule::Ticket;
 use crate::platform::tasks::Handle;
-use crate::protocol::{LOSS_NOTICE, SHORTEST_TTL, Verdict, drift, reply_timeout};
+use crate::protocol::{LONGEST_TTL, LOSS_NOTICE, SHORTEST_TTL, Verdict, drift, reply_timeout};
 use crate::rules::{Rule, holds};
 use crate::shown::shown;
 use crate::values::name::Name;
@@ -235,7 +235,9 @@ impl Lease {
 
     /// Marks a fire as completed before its body, within the validity that the lock has now; `None` if it was let go.
     pub(crate) async fn mark_before_body(&self, mark: NewMark) -> Option<Result<(), NotConfirmed>> {
-        let valid_until = self.valid_until();
+        let validity = self.valid_until();
+        // Whoever waits for it looks whether the lock is still held, by whichever renewal.
+        let valid_until = if holds(Rule::CompletionIsNotStretched) { validity } else { clock::now() + LONGEST_TTL };
         let marking = self.hold().as_mut().map(|acquisition| acquisition.mark(mark, valid_until))?;
         Some(marking.await)
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::reply::Reply;
-use crate::server::{Refusal, Version};
+use crate::server::{Cluster, Refusal, Version};
 use crate::value::Value;
 
 /// The name of a key.
@@ -79,6 +79,16 @@ pub(crate) struct Entry {
     pub(crate) expires: Option<i64>,
 }
 
+/// By whom a client is sent to a server of a cluster with a command.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum SentBy {
+    /// By nobody, or for good.
+    #[default]
+    Nobody,
+    /// By the server that gives the slot of its keys to this one.
+    Giver,
+}
+
 /// The keys of a server.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Keyspace {
@@ -99,6 +109,10 @@ pub(crate) struct Keyspace {
     pub(crate) refusal: Option<Refusal>,
     /// The server's version.
     pub(crate) version: Version,
+    /// What the server knows about the cluster that it belongs to.
+    pub(crate) cluster: Option<Cluster>,
+    /// By whom the client whose command runs was sent here with it.
+    pub(crate) sent_by: SentBy,
     /// How many clients subscribe to a channel.
     pub(crate) subscribers: BTreeMap<Arc<[u8]>, usize>,
     /// What was asked and is not known here.

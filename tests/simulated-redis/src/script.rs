@@ -182,6 +182,9 @@ fn carry_out(lua: &Lua, lent: &RefCell<Keyspace>, arguments: &MultiValue) -> mlu
     if let Some(refusal) = spec.refused(keyspace.refusal) {
         return Ok(Err(refusal.to_owned()));
     }
+    if let Some(refusal) = keyspace.refused_to_script(spec.keys_in(&words)) {
+        return Ok(Err(refusal.to_owned()));
+    }
     match spec.run(keyspace, &words) {
         Reply::Error(refusal) => Ok(Err(refusal.into_owned())),
         reply => value_of(lua, &reply).map(Ok),

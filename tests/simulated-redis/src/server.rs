@@ -29,7 +29,7 @@ use self::settings::read_version;
 pub use self::settings::{Refusal, Role, Settings};
 use crate::commands::{self, Name, find, is_word};
 use crate::connection::Connection;
-use crate::keyspace::{Event, Key, Keyspace};
+use crate::keyspace::{Event, Key, Keyspace, SentBy};
 use crate::parser::ProtocolError;
 use crate::reply::{Protocol, Reply};
 use crate::script;
@@ -74,8 +74,6 @@ pub struct Held<'a> {
 pub struct Server {
     settings: Settings,
     role: Role,
-    /// What it knows about the cluster that it belongs to.
-    cluster: Option<Cluster>,
     /// What WAIT answers.
     replicas: i64,
     keyspace: Keyspace,
@@ -108,7 +106,6 @@ impl Server {
         Self {
             settings,
             role: Role::Master,
-            cluster: None,
             replicas: 0,
             keyspace,
             scripts: BTreeMap::new(),
@@ -302,6 +299,7 @@ impl Server {
         let tracking = self.connections[&from].tracking;
         self.keyspace.reports_reads = tracking.remembers();
         self.keyspace.reports_writes = !self.tracked.is_empty() || self.keyspace.reports_reads;
+        self.keyspace.sent_by = if self.connections[&from].is_asking { SentBy::Giver } else { SentBy::Nobody };
         let (reply, declared) = self.reply(from, name.as_bytes(), arguments, output);
         let pending = self.pass_on(from, &declared, output);
         if let Some(client) = self.connections.get_mut(&from) {
@@ -335,7 +333,7 @@ impl Server {
                 commands::text(arguments[0]).to_lowercase()
             )));
         }
-        if let Some(redirect) = self.elsewhere(from, name, arguments) {
+        if let Some(redirect) = self.elsewhere(name, arguments) {
             return alone(redirect);
         }
         if let Some(spec) = find(name, self.keyspace.version) {

@@ -207,17 +207,17 @@ impl Pair {
 }
 
 /// A connection to the real server.
-struct Stream(TcpStream, Vec<u8>);
+pub(crate) struct Stream(TcpStream, Vec<u8>);
 
 impl Stream {
-    fn connect(server: &RedisServer) -> Self {
+    pub(crate) fn connect(server: &RedisServer) -> Self {
         let stream = TcpStream::connect(server.address()).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         Self(stream, Vec::new())
     }
 
-    fn ask(&mut self, command: &[Vec<u8>]) -> Vec<u8> {
+    pub(crate) fn ask(&mut self, command: &[Vec<u8>]) -> Vec<u8> {
         self.0.write_all(&pack(command)).unwrap();
         self.reply()
     }

@@ -173,6 +173,11 @@ impl Checker {
         }
     }
 
+    /// Which process wrote an owner's value first.
+    pub(crate) fn writer_of(&self, owner: &str) -> Option<usize> {
+        locked(&self.state).owners.get(owner).copied()
+    }
+
     /// The body of a fire has ended well.
     pub(crate) fn ended_well(&self, fire: u64) {
         let mut state = locked(&self.state);

@@ -11,6 +11,17 @@ use crate::plan::{Fault, NodePlan, Plan, ProcessPlan, Weather};
 use crate::random::Random;
 use crate::world::{Universe, locked};
 
+/// By how much a slot moves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum SlotStep {
+    /// Both servers are told that it does.
+    Begins,
+    /// The keys go that are there: those of a process, or all.
+    Keys { of: Option<usize> },
+    /// All servers are told whose it is now.
+    Ends,
+}
+
 /// How many masters it has.
 const SERVERS: usize = 3;
 
@@ -129,8 +140,7 @@ impl Universe {
             self.move_key(from, to, key);
         }
         sleep(self.a_moment(10)).await;
-        let epochs = (0..SERVERS).filter_map(|node| self.with_cluster(node, |cluster| cluster.epoch));
-        let epoch = epochs.max().unwrap_or_default() + 1;
+        let epoch = self.next_epoch();
         self.with_cluster(to, |cluster| cluster.assign(slot, to, epoch));
         sleep(self.a_moment(3)).await;
         self.with_cluster(from, |cluster| cluster.assign(slot, to, epoch));
@@ -140,6 +150,40 @@ impl Universe {
             self.with_cluster(node, |cluster| cluster.assign(slot, to, epoch));
         }
         self.note(|| format!("slot {slot} is at n{to}"));
+    }
+
+    /// How new it is what is learnt next.
+    fn next_epoch(&self) -> u64 {
+        let epochs = (0..SERVERS).filter_map(|node| self.with_cluster(node, |cluster| cluster.epoch));
+        epochs.max().unwrap_or_default() + 1
+    }
+
+    /// Moves a slot by one step, of which nobody is late to hear.
+    pub(crate) fn move_slot(&self, name: usize, from: usize, to: usize, step: SlotStep) {
+        let slot = slot(name, false);
+        match step {
+            SlotStep::Begins => {
+                self.with_cluster(to, |cluster| cluster.importing.insert(slot));
+                self.with_cluster(from, |cluster| cluster.migrating.insert(slot, to));
+            }
+            SlotStep::Keys { of } => {
+                let keys = locked(&self.nodes)[from].server.keys_of(slot);
+                for key in keys {
+                    let text =
+                        locked(&self.nodes)[from].server.peek(&key).and_then(|held| held.text.map(<[u8]>::to_vec));
+                    let writer = text.and_then(|text| self.checker.writer_of(&String::from_utf8_lossy(&text)));
+                    if of.is_none() || of == writer {
+                        self.move_key(from, to, &key);
+                    }
+                }
+            }
+            SlotStep::Ends => {
+                let epoch = self.next_epoch();
+                for node in 0..SERVERS {
+                    self.with_cluster(node, |cluster| cluster.assign(slot, to, epoch));
+                }
+            }
+        }
     }
 
     /// Moves a key, unless one of the servers hangs, or the other one has it.

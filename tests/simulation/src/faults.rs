@@ -96,6 +96,7 @@ impl Run {
                 // Whatever becomes of the processes.
                 tokio::spawn(Arc::clone(universe).migrate(name, is_counter));
             }
+            Fault::MoveSlot { name, from, to, step } => universe.move_slot(name, from, to, step),
             Fault::Memory { node, fault, lasting } => universe.strike_memory(node, fault, lasting),
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use redlock_simulated::simulation::Rule;
 
+use crate::cluster::SlotStep;
 use crate::plan::{
     Ending, Fault, FireKind, FireWish, How, LockKind, NodePlan, OLD, Passage, Plan, ProcessPlan, Script, Slow, Weather,
     Wish, rate,
@@ -45,6 +46,11 @@ pub(crate) const ALL: &[Made] = &[
     Made { rule: Rule::NotBeforeDue, plan: a_fire_that_is_completed_before_a_node_restarts_and_it_is_due },
     Made { rule: Rule::CompletionWithinValidity, plan: a_completion_that_outlasts_what_a_node_forgot },
     Made { rule: Rule::RepairHasEvidence, plan: a_mark_that_is_written_back_to_a_node_that_forgot_a_greater_one },
+    Made { rule: Rule::TurnsAreValid, plan: a_lease_that_is_passed_on_to_a_runtime_that_blocks },
+    Made { rule: Rule::MarksGoToHeardVoters, plan: a_completion_that_is_sent_again_to_an_older_snapshot },
+    Made { rule: Rule::CompletionIsNotStretched, plan: a_mark_that_outlasts_the_validity_before_a_renewal },
+    Made { rule: Rule::UnnamedKeysAreThere, plan: a_release_that_is_sent_on_to_who_gives_the_slot_away_again },
+    Made { rule: Rule::CarrierGoesOn, plan: an_acquire_that_is_sent_on_to_a_connection_that_is_silent },
     Made { rule: Rule::HoldersMayFail, plan: a_runner_that_is_killed_while_others_stand_by },
 ];
 
@@ -403,6 +409,120 @@ fn a_mark_that_is_written_back_to_a_node_that_forgot_a_greater_one(random: &mut 
         (about(random, 1_200), Fault::Crash { node: Z, down: random.millis(1, 20) }),
     ];
     with(plan(random, 3, vec![a, b, c, d], 250), faults, |_| {})
+}
+
+/// Two threads of A have x one after the other, and while the second has it a third call blocks the only thread of A's runtime, on which a task is
+/// next in line. The lease is that task's from then on, but it does not come for it before the keys have expired and B has the lock.
+fn a_lease_that_is_passed_on_to_a_runtime_that_blocks(random: &mut Random) -> Plan {
+    let blocking = |is_on_runtime, wish| Wish { how: How::Blocking { is_attribute: false, is_on_runtime }, ..wish };
+    // The TTL of the first is not the others': it is released, and the next acquisition knows how long a round trip takes.
+    let first = blocking(false, wish(ms(40), 400, 30));
+    let second = blocking(false, wish(ms(55), 40, 8));
+    let next = wish(ms(58), 40, 5);
+    let blocks = Wish { name: 1, limit: Some(ms(64)), ..blocking(true, wish(ms(62), 500, 0)) };
+    let a = process([first, second, next, blocks]);
+    let b = process([Wish { is_certain: true, ..wish(about(random, 80), 2_000, 60) }]);
+    let c = process([Wish { name: 1, ..wish(about(random, 20), 1_000, 250) }]);
+    plan(random, 3, vec![a, b, c], 2_000)
+}
+
+/// A completes the first fire on x and y, and hears of z's grant when it is about to. z takes a snapshot before that, with A's key in it; then A
+/// releases that key, and does not hear that it has. B completes the second fire on y and z. z comes back with its snapshot, and A releases the
+/// key once more: were that a completion, z would have a mark that looks as if it knew of all before it. C does not reach y.
+fn a_completion_that_is_sent_again_to_an_older_snapshot(random: &mut Random) -> Plan {
+    // It is connected to z in the background, too, and z knows the script of a completion.
+    let warm = Wish { name: 1, ending: Ending::Drop, ..wish(about(random, 10), 100, 1) };
+    let earlier = fire(100, about(random, 10), 10);
+    let a = process([warm, earlier, Wish { ttl: ms(4_000), is_renewed: false, ..fire(300, ms(10), 30) }]);
+    let b = process([fire(900, about(random, 10), 20)]);
+    let c = process([fire(900, about(random, 7_600), 20)]);
+    let faults = vec![
+        (ms(0), Fault::Partition { process: 1, node: X, lasting: THROUGHOUT }),
+        (ms(0), Fault::Partition { process: 2, node: Y, lasting: 2 * THROUGHOUT }),
+        (ms(330), Fault::Save { node: Z }),
+        // For so long that the mark is younger than z, whose age may be told two seconds too small.
+        (ms(380), Fault::Partition { process: 0, node: Z, lasting: ms(3_000) }),
+        (about(random, 1_200), Fault::Restore { node: Z, down: random.millis(1, 20) }),
+    ];
+    with(plan(random, 3, vec![a, b, c], 4_000), faults, |script| {
+        script.healed = ms(10_500);
+        script.slow = vec![
+            slow(0, Z, Passage::Reply, ms(308)..ms(325), ms(348)),
+            slow(0, Z, Passage::Reply, ms(346)..ms(380), ms(900)),
+            Slow { runtime: 0, ..slow(0, Z, Passage::Reply, ms(346)..ms(380), ms(900)) },
+        ];
+    })
+}
+
+/// A marks a fire before its body, on x, which restarts and votes again before the mark comes to y; meanwhile A's lock is renewed, and its key set
+/// on z. B is refused by y a moment before that, and granted the lock by x, and by z when A's key has expired there.
+fn a_mark_that_outlasts_the_validity_before_a_renewal(random: &mut Random) -> Plan {
+    let marked_first = FireWish { kind: FireKind::Due, due: ms(300), early: ms(0), is_at_start: true, fails: false };
+    let starts = |after| Wish { ttl: ms(1_000), fire: Some(marked_first), ..fire(300, after, 20) };
+    let warm = |after| Wish { name: 1, ..wish(after, 100, 1) };
+    // The rates of clocks would add up in so many renewals.
+    let exact = |process| ProcessPlan { rate: 1, ..process };
+    let a = exact(process([warm(about(random, 10)), starts(ms(10))]));
+    let b = exact(process([warm(about(random, 100)), starts(ms(3_600))]));
+    let faults = vec![
+        (about(random, 710), Fault::Crash { node: X, down: random.millis(1, 10) }),
+        // So A does not set its key there once more.
+        (ms(715), Fault::Partition { process: 0, node: X, lasting: THROUGHOUT }),
+    ];
+    let mut plan = Plan { node_timeout: ms(1_000), ..plan(random, 3, vec![a, b], 1_000) };
+    plan.nodes.iter_mut().for_each(|node| node.rate = 0);
+    with(plan, faults, |script| {
+        script.slow = vec![
+            slow(0, Z, Passage::Connection, ms(0)..ms(330), ms(9_000)),
+            slow(0, Y, Passage::Request, ms(312)..ms(360), ms(3_922)),
+            // No renewal behind that.
+            Slow { runtime: 0, ..slow(0, Y, Passage::Request, ms(3_100)..ms(4_100), ms(4_100)) },
+            Slow { runtime: 0, ..slow(0, Z, Passage::Request, ms(3_100)..ms(4_100), ms(4_100)) },
+            slow(1, Z, Passage::Request, ms(3_895)..ms(3_915), ms(4_005)),
+        ];
+    })
+}
+
+/// A cluster, and C gives up before it hears that it has one of six permits, and which. When it releases whichever it is, all of them have moved
+/// from z to y, and when it is told so, the one that it has is on its way on to x.
+fn a_release_that_is_sent_on_to_who_gives_the_slot_away_again(random: &mut Random) -> Plan {
+    let hold = |random: &mut Random, count: usize| {
+        process((0..count).map(|_| wish(about(random, 35), 60_000, 600)).collect::<Vec<_>>())
+    };
+    let (a, b) = (hold(random, 3), hold(random, 2));
+    let warm = Wish { ending: Ending::Drop, ..wish(ms(5), 60_000, 1) };
+    let c = process([warm, Wish { give_up: Some(ms(30)), ..wish(ms(60), 60_000, 1) }]);
+    let moves = |from, to, step| Fault::MoveSlot { name: 0, from, to, step };
+    let faults = vec![
+        (ms(95), moves(Z, Y, SlotStep::Begins)),
+        (ms(100), moves(Z, Y, SlotStep::Keys { of: None })),
+        (ms(140), moves(Z, Y, SlotStep::Ends)),
+        (ms(150), moves(Y, X, SlotStep::Begins)),
+        (ms(160), moves(Y, X, SlotStep::Keys { of: Some(2) })),
+        (ms(350), moves(Y, X, SlotStep::Keys { of: None })),
+        (ms(360), moves(Y, X, SlotStep::Ends)),
+    ];
+    let plan = plan(random, 3, vec![a, b, c], 60_000);
+    with(Plan { is_cluster: true, permits: vec![6; 3], node_timeout: ms(300), ..plan }, faults, |script| {
+        script.healed = ms(500);
+        let told_late = [0, 1].map(|runtime| Slow { runtime, ..slow(2, Z, Passage::Reply, ms(110)..ms(140), ms(200)) });
+        script.slow = told_late.into_iter().chain([slow(2, Z, Passage::Reply, ms(60)..ms(70), ms(120))]).collect();
+    })
+}
+
+/// A cluster, and A does not know that the slot has moved from z to y. Its acquire is sent on, through a connection on which nothing arrives for
+/// longer than one may be silent, and released on another one.
+fn an_acquire_that_is_sent_on_to_a_connection_that_is_silent(random: &mut Random) -> Plan {
+    // The slot of the other name is y's, so that A is connected there.
+    let warm = |random: &mut Random, name| Wish { name, ..wish(about(random, 5), 60_000, 1) };
+    let tasks = [warm(random, 0), warm(random, 1), Wish { give_up: Some(ms(40)), ..wish(ms(60), 60_000, 1) }];
+    let steps = [(ms(40), SlotStep::Begins), (ms(45), SlotStep::Keys { of: None }), (ms(50), SlotStep::Ends)];
+    let moves = |(moment, step)| (moment, Fault::MoveSlot { name: 0, from: Z, to: Y, step });
+    let plan = plan(random, 3, vec![process(tasks)], 60_000);
+    with(Plan { is_cluster: true, ..plan }, steps.map(moves).into(), |script| {
+        script.healed = ms(2_000);
+        script.slow = vec![slow(0, Y, Passage::Request, ms(60)..ms(80), ms(1_500))];
+    })
 }
 
 /// A is killed while its body runs, and B and C stand by for longer than its TTL.

@@ -221,6 +221,11 @@ fn patch(off: Rule) -> Option<(&'static str, &'static str)> {
             "if redis.call('PTTL', keys[2]) <= tonumber(ARGV[2]) then\n    redis.call('PEXPIRE', keys[2], ARGV[2] + 1)",
             "if true then\n    redis.call('PEXPIRE', keys[2], ARGV[2] + 1)",
         ),
+        Rule::EmptiedKeysAreLeftAlone => (
+            "local live = 1001",
+            "if #gone > 0 then redis.call('HDEL', KEYS[3], unpack(gone)) redis.call('ZREM', KEYS[2], unpack(gone)) end
+             local live = 1001",
+        ),
         Rule::AllOrNothing => ("blocked = blocked or index", "blocked = false"),
         _ => return None,
     })

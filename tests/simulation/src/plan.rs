@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use crate::cluster::SlotStep;
 use crate::leads::{Candidacy, LEADS_HEALED};
 use crate::random::Random;
 
@@ -277,6 +278,13 @@ pub(crate) enum Fault {
     Migrate {
         name: usize,
         is_counter: bool,
+    },
+    /// The slot of a lock moves by one step from one server to another.
+    MoveSlot {
+        name: usize,
+        from: usize,
+        to: usize,
+        step: SlotStep,
     },
     /// Something is wrong with a node in memory.
     Memory {

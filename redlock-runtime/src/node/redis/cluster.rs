@@ -525,7 +525,9 @@ fn keys_of_kind(command: &Command, kind: &Kind) -> Option<Vec<Arc<str>>> {
         }
         // Who is no reader there may be the writer, and become one.
         (Action::Commit { .. } | Action::Extend { .. } | Action::Release { .. }, Kind::Reader(keys)) => {
-            Some(vec![Arc::clone(keys.writer()), Arc::clone(keys.readers())])
+            let is_commit = matches!(command.action, Action::Commit { .. });
+            let fence = is_commit.then(|| Keys::fence(keys.writer()).into());
+            Some([keys.writer(), keys.readers()].into_iter().cloned().chain(fence).collect())
         }
         // The intent goes with it, if there is one.
         (Action::Release { .. }, Kind::Writer(keys)) if command.predecessor.is_none() => {
@@ -533,6 +535,11 @@ fn keys_of_kind(command: &Command, kind: &Kind) -> Option<Vec<Arc<str>>> {
         }
         (Action::Acquire { .. }, Kind::Several(several)) => {
             Some(several.keys().iter().cloned().chain(fences(several.keys())).collect())
+        }
+        // A counter that is begun anew could not be moved there any more.
+        (Action::Commit { .. }, Kind::Several(several)) => {
+            let counters = several.keys().iter().map(|key| Keys::fence(key).into());
+            Some(several.keys().iter().cloned().chain(counters).collect())
         }
         (Action::Extend { .. } | Action::Release { .. }, Kind::Several(several)) => Some(several.keys().into()),
         _ => None,
@@ -608,18 +615,22 @@ mod tests {
         let several = Several::new(&Keys::default(), [name("{x}1"), name("{x}2")]).unwrap();
         let [writer, readers, intent] = [shared.writer(), shared.readers(), shared.intent()].map(ToString::to_string);
         let [one, other] = [&several.keys()[0], &several.keys()[1]].map(ToString::to_string);
+        let [fence, one_fence, other_fence] = [&*writer, &one, &other].map(Keys::fence);
+        let commit = Action::Commit { token: 7 };
         let [to_read, to_write] = [Kind::Reader(Arc::clone(&shared)), Kind::Writer(shared)].map(Subject::from);
         let (all, owner, ttl) = (Subject::from(Kind::Several(several)), Arc::from("owner"), Duration::from_secs(1));
         let (acquire, extend) = (Action::Acquire { ttl, is_watched: false }, Action::Extend { ttl, is_noted: false });
         let release = Action::Release { keep: Duration::ZERO, behind: None, is_noted: false };
         for (action, subject, expect) in [
             (acquire, &to_read, vec![&*writer, &readers, &intent]),
+            (commit, &to_read, vec![&*writer, &readers, &fence]),
             (extend, &to_read, vec![&*writer, &readers]),
             (release, &to_read, vec![&*writer, &readers]),
             (acquire, &to_write, vec![&*writer, &readers, &intent]),
             (extend, &to_write, vec![]),
             (release, &to_write, vec![&*writer, &intent]),
             (acquire, &all, vec![&*one, &other]),
+            (commit, &all, vec![&*one, &other, &one_fence, &other_fence]),
             (extend, &all, vec![&*one, &other]),
             (release, &all, vec![&*one, &other]),
         ] {

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{ConnectionId, Effect, Server, wrong_number};
+use super::{Effect, Server, wrong_number};
 use crate::commands::{find, is_word, text};
-use crate::keyspace::{Entry, Event, Key, Keyspace};
+use crate::keyspace::{Entry, Event, Key, Keyspace, SentBy};
 use crate::number::parse_integer;
 use crate::reply::Reply;
 use crate::value::Value;
@@ -130,12 +130,12 @@ impl Cluster {
 impl Server {
     /// Makes it a server of a cluster.
     pub fn join(&mut self, cluster: Cluster) {
-        self.cluster = Some(cluster);
+        self.keyspace.cluster = Some(cluster);
     }
 
     /// What it knows about its cluster.
     pub fn cluster(&mut self) -> Option<&mut Cluster> {
-        self.cluster.as_mut()
+        self.keyspace.cluster.as_mut()
     }
 
     /// The keys of a slot, by name.
@@ -167,11 +167,11 @@ impl Server {
 
     /// The next command is told by it.
     pub(super) fn asking(&self) -> Reply {
-        if self.cluster.is_some() { Reply::OK } else { disabled() }
+        if self.keyspace.cluster.is_some() { Reply::OK } else { disabled() }
     }
 
     pub(super) fn ask_about_cluster(&mut self, arguments: &[&[u8]]) -> Reply {
-        let Some(cluster) = &self.cluster else { return disabled() };
+        let Some(cluster) = &self.keyspace.cluster else { return disabled() };
         match arguments {
             [_, what] if is_word(what, "INFO") => {
                 Reply::Text(format!("cluster_state:ok\r\ncluster_current_epoch:{}\r\n", cluster.epoch))
@@ -186,8 +186,8 @@ impl Server {
     }
 
     /// Whether somebody has to be sent elsewhere with a command, and how.
-    pub(super) fn elsewhere(&mut self, from: ConnectionId, name: &[u8], arguments: &[&[u8]]) -> Option<Reply> {
-        self.cluster.as_ref()?;
+    pub(super) fn elsewhere(&mut self, name: &[u8], arguments: &[&[u8]]) -> Option<Reply> {
+        self.keyspace.cluster.as_ref()?;
         let keys = match name {
             b"EVAL" | b"EVALSHA" => {
                 let count = usize::try_from(parse_integer(arguments.get(2)?)?).ok()?;
@@ -195,27 +195,7 @@ impl Server {
             }
             _ => find(name, self.keyspace.version)?.keys_in(arguments),
         };
-        let slot = slot_of(keys.first()?);
-        if keys.iter().any(|key| slot_of(key) != slot) {
-            return Some(Reply::error("CROSSSLOT Keys in request don't hash to the same slot"));
-        }
-        let there = keys.iter().filter(|key| self.keyspace.entry(key).is_some()).count();
-        let (has_some, lacks_some) = (there > 0, there < keys.len());
-        let is_asking = self.connections.get(&from).is_some_and(|client| client.is_asking);
-        let (cluster, version) = (self.cluster.as_ref()?, self.keyspace.version);
-        let try_again = || Some(Reply::error("TRYAGAIN Multiple keys request during rehashing of slot"));
-        let owner = cluster.owner(slot);
-        if owner == cluster.here {
-            return match cluster.migrating.get(&slot) {
-                Some(_) if lacks_some && has_some && version >= (7, 0, 0) => try_again(),
-                Some(to) if lacks_some => Some(cluster.redirect("ASK", slot, *to)),
-                _ => None,
-            };
-        }
-        if cluster.importing.contains(&slot) && is_asking {
-            return if keys.len() > 1 && lacks_some { try_again() } else { None };
-        }
-        Some(cluster.redirect("MOVED", slot, owner))
+        self.keyspace.elsewhere(keys)
     }
 }
 
@@ -224,6 +204,39 @@ fn disabled() -> Reply {
 }
 
 impl Keyspace {
+    /// Why a server of a cluster does nothing about these keys for the client that it listens to.
+    fn elsewhere(&mut self, keys: &[&[u8]]) -> Option<Reply> {
+        self.cluster.as_ref()?;
+        let slot = slot_of(keys.first()?);
+        if keys.iter().any(|key| slot_of(key) != slot) {
+            return Some(Reply::error("CROSSSLOT Keys in request don't hash to the same slot"));
+        }
+        let there = keys.iter().filter(|key| self.entry(key).is_some()).count();
+        let (has_some, lacks_some) = (there > 0, there < keys.len());
+        let cluster = self.cluster.as_ref()?;
+        let try_again = || Some(Reply::error("TRYAGAIN Multiple keys request during rehashing of slot"));
+        let owner = cluster.owner(slot);
+        if owner == cluster.here {
+            return match cluster.migrating.get(&slot) {
+                Some(_) if lacks_some && has_some && self.version >= (7, 0, 0) => try_again(),
+                Some(to) if lacks_some => Some(cluster.redirect("ASK", slot, *to)),
+                _ => None,
+            };
+        }
+        if cluster.importing.contains(&slot) && self.sent_by == SentBy::Giver {
+            return if keys.len() > 1 && lacks_some { try_again() } else { None };
+        }
+        Some(cluster.redirect("MOVED", slot, owner))
+    }
+
+    /// Why a script may not go on with these keys, whether they were declared or not: each of its commands is examined as one of the
+    /// client that called it. So a script cannot take a key for missing that is where its slot goes.
+    // Source: `scriptVerifyClusterState`, https://github.com/redis/redis/blob/7.0/src/script.c; the same in `luaRedisGenericCommand`,
+    // https://github.com/redis/redis/blob/6.2/src/scripting.c
+    pub(crate) fn refused_to_script(&mut self, keys: &[&[u8]]) -> Option<&'static str> {
+        self.elsewhere(keys).map(|_| "ERR Script attempted to access a non local key in a cluster node")
+    }
+
     /// Gives a key a value of whatever kind.
     fn restore(&mut self, key: &Key, value: Value, expires: Option<i64>) {
         match value {

@@ -42,6 +42,9 @@ static COMPLETE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!(".
 static RELEASE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/release.lua")));
 static RELEASE_PERMIT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/release_permit.lua")));
 
+/// What stands before a script where one of its keys alone may be named.
+const UNNAMED: &str = include_str!("../lua/unnamed.lua");
+
 /// Those that a new connection loads: whoever adopts a lock, or completes a fire, does that seldom.
 pub(in crate::node) static LOADED: [&LazyLock<Script>; 4] = [&ACQUIRE, &COMMIT, &EXTEND, &RELEASE];
 
@@ -78,7 +81,8 @@ pub(in crate::node) struct Server {
     /// What it says about a fencing counter that it does not have.
     missing_counter: Counter,
     /// Whether the slot of the keys is still on its way to it. It then does nothing for several keys one of which it does
-    /// not have; so one is named, and the others are arguments. They are nowhere else, or it would not have been asked.
+    /// not have; so one is named, and the others are arguments. They are nowhere else, or it would not have been asked; and should it
+    /// give the slot away again by now, `unnamed.lua` finds it out.
     is_asking: bool,
     /// Whether a SET that does nothing, because there is a value, tells the value.
     set_tells: bool,
@@ -144,7 +148,8 @@ pub(in crate::node) fn evaluate_known(command: &Command, server: Server) -> (Cow
         Action::Acquire { ttl, .. } if is_plain(command, server) => set(command, ttl),
         // Seldom, and not worth a round trip to learn that the server does not know it.
         Action::Adopt { .. } => evaluate_unknown(command, server),
-        _ => evaluate("EVALSHA", &script_of(command).hash, command, server),
+        _ if server.is_asking => evaluate_unknown(command, server),
+        _ => evaluate("EVALSHA", &script_of(command).hash, command, server).0,
     };
     let pack = || {
         let cmd = evaluate();
@@ -176,7 +181,13 @@ fn packed_length(cmd: &Cmd) -> usize {
 
 /// Carries a command out with its whole script, which the server knows from then on.
 pub(in crate::node) fn evaluate_unknown(command: &Command, server: Server) -> Cmd {
-    evaluate("EVAL", script_of(command).code, command, server)
+    let script = script_of(command).code;
+    if !server.is_asking || !holds(Rule::UnnamedKeysAreThere) {
+        return evaluate("EVAL", script, command, server).0;
+    }
+    let (mut cmd, unnamed) = evaluate("EVAL", &format!("{UNNAMED}{script}"), command, server);
+    cmd.arg(unnamed);
+    cmd
 }
 
 /// What stands before a key in the name of the channel on which its releases are published.
@@ -248,7 +259,7 @@ fn evaluate_permit(
     slots: &Slots,
     ttl: Duration,
     server: Server,
-) -> Cmd {
+) -> (Cmd, usize) {
     let contender = command.contender.as_deref().filter(|_| !server.is_asking);
     let (contention, declared) = server.beside.contenders.of(contender.map(|_| Keys::contention(slots.line())));
     let wanted = || slots.order().iter().map(|slot| slots.key(*slot));
@@ -271,7 +282,7 @@ fn evaluate_permit(
     keys[named..].iter().for_each(|key| {
         cmd.arg(&**key);
     });
-    cmd
+    (cmd, keys.len() - named)
 }
 
 /// What the fencing counter of a fenced lock is raised to at least, what it begins with, and its retention; else nothing.
@@ -295,7 +306,7 @@ fn evaluate_release_permit(
     (keys, held): (Vec<&str>, Option<u8>),
     keep: Duration,
     server: Server,
-) -> Cmd {
+) -> (Cmd, usize) {
     let noted = held.filter(|_| command.is_noted()).map(|_| Keys::owner_label(command.key()));
     let (note, declared) = server.beside.notes.of(noted);
     let named = if server.is_asking { 1 } else { keys.len() };
@@ -303,11 +314,11 @@ fn evaluate_release_permit(
     cmd.arg(verb).arg(script).arg(named + usize::from(declared.is_some())).arg(&keys[..named]).arg(declared);
     cmd.arg(&*command.owner).arg(whole_milliseconds(keep)).arg(if server.reports_changes { "" } else { RELEASED });
     cmd.arg(note.unwrap_or_default()).arg(u8::from(held.is_some())).arg(&keys[named..]);
-    cmd
+    (cmd, keys.len() - named)
 }
 
 /// What is asked of more than one key; `None` if it is asked as of any lock with its key.
-fn evaluate_of_kind(called: (&str, &str), command: &Command, kind: &Kind, server: Server) -> Option<Cmd> {
+fn evaluate_of_kind(called: (&str, &str), command: &Command, kind: &Kind, server: Server) -> Option<(Cmd, usize)> {
     match (command.action, kind) {
         (_, Kind::Reader(keys)) => Some(readers_writers::evaluate_reader(called, command, keys, server)),
         (_, Kind::Writer(keys)) => readers_writers::evaluate_writer(called, command, keys, server),
@@ -350,7 +361,8 @@ fn arg_new_mark(
     }
 }
 
-fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd {
+/// A command as a call of this script, and how many keys are its last arguments because they may not be named.
+fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> (Cmd, usize) {
     const ROOM_FOR_THE_SCRIPT_AND_USUAL_NAMES: usize = 320;
     const ROOM_BESIDE_A_MARK: usize = 512;
     let of_kind = |kind| evaluate_of_kind((verb, script), command, kind, server);
@@ -382,9 +394,10 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd 
     cmd.arg(&**owner);
     let retention = whole_milliseconds(*retention);
     let unnamed_mark = mark.filter(|_| server.is_asking);
+    let count = usize::from(unnamed.is_some()) + usize::from(unnamed_mark.is_some());
     if let Some(new_mark) = command.new_mark {
         arg_new_mark(&mut cmd, command, new_mark, note, unnamed_mark, server);
-        return cmd;
+        return (cmd, count);
     }
     match command.action {
         // It has a new mark.
@@ -399,11 +412,11 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd 
             let behind = [command.mark.is_some(), room.is_some(), unnamed.is_some(), unnamed_mark.is_some()];
             match contender {
                 Some((process, contention)) => cmd.arg(process).arg(contention),
-                None if is_last(behind) => return cmd,
+                None if is_last(behind) => return (cmd, count),
                 None => cmd.arg("").arg(""),
             };
             if is_last(behind) {
-                return cmd;
+                return (cmd, count);
             }
             match command.mark.map(|mark| mark.refuse_from) {
                 Some(Some(least)) => cmd.arg(least),
@@ -413,7 +426,7 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd 
             match (room, unnamed.is_some() || unnamed_mark.is_some()) {
                 (Some(room), _) => cmd.arg(room),
                 (None, true) => cmd.arg(""),
-                (None, false) => return cmd,
+                (None, false) => return (cmd, count),
             };
             match (unnamed, unnamed_mark) {
                 (None, Some(mark)) => cmd.arg("").arg(mark),
@@ -447,18 +460,25 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> Cmd 
             }
         }
     }
-    cmd
+    (cmd, count)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::protocol::Quorum;
+    use crate::node::MarkQuery;
+    use crate::protocol::{FenceFallback, Quorum, StoredMark};
+    use crate::values::name::Name;
+    use crate::values::readers_writers::SharedKeys;
+    use crate::values::several::Several;
+    use crate::values::subject::Subject;
 
     #[test]
     fn servers_that_differ_are_asked_differently() {
         let ttl = Duration::from_secs(1);
-        let fence_fallback = crate::protocol::FenceFallback::Refuse;
+        let fence_fallback = FenceFallback::Refuse;
         let proposal = Proposal::new(Duration::from_secs(1), 0, Quorum::of(3).unwrap(), fence_fallback);
         let acquire = Action::Acquire { ttl, is_watched: false };
         let release = Action::Release { keep: Duration::ZERO, behind: None, is_noted: false };
@@ -496,5 +516,79 @@ mod tests {
     #[test]
     fn the_release_marks_a_key_that_it_keeps_as_everybody_else_reads_it() {
         assert!(RELEASE.code.contains(&format!("'{}'", crate::protocol::RELEASED)));
+    }
+
+    /// What a command says behind its verb: the script, its keys, and the rest.
+    fn said(command: &Command, is_asking: bool) -> (String, Vec<String>, Vec<String>) {
+        let server = Server::new(true, RETENTION, is_asking, false, Beside::default());
+        let (cmd, _) = evaluate_known(command, server);
+        let text = |word| match word {
+            Arg::Simple(word) => String::from_utf8_lossy(word).into_owned(),
+            other => panic!("{other:?}"),
+        };
+        let words: Vec<_> = cmd.args_iter().map(text).collect();
+        let (keys, rest) = words[3..].split_at(words[2].parse().unwrap());
+        (words[1].clone(), keys.into(), rest.into())
+    }
+
+    #[test]
+    fn where_one_key_alone_may_be_named_a_script_looks_for_the_others_before_it_does_anything() {
+        let (ttl, owner) = (Duration::from_secs(1), Arc::<str>::from("owner"));
+        let name = |name: &str| Name::parse(name.to_owned()).unwrap();
+        let fence = || Some(Proposal::new(ttl, 0, Quorum::of(1).unwrap(), FenceFallback::Refuse));
+        let (acquire, commit) = (Action::Acquire { ttl, is_watched: true }, Action::Commit { token: 7 });
+        let extend = Action::Extend { ttl, is_noted: true };
+        let release = Action::Release { keep: Duration::ZERO, behind: None, is_noted: true };
+        let new_mark = NewMark { stored: StoredMark { fire: 7, token: 5 }, retention: ttl };
+        let mark = || Some(MarkQuery { refuse_from: Some(7) });
+        let plain: Subject = "k".into();
+        let slots = Slots::new(&Keys::default(), &name("x"), 2, |_| 2, |count| (0..count).collect());
+        let permits = Subject::any_permit(slots);
+        let shared = Arc::new(SharedKeys::new(&Keys::default(), &name("x")));
+        let [reader, writer] = [Kind::Reader(Arc::clone(&shared)), Kind::Writer(shared)].map(Subject::from);
+        let several = Several::new(&Keys::default(), [name("{x}1"), name("{x}2")]).unwrap();
+        let several = Subject::from(Kind::Several(several));
+        let asked = |subject: &Subject, fence, mark| {
+            Command::acquire(acquire, subject, &owner, Some("process".into()), fence, mark)
+        };
+        let others = |subject: &Subject, action| Command::new(action, subject, &owner);
+        for (command, expect) in [
+            (asked(&plain, None, None), 0),
+            (asked(&plain, fence(), None), 1),
+            (asked(&plain, None, mark()), 1),
+            (asked(&plain, fence(), mark()), 2),
+            (others(&plain, extend), 0),
+            (others(&plain, release), 0),
+            (Command::marking(release, &plain, &owner, new_mark), 1),
+            (Command::marking(Action::Mark, &plain, &owner, new_mark), 1),
+            (asked(&permits, None, None), 2),
+            (asked(&permits, fence(), None), 4),
+            (others(&permits.about(Which::One(1)), release), 1),
+            (others(&permits.about(Which::One(1)), extend), 0),
+            (asked(&reader, fence(), None), 3),
+            (others(&reader, extend), 1),
+            (others(&reader, commit), 2),
+            (others(&reader, release), 1),
+            (asked(&writer, fence(), None), 3),
+            (others(&writer, release), 1),
+            (asked(&several, fence(), None), 3),
+            (others(&several, commit), 3),
+            (others(&several, extend), 1),
+            (others(&several, release), 1),
+        ] {
+            let (script, keys, _) = said(&command, false);
+            let (asked, named, rest) = said(&command, true);
+            let what = (&command.subject, command.action);
+            assert_eq!(asked, format!("{UNNAMED}{}", script_of(&command).code), "{what:?}");
+            assert_eq!(script, script_of(&command).hash, "{what:?}");
+            let (count, rest) = rest.split_last().unwrap();
+            assert_eq!(count, &expect.to_string(), "{what:?}");
+            let unnamed = &rest[rest.len() - expect..];
+            let mut both = [&named[..], unnamed].concat();
+            let mut all = keys;
+            both.sort();
+            all.sort();
+            assert_eq!(both, all, "{what:?}: each is named, or one of the last arguments");
+        }
     }
 }

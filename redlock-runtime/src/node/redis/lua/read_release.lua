@@ -15,16 +15,21 @@ if redis.call('GET', KEYS[1]) == ARGV[1] then
     publish(KEYS[1])
     is_done = 1
 end
-if redis.call('ZREM', readers, ARGV[1]) == 1 then
+if redis.call('ZSCORE', readers, ARGV[1]) then
     is_done = 1
     local is_told, time = pcall(redis.call, 'TIME')
-    if is_told and ARGV[2] ~= '0' then
+    local is_kept = is_told and ARGV[2] ~= '0'
+    if is_kept then
         local now = time[1] * 1000 + math.floor(time[2] / 1000)
         redis.call('ZADD', readers, string.format('%.0f', now + ARGV[2]), kept)
         if redis.call('PTTL', readers) <= tonumber(ARGV[2]) then
             redis.call('PEXPIRE', readers, ARGV[2] + 1)
         end
-    elseif redis.call('EXISTS', readers) == 0 then
+    end
+    -- Asked before he goes: a server of a cluster that gives the slot of the keys away lets no script touch a key that it has emptied.
+    local is_last = #redis.call('ZRANGE', readers, 0, 1) == 1
+    redis.call('ZREM', readers, ARGV[1])
+    if is_last then
         publish(readers)
     end
 elseif redis.call('ZSCORE', readers, kept) then

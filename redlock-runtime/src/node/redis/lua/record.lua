@@ -5,7 +5,6 @@
 -- the counter, or false if there is none; may be repeated at will, unlike INCR and DECR
 local is_told, time = pcall(redis.call, 'TIME')
 local now = is_told and time[1] * 1000 + math.floor(time[2] / 1000) or tonumber(ARGV[6])
-local change = 0
 local counter = redis.call('GET', KEYS[1])
 if counter and not (string.find(counter, '^-?%d+$') and #counter < 16) then
     -- Before anything is written: what is written before an error stays, without an expiry.
@@ -13,33 +12,32 @@ if counter and not (string.find(counter, '^-?%d+$') and #counter < 16) then
 end
 counter = tonumber(counter)
 
-local function take_away(process)
-    change = change - (redis.call('HGET', KEYS[3], process) or 0)
-    redis.call('HDEL', KEYS[3], process)
-    redis.call('ZREM', KEYS[2], process)
-end
-
+local is_ours, change, gone = ARGV[2] ~= '', 0, {}
 -- A thousand at a time: a server stands still meanwhile. Of more, the next who looks takes the rest away.
 for _, process in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, 1000)) do
-    take_away(process)
+    if not is_ours or process ~= ARGV[1] then
+        change = change - (redis.call('HGET', KEYS[3], process) or 0)
+        gone[#gone + 1] = process
+    end
 end
-local is_ours = ARGV[2] ~= ''
 if is_ours then
-    take_away(ARGV[1])
-    if ARGV[2] ~= '0' then
-        change = change + ARGV[2]
-        redis.call('HSET', KEYS[3], ARGV[1], ARGV[2])
-        redis.call('ZADD', KEYS[2], string.format('%.0f', now + ARGV[3]), ARGV[1])
+    change = change + ARGV[2] - (redis.call('HGET', KEYS[3], ARGV[1]) or 0)
+    if ARGV[2] == '0' then
+        gone[#gone + 1] = ARGV[1]
     end
 end
 
 -- Of more processes than a thousand it is enough to know that each has a waiter: a server stands still while all are added up.
 local live = 1001
-if #redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', '+inf', 'LIMIT', 1000, 1) == 0 then
-    live = 0
+if #redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', '+inf', 'LIMIT', 1000 + #gone, 1) == 0 then
+    live = change
     for _, waiters in ipairs(redis.call('HVALS', KEYS[3])) do
         live = live + waiters
     end
+end
+if is_ours and ARGV[2] ~= '0' then
+    redis.call('HSET', KEYS[3], ARGV[1], ARGV[2])
+    redis.call('ZADD', KEYS[2], string.format('%.0f', now + ARGV[3]), ARGV[1])
 end
 -- Others count without leases: their numbers are kept, as long as they are possible.
 local least = math.max((counter or 0) + change, live)
@@ -52,5 +50,11 @@ if counter and (change ~= 0 or is_ours and live > 0) then
     for _, key in ipairs(KEYS) do
         redis.call('PEXPIRE', key, life)
     end
+end
+if #gone > 0 then
+    -- The very last: a server of a cluster that gives the slot of the keys away lets no script touch a key that it has emptied, because
+    -- that might be where the slot goes; and what was written before that stays.
+    redis.call('HDEL', KEYS[3], unpack(gone))
+    redis.call('ZREM', KEYS[2], unpack(gone))
 end
 return counter or false

@@ -79,7 +79,12 @@ fn arg_all(cmd: &mut Cmd, keys: &[Cow<'_, str>]) {
 }
 
 /// What a reader asks.
-pub(super) fn evaluate_reader(call_of: (&str, &str), command: &Command, keys: &SharedKeys, server: Server) -> Cmd {
+pub(super) fn evaluate_reader(
+    call_of: (&str, &str),
+    command: &Command,
+    keys: &SharedKeys,
+    server: Server,
+) -> (Cmd, usize) {
     let (writer, readers) = (Cow::Borrowed(&**keys.writer()), Cow::Borrowed(&**keys.readers()));
     let retention = whole_milliseconds(command.retention);
     let prefix = if server.reports_changes { "" } else { RELEASED };
@@ -99,21 +104,21 @@ pub(super) fn evaluate_reader(call_of: (&str, &str), command: &Command, keys: &S
             }
             cmd.arg(u8::from(command.asker == Asker::Holds));
             arg_all(&mut cmd, &unnamed);
-            cmd
+            (cmd, unnamed.len())
         }
         Action::Extend { ttl, .. } => {
             let channel = if prefix.is_empty() { String::new() } else { format!("{prefix}{writer}") };
             let (mut cmd, unnamed) = call(call_of, vec![writer, readers], None, server);
             cmd.arg(&*command.owner).arg(whole_milliseconds(ttl)).arg(channel);
             arg_all(&mut cmd, &unnamed);
-            cmd
+            (cmd, unnamed.len())
         }
         Action::Commit { token } => {
             let fence = Cow::Owned(Keys::fence(keys.writer()));
             let (mut cmd, unnamed) = call(call_of, vec![writer, readers, fence], None, server);
             cmd.arg(&*command.owner).arg(token).arg(retention);
             arg_all(&mut cmd, &unnamed);
-            cmd
+            (cmd, unnamed.len())
         }
         Action::Release { keep, .. } => {
             let note = command.is_noted().then(|| Keys::owner_label(&writer));
@@ -121,10 +126,10 @@ pub(super) fn evaluate_reader(call_of: (&str, &str), command: &Command, keys: &S
             let (mut cmd, unnamed) = call(call_of, vec![writer, readers], declared, server);
             cmd.arg(&*command.owner).arg(whole_milliseconds(keep)).arg(prefix).arg(note.unwrap_or_default());
             arg_all(&mut cmd, &unnamed);
-            cmd
+            (cmd, unnamed.len())
         }
         // It is not offered.
-        Action::Adopt { .. } | Action::Mark => Cmd::new(),
+        Action::Adopt { .. } | Action::Mark => (Cmd::new(), 0),
     }
 }
 
@@ -134,7 +139,7 @@ pub(super) fn evaluate_writer(
     command: &Command,
     keys: &SharedKeys,
     server: Server,
-) -> Option<Cmd> {
+) -> Option<(Cmd, usize)> {
     match command.action {
         Action::Acquire { ttl, .. } => {
             // A key that is noted where its slot is still on its way to could not be moved there any more.
@@ -151,7 +156,7 @@ pub(super) fn evaluate_writer(
             // The intent is noted also where processes may not be.
             cmd.arg(contender.unwrap_or_default());
             arg_all(&mut cmd, &unnamed);
-            Some(cmd)
+            Some((cmd, unnamed.len()))
         }
         Action::Release { keep, .. } => {
             let note = command.is_noted().then(|| Keys::owner_label(keys.writer()));
@@ -165,7 +170,7 @@ pub(super) fn evaluate_writer(
             cmd.arg(if before.is_some_and(|before| before.gets_back.is_some()) { "back" } else { "" });
             cmd.arg(u8::from(command.contender.is_some()));
             arg_all(&mut cmd, &unnamed);
-            Some(cmd)
+            Some((cmd, unnamed.len()))
         }
         Action::Adopt { .. } | Action::Commit { .. } | Action::Extend { .. } | Action::Mark => None,
     }

@@ -27,7 +27,12 @@ pub(super) fn script_of(action: Action) -> &'static Script {
     }
 }
 
-pub(super) fn evaluate((verb, script): (&str, &str), command: &Command, several: &Several, server: Server) -> Cmd {
+pub(super) fn evaluate(
+    (verb, script): (&str, &str),
+    command: &Command,
+    several: &Several,
+    server: Server,
+) -> (Cmd, usize) {
     let locks = several.keys();
     let is_fenced = command.fence.is_some() || matches!(command.action, Action::Commit { .. });
     let fences = locks.iter().filter(|_| is_fenced).map(|key| Cow::Owned(Keys::fence(key)));
@@ -84,5 +89,5 @@ pub(super) fn evaluate((verb, script): (&str, &str), command: &Command, several:
         cmd.arg(&**key);
     }
     cmd.arg(&contentions);
-    cmd
+    (cmd, unnamed.len())
 }
