@@ -164,6 +164,8 @@ struct Store {
     watched: HashMap<String, Vec<Changes>>,
     nodes: usize,
     is_in_the_middle: bool,
+    /// Acquires whose requests were dropped, and which come behind their releases.
+    late: HashMap<String, Acquire>,
 }
 
 /// A node on such a store, that may do something wrong.
@@ -349,12 +351,11 @@ impl Node for Flawed {
                     }
                 }
                 Some(CarriesOutWhatWasDropped) => {
-                    let on_its_way = Self::on(&self.store, None);
-                    let carried_out = tokio::spawn(async move {
-                        tokio::time::sleep(Duration::from_millis(10)).await;
-                        on_its_way.try_acquire(&acquire, &key)
-                    });
-                    return carried_out.await.map_err(NodeError::unknown);
+                    let late = |store: &Mutex<Store>| store.lock().unwrap().late.remove(&key);
+                    self.store.lock().unwrap().late.insert(key.clone(), acquire);
+                    tokio::task::yield_now().await;
+                    let acquire = late(&self.store).expect("it was not released meanwhile");
+                    return Ok(self.try_acquire(&acquire, &key));
                 }
                 // Only those of requests that are dropped: otherwise it is in nobody's way.
                 Some(BreaksWhenDropped) if key.contains("dropped") => in_the_middle(&self.store).await?,
@@ -374,7 +375,14 @@ impl Node for Flawed {
             if self.has(PutsOneOffWithNoAnswer) {
                 std::future::pending::<()>().await;
             }
-            self.try_release(&release, &self.name(&release.key))
+            let key = self.name(&release.key);
+            let released = self.try_release(&release, &key);
+            // On another connection, and so behind it.
+            let late = self.store.lock().unwrap().late.remove(&key);
+            if let Some(acquire) = late {
+                let _ = self.try_acquire(&acquire, &key);
+            }
+            released
         })
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use redis::Connection;
 use redlock_runtime::LockManager;
-use redlock_tests::standstill::check_none_is_slow;
+use redlock_tests::standstill::SlowEachTime;
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{Monitor, RedisServer, Servers, Standstills};
 
@@ -93,11 +93,11 @@ async fn a_hundred_thousand_names_are_counted_page_by_page() {
     for (number, expect) in [(0, 0), (1, 0), (2, 1), (MANY - 3, 0), (MANY - 2, 1)] {
         assert_eq!(statistics.get(&name(number)).unwrap().everywhere, expect, "{number}");
     }
-    let mut slow = Vec::new();
-    for _ in 0..3 {
-        slow.push(slow_in(&servers[0], async || assert!(locks.statistics().await.is_ok())).await);
+    let mut slow = SlowEachTime::default();
+    while slow.is_open() {
+        slow.note(slow_in(&servers[0], async || assert!(locks.statistics().await.is_ok())).await);
     }
-    check_none_is_slow(&slow);
+    slow.check();
 }
 
 /// What a server took too long for meanwhile.
@@ -204,12 +204,12 @@ fn an_entry_goes_only_from_where_it_was_seen() {
 #[tokio::test]
 async fn the_waiters_of_thousands_of_processes_that_died_are_taken_away_a_page_at_a_time() {
     let server = RedisServer::start();
-    let mut slow = Vec::new();
-    for _ in 0..3 {
+    let mut slow = SlowEachTime::default();
+    while slow.is_open() {
         server.probe().flush_all();
-        slow.push(slow_in(&server, async || check_dead(&server)).await);
+        slow.note(slow_in(&server, async || check_dead(&server)).await);
     }
-    check_none_is_slow(&slow);
+    slow.check();
 }
 
 fn check_dead(server: &RedisServer) {
