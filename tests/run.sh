@@ -105,7 +105,7 @@ if [ "${#missing[@]}" -gt 0 ]; then
 fi
 
 # Most tests wait for servers and expiries most of the time, so more of them run at once than there are processors.
-export RUST_TEST_THREADS=${RUST_TEST_THREADS:-10}
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-14}
 
 say "servers: $("$server" --version)"
 say "cargo test --workspace --all-features --no-fail-fast $*"

@@ -504,12 +504,13 @@ impl Engine {
         self.observers.stands(node, NodeStanding::Unreachable);
     }
 
-    /// The node that everybody asks first who wants this key and can reach the same nodes: the first connected one, from
-    /// a position that the key says, so that not all locks begin at the same node.
-    fn first_for(&self, key: &str) -> Option<usize> {
-        let start = usize::from(key.bytes().fold(0_u8, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte)));
+    /// The node that everybody asks first who wants the same and can reach the same nodes: the first connected one, from
+    /// a position that is [derived from the key](Subject::decides_who_is_first), so that not all locks begin at the same node.
+    fn first_for(&self, subject: &Subject) -> Option<usize> {
+        let decides = subject.decides_who_is_first().bytes();
+        let start = usize::from(decides.fold(0_u8, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte)));
         let mut nodes = (0..self.nodes.len()).map(|node| (start + node) % self.nodes.len());
-        nodes.find(|node| matches!(self.nodes[*node].known(key), NodeStatus::Introduced(_)))
+        nodes.find(|node| matches!(self.nodes[*node].known(subject.key()), NodeStatus::Introduced(_)))
     }
 
     /// Listens until no further vote can change the verdict, or the nodes' time is over, or the caller's (`until`).

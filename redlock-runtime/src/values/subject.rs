@@ -81,6 +81,16 @@ impl Subject {
         }
     }
 
+    /// The text from which follows which node is asked first once a race was lost: equal for whoever can be in each other's way. Sets of
+    /// names overlap in any way, so all sets begin at the same node: whoever waited for another one than those who overtake him would not
+    /// learn that a majority had become free.
+    pub(crate) fn decides_who_is_first(&self) -> &str {
+        match self.kind() {
+            Some(Kind::Several(_)) => "",
+            _ => self.key(),
+        }
+    }
+
     /// The key that stands for the whole; of a permit, the one of its slot.
     pub(crate) fn key(&self) -> &Arc<str> {
         match self {
@@ -252,6 +262,18 @@ mod tests {
     #[test]
     fn a_subject_is_no_larger_than_its_key() {
         assert_eq!(size_of::<Subject>(), size_of::<Arc<str>>());
+    }
+
+    #[test]
+    fn those_who_may_be_in_each_other_s_way_ask_the_same_node_first() {
+        let set = |names: &[&str]| {
+            let names = names.iter().map(|name| Name::parse((*name).to_owned()).unwrap());
+            Subject::from(Kind::Several(Several::new(&Keys::default(), names).unwrap()))
+        };
+        let (one, other) = (set(&["a"]), set(&["a", "b"]));
+        assert_ne!(one.key(), other.key());
+        assert_eq!(one.decides_who_is_first(), other.decides_who_is_first());
+        assert_eq!(Subject::from("a").decides_who_is_first(), "a");
     }
 
     #[test]
