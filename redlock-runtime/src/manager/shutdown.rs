@@ -40,7 +40,7 @@ const LET_GO: Duration = Duration::from_millis(100);
 /// let report = locks.shutdown_within(Duration::from_millis(50)).await;
 /// assert_eq!((report.released, report.unconfirmed), (0, 0));
 /// assert_eq!(report.still_held, ["report"]);
-/// assert_eq!(report.to_string(), "0 held locks released, 0 releases not confirmed; still held: `report`");
+/// assert_eq!(report.to_string(), "no lock was released; still held: `report`");
 /// # Ok::<(), redlock_runtime::Error>(())
 /// # }).unwrap();
 /// ```
