@@ -41,8 +41,8 @@ impl Elsewhere {
 
     /// Signals each of them.
     pub(super) fn signal(self, signal: Signal) {
-        for pid in self.find() {
-            let _ = kill(pid, signal);
+        for process in self.find() {
+            let _ = kill(process.id(), signal);
         }
     }
 
@@ -51,21 +51,19 @@ impl Elsewhere {
         self.find().is_empty()
     }
 
-    fn find(self) -> Vec<Pid> {
-        let all: Vec<_> = processes::all().into_iter().flatten().collect();
-        let found: Vec<_> = match self.mark {
-            None => descend(&all, Pid::this().as_raw(), self.but.map(Pid::as_raw)),
-            Some(mark) => all.iter().filter(|process| mark.is_on(process)).collect(),
+    fn find(self) -> Vec<Process> {
+        let mut found = match self.mark {
+            None => descend(processes::all().into_iter().flatten(), Pid::this().as_raw(), self.but.map(Pid::as_raw)),
+            Some(mark) => mark.find(),
         };
-        let elsewhere =
-            found.into_iter().filter(|process| process.group != self.outside.0.as_raw() && !process.is_dead);
-        elsewhere.map(|process| Pid::from_raw(process.pid)).collect()
+        found.retain(|process| process.group != self.outside.0.as_raw() && !process.is_dead);
+        found
     }
 }
 
 /// Those of all processes that descend from this one, and not from another.
-fn descend(all: &[Process], from: i32, but: Option<i32>) -> Vec<&Process> {
-    let mut children: HashMap<i32, Vec<&Process>> = HashMap::new();
+fn descend(all: impl Iterator<Item = Process>, from: i32, but: Option<i32>) -> Vec<Process> {
+    let mut children: HashMap<i32, Vec<Process>> = HashMap::new();
     for process in all {
         children.entry(process.parent).or_default().push(process);
     }
@@ -101,7 +99,7 @@ mod tests {
         ];
         let all: Vec<_> = stats.iter().filter_map(|stat| Process::read(stat)).collect();
         assert_eq!(all.len(), stats.len());
-        let mut found: Vec<_> = descend(&all, 10, Some(11)).iter().map(|process| process.pid).collect();
+        let mut found: Vec<_> = descend(all.iter().copied(), 10, Some(11)).iter().map(|process| process.pid).collect();
         found.sort_unstable();
         assert_eq!(found, [12, 13, 14, 16]);
         assert!(all[6].is_dead && !all[3].is_dead);
@@ -109,6 +107,6 @@ mod tests {
             Process { pid: 2, parent: 3, group: 2, is_dead: false },
             Process { pid: 3, parent: 2, group: 2, is_dead: false },
         ];
-        assert_eq!(descend(&circle, 3, None).len(), 2);
+        assert_eq!(descend(circle.into_iter(), 3, None).len(), 2);
     }
 }

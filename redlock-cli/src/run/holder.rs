@@ -422,7 +422,7 @@ async fn kill_all(group: Group, mark: Mark) {
     loop {
         let left = mark.find();
         for process in &left {
-            let _ = kill(*process, Signal::SIGKILL);
+            let _ = kill(process.id(), Signal::SIGKILL);
         }
         if left.is_empty() || now() >= until {
             break;

@@ -4,7 +4,6 @@
 
 use std::fmt;
 
-use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -22,15 +21,11 @@ impl Mark {
         Self(Uuid::new_v4().into_bytes())
     }
 
-    /// Whether this process has the mark. Only Linux tells, of those of our user alone that have not written over their environment.
-    pub(super) fn is_on(self, process: &Process) -> bool {
-        process.has_in_environment(&format!("{VARIABLE}={self}"))
-    }
-
-    /// Those that have the mark, and live.
-    pub(super) fn find(self) -> Vec<Pid> {
-        let marked = processes::all().into_iter().flatten().filter(|process| !process.is_dead && self.is_on(process));
-        marked.map(|process| Pid::from_raw(process.pid)).collect()
+    /// Those that have the mark, and live. Only Linux tells, of those of our user alone that have not written over their environment.
+    pub(super) fn find(self) -> Vec<Process> {
+        let variable = format!("{VARIABLE}={self}");
+        let all = processes::all().into_iter().flatten();
+        all.filter(|process| !process.is_dead && process.has_in_environment(&variable)).collect()
     }
 }
 

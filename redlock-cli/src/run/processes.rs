@@ -2,6 +2,8 @@
 
 use std::{fs, io};
 
+use nix::unistd::Pid;
+
 /// A process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Process {
@@ -27,6 +29,11 @@ impl Process {
         let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
         let is_dead = matches!(fields.next()?, "Z" | "X");
         Some(Self { pid, parent: fields.next()?.parse().ok()?, group: fields.next()?.parse().ok()?, is_dead })
+    }
+
+    /// By what it is signalled.
+    pub(super) fn id(self) -> Pid {
+        Pid::from_raw(self.pid)
     }
 
     /// Whether this, a variable with its value, is what it was started with.
