@@ -4,6 +4,7 @@ use std::process::Command;
 
 use redlock_runtime::observe::names::{ALL, RENEWAL_FAILURES};
 use redlock_tests::Sentinel;
+use redlock_tests::process::example;
 
 const EXAMPLES: [&str; 13] = [
     "quickstart",
@@ -26,14 +27,10 @@ fn every_example_runs_with_the_nodes_of_the_environment_whatever_their_urls_have
     let service = Sentinel::start();
     assert!(service.hosts().contains(','), "several hosts in one URL");
     let nodes = format!("{}, memory://other, memory://another", service.url());
-    let test = std::env::current_exe().unwrap();
-    let built = test.parent().and_then(|dependencies| dependencies.parent()).unwrap().join("examples");
-    let running = EXAMPLES.map(|example| {
-        let program = built.join(example);
-        assert!(program.exists(), "{example} is not built; run `cargo build -p redlock-examples --examples`");
-        let mut command = Command::new(program);
+    let running = EXAMPLES.map(|name| {
+        let mut command = Command::new(example(name));
         command.env("REDLOCK_NODES", &nodes).env_remove("CACHE_URL").stdout(std::process::Stdio::piped());
-        (example, command.stderr(std::process::Stdio::piped()).spawn().unwrap())
+        (name, command.stderr(std::process::Stdio::piped()).spawn().unwrap())
     });
     for (example, program) in running {
         let output = program.wait_with_output().unwrap();

@@ -1,20 +1,12 @@
 //! The servers to try things out with are there for as long as their program is.
 
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use redlock_tests::process::example;
 use redlock_tests::wait::eventually;
 use redlock_tests::{Probe, Program};
 
 /// An example, as it was built beside this test.
-fn example(name: &str) -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let built = test.parent().and_then(|dependencies| dependencies.parent()).unwrap().join("examples").join(name);
-    assert!(built.exists(), "{name} is not built; run `cargo build -p redlock-examples --examples`");
-    built
-}
-
-/// The ports in the line that it prints for a shell.
 fn ports(line: &str) -> Vec<u16> {
     let nodes = line.strip_prefix("export REDLOCK_NODES=").unwrap_or_else(|| panic!("{line}"));
     nodes.split(',').map(|url| url.strip_prefix("redis://127.0.0.1:").unwrap().parse().unwrap()).collect()

@@ -1,6 +1,8 @@
 //! Another process of ours: one that can be killed while it holds a lock.
 
+use std::env;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,6 +39,21 @@ pub struct Ended {
     pub lines: Vec<String>,
     /// All that it wrote to stderr.
     pub errors: String,
+}
+
+/// Where the program of an example is, for a test of the package that has it.
+///
+/// # Panics
+///
+/// If it was not built with the test.
+#[track_caller]
+#[must_use]
+pub fn example(name: &str) -> PathBuf {
+    let test = env::current_exe().expect("a test is a program");
+    let built =
+        test.parent().and_then(Path::parent).expect("tests are built beside examples").join("examples").join(name);
+    assert!(built.exists(), "{name} is not built; run `cargo build -p redlock-examples --examples`");
+    built
 }
 
 impl Program {
