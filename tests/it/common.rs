@@ -9,6 +9,7 @@ pub(crate) mod waiters;
 
 use std::time::Duration;
 
+use cycles::NODE_TIMEOUT;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client};
 use redlock_runtime::{LockManager, LockManagerBuilder};
@@ -30,7 +31,13 @@ pub(crate) async fn client_of_its_own(server: &RedisServer) -> MultiplexedConnec
     Client::open(server.url()).unwrap().get_multiplexed_async_connection_with_config(&patient).await.unwrap()
 }
 
+/// One that gives busy servers time to answer.
 pub(crate) fn manager(servers: &Servers) -> LockManager {
+    LockManager::builder().nodes(servers.urls()).node_timeout(NODE_TIMEOUT).slow_poll(RARE_POLL).build().unwrap()
+}
+
+/// One that gives servers that hang no more time than it does by default.
+pub(crate) fn prompt(servers: &Servers) -> LockManager {
     LockManager::builder().nodes(servers.urls()).slow_poll(RARE_POLL).build().unwrap()
 }
 

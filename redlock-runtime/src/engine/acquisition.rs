@@ -152,6 +152,8 @@ impl Acquisition {
     /// Leaves the keys where they are: somebody else answers for them from now on. What is set after that is released, and so is
     /// what the owner before got back late of a lock that was adopted: whoever answers from now on knows nothing of him.
     pub(crate) fn leave(mut self) {
+        // What has been granted by now is not late, and the lock bears the loss of a node with it.
+        self.drop_stragglers_of_the_caller();
         if let Some(before) = self.rare.as_mut().and_then(|rare| rare.predecessor.take()) {
             self.engine.look_after(&before, self.subject.clone());
         }
@@ -782,6 +784,18 @@ mod tests {
         tokio::time::timeout(Duration::from_secs(10), engine.tracked_releases().all_confirmed())
             .await
             .expect("it is over");
+    }
+
+    #[tokio::test]
+    async fn a_key_whose_grant_is_there_when_its_lock_is_given_out_of_hand_stays() {
+        let (acquisition, answer, released) = won_before_all_have_answered().await;
+        let engine = Arc::clone(&acquisition.engine);
+        answer.send(Reply::Done).unwrap();
+        acquisition.leave();
+        tokio::time::timeout(Duration::from_secs(10), engine.tracked_releases().all_confirmed())
+            .await
+            .expect("it is over");
+        assert_eq!(*released.borrow(), 0);
     }
 
     #[tokio::test]
