@@ -1,14 +1,14 @@
 use std::future::{Future, poll_fn};
 use std::mem;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::completion::{NotConfirmed, Patience, mark_before_body};
 use super::heard::Heard;
 use super::permits::WonPermit;
-use super::release_round::{Cut, PendingRelease, ReleaseRound, TrackedRelease};
+use super::release_round::{Cut, Marking, PendingRelease, ReleaseRound, TrackedRelease};
 use super::repair::Repairs;
 use super::{AttemptFailed, Engine, Fenced, FireRefusal, InFlight, Plan, SentAt, Term, Won, within_deadline};
 use crate::node::{Action, Command, MarkQuery, NewMark, NodeStatus, Predecessor, Reply};
@@ -68,7 +68,7 @@ struct Rare {
     /// Whose lock it was, if it was adopted, or is about to be.
     predecessor: Option<Arc<Predecessor>>,
     /// The fire that the release marks as completed, and on which nodes.
-    mark: Option<Box<(NewMark, NodeSet)>>,
+    mark: Option<Box<Marking>>,
 }
 
 impl Acquisition {
@@ -471,12 +471,7 @@ impl Acquisition {
         let Self { engine, subject, ledger, stragglers, cut, voters, began, .. } = self;
         engine.poll_each(stragglers, &mut Context::from_waker(Waker::noop()), |node, reply| {
             acquire_ended(ledger, cut, node, &reply);
-            // As in the attempt: who granted it a long time ago may be another server by now.
-            let is_in_time = began.is_some_and(|began| clock::now() <= began + engine.longest_round);
-            if matches!(reply, Reply::Granted { .. } | Reply::Done)
-                && is_in_time
-                && engine.may_vote(subject.key(), node)
-            {
+            if engine.is_late_vote(subject.key(), node, &reply, *began) {
                 voters.insert(node);
             }
         });
@@ -566,8 +561,8 @@ impl Acquisition {
         // Whom it is sent to depends on neither: it is decided in one place.
         let moment = self.began.unwrap_or_else(clock::now);
         let completion = Completion::begin(quorum, mark.stored.fire, self.voters, KeyAfter::Deleted, moment);
-        let marked = (mark, completion.asked());
-        self.rare().mark = Some(Box::new(marked));
+        let (voters, began) = (Mutex::new(completion.asked()), self.began);
+        self.rare().mark = Some(Box::new(Marking { mark, voters, began }));
     }
 
     /// Marks a fire as completed before it begins, and keeps the lock; otherwise as [`Self::complete`]. What is returned does not need
@@ -697,6 +692,13 @@ impl Engine {
         clocks.peek().is_none() || clocks.any(|clock| moment <= clock.saturating_add(allowed))
     }
 
+    /// Whether a node's answer to an acquire, which comes when the attempt that began then is over, is a vote as those are that came in time.
+    pub(super) fn is_late_vote(&self, key: &str, node: usize, reply: &Reply, began: Option<Instant>) -> bool {
+        // As in the attempt: who granted it a long time ago may be another server by now.
+        let is_in_time = || began.is_some_and(|began| clock::now() <= began + self.longest_round);
+        matches!(reply, Reply::Granted { .. } | Reply::Done) && is_in_time() && self.may_vote(key, node)
+    }
+
     /// Whether a node may vote at this moment.
     fn may_vote(&self, key: &str, node: usize) -> bool {
         let (nodes, now) = self.look_at_nodes(key);
@@ -721,7 +723,7 @@ mod tests {
     use super::*;
     use crate::node::scripted::Scripted;
     use crate::node::{Delivery, Failure, PendingReply, Reply, Voter};
-    use crate::protocol::{Counter, LONGEST_TTL, Quorum};
+    use crate::protocol::{Counter, LONGEST_TTL, Quorum, longest_round};
 
     /// Asks one of three nodes first, of which this one does not vote and the others answer so.
     async fn ask_one_first(faulty: usize, others: Reply) -> Result<(), AttemptFailed> {
@@ -771,6 +773,47 @@ mod tests {
         assert_eq!(*released.borrow(), 0, "a release that is sent now could overtake the acquire");
         answer.send(end).unwrap();
         until_released(&mut released).await;
+    }
+
+    /// Completes a fire on three nodes: the first has not answered the acquire yet, and answers it after `waited`; the second is hung by
+    /// now. How that ends, if it does before the lock would be lost, and whether the first node was sent the mark.
+    async fn completed_beside_a_hung_node(first_may_vote: bool, waited: Duration) -> (Option<bool>, bool) {
+        let (answer, answered) = oneshot::channel();
+        let answered = Mutex::new(Some(answered));
+        let (told, sent) = watch::channel(None);
+        let late = move |command: Arc<Command>, _| {
+            if let Action::Acquire { .. } = command.action {
+                let answered = answered.lock().unwrap().take().expect("it is acquired once");
+                return PendingReply::new(async { answered.await.expect("the test answers") });
+            }
+            told.send_replace(Some(command.new_mark.is_some()));
+            PendingReply::new(ready(Reply::Done))
+        };
+        let late: Arc<dyn Voter> = if first_may_vote { Scripted::voter(late) } else { Scripted::new(late) };
+        let hung: Arc<dyn Voter> = Scripted::voter(|command, _| match command.action {
+            Action::Acquire { .. } => PendingReply::new(ready(Reply::Done)),
+            _ => PendingReply::new(std::future::pending()),
+        });
+        let well: Arc<dyn Voter> = Scripted::voter(|_, _| PendingReply::new(ready(Reply::Done)));
+        let quorum = Quorum::of(3).unwrap();
+        let engine = Engine::new(vec![late, hung, well], quorum, Duration::from_secs(5), LONGEST_TTL);
+        let won = engine.acquire("key".into(), Duration::from_secs(60), None, Plan::once(None)).await;
+        let (acquisition, held) = (won.expect("two of three grant").acquisition, Duration::from_secs(60));
+        let mark = NewMark { stored: StoredMark { fire: 7, token: 0 }, retention: MARK_RETENTION };
+        let completing = tokio::spawn(acquisition.complete(mark, clock::now() + held));
+        tokio::time::sleep(waited).await;
+        answer.send(Reply::Done).unwrap();
+        let completed = tokio::time::timeout(held / 2, completing).await.ok().map(|ended| ended.unwrap().is_ok());
+        let is_marked = sent.clone().wait_for(Option::is_some).await.unwrap().unwrap();
+        (completed, is_marked)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_vote_that_comes_while_its_fire_is_completed_stands_in_for_a_hung_node() {
+        let (soon, late) = (Duration::from_millis(1), longest_round(LONGEST_TTL) + Duration::from_millis(1));
+        assert_eq!(completed_beside_a_hung_node(true, soon).await, (Some(true), true));
+        assert_eq!(completed_beside_a_hung_node(false, soon).await, (None, false), "it may not vote");
+        assert_eq!(completed_beside_a_hung_node(true, late).await, (None, false), "it is too late for a vote");
     }
 
     #[tokio::test]

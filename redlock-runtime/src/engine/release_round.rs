@@ -3,7 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 use std::{iter, mem};
@@ -98,12 +98,28 @@ pub(super) struct PendingRelease {
     /// Whose lock it was, if it was adopted.
     pub(super) predecessor: Option<Arc<Predecessor>>,
     /// The fire that is marked as completed, and on which nodes.
-    pub(super) mark: Option<Box<(NewMark, NodeSet)>>,
+    pub(super) mark: Option<Box<Marking>>,
     /// Whether its process goes on waiting behind an attempt that failed.
     pub(super) goes_on: bool,
     /// Held until every node has confirmed, or is given up.
     #[expect(dead_code, reason = "held for its drop")]
     pub(super) counted: TrackedRelease,
+}
+
+/// How a release marks a fire as completed.
+pub(super) struct Marking {
+    /// The fire.
+    pub(super) mark: NewMark,
+    /// The nodes that voted for the lock, as far as they were heard: it is marked there.
+    pub(super) voters: Mutex<NodeSet>,
+    /// When the attempt began that they voted in; nodes that have not answered may still.
+    pub(super) began: Option<Instant>,
+}
+
+impl Marking {
+    fn voters(&self) -> NodeSet {
+        *self.voters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Connections that ended before they answered an acquire, by node: what they carry may still arrive, also behind a
@@ -230,8 +246,9 @@ impl ReleaseRound {
     pub(super) async fn confirm_mark(mut self, completion: Completion, patience: Patience) -> Result<(), NotConfirmed> {
         let Self { owner, in_flight, tracked, failed, elsewhere, is_reported, .. } = &mut self;
         let send = |node, behind| owner.ask(node, behind);
+        let voters = || owner.mark.as_deref().map(Marking::voters).unwrap_or_default();
         let confirming = Confirming::new(&owner.engine, owner.subject.key(), completion);
-        let again = Again { failed, tracked: *tracked, elsewhere: *elsewhere, send: &send };
+        let again = Again { failed, tracked: *tracked, elsewhere: *elsewhere, voters: &voters, send: &send };
         let confirmed = confirming.listen(patience, in_flight, again).await;
         // Where it began on a runtime that may be blocked, and was told here, what is there is no further than before.
         *is_reported = !background::is_current();
@@ -377,7 +394,7 @@ impl PendingRelease {
     }
 
     fn ask_at(&self, node: usize, behind: Option<ConnectionId>, at: &mut SentAt) -> InFlight {
-        let mark = self.mark.as_deref().filter(|(_, nodes)| nodes.contains(node)).map(|(mark, _)| *mark);
+        let mark = self.mark.as_deref().filter(|marking| marking.voters().contains(node)).map(|marking| marking.mark);
         let command = match (self.cut.of(node).or(behind), self.keep_until, mark) {
             (None, None, None) => Arc::clone(self.usual.get_or_init(|| self.command(Duration::ZERO, None, None))),
             (None, None, Some(_)) => Arc::clone(self.marking.get_or_init(|| self.command(Duration::ZERO, None, mark))),
@@ -406,6 +423,7 @@ impl PendingRelease {
         let last = carrier.clone();
         let release = async move {
             let reply = straggler.await;
+            self.hear_late(node, &reply);
             match ledger.after_answer(node, reply.acquire_effect(), reply.broken_connection().is_some()) {
                 AfterAnswer::NothingLeft => Reply::NOT_OURS,
                 AfterAnswer::Release => {
@@ -417,6 +435,14 @@ impl PendingRelease {
             }
         };
         PendingReply::new(release).carried_by(carrier)
+    }
+
+    /// Marks the fire, too, on a node whose grant is heard only now.
+    fn hear_late(&self, node: usize, reply: &Reply) {
+        let Some(marking) = self.mark.as_deref() else { return };
+        if self.engine.is_late_vote(self.subject.key(), node, reply, marking.began) {
+            marking.voters.lock().unwrap_or_else(PoisonError::into_inner).insert(node);
+        }
     }
 
     /// This release is given up: its key is gone when its TTL is over. It is one trouble of one node, however many locks were

@@ -60,8 +60,11 @@ impl World {
             Key::Of(other) => (true, !self.keeps(Rule::ValidityWhenStarting) || !state.is_valid(other.into())),
         };
         let phase = state.attempts[attempt].phase;
-        // Behind a completion comes nothing that is heard.
+        // Behind a completion comes nothing that is heard, but the votes of those who can confirm it, too.
         let is_late = matches!(phase, Phase::Completing { .. } | Phase::Over { .. });
+        if is_expired && phase.hears_late_votes() && self.votes(&state.nodes[node], attempt) {
+            events.push(Event::Grant { node, attempt, begins, heard: Heard::AndMore });
+        }
         let costs = asked != (Asked::Acquire { is_completed: true });
         if is_expired && (!costs || state.losses > 0) {
             events.push(Event::Grant { node, attempt, begins, heard: Heard::No });

@@ -54,7 +54,9 @@ impl World {
             }
             Phase::Completing { mark, .. } => {
                 let hopes = count(&|node, asked| match asked {
-                    Asked::Acquire { is_completed } => is_completed,
+                    Asked::Acquire { is_completed } => {
+                        is_completed || asking.phase.hears_late_votes() && self.votes(node, attempt)
+                    }
                     Asked::Complete => {
                         node.key == Key::Of(narrow(attempt)) || !self.keeps(Rule::CompletionComparesOwner)
                     }
@@ -94,7 +96,9 @@ impl World {
                 };
             }
             Phase::Completing { .. } => match *asked {
-                Asked::Acquire { is_completed: false } if losses == 0 => *asked = Asked::Nothing,
+                Asked::Acquire { is_completed: false } if losses == 0 && !phase.hears_late_votes() => {
+                    *asked = Asked::Nothing;
+                }
                 Asked::Complete if !is_here && self.keeps(Rule::CompletionComparesOwner) => *asked = Asked::Nothing,
                 _ => {}
             },

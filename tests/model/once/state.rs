@@ -146,6 +146,14 @@ pub(super) enum Why {
     Repair,
 }
 
+impl Phase {
+    /// Whether a vote that comes now is asked to mark, as those are that came before. The key of what is about to start is not
+    /// released, so nothing is sent behind late answers.
+    pub(super) fn hears_late_votes(self) -> bool {
+        matches!(self, Self::Completing { why: Why::Ended | Why::Repair, is_over: false, .. })
+    }
+}
+
 impl Attempt {
     /// One that no node has heard of.
     pub(super) const NONE: Self = Self { phase: Phase::NotBegun, fire: 0, ahead: 0 };

@@ -142,6 +142,7 @@ impl World {
         granting.key = Key::Of(narrow(attempt));
         granting.asked[attempt] = match (granting.asked[attempt], asking.phase) {
             (Asked::Acquire { is_completed: true }, _) => Asked::Complete,
+            (_, phase) if is_heard && phase.hears_late_votes() => Asked::Complete,
             (_, Phase::Over { .. } | Phase::Completing { .. }) => Asked::Nothing,
             _ => Asked::Granted { heard: is_heard.then_some(told), votes },
         };

@@ -92,6 +92,12 @@ impl Completion {
         self.asked
     }
 
+    /// These voted for the lock as well, and were heard after this began. They are asked as those before them are: what is known of them is
+    /// the same, and the slowest of the first majority need not be waited for.
+    pub fn ask_too(&mut self, voters: NodeSet) {
+        self.asked = self.asked.iter().chain(voters.iter()).collect();
+    }
+
     /// Who confirmed, so far.
     #[must_use]
     pub fn confirmed(&self) -> NodeSet {

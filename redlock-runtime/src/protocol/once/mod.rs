@@ -15,8 +15,8 @@ pub use fire::{Fire, GREATEST_FIRE};
 /// A *fire* is one run of a job, in the fleet, and it is a number that grows. Each node has a *mark* for the lock: the greatest
 /// fire that was completed, as far as the node took part in it. An acquire is answered with the mark, in the same script,
 /// whether it is granted or refused. When the body has ended well, its fire is *completed* ([`Completion`]): the nodes whose
-/// grants were heard are asked to raise their mark to it **if the key is still the asker's** ([`Marked::by`]), and it is
-/// complete once a majority has confirmed within the validity of the lock.
+/// grants are heard, before or meanwhile, are asked to raise their mark to it **if the key is still the asker's** ([`Marked::by`]), and
+/// it is complete once a majority has confirmed within the validity of the lock.
 ///
 /// # Why a completed fire does not run again
 ///
