@@ -153,7 +153,7 @@ impl Acquisition {
     /// what the owner before got back late of a lock that was adopted: whoever answers from now on knows nothing of him.
     pub(crate) fn leave(mut self) {
         // What has been granted by now is not late, and the lock bears the loss of a node with it.
-        self.drop_stragglers_of_the_caller();
+        background::inside(self.engine.uses(), || self.drop_stragglers_of_the_caller());
         if let Some(before) = self.rare.as_mut().and_then(|rare| rare.predecessor.take()) {
             self.engine.look_after(&before, self.subject.clone());
         }
@@ -839,6 +839,30 @@ mod tests {
             .await
             .expect("it is over");
         assert_eq!(*released.borrow(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_lock_is_given_out_of_hand_on_a_thread_without_a_runtime_while_an_answer_needs_one() {
+        let late = Scripted::voter(|command, _| match command.action {
+            Action::Acquire { .. } => PendingReply::new(async {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                Reply::Done
+            }),
+            _ => PendingReply::new(ready(Reply::Done)),
+        });
+        let well = || -> Arc<dyn Voter> { Scripted::voter(|_, _| PendingReply::new(ready(Reply::Done))) };
+        let quorum = Quorum::of(3).unwrap();
+        let engine = Engine::new(vec![late, well(), well()], quorum, Duration::from_secs(5), LONGEST_TTL);
+        // What waits for an answer has not been polled yet.
+        let mut acquisition = Acquisition::new(Arc::clone(&engine), "key".into());
+        acquisition.is_open = true;
+        acquisition.send(
+            [0],
+            &Command::new(Action::Acquire { ttl: LONGEST_TTL, is_watched: false }, &"key".into(), &"owner".into()),
+        );
+        std::thread::spawn(|| acquisition.leave()).join().expect("it needs no runtime of the caller's");
+        let confirmed = engine.tracked_releases().all_confirmed();
+        tokio::time::timeout(Duration::from_secs(10), confirmed).await.expect("it is over");
     }
 
     #[tokio::test]
