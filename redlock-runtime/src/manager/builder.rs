@@ -552,6 +552,9 @@ impl LockManagerBuilder {
     /// What stands before a lock's name in its key. Default: `redlock:ConfigurableLock.`, which configurable-redlock (Python)
     /// uses, so that both exclude each other.
     ///
+    /// With an empty prefix the name is the key, and every text of the database looks like a lock: [`list`](crate::LockManager::list) names them
+    /// all, and [`reset_all`](crate::LockManager::reset_all) is refused. Give the locks a database of their own then.
+    ///
     /// ```
     /// # use redlock_runtime::LockManager;
     /// let locks = LockManager::builder().nodes(["memory://"]).lock_prefix("shop:lock:").build()?;
