@@ -26,7 +26,7 @@
 //!
 //! ```toml
 //! [dependencies]
-//! redlock-runtime = "0.2"
+//! redlock-runtime = { path = "../redlock/redlock-runtime" }
 //! tokio = { version = "1", features = ["macros", "rt-multi-thread"] }
 //! ```
 //!
