@@ -77,7 +77,7 @@ impl LockManager {
     ///
     /// A fencing token is one holder's alone. A label may be several holders'. The value of a key is that of all who have
     /// the lock one after another within a process ([hand-over](crate::LockManagerBuilder::local_hand_over)): by it, the lock is taken
-    /// from whoever of them has it. A holder whose token and label are not shown yet, because he has had the lock for less than a tenth of a second, is not
+    /// from whoever of them has it. A holder whose token and label are not shown yet, because it has had the lock for less than a tenth of a second, is not
     /// found by them.
     ///
     /// Waiters and the holder are notified as by [`reset`](Self::reset).
