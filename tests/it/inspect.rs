@@ -598,6 +598,26 @@ async fn all_locks_can_be_reset_at_once() {
     drop(guard);
 }
 
+/// The name is the key then, so that nothing tells a lock from a text of somebody else's.
+#[tokio::test]
+async fn with_an_empty_prefix_texts_of_others_are_listed_and_not_reset_with_all() {
+    let servers = Servers::start(3);
+    // On a busy machine a node may be late.
+    let builder = LockManager::builder().nodes(servers.urls()).node_timeout(Duration::from_secs(4));
+    let locks = builder.lock_prefix("").build().unwrap();
+    set_locks(&[&servers[0], &servers[1], &servers[2]], &["session:7".to_owned()]);
+    let guard = locks.lock("x").ttl(LONG).acquire().await.unwrap();
+    eventually_async("every node granted it", async || servers.holding("x") == 3).await;
+    assert_eq!(names(&locks).await, ["session:7", "x"]);
+    for refused in [locks.reset_all().await, locks.reset_all_blocking()] {
+        let error = refused.unwrap_err();
+        assert!(matches!(&error, Error::Config { reason } if reason.contains("empty lock_prefix")), "{error}");
+    }
+    assert!(guard.is_valid() && servers.holding("x") == 3 && servers.holding("session:7") == 3);
+    assert_eq!(locks.reset("x").await.unwrap(), 3, "by its name");
+    assert_eq!(servers.holding("session:7"), 3);
+}
+
 #[test]
 fn nodes_in_this_process_and_blocking_calls_show_the_same() {
     let locks =
