@@ -43,12 +43,14 @@ pub(crate) fn prompt(servers: &Servers) -> LockManager {
 
 /// All that is done with locks, on whatever nodes.
 pub(crate) async fn a_lock_lives(builder: LockManagerBuilder) {
+    let builder = builder.node_timeout(NODE_TIMEOUT);
     a_lock_of_keys_lives(builder.clone()).await;
     a_shared_lock_lives(&builder.clone().build().unwrap(), &builder.build().unwrap()).await;
 }
 
 /// The same of all kinds whose keys expire by themselves; each reader of a lock expires by the clock of the server.
 pub(crate) async fn a_lock_of_keys_lives(builder: LockManagerBuilder) {
+    let builder = builder.node_timeout(NODE_TIMEOUT);
     let (locks, elsewhere) = (builder.clone().build().unwrap(), builder.build().unwrap());
     let guard = locks.lock("life").ttl(Duration::from_secs(20)).acquire().await.expect("the lock is free");
     let earlier = guard.fencing_token();
