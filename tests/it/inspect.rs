@@ -167,7 +167,7 @@ async fn a_lock_that_is_detached_at_once_shows_its_owner_when_its_manager_is_shu
         assert_eq!(info.fencing_token, expect.map(|_| token.fencing_token()), "{info}");
         // What a node grants that is not heard before the lock is detached is given back.
         let noted = || if expect.is_some() { servers.holding(&key("x")) } else { 0 };
-        eventually("it is labelled wherever it is held", || notes(&servers) == noted());
+        eventually_async("it is labelled wherever it is held", async || notes(&servers) == noted()).await;
         assert!(servers.holding(&key("x")) >= 2);
         others.extend(&token, LONG).await.unwrap();
         assert_eq!(others.inspect("x").await.unwrap().owner_label.as_deref(), expect, "it lives on with its lock");

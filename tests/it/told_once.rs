@@ -127,7 +127,7 @@ async fn whoever_waited_and_whoever_lost_a_lock_is_told_once() {
     check_one(&events, Level::DEBUG, &["lock=told-waited", "acquired after waiting", "waited="]);
     guard.release().await.unwrap();
 
-    let guard = locks.lock("told-lost").ttl(Duration::from_millis(300)).acquire().await.unwrap();
+    let guard = locks.lock("told-lost").ttl(Duration::from_secs(3)).acquire().await.unwrap();
     server.probe().del(&key("told-lost"));
     guard.lost().await;
     drop(guard);

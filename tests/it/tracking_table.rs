@@ -81,7 +81,8 @@ async fn where_one_of_three_forgets_the_others_still_wake_and_it_is_asked_less_a
         assert!(took < RARE_POLL / 2, "{took:?}");
         next.release().await.unwrap();
     }
-    eventually("all are released", || servers.iter().all(|server| server.probe().keys_like("redlock:*").is_empty()));
+    let are_released = async || servers.iter().all(|server| server.probe().keys_like("redlock:*").is_empty());
+    eventually_async("all are released", are_released).await;
 }
 
 fn attempts(server: &RedisServer) -> u64 {
