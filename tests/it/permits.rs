@@ -399,7 +399,7 @@ async fn thousandths_of_a_round(servers: &Servers, processes: &[LockManager]) ->
         one_of(locks, PERMITS).acquire().await.unwrap().release().await.unwrap();
     }
     let before = scripts(servers);
-    let work = processes.to_vec().into_iter().enumerate().map(|(who, locks)| async move {
+    let work = processes.iter().cloned().enumerate().map(|(who, locks)| async move {
         for turn in 0..TURNS {
             let (guard, took) = timed(one_of(&locks, PERMITS).acquire()).await;
             let guard = guard.expect("at most eight of sixteen are held");
