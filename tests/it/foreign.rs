@@ -9,7 +9,7 @@ use redis::aio::MultiplexedConnection;
 use redlock_runtime::node::{
     Acquire, BoxFuture, Commit, CounterRule, Extend, Held, Identity, Node, NodeError, Outcome, Release, Vote,
 };
-use redlock_runtime::{CheckVerdict, Error, LockManager, LockManagerBuilder, LockState, Timeout};
+use redlock_runtime::{CheckVerdict, Error, LockManager, LockManagerBuilder, LockState, NodeStanding, Timeout};
 use redlock_tests::clock::{self, timed};
 use redlock_tests::wait::{LIMIT, eventually_async};
 use redlock_tests::{RedisServer, Servers};
@@ -647,6 +647,9 @@ impl Node for Least {
 async fn what_a_node_cannot_do_is_said() {
     let locks = LockManager::builder().node(Least(Map::called("least"))).fencing(false).build().unwrap();
     locks.lock("x").acquire().await.unwrap().release().await.unwrap();
+    for node in locks.nodes().await.unwrap() {
+        assert_eq!((node.standing, node.failure), (NodeStanding::Votes, None), "{}", node.node);
+    }
     let error = locks.inspect("x").await.unwrap_err();
     let source = std::error::Error::source(&error).unwrap().to_string();
     assert!(source.contains("least: it cannot be inspected"), "{source}");

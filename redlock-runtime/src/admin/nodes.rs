@@ -164,14 +164,14 @@ impl LockManager {
                 let keys = Arc::clone(&keys);
                 async move {
                     // The first answer of a connection would be that of the connection being made.
-                    let first = node.look(Arc::clone(&keys), reply_timeout).await;
+                    let first = node.answers(Arc::clone(&keys), reply_timeout).await;
                     let began = clock::now();
                     let answer = match first {
-                        Ok(_) => node.look(Arc::clone(&keys), reply_timeout).await,
+                        Ok(()) => node.answers(Arc::clone(&keys), reply_timeout).await,
                         Err(reason) => Err(reason),
                     };
                     let took = clock::now().saturating_duration_since(began);
-                    Ok(Seen { answer: answer.map(|_| took), status: node.known(&keys.lock) })
+                    Ok(Seen { answer: answer.map(|()| took), status: node.known(&keys.lock) })
                 }
             })
             .await;

@@ -22,6 +22,12 @@ pub(crate) trait Inspecting {
     /// What the node has of a lock; `None`: nothing.
     fn look(&self, keys: Arc<LockKeys>, reply_timeout: Duration) -> Answer<Option<LockRecord>>;
 
+    /// Asks something cheap that changes nothing, about a lock that nobody has.
+    fn answers(&self, nobodys: Arc<LockKeys>, reply_timeout: Duration) -> Answer<()> {
+        let looking = self.look(nobodys, reply_timeout);
+        Box::pin(async move { looking.await.map(drop) })
+    }
+
     /// [`Self::look`] for each of these, in their order.
     fn look_at_each(&self, locks: &[Arc<LockKeys>], reply_timeout: Duration) -> Answer<Vec<Looked>> {
         let looking: Vec<_> = locks.iter().map(|keys| self.look(Arc::clone(keys), reply_timeout)).collect();

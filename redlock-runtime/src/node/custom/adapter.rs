@@ -426,6 +426,15 @@ impl Inspecting for ForeignNode {
         })
     }
 
+    /// Also one that votes, and cannot be inspected.
+    fn answers(&self, nobodys: Arc<LockKeys>, reply_timeout: Duration) -> Answer<()> {
+        let extended = self.answer(reply_timeout, move |node| {
+            let (key, owner) = (Arc::clone(&nobodys.lock), Arc::from("nobody"));
+            node.extend(Extend { key, owner, ttl: reply_timeout })
+        });
+        Box::pin(async move { extended.await.map(drop) })
+    }
+
     fn page(&self, wanted: Listed, _: Cursor, reply_timeout: Duration) -> Answer<Page> {
         // It has plain locks alone.
         let Listed::Locks(prefix) = wanted else { return Box::pin(std::future::ready(Ok(Page::default()))) };
