@@ -98,18 +98,19 @@ fn rooms() -> Vec<String> {
     named
 }
 
-/// A module of the runtime: the names on the way to it from the crate's root.
+/// A module: the names on the way to it from the crate's root.
 type Module = Vec<String>;
 
-/// The modules of the runtime, and which of them uses which, in what ships and in what is simulated, but for unit tests.
+/// The modules of a crate, and which of them uses which; of the runtime in what ships and in what is simulated, but for unit tests.
 struct Imports {
     modules: BTreeSet<Module>,
     uses: BTreeSet<(Module, Module)>,
 }
 
 impl Imports {
-    fn read() -> Self {
-        let root = Path::new(ROOT).join("redlock-runtime/src");
+    /// Of the crate whose root is in this folder.
+    fn of(folder: &str) -> Self {
+        let root = Path::new(ROOT).join(folder);
         let sources: Vec<_> = files(&root).into_iter().map(|path| (module_of(&root, &path), path)).collect();
         let modules: BTreeSet<Module> = sources.iter().map(|(module, _)| module.clone()).collect();
         let mut found = Found::default();
@@ -170,7 +171,7 @@ impl Imports {
 fn module_of(root: &Path, path: &Path) -> Module {
     let relative = path.strip_prefix(root).unwrap().with_extension("");
     let mut names: Module = relative.iter().map(|name| name.to_str().unwrap().to_owned()).collect();
-    if names.last().is_some_and(|last| last == "mod" || last == "lib") {
+    if names.last().is_some_and(|last| ["mod", "lib", "main"].contains(&&**last)) {
         names.pop();
     }
     names
@@ -262,7 +263,7 @@ fn no_import_runs_back_up() {
         let height = rooms.iter().position(|named| named == room);
         height.unwrap_or_else(|| panic!("the room {room} is not in the table"))
     };
-    let imports = Imports::read();
+    let imports = Imports::of("redlock-runtime/src");
     assert!(imports.uses.len() > 300, "{} imports were found", imports.uses.len());
     // The root uses whatever it re-exports.
     for (user, used) in imports.uses.iter().filter(|(user, _)| !user.is_empty()) {
@@ -272,6 +273,21 @@ fn no_import_runs_back_up() {
 
 #[test]
 fn no_files_import_one_another_in_a_circle() {
-    let circle = Imports::read().circle();
+    let circle = Imports::of("redlock-runtime/src").circle();
     assert_eq!(circle.map(|circle| circle.iter().map(|module| module.join("::")).collect::<Vec<_>>()), None);
+}
+
+#[test]
+fn what_several_files_of_tests_use_is_in_common() {
+    let imports = Imports::of("tests/it");
+    assert!(imports.uses.len() > 100, "{} imports were found", imports.uses.len());
+    for (user, used) in imports.uses.iter().filter(|(user, _)| !user.is_empty()) {
+        let is_its_own = user[0] == used[0];
+        assert!(
+            is_its_own || used[0] == "common",
+            "{} uses {}, which is another test's",
+            user.join("::"),
+            used.join("::")
+        );
+    }
 }
