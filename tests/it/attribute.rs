@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use redlock_runtime::{Error, LockGuard, LockManager, Timeout, redlock, require_lock};
-use redlock_tests::wait::eventually;
+use redlock_tests::wait::{eventually, eventually_async};
 
 use crate::common::events::ask_every_subscriber;
+use crate::common::waiting;
 
 /// A manager of one node inside this process, that no other test uses.
 fn locks() -> LockManager {
@@ -94,7 +95,7 @@ async fn a_waiter_gets_the_lock_when_it_is_released() {
     let held = hold(&locks, "waited");
     let waiter = waits(&locks, Timeout::After(Duration::from_secs(20)), Duration::ZERO);
     let release = async {
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        eventually_async("it waits", async || waiting(&locks, "waited").await == 1).await;
         held.release().await.unwrap();
     };
     let (value, ()) = futures::join!(waiter, release);

@@ -362,10 +362,11 @@ async fn nothing_is_acquired_behind_a_shutdown() {
     let servers = Servers::start(3);
     let locks = manager(&servers);
     long(&locks).acquire().await.unwrap().release().await.unwrap();
+    eventually_async("it is released", async || servers.holding(&key("x")) == 0).await;
     servers[0].hang();
     servers[1].hang();
     let waiting = tokio::spawn(long(&locks).acquire());
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    eventually_async("it asks", async || servers[2].probe().exists(&key("x"))).await;
     locks.shutdown().await;
     servers[0].resume();
     servers[1].resume();
