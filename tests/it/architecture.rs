@@ -10,49 +10,83 @@ fn text() -> String {
     fs::read_to_string(Path::new(ROOT).join("ARCHITECTURE.md")).expect("it is in the project's root")
 }
 
-/// What stands in backquotes in the first column of its tables, and looks like a path.
+/// What stands in backquotes in a text.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// What it has in backquotes that looks like the path of a file or folder, or like the name of a file.
+fn paths() -> BTreeSet<String> {
+    // Not what stands in blocks of code.
+    let prose: String = text().split("```").step_by(2).collect();
+    let is_path = |word: &&str| {
+        let (_, name) = word.rsplit_once('/').unwrap_or(("", word));
+        let is_file = [".rs", ".lua", ".json", ".md", ".sh", ".stderr", ".yml"].iter().any(|end| name.ends_with(end));
+        let is_word = word.chars().all(|character| character.is_alphanumeric() || "./_-".contains(character));
+        is_word && (is_file || word.contains('/'))
+    };
+    quoted(&prose).filter(is_path).map(str::to_owned).collect()
+}
+
+/// What stands in backquotes in the first column of its tables.
 fn named() -> BTreeSet<String> {
     let text = text();
-    let cells = text.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next().map(str::to_owned));
-    let quoted = |cell: String| -> Vec<String> { cell.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
-    cells.flat_map(quoted).collect()
+    let cells = text.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+    cells.flat_map(quoted).map(str::to_owned).collect()
+}
+
+/// Where paths begin that it names: in the project's root, or in the sources of one of these crates.
+const BEGINNINGS: [&str; 3] = ["", "redlock-runtime/src", "redlock-macros/src"];
+
+fn is_there(path: &str) -> bool {
+    BEGINNINGS.iter().any(|beginning| Path::new(ROOT).join(beginning).join(path).exists())
+}
+
+/// The names of the folders in a folder, but for hidden ones and what is built.
+fn folders_in(folder: &str) -> Vec<String> {
+    let entries = fs::read_dir(Path::new(ROOT).join(folder)).unwrap().map(Result::unwrap);
+    let folders = entries.filter(|entry| entry.path().is_dir()).map(|entry| entry.file_name().into_string().unwrap());
+    folders.filter(|name| !name.starts_with('.') && name != "target").collect()
+}
+
+/// The files in a folder and in those in it.
+fn all_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { all_files(&path) } else { vec![path] }).collect()
 }
 
 /// The sources in a folder, but for files of unit tests alone.
 fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files.extend(self::files(&path));
-        } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("tests.rs") {
-            files.push(path);
-        }
-    }
-    files
+    let is_source = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "rs");
+    all_files(folder).into_iter().filter(|path| is_source(path) && !path.ends_with("tests.rs")).collect()
 }
 
 #[test]
 fn what_it_names_is_there() {
+    let all = folders_in("").into_iter().flat_map(|folder| all_files(&Path::new(ROOT).join(folder)));
+    let names: BTreeSet<_> = all.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect();
+    let paths = paths();
+    assert!(paths.len() > 100, "{} paths are named", paths.len());
+    // In a sentence about a folder, its files have names without it.
+    for path in paths {
+        assert!(is_there(&path) || names.contains(&path), "{path} is named, and is not there");
+    }
     for name in named() {
-        let places = ["", "redlock-runtime/src"].map(|place| Path::new(ROOT).join(place).join(&name));
-        assert!(places.iter().any(|place| place.exists()), "{name} is named, and is not there");
+        assert!(is_there(&name), "{name} is named, and is not there");
     }
 }
 
 #[test]
 fn what_is_there_is_named() {
-    let named = named();
-    let entries_of = |folder: &str| -> Vec<(String, bool)> {
-        let entries = fs::read_dir(Path::new(ROOT).join(folder)).unwrap().map(Result::unwrap);
-        entries.map(|entry| (entry.file_name().into_string().unwrap(), entry.path().is_dir())).collect()
-    };
-    for (name, is_folder) in entries_of("redlock-runtime/src") {
-        assert!(!is_folder || named.contains(&name), "the folder {name} of the runtime is not named");
+    let (named, paths) = (named(), paths());
+    for name in folders_in("redlock-runtime/src") {
+        assert!(named.contains(&name), "the folder {name} of the runtime is not named");
     }
-    for (name, is_folder) in entries_of("tests") {
-        let is_crate = is_folder && Path::new(ROOT).join("tests").join(&name).join("Cargo.toml").exists();
-        assert!(!is_crate || named.contains(&format!("tests/{name}")), "the crate tests/{name} is not named");
+    for name in folders_in("") {
+        assert!(named.contains(&name), "the folder {name} is not named");
+    }
+    for name in folders_in("tests") {
+        assert!(paths.contains(&format!("tests/{name}")), "the folder tests/{name} is not named");
     }
 }
 
