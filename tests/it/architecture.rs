@@ -1,8 +1,12 @@
 //! ARCHITECTURE.md says what is there, and imports go the way that it says.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod imports;
+
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use self::imports::{Imports, Module};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
@@ -132,163 +136,6 @@ fn rooms() -> Vec<String> {
     named
 }
 
-/// A module: the names on the way to it from the crate's root.
-type Module = Vec<String>;
-
-/// The modules of a crate, and which of them uses which; of the runtime in what ships and in what is simulated, but for unit tests.
-struct Imports {
-    modules: BTreeSet<Module>,
-    uses: BTreeSet<(Module, Module)>,
-}
-
-impl Imports {
-    /// Of the crate whose root is in this folder.
-    fn of(folder: &str) -> Self {
-        let root = Path::new(ROOT).join(folder);
-        let sources: Vec<_> = files(&root).into_iter().map(|path| (module_of(&root, &path), path)).collect();
-        let modules: BTreeSet<Module> = sources.iter().map(|(module, _)| module.clone()).collect();
-        let mut found = Found::default();
-        let mut paths = Vec::new();
-        for (module, path) in sources {
-            let file = syn::parse_file(&fs::read_to_string(&path).unwrap()).unwrap();
-            found.module = module;
-            syn::visit::visit_file(&mut found, &file);
-            paths.append(&mut found.paths);
-        }
-        // What the root re-exports is where it comes from.
-        let re_exported: BTreeMap<String, Module> = paths
-            .iter()
-            .filter(|(module, path, _)| module.is_empty() && path.first().is_some_and(|first| first == "crate"))
-            .map(|(_, path, name)| (name.clone(), path[1..].to_vec()))
-            .collect();
-        let uses = paths.iter().filter_map(|(module, path, _)| {
-            let mut absolute = resolve(module, path)?;
-            if let Some(origin) = absolute.first().and_then(|first| re_exported.get(first)) {
-                absolute = origin.clone();
-            }
-            let used =
-                (0..=absolute.len()).rev().map(|length| &absolute[..length]).find(|path| modules.contains(*path))?;
-            Some((module.clone(), used.to_vec()))
-        });
-        let uses = uses.filter(|(user, used)| user != used && !used.is_empty()).collect();
-        Self { modules, uses }
-    }
-
-    /// Modules that use one another in a circle. That a file uses its parent's types is none.
-    fn circle(&self) -> Option<Vec<Module>> {
-        let uses = |user: &Module| {
-            let of_user = self.uses.iter().filter(|(one, _)| one == user).map(|(_, used)| used.clone());
-            of_user.filter(|used| !user.starts_with(used)).collect::<Vec<_>>()
-        };
-        let mut done = BTreeSet::new();
-        for start in &self.modules {
-            // Depth first; on the way are those from which the present one was come to.
-            let mut way: Vec<(Module, Vec<Module>)> = vec![(start.clone(), uses(start))];
-            while let Some((_, ahead)) = way.last_mut() {
-                let Some(next) = ahead.pop() else {
-                    done.extend(way.pop().map(|(module, _)| module));
-                    continue;
-                };
-                if let Some(position) = way.iter().position(|(module, _)| *module == next) {
-                    return Some(way.drain(position..).map(|(module, _)| module).collect());
-                }
-                if !done.contains(&next) {
-                    let ahead = uses(&next);
-                    way.push((next, ahead));
-                }
-            }
-        }
-        None
-    }
-}
-
-fn module_of(root: &Path, path: &Path) -> Module {
-    let relative = path.strip_prefix(root).unwrap().with_extension("");
-    let mut names: Module = relative.iter().map(|name| name.to_str().unwrap().to_owned()).collect();
-    if names.last().is_some_and(|last| ["mod", "lib", "main"].contains(&&**last)) {
-        names.pop();
-    }
-    names
-}
-
-/// Where a path leads from the crate's root, if it begins in this crate.
-fn resolve(module: &Module, path: &[String]) -> Option<Module> {
-    let (first, rest) = path.split_first()?;
-    let mut absolute = match &**first {
-        "crate" => Module::new(),
-        "self" => module.clone(),
-        "super" => module[..module.len().checked_sub(1)?].to_vec(),
-        _ => return None,
-    };
-    for name in rest {
-        if name == "super" {
-            absolute.pop()?;
-        } else {
-            absolute.push(name.clone());
-        }
-    }
-    Some(absolute)
-}
-
-/// Collects the paths of files.
-#[derive(Default)]
-struct Found {
-    module: Module,
-    /// In which module; the path; and by which name it is known there.
-    paths: Vec<(Module, Vec<String>, String)>,
-}
-
-impl Found {
-    fn add(&mut self, path: Vec<String>, name: &str) {
-        self.paths.push((self.module.clone(), path, name.to_owned()));
-    }
-
-    fn add_tree(&mut self, prefix: &[String], tree: &syn::UseTree) {
-        let with = |name: &syn::Ident| [prefix, &[name.to_string()]].concat();
-        match tree {
-            syn::UseTree::Path(path) => self.add_tree(&with(&path.ident), &path.tree),
-            syn::UseTree::Name(name) if name.ident == "self" => self.add(prefix.to_vec(), ""),
-            syn::UseTree::Name(name) => self.add(with(&name.ident), &name.ident.to_string()),
-            syn::UseTree::Rename(rename) => self.add(with(&rename.ident), &rename.rename.to_string()),
-            syn::UseTree::Glob(_) => self.add(prefix.to_vec(), ""),
-            syn::UseTree::Group(group) => group.items.iter().for_each(|tree| self.add_tree(prefix, tree)),
-        }
-    }
-}
-
-impl<'ast> syn::visit::Visit<'ast> for Found {
-    fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
-        let is_for_tests = item.attrs.iter().any(|attribute| match &attribute.meta {
-            syn::Meta::List(list) => list.path.is_ident("cfg") && list.tokens.to_string() == "test",
-            _ => false,
-        });
-        if !is_for_tests {
-            self.module.push(item.ident.to_string());
-            syn::visit::visit_item_mod(self, item);
-            self.module.pop();
-        }
-    }
-
-    fn visit_use_tree(&mut self, tree: &'ast syn::UseTree) {
-        self.add_tree(&[], tree);
-    }
-
-    fn visit_path(&mut self, path: &'ast syn::Path) {
-        self.add(path.segments.iter().map(|segment| segment.ident.to_string()).collect(), "");
-        syn::visit::visit_path(self, path);
-    }
-
-    fn visit_macro(&mut self, item: &'ast syn::Macro) {
-        let text = item.tokens.to_string();
-        let words: Vec<_> = text.split_whitespace().collect();
-        for (start, word) in words.iter().enumerate().filter(|(_, word)| ["crate", "super"].contains(word)) {
-            let rest = words[start + 1..].chunks(2).take_while(|pair| pair[0] == "::").filter_map(|pair| pair.get(1));
-            self.add(std::iter::once(word).chain(rest).map(|name| (*name).to_owned()).collect(), "");
-        }
-        syn::visit::visit_macro(self, item);
-    }
-}
-
 #[test]
 fn no_import_runs_back_up() {
     let rooms = rooms();
@@ -307,8 +154,10 @@ fn no_import_runs_back_up() {
 
 #[test]
 fn no_files_import_one_another_in_a_circle() {
-    let circle = Imports::of("redlock-runtime/src").circle();
-    assert_eq!(circle.map(|circle| circle.iter().map(|module| module.join("::")).collect::<Vec<_>>()), None);
+    let imports = Imports::of("redlock-runtime/src");
+    let in_words = |circle: BTreeSet<&Module>| circle.iter().map(|module| module.join("::")).collect::<Vec<_>>();
+    let circles: Vec<_> = imports.circles().into_iter().map(in_words).collect();
+    assert!(circles.is_empty(), "{circles:#?}");
 }
 
 #[test]
