@@ -8,8 +8,8 @@ use redlock_runtime::{Error, Finding, LockManager, Severity, Timeout};
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{Cluster, RedisServer, Sentinel, Setup};
 
+use crate::common::once::a_fire_runs_once;
 use crate::common::{a_lock_lives, causes, waiting};
-use crate::once::a_fire_runs_once;
 
 const PAGE: &str = include_str!("../../docs/acl.md");
 

@@ -2,14 +2,15 @@
 use std::cell::Cell;
 use std::error::Error as StdError;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use redlock_runtime::{Error, LockGuard, LockManager, Timeout, redlock, require_lock};
-use redlock_tests::wait::eventually;
-use tracing::Dispatch;
+use redlock_tests::wait::{eventually, eventually_async};
+
+use crate::common::events::ask_every_subscriber;
+use crate::common::waiting;
 
 /// A manager of one node inside this process, that no other test uses.
 fn locks() -> LockManager {
@@ -31,18 +32,6 @@ fn assert_free(locks: &LockManager, name: &str) {
 
 fn assert_send<T: Send>(value: T) -> T {
     value
-}
-
-/// To be called before a subscriber of this thread is relied on.
-///
-/// While there is only one subscriber, tracing asks the thread that comes to an event first whether anybody listens to
-/// it, and believes it for all threads. With more it asks the subscribers.
-pub(crate) fn ask_every_subscriber() {
-    static SEVERAL: LazyLock<[Dispatch; 2]> = LazyLock::new(|| {
-        let silent = || Dispatch::new(tracing_subscriber::fmt().with_writer(std::io::sink).finish());
-        [silent(), silent()]
-    });
-    LazyLock::force(&SEVERAL);
 }
 
 #[redlock(name = "job", timeout = -1, manager = locks, guard = lock)]
@@ -106,7 +95,7 @@ async fn a_waiter_gets_the_lock_when_it_is_released() {
     let held = hold(&locks, "waited");
     let waiter = waits(&locks, Timeout::After(Duration::from_secs(20)), Duration::ZERO);
     let release = async {
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        eventually_async("it waits", async || waiting(&locks, "waited").await == 1).await;
         held.release().await.unwrap();
     };
     let (value, ()) = futures::join!(waiter, release);

@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 
 use redlock_runtime::{Error, LockManager, redlock};
 
-use crate::attribute::ask_every_subscriber;
+use crate::common::events::ask_every_subscriber;
 
 static LOCKS: LazyLock<LockManager> = LazyLock::new(|| {
     LockManager::builder().nodes(["memory://attribute-odd"]).build().expect("a memory node needs nothing")

@@ -3,6 +3,10 @@
 pub(crate) mod counters;
 pub(crate) mod cycles;
 pub(crate) mod events;
+pub(crate) mod foreign;
+pub(crate) mod kinds;
+pub(crate) mod once;
+pub(crate) mod polls;
 pub(crate) mod recorder;
 pub(crate) mod seen;
 pub(crate) mod waiters;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use redlock_runtime::testing::MemoryNode;
 use redlock_runtime::{Error, LockGuard, LockManager};
 
-use crate::kinds::Kind;
+use crate::common::kinds::Kind;
 
 /// What a node does when it is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]

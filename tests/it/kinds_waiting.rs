@@ -7,9 +7,9 @@ use redlock_tests::Servers;
 use redlock_tests::clock::timed;
 use redlock_tests::wait::{LIMIT, eventually_async};
 
+use crate::common::kinds::Kind;
 use crate::common::waiters::LONG;
 use crate::common::{manager, waiting};
-use crate::kinds::Kind;
 
 /// Those who keep everybody from it.
 async fn in_the_way(kind: Kind, locks: &LockManager) -> Vec<LockGuard> {

@@ -9,6 +9,7 @@ use redlock_runtime::{Error, Leadership, LockManager, LostReason, Term};
 use redlock_tests::Servers;
 use redlock_tests::clock::timed;
 use redlock_tests::wait::{LIMIT, eventually_async};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::common::{RARE_POLL, key, manager};
@@ -26,6 +27,19 @@ fn candidate<F>(servers: &Servers, body: impl Fn(Arc<Told>) -> F + Send + Sync +
 where
     F: Future<Output = Result<(), Error>> + Send,
 {
+    candidate_that_winds_down(servers, body, || tokio::time::sleep(Duration::from_millis(200)))
+}
+
+/// One whose body ends like this when it loses the term.
+fn candidate_that_winds_down<F, W>(
+    servers: &Servers,
+    body: impl Fn(Arc<Told>) -> F + Send + Sync + 'static,
+    winds_down: impl Fn() -> W + Send + Sync + 'static,
+) -> Candidate
+where
+    F: Future<Output = Result<(), Error>> + Send,
+    W: Future<Output = ()> + Send,
+{
     let locks = manager(servers);
     let (leads, terms) = (Arc::<AtomicU64>::default(), Arc::<AtomicUsize>::default());
     let told = Arc::new(Told { leads: Arc::clone(&leads), terms: Arc::clone(&terms) });
@@ -35,8 +49,7 @@ where
         let ended = tokio::select! {
             ended = body(Arc::clone(&told)) => ended,
             loss = term.lost() => {
-                // It winds down.
-                tokio::time::sleep(Duration::from_millis(200)).await;
+                winds_down().await;
                 assert!(matches!(loss, Error::Lost { .. }));
                 Ok(())
             }
@@ -128,14 +141,25 @@ async fn who_is_killed_is_followed_when_its_keys_expire() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shutdown_lets_the_body_wind_down_under_its_lock_and_then_another_leads() {
     let servers = Servers::start(3);
-    let first = candidate(&servers, for_ever);
+    let [begins, may_end] = [(); 2].map(|()| Arc::new(Notify::new()));
+    let winds_down = (Arc::clone(&begins), Arc::clone(&may_end));
+    let first = candidate_that_winds_down(&servers, for_ever, move || {
+        let (begins, may_end) = winds_down.clone();
+        async move {
+            begins.notify_one();
+            may_end.notified().await;
+        }
+    });
     first.until_it_leads().await;
     let second = candidate(&servers, for_ever);
     eventually_async("it waits", async || first.locks.statistics().await.unwrap().get("x").is_some()).await;
     let (report, ()) = tokio::join!(first.locks.shutdown_within(LIMIT), async {
+        begins.notified().await;
+        // Time enough for another to lead, if it could.
         tokio::time::sleep(Duration::from_millis(50)).await;
         assert!(first.leads() > 0, "it winds down");
         assert_eq!(second.leads(), 0, "its lock is kept meanwhile");
+        may_end.notify_one();
     });
     assert_eq!((report.still_held.len(), report.unconfirmed), (0, 0));
     assert!(matches!(first.running.await.unwrap(), Ok(())));

@@ -1,13 +1,16 @@
 //! Who leads, as it is told: never what nobody can know, whoever looks and however often that is dropped; and what a leader's body may do.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use redlock_runtime::node::{Acquire, BoxFuture, Extend, Held, Node, NodeError, Outcome, Release, Vote};
 use redlock_runtime::testing::MemoryNode;
 use redlock_runtime::{Error, Leadership, LockManager, LockManagerBuilder};
 use redlock_tests::clock::timed;
 use redlock_tests::wait::{LIMIT, eventually_async};
+use tokio::sync::{Notify, watch};
 
 use crate::common::key;
 
@@ -80,19 +83,63 @@ async fn a_watch_that_is_dropped_again_and_again_misses_nothing() {
     let Some(Ok(Leadership::Leading(_))) = leads_again.await else { panic!("it leads again") };
 }
 
+/// A node that knows nothing of anybody's lock, and hangs from some moment on.
+#[derive(Clone, Default)]
+struct Hangs {
+    hangs: Arc<watch::Sender<bool>>,
+    /// That it is looked at while it hangs.
+    is_looked_at: Arc<Notify>,
+}
+
+impl Hangs {
+    async fn unless_it_hangs<T>(&self, answer: Result<T, NodeError>) -> Result<T, NodeError> {
+        let _ = self.hangs.subscribe().wait_for(|hangs| !hangs).await;
+        answer
+    }
+
+    fn refuses<T: Send + 'static>(&self) -> BoxFuture<'_, Result<T, NodeError>> {
+        Box::pin(self.unless_it_hangs(Err(NodeError::answered("it votes for nobody"))))
+    }
+}
+
+impl Node for Hangs {
+    fn label(&self) -> &'static str {
+        "one that hangs"
+    }
+
+    fn acquire(&self, _: Acquire) -> BoxFuture<'_, Result<Vote, NodeError>> {
+        self.refuses()
+    }
+
+    fn extend(&self, _: Extend) -> BoxFuture<'_, Result<Outcome, NodeError>> {
+        self.refuses()
+    }
+
+    fn release(&self, _: Release) -> BoxFuture<'_, Result<Outcome, NodeError>> {
+        self.refuses()
+    }
+
+    fn inspect(&self, _: Arc<str>) -> BoxFuture<'_, Result<Option<Held>, NodeError>> {
+        if *self.hangs.borrow() {
+            self.is_looked_at.notify_one();
+        }
+        Box::pin(self.unless_it_hangs(Ok(None)))
+    }
+}
+
 /// While the nodes are asked who leads, one of which hangs, the campaign goes on.
 #[tokio::test]
 async fn a_campaign_goes_on_while_it_is_looked_who_leads() {
-    let (builder, [_a, _b, c]) = nodes("slow-look");
-    let builder = builder.node_timeout(LIMIT);
+    let c = Hangs::default();
+    let builder = LockManager::builder().nodes(["a", "b"].map(|name| format!("memory://slow-look-{name}")));
+    let builder = builder.node(c.clone()).node_timeout(LIMIT);
     let (locks, others) = (builder.clone().build().unwrap(), builder.build().unwrap());
     let held = others.lock("x").acquire().await.unwrap();
     let mut watch = locks.lead("x").watch();
     let Some(Ok(Leadership::Following { .. })) = soon(watch.next()).await else { panic!("another leads") };
-    c.hang();
+    c.hangs.send_replace(true);
     let ends = async {
-        // Meanwhile it looks.
-        tokio::time::sleep(Duration::from_millis(1500)).await;
+        soon(c.is_looked_at.notified()).await;
         held.release().await.unwrap();
     };
     let leads = async {
@@ -104,7 +151,7 @@ async fn a_campaign_goes_on_while_it_is_looked_who_leads() {
     };
     let ((term, took), ()) = tokio::join!(timed(leads), ends);
     assert!(term.is_leader() && took < LIMIT / 2, "{took:?}");
-    c.recover();
+    c.hangs.send_replace(false);
 }
 
 /// Another term of who leads already is told, and that this process leads no more, whether it has dropped its term or not.

@@ -36,7 +36,6 @@ mod harness;
 mod harness_places;
 mod idle;
 mod inspect;
-mod kinds;
 mod kinds_turns;
 mod kinds_waiting;
 mod leader;

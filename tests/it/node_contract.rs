@@ -10,7 +10,7 @@ use redlock_runtime::node::{
 use redlock_runtime::testing::check_node;
 use redlock_tests::{RedisServer, clock};
 
-use crate::foreign::Other;
+use crate::common::foreign::Other;
 
 /// What a node does wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

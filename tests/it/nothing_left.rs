@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use redlock_runtime::{Error, LockManager, LockRequest, Timeout};
@@ -12,8 +12,9 @@ use redlock_tests::{RedisServer, Servers};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::LocalSet;
 
+use crate::common::kinds::Kind;
+use crate::common::polls::poll_and_drop;
 use crate::common::{key, prompt};
-use crate::kinds::Kind;
 
 /// A lock that would be there for a minute if it was not released.
 fn long(locks: &LockManager) -> LockRequest {
@@ -110,20 +111,6 @@ fn a_blocked_runtime_does_not_keep_the_lock_of_a_guard_that_was_dropped_on_it() 
         long(&locks).timeout(Duration::from_secs(10)).acquire_blocking().unwrap().release_blocking().unwrap();
     });
     check_nothing_left(&servers);
-}
-
-/// Polls a future `polls` times, some of them after its sockets had something to say, then drops it.
-pub(crate) async fn poll_and_drop<F: Future>(future: F, polls: usize) -> Option<F::Output> {
-    let mut future = pin!(future);
-    for _ in 0..polls {
-        let polled = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        if let Poll::Ready(output) = polled {
-            return Some(output);
-        }
-        // What the sockets have to say is read in between, so that the next poll is at another await.
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    None
 }
 
 #[test]
@@ -375,10 +362,11 @@ async fn nothing_is_acquired_behind_a_shutdown() {
     let servers = Servers::start(3);
     let locks = prompt(&servers);
     long(&locks).acquire().await.unwrap().release().await.unwrap();
+    eventually_async("it is released", async || servers.holding(&key("x")) == 0).await;
     servers[0].hang();
     servers[1].hang();
     let waiting = tokio::spawn(long(&locks).acquire());
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    eventually_async("it asks", async || servers[2].probe().exists(&key("x"))).await;
     locks.shutdown().await;
     servers[0].resume();
     servers[1].resume();

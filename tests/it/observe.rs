@@ -1,11 +1,8 @@
 //! What is seen of locks from outside: everything once, under a label that has no id in it.
 
 use std::fmt::Write as _;
-use std::future::Future;
-use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
-use std::task::{Context, Waker};
 use std::time::Duration;
 
 use futures::future::LocalBoxFuture;
@@ -20,6 +17,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry};
 
 use crate::common::events::NO_BUSY_MACHINE;
+use crate::common::polls::poll_and_drop;
 use crate::common::seen::Seen;
 use crate::common::{RARE_POLL, key};
 
@@ -119,19 +117,6 @@ async fn those_of_one_process_who_get_a_lock_after_each_other_are_told_once_each
     assert!(seen.is_at_rest());
 }
 
-/// Polls a future so many times and drops it; whether it had ended before that.
-async fn dropped_after<F: Future>(future: F, polls: usize) -> bool {
-    let mut future = pin!(future);
-    for _ in 0..polls {
-        if future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
-            return true;
-        }
-        // What the sockets have to say is read in between, so that the next poll is at another await.
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    false
-}
-
 #[tokio::test]
 async fn dropped_at_any_poll_an_acquisition_is_told_once_and_nothing_counts_as_held_or_waiting() {
     let servers = Servers::start(3);
@@ -144,7 +129,7 @@ async fn dropped_at_any_poll_an_acquisition_is_told_once_and_nothing_counts_as_h
             let (holder, _) = on(&servers);
             let guard = if is_held { Some(holder.lock("x").acquire().await.unwrap()) } else { None };
             seen.take();
-            let has_ended = dropped_after(lock().acquire(), polls).await;
+            let has_ended = poll_and_drop(lock().acquire(), polls).await.is_some();
             completed += usize::from(has_ended);
             let outcome = if has_ended { "acquired" } else { "cancelled" };
             assert_eq!(seen.count("acquire"), usize::from(polls > 0), "{polls} {is_held} {seen:?}");
@@ -159,7 +144,7 @@ async fn dropped_at_any_poll_an_acquisition_is_told_once_and_nothing_counts_as_h
     for polls in 0..6 {
         let guard = lock().acquire().await.unwrap();
         seen.take();
-        let has_ended = dropped_after(guard.release(), polls).await;
+        let has_ended = poll_and_drop(guard.release(), polls).await.is_some();
         assert_eq!(seen.all("hold- "), ["hold- x released"], "{polls}");
         assert_eq!(seen.count("run x"), usize::from(has_ended));
         eventually_async("it is released", async || servers.holding(&key("x")) == 0).await;
@@ -437,7 +422,7 @@ async fn an_acquisition_is_a_span_under_that_of_its_caller() {
     let caller = tracing::info_span!("caller");
     let guard = tracing::Instrument::instrument(locks.lock("a").acquire(), caller).await.unwrap();
     assert!(locks.lock("a").try_acquire().await.unwrap().is_none());
-    assert!(!dropped_after(locks.lock("a").acquire(), 1).await);
+    assert!(poll_and_drop(locks.lock("a").acquire(), 1).await.is_none());
     drop(guard);
     let told: Vec<_> = spans.0.lock().unwrap().iter().map(|(_, told)| told.clone()).collect();
     assert_eq!(
@@ -530,7 +515,7 @@ async fn each_kind_of_lock_is_told_once_and_counts_as_nothing_when_it_is_dropped
                 };
                 let guard = if is_held { Some(in_the_way.acquire().await.unwrap()) } else { None };
                 seen.take();
-                has_ended = dropped_after(uses(&locks), polls).await;
+                has_ended = poll_and_drop(uses(&locks), polls).await.is_some();
                 assert_eq!(seen.count("acquire x"), usize::from(polls > 0), "{kind} {is_held} {polls} {seen:?}");
                 times_held += seen.count("hold+ x");
                 let is_at_rest = async || {

@@ -5,72 +5,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use futures::FutureExt as _;
-use redlock_runtime::{
-    Error, Fire, InDoubt, LastRun, LockGuard, LockManager, LockManagerBuilder, LockRequest, OnceAt, Run, SkipReason,
-    Timeout,
-};
+use redlock_runtime::{Error, Fire, InDoubt, LockGuard, LockManager, OnceAt, Run, SkipReason, Timeout};
 use redlock_tests::clock::{time_of_day, timed};
 use redlock_tests::gateway::Answer;
 use redlock_tests::wait::{LIMIT, eventually_async};
 use redlock_tests::{Cluster, Gateway, Monitor, RedisServer, Sentinel, Servers, Setup};
 
-use crate::common::causes;
-use crate::common::{RARE_POLL, key, manager};
-
-pub(crate) const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-
-/// Where the greatest completed fire of a lock stands.
-pub(crate) fn mark(name: &str) -> String {
-    format!("redlock-done:{{{}}}", key(name))
-}
-
-/// A manager for whom it is known that the job "job" never ran: the servers are too young to know.
-pub(crate) async fn new_job(servers: &Servers) -> LockManager {
-    let locks = manager(servers);
-    new_on(&locks).await;
-    locks
-}
-
-pub(crate) async fn new_on(locks: &LockManager) {
-    assert_eq!(locks.reset_marks("job").await.unwrap(), 0);
-}
-
-pub(crate) fn job(locks: &LockManager, fire: u64) -> LockRequest {
-    locks.lock("job").once(fire).timeout(Timeout::Skip)
-}
-
-/// Runs the fire, whose body returns its number.
-pub(crate) async fn run(request: LockRequest) -> Result<Run<Option<u64>>, Error> {
-    request.run(async |guard| Ok(guard.fire())).await
-}
-
-pub(crate) fn already_ran(completed: u64) -> Run<Option<u64>> {
-    Run::Skipped(SkipReason::AlreadyRan { completed })
-}
-
-/// The marks of the servers.
-pub(crate) fn marks(servers: &Servers) -> Vec<Option<String>> {
-    servers.values(&mark("job"))
-}
+use crate::common::once::{WEEK, a_fire_runs_once, already_ran, job, mark, marks, new_job, new_on, run};
+use crate::common::{RARE_POLL, causes, key, manager};
 
 /// Ends when no completion of the job is on its way any more: a server takes it only while the owner's key is there.
 async fn all_is_delivered(servers: &Servers) {
     eventually_async("all is delivered", async || servers.values(&key("job")).iter().all(Option::is_none)).await;
-}
-
-/// A job's fires run once, wherever the lock is.
-pub(crate) async fn a_fire_runs_once(builder: LockManagerBuilder) {
-    let (locks, others) = (builder.clone().build().unwrap(), builder.build().unwrap());
-    new_on(&locks).await;
-    assert_eq!(run(job(&locks, 7)).await.unwrap(), Run::Ran(Some(7)));
-    assert_eq!(run(job(&others, 7)).await.unwrap(), already_ran(7));
-    assert_eq!(run(job(&others, 8)).await.unwrap(), Run::Ran(Some(8)));
-    assert_eq!(run(job(&locks, 7)).await.unwrap(), already_ran(8));
-    let guard = job(&locks, 9).once_at(OnceAt::Start).acquire().await.unwrap();
-    drop(guard);
-    assert_eq!(run(job(&others, 9).timeout(LIMIT)).await.unwrap(), already_ran(9));
-    let LastRun { fire, is_confirmed, .. } = others.last_run("job").await.unwrap().expect("it ran");
-    assert_eq!((fire, is_confirmed), (9, true));
 }
 
 #[tokio::test]

@@ -17,8 +17,8 @@ use tokio::time::sleep;
 use tracing::Level;
 
 use crate::common::events::Events;
+use crate::common::once::{already_ran, job, mark, new_job, run};
 use crate::common::{key, manager};
-use crate::once::{already_ran, job, mark, new_job, run};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 

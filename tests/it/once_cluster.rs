@@ -8,8 +8,8 @@ use redlock_tests::gateway::Answer;
 use redlock_tests::wait::{LIMIT, eventually, eventually_async};
 use redlock_tests::{Cluster, Gateway, RedisServer};
 
+use crate::common::once::{already_ran, job, mark, run};
 use crate::common::{causes, key, waiting};
-use crate::once::{already_ran, job, mark, run};
 
 /// Servers that are busy are no reason to ask who has which slots. A completion is tried again for some times as long.
 fn builder(cluster: &Cluster) -> LockManagerBuilder {

@@ -12,8 +12,8 @@ use redlock_tests::{Gateway, RedisServer, Servers};
 use tracing::Level;
 
 use crate::common::events::Events;
+use crate::common::once::{WEEK, already_ran, job, mark, marks, new_job, new_on, run};
 use crate::common::{causes, key};
-use crate::once::{WEEK, already_ran, job, mark, marks, new_job, new_on, run};
 
 fn in_memory(name: &str) -> LockManager {
     LockManager::builder().nodes([format!("memory://{name}")]).build().unwrap()

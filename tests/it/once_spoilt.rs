@@ -10,8 +10,8 @@ use redlock_tests::proxy::Flow;
 use redlock_tests::wait::{LIMIT, eventually, eventually_async};
 use redlock_tests::{Proxy, Servers};
 
+use crate::common::once::{already_ran, job, mark, marks, new_job, new_on, run};
 use crate::common::{key, manager};
-use crate::once::{already_ran, job, mark, marks, new_job, new_on, run};
 
 #[tokio::test]
 async fn a_server_that_restarts_from_an_older_snapshot_does_not_know_what_was_completed_since() {

@@ -10,8 +10,8 @@ use redlock_tests::{Proxy, Servers};
 use tokio::task::JoinHandle;
 
 use crate::common::key;
-use crate::nothing_left::poll_and_drop;
-use crate::once::{already_ran, job, marks, new_job, run};
+use crate::common::once::{already_ran, job, marks, new_job, run};
+use crate::common::polls::poll_and_drop;
 
 fn at_start(locks: &LockManager, fire: u64) -> LockRequest {
     job(locks, fire).once_at(OnceAt::Start)

@@ -11,14 +11,10 @@ use redlock_tests::wait::{LIMIT, eventually_async};
 use redlock_tests::{Monitor, Servers};
 
 use crate::common::cycles::patient;
+use crate::common::kinds::slot;
+use crate::common::polls::poll_and_drop;
 use crate::common::waiters::{Asked, LONG};
-use crate::common::{RARE_POLL, key, manager};
-use crate::nothing_left::poll_and_drop;
-
-/// The key of a permit.
-pub(crate) fn slot(name: &str, permit: u32) -> String {
-    format!("redlock-permit-{permit}:{{{}}}", key(name))
-}
+use crate::common::{RARE_POLL, manager};
 
 /// Somebody who does not wait for one of so many permits of "x".
 fn one_of(locks: &LockManager, permits: u32) -> LockRequest {

@@ -7,9 +7,9 @@ use redlock_runtime::{LockGuard, LockManager, LockManagerBuilder, LockRequest, T
 use redlock_tests::Servers;
 use redlock_tests::wait::{LIMIT, eventually_async, eventually_some_async};
 
+use crate::common::kinds::slot;
 use crate::common::waiters::LONG;
 use crate::common::{key, manager};
-use crate::permits::slot;
 
 /// A manager of three nodes in memory, and these.
 fn nodes(prefix: &str) -> (LockManagerBuilder, [MemoryNode; 3]) {
@@ -92,11 +92,11 @@ async fn a_late_grant_of_another_permit_is_given_back_while_the_lock_is_held() {
 async fn a_permit_that_one_node_did_not_grant_is_set_there_at_once() {
     let (builder, [_a, _b, c]) = nodes("astray");
     let locks = builder.build().unwrap();
-    let slot = slot("x", 0);
+    let (slot, other) = (slot("x", 0), slot("x", 1));
     // Somebody else's, which is gone a moment later.
     let guard = permit_of_two(&locks, 0, || c.give_to(&slot, "another", Duration::from_millis(15))).await;
     eventually_async("all nodes have it", async || c.owner_of(&slot).is_some_and(|owner| owner != "another")).await;
-    assert_eq!(c.owner_of(&crate::permits::slot("x", 1)), None);
+    assert_eq!(c.owner_of(&other), None);
     guard.release().await.unwrap();
     eventually_async("it is released", async || c.owner_of(&slot).is_none()).await;
 }

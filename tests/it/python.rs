@@ -11,9 +11,9 @@ use redlock_tests::{Program, Servers};
 use tokio::runtime::Runtime;
 
 use crate::common::counters::{counter, marker, waiting};
+use crate::common::once::{already_ran, job, new_job, run};
 use crate::common::waiters::PROMPT;
 use crate::common::{key, manager};
-use crate::once::{already_ran, job, new_job, run};
 
 /// A Python process does not give up, nor does a test, before it had this long.
 const LONG: Duration = Duration::from_secs(10);

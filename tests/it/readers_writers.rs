@@ -9,16 +9,9 @@ use redlock_tests::clock::timed;
 use redlock_tests::wait::{LIMIT, eventually_async};
 use redlock_tests::{Cluster, Servers};
 
+use crate::common::kinds::{readers_key, writers_key};
 use crate::common::waiters::LONG;
-use crate::common::{RARE_POLL, key, manager, waiting};
-
-pub(crate) fn writers_key(name: &str) -> String {
-    format!("redlock-rw:{{{}}}", key(name))
-}
-
-pub(crate) fn readers_key(name: &str) -> String {
-    format!("redlock-readers:{{{}}}", key(name))
-}
+use crate::common::{RARE_POLL, manager, waiting};
 
 async fn try_read(locks: &LockManager) -> Option<LockGuard> {
     locks.read("x").ttl(LONG).try_acquire().await.unwrap()

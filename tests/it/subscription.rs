@@ -10,7 +10,8 @@ use redlock_tests::{Cluster, Proxy, RedisServer, Sentinel, Setup};
 use tokio::task::JoinHandle;
 
 use crate::common::RARE_POLL;
-use crate::common::waiters::promptly;
+use crate::common::counters::counter;
+use crate::common::waiters::{in_line_for, promptly};
 
 const KEY: &str = "redlock:ConfigurableLock.x";
 
@@ -88,23 +89,29 @@ async fn a_subscription_that_falls_silent_keeps_nobody_from_the_lock() {
     let url = format!("redis://app:pass@127.0.0.1:{}", proxy.port());
     let locks = LockManager::builder().nodes([url]).build().unwrap();
     server.probe().set_for(KEY, "somebody", Duration::from_secs(60));
+    let asked = || server.probe().command_counts().of("set");
+    let before = asked();
     let first = tokio::spawn(locks.lock("x").acquire());
     until_subscribed(&server).await;
+    // A connection that is made from here on would have the waiter ask, and subscribe, at once. When the first one has asked again,
+    // it knows that it has subscribed, and who is counted or shows up as a holder has a connection for that, too.
+    eventually_async("it asks again", async || asked() >= before + 2).await;
+    let is_counted = async |name: &str| server.probe().get(&counter(name)).as_deref() == Some("1");
+    eventually_async("it is counted", async || is_counted("x").await).await;
     first.abort();
 
     let guard = locks.lock("y").acquire().await.unwrap();
-    // A connection that is made now would have the waiter ask, and subscribe, at once.
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    let is_noted = || !server.probe().keys_like("redlock-holder:*").is_empty();
+    eventually_async("its owner is noted", async || is_noted()).await;
     // Behind a holder of this process nobody subscribes before the first slow poll, one second later.
-    let waiting = tokio::spawn(locks.lock("y").acquire());
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let waiting = tokio::spawn(in_line_for(&locks, "y"));
+    eventually_async("it is counted", async || is_counted("y").await).await;
     // What is lost now never arrives, and the subscription's connection stays open.
     proxy.set_both(Flow::Swallow);
     tokio::time::sleep(Duration::from_secs(2)).await;
     proxy.set_both(Flow::Forward);
     let y = "redlock:ConfigurableLock.y";
     server.probe().set_for(y, "somebody", Duration::from_secs(60));
-    let asked = || server.probe().command_counts().of("set");
     let before = asked();
     drop(guard);
     eventually_async("the waiter was refused", async || asked() > before).await;

@@ -13,6 +13,7 @@ use tracing::Level;
 
 use crate::common::events::{Events, NO_BUSY_MACHINE, node_at};
 use crate::common::key;
+use crate::common::seen::Seen;
 
 static LOCKS: LazyLock<LockManager> = LazyLock::new(|| LockManager::builder().nodes(["memory://"]).build().unwrap());
 
@@ -224,7 +225,11 @@ async fn while_all_is_well_on_servers_nothing_is_told() {
     let servers = Servers::start(3);
     let (urls, mut names): (Vec<_>, Vec<_>) = servers.iter().map(|server| node_at(server.port())).unzip();
     names.push("told-well".to_owned());
-    let manager = || LockManager::builder().nodes(&urls).node_timeout(NO_BUSY_MACHINE).ttl(Duration::from_secs(6));
+    let seen = Seen::default();
+    let manager = || {
+        let builder = LockManager::builder().nodes(&urls).node_timeout(NO_BUSY_MACHINE).observer(seen.clone());
+        builder.ttl(Duration::from_secs(6))
+    };
     let (locks, others) = (manager().build().unwrap(), manager().build().unwrap());
     let is_reached = async || locks.lock("told-well").timeout(Timeout::Skip).acquire().await.is_ok();
     eventually_async("all are reached", is_reached).await;
@@ -235,11 +240,12 @@ async fn while_all_is_well_on_servers_nothing_is_told() {
     while now() < until || rounds < 10 {
         // One has it, and others wait for it: in this process, and in another's place.
         let guard = others.lock("told-well-wanted").acquire().await.unwrap();
+        seen.take();
         let waiting = [&locks, &locks, &others].map(|locks| {
             let request = locks.lock("told-well-wanted");
             tokio::spawn(async move { request.acquire().await.unwrap().release().await.unwrap() })
         });
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        eventually_async("all three wait", async || seen.count("wait+ ") == waiting.len()).await;
         assert!(locks.lock("told-well-wanted").timeout(Timeout::Skip).acquire().await.is_err());
         guard.release().await.unwrap();
         for waiting in waiting {

@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use redlock_runtime::LockManager;
-use redlock_tests::wait::eventually_async;
-use redlock_tests::{RedisServer, Servers};
+use redlock_tests::probe::CommandCounts;
+use redlock_tests::wait::{as_promised, eventually_async};
+use redlock_tests::{RedisServer, Servers, clock};
 
-use crate::common::waiters::{Asked, How, LONG, Named, promptly, somebody_holds, starts_to_wait};
+use crate::common::seen::Seen;
+use crate::common::waiters::{
+    Asked, How, LONG, Named, PROMPT, promptly, somebody_holds, starts_to_wait, watched, watched_of,
+};
 use crate::common::{RARE_POLL, key, prompt};
 
 /// What happens to a node, and whether it can be asked and looked at afterwards.
@@ -35,9 +39,27 @@ fn release_on(servers: &Servers, nodes: &[usize], owner: &str) {
     }
 }
 
-/// A manager for which nodes that restart vote again soon.
-fn forgetful(servers: &Servers) -> LockManager {
-    LockManager::builder().nodes(servers.urls()).longest_ttl(LONG).slow_poll(RARE_POLL).build().unwrap()
+/// A manager for which nodes that restart vote again soon, and which tells how nodes stand.
+fn forgetful(seen: &Seen, servers: &Servers) -> LockManager {
+    let builder = LockManager::builder().nodes(servers.urls()).longest_ttl(LONG).slow_poll(RARE_POLL);
+    builder.observer(seen.clone()).build().unwrap()
+}
+
+/// Returns when it is known what happened to a node: that it does not answer, or that it does again.
+async fn until_noticed(seen: &Seen, node: &RedisServer, answers: bool) {
+    let now = if answers { "votes" } else { "unreachable" };
+    eventually_async(format!("it is noticed: {now}"), async || seen.standing(node) == (Some(now.to_owned()), true))
+        .await;
+}
+
+/// Somebody who does not wait wants another lock, so that all nodes are asked.
+async fn somebody_asks(locks: &LockManager, how: How) {
+    let request = locks.lock("y");
+    // Whether there is a majority is not the point.
+    match how {
+        How::InATask => drop(request.try_acquire().await),
+        How::BlockingAThread => drop(tokio::task::spawn_blocking(|| request.try_acquire_blocking()).await.unwrap()),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -45,14 +67,15 @@ async fn a_fault_of_one_node_during_the_wait_delays_nobody() {
     for faulty in 0..3 {
         for ((what, fault), is_there) in FAULTS {
             for how in [How::InATask, How::BlockingAThread] {
-                let servers = Servers::start(3);
-                let locks = forgetful(&servers);
+                let (servers, seen) = (Servers::start(3), Seen::default());
+                let locks = forgetful(&seen, &servers);
                 somebody_holds(&servers, LONG);
                 let waiter = starts_to_wait(&servers, &locks, how).await;
                 fault(&servers[faulty]);
-                // Soon enough that nothing has been noticed, or not.
+                // Soon enough that nothing has been noticed, or not. Of a node that hangs, only who asks it notices anything.
                 if faulty == 1 {
-                    tokio::time::sleep(Duration::from_millis(300)).await;
+                    somebody_asks(&locks, how).await;
+                    until_noticed(&seen, &servers[faulty], is_there).await;
                 }
                 let well: Vec<_> = (0..3).filter(|node| is_there || *node != faulty).collect();
                 release_on(&servers, &well, "somebody");
@@ -67,8 +90,8 @@ async fn a_fault_of_one_node_during_the_wait_delays_nobody() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fault_of_one_node_before_the_wait_delays_nobody() {
     for ((what, fault), is_there) in FAULTS {
-        let servers = Servers::start(3);
-        let locks = forgetful(&servers);
+        let (servers, seen) = (Servers::start(3), Seen::default());
+        let locks = forgetful(&seen, &servers);
         locks.lock("x").acquire().await.unwrap().release().await.unwrap();
         eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
         somebody_holds(&servers, LONG);
@@ -76,8 +99,7 @@ async fn a_fault_of_one_node_before_the_wait_delays_nobody() {
         let asked = Asked::so_far_of(&servers, [1, 2]);
         let waiter = tokio::spawn(locks.lock("x").ttl(LONG).acquire());
         asked.again().await;
-        // By now a node that does not answer is known.
-        tokio::time::sleep(Duration::from_millis(400)).await;
+        until_noticed(&seen, &servers[0], is_there).await;
         release_on(&servers, if is_there { &[0, 1, 2] } else { &[1, 2] }, "somebody");
         promptly(what, waiter).await.release().await.unwrap();
         heal(&servers[0]);
@@ -86,8 +108,8 @@ async fn a_fault_of_one_node_before_the_wait_delays_nobody() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_node_than_at_the_failed_attempt_may_be_away_at_the_release() {
-    let servers = Servers::start(3);
-    let locks = forgetful(&servers);
+    let (servers, seen) = (Servers::start(3), Seen::default());
+    let locks = forgetful(&seen, &servers);
     locks.lock("x").acquire().await.unwrap().release().await.unwrap();
     eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
     somebody_holds(&servers, LONG);
@@ -95,9 +117,9 @@ async fn another_node_than_at_the_failed_attempt_may_be_away_at_the_release() {
     let asked = Asked::so_far_of(&servers, [1, 2]);
     let waiter = tokio::spawn(locks.lock("x").ttl(LONG).acquire());
     asked.again().await;
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    until_noticed(&seen, &servers[0], false).await;
     servers[0].resume();
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    until_noticed(&seen, &servers[0], true).await;
     servers[1].kill();
     release_on(&servers, &[0, 2], "somebody");
     promptly("nodes 0 and 2 are free", waiter).await.release().await.unwrap();
@@ -135,15 +157,20 @@ async fn a_fleet_that_comes_back_empty_or_wakes_up_is_noticed_at_once() {
     let faults: [Named<RedisServer>; 2] = [("restarted", RedisServer::restart), ("hung", RedisServer::hang)];
     for (what, fault) in faults {
         for count in [1, 3] {
-            let servers = Servers::start(count);
-            let locks = forgetful(&servers);
+            let (servers, seen) = (Servers::start(count), Seen::default());
+            let locks = forgetful(&seen, &servers);
             // One that expired before the last server is down could be acquired, and then forgotten.
-            somebody_holds(&servers, if what == "hung" { Duration::from_millis(1500) } else { LONG });
+            let ttl = if what == "hung" { Duration::from_millis(1500) } else { LONG };
+            somebody_holds(&servers, ttl);
+            let held_since = clock::now();
             let waiter = starts_to_wait(&servers, &locks, How::InATask).await;
             servers.iter().for_each(fault);
             if what == "hung" {
                 // The key expires meanwhile, and the waiter finds nobody who answers.
-                tokio::time::sleep(Duration::from_secs(2)).await;
+                eventually_async("the key has expired", async || held_since.elapsed() > ttl).await;
+                for server in &servers {
+                    until_noticed(&seen, server, false).await;
+                }
                 servers.iter().for_each(RedisServer::resume);
             }
             promptly(&format!("{what}, N = {count}"), waiter).await.release().await.unwrap();
@@ -151,29 +178,38 @@ async fn a_fleet_that_comes_back_empty_or_wakes_up_is_noticed_at_once() {
     }
 }
 
-/// Gives the key to somebody else in one step, so that whoever is woken by it comes too late.
-fn pass_on(servers: &Servers, owner: &str) {
-    let script = "redis.call('DEL', KEYS[1]) return redis.call('SET', KEYS[1], ARGV[1], 'PX', 60000)";
-    for server in servers {
+/// Gives the key to somebody else in one step, so that whoever is woken by it comes too late. How many attempts each node got before
+/// that step.
+fn pass_on(servers: &Servers, owner: &str) -> Vec<u64> {
+    let script = "redis.call('DEL', KEYS[1])
+        redis.call('SET', KEYS[1], ARGV[1], 'PX', 60000)
+        return redis.call('INFO', 'commandstats')";
+    let step = |server: &RedisServer| {
         let command = redis::cmd("EVAL").arg(script).arg(1).arg(key("x")).arg(owner).take();
-        server.probe().run::<()>(&command).unwrap();
-    }
+        watched_of(&CommandCounts::parse(&server.probe().run::<String>(&command).unwrap()))
+    };
+    servers.iter().map(step).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_node_that_is_asked_first_after_a_lost_race_may_die() {
     for dies in 0..3 {
-        let servers = Servers::start(3);
-        let locks = prompt(&servers);
+        let (servers, seen) = (Servers::start(3), Seen::default());
+        let locks = forgetful(&seen, &servers);
         somebody_holds(&servers, LONG);
         let waiter = starts_to_wait(&servers, &locks, How::InATask).await;
+        let is_asked_since = |before: &[u64], node: usize| watched(&servers[node].probe()) > before[node];
+        let mut before = Vec::new();
         for owner in ["first", "second", "third"] {
-            pass_on(&servers, owner);
-            tokio::time::sleep(Duration::from_millis(30)).await;
+            before = pass_on(&servers, owner);
+            as_promised(PROMPT, "it asks again", || (0..3).any(|node| is_asked_since(&before, node)));
         }
         servers[dies].kill();
         let well: Vec<_> = (0..3).filter(|node| *node != dies).collect();
-        tokio::time::sleep(Duration::from_millis(30)).await;
+        until_noticed(&seen, &servers[dies], false).await;
+        as_promised(PROMPT, "it has asked one that is there", || {
+            well.iter().any(|node| is_asked_since(&before, *node))
+        });
         release_on(&servers, &well, "third");
         promptly(&format!("node {dies} died"), waiter).await.release().await.unwrap();
     }

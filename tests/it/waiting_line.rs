@@ -7,12 +7,12 @@ use std::time::Duration;
 use redlock_runtime::{Error, LockManager};
 use redlock_tests::clock::timed;
 use redlock_tests::proxy::{Direction, Flow};
-use redlock_tests::wait::{LIMIT, eventually_async};
+use redlock_tests::wait::{LIMIT, as_promised, eventually_async};
 use redlock_tests::{Proxy, Servers};
 use tokio::runtime::Builder;
 
 use crate::common::waiters::{
-    Asked, How, LONG, Waiter, eventually_had, in_line, poll_once, promptly, release_by_hand, somebody_holds,
+    Asked, How, LONG, PROMPT, Waiter, eventually_had, in_line, poll_once, promptly, release_by_hand, somebody_holds,
     spawn_in_line, starts_to_wait, watched,
 };
 use crate::common::{RARE_POLL, key, manager};
@@ -184,18 +184,22 @@ fn when_the_first_in_line_leaves_with_his_runtime_the_next_is_woken_in_his_place
         let other = Builder::new_current_thread().enable_all().build().unwrap();
         let wait = async {
             let waiter = starts_to_wait(&servers, &locks, How::InATask).await;
-            let next = runtime.spawn(locks.lock("x").ttl(LONG).acquire());
-            // The next one stands in line behind the first.
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            // The next one stands in line behind the first, on its own runtime.
+            let next = {
+                let _on_its_own = runtime.enter();
+                in_line(&locks)
+            };
+            let (next, asked) = (runtime.spawn(next), Asked::so_far(&servers));
             waiter.abort();
             assert!(waiter.await.unwrap_err().is_cancelled());
-            Some(next)
+            Some((next, asked))
         };
-        let next = other.block_on(wait).expect("somebody who waits");
+        let (next, asked) = other.block_on(wait).expect("somebody who waits");
         // Gone, or never driven again: what Redis tells its connections is heard by nobody.
         let kept = (!is_dropped).then_some(other);
+        // Sooner than with a poll, a majority: a node that was late before is not asked for its next change at once.
+        as_promised(PROMPT, "the next one has asked in his place", || asked.so_many_again() >= 2);
         runtime.block_on(async {
-            tokio::time::sleep(Duration::from_millis(50)).await;
             release_by_hand(&servers);
             promptly(&format!("runtime dropped: {is_dropped}"), next).await.release().await.unwrap();
         });

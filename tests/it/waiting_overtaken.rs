@@ -3,35 +3,47 @@
 use std::time::Duration;
 
 use redlock_runtime::LockManager;
-use redlock_tests::Servers;
+use redlock_tests::proxy::{Direction, Flow};
+use redlock_tests::wait::eventually_async;
+use redlock_tests::{Proxy, Servers};
 use tokio::runtime::Builder;
 
-use crate::common::waiters::{How, LONG, eventually_had, fill, somebody_holds, starts_to_wait};
-use crate::common::waiters::{in_line, poll_once, release_by_hand, spawn_in_line};
+use crate::common::key;
+use crate::common::seen::Seen;
+use crate::common::waiters::{Acquire, How, LONG, eventually_had, fill, somebody_holds, starts_to_wait};
+use crate::common::waiters::{in_line, poll_once, polled_until, release_by_hand, spawn_in_line};
 
 /// With the slow poll, which finds what nobody heard of who was told.
 fn manager(servers: &Servers) -> LockManager {
-    LockManager::builder().nodes(servers.urls()).build().unwrap()
+    seen_by(&Seen::default(), servers.urls())
+}
+
+/// One that tells who waits.
+fn seen_by(seen: &Seen, urls: impl IntoIterator<Item = String>) -> LockManager {
+    LockManager::builder().nodes(urls).observer(seen.clone()).build().unwrap()
+}
+
+/// Polls an acquisition until it has asked, if it has to, and waits, as the first one that is told of.
+async fn until_it_waits(acquire: &mut Acquire, seen: &Seen) {
+    polled_until(acquire, "it waits", || seen.count("wait+ ") == 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_is_called_and_does_not_come_is_overtaken() {
     let servers = Servers::start(3);
-    let (locks, others) = (manager(&servers), manager(&servers));
+    let seen = Seen::default();
+    let (locks, others) = (seen_by(&seen, servers.urls()), manager(&servers));
     for holds in [&locks, &others] {
         let guard = holds.lock("x").ttl(LONG).acquire().await.unwrap();
+        seen.take();
         let mut neglected = in_line(&locks);
-        // Until it has asked, and waits.
-        for _ in 0..20 {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-            assert!(poll_once(&mut neglected).is_none());
-        }
+        until_it_waits(&mut neglected, &seen).await;
         let next = spawn_in_line(&locks);
         guard.release().await.unwrap();
         let next = eventually_had("it overtakes", next).await;
         // It stands in line all the same.
+        assert!(poll_once(&mut neglected).is_none());
         let neglected = tokio::spawn(neglected);
-        tokio::time::sleep(Duration::from_millis(20)).await;
         next.release().await.unwrap();
         eventually_had("it comes after all", neglected).await.release().await.unwrap();
     }
@@ -40,33 +52,43 @@ async fn whoever_is_called_and_does_not_come_is_overtaken() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_does_not_come_when_the_key_expires_is_overtaken() {
     let servers = Servers::start(3);
-    let locks = manager(&servers);
+    let seen = Seen::default();
+    let locks = seen_by(&seen, servers.urls());
     // The servers do not tell in time that a key has expired.
     servers.iter().for_each(|server| fill(&server.probe()));
     somebody_holds(&servers, Duration::from_millis(800));
     let mut neglected = in_line(&locks);
-    for _ in 0..20 {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-        assert!(poll_once(&mut neglected).is_none());
-    }
+    until_it_waits(&mut neglected, &seen).await;
     eventually_had("it overtakes", spawn_in_line(&locks)).await.release().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_is_left_alone_in_the_middle_of_asking_is_overtaken() {
     let servers = Servers::start(3);
-    let locks = manager(&servers);
+    let proxies: Vec<_> = servers.iter().map(Proxy::start).collect();
+    let seen = Seen::default();
+    let locks = seen_by(&seen, proxies.iter().map(Proxy::url));
     locks.lock("x").acquire().await.unwrap().release().await.unwrap();
+    eventually_async("it is released", async || servers.holding(&key("x")) == 0).await;
     somebody_holds(&servers, LONG);
-    let neglected = in_line(&locks);
+    // A first attempt asks for no report of the next change.
+    let asked = || servers.iter().map(|server| server.probe().command_counts().of("set")).collect::<Vec<_>>();
+    let before = asked();
+    seen.take();
+    // Were they quick, it would find them in the poll in which it asks.
+    let have_replies = |flow| proxies.iter().for_each(|proxy| proxy.set(Direction::Replies, flow));
+    have_replies(Flow::Hold);
+    let mut neglected = in_line(&locks);
     let next = spawn_in_line(&locks);
-    // Its command is on its way; only it does not look at the answer.
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    // Its commands have arrived; only it does not look at the answers.
+    eventually_async("it asks all", async || asked().iter().zip(&before).all(|(now, before)| now > before)).await;
+    assert_eq!(seen.count("wait+ "), 1, "the next waits, and it asks");
+    have_replies(Flow::Forward);
     release_by_hand(&servers);
     let next = eventually_had("it overtakes", next).await;
+    polled_until(&mut neglected, "it looks, and waits behind the next", || seen.count("wait+ ") == 2).await;
+    assert!(next.is_valid());
     let neglected = tokio::spawn(neglected);
-    tokio::time::sleep(Duration::from_millis(20)).await;
-    assert!(next.is_valid() && !neglected.is_finished());
     next.release().await.unwrap();
     eventually_had("it comes after all", neglected).await.release().await.unwrap();
 }

@@ -55,6 +55,18 @@ impl Expiry {
 pub struct CommandCounts(BTreeMap<String, u64>);
 
 impl CommandCounts {
+    /// What a server says in the section "commandstats" of INFO.
+    #[must_use]
+    pub fn parse(section: &str) -> Self {
+        let counts = parse_info(section).into_iter().filter_map(|(name, value)| {
+            // cmdstat_set:calls=3,usec=…
+            let name = name.strip_prefix("cmdstat_")?;
+            let calls = value.split(',').find_map(|part| part.strip_prefix("calls="))?;
+            Some((name.to_owned(), calls.parse().ok()?))
+        });
+        Self(counts.collect())
+    }
+
     /// How often the command ran; the name in lower case, a subcommand as in `config|set`.
     #[must_use]
     pub fn of(&self, command: &str) -> u64 {
@@ -279,13 +291,7 @@ impl Probe {
     #[track_caller]
     #[must_use]
     pub fn command_counts(&self) -> CommandCounts {
-        let counts = self.info("commandstats").into_iter().filter_map(|(name, value)| {
-            // cmdstat_set:calls=3,usec=…
-            let name = name.strip_prefix("cmdstat_")?;
-            let calls = value.split(',').find_map(|part| part.strip_prefix("calls="))?;
-            Some((name.to_owned(), calls.parse().ok()?))
-        });
-        CommandCounts(counts.collect())
+        CommandCounts::parse(&self.ask::<String>(cmd("INFO").arg("commandstats")))
     }
 
     /// One section of INFO, as it names its fields.

@@ -1,11 +1,11 @@
 //! What is told in this process.
 
 use std::io::Write;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use tracing::Level;
 use tracing::field::{Field, Visit};
+use tracing::{Dispatch, Level};
 use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::format::{FormatFields, Writer};
 
@@ -105,6 +105,18 @@ impl Write for Told {
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
+}
+
+/// To be called before a subscriber of this thread is relied on.
+///
+/// While there is only one subscriber, tracing asks the thread that comes to an event first whether anybody listens to
+/// it, and believes it for all threads. With more it asks the subscribers.
+pub(crate) fn ask_every_subscriber() {
+    static SEVERAL: LazyLock<[Dispatch; 2]> = LazyLock::new(|| {
+        let silent = || Dispatch::new(tracing_subscriber::fmt().with_writer(std::io::sink).finish());
+        [silent(), silent()]
+    });
+    LazyLock::force(&SEVERAL);
 }
 
 /// A node at this place, and the end of its name.

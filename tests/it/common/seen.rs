@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use redlock_runtime::observe::{Event, Observer};
+use redlock_tests::RedisServer;
 
 /// Keeps what it is told.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +32,15 @@ impl Seen {
     /// What begins so, in the order in which it was told.
     pub(crate) fn all(&self, beginning: &str) -> Vec<String> {
         self.0.lock().unwrap().iter().filter(|told| told.starts_with(beginning)).cloned().collect()
+    }
+
+    /// What was told last of a node's standing, and whether that it cannot be reached was among what was told.
+    pub(crate) fn standing(&self, node: &RedisServer) -> (Option<String>, bool) {
+        let beginning = format!("stands 127.0.0.1:{} ", node.port());
+        let told = self.all(&beginning);
+        let mut told: Vec<_> = told.iter().filter_map(|told| told.strip_prefix(&beginning)).collect();
+        let was_unreachable = told.contains(&"unreachable");
+        (told.pop().map(str::to_owned), was_unreachable)
     }
 
     pub(crate) fn count(&self, beginning: &str) -> usize {

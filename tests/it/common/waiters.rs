@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use redis::cmd;
 use redlock_runtime::{Error, LockGuard, LockManager};
+use redlock_tests::probe::CommandCounts;
 use redlock_tests::wait::{LIMIT, eventually_async};
 use redlock_tests::{Probe, Program, Servers};
 use tokio::task::JoinHandle;
@@ -49,16 +50,23 @@ impl<'a> Asked<'a> {
 
     /// Returns when each of the nodes was asked since.
     pub(crate) async fn again(&self) {
-        eventually_async("somebody waits", async || {
-            self.before.iter().all(|&(node, before)| watched(&self.servers[node].probe()) > before)
-        })
-        .await;
+        eventually_async("somebody waits", async || self.so_many_again() == self.before.len()).await;
+    }
+
+    /// How many of the nodes were asked since.
+    pub(crate) fn so_many_again(&self) -> usize {
+        let is_asked = |&&(node, before): &&(usize, u64)| watched(&self.servers[node].probe()) > before;
+        self.before.iter().filter(is_asked).count()
     }
 }
 
 /// How many attempts a node got that it reports the next change after.
 pub(crate) fn watched(probe: &Probe) -> u64 {
-    let counts = probe.command_counts();
+    watched_of(&probe.command_counts())
+}
+
+/// The same, of what a node has counted.
+pub(crate) fn watched_of(counts: &CommandCounts) -> u64 {
     // Each new connection tries it out once, behind the other.
     counts.of("client|caching").saturating_sub(counts.of("client|tracking"))
 }
@@ -118,7 +126,12 @@ pub(crate) type Acquire = Pin<Box<dyn Future<Output = Result<LockGuard, Error>> 
 
 /// An acquisition of "x" that stands in line already.
 pub(crate) fn in_line(locks: &LockManager) -> Acquire {
-    let mut acquire: Acquire = Box::pin(locks.lock("x").ttl(LONG).acquire());
+    in_line_for(locks, "x")
+}
+
+/// The same of another lock.
+pub(crate) fn in_line_for(locks: &LockManager, name: &str) -> Acquire {
+    let mut acquire: Acquire = Box::pin(locks.lock(name).ttl(LONG).acquire());
     assert!(poll_once(&mut acquire).is_none(), "it has to wait");
     acquire
 }
@@ -128,6 +141,15 @@ pub(crate) fn poll_once(acquire: &mut Acquire) -> Option<Result<LockGuard, Error
         std::task::Poll::Ready(output) => Some(output),
         std::task::Poll::Pending => None,
     }
+}
+
+/// Polls an acquisition now and then, which has to wait, until something is so.
+pub(crate) async fn polled_until(acquire: &mut Acquire, what: &str, mut is_so: impl FnMut() -> bool) {
+    eventually_async(what, async || {
+        assert!(poll_once(acquire).is_none(), "it has to wait");
+        is_so()
+    })
+    .await;
 }
 
 pub(crate) fn spawn_in_line(locks: &LockManager) -> Waiter {

@@ -127,7 +127,8 @@ impl Task {
         let waiter = (wish.limit != Some(Duration::ZERO)).then(|| universe.checker.joined(wish.name, place));
         let waits = Waits(universe, waiter);
         universe.checker.stands_by(waiter, place, wish);
-        let acquiring = until_poll(wish.cancel, self.request(wish).acquire());
+        let acquiring = universe.acquiring(place.process, self.request(wish).acquire());
+        let acquiring = until_poll(wish.cancel, acquiring);
         let acquired = match wish.give_up {
             Some(limit) => timeout(limit, acquiring).await.ok().flatten(),
             None => acquiring.await,
@@ -236,6 +237,7 @@ impl Task {
         let waiter = (wish.limit != Some(Duration::ZERO)).then(|| universe.checker.joined(wish.name, place));
         let waits = Waits(universe, waiter);
         universe.checker.stands_by(waiter, place, wish);
+        universe.begins_to_acquire(place.process);
         let acquired = self.request(wish).acquire_blocking();
         universe.stood_by(waiter, wish, began, Some(&acquired));
         let guard = match acquired {
@@ -282,6 +284,7 @@ impl Task {
         let (place, began) = (place(), now());
         let waiter = (wish.limit != Some(Duration::ZERO)).then(|| self.universe.checker.joined(wish.name, place));
         let waits = Waits(&self.universe, waiter);
+        self.universe.begins_to_acquire(place.process);
         let called = match self.permits() {
             Some(permits) => annotated_blocking_with_permits(self, wish, waits.1, permits),
             None => annotated_blocking(self, wish, waits.1),
@@ -332,6 +335,7 @@ impl Task {
         let waiter = (wish.limit != Some(Duration::ZERO)).then(|| self.universe.checker.joined(wish.name, place));
         let waits = Waits(&self.universe, waiter);
         let called = async {
+            self.universe.begins_to_acquire(place.process);
             match self.permits() {
                 Some(permits) => Box::pin(annotated_with_permits(self, wish, waits.1, permits)).await,
                 None => Box::pin(annotated(self, wish, waits.1)).await,
@@ -448,7 +452,7 @@ impl Task {
         sleep(after).await;
         let universe = &*self.universe;
         let place = place();
-        match self.locks.adopt(token).await {
+        match universe.acquiring(place.process, self.locks.adopt(token)).await {
             Ok(guard) => {
                 universe.checker.meet("adopted");
                 universe.checker.adopted(&owner);

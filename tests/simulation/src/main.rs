@@ -41,6 +41,7 @@ mod made;
 mod memory;
 mod network;
 mod node;
+mod observed;
 mod plan;
 mod random;
 mod run;

@@ -174,7 +174,8 @@ fn manager(universe: &Universe, process: usize) -> LockManager {
             .longest_ttl(plan.longest_ttl)
             .ttl(plan.longest_ttl.min(Duration::from_secs(1)))
             .fencing(plan.fencing)
-            .owner_label("");
+            .owner_label("")
+            .observer(universe.observed[process].clone());
         let builder = if plan.has_fires() { builder.max_clock_skew(FIRE_SKEW) } else { builder };
         builder.build().expect("a configuration")
     })
@@ -267,6 +268,10 @@ impl Run {
             // Somebody may still wait for a detached lock that nobody has adopted, and ask for it at this moment.
             if open > 0 && !universe.checker.has_detached() {
                 universe.violated(format!("p{process} still has {open} attempts or releases on their way"));
+            }
+            // Those may still wait whose node is configured twice.
+            if universe.plan.twin.is_none() && !universe.checker.has_detached() {
+                universe.check_observed(process);
             }
         }
         let asked = (0..self.managers.len()).find(|process| {

@@ -16,6 +16,7 @@ use crate::checker::Checker;
 use crate::memory;
 use crate::network::{self, Arrival, Pipe};
 use crate::node::Node;
+use crate::observed::Observed;
 use crate::plan::{Passage, Plan, Slow, Weather};
 use crate::random::Random;
 
@@ -81,6 +82,8 @@ pub(crate) struct Universe {
     /// Those in memory.
     memory: OnceLock<Vec<MemoryNode>>,
     pub(crate) checker: Checker,
+    /// What the manager of each process tells.
+    pub(crate) observed: Vec<Observed>,
     trace: Mutex<Trace>,
     is_healed: AtomicBool,
     /// What is dropped from now on is dropped in any order.
@@ -138,6 +141,7 @@ impl Universe {
             is_healed: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
             checker: Checker::new(&plan),
+            observed: plan.processes.iter().map(|_| Observed::default()).collect(),
             trace: Mutex::new(Trace { hash: 0xcbf2_9ce4_8422_2325, lines: is_logged.then(Vec::new) }),
             plan,
         })

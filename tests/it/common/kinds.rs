@@ -1,10 +1,8 @@
-//! What is promised of every kind of lock is tried with each, by the same tests.
+//! The kinds of locks: what is promised of each is tried with every one of them, by the same tests.
 
 use redlock_runtime::{LockManager, LockRequest};
 
-use crate::common::key;
-use crate::permits::slot;
-use crate::readers_writers::{readers_key, writers_key};
+use super::key;
 
 /// A kind of lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,4 +51,17 @@ impl Kind {
             _ => self.keys(),
         }
     }
+}
+
+/// The key of a permit.
+pub(crate) fn slot(name: &str, permit: u32) -> String {
+    format!("redlock-permit-{permit}:{{{}}}", key(name))
+}
+
+pub(crate) fn writers_key(name: &str) -> String {
+    format!("redlock-rw:{{{}}}", key(name))
+}
+
+pub(crate) fn readers_key(name: &str) -> String {
+    format!("redlock-readers:{{{}}}", key(name))
 }
