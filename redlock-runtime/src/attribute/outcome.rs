@@ -51,6 +51,9 @@ impl<R> Clone for Output<R> {
 
 impl<R> Copy for Output<R> {}
 
+/// Marks a return type that is no future.
+pub struct NoFuture<R>(PhantomData<fn() -> R>);
+
 /// Turns a lock's error into what the function returns.
 pub(crate) type Convert<R> = fn(Error) -> R;
 

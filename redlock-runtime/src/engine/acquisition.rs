@@ -1,3 +1,5 @@
+mod strays;
+
 use std::future::{Future, poll_fn};
 use std::mem;
 use std::pin::Pin;
@@ -7,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use super::completion::{NotConfirmed, Patience, mark_before_body};
 use super::heard::Heard;
-use super::permits::WonPermit;
 use super::release_round::{Cut, Marking, PendingRelease, ReleaseRound, TrackedRelease};
 use super::repair::Repairs;
 use super::{AttemptFailed, Engine, Fenced, FireRefusal, InFlight, Plan, SentAt, Term, Won, within_deadline};
@@ -366,38 +367,6 @@ impl Acquisition {
                 Err(heard.into_failed(&engine, Verdict::Unreachable))
             }
         }
-    }
-
-    /// If any permit was asked for, it is about the one from now on that most of the nodes granted. What others granted is given back.
-    fn narrow(&mut self, tally: &Tally) {
-        let Some((slots, slot)) = tally.slots().zip(tally.slot()) else { return };
-        let astray = slots.astray(slot);
-        if !astray.is_empty() && matches!(self.subject.permits(), Some((_, Which::Any))) {
-            let strays = Repairs { set: astray, ..Repairs::default() };
-            self.engine.undo(&self.subject.about(Which::AllBut(slot)), &self.owner, strays);
-        }
-        self.subject = self.subject.about(Which::One(slot));
-    }
-
-    /// Sees to it that nodes which granted another permit than the others, or may yet, have the one that was won instead: long before
-    /// it is renewed, so that it bears the loss of any minority.
-    fn bring_strays_back(&mut self, tally: &Tally, ttl: Duration, valid_until: Instant) {
-        let Some((slots, slot)) = tally.slots().zip(tally.slot()) else { return };
-        let astray = slots.astray(slot);
-        if astray.is_empty() && self.stragglers.is_empty() {
-            return;
-        }
-        let won = WonPermit {
-            engine: Arc::clone(&self.engine),
-            subject: self.subject.clone(),
-            slot,
-            owner: Arc::clone(&self.owner),
-            ttl,
-            valid_until,
-            acquire: self.acquire.clone(),
-        };
-        let late = mem::take(&mut self.stragglers).into_iter().map(|asked| won.instead_of_late_stray(asked));
-        self.stragglers = late.chain(astray.iter().map(|node| won.instead_of_stray(node))).collect();
     }
 
     /// The attempt is won.
