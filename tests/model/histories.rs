@@ -8,11 +8,14 @@ use proptest::prelude::*;
 use proptest::test_runner::{TestError, TestRunner};
 use redlock_runtime::protocol::{
     Ballot, Counter, Fence, FenceFallback, Fencing, Holder, Listening, NodeSet, Proposal, Quorum, RETENTION,
-    confirmation, is_refresh_due,
+    confirmation,
 };
 
 /// The clocks of any two processes differ by less than this.
 const SKEW: Duration = Duration::from_secs(60);
+
+/// Whether a grant moves a counter's expiry: [`Counter::moves_expiry`].
+type MovesExpiry = fn(u64, u64, u64, Duration, Duration) -> bool;
 
 /// What happens to the lock.
 #[derive(Clone, Debug)]
@@ -56,6 +59,7 @@ struct World {
     nodes: Vec<Node>,
     quorum: Quorum,
     doubt: FenceFallback,
+    moves_expiry: MovesExpiry,
     /// When a node last restarted, or was set up.
     restarted: Duration,
     /// How many second rounds there were.
@@ -68,24 +72,31 @@ impl Node {
         Counter::read(stored, now.saturating_sub(self.born), RETENTION)
     }
 
-    /// As the scripts do it: a grant moves the expiry only if it is due.
-    fn grant(&mut self, now: Duration, proposal: Proposal) -> Counter {
+    /// As the scripts do it: a grant moves the expiry of a counter that is there only where [`Counter::moves_expiry`] says so, or what
+    /// is tried in its place.
+    fn grant(&mut self, now: Duration, proposal: Proposal, moves_expiry: MovesExpiry) -> Counter {
         let before = self.read(now);
         let after = before.grant(proposal);
-        if let Some(counter) = after.number() {
-            let kept = self
-                .counter
-                .map(|(_, expires)| expires)
-                .filter(|expires| before.number().is_some() && !is_refresh_due(expires.saturating_sub(now), RETENTION));
-            self.counter = Some((counter, kept.unwrap_or(now + RETENTION)));
+        if let Some(raised) = after.number() {
+            let kept = before.number().zip(self.expires()).filter(|(number, expires)| {
+                !moves_expiry(*number, raised, proposal.least(), expires.saturating_sub(now), RETENTION)
+            });
+            self.counter = Some((raised, kept.map_or(now + RETENTION, |(_, expires)| expires)));
         }
         after
     }
 
+    /// As the script does it: a counter that is as great already keeps its expiry.
     fn commit(&mut self, now: Duration, token: u64) -> Option<Counter> {
-        let after = self.read(now).commit(Holder::Asker, token);
-        self.counter = after.and_then(Counter::number).map(|counter| (counter, now + RETENTION));
+        let before = self.read(now);
+        let after = before.commit(Holder::Asker, token);
+        let kept = self.expires().filter(|_| after == Some(before));
+        self.counter = after.and_then(Counter::number).map(|counter| (counter, kept.unwrap_or(now + RETENTION)));
         after
+    }
+
+    fn expires(&self) -> Option<Duration> {
+        self.counter.map(|(_, expires)| expires)
     }
 }
 
@@ -94,7 +105,8 @@ impl World {
         let now = Duration::from_secs(1_700_000_000);
         let node = Node { born: Duration::ZERO, counter: None };
         let quorum = Quorum::of(nodes).expect("few nodes");
-        Self { now, nodes: vec![node; nodes], quorum, doubt, restarted: Duration::ZERO, second_rounds: 0 }
+        let (moves_expiry, restarted) = (Counter::moves_expiry, Duration::ZERO);
+        Self { now, nodes: vec![node; nodes], quorum, doubt, moves_expiry, restarted, second_rounds: 0 }
     }
 
     /// The token of an attempt that gets one.
@@ -108,7 +120,10 @@ impl World {
             if attempt.refusing >> place & 1 == 1 {
                 fence.merge(place, node.read(now));
             } else {
-                fence.merge(place, if attempt.takes_over { node.read(now) } else { node.grant(now, proposal) });
+                fence.merge(
+                    place,
+                    if attempt.takes_over { node.read(now) } else { node.grant(now, proposal, self.moves_expiry) },
+                );
                 voters.insert(place);
             }
         }
@@ -148,26 +163,45 @@ impl World {
     }
 }
 
+fn attempts() -> impl Strategy<Value = Step> {
+    let mostly_all = || prop_oneof![Just(u8::MAX), any::<u8>()];
+    let ahead = (0..SKEW.as_secs()).prop_map(Duration::from_secs);
+    let attempt = (ahead, mostly_all(), prop_oneof![Just(0), any::<u8>()], mostly_all(), any::<bool>());
+    attempt.prop_map(|(ahead, reached, refusing, committing, takes_over)| {
+        Step::Attempt(Attempt { ahead, reached, refusing, committing, takes_over })
+    })
+}
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let time = prop_oneof![
         (0_u64..3).prop_map(Duration::from_micros),
         (0_u64..90).prop_map(Duration::from_secs),
         (0_u64..30).prop_map(|hours| Duration::from_secs(hours * 60 * 60)),
     ];
-    let mostly_all = || prop_oneof![Just(u8::MAX), any::<u8>()];
-    let ahead = (0..SKEW.as_secs()).prop_map(Duration::from_secs);
-    let attempt = (ahead, mostly_all(), prop_oneof![Just(0), any::<u8>()], mostly_all(), any::<bool>());
-    let attempt = attempt.prop_map(|(ahead, reached, refusing, committing, takes_over)| {
-        Step::Attempt(Attempt { ahead, reached, refusing, committing, takes_over })
-    });
-    let step = prop_oneof![4 => attempt, 3 => time.prop_map(Step::Pass), 1 => (0_usize..5).prop_map(Step::Restart)];
+    let step = prop_oneof![4 => attempts(), 3 => time.prop_map(Step::Pass), 1 => (0_usize..5).prop_map(Step::Restart)];
     prop::collection::vec(step, 1..40)
 }
 
-fn check(doubt: FenceFallback) -> Result<(), TestError<(usize, Vec<Step>)>> {
+/// What those who want the lock do while the counters of the first attempt would expire, which the steps above hardly ever come to.
+fn around_an_expiry() -> impl Strategy<Value = Vec<Step>> {
+    let seconds = || (0..SKEW.as_secs()).prop_map(Duration::from_secs);
+    let step = prop_oneof![attempts(), seconds().prop_map(Step::Pass)];
+    (attempts(), seconds(), prop::collection::vec(step, 1..20)).prop_map(|(first, before, mut steps)| {
+        steps.splice(..0, [first, Step::Pass(RETENTION.saturating_sub(before))]);
+        steps
+    })
+}
+
+type Checked = Result<(), TestError<(usize, Vec<Step>)>>;
+
+fn check(doubt: FenceFallback) -> Checked {
+    check_of(steps(), doubt, Counter::moves_expiry)
+}
+
+fn check_of(steps: impl Strategy<Value = Vec<Step>>, doubt: FenceFallback, moves_expiry: MovesExpiry) -> Checked {
     let config = ProptestConfig { cases: 5_000, failure_persistence: None, ..ProptestConfig::default() };
-    TestRunner::new(config).run(&(1_usize..=5, steps()), |(nodes, steps)| {
-        let tokens = World::new(nodes, doubt).live(&steps);
+    TestRunner::new(config).run(&(1_usize..=5, steps), |(nodes, steps)| {
+        let tokens = World { moves_expiry, ..World::new(nodes, doubt) }.live(&steps);
         prop_assert!(tokens.is_sorted_by(|one, next| one < next), "{tokens:?}");
         Ok(())
     })
@@ -187,6 +221,14 @@ fn tokens_grow_for_those_who_do_not_rely_on_clocks() {
 fn clocks_that_differ_by_more_than_was_said_are_found_out() {
     let found = check(FenceFallback::TrustClocks { max_clock_skew: Duration::from_secs(1) });
     assert!(matches!(found, Err(TestError::Fail(..))), "{found:?}");
+}
+
+#[test]
+fn tokens_grow_while_counters_would_expire() {
+    let clocks = FenceFallback::TrustClocks { max_clock_skew: SKEW };
+    check_of(around_an_expiry(), clocks, Counter::moves_expiry).unwrap();
+    let found = check_of(around_an_expiry(), clocks, |_, _, _, _, _| false);
+    assert!(matches!(found, Err(TestError::Fail(..))), "expiries are never moved: {found:?}");
 }
 
 #[test]

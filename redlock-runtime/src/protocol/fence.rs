@@ -27,9 +27,9 @@ use crate::rules::{Rule, holds};
 /// # Counters that are not there
 ///
 /// A counter expires when it was not used for the retention (24 hours at least), and a node that restarts empty has none.
-/// On a node that is older than the retention, a missing counter says that the node took part in no token for three
-/// quarters of it ([`is_refresh_due`]); what was given before is below what any clock proposes today. It is
-/// [`Counter::Unused`]: evidence. On a younger node it is [`Counter::Forgotten`], which says nothing. A grant there
+/// On a node that is older than the retention, a missing counter says that its expiry was moved last a retention ago, or before
+/// that. Since then it was raised by less than a quarter of the retention ([`Counter::moves_expiry`]): whatever token the node took
+/// part in is below what any clock proposes today. It is [`Counter::Unused`]: evidence. On a younger node it is [`Counter::Forgotten`], which says nothing. A grant there
 /// creates no counter: if that round is lost, what it leaves must not be taken for evidence by the next.
 ///
 /// A token that is greater than the evidence of a majority is greater than every earlier token, because every earlier *Q*
@@ -212,17 +212,8 @@ pub const RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A counter that is further ahead of what is proposed moves its expiry by what is left of it: no clock takes it from one
 /// quarter of the retention to the next.
-// `lua/acquire.lua` has the same number.
+// `lua/raise.lua` has the same number.
 const FAR_AHEAD: Duration = Duration::from_secs(600);
-
-/// Whether a counter's expiry has to be moved, when it would be gone in `remaining`.
-///
-/// To move it each time would cost more than all the rest of fencing, so it is moved when a quarter of the retention has
-/// passed.
-#[must_use]
-pub fn is_refresh_due(remaining: Duration, retention: Duration) -> bool {
-    remaining < retention / 4 * 3
-}
 
 /// The time of day by which to propose: this process's (`here`), unless it is far ahead of the clocks of all nodes that told
 /// theirs. All are times since 1970.
@@ -287,6 +278,19 @@ impl Counter {
                 proposal.alone.map_or(Self::Forgotten, |alone| Self::Known(proposal.with_room_above(alone)))
             }
         }
+    }
+
+    /// Whether a grant that raises a counter from `before` to `after` moves its expiry, which is that far away: as `lua/raise.lua`
+    /// decides it. `least` is what was [proposed](Proposal::least).
+    ///
+    /// To move it each time would cost more than all the rest of fencing. Counters follow the clock, in microseconds, so it is moved
+    /// when a quarter of the retention begins by the counter. One that is far ahead of the clock is in the same quarter for long: it
+    /// is also moved when a quarter of the retention has passed.
+    #[must_use]
+    pub fn moves_expiry(before: u64, after: u64, least: u64, remaining: Duration, retention: Duration) -> bool {
+        let quarter = micros(retention / 4).max(1);
+        let is_far_ahead = after.saturating_sub(least) > micros(FAR_AHEAD);
+        before / quarter != after / quarter || is_far_ahead && remaining < retention / 4 * 3
     }
 
     /// The counter after the node granted a reader the lock, which is both what it stores and what it answers: readers share the token
@@ -655,8 +659,21 @@ mod tests {
         assert_eq!(Counter::read(Some(3), Duration::ZERO, RETENTION), Known(3));
         assert_eq!(Counter::read(None, RETENTION, RETENTION), Unused);
         assert_eq!(Counter::read(None, RETENTION / 2, RETENTION), Forgotten);
-        assert!(is_refresh_due(RETENTION / 2, RETENTION));
-        assert!(!is_refresh_due(RETENTION / 5 * 4, RETENTION));
+    }
+
+    #[test]
+    fn an_expiry_is_moved_when_a_quarter_of_the_retention_begins_or_has_passed() {
+        let (quarter, far) = (micros(RETENTION / 4), micros(FAR_AHEAD));
+        let moves = |before, after, least, remaining| Counter::moves_expiry(before, after, least, remaining, RETENTION);
+        assert!(moves(7 * quarter - 1, 7 * quarter, 7 * quarter, RETENTION), "another quarter begins");
+        assert!(!moves(7 * quarter, 8 * quarter - 1, 8 * quarter - 1, Duration::ZERO), "the same quarter");
+        let first = 7 * quarter + far;
+        let early = RETENTION / 4 * 3;
+        let due = early.saturating_sub(Duration::from_nanos(1));
+        assert!(moves(first, first + 1, first - far, due), "far ahead");
+        assert!(!moves(first, first + 1, first - far, early), "far ahead, and moved lately");
+        assert!(!moves(first, first + 1, first - far + 1, due), "not as far");
+        assert!(!moves(first, first + 1, u64::MAX, due), "behind what was proposed");
     }
 
     #[test]
