@@ -497,8 +497,7 @@ impl LockRequest {
                 "`once` together with `permits`: a fire runs once, so there is nothing to share; omit one of them";
             return Err(Error::Config { reason: reason.to_owned() });
         }
-        if let Some(node) = self.shared.engine.nodes().iter().find(|node| !node.grants_permits()) {
-            let node = node.label();
+        if let Some(node) = self.node_with_one_key() {
             let reason =
                 format!("`permits` needs nodes that grant one of several keys, which the custom node {node} cannot");
             return Err(Error::Config { reason });
@@ -529,13 +528,16 @@ impl LockRequest {
             let setting = if self.once.is_some() { "once" } else { "permits" };
             return refused(format!("{kind} together with `{setting}`: omit that, or use a plain lock"));
         }
-        if let Some(node) = self.shared.engine.nodes().iter().find(|node| !node.grants_permits()) {
-            return refused(format!(
-                "{kind} needs nodes with several keys, and the custom node {} has one",
-                node.label()
-            ));
+        if let Some(node) = self.node_with_one_key() {
+            return refused(format!("{kind} needs nodes with several keys, and the custom node {node} has one"));
         }
         Ok(Some(subject.into()))
+    }
+
+    /// A node that has one key for a lock, and so grants neither permits nor locks of other kinds.
+    fn node_with_one_key(&self) -> Option<&str> {
+        let mut nodes = self.shared.engine.nodes().iter();
+        nodes.find(|node| !node.grants_permits()).map(|node| node.label())
     }
 
     /// The slots of this many permits, or as many more as others say that there are.

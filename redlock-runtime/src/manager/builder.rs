@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use redis::Client;
 
-use super::nodes::NodeSettings;
+use super::nodes::{NodeSettings, config_error};
 use crate::engine::Engine;
 use crate::held::owner_label;
 use crate::lock::shared::{Shared, TimeOfDay};
@@ -678,10 +678,6 @@ impl fmt::Debug for LockManagerBuilder {
             .field("connect_timeout", &self.connect_timeout)
             .finish_non_exhaustive()
     }
-}
-
-fn config_error<T>(reason: String) -> Result<T, Error> {
-    Err(Error::Config { reason })
 }
 
 #[cfg(test)]

@@ -313,13 +313,8 @@ impl Server {
             }
             (action @ (Action::Mark | Action::Release { .. }), held) if command.new_mark.is_some() => {
                 let holder = holder(held.as_deref(), command);
-                if let (Holder::Asker, Some(entry), Action::Release { keep, .. }) = (holder, held, action) {
-                    if keep.is_zero() {
-                        entries.remove(command.key());
-                    } else {
-                        *entry = Entry { owner: Arc::from(kept(&command.owner)), expires: now + keep };
-                    }
-                    state.tell(command.key());
+                if let (Holder::Asker, Action::Release { keep, .. }) = (holder, action) {
+                    state.release_key(command.key(), &command.owner, keep, now);
                 }
                 command.new_mark.map_or(Reply::Done, |mark| state.complete(command.key(), holder, mark, now))
             }
@@ -328,12 +323,10 @@ impl Server {
             (Action::Release { keep, .. }, Some(entry)) if command.releases(&entry.owner) => {
                 if let Some(to) = command.gives_back() {
                     entry.owner = Arc::clone(&to.owner);
-                } else if keep.is_zero() {
-                    entries.remove(command.key());
+                    state.tell(command.key());
                 } else {
-                    *entry = Entry { owner: Arc::from(kept(&command.owner)), expires: now + keep };
+                    state.release_key(command.key(), &command.owner, keep, now);
                 }
-                state.tell(command.key());
                 Reply::Done
             }
             (Action::Release { .. }, Some(entry)) if *entry.owner == kept(&command.owner) => Reply::Done,
@@ -356,6 +349,17 @@ impl State {
         for changes in self.watched.remove(key).unwrap_or_default() {
             changes.key(key);
         }
+    }
+
+    /// Releases a key for its owner, or keeps it for this long.
+    fn release_key(&mut self, key: &Arc<str>, owner: &str, keep: Duration, now: Instant) {
+        if keep.is_zero() {
+            self.entries.remove(key);
+        } else {
+            let entry = Entry { owner: kept(owner).into(), expires: now + keep };
+            self.entries.insert(Arc::clone(key), entry);
+        }
+        self.tell(key);
     }
 
     /// Carries out what is asked of more than one key; `None` if there is more to do, or all, as for any lock with its key.
