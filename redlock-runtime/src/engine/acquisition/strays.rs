@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-use super::super::{Engine, InFlight, Repairs};
 use super::Acquisition;
+use crate::engine::{Engine, InFlight, Repairs};
 use crate::node::{Carrier, Command, PendingReply, Reply};
 use crate::platform::clock;
 use crate::protocol::{AcquireEffect, SET_WON_AFTER, Tally};
