@@ -89,7 +89,7 @@ pub struct WaitPlan {
     waits_for: Option<usize>,
     /// Nothing is asked before this moment, whatever is believed.
     not_before: Option<Instant>,
-    /// Whether that is so that another process has its turn: nothing was asked since.
+    /// Whether that is so that another process may have the lock: nothing was asked since.
     stands_back: bool,
     /// All are asked at this moment, whatever is believed.
     poll_at: Instant,

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 pub(crate) use self::hold::{LocalHold, Offer};
-pub(crate) use self::place::{QueuePlace, Turn};
+pub(crate) use self::place::{NextStep, QueuePlace};
 use crate::engine::Fenced;
 use crate::error::NodeFailures;
 use crate::held::lease::{self, Lease};

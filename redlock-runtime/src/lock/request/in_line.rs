@@ -18,7 +18,7 @@ use crate::platform::clock;
 use crate::shown::shown;
 use crate::values::subject;
 use crate::waiting::counters::Waiting;
-use crate::waiting::queue::{Offer, QueuePlace, Turn, Unreachable};
+use crate::waiting::queue::{NextStep, Offer, QueuePlace, Unreachable};
 
 impl LockRequest {
     /// Attempts whenever the lock is believed to be free, until one is won or the time is over.
@@ -50,7 +50,7 @@ impl LockRequest {
                 });
             }
             let next = place.next(now);
-            if let Turn::Ask(_) = next {
+            if let NextStep::Ask(_) = next {
                 acquiring.asks_nodes();
             }
             let overtaken = |error| {
@@ -58,7 +58,7 @@ impl LockRequest {
                 error
             };
             match next {
-                Turn::Ask(plan) => match self.attempt(&request, &subject, plan).await.map_err(overtaken)? {
+                NextStep::Ask(plan) => match self.attempt(&request, &subject, plan).await.map_err(overtaken)? {
                     Ok(won) => {
                         if let Some(subject::Kind::Several(several)) = subject.kind() {
                             several.was_acquired();
@@ -95,7 +95,7 @@ impl LockRequest {
                         count(&mut counted, acquiring);
                     }
                 },
-                Turn::Take(offer) => {
+                NextStep::Take(offer) => {
                     acquiring.takes_over();
                     match take_over(&request, &offer, acquiring) {
                         Some((lease, acquisition)) => {
@@ -111,7 +111,7 @@ impl LockRequest {
                         None => drop(offer),
                     }
                 }
-                Turn::Wait(moment, local_holders) => {
+                NextStep::Wait(moment, local_holders) => {
                     count(&mut counted, acquiring);
                     let moment = deadline.map_or(moment, |deadline| deadline.min(moment));
                     wait_for_news(&place, moment, &local_holders).await;

@@ -106,7 +106,7 @@ impl Server {
 
     /// What a connection to a server would do: carries commands out in their order, however long the node takes.
     pub(super) async fn carry_out(&self, command: &Command, changes: Option<Changes>) -> Reply {
-        let _turn = self.order.lock().await;
+        let _in_order = self.order.lock().await;
         if command.is_recalled() {
             return Reply::not_sent("it was cancelled before it was sent");
         }

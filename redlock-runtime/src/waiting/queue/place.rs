@@ -13,12 +13,12 @@ use crate::held::lease::Lease;
 use crate::observe::harmless;
 use crate::platform::{clock, entropy};
 use crate::protocol::Needs;
-use crate::protocol::wait_queue::{self, Ask, Failure, Reachability};
+use crate::protocol::wait_queue::{Ask, Failure, Reachability, WaiterStep};
 use crate::shown::shown;
 use crate::values::subject::Subject;
 
 /// What the owner of a place does next.
-pub(crate) enum Turn {
+pub(crate) enum NextStep {
     /// Ask the nodes.
     Ask(Plan),
     /// Wait to be called, until this moment at the latest, and until one of these holders in this process loses the lock.
@@ -60,25 +60,25 @@ impl WaitQueues {
 
 impl QueuePlace {
     /// What to do now.
-    pub(crate) fn next(&mut self, now: Instant) -> Turn {
+    pub(crate) fn next(&mut self, now: Instant) -> NextStep {
         let WaitQueues { settings, process, .. } = &*self.wait_queues;
         let mut state = self.shared.lock();
         let polled = state.queue.polled(self.number, now, settings, entropy::seed);
         // Any of them may lose what it has.
-        let local_holders = match &polled.turn {
-            wait_queue::Turn::WaitUntil(_, Some(_)) => state.queue.local_holders().cloned().collect(),
-            wait_queue::Turn::WaitUntil(_, None) | wait_queue::Turn::Ask(_) | wait_queue::Turn::Take(..) => Vec::new(),
+        let local_holders = match &polled.step {
+            WaiterStep::WaitUntil(_, Some(_)) => state.queue.local_holders().cloned().collect(),
+            WaiterStep::WaitUntil(_, None) | WaiterStep::Ask(_) | WaiterStep::Take(..) => Vec::new(),
         };
         state.call(polled.call);
         drop(state);
-        match polled.turn {
-            wait_queue::Turn::Take(number, lease) => {
-                Turn::Take(Offer { lease: Some(lease), local_hold: Some(self.hold(number)) })
+        match polled.step {
+            WaiterStep::Take(number, lease) => {
+                NextStep::Take(Offer { lease: Some(lease), local_hold: Some(self.hold(number)) })
             }
-            wait_queue::Turn::WaitUntil(moment, _) => Turn::Wait(moment, local_holders),
-            wait_queue::Turn::Ask(Ask { ask_order, is_watched, notes_contention, counter, room }) => {
+            WaiterStep::WaitUntil(moment, _) => NextStep::Wait(moment, local_holders),
+            WaiterStep::Ask(Ask { ask_order, is_watched, notes_contention, counter, room }) => {
                 let contender = notes_contention.then(|| Arc::clone(process));
-                Turn::Ask(Plan {
+                NextStep::Ask(Plan {
                     ask_order,
                     is_watched,
                     contender,

@@ -42,6 +42,6 @@ fn whoever_follows_in_line_proposes_more_than_the_token_before() {
     );
     let (local_hold, mut place) = (wait_queues.hold_locally(&lease_with(41)), wait_queues.join(&"key".into(), None));
     drop(local_hold);
-    let Turn::Ask(plan) = place.next(clock::now()) else { panic!("the lock is free") };
+    let NextStep::Ask(plan) = place.next(clock::now()) else { panic!("the lock is free") };
     assert_eq!(plan.fencing.map(|fenced| fenced.seen), Some(41));
 }
