@@ -233,7 +233,7 @@ impl Acquisition {
         }
     }
 
-    /// Gives a lost attempt back: returns when the nodes that granted it have confirmed, or their time is over, or the
+    /// Gives a failed attempt back: returns when the nodes that granted it have confirmed, or their time is over, or the
     /// caller's (`until`).
     pub(super) async fn give_back(mut self, until: Option<Instant>) {
         let tracked = self.ledger.may_be_set();

@@ -25,7 +25,7 @@ impl Engine {
         };
         let second_choice = failed.permits.as_deref().and_then(|permits| permits.second_choice);
         let Some(slot) = second_choice.filter(|_| failed.verdict == Verdict::Split && !failed.was_cut_short) else {
-            return Err(first.end_lost_attempt(failed, until).await);
+            return Err(first.end_failed_attempt(failed, until).await);
         };
         // Both are sent on the same connections, the release first: it costs no round trip.
         let mut second = Acquisition::new(Arc::clone(self), subject.about(Which::One(slot)));
@@ -47,7 +47,7 @@ impl Engine {
             Ok(term) => {
                 return Ok(Won { permits: failed.permits_said(), ..second.into_won(term) });
             }
-            Err(failed) => second.end_lost_attempt(failed, until).await,
+            Err(failed) => second.end_failed_attempt(failed, until).await,
         };
         let AttemptFailed { mut seen, permits, counter, .. } = failed;
         seen.extend(second_failed.seen);

@@ -21,7 +21,7 @@ use crate::rules::{Rule, holds};
 /// need two owners to be kept apart: keys may expire at any moment. It does need the comparison of the owner, because a
 /// commit that arrives when the key is another's would put a smaller token first on that node.
 ///
-/// A counter that is greater than any token does no harm: rounds that were lost, and commits that were not confirmed, raise
+/// A counter that is greater than any token does no harm: rounds that failed, and commits that were not confirmed, raise
 /// it. One that is *smaller* than a token in whose *Q* the node was does, and that is what the rest is about.
 ///
 /// # Counters that are not there
@@ -30,7 +30,7 @@ use crate::rules::{Rule, holds};
 /// On a node that is older than the retention, a missing counter says that its expiry was moved last a retention ago, or before
 /// that. Since then it was raised by less than a quarter of the retention ([`Counter::moves_expiry`]): whatever token the node took
 /// part in is below what any clock proposes today. It is [`Counter::Unused`]: evidence. On a younger node it is [`Counter::Forgotten`], which says nothing. A grant there
-/// creates no counter: if that round is lost, what it leaves must not be taken for evidence by the next.
+/// creates no counter: if that round fails, what it leaves must not be taken for evidence by the next.
 ///
 /// A token that is greater than the evidence of a majority is greater than every earlier token, because every earlier *Q*
 /// shares a node with that majority. So if those who granted forgot, those who refused are asked too: each node

@@ -14,7 +14,7 @@ use crate::protocol::{Completion, KeyAfter, NodeSet};
 
 impl Acquisition {
     /// Ends an attempt that was not won; what became of it.
-    pub(in crate::engine) async fn end_lost_attempt(
+    pub(in crate::engine) async fn end_failed_attempt(
         self,
         failed: AttemptFailed,
         until: Option<Instant>,

@@ -149,7 +149,7 @@ async fn the_others_decide_where_the_node_that_is_asked_first_does_not_vote() {
     for faulty in 0..3 {
         ask_one_first(faulty, Reply::Done).await.expect("a majority grants");
         let held = Reply::NotOurs { owner: Some("another".into()), remaining: None, counter: None, mark: None };
-        let lost = ask_one_first(faulty, held).await.expect_err("a majority refuses");
-        assert_eq!(lost.verdict, Verdict::Refused);
+        let failed = ask_one_first(faulty, held).await.expect_err("a majority refuses");
+        assert_eq!(failed.verdict, Verdict::Refused);
     }
 }

@@ -43,19 +43,19 @@ impl LockRequest {
                     let now = won.term.won;
                     return marked(self.guard(request, won, acquiring, now, local_hold)?).await;
                 }
-                Err(lost) => {
-                    seen = lost.counter.max(seen);
-                    if let Some(larger) = self.learn(&request.name, &subject, lost.permits_said()) {
+                Err(failed) => {
+                    seen = failed.counter.max(seen);
+                    if let Some(larger) = self.learn(&request.name, &subject, failed.permits_said()) {
                         subject = larger;
                         continue;
                     }
                     let waited = clock::now().saturating_duration_since(request.began);
-                    match next_step(lost.verdict, waited, pauses.behind(lost.verdict), engine.node_timeout()) {
+                    match next_step(failed.verdict, waited, pauses.behind(failed.verdict), engine.node_timeout()) {
                         Next::TryAgainAfter(pause) => sleep(pause).await,
-                        Next::GiveUp if lost.verdict == Verdict::Unreachable => {
-                            return Err(match request.in_doubt(&lost) {
+                        Next::GiveUp if failed.verdict == Verdict::Unreachable => {
+                            return Err(match request.in_doubt(&failed) {
                                 Some(doubt) => doubt,
-                                None => lost.into_unreachable(&request.name, engine),
+                                None => failed.into_unreachable(&request.name, engine),
                             });
                         }
                         // However long the answers took: nobody waited for the holder.
@@ -78,12 +78,12 @@ impl LockRequest {
         let acquiring = pin!(self.shared.engine.acquire(subject.clone(), *key_ttl, *deadline, plan));
         match self.shared.unless_shut_down(acquiring).await? {
             Err(AttemptFailed { misconfigured: Some(reason), .. }) => Err(Error::Config { reason }),
-            Err(lost) => match (fire, lost.fire.as_deref()) {
+            Err(failed) => match (fire, failed.fire.as_deref()) {
                 (
                     Some(fire),
                     Some(told @ (FireRefusal::AlreadyRan { .. } | FireRefusal::Doubt { is_final: true, .. })),
-                ) => Err(fire.error(name, *told, lost.failures)),
-                _ => Ok(Err(lost)),
+                ) => Err(fire.error(name, *told, failed.failures)),
+                _ => Ok(Err(failed)),
             },
             Ok(won) => Ok(Ok(won)),
         }

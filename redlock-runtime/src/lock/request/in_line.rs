@@ -77,18 +77,18 @@ impl LockRequest {
                         return marked(self.guard(request, won, acquiring, now, local_hold)?).await;
                     }
                     // The caller's time was over before the nodes' time was: that says nothing about the nodes.
-                    Err(lost) if has_tried && lost.was_cut_short => {}
-                    Err(lost) => {
-                        doubt = request.in_doubt(&lost);
-                        if let Some(larger) = self.learn(name, &subject, lost.permits_said()) {
+                    Err(failed) if has_tried && failed.was_cut_short => {}
+                    Err(failed) => {
+                        doubt = request.in_doubt(&failed);
+                        if let Some(larger) = self.learn(name, &subject, failed.permits_said()) {
                             place.set_places(larger.places());
                             subject = larger;
                         }
                         // Not that of somebody who tries for long: it is told now what there is to mend.
                         let ends_soon = deadline.is_some_and(|deadline| deadline <= *began + REPEAT);
                         let is_told_later = self.tells_failure && ends_soon;
-                        let pause = pauses.behind(lost.verdict);
-                        place.failed(name.as_str(), &lost, clock::now(), pause, is_told_later);
+                        let pause = pauses.behind(failed.verdict);
+                        place.failed(name.as_str(), &failed, clock::now(), pause, is_told_later);
                         if let Some(subject::Kind::Several(several)) = subject.kind() {
                             several.was_refused();
                         }

@@ -253,7 +253,7 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
         let is_told = wait_plan.is_some() || !holds(Rule::WatchBeforeAttempt);
         let mut wait_plan = wait_plan.unwrap_or_else(|| Box::new(WaitPlan::unknown(settings.quorum, now)));
         let poll_at = if is_told { settings.poll_at(now, seed()) } else { now };
-        wait_plan.lost((verdict, ask_order), seen.iter().copied(), now, poll_at, pause);
+        wait_plan.failed((verdict, ask_order), seen.iter().copied(), now, poll_at, pause);
         self.changed.iter().for_each(|at| wait_plan.changed(at));
         self.wait_plan = Some(wait_plan);
         self.counter = self.counter.max(counter);
@@ -427,7 +427,7 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
 
     /// The first in line asks.
     fn attempt(&mut self, number: u64, now: Instant, ask_order: AskOrder, settings: &WaitSettings) -> Ask {
-        // Without a plan nothing was lost so far: most locks are free, and the next in line follows a release.
+        // Without a plan nothing has failed so far: most locks are free, and the next in line follows a release.
         let wait_plan = self.wait_plan.take();
         let is_watched = wait_plan.is_some();
         let passes_on = |waiter: &W| waiter.needs().is_some();
