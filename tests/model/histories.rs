@@ -66,6 +66,13 @@ struct World {
     second_rounds: usize,
 }
 
+impl Attempt {
+    /// One that all nodes take part in and none refuses.
+    fn of_everybody(ahead: Duration) -> Self {
+        Self { ahead, reached: u8::MAX, refusing: 0, committing: u8::MAX, takes_over: false }
+    }
+}
+
 impl Node {
     fn read(&self, now: Duration) -> Counter {
         let stored = self.counter.filter(|(_, expires)| *expires > now).map(|(counter, _)| counter);
@@ -184,9 +191,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 /// What those who want the lock do while the counters of the first attempt would expire, which the steps above hardly ever come to.
 fn around_an_expiry() -> impl Strategy<Value = Vec<Step>> {
-    let seconds = || (0..SKEW.as_secs()).prop_map(Duration::from_secs);
-    let step = prop_oneof![attempts(), seconds().prop_map(Step::Pass)];
-    (attempts(), seconds(), prop::collection::vec(step, 1..20)).prop_map(|(first, before, mut steps)| {
+    let seconds = || (0..SKEW.as_secs() / 4).prop_map(Duration::from_secs);
+    let by_everybody =
+        (0..SKEW.as_secs()).prop_map(|seconds| Step::Attempt(Attempt::of_everybody(Duration::from_secs(seconds))));
+    let step = prop_oneof![3 => by_everybody.clone(), 1 => attempts(), 2 => seconds().prop_map(Step::Pass)];
+    (by_everybody, seconds(), prop::collection::vec(step, 1..20)).prop_map(|(first, before, mut steps)| {
         steps.splice(..0, [first, Step::Pass(RETENTION.saturating_sub(before))]);
         steps
     })
@@ -232,15 +241,30 @@ fn tokens_grow_while_counters_would_expire() {
 }
 
 #[test]
+fn a_counter_a_day_ahead_of_all_clocks_does_not_expire_while_the_lock_is_wanted() {
+    let do_tokens_grow = |moves_expiry: MovesExpiry| {
+        let attempt = |ahead| Step::Attempt(Attempt::of_everybody(ahead));
+        let hour = || [Step::Pass(Duration::from_secs(60 * 60)), attempt(Duration::ZERO)];
+        let steps: Vec<_> = [attempt(RETENTION + SKEW)].into_iter().chain((0..48).flat_map(|_| hour())).collect();
+        let clocks = FenceFallback::TrustClocks { max_clock_skew: SKEW };
+        let tokens = World { moves_expiry, ..World::new(3, clocks) }.live(&steps);
+        assert_eq!(tokens.len(), 49);
+        tokens.is_sorted_by(|one, next| one < next)
+    };
+    assert!(do_tokens_grow(Counter::moves_expiry));
+    let as_if_near: MovesExpiry =
+        |before, after, _, remaining, retention| Counter::moves_expiry(before, after, after, remaining, retention);
+    assert!(!do_tokens_grow(as_if_near), "nothing moves it but the quarters that begin");
+}
+
+#[test]
 fn nodes_that_can_all_be_reached_agree_whatever_the_clocks_say() {
     let attempts = prop::collection::vec((0..SKEW.as_secs(), 0_u64..2), 1..40);
     proptest!(|(nodes in 1_usize..=5, attempts in attempts)| {
         let mut world = World::new(nodes, FenceFallback::Refuse);
         for (ahead, passed) in attempts {
             world.now += Duration::from_micros(passed);
-            let ahead = Duration::from_secs(ahead);
-            let everybody = Attempt { ahead, reached: u8::MAX, refusing: 0, committing: u8::MAX, takes_over: false };
-            prop_assert!(world.attempt(&everybody).is_some());
+            prop_assert!(world.attempt(&Attempt::of_everybody(Duration::from_secs(ahead))).is_some());
         }
         prop_assert_eq!(world.second_rounds, 0);
     });
