@@ -1,30 +1,26 @@
-//! A layer of tower: one request at a time for each `Idempotency-Key`, or else path. Others wait, and then get 409 with `Retry-After`.
-//! A key that cannot be a lock's name is the client's mistake; what is wrong with the nodes is for the log, and not for clients.
+//! A layer of tower: one request at a time for each method, path and `Idempotency-Key`. Others wait, and then get 409 with `Retry-After`.
+//! One at a time, not once: a key that comes again later is handled again, unless the store that the handler writes to knows it.
 
-use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::{pin::Pin, time::Duration};
 
-use axum::extract::Request;
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
-use redlock_runtime::{Error, LockManager, Timeout};
+use axum::{body::Body, extract::Request, http::StatusCode, routing::post};
+use redlock_runtime::{Error, LockManager, Run, Timeout, name_of};
 use tower_layer::Layer;
 use tower_service::Service;
 
 #[derive(Clone)]
-struct LockLayer {
-    locks: LockManager,
-    wait: Timeout, // with `Timeout::Skip` they get it at once
+pub(crate) struct LockLayer {
+    pub(crate) locks: LockManager,
+    pub(crate) wait: Timeout, // with `Timeout::Skip` others get 409 at once
 }
 
 #[derive(Clone)]
-struct Locked<S>(LockLayer, S);
+pub(crate) struct Locked<S>(LockLayer, S);
 
 impl<S> Layer<S> for LockLayer {
     type Service = Locked<S>;
-
     fn layer(&self, inner: S) -> Locked<S> {
         Locked(self.clone(), inner)
     }
@@ -32,7 +28,7 @@ impl<S> Layer<S> for LockLayer {
 
 impl<S> Service<Request> for Locked<S>
 where
-    S: Service<Request, Response = Response, Future: Send> + Clone + Send + 'static,
+    S: Service<Request, Response = Response, Error: Send, Future: Send> + Clone + Send + 'static,
 {
     type Response = Response;
     type Error = S::Error;
@@ -43,55 +39,42 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let key = request.headers().get("idempotency-key").and_then(|key| key.to_str().ok());
-        let name = format!("request:{}", key.unwrap_or(request.uri().path()));
-        let acquiring = self.0.locks.lock(name).timeout(self.0.wait).acquire();
-        // The one that is ready, and not its clone.
+        let key = request.headers().get("idempotency-key").map_or(&b""[..], |key| key.as_bytes());
+        let name = name_of!("request", request.method(), request.uri().path(), String::from_utf8_lossy(key));
+        let lock = self.0.locks.lock(name).timeout(self.0.wait);
         let next = self.1.clone();
-        let mut inner = std::mem::replace(&mut self.1, next);
+        let mut inner = std::mem::replace(&mut self.1, next); // the one that is ready
         Box::pin(async move {
-            // Held until the response is there; dropped with the request when the client goes away.
-            let _guard = match acquiring.await {
-                Ok(guard) => guard,
-                Err(error) => return Ok(refusal(&error)),
-            };
-            inner.call(request).await
+            // Held until the response is there. If it is lost before, the handler is dropped, whose work may be half done.
+            match lock.run(async move |_| Ok::<_, Error>(inner.call(request).await)).await {
+                Ok(Run::Ran(answer)) => answer,
+                Ok(Run::Skipped(_)) => Ok((StatusCode::CONFLICT, LATER, "it is being worked on").into_response()),
+                Err(error) => Ok(refusal(&error)),
+            }
         })
     }
 }
 
+const LATER: [(&str, &str); 1] = [("retry-after", "1")];
+
 fn refusal(error: &Error) -> Response {
-    let later = [("retry-after", "1")];
-    match error {
-        Error::NotAcquired { .. } => (StatusCode::CONFLICT, later, "it is being worked on\n").into_response(),
-        Error::InvalidName { .. } => {
-            (StatusCode::BAD_REQUEST, "the key has more than 500 bytes, or a tab\n").into_response()
-        }
-        error => {
-            // It names nodes.
-            eprintln!("no lock for a request: {error}");
-            (StatusCode::SERVICE_UNAVAILABLE, later, "try again\n").into_response()
-        }
+    if matches!(error, Error::InvalidName { .. }) {
+        return (StatusCode::BAD_REQUEST, "path and key are too long").into_response();
     }
+    eprintln!("no lock for a request: {error}");
+    (StatusCode::SERVICE_UNAVAILABLE, LATER, "try again").into_response()
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let builder = if std::env::var_os("REDLOCK_NODES").is_some() {
-        LockManager::builder_from_env()?
-    } else {
-        println!("REDLOCK_NODES is not set: using three memory:// nodes, which only this process sees");
-        LockManager::builder().nodes(["memory://a", "memory://b", "memory://c"])
-    };
-    let locks = builder.build()?;
+    let nodes = std::env::var("REDLOCK_NODES").unwrap_or("memory://".to_owned()); // a node that only this process sees
+    let locks = LockManager::builder_from_env()?.nodes_in_text(&nodes).build()?;
     let layer = LockLayer { locks: locks.clone(), wait: Duration::from_millis(100).into() };
     let work = async || tokio::time::sleep(Duration::from_millis(500)).await;
     let mut app = axum::Router::new().route("/invoices/{id}", post(work)).layer(layer);
-    let mut ask = |path: &str| app.call(Request::post(path).body(axum::body::Body::empty()).expect("it is a request"));
-    let (first, second, other) = (ask("/invoices/7"), ask("/invoices/7"), ask("/invoices/8"));
-    let (first, second, other) = tokio::join!(first, second, other);
+    let mut ask = |path: &str| app.call(Request::post(path).body(Body::empty()).expect("it is a request"));
+    let (first, second, other) = tokio::join!(ask("/invoices/7"), ask("/invoices/7"), ask("/invoices/8"));
     println!("twice at once: {} and {}; another: {}", first?.status(), second?.status(), other?.status());
-    println!("a name that is too long: {}", ask(&format!("/invoices/{}", "7".repeat(600))).await?.status());
     locks.shutdown().await;
     Ok(())
 }

@@ -62,6 +62,8 @@ fn wrapped(block: &[&str]) -> String {
     if code.contains("#[tokio::test") {
         let calls: Vec<String> = tests_in(block).map(|name| format!("# {name}().unwrap();\n")).collect();
         let calls = calls.concat();
+        // A program's runtime has several threads unless it says otherwise, and a clock is paused for one alone.
+        let code = code.replace("test(start_paused", "test(flavor = \"current_thread\", start_paused");
         return format!("# mod tokio {{ pub use ::tokio::*; pub use ::tokio::main as test; }}\n{code}{calls}");
     }
     format!(

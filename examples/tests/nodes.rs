@@ -89,7 +89,7 @@ fn prints_what_it_shows(example: &str, out: &str) -> bool {
             // Whichever comes first.
             let twice =
                 count("200 OK and 409 Conflict; another: 200 OK") + count("409 Conflict and 200 OK; another: 200 OK");
-            twice == 1 && count("a name that is too long: 400 Bad Request") == 1
+            twice == 1
         }
         "migrations" => {
             let once = (1..=3).all(|version| count(&format!(" migrates to version {version}\n")) == 1);

@@ -38,7 +38,9 @@ Exit codes are listed by `redlock --help`.";
 pub(crate) struct Nodes {
     // What clap shows is no Markdown.
     #[expect(clippy::doc_markdown, reason = "it is shown as it stands here")]
-    /// URLs of the nodes, separated by commas [env: REDLOCK_NODES] [default: redis://127.0.0.1:6379]
+    /// URLs of the nodes, separated by commas [env: REDLOCK_NODES] [default: redis://127.0.0.1:6379, which excludes no other machine]
+    ///
+    /// Name the same nodes on all machines, in a crontab too: its jobs do not see the environment of your shell.
     ///
     /// Whoever may list processes sees arguments: put URLs with passwords in the environment, or the password alone
     /// in REDLOCK_PASSWORD (with REDLOCK_USERNAME).
@@ -296,6 +298,18 @@ mod tests {
         of_each_command(|name, command, _| {
             let tells = ["list", "inspect", "last", "wait", "watch", "reset", "doctor", "top"].contains(&name);
             assert_eq!(command.get_arguments().any(|argument| argument.get_id() == "json"), tells, "{name}");
+        });
+    }
+
+    #[test]
+    fn the_help_says_what_it_means_to_name_no_nodes() {
+        let short = Arguments::command().render_help().to_string();
+        of_each_command(|name, command, long| {
+            let of_command = command.clone().render_help().to_string();
+            for help in [&short, &of_command, &long] {
+                let words = help.split_whitespace().collect::<Vec<_>>().join(" ");
+                assert!(words.contains("127.0.0.1:6379, which excludes no other machine"), "{name}: {help}");
+            }
         });
     }
 

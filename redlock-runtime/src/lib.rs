@@ -26,7 +26,7 @@
 //!
 //! ```toml
 //! [dependencies]
-//! redlock-runtime = "0.2"
+//! redlock-runtime = { path = "../redlock/redlock-runtime" }
 //! tokio = { version = "1", features = ["macros", "rt-multi-thread"] }
 //! ```
 //!
@@ -91,7 +91,7 @@
 //!     Ok(guard) => guard.release().await?,
 //!     Err(Error::NotAcquired { waited, .. }) => println!("somebody else still has it after {waited:?}"),
 //!     Err(Error::QuorumUnreachable { granted, needed, source, .. }) => {
-//!         println!("{granted} nodes granted it, {needed} are needed: {source}");
+//!         println!("{granted} nodes agreed, {needed} are needed: {source}");
 //!     }
 //!     Err(error) => return Err(error),
 //! }

@@ -144,7 +144,8 @@ rules! {
     CompletionWithinValidity,
     /// A completion does not count within the validity of a renewal that came after it was sent.
     CompletionIsNotStretched,
-    /// A completion is sent only to nodes that voted and whose grants were heard.
+    /// A completion is sent only to nodes that voted and whose grants were heard, and again only to those of them that were heard before
+    /// it began.
     MarksGoToHeardVoters,
     /// A mark that less than a majority shows does not prove that a fire was completed.
     MinorityIsNoProof,

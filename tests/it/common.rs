@@ -9,6 +9,7 @@ pub(crate) mod waiters;
 
 use std::time::Duration;
 
+use cycles::NODE_TIMEOUT;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client};
 use redlock_runtime::{LockManager, LockManagerBuilder};
@@ -30,18 +31,26 @@ pub(crate) async fn client_of_its_own(server: &RedisServer) -> MultiplexedConnec
     Client::open(server.url()).unwrap().get_multiplexed_async_connection_with_config(&patient).await.unwrap()
 }
 
+/// One that gives busy servers time to answer.
 pub(crate) fn manager(servers: &Servers) -> LockManager {
+    LockManager::builder().nodes(servers.urls()).node_timeout(NODE_TIMEOUT).slow_poll(RARE_POLL).build().unwrap()
+}
+
+/// One that gives servers that hang no more time than it does by default.
+pub(crate) fn prompt(servers: &Servers) -> LockManager {
     LockManager::builder().nodes(servers.urls()).slow_poll(RARE_POLL).build().unwrap()
 }
 
 /// All that is done with locks, on whatever nodes.
 pub(crate) async fn a_lock_lives(builder: LockManagerBuilder) {
+    let builder = builder.node_timeout(NODE_TIMEOUT);
     a_lock_of_keys_lives(builder.clone()).await;
     a_shared_lock_lives(&builder.clone().build().unwrap(), &builder.build().unwrap()).await;
 }
 
 /// The same of all kinds whose keys expire by themselves; each reader of a lock expires by the clock of the server.
 pub(crate) async fn a_lock_of_keys_lives(builder: LockManagerBuilder) {
+    let builder = builder.node_timeout(NODE_TIMEOUT);
     let (locks, elsewhere) = (builder.clone().build().unwrap(), builder.build().unwrap());
     let guard = locks.lock("life").ttl(Duration::from_secs(20)).acquire().await.expect("the lock is free");
     let earlier = guard.fencing_token();

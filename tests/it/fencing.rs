@@ -8,7 +8,7 @@ use redlock_runtime::{Error, LockManager};
 use redlock_tests::Servers;
 use redlock_tests::wait::eventually_async;
 
-use crate::common::manager;
+use crate::common::{manager, prompt};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const COUNTER: &str = "redlock-fence:{redlock:ConfigurableLock.x}";
@@ -240,7 +240,7 @@ fn counters_of(servers: &Servers, nodes: std::ops::Range<usize>) -> Vec<u64> {
 #[tokio::test]
 async fn a_lock_that_a_wrong_counter_decides_is_not_acquired_and_the_error_names_counter_and_cure() {
     let servers = Servers::start(3);
-    let locks = manager(&servers);
+    let locks = prompt(&servers);
     let first = token(&locks).await;
     servers[1].kill();
     for wrong in wrong_counters(first) {

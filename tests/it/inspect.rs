@@ -9,8 +9,9 @@ use redlock_runtime::{Error, LockInfo, LockManager, LockState, LostReason};
 use redlock_tests::wait::{eventually, eventually_async};
 use redlock_tests::{RedisServer, Servers};
 
+use crate::common::cycles::NODE_TIMEOUT;
 use crate::common::waiters::holder;
-use crate::common::{key, manager};
+use crate::common::{key, manager, prompt};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -148,7 +149,12 @@ async fn a_lock_that_is_detached_at_once_shows_its_owner_when_its_manager_is_shu
     let servers = Servers::start(3);
     let others = manager(&servers);
     for (number, label) in [None, Some("a script"), Some("")].into_iter().enumerate() {
-        let locks = LockManager::builder().nodes(servers.urls()).owner_label("its manager").build().unwrap();
+        let locks = LockManager::builder()
+            .nodes(servers.urls())
+            .node_timeout(NODE_TIMEOUT)
+            .owner_label("its manager")
+            .build()
+            .unwrap();
         let mut request = locks.lock("x").ttl(LONG);
         if let Some(label) = label {
             request = request.owner_label(label);
@@ -159,7 +165,10 @@ async fn a_lock_that_is_detached_at_once_shows_its_owner_when_its_manager_is_shu
         let expect = [Some("its manager"), Some("a script"), None][number];
         assert_eq!(info.owner_label.as_deref(), expect, "{info}");
         assert_eq!(info.fencing_token, expect.map(|_| token.fencing_token()), "{info}");
-        assert_eq!(notes(&servers), if expect.is_some() { 3 } else { 0 });
+        // What a node grants that is not heard before the lock is detached is given back.
+        let noted = || if expect.is_some() { servers.holding(&key("x")) } else { 0 };
+        eventually("it is labelled wherever it is held", || notes(&servers) == noted());
+        assert!(servers.holding(&key("x")) >= 2);
         others.extend(&token, LONG).await.unwrap();
         assert_eq!(others.inspect("x").await.unwrap().owner_label.as_deref(), expect, "it lives on with its lock");
         others.release(&token).await.unwrap();
@@ -304,7 +313,7 @@ async fn what_another_client_wrote_directs_no_terminal() {
 #[tokio::test]
 async fn what_no_majority_says_is_not_called_held() {
     let servers = Servers::start(3);
-    let locks = manager(&servers);
+    let locks = prompt(&servers);
     for (server, owner) in servers.iter().zip(["a", "b", "c"]) {
         server.probe().set_for(&key("x"), owner, LONG);
     }
@@ -587,6 +596,26 @@ async fn all_locks_can_be_reset_at_once() {
     eventually_async("only the foreign key is left", async || keys_left(&servers) == ["other"]).await;
     assert_eq!(locks.reset_all().await.unwrap(), 0);
     drop(guard);
+}
+
+/// The name is the key then, so that nothing tells a lock from a text of somebody else's.
+#[tokio::test]
+async fn with_an_empty_prefix_texts_of_others_are_listed_and_not_reset_with_all() {
+    let servers = Servers::start(3);
+    // On a busy machine a node may be late.
+    let builder = LockManager::builder().nodes(servers.urls()).node_timeout(Duration::from_secs(4));
+    let locks = builder.lock_prefix("").build().unwrap();
+    set_locks(&[&servers[0], &servers[1], &servers[2]], &["session:7".to_owned()]);
+    let guard = locks.lock("x").ttl(LONG).acquire().await.unwrap();
+    eventually_async("every node granted it", async || servers.holding("x") == 3).await;
+    assert_eq!(names(&locks).await, ["session:7", "x"]);
+    for refused in [locks.reset_all().await, locks.reset_all_blocking()] {
+        let error = refused.unwrap_err();
+        assert!(matches!(&error, Error::Config { reason } if reason.contains("empty lock_prefix")), "{error}");
+    }
+    assert!(guard.is_valid() && servers.holding("x") == 3 && servers.holding("session:7") == 3);
+    assert_eq!(locks.reset("x").await.unwrap(), 3, "by its name");
+    assert_eq!(servers.holding("session:7"), 3);
 }
 
 #[test]

@@ -532,7 +532,10 @@ async fn who_was_seen_to_hold_it_is_not_reset_in_a_later_turn() {
     let line = Line::of(3);
     // As the command line, it knows nothing of turns.
     let operator = manager(&line.servers);
-    for is_called_the_same in [false, true] {
+    let mut passed_on = [false, false];
+    // Whoever has been shown meanwhile, on a busy machine, does not pass on.
+    for round in 0..40 {
+        let is_called_the_same = round % 2 == 1;
         let (guard, next, mut last) = line.passing(LONG).await.unwrap();
         let (token, label) = shown(&operator).await;
         assert_eq!(token, guard.fencing_token());
@@ -543,14 +546,26 @@ async fn who_was_seen_to_hold_it_is_not_reset_in_a_later_turn() {
         assert!(matches!(reset, Err(Error::NotHeld { .. })), "{reset:?}");
         assert!(later.is_valid());
         assert_eq!(line.servers.holding(&key("x")), 3, "the later holder has them");
+        // Behind what is answered here, all that the operator asked is, on each of the servers.
+        operator.nodes().await.unwrap();
         // A turn behind which nobody was shown is as ever: it passes on.
         let before = line.asked();
         later.release().await.unwrap();
-        let guard = had(&mut last);
-        assert_eq!(line.asked(), before, "no node was asked");
+        let guard = match poll_once(&mut last) {
+            Some(guard) => {
+                assert_eq!(line.asked(), before, "no node was asked");
+                passed_on[usize::from(is_called_the_same)] = true;
+                guard.unwrap()
+            }
+            None => last.await.unwrap(),
+        };
         guard.release().await.unwrap();
         nothing_is_left(&line.servers).await;
+        if passed_on == [true, true] {
+            return;
+        }
     }
+    panic!("{passed_on:?} of those called otherwise and the same passed on");
 }
 
 #[tokio::test]

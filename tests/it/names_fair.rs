@@ -4,12 +4,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use redlock_runtime::LockManager;
+use redlock_runtime::{Error, LockManager};
 use redlock_tests::Servers;
 use redlock_tests::clock::timed;
 use tokio::sync::Barrier;
 
-use crate::common::cycles::patient;
 use crate::common::waiters::LONG;
 
 /// So many want some of so many names, and so often each.
@@ -40,7 +39,7 @@ async fn waits(managers: Vec<LockManager>) -> Vec<Wait> {
     let contenders = managers.into_iter().enumerate().map(|(who, locks)| {
         let (had, waits, begin) = (Arc::clone(&had), Arc::clone(&waits), Arc::clone(&begin));
         tokio::spawn(async move {
-            locks.lock(format!("connected-{who}")).acquire().await.unwrap().release().await.unwrap();
+            drop(locks.lock(format!("connected-{who}")).acquire().await.unwrap());
             begin.wait().await;
             for turn in 0..TURNS {
                 let before = had.load(Ordering::SeqCst);
@@ -49,7 +48,11 @@ async fn waits(managers: Vec<LockManager>) -> Vec<Wait> {
                 let others = had.fetch_add(1, Ordering::SeqCst) - before;
                 waits.lock().unwrap().push(Wait { time, others });
                 tokio::time::sleep(HOLD).await;
-                guard.unwrap().release().await.unwrap();
+                match guard.unwrap().release().await {
+                    // It is seen through.
+                    Ok(()) | Err(Error::QuorumUnreachable { .. }) => {}
+                    Err(error) => panic!("{error}"),
+                }
             }
         })
     });
@@ -74,7 +77,11 @@ fn check(what: &str, mut waits: Vec<Wait>) {
 async fn whoever_wants_several_names_is_not_overtaken_for_ever() {
     for count in [1, 3] {
         let servers = Servers::start(count);
-        check(&format!("N = {count}"), waits((0..WHO).map(|_| patient(servers.urls())).collect()).await);
+        // An attempt that one server decides waits for its answer, and others do without it meanwhile. That may last on a busy machine, and
+        // is not what keeps them behind each other.
+        let locks =
+            || LockManager::builder().nodes(servers.urls()).node_timeout(Duration::from_millis(100)).build().unwrap();
+        check(&format!("N = {count}"), waits((0..WHO).map(|_| locks()).collect()).await);
     }
 }
 

@@ -12,7 +12,7 @@ use redlock_tests::{RedisServer, Servers};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::LocalSet;
 
-use crate::common::{key, manager};
+use crate::common::{key, prompt};
 use crate::kinds::Kind;
 
 /// A lock that would be there for a minute if it was not released.
@@ -40,7 +40,7 @@ fn check_nothing_left(servers: &Servers) {
 #[test]
 fn a_guard_dropped_on_any_runtime_releases_on_every_node() {
     let servers = Servers::start(3);
-    let locks = manager(&servers);
+    let locks = prompt(&servers);
     for runtime in [current_thread(), multi_thread()] {
         runtime.block_on(async { drop(long(&locks).acquire().await.unwrap()) });
         check_nothing_left(&servers);
@@ -52,7 +52,7 @@ fn a_guard_dropped_on_any_runtime_releases_on_every_node() {
 #[test]
 fn a_guard_that_outlives_its_runtime_releases_when_it_is_dropped() {
     let servers = Servers::start(3);
-    let locks = manager(&servers);
+    let locks = prompt(&servers);
     for runtime in [current_thread(), multi_thread()] {
         let guard = runtime.block_on(long(&locks).acquire()).unwrap();
         drop(runtime);
@@ -65,7 +65,7 @@ fn a_guard_that_outlives_its_runtime_releases_when_it_is_dropped() {
 #[test]
 fn a_guard_that_is_still_held_when_its_runtime_is_dropped_is_released() {
     let servers = Servers::start(3);
-    let locks = manager(&servers);
+    let locks = prompt(&servers);
     for runtime in [current_thread(), multi_thread()] {
         let request = long(&locks);
         runtime.block_on(async {
@@ -85,7 +85,7 @@ fn a_guard_that_is_still_held_when_its_runtime_is_dropped_is_released() {
 #[test]
 fn a_panic_releases_while_it_unwinds() {
     let servers = Servers::start(3);
-    let locks = manager(&servers);
+    let locks = prompt(&servers);
     for runtime in [current_thread(), multi_thread()] {
         let request = long(&locks);
         let panicked = runtime.block_on(async {
@@ -103,7 +103,7 @@ fn a_panic_releases_while_it_unwinds() {
 #[test]
 fn a_blocked_runtime_does_not_keep_the_lock_of_a_guard_that_was_dropped_on_it() {
     let servers = Servers::start(3);
-    let locks = manager(&servers);
+    let locks = prompt(&servers);
     current_thread().block_on(async {
         drop(long(&locks).acquire().await.unwrap());
         // Blocks the only thread of the runtime, on which the guard was made.
@@ -134,7 +134,7 @@ fn an_acquire_dropped_after_any_number_of_polls_leaves_no_key() {
         for (kind, is_connected) in Kind::ALL.into_iter().flat_map(|kind| [(kind, true), (kind, false)]) {
             let mut completed = 0;
             for polls in 0.. {
-                let locks = manager(&servers);
+                let locks = prompt(&servers);
                 runtime.block_on(async {
                     if is_connected {
                         long_of(kind, &locks).acquire().await.unwrap().release().await.unwrap();
@@ -155,7 +155,7 @@ fn an_acquire_dropped_after_any_number_of_polls_leaves_no_key() {
 #[test]
 fn a_release_dropped_after_any_number_of_polls_leaves_no_key() {
     let servers = Servers::start(3);
-    let locks = manager(&servers);
+    let locks = prompt(&servers);
     for runtime in [current_thread(), multi_thread()] {
         for (kind, polls) in Kind::ALL.into_iter().flat_map(|kind| (0..12).map(move |polls| (kind, polls))) {
             runtime.block_on(async {
@@ -195,7 +195,7 @@ fn nor_does_it_where_a_server_does_not_tell_by_which_number_it_knows_a_connectio
 }
 
 fn check_undriven_runtime(servers: &Servers) {
-    let locks = manager(servers);
+    let locks = prompt(servers);
     let runtime = current_thread();
     for polls in 0..4 {
         runtime.block_on(async {
@@ -213,7 +213,7 @@ fn check_undriven_runtime(servers: &Servers) {
 #[test]
 fn an_attempt_cancelled_while_a_majority_hangs_leaves_nothing_after_they_wake_up() {
     let servers = Servers::start(3);
-    let locks = manager(&servers);
+    let locks = prompt(&servers);
     let runtime = current_thread();
     runtime.block_on(async {
         long(&locks).acquire().await.unwrap().release().await.unwrap();
@@ -232,7 +232,7 @@ fn an_attempt_cancelled_while_a_majority_hangs_leaves_nothing_after_they_wake_up
 async fn a_node_that_was_hung_when_it_was_asked_holds_nothing_after_it_wakes_up() {
     for kind in Kind::ALL {
         let servers = Servers::start(3);
-        let locks = manager(&servers);
+        let locks = prompt(&servers);
         long_of(kind, &locks).acquire().await.unwrap().release().await.unwrap();
         servers[1].hang();
         let guard = long_of(kind, &locks).acquire().await.unwrap();
@@ -253,7 +253,7 @@ async fn a_node_that_was_hung_when_it_was_asked_holds_nothing_after_it_wakes_up(
 #[tokio::test]
 async fn the_release_of_a_lock_reaches_a_node_that_was_hung_meanwhile() {
     let servers = Servers::start(3);
-    let locks = manager(&servers);
+    let locks = prompt(&servers);
     let guard = long(&locks).acquire().await.unwrap();
     eventually_async("all three hold it", async || servers.holding(&key("x")) == 3).await;
     servers[0].hang();
@@ -276,7 +276,7 @@ async fn a_node_restarted_between_two_calls_is_asked_again_without_anybody_notic
 async fn a_forgotten_script_is_sent_again_within_the_call() {
     for kind in Kind::ALL {
         let servers = Servers::start(3);
-        let locks = manager(&servers);
+        let locks = prompt(&servers);
         let flush = || servers.iter().for_each(|server| server.probe().script_flush());
         long_of(kind, &locks).acquire().await.unwrap().release().await.unwrap();
         flush();
@@ -293,7 +293,7 @@ async fn a_forgotten_script_is_sent_again_within_the_call() {
 #[tokio::test]
 async fn the_release_of_a_lock_that_somebody_else_took_leaves_his_key() {
     let servers = Servers::start(3);
-    let locks = manager(&servers);
+    let locks = prompt(&servers);
     let guard = long(&locks).acquire().await.unwrap();
     for server in &servers {
         server.probe().set(&key("x"), "somebody");
@@ -306,7 +306,7 @@ async fn the_release_of_a_lock_that_somebody_else_took_leaves_his_key() {
 #[tokio::test]
 async fn a_lock_outlives_its_release_for_as_long_as_min_hold_says() {
     let servers = Servers::start(3);
-    let locks = manager(&servers);
+    let locks = prompt(&servers);
     let guard = locks.lock("x").min_hold(Duration::from_secs(40)).acquire().await.unwrap();
     guard.release().await.unwrap();
     locks.shutdown().await;
@@ -319,7 +319,7 @@ async fn a_lock_outlives_its_release_for_as_long_as_min_hold_says() {
 #[tokio::test]
 async fn errors_of_a_minority_are_not_noticed_and_leave_nothing() {
     let servers = Servers::start(3);
-    let locks = manager(&servers);
+    let locks = prompt(&servers);
     long(&locks).acquire().await.unwrap().release().await.unwrap();
     let probe = servers[0].probe();
     for (setting, normal) in
@@ -343,7 +343,7 @@ async fn errors_of_a_minority_are_not_noticed_and_leave_nothing() {
 #[tokio::test]
 async fn an_error_that_decides_says_what_the_nodes_said() {
     let servers = Servers::start(3);
-    let locks = manager(&servers);
+    let locks = prompt(&servers);
     servers[0].probe().config_set("maxmemory", "1");
     servers[1].probe().run::<()>(redis::cmd("LPUSH").arg(key("x")).arg("not a lock")).unwrap();
     let error = locks.lock("x").try_acquire().await.unwrap_err();
@@ -357,7 +357,7 @@ fn a_guard_in_a_thread_local_is_released_when_its_thread_ends() {
         static HELD: std::cell::RefCell<Option<redlock_runtime::LockGuard>> = const { std::cell::RefCell::new(None) };
     }
     let servers = Servers::start(3);
-    let locks = manager(&servers);
+    let locks = prompt(&servers);
     let request = long(&locks);
     std::thread::spawn(move || {
         // Made before tokio's own, and so destroyed behind them.
@@ -373,7 +373,7 @@ fn a_guard_in_a_thread_local_is_released_when_its_thread_ends() {
 #[tokio::test]
 async fn nothing_is_acquired_behind_a_shutdown() {
     let servers = Servers::start(3);
-    let locks = manager(&servers);
+    let locks = prompt(&servers);
     long(&locks).acquire().await.unwrap().release().await.unwrap();
     servers[0].hang();
     servers[1].hang();
@@ -390,13 +390,13 @@ async fn nothing_is_acquired_behind_a_shutdown() {
 #[tokio::test]
 async fn a_lock_that_may_expire_sooner_is_still_kept_for_its_min_hold() {
     let servers = Servers::start(3);
-    let locks = manager(&servers);
+    let locks = prompt(&servers);
     let short = Duration::from_millis(200);
     let request = locks.lock("x").ttl(short).renew(false).min_hold(Duration::from_secs(20));
     let guard = request.acquire().await.unwrap();
     tokio::time::sleep(short * 2).await;
     guard.release().await.unwrap();
-    assert!(manager(&servers).lock("x").try_acquire().await.unwrap().is_none());
+    assert!(prompt(&servers).lock("x").try_acquire().await.unwrap().is_none());
     for (least, most) in [(Duration::MAX, None), (Duration::ZERO, Some(Duration::ZERO))] {
         let request = locks.lock("y").min_hold(least);
         let request = if let Some(most) = most { request.max_hold(most) } else { request };
@@ -413,7 +413,7 @@ fn extend_late(server: &RedisServer, owner: &str) -> i64 {
 #[tokio::test]
 async fn an_extension_that_arrives_behind_the_release_does_not_prolong_a_kept_key() {
     let servers = Servers::start(3);
-    let locks = manager(&servers);
+    let locks = prompt(&servers);
     let least = Duration::from_secs(40);
     let guard = locks.lock("x").min_hold(least).acquire().await.unwrap();
     eventually_async("all have the key", async || servers.holding(&key("x")) == 3).await;
@@ -426,7 +426,7 @@ async fn an_extension_that_arrives_behind_the_release_does_not_prolong_a_kept_ke
         assert!(server.probe().pttl(&key("x")).remaining().unwrap() <= least);
     }
     // Held, although by nobody: whoever does not wait is refused at once, not as by a split vote.
-    assert!(manager(&servers).lock("x").try_acquire().await.unwrap().is_none());
+    assert!(prompt(&servers).lock("x").try_acquire().await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -451,12 +451,12 @@ async fn a_node_that_asks_for_a_password_or_a_right_has_no_vote_and_the_error_sa
     let servers = Servers::start(3);
     let [closed, limited] = [&servers[0], &servers[1]];
     closed.probe().config_set("requirepass", "secret");
-    let guard = manager(&servers).lock("x").try_acquire().await.unwrap().expect("two nodes are well");
+    let guard = prompt(&servers).lock("x").try_acquire().await.unwrap().expect("two nodes are well");
     guard.release().await.unwrap();
 
     let rules = redis::cmd("ACL").arg("SETUSER").arg("default").arg("-evalsha").arg("-eval").to_owned();
     limited.probe().run::<()>(&rules).unwrap();
-    let error = manager(&servers).lock("x").try_acquire().await.unwrap_err();
+    let error = prompt(&servers).lock("x").try_acquire().await.unwrap_err();
     let source = std::error::Error::source(&error).unwrap().to_string();
     assert!(source.contains("NOAUTH") && source.contains("no permissions") && !source.contains("secret"), "{source}");
     eventually_async("the grant of the third is given back", async || keys_of_locks(&servers[2]).is_empty()).await;

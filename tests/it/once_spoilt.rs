@@ -35,7 +35,8 @@ async fn a_server_that_restarts_from_an_older_snapshot_does_not_know_what_was_co
     let others = builder.build().unwrap();
     eventually_async("the restarted one votes", async || {
         match run(job(&others, 7).timeout(Duration::from_millis(500))).await {
-            Err(Error::FireInDoubt { fire: 7, covered_by: None, .. }) => true,
+            // One that hung may have been heard when it went on, and then it shows the mark.
+            Err(Error::FireInDoubt { fire: 7, covered_by: None | Some(7), .. }) => true,
             Err(_) => false,
             Ok(ran) => panic!("it was completed: {ran:?}"),
         }

@@ -76,7 +76,8 @@ fn fault(file: &Path, target: &str) -> Option<String> {
 
 #[test]
 fn no_link_leads_nowhere() {
-    let top = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(str::to_owned);
+    let top =
+        ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "redlock-cli/README.md"].map(str::to_owned);
     let files = top.into_iter().chain(pages().into_iter().map(|page| format!("docs/{page}")));
     let mut faults = Vec::new();
     for file in files {
@@ -176,8 +177,62 @@ fn every_setting_and_every_variable_has_a_row() {
     assert!(missing.is_empty(), "docs/settings.md has no row for {missing:?}");
 }
 
+/// What a table of the cargo features says of each: its name, whether it is a default, and how many crates it adds.
+fn features_of(text: &str) -> BTreeMap<String, (bool, String)> {
+    let lines = text.lines().map(|line| line.trim_start_matches("//! "));
+    let rows = lines.filter_map(|line| {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let name = cells.get(1)?.strip_prefix('`')?.strip_suffix('`')?;
+        let count = cells.get(3).filter(|count| count.parse::<u32>().is_ok())?;
+        Some((name.to_owned(), (cells[2] == "yes", (*count).to_owned())))
+    });
+    rows.collect()
+}
+
 #[test]
-fn each_crate_is_published_with_its_licences() {
+fn the_features_are_told_alike_and_are_those_of_the_manifest() {
+    let (readme, library) = (read("README.md"), read("redlock-runtime/src/lib.rs"));
+    let of_readme = features_of(&readme);
+    assert_eq!(of_readme, features_of(&library));
+
+    let manifest = read("redlock-runtime/Cargo.toml");
+    let (_, features) = manifest.split_once("\n[features]\n").unwrap();
+    let lines = features.lines().take_while(|line| !line.starts_with('['));
+    let mut declared: BTreeMap<&str, &str> = lines.filter_map(|line| line.split_once(" = ")).collect();
+    let defaults = declared.remove("default").unwrap();
+    let declared: BTreeMap<_, _> =
+        declared.into_keys().map(|name| (name.to_owned(), defaults.contains(&format!("\"{name}\"")))).collect();
+    let told: BTreeMap<_, _> = of_readme.into_iter().map(|(name, (is_default, _))| (name, is_default)).collect();
+    assert_eq!(told, declared);
+
+    // Without any: README.md counts the runtime too.
+    let number = |text: &str| text.trim().parse::<u32>().unwrap();
+    let (_, all) = readme.split_once("| none of these | |").unwrap();
+    let (_, others) = library.split_once("Without any, ").unwrap();
+    let others = number(others.split_once(" other crates").unwrap().0);
+    assert_eq!(number(all.split_once('|').unwrap().0), others + 1);
+}
+
+/// By path until the crates are published, which the manifest's `repository` says, and by their version from then on.
+#[test]
+fn every_text_says_alike_how_the_crates_are_installed() {
+    let is_published = read("Cargo.toml").lines().any(|line| line.starts_with("repository = "));
+    let others = ["README.md", "redlock-cli/README.md", "redlock-runtime/src/lib.rs"].map(str::to_owned);
+    let mut said = Vec::new();
+    for file in others.into_iter().chain(pages().into_iter().map(|page| format!("docs/{page}"))) {
+        let is_on_installing = |line: &&str| {
+            line.contains("redlock-runtime = ") || line.contains("cargo install") && line.contains("redlock-cli")
+        };
+        said.extend(read(&file).lines().filter(is_on_installing).map(|line| format!("{file}: {line}")));
+    }
+    assert!(said.len() > 5, "{said:#?}");
+    let wrong: Vec<_> = said.iter().filter(|line| line.contains("path") == is_published).collect();
+    assert!(wrong.is_empty(), "published: {is_published}; {wrong:#?}");
+    assert_eq!(read("README.md").contains("not published yet"), !is_published);
+}
+
+#[test]
+fn each_crate_is_published_with_its_licences_and_a_text_of_its_own() {
     for package in ["redlock-macros", "redlock-runtime", "redlock-cli"] {
         let package = PathBuf::from(ROOT).join(package);
         for licence in ["LICENSE-MIT", "LICENSE-APACHE"] {
@@ -185,5 +240,8 @@ fn each_crate_is_published_with_its_licences() {
             assert_eq!(text, read(licence));
         }
         assert!(fs::read_to_string(package.join("Cargo.toml")).unwrap().contains("\"/LICENSE-*\""));
+        // That of the runtime is the repository's.
+        let has_its_own = fs::exists(package.join("README.md")).unwrap();
+        assert_eq!(has_its_own, !package.ends_with("redlock-runtime"), "{}", package.display());
     }
 }

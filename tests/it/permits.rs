@@ -386,9 +386,10 @@ async fn with_half_of_the_permits_free_little_more_than_one_round_is_made_for_ea
     let turns: u64 = 200;
     let work = processes.clone().into_iter().enumerate().map(|(who, locks)| async move {
         for turn in 0..turns {
-            let guard = one_of(&locks, PERMITS).acquire().await.expect("at most eight of sixteen are held");
+            let (guard, took) = timed(one_of(&locks, PERMITS).acquire()).await;
+            let guard = guard.expect("at most eight of sixteen are held");
             // Longer than a round: a permit whose release is under way on a slow server is not free yet.
-            tokio::time::sleep(Duration::from_millis(10 + (turn * 7 + who as u64 * 3) % 10)).await;
+            tokio::time::sleep(2 * took + Duration::from_millis(10 + (turn * 7 + who as u64 * 3) % 10)).await;
             guard.release().await.unwrap();
         }
     });

@@ -12,7 +12,7 @@ use redlock_tests::{Program, Servers};
 use tokio::runtime::Builder;
 use tokio::sync::Notify;
 
-use crate::common::{key, manager};
+use crate::common::{key, manager, prompt};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -174,13 +174,13 @@ fn a_shutdown_works_where_nothing_else_runs() {
     let servers = Servers::start(3);
     let runtime = || Builder::new_current_thread().enable_all().build().unwrap();
     // On a plain thread, with a guard of a runtime that has ended.
-    let locks = manager(&servers);
+    let locks = prompt(&servers);
     drop(runtime().block_on(locks.lock("x").ttl(LONG).acquire()).unwrap());
     locks.shutdown_blocking();
     assert_eq!(servers.holding(&key("x")), 0);
 
     // Inside a runtime that is blocked by it.
-    let locks = manager(&servers);
+    let locks = prompt(&servers);
     runtime().block_on(async {
         drop(locks.lock("x").ttl(LONG).acquire().await.unwrap());
         let report = locks.shutdown_within_blocking(LONG);

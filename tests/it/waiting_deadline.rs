@@ -8,7 +8,7 @@ use redlock_tests::wait::eventually_async;
 use redlock_tests::{RedisServer, Servers};
 
 use crate::common::waiters::{LONG, somebody_holds};
-use crate::common::{key, manager};
+use crate::common::{key, prompt};
 
 const LIMIT: Duration = Duration::from_millis(300);
 const WAITERS: usize = 40;
@@ -40,7 +40,7 @@ async fn check(what: &str, locks: &LockManager, ttl: Duration) -> Vec<Error> {
 async fn forty_waiters_are_back_in_time_whatever_the_nodes_do_and_whatever_the_ttl() {
     for ttl in [Duration::from_millis(200), LONG] {
         let servers = Servers::start(3);
-        let (locks, others) = (manager(&servers), manager(&servers));
+        let (locks, others) = (prompt(&servers), prompt(&servers));
         locks.lock("y").acquire().await.unwrap().release().await.unwrap();
         let guard = others.lock("x").acquire().await.unwrap();
         eventually_async("all nodes hold it", async || servers.holding(&key("x")) == 3).await;
@@ -64,7 +64,7 @@ async fn forty_waiters_are_back_in_time_whatever_the_nodes_do_and_whatever_the_t
 async fn who_holds_the_lock_is_the_reason_also_when_the_time_ends_in_the_middle_of_an_attempt() {
     for count in [1, 3] {
         let servers = Servers::start(count);
-        let locks = manager(&servers);
+        let locks = prompt(&servers);
         // Refused again and again, so that some attempt is under way whenever the time is over.
         let busy = servers.iter().map(RedisServer::probe).collect::<Vec<_>>();
         locks.lock("y").acquire().await.unwrap().release().await.unwrap();

@@ -7,7 +7,7 @@ use redlock_tests::wait::eventually_async;
 use redlock_tests::{RedisServer, Servers};
 
 use crate::common::waiters::{Asked, How, LONG, Named, promptly, somebody_holds, starts_to_wait};
-use crate::common::{RARE_POLL, key, manager};
+use crate::common::{RARE_POLL, key, prompt};
 
 /// What happens to a node, and whether it can be asked and looked at afterwards.
 const FAULTS: [(Named<RedisServer>, bool); 4] = [
@@ -107,7 +107,7 @@ async fn another_node_than_at_the_failed_attempt_may_be_away_at_the_release() {
 async fn a_waiter_whose_connections_are_killed_makes_them_anew_and_is_woken() {
     for count in [1, 3] {
         let servers = Servers::start(count);
-        let locks = manager(&servers);
+        let locks = prompt(&servers);
         for is_noticed in [false, true] {
             for how in [How::InATask, How::BlockingAThread] {
                 somebody_holds(&servers, LONG);
@@ -164,7 +164,7 @@ fn pass_on(servers: &Servers, owner: &str) {
 async fn the_node_that_is_asked_first_after_a_lost_race_may_die() {
     for dies in 0..3 {
         let servers = Servers::start(3);
-        let locks = manager(&servers);
+        let locks = prompt(&servers);
         somebody_holds(&servers, LONG);
         let waiter = starts_to_wait(&servers, &locks, How::InATask).await;
         for owner in ["first", "second", "third"] {
@@ -183,7 +183,7 @@ async fn the_node_that_is_asked_first_after_a_lost_race_may_die() {
 async fn a_lock_that_passes_from_hand_to_hand_elsewhere_is_had_when_it_is_free_at_last() {
     for count in [1, 3] {
         let servers = Servers::start(count);
-        let locks = manager(&servers);
+        let locks = prompt(&servers);
         somebody_holds(&servers, LONG);
         let waiter = starts_to_wait(&servers, &locks, How::InATask).await;
         for owner in 0..20 {

@@ -77,7 +77,7 @@ impl LockManager {
     ///
     /// A fencing token is one holder's alone. A label may be several holders'. The value of a key is that of all who have
     /// the lock one after another within a process ([hand-over](crate::LockManagerBuilder::local_hand_over)): by it, the lock is taken
-    /// from whoever of them has it. A holder whose token and label are not shown yet, because he has had the lock for less than a tenth of a second, is not
+    /// from whoever of them has it. A holder whose token and label are not shown yet, because it has had the lock for less than a tenth of a second, is not
     /// found by them.
     ///
     /// Waiters and the holder are notified as by [`reset`](Self::reset).
@@ -121,6 +121,9 @@ impl LockManager {
     /// [Resets](Self::reset) every lock that [`list`](Self::list) names: those of all processes that use these nodes with
     /// this prefix. Says how many there were.
     ///
+    /// Refused with an empty [`lock_prefix`](crate::LockManagerBuilder::lock_prefix): every text of the database would count as a lock, and be
+    /// deleted.
+    ///
     /// ```
     /// # use redlock_runtime::LockManager;
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -135,13 +138,18 @@ impl LockManager {
     /// # Errors
     ///
     /// [`Error::ListIncomplete`], and [`Error::QuorumUnreachable`] of a lock that could not be reset; those that could be are.
-    /// [`Error::ShutDown`].
+    /// [`Error::Config`] if the prefix is empty, and nothing was reset. [`Error::ShutDown`].
     ///
     /// # Cancel safety
     ///
     /// Dropped before it ended, some locks are reset and others are not.
     pub async fn reset_all(&self) -> Result<usize, Error> {
         self.check_open()?;
+        if self.shared.keys.lock_prefix.is_empty() {
+            let reason = "with an empty lock_prefix every text in the database counts as a lock, and reset_all would delete those of \
+                          others, too; reset each lock by its name, or set a lock_prefix";
+            return Err(Error::Config { reason: reason.to_owned() });
+        }
         let (mut names, mut batch) = (self.list(), Vec::new());
         let (mut count, mut first_error) = (0, None);
         let mut note = |reset: Vec<Result<usize, Error>>| {

@@ -146,6 +146,8 @@ impl Acquisition {
     /// Leaves the keys where they are: somebody else answers for them from now on. What is set after that is released, and so is
     /// what the owner before got back late of a lock that was adopted: whoever answers from now on knows nothing of him.
     pub(crate) fn leave(mut self) {
+        // What has been granted by now is not late, and the lock bears the loss of a node with it.
+        background::inside(self.engine.uses(), || self.drop_stragglers_of_the_caller());
         if let Some(before) = self.rare.as_mut().and_then(|rare| rare.predecessor.take()) {
             self.engine.look_after(&before, self.subject.clone());
         }

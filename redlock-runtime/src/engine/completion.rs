@@ -47,8 +47,8 @@ pub(super) struct Again<'a> {
     pub(super) tracked: NodeSet,
     /// Those whose answers come on connections of another runtime, which may be blocked.
     pub(super) elsewhere: NodeSet,
-    /// Who is asked by now: nodes are heard of that had not answered the acquire.
-    pub(super) voters: &'a (dyn Fn() -> NodeSet + Send + Sync),
+    /// Who was asked since: nodes are heard of that had not answered the acquire. What is sent to them again marks nothing.
+    pub(super) late: &'a (dyn Fn() -> NodeSet + Send + Sync),
     /// Sends it.
     pub(super) send: &'a (dyn Fn(usize, Option<ConnectionId>) -> InFlight + Send + Sync),
 }
@@ -80,10 +80,8 @@ pub(super) async fn mark_before_body(
     let (asked, mut failed) = (completion.asked(), Vec::new());
     let mut in_flight: Vec<_> = asked.iter().map(|node| engine.ask(node, &command.0)).collect();
     let confirming = Confirming::new(&engine, command.0.key(), completion);
-    // Who is heard of later is told when the lock is released.
-    let voters = move || asked;
-    let again =
-        Again { failed: &mut failed, tracked: asked, elsewhere: NodeSet::default(), voters: &voters, send: &send };
+    let (elsewhere, late) = (NodeSet::default(), NodeSet::default);
+    let again = Again { failed: &mut failed, tracked: asked, elsewhere, late: &late, send: &send };
     let confirmed = confirming.listen(Patience::Short, &mut in_flight, again).await;
     engine.poll_in_background(in_flight);
     confirmed
@@ -110,7 +108,7 @@ impl<'a> Confirming<'a> {
         in_flight: &mut Vec<InFlight>,
         again: Again<'_>,
     ) -> Result<(), NotConfirmed> {
-        let Again { failed, tracked, elsewhere, voters, send } = again;
+        let Again { failed, tracked, elsewhere, late, send } = again;
         let (node_timeout, began) = (self.engine.node_timeout, clock::now());
         let extra = in_flight.iter().map(|asked| asked.reply.extra_time()).max().unwrap_or_default();
         let held = self.completion.counts_for(began);
@@ -137,10 +135,10 @@ impl<'a> Confirming<'a> {
                     if matches!(reply, Reply::Failed(_)) && tracked.contains(node) {
                         failed.push((node, reply.broken_connection()));
                     }
-                    self.completion.ask_too(voters());
+                    self.completion.ask_too(late());
                     self.record(node, &reply);
                 });
-                self.completion.ask_too(voters());
+                self.completion.ask_too(late());
                 let asked = self.completion.asked();
                 let pending = in_flight.iter().map(|asked| asked.node).chain(failed.iter().map(|(node, _)| *node));
                 let pending: NodeSet = pending.filter(|node| asked.contains(*node)).collect();
@@ -198,6 +196,9 @@ impl<'a> Confirming<'a> {
                 pause = None;
                 for (node, behind) in mem::take(failed) {
                     self.sent_again.insert(node);
+                    if late().contains(node) {
+                        self.completion.ask_no_more(node);
+                    }
                     in_flight.push(send(node, behind));
                 }
             }

@@ -3,7 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 use std::{iter, mem};
@@ -110,15 +110,22 @@ pub(super) struct PendingRelease {
 pub(super) struct Marking {
     /// The fire.
     pub(super) mark: NewMark,
-    /// The nodes that voted for the lock, as far as they were heard: it is marked there.
-    pub(super) voters: Mutex<NodeSet>,
-    /// When the attempt began that they voted in; nodes that have not answered may still.
+    /// The nodes that had voted for the lock, as far as they were heard: it is marked there.
+    pub(super) voters: NodeSet,
+    /// When the attempt began that they voted in.
     pub(super) began: Option<Instant>,
+    /// Those whose vote came since. It is marked there once, and not again where the answer is lost: a node that comes back with an older snapshot
+    /// in between would have a mark that looks as if it knew of all before it. One majority is asked again as it is.
+    pub(super) late: Mutex<NodeSet>,
 }
 
 impl Marking {
-    fn voters(&self) -> NodeSet {
-        *self.voters.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn new(mark: NewMark, voters: NodeSet, began: Option<Instant>) -> Self {
+        Self { mark, voters, began, late: Mutex::default() }
+    }
+
+    fn late(&self) -> MutexGuard<'_, NodeSet> {
+        self.late.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -246,9 +253,9 @@ impl ReleaseRound {
     pub(super) async fn confirm_mark(mut self, completion: Completion, patience: Patience) -> Result<(), NotConfirmed> {
         let Self { owner, in_flight, tracked, failed, elsewhere, is_reported, .. } = &mut self;
         let send = |node, behind| owner.ask(node, behind);
-        let voters = || owner.mark.as_deref().map(Marking::voters).unwrap_or_default();
+        let late = || owner.mark.as_deref().map(|marking| *marking.late()).unwrap_or_default();
         let confirming = Confirming::new(&owner.engine, owner.subject.key(), completion);
-        let again = Again { failed, tracked: *tracked, elsewhere: *elsewhere, voters: &voters, send: &send };
+        let again = Again { failed, tracked: *tracked, elsewhere: *elsewhere, late: &late, send: &send };
         let confirmed = confirming.listen(patience, in_flight, again).await;
         // Where it began on a runtime that may be blocked, and was told here, what is there is no further than before.
         *is_reported = !background::is_current();
@@ -394,14 +401,11 @@ impl PendingRelease {
     }
 
     fn ask_at(&self, node: usize, behind: Option<ConnectionId>, at: &mut SentAt) -> InFlight {
-        let mark = self.mark.as_deref().filter(|marking| marking.voters().contains(node)).map(|marking| marking.mark);
+        let mark = self.mark.as_deref().filter(|marking| marking.voters.contains(node)).map(|marking| marking.mark);
         let command = match (self.cut.of(node).or(behind), self.keep_until, mark) {
             (None, None, None) => Arc::clone(self.usual.get_or_init(|| self.command(Duration::ZERO, None, None))),
             (None, None, Some(_)) => Arc::clone(self.marking.get_or_init(|| self.command(Duration::ZERO, None, mark))),
-            (behind, until, mark) => {
-                let keep = until.map(|moment| moment.saturating_duration_since(clock::now()));
-                self.command(keep.unwrap_or_default(), behind, mark)
-            }
+            (behind, _, mark) => self.command(self.keeps_for(), behind, mark),
         };
         self.engine.request(node, command, at)
     }
@@ -423,12 +427,12 @@ impl PendingRelease {
         let last = carrier.clone();
         let release = async move {
             let reply = straggler.await;
-            self.hear_late(node, &reply);
+            let is_late_vote = self.is_late_vote(node, &reply);
             match ledger.after_answer(node, reply.acquire_effect(), reply.broken_connection().is_some()) {
                 AfterAnswer::NothingLeft => Reply::NOT_OURS,
                 AfterAnswer::Release => {
                     last.goes_on(Carrier::Answered);
-                    self.ask(node, None).reply.await
+                    if is_late_vote { self.ask_late_voter(node) } else { self.ask(node, None) }.reply.await
                 }
                 // As a release that failed on that connection.
                 AfterAnswer::ReleaseAfterConnection => reply,
@@ -437,12 +441,25 @@ impl PendingRelease {
         PendingReply::new(release).carried_by(carrier)
     }
 
-    /// Marks the fire, too, on a node whose grant is heard only now.
-    fn hear_late(&self, node: usize, reply: &Reply) {
-        let Some(marking) = self.mark.as_deref() else { return };
-        if self.engine.is_late_vote(self.subject.key(), node, reply, marking.began) {
-            marking.voters.lock().unwrap_or_else(PoisonError::into_inner).insert(node);
+    /// Whether the fire is marked on this node, too, whose answer to the acquire came only now.
+    fn is_late_vote(&self, node: usize, reply: &Reply) -> bool {
+        let is_vote = |marking: &Marking| self.engine.is_late_vote(self.subject.key(), node, reply, marking.began);
+        self.mark.as_deref().is_some_and(is_vote)
+    }
+
+    /// The first release request to a node whose vote was late: it marks the fire.
+    fn ask_late_voter(&self, node: usize) -> InFlight {
+        let marking = self.mark.as_deref();
+        if let Some(marking) = marking {
+            marking.late().insert(node);
         }
+        let (keep, mark) = (self.keeps_for(), marking.map(|marking| marking.mark));
+        self.engine.request(node, self.command(keep, self.cut.of(node), mark), &mut SentAt::default())
+    }
+
+    /// For how long the key stays from now on.
+    fn keeps_for(&self) -> Duration {
+        self.keep_until.map(|moment| moment.saturating_duration_since(clock::now())).unwrap_or_default()
     }
 
     /// This release is given up: its key is gone when its TTL is over. It is one trouble of one node, however many locks were

@@ -160,7 +160,7 @@ impl LockGuard {
     /// paused for longer than its lock lived cannot write behind its successor.
     ///
     /// Of a [permit](Self::permit), that is about earlier holders of that permit; of [several names](crate::LockManager::lock_all), about
-    /// those of each name. A [reader's](crate::LockManager::read) is not below that of any writer before him, and may be the same as
+    /// those of each name. A [reader's](crate::LockManager::read) is not below that of any writer before it, and may be the same as
     /// other readers' tokens.
     ///
     /// No clock is needed for it while the counters of a majority of the nodes survive. Across the expiry of a counter (it is

@@ -534,7 +534,7 @@ impl LockManagerBuilder {
     ///
     /// Each holder has a guard and a [fencing token](crate::LockGuard::fencing_token) of its own, as if it had acquired the lock from
     /// the nodes. The lock is released to others after 24 turns or a second; after 12 turns or 50 ms if another process is known to
-    /// wait; and at once by a holder whose [label](Self::owner_label) is written beside it, because he had it for a tenth of a second. Locks
+    /// wait; and at once by a holder whose [label](Self::owner_label) is written beside it, after a tenth of a second. Locks
     /// that set `min_hold` or `renew(false)`, those of a fire, permits, locks that readers share and locks of several names
     /// never pass. With `false` each acquisition asks the nodes.
     ///
@@ -549,6 +549,9 @@ impl LockManagerBuilder {
 
     /// What stands before a lock's name in its key. Default: `redlock:ConfigurableLock.`, which configurable-redlock (Python)
     /// uses, so that both exclude each other.
+    ///
+    /// With an empty prefix the name is the key, and every text of the database looks like a lock: [`list`](crate::LockManager::list) names them
+    /// all, and [`reset_all`](crate::LockManager::reset_all) is refused. Give the locks a database of their own then.
     ///
     /// ```
     /// # use redlock_runtime::LockManager;

@@ -174,7 +174,7 @@ impl LockManager {
     }
 
     /// The locks of all these names, to be acquired together: all or none. No deadlock comes of it, in whatever order others name
-    /// theirs, because nobody keeps some of them while he waits for the others. Each excludes a plain lock of its name, and whoever
+    /// theirs, because nobody keeps some of them while waiting for the others. Each excludes a plain lock of its name, and whoever
     /// else asks for that. A name that is said twice counts once; up to 64. One round trip if they are in one slot of a cluster, or
     /// there is none.
     ///
@@ -200,10 +200,10 @@ impl LockManager {
     /// A lock to be acquired by a reader: together with other readers, and not with a [writer](Self::write). It is another lock than the
     /// [plain](Self::lock) one of this name.
     ///
-    /// Each reader has the lock with its own TTL and renewal. New readers wait behind a writer who waits, so that he is not
+    /// Each reader has the lock with its own TTL and renewal. New readers wait behind a writer who waits, so that it is not
     /// starved; therefore a reader must not wait for the same lock again. Readers' [fencing tokens](crate::LockGuard::fencing_token) are not below
     /// that of any writer before, and below that of every writer after them. They need not be the number of a writer: readers raise no
-    /// counter, so one gets the greatest number that his nodes know, which may be that of a writer's attempt that failed; and readers
+    /// counter, so one gets the greatest number that its nodes know, which may be that of a writer's attempt that failed; and readers
     /// between two writers may have the same one. Not on
     /// [custom nodes](crate::node::Node), nor on servers whose scripts may not call TIME (acquiring is an
     /// [`Error::Config`] there, at once); neither

@@ -60,8 +60,8 @@ struct State {
     permits: HashMap<Arc<str>, (u8, Instant)>,
     /// The readers of locks that they share, by the keys where they stand, and until when each has the lock.
     readers: HashMap<Arc<str>, HashMap<Arc<str>, Instant>>,
-    /// Until when the intent of a writer stands whom readers keep out.
-    intents: HashMap<Arc<str>, Instant>,
+    /// The process of a writer whom readers keep out, and until when its intent stands.
+    intents: HashMap<Arc<str>, (Arc<str>, Instant)>,
     /// Who waits for what.
     counters: HashMap<String, Waiters>,
     /// What is noted about the owners of keys.

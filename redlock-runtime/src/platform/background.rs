@@ -96,6 +96,21 @@ pub(crate) fn spawn_here(uses: Uses, task: impl Future<Output = ()> + Send + 'st
     }
 }
 
+/// Does what may poll requests, with timers and sockets of the caller's runtime or, if it has none that can do it, of the background
+/// one; nothing where there is neither.
+pub(crate) fn inside(uses: Uses, poll: impl FnOnce()) {
+    match Place::of_caller() {
+        Place::Runtime(runtime) if drivers::is_fit(&runtime, uses) => poll(),
+        Place::EndingThread => {}
+        Place::Runtime(_) | Place::Nowhere => {
+            if let Ok(runtime) = background() {
+                let _entered = runtime.enter();
+                poll();
+            }
+        }
+    }
+}
+
 impl Background {
     /// The runtime, started if need be.
     fn running(&self) -> io::Result<&Handle> {

@@ -206,7 +206,7 @@ impl Acquisition {
         (verdict, heard)
     }
 
-    fn send(&mut self, nodes: impl IntoIterator<Item = usize>, command: &Arc<Command>) {
+    pub(super) fn send(&mut self, nodes: impl IntoIterator<Item = usize>, command: &Arc<Command>) {
         let mut at = SentAt::default();
         for node in nodes {
             self.stragglers.push(self.engine.request(node, Arc::clone(command), &mut at));

@@ -1,7 +1,7 @@
 //! Marking a fire as completed, with the release or before it.
 
 use std::future::Future;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::Acquisition;
@@ -74,8 +74,8 @@ impl Acquisition {
         // Whom it is sent to depends on neither: it is decided in one place.
         let moment = self.began.unwrap_or_else(clock::now);
         let completion = Completion::begin(quorum, mark.stored.fire, self.voters, KeyAfter::Deleted, moment);
-        let (voters, began) = (Mutex::new(completion.asked()), self.began);
-        self.rare().mark = Some(Box::new(Marking { mark, voters, began }));
+        let marking = Marking::new(mark, completion.asked(), self.began);
+        self.rare().mark = Some(Box::new(marking));
     }
 
     /// Marks a fire as completed before it begins, and keeps the lock; otherwise as [`Self::complete`]. What is returned does not need

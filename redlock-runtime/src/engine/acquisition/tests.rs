@@ -115,6 +115,40 @@ async fn a_key_that_is_set_after_its_lock_was_given_out_of_hand_is_released() {
 }
 
 #[tokio::test]
+async fn a_key_whose_grant_is_there_when_its_lock_is_given_out_of_hand_stays() {
+    let (acquisition, answer, released) = won_before_all_have_answered().await;
+    let engine = Arc::clone(&acquisition.engine);
+    answer.send(Reply::Done).unwrap();
+    acquisition.leave();
+    tokio::time::timeout(Duration::from_secs(10), engine.tracked_releases().all_confirmed()).await.expect("it is over");
+    assert_eq!(*released.borrow(), 0);
+}
+
+#[tokio::test]
+async fn a_lock_is_given_out_of_hand_on_a_thread_without_a_runtime_while_an_answer_needs_one() {
+    let late = Scripted::voter(|command, _| match command.action {
+        Action::Acquire { .. } => PendingReply::new(async {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            Reply::Done
+        }),
+        _ => PendingReply::new(ready(Reply::Done)),
+    });
+    let well = || -> Arc<dyn Voter> { Scripted::voter(|_, _| PendingReply::new(ready(Reply::Done))) };
+    let quorum = Quorum::of(3).unwrap();
+    let engine = Engine::new(vec![late, well(), well()], quorum, Duration::from_secs(5), LONGEST_TTL);
+    // What waits for an answer has not been polled yet.
+    let mut acquisition = Acquisition::new(Arc::clone(&engine), "key".into());
+    acquisition.is_open = true;
+    acquisition.send(
+        [0],
+        &Command::new(Action::Acquire { ttl: LONGEST_TTL, is_watched: false }, &"key".into(), &"owner".into()),
+    );
+    std::thread::spawn(|| acquisition.leave()).join().expect("it needs no runtime of the caller's");
+    let confirmed = engine.tracked_releases().all_confirmed();
+    tokio::time::timeout(Duration::from_secs(10), confirmed).await.expect("it is over");
+}
+
+#[tokio::test]
 async fn a_key_that_was_set_again_is_released_behind_the_first_acquire_however_that_ends() {
     check_released_behind(Reply::NOT_OURS).await;
     check_released_behind(Reply::not_sent("it was cancelled before it was sent")).await;

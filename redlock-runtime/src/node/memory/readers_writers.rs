@@ -16,7 +16,7 @@ impl State {
             is_written: self.live(keys.writer(), now).is_some_and(|entry| *entry.owner != *owner),
             is_read: readers
                 .is_some_and(|readers| readers.iter().any(|(other, until)| **other != *owner && *until > now)),
-            is_intended: self.intents.get(keys.intent()).is_some_and(|until| *until > now),
+            is_intended: self.intents.get(keys.intent()).is_some_and(|(_, until)| *until > now),
         }
     }
 
@@ -59,8 +59,10 @@ impl State {
                 if there.admit(Mode::Read, command.asker) != Admission::Granted {
                     self.watch(command, keys.of_interest_to_readers(), changes);
                     let writer = self.live(keys.writer(), now);
-                    let owner = writer.map(|entry| Arc::clone(&entry.owner));
-                    let until = writer.map(|entry| entry.expires).or_else(|| self.intents.get(keys.intent()).copied());
+                    let writer = writer.map(|entry| (Arc::clone(&entry.owner), entry.expires));
+                    // A reader who is refused for nobody would take it for a vote that was split, and ask again.
+                    let stands = writer.or_else(|| self.intents.get(keys.intent()).cloned());
+                    let (owner, until) = stands.unzip();
                     let remaining = until.map(|until| until.saturating_duration_since(now));
                     return Reply::NotOurs { owner, remaining, counter, mark: None };
                 }
@@ -137,8 +139,8 @@ impl State {
                     return None;
                 }
                 let is_kept_out = there.admit(Mode::Write, command.asker) == Admission::RefusedByReaders;
-                if is_kept_out && command.contender.is_some() {
-                    self.intents.insert(Arc::clone(keys.intent()), now + WAITING);
+                if let Some(process) = command.contender.as_ref().filter(|_| is_kept_out) {
+                    self.intents.insert(Arc::clone(keys.intent()), (Arc::clone(process), now + WAITING));
                 }
                 self.refused(command, keys.writer(), keys.of_interest_to_writers(), changes, now);
                 let readers = self.readers.get(keys.readers()).into_iter().flatten();
@@ -224,7 +226,9 @@ mod tests {
         let lock = Lock::new();
         assert!(lock.acquire(Mode::Read, "a", false));
         assert!(!lock.acquire(Mode::Write, "w", true));
-        assert!(!lock.acquire(Mode::Read, "b", false));
+        let refused = lock.ask(Mode::Read, "b", Action::Acquire { ttl: TTL, is_watched: false }, false);
+        let keeps_out = matches!(&refused, Reply::NotOurs { owner: Some(process), remaining: Some(_), .. } if **process == *"process");
+        assert!(keeps_out, "{refused:?}");
         assert_eq!(lock.extend(Mode::Read, "a"), Reply::Done);
         let again = Command::set_again(TTL, &Kind::Reader(Arc::clone(&lock.1)).into(), &"b".into());
         assert_eq!(again.asker, Asker::Holds);

@@ -14,6 +14,8 @@ pub struct Completion {
     key: KeyAfter,
     /// Who is asked.
     asked: NodeSet,
+    /// Who is not asked any more.
+    given_up: NodeSet,
     /// Who confirmed.
     confirmed: NodeSet,
     /// The validity of the lock, as it was when this was sent.
@@ -71,7 +73,7 @@ impl Completion {
     pub fn begin(quorum: Quorum, mark: u64, voters: NodeSet, key: KeyAfter, valid_until: Instant) -> Self {
         let all = NodeSet::first(quorum.nodes());
         let asked = if holds(Rule::MarksGoToHeardVoters) { voters } else { all };
-        Self { quorum, mark, key, asked, confirmed: NodeSet::default(), valid_until }
+        Self { quorum, mark, key, asked, given_up: NodeSet::default(), confirmed: NodeSet::default(), valid_until }
     }
 
     /// What is written.
@@ -92,10 +94,16 @@ impl Completion {
         self.asked
     }
 
-    /// These voted for the lock as well, and were heard after this began. They are asked as those before them are: what is known of them is
-    /// the same, and the slowest of the first majority need not be waited for.
+    /// These voted for the lock as well, and were heard after this began: the slowest of the first majority need not be waited for.
     pub fn ask_too(&mut self, voters: NodeSet) {
-        self.asked = self.asked.iter().chain(voters.iter()).collect();
+        self.asked = self.asked.iter().chain(voters.without(self.given_up).iter()).collect();
+    }
+
+    /// One that was [asked too](Self::ask_too) is not asked again where its answer was lost. One that comes back with an older snapshot
+    /// in between would have a mark that looks as if it knew of all before it.
+    pub fn ask_no_more(&mut self, node: usize) {
+        self.given_up.insert(node);
+        self.asked = self.asked.without(self.given_up);
     }
 
     /// Who confirmed, so far.
@@ -210,6 +218,26 @@ mod tests {
         check_completion(Deleted, &[(0, raised, First, true), (1, Covered, Again, true)], Confirmed);
         check_completion(Kept, &[(0, raised, First, true), (1, Covered, Again, true)], Unconfirmed);
         check_completion(Kept, &[(0, raised, First, true), (1, raised, Again, true)], Confirmed);
+    }
+
+    #[test]
+    fn a_vote_that_comes_late_confirms_and_is_not_asked_again() {
+        let now = crate::platform::clock::now();
+        let begin = || Completion::begin(quorum(3), 5, NodeSet::first(2), KeyAfter::Deleted, now + HOUR);
+        let late: NodeSet = [2].into_iter().collect();
+        let raised = Marked::Raised { completed: 5 };
+        for is_given_up in [false, true] {
+            let mut completion = begin();
+            completion.ask_too(late);
+            if is_given_up {
+                completion.ask_no_more(2);
+                completion.ask_too(late);
+            }
+            completion.record(0, raised, Sending::First, now);
+            completion.record(2, raised, Sending::First, now);
+            let expect = if is_given_up { CompletionVerdict::Unconfirmed } else { CompletionVerdict::Confirmed };
+            assert_eq!(completion.verdict(NodeSet::default(), now), expect);
+        }
     }
 
     #[test]

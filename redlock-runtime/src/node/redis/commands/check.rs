@@ -110,7 +110,8 @@ pub(in crate::node) fn rights(trial: &Trial, number: u32) -> Vec<Right> {
             pexpire,
         ],
     );
-    on(Kind { key: &intent, purpose: Purpose::Sharing }, &[set, ("EXISTS", &[]), ("PTTL", &[]), ("DEL", &[])]);
+    let commands = [set, ("EXISTS", &[]), ("GET", &[]), ("PTTL", &[]), ("DEL", &[])];
+    on(Kind { key: &intent, purpose: Purpose::Sharing }, &commands);
     on(Kind { key: &note, purpose: Purpose::Labels }, &[hset, ("HMGET", &["x"]), pexpire, ("DEL", &[])]);
     on(
         Kind { key: &contention, purpose: Purpose::Turns },

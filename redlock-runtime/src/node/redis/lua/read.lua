@@ -28,7 +28,10 @@ if writer and writer ~= ARGV[1] then
     return {writer, redis.call('PTTL', keys[1]), stored}
 end
 if ARGV[5] == '0' and redis.call('EXISTS', keys[3]) == 1 then
-    return {false, redis.call('PTTL', keys[3]), stored}
+    -- The process that waits, which is the same on every node: a reader who is refused for nobody would take it for a vote that was split,
+    -- and ask again.
+    local intent = redis.pcall('GET', keys[3])
+    return {type(intent) == 'string' and intent, redis.call('PTTL', keys[3]), stored}
 end
 
 -- Before anything is written. Nobody else's clock will do: a reader who expires too early lets a writer in.
