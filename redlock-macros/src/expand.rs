@@ -1,6 +1,6 @@
 mod call;
 mod locked;
-mod rules;
+mod returns;
 
 use std::mem;
 
@@ -33,9 +33,9 @@ use crate::refuse::refuse;
 ///         let lock: &LockGuard = access.guard();
 ///         body
 ///     };
-///     let rules = __redlock::Rules::loud(output, Some(__redlock::fail));
+///     let returns = __redlock::Returns::loud(output, Some(__redlock::fail));
 ///     let keep = (&output).keep();
-///     let verdict = __redlock::drive(call, pin!(Some(body)), rules, keep).await;
+///     let verdict = __redlock::drive(call, pin!(Some(body)), returns, keep).await;
 ///     verdict.returned()
 /// }
 /// ```
@@ -153,12 +153,12 @@ impl<'a> Expansion<'a> {
     fn driven(&self, call: &TokenStream, body: &Spliced) -> TokenStream {
         let runtime = &self.runtime;
         let Spliced { access, tokens: body } = body;
-        let (rules, verdict) = (self.rules(), self.verdict());
+        let (returns, verdict) = (self.returns(), self.verdict());
         quote_spanned! {Span::mixed_site()=>
             let __redlock_call = #call;
             #access
             let __redlock_body = #body;
-            #rules
+            #returns
             let __redlock_keep = {
                 use #runtime::{HandsOver as _, Keeps as _};
                 (&__redlock_output).keep()
@@ -166,7 +166,7 @@ impl<'a> Expansion<'a> {
             let __redlock_verdict = #runtime::drive(
                 __redlock_call,
                 ::core::pin::pin!(::core::option::Option::Some(__redlock_body)),
-                __redlock_rules,
+                __redlock_returns,
                 __redlock_keep,
             ).await;
             #verdict
@@ -215,9 +215,9 @@ impl<'a> Expansion<'a> {
 
     fn sync_body(&self, body: &Body, call: &TokenStream) -> TokenStream {
         let runtime = &self.runtime;
-        let (output, rules, verdict) = (self.output(), self.rules(), self.verdict());
+        let (output, returns, verdict) = (self.output(), self.returns(), self.verdict());
         let require = quote_spanned! {Span::mixed_site()=>
-            match __redlock_access.require_blocking(__redlock_rules) {
+            match __redlock_access.require_blocking(__redlock_returns) {
                 ::core::result::Result::Ok(__redlock_guard) => __redlock_guard,
                 ::core::result::Result::Err(__redlock_verdict) => return #verdict,
             }
@@ -228,9 +228,9 @@ impl<'a> Expansion<'a> {
             #output
             let __redlock_call = #call;
             #access
-            #rules
+            #returns
             let __redlock_body = #runtime::once(__redlock_output, #body);
-            let __redlock_verdict = #runtime::run(__redlock_call, __redlock_body, __redlock_rules);
+            let __redlock_verdict = #runtime::run(__redlock_call, __redlock_body, __redlock_returns);
             #verdict
         }
     }

@@ -52,7 +52,7 @@ fn an_async_function_with_a_guard() {
                     let lock: &::redlock_runtime::__private::LockGuard = __redlock_access.guard();
                     store(lock).await?
                 };
-                let __redlock_rules = ::redlock_runtime::__private::Rules::loud(
+                let __redlock_returns = ::redlock_runtime::__private::Returns::loud(
                         __redlock_output,
                         ::core::option::Option::Some(::redlock_runtime::__private::fail),
                     )
@@ -67,7 +67,7 @@ fn an_async_function_with_a_guard() {
                 let __redlock_verdict = ::redlock_runtime::__private::drive(
                         __redlock_call,
                         ::core::pin::pin!(::core::option::Option::Some(__redlock_body)),
-                        __redlock_rules,
+                        __redlock_returns,
                         __redlock_keep,
                     )
                     .await;
@@ -102,7 +102,7 @@ fn a_silent_sync_function() {
                     (&__redlock_output).is_future()
                 });
                 let __redlock_skip = __redlock_plain.if_skipped(my::locks::__private::skip);
-                let __redlock_rules = my::locks::__private::Rules::silent(
+                let __redlock_returns = my::locks::__private::Returns::silent(
                         __redlock_output,
                         {
                             use my::locks::__private::{Fails as _, FailsNot as _};
@@ -129,7 +129,7 @@ fn a_silent_sync_function() {
                 let __redlock_verdict = my::locks::__private::run(
                     __redlock_call,
                     __redlock_body,
-                    __redlock_rules,
+                    __redlock_returns,
                 );
                 __redlock_verdict.returned_or(__redlock_skip)
             }
@@ -168,7 +168,7 @@ fn a_skip_value_and_every_other_argument() {
                     }
                     work();
                 };
-                let __redlock_rules = ::redlock_runtime::__private::Rules::silent(
+                let __redlock_returns = ::redlock_runtime::__private::Returns::silent(
                         __redlock_output,
                         {
                             use ::redlock_runtime::__private::{Fails as _, FailsNot as _};
@@ -193,7 +193,7 @@ fn a_skip_value_and_every_other_argument() {
                 let __redlock_verdict = ::redlock_runtime::__private::drive(
                         __redlock_call,
                         ::core::pin::pin!(::core::option::Option::Some(__redlock_body)),
-                        __redlock_rules,
+                        __redlock_returns,
                         __redlock_keep,
                     )
                     .await;

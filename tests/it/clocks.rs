@@ -66,7 +66,7 @@ fn the_wall_clock_is_not_read_for_a_lock() {
         // of waiters where scripts may not ask a server for its own. A fire is a time of day, and says nothing about who holds a lock.
         let proposes = [
             "clock.rs",
-            "acquisition.rs",
+            "acquisition/attempt.rs",
             "fence.rs",
             "fire.rs",
             "once/mod.rs",

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use tokio::time::timeout;
 
 use super::call::{Attempt, Call, LockId};
-use super::outcome::{Ending, Keep, OnLost, Rules, Verdict};
+use super::outcome::{Ending, Keep, OnLost, Returns, Verdict};
 use crate::Error;
 use crate::lock::body;
 use crate::lock::guard::Work;
@@ -28,18 +28,18 @@ type Panic = Box<dyn Any + Send>;
 
 /// Runs the body of a sync function.
 #[track_caller]
-pub fn run<R>(call: Call, body: impl FnOnce() -> R, rules: Rules<R>) -> Verdict<R> {
+pub fn run<R>(call: Call, body: impl FnOnce() -> R, returns: Returns<R>) -> Verdict<R> {
     let (mut body, mut value) = (Some(body), None);
-    let call = call.telling_failure(rules.tells_failure()).telling_success(!rules.cannot_tell_success());
+    let call = call.telling_failure(returns.tells_failure()).telling_success(!returns.cannot_tell_success());
     let (lock, ending) = run_once(call, &mut || {
         value = body.take().map(|body| body());
-        value.as_ref().is_some_and(|value| rules.is_success(value))
+        value.as_ref().is_some_and(|value| returns.is_success(value))
     });
-    if rules.has_no_answer(&ending) {
+    if returns.has_no_answer(&ending) {
         tell_end(&lock);
         wait_for_the_end();
     }
-    rules.decide(ending, value, lock.called())
+    returns.decide(ending, value, lock.called())
 }
 
 fn run_once(call: Call, body: &mut dyn FnMut() -> bool) -> (Arc<LockId>, Ending) {
@@ -83,11 +83,11 @@ fn run_under(
 pub fn drive<F: Future, K: Keep<F::Output>>(
     call: Call,
     body: Pin<&mut Option<F>>,
-    rules: Rules<F::Output>,
+    returns: Returns<F::Output>,
     keep: K,
 ) -> Drive<'_, F, K> {
-    let call = call.telling_failure(rules.tells_failure()).telling_success(!rules.cannot_tell_success());
-    Drive { progress: Progress::new(call, rules.on_lost()), body, rules, keep }
+    let call = call.telling_failure(returns.tells_failure()).telling_success(!returns.cannot_tell_success());
+    Drive { progress: Progress::new(call, returns.on_lost()), body, returns, keep }
 }
 
 /// The future that runs a body in place until it is finished or the lock is lost, then releases the lock.
@@ -100,7 +100,7 @@ pub struct Drive<'a, F: Future, K> {
     progress: Progress,
     /// Emptied as soon as the body is over: what it holds is dropped while the lock is still held.
     body: Pin<&'a mut Option<F>>,
-    rules: Rules<F::Output>,
+    returns: Returns<F::Output>,
     /// The body's value during the release.
     keep: K,
 }
@@ -109,10 +109,10 @@ impl<F: Future, K: Keep<F::Output> + Unpin> Future for Drive<'_, F, K> {
     type Output = Verdict<F::Output>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { progress, body, rules, keep } = self.get_mut();
-        let mut side = BodySide { body: body.as_mut(), rules, keep, handed_over: None };
+        let Self { progress, body, returns, keep } = self.get_mut();
+        let mut side = BodySide { body: body.as_mut(), returns, keep, handed_over: None };
         let ending = ready!(progress.poll(&mut side, context));
-        if rules.has_no_answer(&ending) {
+        if returns.has_no_answer(&ending) {
             // The process is ending, and drops this future with its runtime.
             tell_end(&progress.lock);
             progress.stage = Stage::Releasing(Box::pin(std::future::pending()));
@@ -122,7 +122,7 @@ impl<F: Future, K: Keep<F::Output> + Unpin> Future for Drive<'_, F, K> {
             None => keep.take(),
             value => value,
         };
-        Poll::Ready(rules.decide(ending, value, progress.lock.called()))
+        Poll::Ready(returns.decide(ending, value, progress.lock.called()))
     }
 }
 
@@ -159,7 +159,7 @@ enum Value {
 /// A body during one poll.
 struct BodySide<'a, F: Future, K> {
     body: Pin<&'a mut Option<F>>,
-    rules: &'a Rules<F::Output>,
+    returns: &'a Returns<F::Output>,
     keep: &'a mut K,
     handed_over: Option<F::Output>,
 }
@@ -168,7 +168,7 @@ impl<F: Future, K: Keep<F::Output>> Body for BodySide<'_, F, K> {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Finished> {
         let Some(body) = self.body.as_mut().as_pin_mut() else { polled_too_often() };
         let value = ready!(body.poll(context));
-        let is_success = self.rules.is_success(&value);
+        let is_success = self.returns.is_success(&value);
         self.handed_over = self.keep.put(value);
         let value = if self.handed_over.is_some() { Value::HandedOver } else { Value::Kept };
         Poll::Ready(Finished { value, is_success })

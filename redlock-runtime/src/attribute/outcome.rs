@@ -1,4 +1,4 @@
-//! What an annotated function returns when its body does not: the rules by return type, as traits.
+//! What an annotated function returns when its body does not: by its return type, as traits.
 //!
 //! A return type `R` is `Result<T, E>` with `E: From<Error>` (**A**), `Result<T, E>` without (**B**), or anything
 //! else (**C**). Which of them holds is asked of the type, never of its spelling, in two ways: where the answer
@@ -7,11 +7,11 @@
 //!
 //! - `required`: the bounds; `asked`: the methods
 //! - `kept`: where a body's value waits for the release
-//! - `rules`: what the answers come to
+//! - `returns`: what the answers come to
 mod asked;
 mod kept;
 mod required;
-mod rules;
+mod returns;
 
 use std::marker::PhantomData;
 
@@ -22,8 +22,8 @@ pub use self::asked::{
 };
 pub use self::kept::{HandsOver, Keep, Keeps};
 pub use self::required::{Fail, FailWhenLost, FailWhenRan, Plain, Skip};
-pub(crate) use self::rules::{Called, Ending, OnLost};
-pub use self::rules::{Rules, Verdict};
+pub(crate) use self::returns::{Called, Ending, OnLost};
+pub use self::returns::{Returns, Verdict};
 
 /// The return type of an annotated function, to ask questions about.
 pub struct Output<R>(PhantomData<fn() -> R>);
@@ -50,6 +50,9 @@ impl<R> Clone for Output<R> {
 }
 
 impl<R> Copy for Output<R> {}
+
+/// Marks a return type that is no future.
+pub struct NoFuture<R>(PhantomData<fn() -> R>);
 
 /// Turns a lock's error into what the function returns.
 pub(crate) type Convert<R> = fn(Error) -> R;

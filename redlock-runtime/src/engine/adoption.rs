@@ -40,7 +40,7 @@ struct Adoption {
 impl Engine {
     /// Takes a lock over from this owner, with a fencing token of its own, for at least the TTL from now.
     ///
-    /// A lost attempt is given back to the owner before this returns, by the nodes that granted it, as far as there is time;
+    /// A failed attempt is given back to the owner before this returns, by the nodes that granted it, as far as there is time;
     /// by the others behind their answer, in the background.
     ///
     /// # Cancel safety
@@ -60,20 +60,20 @@ impl Engine {
             let before = Predecessor { owner: Arc::clone(from), gets_back: Some(ttl) };
             let acquisition = Acquisition::of_successor(Arc::clone(self), subject.clone(), before);
             let mut adoption = Adoption { acquisition: Some(acquisition), earlier: Vec::new() };
-            let lost = loop {
+            let failed = loop {
                 match adoption.attempt(ttl, fencing).await {
                     Ok(won) => return Ok(won),
                     // Too few were heard; the others may have done it.
-                    Err(lost) if lost.verdict == Verdict::Unreachable && clock::now() < give_up => pause().await,
-                    Err(lost) => break lost,
+                    Err(failed) if failed.verdict == Verdict::Unreachable && clock::now() < give_up => pause().await,
+                    Err(failed) => break failed,
                 }
             };
             if let Some(acquisition) = adoption.take_out() {
                 acquisition.give_back(None).await;
             }
             // Of several who try, each may have got some nodes; now they are the owner's again.
-            if lost.verdict != Verdict::Split || clock::now() >= give_up {
-                return Err(lost);
+            if failed.verdict != Verdict::Split || clock::now() >= give_up {
+                return Err(failed);
             }
             pause().await;
         }

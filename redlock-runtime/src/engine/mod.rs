@@ -370,7 +370,7 @@ impl Engine {
     /// One attempt to acquire, with a fresh owner, which ends `until` a moment at the latest, also while connections are
     /// being made.
     ///
-    /// A lost attempt is given back before this returns, by the nodes that granted it, as far as there is time; by the
+    /// A failed attempt is given back before this returns, by the nodes that granted it, as far as there is time; by the
     /// others behind their answer, in the background.
     ///
     /// # Cancel safety
@@ -408,7 +408,7 @@ impl Engine {
         let mut acquisition = Acquisition::new(Arc::clone(self), subject);
         match acquisition.ask(began, ttl, until, plan).await {
             Ok(term) => Ok(acquisition.into_won(term)),
-            Err(failed) => Err(acquisition.end_lost_attempt(failed, until).await),
+            Err(failed) => Err(acquisition.end_failed_attempt(failed, until).await),
         }
     }
 

@@ -1,100 +1,12 @@
-use std::future::{Future, pending};
+use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::time::sleep;
-
-use super::{Acquisition, AttemptFailed, Engine, InFlight, Plan, Repairs, Won};
-use crate::node::{Carrier, Command, PendingReply, Reply};
+use super::{Acquisition, AttemptFailed, Engine, Plan, Won};
 use crate::platform::clock;
-use crate::protocol::{AcquireEffect, AskOrder, SET_WON_AFTER, Verdict};
+use crate::protocol::{AskOrder, Verdict};
 use crate::values::subject::{Subject, Which};
-
-/// A permit that was won, for the nodes that grant another one.
-#[derive(Clone)]
-pub(super) struct WonPermit {
-    /// The nodes.
-    pub(super) engine: Arc<Engine>,
-    /// The permit.
-    pub(super) subject: Subject,
-    /// Its number.
-    pub(super) slot: u8,
-    /// Who won it.
-    pub(super) owner: Arc<str>,
-    /// How long its keys live.
-    pub(super) ttl: Duration,
-    /// Until when it counts as held.
-    pub(super) valid_until: Instant,
-    /// What he asked for it, which is recalled when it is released.
-    pub(super) acquire: Option<Arc<Command>>,
-}
-
-impl WonPermit {
-    /// A node that answers later than the majority: what else it grants is given back at once, and the permit is set there instead.
-    pub(super) fn instead_of_late_stray(&self, InFlight { node, reply, sent }: InFlight) -> InFlight {
-        let (won, carrier) = (self.clone(), reply.carrier().clone().first());
-        let last = carrier.clone();
-        let seen_through = async move {
-            let reply = reply.await;
-            if reply.acquire_effect() == AcquireEffect::NotSet || won.is_granted_by(&reply) {
-                return reply;
-            }
-            won.engine.undo(
-                &won.subject.about(Which::AllBut(won.slot)),
-                &won.owner,
-                Repairs::after_acquire(node, &reply),
-            );
-            if let Reply::Failed(_) = reply { reply } else { won.set(node, last).await }
-        };
-        InFlight { node, reply: self.in_background(carrier, seen_through), sent }
-    }
-
-    /// Sets it on a node whose grant of another one is being given back.
-    pub(super) fn instead_of_stray(&self, node: usize) -> InFlight {
-        let carrier = Carrier::none_yet();
-        InFlight { node, reply: self.in_background(carrier.clone(), self.clone().set(node, carrier)), sent: None }
-    }
-
-    /// A key of somebody else, who mostly gives it back as well, is in the way for a moment.
-    async fn set(self, node: usize, carrier: Carrier) -> Reply {
-        let mut reply = Reply::NOT_OURS;
-        for pause in SET_WON_AFTER {
-            sleep(pause).await;
-            let is_over = self.acquire.as_ref().is_some_and(|acquire| acquire.is_recalled());
-            if is_over || clock::now() >= self.valid_until {
-                break;
-            }
-            // Its connection may be made when the permit was released, which does not wait for that.
-            let command = Command::set_besides(self.ttl, &self.subject, &self.owner, self.acquire.as_ref());
-            let asked = self.engine.ask(node, &command).reply;
-            carrier.goes_on(asked.carrier().clone());
-            reply = asked.await;
-            if reply.acquire_effect() != AcquireEffect::NotSet {
-                break;
-            }
-        }
-        reply
-    }
-
-    fn is_granted_by(&self, reply: &Reply) -> bool {
-        match reply {
-            Reply::Slots(told) => told.granted.is_some_and(|granted| granted.slot == self.slot),
-            Reply::Granted { .. } | Reply::Done => true,
-            _ => false,
-        }
-    }
-
-    /// What ends with a reply, in the background: the caller's runtime may never run again.
-    fn in_background(&self, carrier: Carrier, reply: impl Future<Output = Reply> + Send + 'static) -> PendingReply {
-        let (told, pending) = PendingReply::of_task(carrier);
-        self.engine.spawn(async move {
-            // Whoever released the permit without waiting for it does not listen any more.
-            let _ = told.send(reply.await);
-        });
-        pending
-    }
-}
 
 impl Engine {
     /// One attempt to get any permit: a round for any, and where the nodes disagreed in that a second one for a slot that may be had,
@@ -113,7 +25,7 @@ impl Engine {
         };
         let second_choice = failed.permits.as_deref().and_then(|permits| permits.second_choice);
         let Some(slot) = second_choice.filter(|_| failed.verdict == Verdict::Split && !failed.was_cut_short) else {
-            return Err(first.end_lost_attempt(failed, until).await);
+            return Err(first.end_failed_attempt(failed, until).await);
         };
         // Both are sent on the same connections, the release first: it costs no round trip.
         let mut second = Acquisition::new(Arc::clone(self), subject.about(Which::One(slot)));
@@ -135,7 +47,7 @@ impl Engine {
             Ok(term) => {
                 return Ok(Won { permits: failed.permits_said(), ..second.into_won(term) });
             }
-            Err(failed) => second.end_lost_attempt(failed, until).await,
+            Err(failed) => second.end_failed_attempt(failed, until).await,
         };
         let AttemptFailed { mut seen, permits, counter, .. } = failed;
         seen.extend(second_failed.seen);
@@ -158,7 +70,7 @@ mod tests {
 
     use super::*;
     use crate::node::scripted::Scripted;
-    use crate::node::{Action, Voter};
+    use crate::node::{Action, Carrier, Command, PendingReply, Reply, Voter};
     use crate::protocol::{Asker, GrantedSlot, LONGEST_TTL, Quorum, ToldSlots};
     use crate::values::keys::Keys;
     use crate::values::name::Name;

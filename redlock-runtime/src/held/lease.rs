@@ -7,7 +7,7 @@ use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Mutex as TurnMutex, Notify};
+use tokio::sync::{Mutex as OrderMutex, Notify};
 use tokio::time::timeout;
 
 use self::passing_on::PassesOn;
@@ -51,9 +51,9 @@ pub(crate) struct Lease {
     /// Answers for the release; taken out by whoever releases the lock, its guard or a shutdown. A std mutex: it is never
     /// held across an await.
     hold: Mutex<Option<Acquisition>>,
-    /// Extensions and the release take turns, so that the server sees them in the order in which they are counted
+    /// Extensions and the release come one after another, so that the server sees them in the order in which they are counted
     /// here. Held across awaits, hence tokio's.
-    turn: TurnMutex<()>,
+    order: OrderMutex<()>,
     /// Told when the lock is lost.
     lost: Notify,
     /// Told when the guard is gone.
@@ -150,7 +150,7 @@ impl Lease {
             let_go: LetGo::ByItself,
             holding: None,
         });
-        let (turn, lost, over) = (TurnMutex::new(()), Notify::new(), Notify::new());
+        let (order, lost, over) = (OrderMutex::new(()), Notify::new(), Notify::new());
         Self {
             engine,
             name,
@@ -163,7 +163,7 @@ impl Lease {
             turns: None,
             state,
             hold: Mutex::default(),
-            turn,
+            order,
             lost,
             over,
         }
@@ -431,8 +431,8 @@ impl Lease {
     /// by [`Self::renew`].
     pub(crate) async fn end(&self) {
         drop(self.end_now());
-        if self.turn.try_lock().is_err() {
-            let _turn = timeout(self.engine.node_timeout(), self.turn.lock()).await;
+        if self.order.try_lock().is_err() {
+            let _in_order = timeout(self.engine.node_timeout(), self.order.lock()).await;
         }
     }
 
@@ -485,10 +485,10 @@ impl Lease {
 
     /// Lets the lock live for `ttl` from now, at most to its `max_hold`.
     pub(crate) async fn extend(&self, ttl: Duration) -> Result<(), Error> {
-        // Whoever has the turn may be on a runtime that stands still.
-        let _turn = tokio::select! {
+        // Whoever extends it at this moment may be on a runtime that stands still.
+        let _in_order = tokio::select! {
             biased;
-            turn = self.turn.lock() => turn,
+            in_order = self.order.lock() => in_order,
             reason = self.until_lost() => return Err(self.lost_error(reason)),
         };
         if let Some(reason) = self.told_reason(clock::now()) {
@@ -500,10 +500,10 @@ impl Lease {
 
     /// Lets the lock live for its own TTL from now, and repairs nodes that lost the key.
     pub(crate) async fn renew(&self) -> Result<(), Error> {
-        // Whoever has the turn may be on a runtime that stands still. An extension beside it does no harm: neither makes a key live
-        // shorter.
+        // Whoever extends it at this moment may be on a runtime that stands still. An extension beside it does no harm: neither makes a
+        // key live shorter.
         let patience = reply_timeout(self.engine.node_timeout(), self.ttl);
-        let turn = timeout(patience, self.turn.lock()).await;
+        let in_order = timeout(patience, self.order.lock()).await;
         // With what it sets again: that is undone if the guard is gone then.
         let _extending = self.begin_extending();
         let extended = match self.extend_once(self.ttl).await {
@@ -511,7 +511,7 @@ impl Lease {
             extended => extended?,
         };
         // What else is extended meanwhile needs not wait for a node that does not answer; what is set again is released behind the lock.
-        drop(turn);
+        drop(in_order);
         let repairs = self.engine.repair(&self.subject, &self.owner, self.ttl, extended, self.until_over()).await;
         let mut state = self.state();
         if state.keys == KeysOf::Bearer {
@@ -555,7 +555,7 @@ impl Lease {
         }
     }
 
-    /// One extension; whoever calls has the turn.
+    /// One extension; whoever calls has waited for those before.
     async fn extend_once(&self, ttl: Duration) -> Result<Extended, Error> {
         let now = clock::now();
         if let Some(reason) = self.lost_reason(now) {

@@ -51,13 +51,13 @@ pub(crate) struct Labels {
 }
 
 /// What becomes due, in the order in which it came, with its moments.
-struct DueInTurn<M, T>(VecDeque<(M, T)>);
+struct DueInOrder<M, T>(VecDeque<(M, T)>);
 
 #[derive(Default)]
 struct Queue {
     /// Locks that are to be labelled. Those that are released meanwhile stay until they are due: taking them out would cost each of
     /// them something.
-    labelled: DueInTurn<Instant, Labelled>,
+    labelled: DueInOrder<Instant, Labelled>,
     /// Whether a task sees to them; it ends when there are none.
     is_served: bool,
 }
@@ -220,13 +220,13 @@ impl Queue {
     }
 }
 
-impl<M, T> Default for DueInTurn<M, T> {
+impl<M, T> Default for DueInOrder<M, T> {
     fn default() -> Self {
         Self(VecDeque::new())
     }
 }
 
-impl<M: Ord + Copy, T> DueInTurn<M, T> {
+impl<M: Ord + Copy, T> DueInOrder<M, T> {
     /// What is due before something that came earlier is due with that. They come as time goes by, so that it is little earlier: a
     /// thread may have been stopped since it looked at the clock.
     fn add(&mut self, due: M, what: T) {
@@ -325,7 +325,7 @@ mod tests {
     fn however_many_are_to_be_labelled_each_is_looked_at_once_when_it_comes_and_once_when_it_is_due() {
         const COUNT: usize = 10_000;
         let check = |moments: &mut dyn Iterator<Item = usize>| {
-            let mut queue = DueInTurn::default();
+            let mut queue = DueInOrder::default();
             COMPARED.set(0);
             (0..COUNT).zip(moments).for_each(|(number, moment)| queue.add(Moment(moment), number));
             assert!(COMPARED.get() <= COUNT, "{} comparisons", COMPARED.get());
@@ -343,7 +343,7 @@ mod tests {
 
     #[test]
     fn nothing_is_taken_before_it_is_due_and_nothing_that_is_due_waits_for_what_comes_later() {
-        let mut queue = DueInTurn::default();
+        let mut queue = DueInOrder::default();
         for moment in [10, 30, 20, 40] {
             queue.add(moment, moment);
         }
@@ -355,7 +355,7 @@ mod tests {
 
     #[test]
     fn what_is_taken_out_is_not_due_any_more_and_the_rest_is() {
-        let mut queue = DueInTurn::default();
+        let mut queue = DueInOrder::default();
         for moment in [10, 20, 30] {
             queue.add(moment, moment);
         }

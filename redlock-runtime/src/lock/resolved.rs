@@ -42,9 +42,9 @@ impl Resolved {
     }
 
     /// The error of an attempt after which nobody can know whether the fire was completed; `None` for any other.
-    pub(super) fn in_doubt(&self, lost: &AttemptFailed) -> Option<Error> {
-        match (&self.fire, lost.fire.as_deref()) {
-            (Some(fire), Some(refusal)) => Some(fire.error(&self.name, *refusal, lost.failures.clone())),
+    pub(super) fn in_doubt(&self, failed: &AttemptFailed) -> Option<Error> {
+        match (&self.fire, failed.fire.as_deref()) {
+            (Some(fire), Some(refusal)) => Some(fire.error(&self.name, *refusal, failed.failures.clone())),
             _ => None,
         }
     }

@@ -1,3 +1,4 @@
+mod checked;
 #[cfg(feature = "serde")]
 mod written;
 
@@ -10,22 +11,19 @@ use std::time::SystemTime;
 use redis::Client;
 
 use super::nodes::NodeSettings;
-use crate::engine::Engine;
-use crate::held::owner_label;
-use crate::lock::shared::{Shared, TimeOfDay};
+use crate::IntoDuration;
+use crate::lock::shared::TimeOfDay;
 use crate::node::Node;
-use crate::node::limits::Limits;
 use crate::node::redis::link::replicas::Replicas;
 #[cfg(feature = "tls")]
 use crate::node::redis::tls::TlsSettings;
 use crate::node::redis::url;
 use crate::node::redis::url::{Credentials, UrlSettings};
-use crate::observe::{MOST_LABELS, Observer, Observers};
-use crate::protocol::{FenceFallback, InDoubt, LONGEST_TTL, MARK_RETENTION, OnceTerms, RETENTION};
+use crate::observe::{MOST_LABELS, Observer};
+use crate::protocol::{InDoubt, MARK_RETENTION};
 use crate::values::keys::Keys;
 use crate::values::on_shutdown::OnShutdown;
 use crate::waiting::queue::SLOW_POLL;
-use crate::{Error, IntoDuration};
 
 /// The settings of a [`LockManager`](crate::LockManager).
 ///
@@ -443,7 +441,7 @@ impl LockManagerBuilder {
     }
 
     /// What becomes of a fire of which nobody can know whether it was completed, because too many nodes do not answer, or
-    /// restarted empty. Default: [`InDoubt::Refuse`], an [`Error::FireInDoubt`] that names these nodes.
+    /// restarted empty. Default: [`InDoubt::Refuse`], an [`Error::FireInDoubt`](crate::Error::FireInDoubt) that names these nodes.
     ///
     /// ```
     /// # use redlock_runtime::{LockManager, InDoubt};
@@ -614,61 +612,6 @@ impl LockManagerBuilder {
     pub fn on_shutdown(self, on_shutdown: OnShutdown) -> Self {
         Self { on_shutdown, ..self }
     }
-
-    pub(crate) fn check(self) -> Result<Shared, Error> {
-        let times = [
-            ("node_timeout", self.node_timeout),
-            ("connect_timeout", self.connect_timeout),
-            ("longest_ttl", self.longest_ttl),
-            ("slow_poll", self.slow_poll),
-        ];
-        for (setting, value) in times {
-            if value.is_zero() || value > LONGEST_TTL {
-                return config_error(format!("a {setting} of {value:?} is impossible; use 1 ns to 365 days"));
-            }
-        }
-        let limits = Limits {
-            node_timeout: self.node_timeout,
-            connect_timeout: self.connect_timeout,
-            longest_ttl: self.longest_ttl,
-        };
-        let (nodes, quorum) = self.nodes.voters(limits, self.fencing)?;
-        if let Some(label) = &self.owner_label {
-            owner_label::check(label)?;
-        }
-        let fence_fallback = match self.max_clock_skew {
-            // Whoever finds a counter gone knows that it was not used for three quarters of the retention, by any clock.
-            Some(max_clock_skew) if max_clock_skew > RETENTION / 2 => {
-                return config_error(format!(
-                    "a max_clock_skew of {max_clock_skew:?} is too long for the fencing counters; use at most {:?}",
-                    RETENTION / 2
-                ));
-            }
-            Some(max_clock_skew) => FenceFallback::TrustClocks { max_clock_skew },
-            None => FenceFallback::Refuse,
-        };
-        if !(MARK_RETENTION..=LONGEST_TTL).contains(&self.marks_retention) {
-            return config_error(format!(
-                "a marks_retention of {:?} is not possible; use 7 to {} days",
-                self.marks_retention,
-                LONGEST_TTL.as_secs() / (24 * 60 * 60)
-            ));
-        }
-        let once_terms = OnceTerms {
-            retention: self.marks_retention,
-            max_clock_skew: self.max_clock_skew.unwrap_or(Duration::MAX),
-            in_doubt: self.in_doubt,
-        };
-        let observers = Observers::new(self.observer, self.most_labels, nodes.iter().map(|node| node.label()));
-        let engine = Engine::observed(nodes, quorum, (self.node_timeout, self.longest_ttl), observers);
-        let fence_fallback = self.fencing.then_some(fence_fallback);
-        let times = (self.slow_poll, self.local_hand_over, self.on_shutdown);
-        let (keys, label) = (self.keys, self.owner_label);
-        let once = (once_terms, self.time_of_day);
-        let shared = Shared::new(engine, keys, (self.ttl, self.longest_ttl), fence_fallback, label, once, times);
-        shared.check_ttl("ttl", self.ttl)?;
-        Ok(shared)
-    }
 }
 
 impl fmt::Debug for LockManagerBuilder {
@@ -683,93 +626,5 @@ impl fmt::Debug for LockManagerBuilder {
     }
 }
 
-fn config_error<T>(reason: String) -> Result<T, Error> {
-    Err(Error::Config { reason })
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::LockManager;
-
-    fn check(nodes: &[&str], expect: &str) {
-        let error = LockManager::builder().nodes(nodes.iter().copied()).build().unwrap_err().to_string();
-        assert!(error.contains(expect), "{error}");
-        assert!(!error.contains("secret"), "{error}");
-    }
-
-    #[test]
-    fn what_cannot_be_a_configuration_is_refused_with_the_cure() {
-        check(&[], "needs 1 to 64 nodes and was given 0");
-        check(&["memory://"; 65], "was given 65");
-        check(&["memory://a", "memory://a"], "memory://a is given twice");
-        check(&["redis://u:secret@h:1", "redis://h:1"], "redis://h:1 is given twice");
-        check(&["redis://h", "localhost:6379"], "node 2: it is not a URL of a Redis node");
-        check(&["http://u:secret@host"], "node 1: it is not a URL");
-        check(&[""], "node 1: it is not a URL");
-        check(&["memory://u:secret@h"], "use a plain name");
-        check(&["memory://", "memory://a?db=1"], "node 2: it has the parameter `db`, and such a node has none");
-        check(&["memory://a,memory://b"], "node 1: it has a second ://");
-        for url in ["redis://u:secret@host:port", "redis://u:secret", "redis://u:se/cret@h", "redis://:secret@"] {
-            if let Err(error) = LockManager::builder().nodes([url]).build() {
-                assert!(!error.to_string().contains("secret"), "{error}");
-            }
-        }
-    }
-
-    #[test]
-    fn managers_on_the_same_nodes_are_told_from_others() {
-        let on = |nodes: &[&str]| LockManager::builder().nodes(nodes.iter().copied()).build().unwrap();
-        let check = |nodes: &[&str], others: &[&str], expect: bool| {
-            let (one, other) = (on(nodes), on(others));
-            assert_eq!(one.shared.engine.is_same_as(&other.shared.engine), expect, "{nodes:?} and {others:?}");
-            assert!(one.shared.engine.is_same_as(&one.clone().shared.engine));
-        };
-        check(&["redis://h:1"], &["redis://h:1"], true);
-        check(&["redis://u:secret@h:1"], &["redis://other:word@h:1"], true);
-        check(&["redis://a", "redis://b", "redis://c"], &["redis://c:6379", "redis://a", "redis://b/0"], true);
-        check(&["redis+sentinel://h/service"], &["redis+sentinel://h:26379/service"], true);
-        check(&["memory://one"], &["memory://one"], true);
-        check(&["redis://h:1"], &["redis://h:1/1"], false);
-        check(&["redis://h:1"], &["redis://h:2"], false);
-        check(&["redis://a", "redis://b", "redis://c"], &["redis://a"], false);
-        check(&["redis://a", "redis://b", "redis://c"], &["redis://a", "redis://b", "redis://d"], false);
-        check(&["redis+sentinel://h/service"], &["redis+sentinel://h/other"], false);
-        check(&["memory://one"], &["memory://other"], false);
-        check(&["memory://"], &["memory://"], false);
-    }
-
-    #[test]
-    fn times_out_of_bounds_are_refused() {
-        let builder = || LockManager::builder().nodes(["memory://"]);
-        for ttl in [Duration::ZERO, Duration::from_millis(2), Duration::MAX] {
-            assert!(builder().ttl(ttl).build().is_err(), "{ttl:?}");
-        }
-        for timeout in [Duration::ZERO, LONGEST_TTL + Duration::from_nanos(1), Duration::MAX] {
-            let error = builder().node_timeout(timeout).build().unwrap_err().to_string();
-            assert!(error.contains("is impossible; use 1 ns to 365 days"), "{error}");
-        }
-        for timeout in [Duration::from_nanos(1), LONGEST_TTL] {
-            builder().node_timeout(timeout).build().expect("the bounds themselves are possible");
-        }
-        let clocks = |skew| builder().max_clock_skew(skew).build();
-        let error = clocks(RETENTION / 2 + Duration::from_nanos(1)).unwrap_err().to_string();
-        assert!(error.contains(&format!("use at most {:?}", RETENTION / 2)), "{error}");
-        clocks(RETENTION / 2).expect("the bound itself is possible");
-    }
-
-    #[test]
-    fn no_credentials_are_printed() {
-        for (url, printed) in [
-            ("redis://user:s%40cret@host:1/2", "redis://host:1/2"),
-            ("redis://:secret@host", "redis://host:6379"),
-            ("redis+unix:///tmp/s?pass=my@secret", "redis+unix:///tmp/s"),
-            ("redis://u:secret@host:1?db=3", "redis://host:1/3"),
-        ] {
-            let builder = LockManager::builder().nodes([url]);
-            assert!(!format!("{builder:?}").contains("cret"), "{builder:?}");
-            let manager = format!("{:?}", builder.build().unwrap());
-            assert!(manager.contains(printed) && !manager.contains("cret"), "{manager}");
-        }
-    }
-}
+mod tests;

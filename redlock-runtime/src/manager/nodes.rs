@@ -168,6 +168,6 @@ fn is_anonymous(node: &dyn Voter) -> bool {
     node.label() == "memory://"
 }
 
-fn config_error<T>(reason: String) -> Result<T, Error> {
+pub(super) fn config_error<T>(reason: String) -> Result<T, Error> {
     Err(Error::Config { reason })
 }

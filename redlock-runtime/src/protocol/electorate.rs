@@ -318,12 +318,6 @@ impl Electorate {
         self.young
     }
 
-    /// The nodes that follow another server.
-    #[must_use]
-    pub fn replicas(&self) -> NodeSet {
-        self.replicas
-    }
-
     /// Two positions of the configuration that are one and the same server.
     #[must_use]
     pub fn same_server(&self) -> Option<(usize, usize)> {
@@ -468,7 +462,6 @@ mod tests {
         let mut nodes = nodes(now, &[Some(9999), Some(9999), None]);
         nodes[1] = nodes[1].take().map(|server_info| ServerInfo { role: Role::Replica, ..server_info });
         let electorate = decide(now, &nodes);
-        assert_eq!(electorate.replicas().iter().collect::<Vec<_>>(), [1]);
         assert_eq!(electorate.standing(1), Standing::Replica);
         assert_eq!(electorate.standing(2), Standing::Unknown);
         assert_eq!(electorate.standing(0), Standing::Votes);

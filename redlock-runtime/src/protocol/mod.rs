@@ -32,7 +32,7 @@ pub use census::{Census, LockState, Sighting};
 pub use electorate::{Electorate, NodeStatus, Role, ServerInfo, Standing, Voters, longest_round};
 pub use fence::{
     Counter, Fence, FenceFallback, Fencing, Holder, Listening, NoCounter, Proposal, RETENTION, TokenBlock,
-    confirmation, is_refresh_due, plausible,
+    confirmation, plausible,
 };
 pub use leading::{TermEnd, TermPauses, stand_back};
 pub use nodes::NodeSet;

@@ -68,7 +68,7 @@ pub enum NodeObservation {
 ///
 /// It asks when the key is believed to be gone from a majority: because the node reported a change, because the time is
 /// over that it gave the key, or because it was this caller's own grant that was given back. First all at once; once
-/// such an attempt was lost to somebody else, one node first. In between a slow poll asks all: it is the net under
+/// such an attempt has failed, one node first. In between a slow poll asks all: it is the net under
 /// reports that do not come.
 ///
 /// A change that is reported while an attempt is under way counts as later than the answer: at worst one attempt is made
@@ -83,13 +83,13 @@ pub struct WaitPlan {
     free: AtSet,
     /// When it expires, on nodes that said so; or when it is believed to be gone, on nodes that have said so in vain.
     expiries: Vec<(At, Instant)>,
-    /// Whether an attempt was lost although a majority was believed to be free.
+    /// Whether an attempt failed although a majority was believed to be free.
     has_lost_race: bool,
     /// The node that refused when it was asked first: nothing can be had before it is free.
     waits_for: Option<usize>,
     /// Nothing is asked before this moment, whatever is believed.
     not_before: Option<Instant>,
-    /// Whether that is so that another process has its turn: nothing was asked since.
+    /// Whether that is so that another process may have the lock: nothing was asked since.
     stands_back: bool,
     /// All are asked at this moment, whatever is believed.
     poll_at: Instant,
@@ -203,7 +203,7 @@ impl WaitPlan {
     ///
     /// `seen` are the nodes that were asked; `poll_at` the next slow poll; `pause` is waited where asking again at once
     /// would only repeat the same: after a split vote, and while too few nodes can be reached.
-    pub fn lost(
+    pub fn failed(
         &mut self,
         (verdict, ask_order): (Verdict, AskOrder),
         seen: impl IntoIterator<Item = (impl Into<At>, NodeObservation)>,
@@ -330,7 +330,7 @@ mod tests {
                     asks += u64::from(now + Duration::from_secs(1) > end);
                     let asked = if ask_order == AskOrder::OneFirst { 1 } else { 3 };
                     let seen = (0..asked).map(|node| (node, tell(now, number)));
-                    wait_plan.lost((Verdict::Refused, ask_order), seen, now, now + POLL, PAUSE);
+                    wait_plan.failed((Verdict::Refused, ask_order), seen, now, now + POLL, PAUSE);
                 }
             }
         }
@@ -362,7 +362,7 @@ mod tests {
         let lose = |wait_plan: &mut WaitPlan, owner| {
             (0..3).for_each(|node| wait_plan.changed(node));
             let seen = (0..3).map(|node| (node, held_by(owner, None)));
-            wait_plan.lost((Verdict::Refused, AskOrder::AllAtOnce), seen, now, now + POLL, PAUSE);
+            wait_plan.failed((Verdict::Refused, AskOrder::AllAtOnce), seen, now, now + POLL, PAUSE);
         };
         (0..6).for_each(|_| lose(&mut wait_plan, 1));
         (0..3).for_each(|node| wait_plan.changed(node));
@@ -377,7 +377,7 @@ mod tests {
         let mut wait_plan = WaitPlan::unknown(Quorum::of(3).unwrap(), now);
         assert_eq!(wait_plan.next(now), Step::Ask(AskOrder::AllAtOnce));
         let seen = (0..3).map(|node| (node, held(30_000, now)));
-        wait_plan.lost((Verdict::Refused, AskOrder::AllAtOnce), seen, now, now + POLL, PAUSE);
+        wait_plan.failed((Verdict::Refused, AskOrder::AllAtOnce), seen, now, now + POLL, PAUSE);
         wait_plan
     }
 
@@ -397,7 +397,7 @@ mod tests {
         let now = crate::platform::clock::now();
         let mut wait_plan = refused(now);
         let seen = [(0, held(300, now)), (1, held(100, now)), (2, held_by(1, None))];
-        wait_plan.lost((Verdict::Refused, AskOrder::AllAtOnce), seen, now, now + POLL, PAUSE);
+        wait_plan.failed((Verdict::Refused, AskOrder::AllAtOnce), seen, now, now + POLL, PAUSE);
         let later = now + Duration::from_millis(300);
         assert_eq!(wait_plan.next(now), Step::WaitUntil(later));
         assert_eq!(wait_plan.next(later), Step::Ask(AskOrder::AllAtOnce));
@@ -416,10 +416,16 @@ mod tests {
         let mut wait_plan = refused(now);
         (0..3).for_each(|node| wait_plan.changed(node));
         let seen = (0..3).map(|node| (node, held_by(2, Some(later))));
-        wait_plan.lost((Verdict::Refused, AskOrder::AllAtOnce), seen, now, now + POLL, PAUSE);
+        wait_plan.failed((Verdict::Refused, AskOrder::AllAtOnce), seen, now, now + POLL, PAUSE);
         (0..3).for_each(|node| wait_plan.changed(node));
         assert_eq!(wait_plan.next(now), Step::Ask(AskOrder::OneFirst));
-        wait_plan.lost((Verdict::Refused, AskOrder::OneFirst), [(1, held_by(3, Some(later)))], now, now + POLL, PAUSE);
+        wait_plan.failed(
+            (Verdict::Refused, AskOrder::OneFirst),
+            [(1, held_by(3, Some(later)))],
+            now,
+            now + POLL,
+            PAUSE,
+        );
         assert_eq!(wait_plan.next(now), Step::WaitUntil(now + POLL), "the others' changes are old news");
         wait_plan.changed(0);
         assert_eq!(wait_plan.next(now), Step::WaitUntil(now + POLL));
@@ -432,7 +438,7 @@ mod tests {
         let now = crate::platform::clock::now();
         let mut wait_plan = refused(now);
         let seen = [(0, NodeObservation::GivenBack), (1, held(30_000, now)), (2, held(30_000, now))];
-        wait_plan.lost((Verdict::Split, AskOrder::AllAtOnce), seen, now, now + POLL, PAUSE);
+        wait_plan.failed((Verdict::Split, AskOrder::AllAtOnce), seen, now, now + POLL, PAUSE);
         wait_plan.changed(1);
         assert_eq!(wait_plan.next(now), Step::WaitUntil(now + PAUSE));
         assert_eq!(wait_plan.next(now + PAUSE), Step::Ask(AskOrder::OneFirst));
@@ -443,7 +449,7 @@ mod tests {
         let now = crate::platform::clock::now();
         let mut wait_plan = refused(now);
         let seen = (0..3).map(|node| (node, NodeObservation::Unknown));
-        wait_plan.lost((Verdict::Unreachable, AskOrder::AllAtOnce), seen, now, now + POLL, PAUSE);
+        wait_plan.failed((Verdict::Unreachable, AskOrder::AllAtOnce), seen, now, now + POLL, PAUSE);
         (0..3).for_each(|node| wait_plan.changed(node));
         assert_eq!(wait_plan.next(now), Step::WaitUntil(now + PAUSE));
         assert_eq!(wait_plan.next(now + PAUSE), Step::Ask(AskOrder::AllAtOnce));
@@ -464,7 +470,7 @@ mod tests {
         let at = |node, part| At { node, part };
         let mut wait_plan = refused(now);
         let seen = (0..6).map(|key| (at(key % 3, u8::from(key > 2)), held(30_000 + key as u64, now)));
-        wait_plan.lost((Verdict::Refused, AskOrder::AllAtOnce), seen, now, now + POLL, PAUSE);
+        wait_plan.failed((Verdict::Refused, AskOrder::AllAtOnce), seen, now, now + POLL, PAUSE);
         wait_plan.changed(at(0, 0));
         wait_plan.changed(at(1, 1));
         assert_eq!(wait_plan.next(now), Step::WaitUntil(now + POLL));
@@ -478,7 +484,7 @@ mod tests {
         let mut wait_plan = refused(now);
         let expiries = [(0, 0, 100), (1, 0, 500), (2, 0, 500), (0, 1, 300), (1, 1, 300), (2, 1, 900)];
         let seen = expiries.map(|(node, part, expires)| (At { node, part }, held(expires, now)));
-        wait_plan.lost((Verdict::Refused, AskOrder::AllAtOnce), seen, now, now + POLL, PAUSE);
+        wait_plan.failed((Verdict::Refused, AskOrder::AllAtOnce), seen, now, now + POLL, PAUSE);
         assert_eq!(wait_plan.next(now), Step::WaitUntil(now + Duration::from_millis(300)));
     }
 
@@ -488,7 +494,7 @@ mod tests {
         let mut wait_plan = refused(now);
         let seen =
             [(At { node: 1, part: 0 }, held(30_000, now)), (At { node: 1, part: 1 }, NodeObservation::GivenBack)];
-        wait_plan.lost((Verdict::Split, AskOrder::OneFirst), seen, now, now + POLL, PAUSE);
+        wait_plan.failed((Verdict::Split, AskOrder::OneFirst), seen, now, now + POLL, PAUSE);
         wait_plan.changed(At { node: 0, part: 0 });
         wait_plan.changed(At { node: 2, part: 0 });
         assert_eq!(wait_plan.next(now + PAUSE), Step::Ask(AskOrder::AllAtOnce));

@@ -3,7 +3,7 @@ use std::error::Error as StdError;
 use std::marker::PhantomData;
 use std::ops::Deref;
 
-use super::{Blame, Convert, Fail, Output, Success};
+use super::{Blame, Convert, Fail, NoFuture, Output, Success};
 use crate::Error;
 use crate::error::HeldElsewhere;
 
@@ -154,9 +154,6 @@ impl<R> IsNoFuture for &Output<R> {
 /// Marks a return type that is a future under another name. That is the one mistake to be told, so whatever else is
 /// asked of the return type is asked of one for which it holds.
 pub struct HiddenFuture<R>(PhantomData<fn() -> R>);
-
-/// Marks a return type that is no future.
-pub struct NoFuture<R>(PhantomData<fn() -> R>);
 
 /// What can be asked of any type.
 type Anything = Result<(), Error>;

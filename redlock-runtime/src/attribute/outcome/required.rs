@@ -1,5 +1,5 @@
 //! Questions whose answer must be yes: a bound that does not hold is the user's compile error.
-use super::asked::NoFuture;
+use super::NoFuture;
 use crate::Error;
 
 /// A function that can return the error of a lock, as `E::from(error)`.

@@ -51,7 +51,7 @@ struct Shared {
     /// Who is told of changes of keys.
     changes: OnceLock<Changes>,
     /// In which order requests on a key come.
-    turns: Arc<Turns>,
+    requests: Arc<Requests>,
 }
 
 impl ForeignNode {
@@ -64,7 +64,7 @@ impl ForeignNode {
             on_their_way: AtomicUsize::new(0),
             is_closed: AtomicBool::new(false),
             changes: OnceLock::new(),
-            turns: Arc::default(),
+            requests: Arc::default(),
             node,
         };
         let unknown = Arc::new(identity::unknown(clock::now(), longest_ttl));
@@ -160,11 +160,11 @@ impl Shared {
         }
         PendingReply::new(async move {
             // All of this at the first poll: from then on it does not depend on whoever polls.
-            let turn = self.turns.take(command.key());
+            let in_order = self.requests.append(command.key());
             let request = OnItsWay::new(Arc::clone(&self));
             let carried_out = tasks::spawn(async move {
                 let _request = request;
-                self.carry_out(turn, &command).await
+                self.carry_out(in_order, &command).await
             });
             carried_out.await.unwrap_or_else(|error| nobody_knows(told(&error)))
         })
@@ -186,8 +186,8 @@ impl Shared {
         is_late.then_some("it has not answered an earlier request in time")
     }
 
-    async fn carry_out(&self, turn: Turn, command: &Command) -> Reply {
-        let _turn = turn.come(self.dead_after).await;
+    async fn carry_out(&self, in_order: RequestInOrder, command: &Command) -> Reply {
+        let _in_order = in_order.after_those_before(self.dead_after).await;
         if command.is_recalled() {
             return Reply::not_sent("it was cancelled before it was sent");
         }
@@ -334,7 +334,7 @@ impl Drop for OnItsWay {
 
 /// Requests on one key come one after another: whoever releases it and acquires it again must find it released.
 #[derive(Default)]
-struct Turns {
+struct Requests {
     /// A std mutex: it is never held across an await.
     last: Mutex<Last>,
     /// How many there were.
@@ -344,33 +344,33 @@ struct Turns {
 /// The last request on each key: which one, and what ends with it.
 type Last = HashMap<Arc<str>, (usize, oneshot::Receiver<()>)>;
 
-/// The turn of one request; it is over when this is dropped.
-struct Turn {
-    turns: Arc<Turns>,
+/// One of them; it is over when this is dropped.
+struct RequestInOrder {
+    requests: Arc<Requests>,
     key: Arc<str>,
     number: usize,
-    /// Ends with the turn before.
+    /// Ends with the request before.
     before: Option<oneshot::Receiver<()>>,
     /// Dropped with it, which is all that the next one waits for.
     _over: oneshot::Sender<()>,
 }
 
-impl Turns {
+impl Requests {
     fn last(&self) -> MutexGuard<'_, Last> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(self: &Arc<Self>, key: &Arc<str>) -> Turn {
+    fn append(self: &Arc<Self>, key: &Arc<str>) -> RequestInOrder {
         let (over, is_over) = oneshot::channel();
         let number = self.count.fetch_add(1, Ordering::Relaxed);
         let before = self.last().insert(Arc::clone(key), (number, is_over)).map(|(_, before)| before);
-        Turn { turns: Arc::clone(self), key: Arc::clone(key), number, before, _over: over }
+        RequestInOrder { requests: Arc::clone(self), key: Arc::clone(key), number, before, _over: over }
     }
 }
 
-impl Turn {
-    /// Returns with the turn, to be kept while it lasts; the request before may be on a runtime that does not run.
-    async fn come(mut self, reply_timeout: Duration) -> Self {
+impl RequestInOrder {
+    /// Returns when those before it on its key are over, to be kept while it lasts; the one before may be on a runtime that does not run.
+    async fn after_those_before(mut self, reply_timeout: Duration) -> Self {
         if let Some(before) = self.before.take() {
             let _ = timeout(reply_timeout, before).await;
         }
@@ -378,9 +378,9 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for RequestInOrder {
     fn drop(&mut self) {
-        let mut last = self.turns.last();
+        let mut last = self.requests.last();
         if last.get(&self.key).is_some_and(|(number, _)| *number == self.number) {
             last.remove(&self.key);
         }
@@ -623,7 +623,7 @@ mod tests {
         noting.let_end(3);
         assert_eq!(join_all(replies).await, [Reply::Done, Reply::Done, Reply::Done]);
         assert_eq!(*noting.ended.lock().unwrap(), ["a of x", "c of y", "b of x"]);
-        assert!(node.shared.turns.last().is_empty());
+        assert!(node.shared.requests.last().is_empty());
     }
 
     #[tokio::test]

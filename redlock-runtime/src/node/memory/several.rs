@@ -135,13 +135,7 @@ impl State {
                 for key in several.keys() {
                     let owner = self.live(key, now).map(|entry| Arc::clone(&entry.owner));
                     if owner.as_ref() == Some(&command.owner) {
-                        if keep.is_zero() {
-                            self.entries.remove(key);
-                        } else {
-                            let entry = Entry { owner: Arc::clone(&kept_as), expires: now + keep };
-                            self.entries.insert(Arc::clone(key), entry);
-                        }
-                        self.tell(key);
+                        self.release_key(key, &command.owner, keep, now);
                         reply = Reply::Done;
                     } else if owner.as_ref() == Some(&kept_as) {
                         reply = Reply::Done;

@@ -220,7 +220,7 @@ async fn send(live: &mut Live, command: &Command, routing: Routing) -> Result<Re
     // What was asked for already is waited for by its release, or by nobody: an acquire behind it makes room for both.
     if is_acquire(command)
         && !live.traffic.has_room()
-        && let Err(reason) = Box::pin(live.traffic.room(command)).await
+        && let Err(reason) = Box::pin(live.traffic.capacity(command)).await
     {
         return Ok(not_handed_over(live, reason));
     }

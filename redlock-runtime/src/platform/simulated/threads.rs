@@ -14,7 +14,7 @@ use super::{IS_OVER, NUMBER, Place, WORLD, Within, World, world};
 use crate::rules;
 
 /// What a thread is told.
-enum Turn {
+enum Resume {
     GoOn,
     /// The run is over.
     End,
@@ -31,7 +31,7 @@ struct Own {
     /// Wakes the task.
     waker: Waker,
     tell_parked: Box<dyn Fn()>,
-    turns: Receiver<Turn>,
+    resumes: Receiver<Resume>,
     is_ended: Cell<bool>,
 }
 
@@ -49,7 +49,7 @@ pub struct Thread<T> {
 
 enum Stage<T> {
     Unstarted(Box<dyn FnOnce() -> T + Send>),
-    Runs { turns: Sender<Turn>, steps: Receiver<Step<T>>, thread: thread::JoinHandle<()> },
+    Runs { resumes: Sender<Resume>, steps: Receiver<Step<T>>, thread: thread::JoinHandle<()> },
     Over,
 }
 
@@ -76,9 +76,9 @@ impl<T: Send + 'static> Future for Thread<T> {
         {
             this.stage = start(this.place, run, cx.waker());
         }
-        let Stage::Runs { turns, steps, .. } = &this.stage else { unreachable!("it is not polled after its end") };
+        let Stage::Runs { resumes, steps, .. } = &this.stage else { unreachable!("it is not polled after its end") };
         // A thread that has ended was heard.
-        let _ = turns.send(Turn::GoOn);
+        let _ = resumes.send(Resume::GoOn);
         let Ok(Step::Ended(ended)) = steps.recv() else { return Poll::Pending };
         this.end();
         Poll::Ready(ended)
@@ -97,17 +97,17 @@ impl<T> Thread<T> {
 
 impl<T> Drop for Thread<T> {
     fn drop(&mut self) {
-        if let Stage::Runs { turns, steps, .. } = &self.stage {
-            let _ = turns.send(Turn::End);
+        if let Stage::Runs { resumes, steps, .. } = &self.stage {
+            let _ = resumes.send(Resume::End);
             while let Ok(Step::Parked) = steps.recv() {}
         }
         self.end();
     }
 }
 
-/// Starts a thread, which waits for its first turn.
+/// Starts a thread, which waits to be resumed first.
 fn start<T: Send + 'static>(place: Place, run: Box<dyn FnOnce() -> T + Send>, waker: &Waker) -> Stage<T> {
-    let (turns, own_turns) = channel();
+    let (resumes, own_resumes) = channel();
     let (own_steps, steps) = channel();
     let (waker, number, off) = (waker.clone(), NUMBER.get(), rules::switched_off());
     let world = world().expect("a run");
@@ -124,17 +124,17 @@ fn start<T: Send + 'static>(place: Place, run: Box<dyn FnOnce() -> T + Send>, wa
         let _within = Within::enter(place);
         let tell = own_steps.clone();
         let tell_parked = Box::new(move || drop(tell.send(Step::Parked)));
-        let own = Own { waker, tell_parked, turns: own_turns, is_ended: Cell::new(false) };
+        let own = Own { waker, tell_parked, resumes: own_resumes, is_ended: Cell::new(false) };
         OWN.with(|place| place.replace(Some(own)));
         let ended = catch_unwind(AssertUnwindSafe(|| {
-            wait_for_turn();
+            wait_to_resume();
             run()
         }));
         OWN.with(RefCell::take);
         let _ = own_steps.send(Step::Ended(ended));
     };
     let thread = thread::Builder::new().name("simulated".to_owned()).spawn(body).expect("a thread");
-    Stage::Runs { turns, steps, thread }
+    Stage::Runs { resumes, steps, thread }
 }
 
 fn enter(world: Arc<dyn World>, number: u64) {
@@ -144,10 +144,10 @@ fn enter(world: Arc<dyn World>, number: u64) {
 }
 
 /// Unwinds when the run is over.
-fn wait_for_turn() {
+fn wait_to_resume() {
     let is_over = OWN.with_borrow(|own| {
         let own = own.as_ref().expect("a simulated thread");
-        if !own.is_ended.get() && !matches!(own.turns.recv(), Ok(Turn::GoOn)) {
+        if !own.is_ended.get() && !matches!(own.resumes.recv(), Ok(Resume::GoOn)) {
             own.is_ended.set(true);
         }
         own.is_ended.get()
@@ -173,7 +173,7 @@ pub(crate) fn park() -> bool {
         true
     });
     if is_own {
-        wait_for_turn();
+        wait_to_resume();
     }
     is_own
 }

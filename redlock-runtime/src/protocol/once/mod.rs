@@ -52,7 +52,7 @@ pub use fire::{Fire, GREATEST_FIRE};
 /// stretched across a renewal: it counts within the validity that was held when it was sent, and not within a later one.
 ///
 /// A mark must not come to a node that forgot from somebody without evidence, because the next one takes it for such. So grants and
-/// rounds that are lost create none, a completion is sent to no node that abstained, nor to one whose grant was not heard, whose key
+/// rounds that fail create none, a completion is sent to no node that abstained, nor to one whose grant was not heard, whose key
 /// may be set after everything else, nor again to one whose grant was heard only while it was under way; and it compares the owner.
 ///
 /// # When it is told that a fire ran

@@ -32,7 +32,7 @@ pub struct Polled<H> {
     /// The first in line, if it is late.
     pub call: Call,
     /// What the waiter itself does.
-    pub turn: Turn<H>,
+    pub step: WaiterStep<H>,
 }
 
 /// A lease that is offered to the first in line.
@@ -48,7 +48,7 @@ pub struct Offered {
 /// What a waiter does next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
-pub enum Turn<H> {
+pub enum WaiterStep<H> {
     /// Ask the nodes.
     Ask(Ask),
     /// Wait to be called, until this moment at the latest, and until the lock is lost to this local holder.

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 use crate::protocol::Elsewhere;
 use crate::rules::{Rule, holds};
 
-/// A lock passes from hand to hand within a process this often before another process gets its turn.
+/// A lock passes from hand to hand within a process this often before another process may have it.
 pub(super) const HAND_OVERS: u32 = 4;
 
 /// How long a process stands back then, in round trips.
@@ -24,13 +24,13 @@ const PATIENCE: u32 = 3;
 /// How often that time is doubled.
 const MOST_DOUBLINGS: u32 = 6;
 
-/// Whose turn follows when a holder in this process lets go.
+/// Which process comes next when a holder in this process lets go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a process that never stands back keeps a lock from the others"]
-pub(super) enum NextTurn {
-    /// That of the first in line of this process.
+pub(super) enum NextProcess {
+    /// This one: its first in line is called.
     Ours,
-    /// That of another process: the first in line asks nothing for this long.
+    /// Another one: the first in line asks nothing for this long.
     StandBack(Duration),
 }
 
@@ -105,23 +105,23 @@ impl HandOvers {
     }
 
     /// The holder in this process lets go while others of this process wait.
-    pub(super) fn let_go(&mut self, now: Instant) -> NextTurn {
+    pub(super) fn let_go(&mut self, now: Instant) -> NextProcess {
         self.in_a_row = self.in_a_row.saturating_add(1);
         if self.polls.as_mut().is_some_and(|polls| polls.stand_back(now)) && holds(Rule::StandBack) {
             self.in_a_row = 0;
             self.is_wanted_elsewhere = false;
-            return NextTurn::StandBack(POLL_PAUSE);
+            return NextProcess::StandBack(POLL_PAUSE);
         }
         if self.in_a_row > HAND_OVERS && self.is_wanted_elsewhere && holds(Rule::StandBack) {
             self.in_a_row = 0;
             self.is_wanted_elsewhere = false;
             self.has_stood_back = true;
-            return NextTurn::StandBack(STAND_BACK * self.round_trip());
+            return NextProcess::StandBack(STAND_BACK * self.round_trip());
         }
-        NextTurn::Ours
+        NextProcess::Ours
     }
 
-    /// Whether whoever acquires the lock now is the last of this process before another one gets its turn, if one waits.
+    /// Whether whoever acquires the lock now is the last of this process before another one may have it, if one waits.
     pub(super) fn is_last(&self) -> bool {
         self.in_a_row >= HAND_OVERS
     }
@@ -150,8 +150,8 @@ mod tests {
         crate::platform::clock::now()
     }
 
-    /// Whose turn follows after each of so many hand-overs in a row.
-    fn check(is_wanted_elsewhere: bool, expect: &[NextTurn]) {
+    /// Which process comes next after each of so many hand-overs in a row.
+    fn check(is_wanted_elsewhere: bool, expect: &[NextProcess]) {
         let mut hand_overs = HandOvers::default();
         for (position, expect) in expect.iter().enumerate() {
             hand_overs.won(is_wanted_elsewhere, ROUND_TRIP);
@@ -160,24 +160,24 @@ mod tests {
     }
 
     #[test]
-    fn another_process_that_waits_gets_its_turn_after_four_hand_overs() {
-        let [ours, stand_back] = [NextTurn::Ours, NextTurn::StandBack(2 * ROUND_TRIP)];
+    fn another_process_that_waits_may_have_the_lock_after_four_hand_overs() {
+        let [ours, stand_back] = [NextProcess::Ours, NextProcess::StandBack(2 * ROUND_TRIP)];
         check(true, &[ours, ours, ours, ours, stand_back, ours, ours, ours, ours, stand_back]);
     }
 
     #[test]
     fn a_process_stands_back_for_nobody_unless_another_one_waits() {
-        check(false, &[NextTurn::Ours; 12]);
+        check(false, &[NextProcess::Ours; 12]);
     }
 
     #[test]
-    fn a_process_that_was_seen_to_wait_once_is_remembered_until_it_had_its_turn() {
+    fn a_process_that_was_seen_to_wait_once_is_remembered_until_it_had_its_chance() {
         let mut hand_overs = HandOvers::default();
         hand_overs.won(true, ROUND_TRIP);
         hand_overs.won(false, ROUND_TRIP);
-        (0..HAND_OVERS).for_each(|_| assert_eq!(hand_overs.let_go(now()), NextTurn::Ours));
-        assert_eq!(hand_overs.let_go(now()), NextTurn::StandBack(2 * ROUND_TRIP));
-        (0..=HAND_OVERS).for_each(|_| assert_eq!(hand_overs.let_go(now()), NextTurn::Ours));
+        (0..HAND_OVERS).for_each(|_| assert_eq!(hand_overs.let_go(now()), NextProcess::Ours));
+        assert_eq!(hand_overs.let_go(now()), NextProcess::StandBack(2 * ROUND_TRIP));
+        (0..=HAND_OVERS).for_each(|_| assert_eq!(hand_overs.let_go(now()), NextProcess::Ours));
     }
 
     #[test]
@@ -185,7 +185,7 @@ mod tests {
         let mut hand_overs = HandOvers::default();
         hand_overs.won(true, ROUND_TRIP);
         for _ in 0..3 {
-            (0..HAND_OVERS).for_each(|_| assert_eq!(hand_overs.let_go(now()), NextTurn::Ours));
+            (0..HAND_OVERS).for_each(|_| assert_eq!(hand_overs.let_go(now()), NextProcess::Ours));
             hand_overs.interrupted();
         }
     }
@@ -196,10 +196,10 @@ mod tests {
         hand_overs.won(true, ROUND_TRIP);
         for handed_over in 0..HAND_OVERS {
             assert!(!hand_overs.is_last(), "{handed_over}");
-            assert_eq!(hand_overs.let_go(now()), NextTurn::Ours);
+            assert_eq!(hand_overs.let_go(now()), NextProcess::Ours);
         }
         assert!(hand_overs.is_last());
-        assert_eq!(hand_overs.let_go(now()), NextTurn::StandBack(2 * ROUND_TRIP));
+        assert_eq!(hand_overs.let_go(now()), NextProcess::StandBack(2 * ROUND_TRIP));
         assert!(!hand_overs.is_last(), "it stood back");
     }
 
@@ -209,7 +209,7 @@ mod tests {
         hand_overs.won(true, ROUND_TRIP);
         assert_eq!(hand_overs.elsewhere(), Elsewhere::SomebodyWaits);
         (0..HAND_OVERS).for_each(|_| hand_overs.passed_on());
-        assert_eq!(hand_overs.let_go(now()), NextTurn::StandBack(2 * ROUND_TRIP));
+        assert_eq!(hand_overs.let_go(now()), NextProcess::StandBack(2 * ROUND_TRIP));
         assert_eq!(hand_overs.elsewhere(), Elsewhere::NobodyWaits);
         hand_overs.won(true, ROUND_TRIP);
         assert_eq!(hand_overs.elsewhere(), Elsewhere::SomebodyCameTooLate);
@@ -222,7 +222,7 @@ mod tests {
         let (mut hand_overs, began) = (HandOvers::default(), now());
         let stands_back = |hand_overs: &mut HandOvers, from: u64, to: u64| {
             let is_so = |milliseconds: &u64| {
-                hand_overs.let_go(began + Duration::from_millis(*milliseconds)) == NextTurn::StandBack(POLL_PAUSE)
+                hand_overs.let_go(began + Duration::from_millis(*milliseconds)) == NextProcess::StandBack(POLL_PAUSE)
             };
             (from..to).filter(is_so).collect::<Vec<_>>()
         };

@@ -9,15 +9,15 @@ mod passed_on;
 
 use std::time::{Duration, Instant};
 
-pub use self::actions::{Acquired, Ask, Call, Failure, Left, Offered, Polled, Reachability, Turn};
+pub use self::actions::{Acquired, Ask, Call, Failure, Left, Offered, Polled, Reachability, WaiterStep};
 
-use self::hand_overs::{HandOvers, NextTurn};
+use self::hand_overs::{HandOvers, NextProcess};
 use self::holders::Holders;
 use self::line::Line;
 use super::{AskOrder, At, AtSet, Backoff, Elsewhere, Needs, Passing, Quorum, Step, Turns, Verdict, WaitPlan};
 use crate::rules::{Rule, holds};
 
-/// A waiter that was called but is not polled for this long loses its turn.
+/// A waiter that was called but is not polled for this long is overtaken.
 const NEGLECTED: Duration = Duration::from_secs(1);
 
 /// The line of those in a process who want a lock, and its holder in that process, if it has one.
@@ -30,7 +30,7 @@ const NEGLECTED: Duration = Duration::from_secs(1);
 /// is free: it is overtaken after a while.
 ///
 /// A local holder that lets go may [pass its lease on](Self::offers): then it stays where it is, though it holds nothing any more, until
-/// the first in line has taken the lease ([`Turn::Take`], [`Self::took`]), whoever that is when it is polled. Nobody asks the nodes
+/// the first in line has taken the lease ([`WaiterStep::Take`], [`Self::took`]), whoever that is when it is polled. Nobody asks the nodes
 /// meanwhile. [`Turns`] decides whether it may.
 ///
 /// Waiters and local holders have numbers, each greater than all before, also those of other queues: a number that was given up
@@ -52,7 +52,7 @@ pub struct WaitQueue<W: Waiter, H> {
     changed: AtSet,
     /// When the first in line was called; `None` since it was polled.
     called: Option<Instant>,
-    /// Whether it is another process's turn.
+    /// Whether another process comes next.
     hand_overs: HandOvers,
     /// Whether the only local holder has passed its lease on to the first in line, which has not taken it.
     is_offered: bool,
@@ -104,7 +104,7 @@ pub trait LocalHolder: Clone {
 pub struct WaitSettings {
     /// What a majority is.
     quorum: Quorum,
-    /// A waiter that has asked and does not look at the answers for this long loses its turn.
+    /// A waiter that has asked and does not look at the answers for this long is overtaken.
     longest_attempt: Duration,
     /// How long after its last attempt a waiter asks again although no node reported a change.
     slow_poll: Duration,
@@ -215,11 +215,11 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
     ) -> Polled<H> {
         let call = if self.line.is_first(number) { Call::Nobody } else { self.watch_first(now, settings) };
         if !self.line.is_first(number) {
-            return Polled { call, turn: Turn::WaitUntil(now + NEGLECTED, None) };
+            return Polled { call, step: WaiterStep::WaitUntil(now + NEGLECTED, None) };
         }
         self.called = None;
         if let Some((hold, holder)) = self.take_offered() {
-            return Polled { call, turn: Turn::Take(hold, holder) };
+            return Polled { call, step: WaiterStep::Take(hold, holder) };
         }
         self.forget_unheard(number, now, settings);
         let local_holder = self.valid_local_holder(now);
@@ -227,11 +227,11 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
             self.wait_plan = Some(Box::new(WaitPlan::unknown(settings.quorum, settings.poll_at(now, seed()))));
         }
         let step = self.wait_plan.as_ref().map_or(Step::Ask(AskOrder::AllAtOnce), |wait_plan| wait_plan.next(now));
-        let turn = match step {
-            Step::WaitUntil(moment) => Turn::WaitUntil(moment, local_holder),
-            Step::Ask(ask_order) => Turn::Ask(self.attempt(number, now, ask_order, settings)),
+        let step = match step {
+            Step::WaitUntil(moment) => WaiterStep::WaitUntil(moment, local_holder),
+            Step::Ask(ask_order) => WaiterStep::Ask(self.attempt(number, now, ask_order, settings)),
         };
-        Polled { call, turn }
+        Polled { call, step }
     }
 
     /// A waiter's attempt failed. A `seed` for jitter is drawn if a poll is put off.
@@ -253,7 +253,7 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
         let is_told = wait_plan.is_some() || !holds(Rule::WatchBeforeAttempt);
         let mut wait_plan = wait_plan.unwrap_or_else(|| Box::new(WaitPlan::unknown(settings.quorum, now)));
         let poll_at = if is_told { settings.poll_at(now, seed()) } else { now };
-        wait_plan.lost((verdict, ask_order), seen.iter().copied(), now, poll_at, pause);
+        wait_plan.failed((verdict, ask_order), seen.iter().copied(), now, poll_at, pause);
         self.changed.iter().for_each(|at| wait_plan.changed(at));
         self.wait_plan = Some(wait_plan);
         self.counter = self.counter.max(counter);
@@ -385,14 +385,14 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
         }
         let now = now();
         // Of several who hold it another one may have let go a moment before.
-        let is_another_turn = self.wait_plan.as_ref().is_some_and(|wait_plan| wait_plan.stands_back(now));
-        if is_another_turn && holds(Rule::StandBack) {
+        let is_standing_back = self.wait_plan.as_ref().is_some_and(|wait_plan| wait_plan.stands_back(now));
+        if is_standing_back && holds(Rule::StandBack) {
             return Call::Nobody;
         }
         self.wait_plan = None;
         match self.hand_overs.let_go(now) {
-            NextTurn::Ours => {}
-            NextTurn::StandBack(pause) => {
+            NextProcess::Ours => {}
+            NextProcess::StandBack(pause) => {
                 self.wait_plan = Some(Box::new(WaitPlan::stand_back(settings.quorum, now + pause)));
             }
         }
@@ -427,7 +427,7 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
 
     /// The first in line asks.
     fn attempt(&mut self, number: u64, now: Instant, ask_order: AskOrder, settings: &WaitSettings) -> Ask {
-        // Without a plan nothing was lost so far: most locks are free, and the next in line follows a release.
+        // Without a plan nothing has failed so far: most locks are free, and the next in line follows a release.
         let wait_plan = self.wait_plan.take();
         let is_watched = wait_plan.is_some();
         let passes_on = |waiter: &W| waiter.needs().is_some();

@@ -89,7 +89,7 @@ impl Scene {
 
     fn check_takes(&mut self, number: u64) {
         let now = self.now;
-        let Polled { turn: Turn::Take(HOLD, Holder(7, _)), .. } = self.poll(number) else {
+        let Polled { step: WaiterStep::Take(HOLD, Holder(7, _)), .. } = self.poll(number) else {
             panic!("{number}: {now:?}")
         };
     }
@@ -104,10 +104,10 @@ impl Scene {
 fn the_first_in_line_takes_what_the_holder_passes_on_and_nobody_asks_meanwhile() {
     let mut scene = Scene::held_before(&[Some(NEEDS); 3]);
     assert_eq!(scene.offer(), Some(Call::Waiter(1)));
-    assert!(matches!(scene.poll(2).turn, Turn::WaitUntil(..)));
+    assert!(matches!(scene.poll(2).step, WaiterStep::WaitUntil(..)));
     let acquired = scene.take(1);
     assert_eq!((acquired.replaced, acquired.call), (None, Call::Waiter(2)));
-    assert!(matches!(scene.poll(2).turn, Turn::WaitUntil(_, Some(Holder(8, _)))));
+    assert!(matches!(scene.poll(2).step, WaiterStep::WaitUntil(_, Some(Holder(8, _)))));
     assert_eq!(scene.queue.local_holders().count(), 1);
 }
 
@@ -119,7 +119,7 @@ fn nothing_is_passed_on_to_whoever_wants_its_own_or_while_somebody_asks() {
     asking.now += Duration::from_secs(20);
     let _ = asking.poll(1);
     asking.now += Duration::from_secs(20);
-    assert!(matches!(asking.poll(1).turn, Turn::Ask(_)));
+    assert!(matches!(asking.poll(1).step, WaiterStep::Ask(_)));
     let _ = asking.queue.acquired(HOLD, Holder(7, asking.now + TTL));
     assert_eq!(asking.offer(), None);
     let mut scene = Scene::held_before(&[Some(NEEDS)]);
@@ -139,7 +139,10 @@ fn what_the_first_in_line_does_not_take_is_the_next_ones_and_nobodys_in_the_end(
     assert_eq!(neglected.offer(), Some(Call::Waiter(1)));
     neglected.now += NEGLECTED;
     let polled = neglected.poll(2);
-    assert!(matches!(polled, Polled { call: Call::Waiter(2), turn: Turn::Take(HOLD, _) }), "it overtakes: {polled:?}");
+    assert!(
+        matches!(polled, Polled { call: Call::Waiter(2), step: WaiterStep::Take(HOLD, _) }),
+        "it overtakes: {polled:?}"
+    );
 }
 
 #[test]
@@ -148,9 +151,9 @@ fn what_is_withdrawn_is_taken_by_nobody() {
     assert_eq!(scene.offer(), Some(Call::Waiter(1)));
     assert_eq!(scene.queue.offered_since(), Some(scene.now));
     assert!(scene.queue.take_offered().is_some() && scene.queue.take_offered().is_none());
-    assert!(matches!(scene.poll(1).turn, Turn::WaitUntil(..)), "it is being released");
+    assert!(matches!(scene.poll(1).step, WaiterStep::WaitUntil(..)), "it is being released");
     assert_eq!(scene.queue.let_go(HOLD, || scene.now, &scene.settings), Call::Waiter(1));
-    assert!(matches!(scene.poll(1).turn, Turn::Ask(_)));
+    assert!(matches!(scene.poll(1).step, WaiterStep::Ask(_)));
 }
 
 #[test]
@@ -171,7 +174,7 @@ fn tokens_are_reserved_for_those_who_wait_behind_and_it_is_asked_whether_others_
         let mut scene = Scene::held_before(waiters);
         scene.queue.hand_overs.won(false, ROUND_TRIP);
         let _ = scene.queue.let_go(HOLD, || scene.now, &scene.settings);
-        let Turn::Ask(ask) = scene.poll(1).turn else { panic!("it is free") };
+        let WaiterStep::Ask(ask) = scene.poll(1).step else { panic!("it is free") };
         assert_eq!((ask.room, ask.notes_contention), (expect, expect > 0), "{waiters:?}");
     };
     check(&[Some(NEEDS); 2], 23);
@@ -184,7 +187,7 @@ fn tokens_are_reserved_for_those_who_wait_behind_and_it_is_asked_whether_others_
 fn turns_count_as_hand_overs_for_another_process_that_waits() {
     let mut scene = Scene::held_before(&[Some(NEEDS); 8]);
     let _ = scene.queue.let_go(HOLD, || scene.now, &scene.settings);
-    assert!(matches!(scene.poll(1).turn, Turn::Ask(_)));
+    assert!(matches!(scene.poll(1).step, WaiterStep::Ask(_)));
     let _ = scene.queue.won(1, (HOLD, Holder(7, scene.now + TTL)), true, ROUND_TRIP, scene.now);
     let mut hold = HOLD;
     for number in 2..=6 {
@@ -193,13 +196,13 @@ fn turns_count_as_hand_overs_for_another_process_that_waits() {
             Passing::PassesOn
         };
         assert!(scene.queue.offers(hold, || scene.now, passes).is_some());
-        assert!(matches!(scene.poll(number).turn, Turn::Take(..)));
+        assert!(matches!(scene.poll(number).step, WaiterStep::Take(..)));
         let next = HOLD + number;
         let _ = scene.queue.took(number, hold, (next, Holder(next, scene.now + TTL)), scene.now);
         hold = next;
     }
     let _ = scene.queue.let_go(hold, || scene.now, &scene.settings);
-    let Turn::WaitUntil(moment, None) = scene.poll(7).turn else { panic!("it does not stand back") };
+    let WaiterStep::WaitUntil(moment, None) = scene.poll(7).step else { panic!("it does not stand back") };
     assert_eq!(moment, scene.now + 2 * ROUND_TRIP);
     assert!(!scene.queue.is_deserted());
     let suits = LeaseNow { ttl: TTL, valid_until: scene.now + TTL, standing: LeaseStanding::IsFree, is_noted: false };

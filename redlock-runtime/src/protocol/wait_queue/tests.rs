@@ -80,24 +80,26 @@ impl Scene {
         self.queue.polled(number, self.now, &self.settings, || 1)
     }
 
-    fn check_poll(&mut self, number: u64, call: Call, turn: Turn<Holder>) {
-        assert_eq!(self.poll(number), Polled { call, turn }, "polled: {number}");
+    fn check_poll(&mut self, number: u64, call: Call, step: WaiterStep<Holder>) {
+        assert_eq!(self.poll(number), Polled { call, step }, "polled: {number}");
     }
 
-    /// It is the turn of this waiter, and of no other.
+    /// This waiter asks, and no other.
     fn check_asks(&mut self, number: u64, expect: Ask) {
-        self.check_poll(number, NOBODY, Turn::Ask(expect));
+        self.check_poll(number, NOBODY, WaiterStep::Ask(expect));
     }
 
-    /// It is not the turn of this waiter, who looks again in case that the first in line does not come.
+    /// This waiter does not ask, and looks again in case that the first in line does not come.
     fn check_stands_behind(&mut self, number: u64) {
-        self.check_poll(number, NOBODY, Turn::WaitUntil(self.now + NEGLECTED, None));
+        self.check_poll(number, NOBODY, WaiterStep::WaitUntil(self.now + NEGLECTED, None));
     }
 
     /// This waiter waits for what it knows of the nodes; returns until when.
     fn waits(&mut self, number: u64) -> Instant {
         match self.poll(number) {
-            Polled { call: NOBODY, turn: Turn::WaitUntil(moment, None) } if moment != self.now + NEGLECTED => moment,
+            Polled { call: NOBODY, step: WaiterStep::WaitUntil(moment, None) } if moment != self.now + NEGLECTED => {
+                moment
+            }
             other => panic!("{number} does not wait for the nodes: {other:?}"),
         }
     }
@@ -105,7 +107,7 @@ impl Scene {
     /// This waiter waits for a holder in this process, and asks nothing meanwhile but by a whole slow poll.
     fn check_waits_for(&mut self, number: u64, holder: Holder) {
         match self.poll(number) {
-            Polled { call: NOBODY, turn: Turn::WaitUntil(moment, Some(seen)) } => {
+            Polled { call: NOBODY, step: WaiterStep::WaitUntil(moment, Some(seen)) } => {
                 assert_eq!(seen, holder);
                 assert!(moment >= self.now + SLOW_POLL, "{number} asks for a lock that is known to be held");
             }
@@ -115,7 +117,7 @@ impl Scene {
 
     fn asks(&mut self, number: u64) -> Ask {
         match self.poll(number) {
-            Polled { turn: Turn::Ask(ask), .. } => ask,
+            Polled { step: WaiterStep::Ask(ask), .. } => ask,
             other => panic!("{number} does not ask: {other:?}"),
         }
     }
@@ -189,7 +191,7 @@ fn waiters_get_the_lock_in_the_order_in_which_they_came() {
 fn an_acquire_that_nobody_contends_for_draws_no_seed() {
     let mut scene = Scene::of(1);
     let polled = scene.queue.polled(1, scene.now, &scene.settings, || panic!("drawn"));
-    assert_eq!(polled, Polled { call: NOBODY, turn: Turn::Ask(PLAIN) });
+    assert_eq!(polled, Polled { call: NOBODY, step: WaiterStep::Ask(PLAIN) });
 }
 
 #[test]
@@ -219,7 +221,7 @@ fn when_the_first_leaves_the_next_is_called_whatever_the_first_was_doing() {
     check("waiting for a local holder", |scene| {
         let holder = scene.holder();
         scene.hold(HOLD, holder);
-        assert!(matches!(scene.poll(1).turn, Turn::WaitUntil(_, Some(_))));
+        assert!(matches!(scene.poll(1).step, WaiterStep::WaitUntil(_, Some(_))));
     });
 }
 
@@ -254,17 +256,17 @@ fn a_waiter_that_was_called_and_is_not_polled_goes_to_the_end() {
     scene.pass(NEGLECTED.saturating_sub(INSTANT));
     scene.check_stands_behind(3);
     scene.pass(INSTANT);
-    let behind = Turn::WaitUntil(scene.now + NEGLECTED, None);
+    let behind = WaiterStep::WaitUntil(scene.now + NEGLECTED, None);
     scene.check_poll(3, Call::Waiter(2), behind.clone());
     scene.check_poll(1, NOBODY, behind.clone());
     scene.pass(NEGLECTED);
-    scene.check_poll(3, Call::Waiter(3), Turn::Ask(PLAIN));
+    scene.check_poll(3, Call::Waiter(3), WaiterStep::Ask(PLAIN));
     scene.check_leaves(3, Call::Waiter(1));
     scene.check_stands_behind(2);
 }
 
 #[test]
-fn a_waiter_that_is_polled_in_time_keeps_its_turn() {
+fn a_waiter_that_is_polled_in_time_keeps_its_place() {
     let mut scene = Scene::of(2);
     let holder = scene.holder();
     scene.hold(HOLD, holder);
@@ -281,7 +283,7 @@ fn a_waiter_that_asked_and_does_not_look_at_the_answers_goes_to_the_end() {
     scene.pass((NEGLECTED + 2 * NODE_TIMEOUT).saturating_sub(INSTANT));
     scene.check_stands_behind(3);
     scene.pass(INSTANT);
-    scene.check_poll(3, Call::Waiter(2), Turn::WaitUntil(scene.now + NEGLECTED, None));
+    scene.check_poll(3, Call::Waiter(2), WaiterStep::WaitUntil(scene.now + NEGLECTED, None));
     scene.check_stands_behind(3);
     assert_eq!(scene.fail_with(1, Verdict::Unreachable, 7), Reachability::Unchanged, "its attempt is forgotten");
     scene.check_asks(2, PLAIN);
@@ -302,10 +304,10 @@ fn a_first_in_line_whose_timer_is_late_is_called_by_those_behind_it() {
     scene.now = moment;
     for time in [Duration::ZERO, NEGLECTED / 2, NEGLECTED.saturating_sub(INSTANT)] {
         scene.now = moment + time;
-        scene.check_poll(2, Call::Waiter(1), Turn::WaitUntil(scene.now + NEGLECTED, None));
+        scene.check_poll(2, Call::Waiter(1), WaiterStep::WaitUntil(scene.now + NEGLECTED, None));
     }
     scene.now = moment + NEGLECTED;
-    let Polled { call: Call::Waiter(2), turn: Turn::Ask(_) } = scene.poll(2) else {
+    let Polled { call: Call::Waiter(2), step: WaiterStep::Ask(_) } = scene.poll(2) else {
         panic!("the first was called more than once, but it is the first call that counts")
     };
 }
@@ -319,7 +321,7 @@ fn a_process_stands_back_for_another_one_after_four_hand_overs() {
             scene.check_lets_go(HOLD + number, Call::Waiter(number + 1));
         }
         if is_wanted_elsewhere {
-            scene.check_poll(6, NOBODY, Turn::WaitUntil(scene.now + 2 * ROUND_TRIP, None));
+            scene.check_poll(6, NOBODY, WaiterStep::WaitUntil(scene.now + 2 * ROUND_TRIP, None));
             scene.pass(2 * ROUND_TRIP);
         }
         assert_eq!(scene.asks(6).ask_order, AskOrder::AllAtOnce);
@@ -465,7 +467,7 @@ fn a_waiter_on_another_runtime_stands_back_as_any_other() {
         scene.check_wins(number, true, Call::Waiter(number + 1));
         scene.check_lets_go(HOLD + number, Call::Waiter(number + 1));
     }
-    scene.check_poll(6, NOBODY, Turn::WaitUntil(scene.now + 2 * ROUND_TRIP, None));
+    scene.check_poll(6, NOBODY, WaiterStep::WaitUntil(scene.now + 2 * ROUND_TRIP, None));
 }
 
 #[test]
@@ -603,16 +605,16 @@ fn whoever_waits_for_a_permit_asks_until_all_are_held_here_and_when_one_is_let_g
     let ends = now + Duration::from_secs(30);
     queue.joined(1, ForOneOfTwo);
     assert_eq!(queue.acquired(HOLD, OfPermit(1, ends)).replaced, None);
-    assert_eq!(queue.polled(1, now, &settings, || 1).turn, Turn::Ask(PLAIN), "the other permit may be free");
+    assert_eq!(queue.polled(1, now, &settings, || 1).step, WaiterStep::Ask(PLAIN), "the other permit may be free");
     assert_eq!(queue.acquired(HOLD + 1, OfPermit(0, ends)).replaced, None);
-    let Turn::WaitUntil(moment, Some(_)) = queue.polled(1, now, &settings, || 1).turn else {
+    let WaiterStep::WaitUntil(moment, Some(_)) = queue.polled(1, now, &settings, || 1).step else {
         panic!("both permits are known to be held")
     };
     assert!(moment >= now + SLOW_POLL);
     assert_eq!(queue.acquired(HOLD + 2, OfPermit(0, ends)).replaced, Some(OfPermit(0, ends)), "another has it now");
     assert_eq!(queue.let_go(HOLD + 1, || now, &settings), NOBODY, "it was lost before");
     assert_eq!(queue.let_go(HOLD, || now, &settings), Call::Waiter(1));
-    assert_eq!(queue.polled(1, now, &settings, || 1).turn, Turn::Ask(PLAIN));
+    assert_eq!(queue.polled(1, now, &settings, || 1).step, WaiterStep::Ask(PLAIN));
     assert_eq!(queue.let_go(HOLD + 2, || now, &settings), Call::Waiter(1));
     assert_eq!(queue.local_holders().count(), 0);
 }
@@ -624,7 +626,7 @@ fn a_process_that_stands_back_goes_on_doing_so_when_it_lets_go_of_another_permit
     let mut queue = WaitQueue::<_, OfPermit>::new();
     (1..=9).for_each(|number| queue.joined(number, ForOneOfTwo));
     let wins = |queue: &mut WaitQueue<_, OfPermit>, number: u64| {
-        let Turn::Ask(_) = queue.polled(number, now, &settings, || 1).turn else { panic!("{number} asks") };
+        let WaiterStep::Ask(_) = queue.polled(number, now, &settings, || 1).step else { panic!("{number} asks") };
         let holder = OfPermit(u8::from(number.is_multiple_of(2)), now + Duration::from_secs(30));
         let _ = queue.won(number, (HOLD + number, holder), true, ROUND_TRIP, now);
     };
@@ -636,9 +638,9 @@ fn a_process_that_stands_back_goes_on_doing_so_when_it_lets_go_of_another_permit
     let back_until = now + 2 * ROUND_TRIP;
     for (number, call) in [(5, Call::Waiter(7)), (6, NOBODY)] {
         assert_eq!(queue.let_go(HOLD + number, || now, &settings), call);
-        assert_eq!(queue.polled(7, now, &settings, || 1).turn, Turn::WaitUntil(back_until, None));
+        assert_eq!(queue.polled(7, now, &settings, || 1).step, WaiterStep::WaitUntil(back_until, None));
     }
-    let Turn::Ask(_) = queue.polled(7, back_until, &settings, || 1).turn else { panic!("its turn has come") };
+    let WaiterStep::Ask(_) = queue.polled(7, back_until, &settings, || 1).step else { panic!("it may ask again") };
 }
 
 #[test]
@@ -651,12 +653,12 @@ fn whoever_waits_for_a_permit_is_called_by_a_change_of_any() {
     let seen: Vec<_> =
         (0..6).map(|at| (At { node: at % 3, part: u8::from(at > 2) }, NodeObservation::Held(key))).collect();
     for _ in 0..2 {
-        let Turn::Ask(_) = queue.polled(1, now, &settings, || 1).turn else { panic!("it asks") };
+        let WaiterStep::Ask(_) = queue.polled(1, now, &settings, || 1).step else { panic!("it asks") };
         let failure = Failure { verdict: Verdict::Refused, seen: &seen, counter: 0, pause: INSTANT };
         assert_eq!(queue.failed(1, failure, now, &settings, || 1), Reachability::Unchanged);
     }
     assert_eq!(queue.changed(0, Some(0), now), NOBODY);
     assert_eq!(queue.changed(1, Some(1), now), NOBODY, "that is another permit");
     assert_eq!(queue.changed(2, Some(1), now), Call::Waiter(1));
-    assert!(matches!(queue.polled(1, now, &settings, || 1).turn, Turn::Ask(Ask { is_watched: true, .. })));
+    assert!(matches!(queue.polled(1, now, &settings, || 1).step, WaiterStep::Ask(Ask { is_watched: true, .. })));
 }

@@ -363,8 +363,8 @@ fn arg_new_mark(
 
 /// A command as a call of this script, and how many keys are its last arguments because they may not be named.
 fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> (Cmd, usize) {
-    const ROOM_FOR_THE_SCRIPT_AND_USUAL_NAMES: usize = 320;
-    const ROOM_BESIDE_A_MARK: usize = 512;
+    const CAPACITY_FOR_THE_SCRIPT_AND_USUAL_NAMES: usize = 320;
+    const CAPACITY_BESIDE_A_MARK: usize = 512;
     let of_kind = |kind| evaluate_of_kind((verb, script), command, kind, server);
     if let Some(cmd) = command.subject.kind().and_then(of_kind) {
         return cmd;
@@ -378,9 +378,9 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> (Cmd
     let (note, note_declared) = server.beside.notes.of(command.is_noted().then(|| Keys::owner_label(key)));
     let declared = declared.or(note_declared);
     let is_about_fires = command.mark.is_some() || command.new_mark.is_some();
-    let (arguments, room) =
-        if is_about_fires { (18, ROOM_BESIDE_A_MARK) } else { (12, ROOM_FOR_THE_SCRIPT_AND_USUAL_NAMES) };
-    let mut cmd = Cmd::with_capacity(arguments, room);
+    let (arguments, capacity) =
+        if is_about_fires { (18, CAPACITY_BESIDE_A_MARK) } else { (12, CAPACITY_FOR_THE_SCRIPT_AND_USUAL_NAMES) };
+    let mut cmd = Cmd::with_capacity(arguments, capacity);
     let may_lack_counter = matches!(command.action, Action::Acquire { .. } | Action::Adopt { .. });
     let is_fenced = fence.is_some() || matches!(command.action, Action::Commit { .. });
     let beside = is_fenced.then(|| Keys::fence(key));

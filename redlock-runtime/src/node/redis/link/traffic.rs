@@ -20,7 +20,7 @@ const ROOM: usize = 256 * 1024;
 /// Those who wait go on when no more than this is left to write.
 const LOW: usize = ROOM / 2;
 
-/// What a short acquire takes: so many of those who wait are let on as would fill the room with that.
+/// What a short acquire takes: so many of those who wait are let on as would fill the capacity with that.
 const SHORT: usize = 256;
 
 /// A connection on which nothing was outstanding, and nothing moved for so long, was closed because it was idle.
@@ -39,7 +39,7 @@ pub(in crate::node) struct Traffic {
     unwritten: AtomicUsize,
     /// How many wait.
     waiting: AtomicUsize,
-    /// Tells those who wait that there is room, or that the stream is gone.
+    /// Tells those who wait that there is capacity, or that the stream is gone.
     moved: Notify,
     /// Whether the stream is gone.
     is_closed: AtomicBool,
@@ -178,8 +178,8 @@ impl Traffic {
         self.unwritten.load(Ordering::Acquire) < ROOM
     }
 
-    /// Waits until there is room, as long as the command is wanted.
-    pub(in crate::node) async fn room(&self, command: &Command) -> Result<(), NotHandedOver> {
+    /// Waits until there is capacity, as long as the command is wanted.
+    pub(in crate::node) async fn capacity(&self, command: &Command) -> Result<(), NotHandedOver> {
         let _waiting = Waiting::of(self);
         loop {
             let mut moved = pin!(self.moved.notified());
@@ -277,12 +277,12 @@ mod tests {
     fn who_waits_goes_on_when_enough_was_written_and_not_before() {
         let (traffic, bytes) = full();
         let command = acquire();
-        let mut room = pin!(traffic.room(&command));
-        assert!(poll(room.as_mut()).is_pending());
+        let mut capacity = pin!(traffic.capacity(&command));
+        assert!(poll(capacity.as_mut()).is_pending());
         traffic.wrote(1);
-        assert!(poll(room.as_mut()).is_pending());
+        assert!(poll(capacity.as_mut()).is_pending());
         traffic.wrote(bytes);
-        assert_eq!(poll(room), Poll::Ready(Ok(())));
+        assert_eq!(poll(capacity), Poll::Ready(Ok(())));
         assert_eq!(traffic.waiting.load(Ordering::Relaxed), 0);
     }
 
@@ -290,22 +290,22 @@ mod tests {
     fn what_is_recalled_waits_for_nothing() {
         let (traffic, _) = full();
         let command = acquire();
-        let mut room = pin!(traffic.room(&command));
-        assert!(poll(room.as_mut()).is_pending());
+        let mut capacity = pin!(traffic.capacity(&command));
+        assert!(poll(capacity.as_mut()).is_pending());
         command.recall();
-        assert_eq!(poll(room), Poll::Ready(Err(NotHandedOver::Recalled)));
+        assert_eq!(poll(capacity), Poll::Ready(Err(NotHandedOver::Recalled)));
     }
 
     #[test]
     fn nobody_waits_for_a_stream_that_is_gone() {
         let (traffic, _) = full();
         let command = acquire();
-        let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(traffic.room(&command))).collect();
-        assert!(waiting.iter_mut().all(|room| poll(room.as_mut()).is_pending()));
+        let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(traffic.capacity(&command))).collect();
+        assert!(waiting.iter_mut().all(|capacity| poll(capacity.as_mut()).is_pending()));
         traffic.close();
-        waiting.push(Box::pin(traffic.room(&command)));
-        for mut room in waiting {
-            assert_eq!(poll(room.as_mut()), Poll::Ready(Err(NotHandedOver::Closed)));
+        waiting.push(Box::pin(traffic.capacity(&command)));
+        for mut capacity in waiting {
+            assert_eq!(poll(capacity.as_mut()), Poll::Ready(Err(NotHandedOver::Closed)));
         }
     }
 
@@ -313,8 +313,8 @@ mod tests {
     fn who_was_let_on_and_is_gone_keeps_nothing_from_the_others() {
         let (traffic, bytes) = full();
         let command = acquire();
-        let mut waiting: Vec<_> = (0..2000).map(|_| Box::pin(traffic.room(&command))).collect();
-        assert!(waiting.iter_mut().all(|room| poll(room.as_mut()).is_pending()));
+        let mut waiting: Vec<_> = (0..2000).map(|_| Box::pin(traffic.capacity(&command))).collect();
+        assert!(waiting.iter_mut().all(|capacity| poll(capacity.as_mut()).is_pending()));
         traffic.wrote(bytes);
         let mut last = waiting.pop().unwrap();
         drop(waiting);

@@ -30,7 +30,7 @@ impl Expansion<'_> {
 
     /// What this function returns in which situation. Bounds on the return type stand where it is written, and
     /// so do the errors about them.
-    pub(super) fn rules(&self) -> TokenStream {
+    pub(super) fn returns(&self) -> TokenStream {
         let Self { args, output, runtime, .. } = self;
         let is_named = output.kind == OutputKind::Named;
         let none = || quote_spanned!(Span::mixed_site()=> ::core::option::Option::None);
@@ -60,7 +60,7 @@ impl Expansion<'_> {
             };
             quote_spanned!(Span::mixed_site()=> ::core::option::Option::Some(#path))
         };
-        let rules = if args.is_silent() {
+        let returns = if args.is_silent() {
             quote_spanned!(Span::mixed_site()=> silent(__redlock_output, #if_possible, #blame))
         } else {
             let fail = match args.on_lost {
@@ -91,7 +91,7 @@ impl Expansion<'_> {
             let skip = output.spread(quote_spanned!(hidden(output.span)=> #runtime::skip));
             quote_spanned!(hidden(output.span)=> let __redlock_skip = __redlock_plain.if_skipped(#skip);)
         });
-        quote_spanned!(Span::mixed_site()=> #plain #skip let __redlock_rules = #runtime::Rules::#rules #on_lost #completing;)
+        quote_spanned!(Span::mixed_site()=> #plain #skip let __redlock_returns = #runtime::Returns::#returns #on_lost #completing;)
     }
 
     fn may_skip_hidden_future(&self) -> bool {

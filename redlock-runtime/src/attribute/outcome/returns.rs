@@ -10,7 +10,7 @@ use crate::shown::shown;
 
 /// What one annotated function returns in which situation; its type is tied to that of the body.
 #[derive(Debug)]
-pub struct Rules<R> {
+pub struct Returns<R> {
     fail: Option<Convert<R>>,
     blame: Option<Blame<R>>,
     silent: bool,
@@ -39,11 +39,11 @@ pub(crate) enum OnLost {
     Continue,
 }
 
-/// How a call ended, before the rules are applied.
+/// How a call ended, before it is decided what that returns.
 pub(crate) enum Ending {
     /// The body ran to its end.
     Finished,
-    /// So it did, and its `require_lock!` has applied the rules.
+    /// So it did, and its `require_lock!` has decided what that returns.
     Decided,
     /// The body did not run, or not behind its `require_lock!`.
     Refused(Error),
@@ -60,15 +60,15 @@ pub enum Verdict<R> {
     Skip,
 }
 
-impl<R> Clone for Rules<R> {
+impl<R> Clone for Returns<R> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<R> Copy for Rules<R> {}
+impl<R> Copy for Returns<R> {}
 
-impl<R> Rules<R> {
+impl<R> Returns<R> {
     /// Without `silent`: what goes wrong is returned, if `R` can hold it.
     #[must_use]
     pub const fn loud(_output: Output<R>, fail: Option<Convert<R>>) -> Self {
@@ -125,7 +125,7 @@ impl<R> Rules<R> {
         !self.silent && self.fail.is_none() && matches!(ending, Ending::Refused(Error::ShutDown))
     }
 
-    /// Applies the rules; `value` is the body's.
+    /// Decides what is returned; `value` is the body's.
     #[track_caller]
     pub(crate) fn decide(&self, ending: Ending, value: Option<R>, called: Called<'_>) -> Verdict<R> {
         let error = match ending {
@@ -147,7 +147,7 @@ impl<R> Rules<R> {
     }
 }
 
-// Apart from the rules, these are compiled once and not for each return type.
+// Apart from what is returned, these are compiled once and not for each return type.
 
 fn tell_blame(Called { function, lock }: Called<'_>) {
     tracing::debug!(function, lock = %shown(lock), "skipped: the body failed because a lock is held elsewhere");
