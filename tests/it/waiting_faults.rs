@@ -48,8 +48,11 @@ fn forgetful(seen: &Seen, servers: &Servers) -> LockManager {
 /// Returns when it is known what happened to a node: that it does not answer, or that it does again.
 async fn until_noticed(seen: &Seen, node: &RedisServer, answers: bool) {
     let now = if answers { "votes" } else { "unreachable" };
-    eventually_async(format!("it is noticed: {now}"), async || seen.standing(node) == (Some(now.to_owned()), true))
-        .await;
+    eventually_async(format!("it is noticed: {now}"), async || {
+        let told = seen.standings(node);
+        told.iter().any(|standing| standing == "unreachable") && told.last().is_some_and(|last| last == now)
+    })
+    .await;
 }
 
 /// Somebody who does not wait wants another lock, so that all nodes are asked.

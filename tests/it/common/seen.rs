@@ -34,13 +34,10 @@ impl Seen {
         self.0.lock().unwrap().iter().filter(|told| told.starts_with(beginning)).cloned().collect()
     }
 
-    /// What was told last of a node's standing, and whether that it cannot be reached was among what was told.
-    pub(crate) fn standing(&self, node: &RedisServer) -> (Option<String>, bool) {
+    /// How a node stood, one standing after the other.
+    pub(crate) fn standings(&self, node: &RedisServer) -> Vec<String> {
         let beginning = format!("stands 127.0.0.1:{} ", node.port());
-        let told = self.all(&beginning);
-        let mut told: Vec<_> = told.iter().filter_map(|told| told.strip_prefix(&beginning)).collect();
-        let was_unreachable = told.contains(&"unreachable");
-        (told.pop().map(str::to_owned), was_unreachable)
+        self.all(&beginning).iter().map(|told| told[beginning.len()..].to_owned()).collect()
     }
 
     pub(crate) fn count(&self, beginning: &str) -> usize {
