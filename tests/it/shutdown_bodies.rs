@@ -254,10 +254,11 @@ fn what_a_deploy_logs_is_no_warning() {
     // Those who wait in functions that can return no error.
     let locks = manager(&servers);
     let guard = locks.lock("x").acquire_blocking().unwrap();
+    let counted =
+        || servers.iter().any(|server| server.probe().get("Waiting.ConfigurableLock.x").as_deref() == Some("1"));
     for body in ["body=migrate", "body=migrate_async"] {
+        eventually("nobody waits any more", || !counted());
         let waiter = program(&servers, &[body]);
-        let counted =
-            || servers.iter().any(|server| server.probe().get("Waiting.ConfigurableLock.x").as_deref() == Some("1"));
         eventually("it waits", counted);
         waiter.terminate();
         let ended = waiter.wait();
