@@ -7,9 +7,11 @@ use std::time::Duration;
 use redlock_runtime::{Error, LockManager};
 use redlock_tests::Servers;
 use redlock_tests::clock::timed;
+use redlock_tests::wait::eventually_async;
 use tokio::sync::Barrier;
 
-use crate::common::waiters::LONG;
+use crate::common::waiters::{Asked, LONG, PROMPT, run};
+use crate::common::{key, manager, waiting};
 
 /// So many want some of so many names, and so often each.
 const WHO: usize = 8;
@@ -90,4 +92,35 @@ async fn nor_on_nodes_in_memory() {
     let nodes = || ["memory://fair-1", "memory://fair-2", "memory://fair-3"];
     let locks = || LockManager::builder().nodes(nodes()).build().unwrap();
     check("in memory", waits((0..WHO).map(|_| locks()).collect()).await);
+}
+
+/// A lock's key and its fencing counter.
+fn key_and_counter(name: &str) -> [String; 2] {
+    let key = key(name);
+    [key.clone(), format!("redlock-fence:{{{key}}}")]
+}
+
+#[tokio::test]
+async fn a_report_is_believed_although_who_had_one_of_the_names_has_gone_again() {
+    let servers = Servers::start(3);
+    let (locks, others) = (manager(&servers), manager(&servers));
+    let held = others.lock("x").ttl(LONG).acquire().await.unwrap();
+    others.lock("y").acquire().await.unwrap().release().await.unwrap();
+    let waiter = tokio::spawn(locks.lock_all(["x", "y"]).ttl(LONG).acquire());
+    eventually_async("it waits", async || waiting(&others, "x + y").await == 1).await;
+    let ((), took) = timed(async {
+        for _ in 0..12 {
+            let asked = Asked::so_far(&servers);
+            let [key, counter] = key_and_counter("y");
+            // Before anybody can ask: who waits for both finds the same as before.
+            let script = "redis.call('SET', KEYS[1], 'somebody', 'PX', 60000) redis.call('INCRBY', KEYS[2], 1000) redis.call('DEL', KEYS[1])";
+            servers.iter().for_each(|server| run(&server.probe(), &["EVAL", script, "2", &key, &counter]));
+            eventually_async("it asks", async || asked.so_many_again() > 0).await;
+        }
+    })
+    .await;
+    // Were these taken for reports in vain, each would be believed twice as late as the one before.
+    assert!(took < PROMPT, "{took:?}");
+    held.release().await.unwrap();
+    waiter.await.unwrap().unwrap().release().await.unwrap();
 }

@@ -142,7 +142,8 @@ impl Tally {
                 if let Some(owner) = &owner {
                     self.rivals.record(owner);
                 }
-                self.held.push((node, OthersKey::told(owner.as_deref(), remaining, now)));
+                let counter = told.and_then(Counter::number);
+                self.held.push((node, OthersKey::told(owner.as_deref(), counter, remaining, now)));
                 Ballot::Refused
             }
             Vote::Missing => {

@@ -26,7 +26,7 @@ pub enum Step {
 /// Somebody else's key, as a node told of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OthersKey {
-    /// A hash of the owner's value, if the node told that.
+    /// A hash of the owner's value, if the node told that, and of the fencing counter, if it told one.
     pub owner: Option<u64>,
     /// When the key expires, if the node told that.
     pub expires: Option<Instant>,
@@ -38,18 +38,26 @@ pub struct OthersKey {
 const EXPIRY_PRECISION: Duration = Duration::from_millis(1);
 
 impl OthersKey {
-    /// What a node told of a key at `now`: the owner's value, or enough of it to tell it from others, and what is left.
-    pub fn told(owner: Option<&str>, remaining: Option<Duration>, now: impl FnOnce() -> Instant) -> Self {
+    /// What a node told of a key at `now`: the owner's value, or enough of it to tell it from others, the fencing counter, and what is left.
+    ///
+    /// Of several keys the one that is told of may be the same owner's as before, while another was somebody's in between: then that is no
+    /// report in vain, and the counter is greater.
+    pub fn told(
+        owner: Option<&str>,
+        counter: Option<u64>,
+        remaining: Option<Duration>,
+        now: impl FnOnce() -> Instant,
+    ) -> Self {
         // A moment that there is not is as good as none.
         let expires = remaining.and_then(|remaining| now().checked_add(remaining.max(EXPIRY_PRECISION)));
-        Self { owner: owner.map(hash_of), expires }
+        Self { owner: owner.map(|owner| hash_of(owner, counter)), expires }
     }
 }
 
-/// Tells one owner's value from another's.
-fn hash_of(owner: &str) -> u64 {
+/// Tells one owner's value, and what was counted by then, from another's.
+fn hash_of(owner: &str, counter: Option<u64>) -> u64 {
     let mut hasher = DefaultHasher::new();
-    owner.hash(&mut hasher);
+    (owner, counter).hash(&mut hasher);
     hasher.finish()
 }
 

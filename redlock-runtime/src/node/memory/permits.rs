@@ -51,7 +51,7 @@ impl State {
             .map(|key| {
                 let entry = self.live(key, now)?;
                 let owner = entry.owner.strip_suffix(RELEASED).unwrap_or(&entry.owner);
-                Some(OthersKey::told(Some(owner), Some(entry.expires.saturating_duration_since(now)), || now))
+                Some(OthersKey::told(Some(owner), None, Some(entry.expires.saturating_duration_since(now)), || now))
             })
             .collect();
         let asks_all = command.fence.is_some_and(Proposal::asks_all);

@@ -490,7 +490,7 @@ fn told_slots(slots: &Slots, value: &Value, counter: impl Fn(Option<u64>) -> Opt
             // Negative for a key without an expiry, and for one that ended meanwhile.
             let remaining = remaining.and_then(|left| left.parse().ok()).map(Duration::from_millis);
             *held.get_mut(usize::from(*slot))? =
-                (owner != "-").then(|| OthersKey::told(Some(owner), remaining, clock::now));
+                (owner != "-").then(|| OthersKey::told(Some(owner), None, remaining, clock::now));
         }
         let counters = match counters {
             Value::Nil => Vec::new(),
