@@ -84,8 +84,8 @@ fn a_writer_who_waits_keeps_new_readers_out() {
         (
             "until he has had it",
             "@read 3 w r i a 60000 '' '' 0\n@write 3 w r i x 60000 '' '' '' p c p\n= [a, ~, nil]\nGET i\n= p\nPTTL i\n= ~
-            @read 3 w r i b 60000 '' '' 0\n= [nil, ~, nil]\n@read_extend 2 w r a 60000 ''\n= 1\n@read 3 w r i b 60000 '' '' 1\n= 1
-            @read_release 2 w r a 0 '' ''\n@read_release 2 w r b 0 '' ''\n@read 3 w r i c 60000 '' '' 0\n= [nil, ~, nil]
+            @read 3 w r i b 60000 '' '' 0\n= [p, ~, nil]\n@read_extend 2 w r a 60000 ''\n= 1\n@read 3 w r i b 60000 '' '' 1\n= 1
+            @read_release 2 w r a 0 '' ''\n@read_release 2 w r b 0 '' ''\n@read 3 w r i c 60000 '' '' 0\n= [p, ~, nil]
             @write 3 w r i x 60000 '' '' '' p c p\n= 1\n@write_release 2 w i x 0 '' '' '' '' 1\n= 1\nGET i\n= p
             @write 3 w r i y 60000 '' '' '' p c p\n@write_release 2 w i y 0 '' '' '' '' 0\n= 1\nEXISTS i\n= 0",
         ),
