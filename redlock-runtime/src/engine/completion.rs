@@ -135,10 +135,10 @@ impl<'a> Confirming<'a> {
                     if matches!(reply, Reply::Failed(_)) && tracked.contains(node) {
                         failed.push((node, reply.broken_connection()));
                     }
-                    self.completion.ask_too(late());
+                    self.completion.ask_too(late().without(self.sent_again));
                     self.record(node, &reply);
                 });
-                self.completion.ask_too(late());
+                self.completion.ask_too(late().without(self.sent_again));
                 let asked = self.completion.asked();
                 let pending = in_flight.iter().map(|asked| asked.node).chain(failed.iter().map(|(node, _)| *node));
                 let pending: NodeSet = pending.filter(|node| asked.contains(*node)).collect();
@@ -196,9 +196,6 @@ impl<'a> Confirming<'a> {
                 pause = None;
                 for (node, behind) in mem::take(failed) {
                     self.sent_again.insert(node);
-                    if late().contains(node) {
-                        self.completion.ask_no_more(node);
-                    }
                     in_flight.push(send(node, behind));
                 }
             }

@@ -402,10 +402,23 @@ impl PendingRelease {
 
     fn ask_at(&self, node: usize, behind: Option<ConnectionId>, at: &mut SentAt) -> InFlight {
         let mark = self.mark.as_deref().filter(|marking| marking.voters.contains(node)).map(|marking| marking.mark);
+        self.ask_marking(node, behind, mark, at)
+    }
+
+    fn ask_marking(
+        &self,
+        node: usize,
+        behind: Option<ConnectionId>,
+        mark: Option<NewMark>,
+        at: &mut SentAt,
+    ) -> InFlight {
         let command = match (self.cut.of(node).or(behind), self.keep_until, mark) {
             (None, None, None) => Arc::clone(self.usual.get_or_init(|| self.command(Duration::ZERO, None, None))),
             (None, None, Some(_)) => Arc::clone(self.marking.get_or_init(|| self.command(Duration::ZERO, None, mark))),
-            (behind, _, mark) => self.command(self.keeps_for(), behind, mark),
+            (behind, until, mark) => {
+                let keep = until.map(|moment| moment.saturating_duration_since(clock::now()));
+                self.command(keep.unwrap_or_default(), behind, mark)
+            }
         };
         self.engine.request(node, command, at)
     }
@@ -427,12 +440,17 @@ impl PendingRelease {
         let last = carrier.clone();
         let release = async move {
             let reply = straggler.await;
-            let is_late_vote = self.is_late_vote(node, &reply);
+            let mark = self.mark_of_late_vote(node, &reply);
             match ledger.after_answer(node, reply.acquire_effect(), reply.broken_connection().is_some()) {
                 AfterAnswer::NothingLeft => Reply::NOT_OURS,
                 AfterAnswer::Release => {
                     last.goes_on(Carrier::Answered);
-                    if is_late_vote { self.ask_late_voter(node) } else { self.ask(node, None) }.reply.await
+                    match mark {
+                        Some(_) => self.ask_marking(node, None, mark, &mut SentAt::default()),
+                        None => self.ask(node, None),
+                    }
+                    .reply
+                    .await
                 }
                 // As a release that failed on that connection.
                 AfterAnswer::ReleaseAfterConnection => reply,
@@ -441,25 +459,14 @@ impl PendingRelease {
         PendingReply::new(release).carried_by(carrier)
     }
 
-    /// Whether the fire is marked on this node, too, whose answer to the acquire came only now.
-    fn is_late_vote(&self, node: usize, reply: &Reply) -> bool {
-        let is_vote = |marking: &Marking| self.engine.is_late_vote(self.subject.key(), node, reply, marking.began);
-        self.mark.as_deref().is_some_and(is_vote)
-    }
-
-    /// The first release request to a node whose vote was late: it marks the fire.
-    fn ask_late_voter(&self, node: usize) -> InFlight {
-        let marking = self.mark.as_deref();
-        if let Some(marking) = marking {
+    /// What is marked on this node, too, by its first release, if its answer to the acquire, which came only now, is a vote.
+    fn mark_of_late_vote(&self, node: usize, reply: &Reply) -> Option<NewMark> {
+        let marking = self.mark.as_deref()?;
+        let is_vote = self.engine.is_late_vote(self.subject.key(), node, reply, marking.began);
+        is_vote.then(|| {
             marking.late().insert(node);
-        }
-        let (keep, mark) = (self.keeps_for(), marking.map(|marking| marking.mark));
-        self.engine.request(node, self.command(keep, self.cut.of(node), mark), &mut SentAt::default())
-    }
-
-    /// For how long the key stays from now on.
-    fn keeps_for(&self) -> Duration {
-        self.keep_until.map(|moment| moment.saturating_duration_since(clock::now())).unwrap_or_default()
+            marking.mark
+        })
     }
 
     /// This release is given up: its key is gone when its TTL is over. It is one trouble of one node, however many locks were

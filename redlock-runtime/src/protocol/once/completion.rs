@@ -12,10 +12,10 @@ pub struct Completion {
     mark: u64,
     /// What becomes of the lock's key.
     key: KeyAfter,
-    /// Who is asked.
-    asked: NodeSet,
-    /// Who is not asked any more.
-    given_up: NodeSet,
+    /// Who is asked, and again where the answer is lost.
+    voters: NodeSet,
+    /// Who is asked besides, once.
+    late: NodeSet,
     /// Who confirmed.
     confirmed: NodeSet,
     /// The validity of the lock, as it was when this was sent.
@@ -72,8 +72,9 @@ impl Completion {
     #[must_use]
     pub fn begin(quorum: Quorum, mark: u64, voters: NodeSet, key: KeyAfter, valid_until: Instant) -> Self {
         let all = NodeSet::first(quorum.nodes());
-        let asked = if holds(Rule::MarksGoToHeardVoters) { voters } else { all };
-        Self { quorum, mark, key, asked, given_up: NodeSet::default(), confirmed: NodeSet::default(), valid_until }
+        let voters = if holds(Rule::MarksGoToHeardVoters) { voters } else { all };
+        let (late, confirmed) = (NodeSet::default(), NodeSet::default());
+        Self { quorum, mark, key, voters, late, confirmed, valid_until }
     }
 
     /// What is written.
@@ -91,19 +92,14 @@ impl Completion {
     /// Whom it is sent to.
     #[must_use]
     pub fn asked(&self) -> NodeSet {
-        self.asked
+        self.voters.iter().chain(self.late.iter()).collect()
     }
 
-    /// These voted for the lock as well, and were heard after this began: the slowest of the first majority need not be waited for.
-    pub fn ask_too(&mut self, voters: NodeSet) {
-        self.asked = self.asked.iter().chain(voters.without(self.given_up).iter()).collect();
-    }
-
-    /// One that was [asked too](Self::ask_too) is not asked again where its answer was lost. One that comes back with an older snapshot
-    /// in between would have a mark that looks as if it knew of all before it.
-    pub fn ask_no_more(&mut self, node: usize) {
-        self.given_up.insert(node);
-        self.asked = self.asked.without(self.given_up);
+    /// These are asked besides those that it began with: they voted for the lock as well, and were heard since, so the slowest of the first
+    /// majority need not be waited for. None of them is one whose answer was lost: it is not asked again. Were it, and came back with an older
+    /// snapshot in between, it would have a mark that looks as if it knew of all before it.
+    pub fn ask_too(&mut self, late: NodeSet) {
+        self.late = late;
     }
 
     /// Who confirmed, so far.
@@ -123,7 +119,7 @@ impl Completion {
             Marked::Refused => false,
         };
         let is_in_time = now < self.valid_until || !holds(Rule::CompletionWithinValidity);
-        if is_confirmation && is_in_time && self.asked.contains(node) {
+        if is_confirmation && is_in_time && self.asked().contains(node) {
             self.confirmed.insert(node);
         }
     }
@@ -230,8 +226,7 @@ mod tests {
             let mut completion = begin();
             completion.ask_too(late);
             if is_given_up {
-                completion.ask_no_more(2);
-                completion.ask_too(late);
+                completion.ask_too(NodeSet::default());
             }
             completion.record(0, raised, Sending::First, now);
             completion.record(2, raised, Sending::First, now);

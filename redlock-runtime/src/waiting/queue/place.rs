@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::hold::{LocalHold, Offer};
-use super::{SharedQueue, Unreachable, WaitQueues, Waiter, current_runtime, next_number};
+use super::{SharedQueue, State, Unreachable, WaitQueues, Waiter, current_runtime, next_number};
 use crate::engine::{AttemptFailed, Fenced, Plan};
 use crate::held::lease::Lease;
 use crate::observe::harmless;
 use crate::platform::{clock, entropy};
 use crate::protocol::Needs;
-use crate::protocol::wait_queue::{Ask, Failure, Reachability, WaiterStep};
+use crate::protocol::wait_queue::{Acquired, Ask, Failure, Reachability, WaiterStep};
 use crate::shown::shown;
 use crate::values::subject::Subject;
 
@@ -149,35 +149,36 @@ impl QueuePlace {
 
     /// The attempt was won, and took this long.
     pub(crate) fn won(
-        mut self,
+        self,
         lease: &Arc<Lease>,
         is_wanted_elsewhere: bool,
         round_trip: Duration,
         now: Instant,
     ) -> LocalHold {
-        let mut state = self.shared.lock();
-        let number = next_number();
-        let holder = (number, Arc::clone(lease));
-        let acquired = state.queue.won(self.number, holder, is_wanted_elsewhere, round_trip, now);
-        let news = state.perform(acquired);
-        drop(state);
-        self.has_left = true;
-        let local_hold = self.hold(number);
-        news.tell();
-        local_hold
+        let (waiter, lease) = (self.number, Arc::clone(lease));
+        self.leave_with(|state| {
+            let number = next_number();
+            (number, state.queue.won(waiter, (number, lease), is_wanted_elsewhere, round_trip, now))
+        })
     }
 
     /// The lease was taken from another holder, which made place for it.
-    pub(crate) fn took(mut self, mut offer: Offer, lease: &Arc<Lease>, now: Instant) -> LocalHold {
+    pub(crate) fn took(self, mut offer: Offer, lease: &Arc<Lease>, now: Instant) -> LocalHold {
         let Offer { lease: before, local_hold } = &mut offer;
         if let Some(before) = before.take() {
             before.set_passed_on_to(lease);
         }
-        let number = next_number();
+        let (number, waiter) = (next_number(), self.number);
         // The place of the one before is made free by who takes it.
         let before = local_hold.take().map_or(number, LocalHold::forget);
+        let holder = (number, Arc::clone(lease));
+        self.leave_with(|state| (number, state.queue.took(waiter, before, holder, now)))
+    }
+
+    /// Leaves the line with the lock, and the number that it is held under.
+    fn leave_with(mut self, acquire: impl FnOnce(&mut State) -> (u64, Acquired<Arc<Lease>>)) -> LocalHold {
         let mut state = self.shared.lock();
-        let acquired = state.queue.took(self.number, before, (number, Arc::clone(lease)), now);
+        let (number, acquired) = acquire(&mut state);
         let news = state.perform(acquired);
         drop(state);
         self.has_left = true;
