@@ -9,7 +9,7 @@ use redlock_tests::wait::eventually_async;
 use redlock_tests::{Cluster, RedisServer, Sentinel, Setup};
 
 use crate::common::once::a_fire_runs_once;
-use crate::common::{a_lock_lives, causes, waiting};
+use crate::common::{a_lock_lives, causes, unhurried, waiting};
 
 const PAGE: &str = include_str!("../../docs/acl.md");
 
@@ -44,13 +44,13 @@ fn user(server: &RedisServer, rules: &[&str]) -> String {
 }
 
 fn manager(url: &str) -> LockManager {
-    LockManager::builder().nodes([url]).build().unwrap()
+    unhurried().nodes([url]).build().unwrap()
 }
 
 #[tokio::test]
 async fn a_lock_lives_with_the_rules_of_the_page() {
     let server = RedisServer::start_as(&Setup::new().with_user("app", "s3cret", &everything()));
-    a_lock_lives(LockManager::builder().nodes([server.url()])).await;
+    a_lock_lives(unhurried().nodes([server.url()])).await;
     let report = manager(&server.url()).check().await.unwrap().to_string();
     assert!(!report.contains("ACL") && !report.contains("may not"), "{report}");
 }
@@ -59,7 +59,7 @@ async fn a_lock_lives_with_the_rules_of_the_page() {
 async fn a_lock_lives_with_the_rules_of_the_page_on_a_service_with_replicas() {
     let sentinels = Setup::new().with_user("guide", "s3cret", &rules("acl-sentinel", None).join(" "));
     let service = Sentinel::start_as(&Setup::new().with_user("app", "s3cret", &everything()), &sentinels);
-    let locks = LockManager::builder().nodes([service.url()]).sentinel_credentials("guide", "s3cret");
+    let locks = unhurried().nodes([service.url()]).sentinel_credentials("guide", "s3cret");
     a_lock_lives(locks.clone().wait_replicas(2, Duration::from_millis(150))).await;
     service.force_failover();
     let guard = locks.build().unwrap().lock("x").timeout(Duration::from_secs(10)).acquire().await.unwrap();
@@ -70,7 +70,7 @@ async fn a_lock_lives_with_the_rules_of_the_page_on_a_service_with_replicas() {
 async fn a_lock_lives_with_the_rules_of_the_page_on_a_cluster() {
     let all = [everything(), rules("acl-cluster", None).join(" ")].join(" ");
     let cluster = Cluster::start_as(&Setup::new().with_user("app", "s3cret", &all));
-    let locks = LockManager::builder().nodes([cluster.url()]);
+    let locks = unhurried().nodes([cluster.url()]);
     a_lock_lives(locks.clone().wait_replicas(1, Duration::from_millis(150))).await;
     let locks = locks.build().unwrap();
     let slot = cluster.slot_of("redlock:ConfigurableLock.x");
@@ -138,7 +138,7 @@ async fn whatever_else_is_taken_away_is_told_of_and_locks_go_on() {
 async fn a_job_runs_once_per_fire_with_the_blocks_of_locks_and_completed_fires_and_not_without_the_second() {
     let server = RedisServer::start();
     let (first, second) = (rules("acl", Some("Locks")), rules("acl", Some("Completed fires")));
-    a_fire_runs_once(LockManager::builder().nodes([user(&server, &[first, second.clone()].concat())])).await;
+    a_fire_runs_once(unhurried().nodes([user(&server, &[first, second.clone()].concat())])).await;
     for taken in second {
         let left: Vec<_> = rules("acl", None).into_iter().filter(|rule| *rule != taken).collect();
         let url = user(&server, &left);
@@ -184,7 +184,7 @@ async fn a_user_who_may_not_mark_fires_is_told_of_by_check_with_the_rule_that_me
     let url = user(&server, &mended);
     let report = manager(&url).check().await.unwrap();
     assert_eq!(report.findings().iter().find(about_fires), None, "{report}");
-    a_fire_runs_once(LockManager::builder().nodes([url])).await;
+    a_fire_runs_once(unhurried().nodes([url])).await;
     assert!(server.probe().keys_like("redlock-done:*redlock-check*").is_empty(), "it tries out on no mark that stays");
 }
 

@@ -5,7 +5,7 @@ use redlock_runtime::{Error, LockManager};
 use redlock_tests::{Certificates, Cluster, RedisServer, Sentinel, Setup};
 
 use crate::common::key;
-use crate::common::{a_lock_lives, causes};
+use crate::common::{a_lock_lives, causes, unhurried};
 
 /// The databases of a server that hold anything.
 fn databases(server: &RedisServer) -> Vec<String> {
@@ -15,7 +15,7 @@ fn databases(server: &RedisServer) -> Vec<String> {
 /// A lock of a manager with this URL is in database 3 of the server, and excludes one of a manager with the other.
 async fn in_database_3(server: &RedisServer, url: &str, other: &str, tls: Option<&Certificates>) {
     let manager = |url: &str| {
-        let builder = LockManager::builder().nodes([url]);
+        let builder = unhurried().nodes([url]);
         let builder = match tls {
             Some(certificates) => builder.tls_roots(certificates.authority()),
             None => builder,
@@ -55,17 +55,17 @@ async fn a_database_is_a_parameter_or_a_path_wherever_the_server_is() {
 async fn a_protocol_that_a_url_names_is_the_one_that_is_spoken() {
     let server = RedisServer::start();
     let hellos = || server.probe().command_counts().of("hello");
-    a_lock_lives(LockManager::builder().nodes([format!("{}?protocol=resp2", server.url())])).await;
+    a_lock_lives(unhurried().nodes([format!("{}?protocol=resp2", server.url())])).await;
     assert_eq!(hellos(), 0, "no other than RESP2 was asked for");
-    a_lock_lives(LockManager::builder().nodes([format!("{}?protocol=resp3", server.url())])).await;
+    a_lock_lives(unhurried().nodes([format!("{}?protocol=resp3", server.url())])).await;
     assert!(hellos() > 0, "RESP3 has to be asked for");
 
     // A server that knows no RESP3 serves everybody who does not insist.
     let server = RedisServer::start_with(&["--rename-command", "HELLO", ""]);
     for parameters in ["", "?protocol=2"] {
-        a_lock_lives(LockManager::builder().nodes([format!("{}{parameters}", server.url())])).await;
+        a_lock_lives(unhurried().nodes([format!("{}{parameters}", server.url())])).await;
     }
-    let locks = LockManager::builder().nodes([format!("{}?protocol=3", server.url())]).build().unwrap();
+    let locks = unhurried().nodes([format!("{}?protocol=3", server.url())]).build().unwrap();
     let error = causes(&locks.lock("x").try_acquire().await.unwrap_err());
     assert!(error.contains("protocol=resp3") && error.contains("omit"), "{error}");
 }
@@ -73,11 +73,11 @@ async fn a_protocol_that_a_url_names_is_the_one_that_is_spoken() {
 #[tokio::test]
 async fn the_servers_of_a_service_and_of_a_cluster_are_spoken_to_in_the_protocol_of_the_url() {
     let service = Sentinel::start();
-    a_lock_lives(LockManager::builder().nodes([format!("{}?protocol=resp2", service.url())])).await;
+    a_lock_lives(unhurried().nodes([format!("{}?protocol=resp2", service.url())])).await;
     assert_eq!(service.master().probe().command_counts().of("hello"), 0);
 
     let cluster = Cluster::start();
-    a_lock_lives(LockManager::builder().nodes([format!("{}?protocol=resp2&db=0", cluster.url())])).await;
+    a_lock_lives(unhurried().nodes([format!("{}?protocol=resp2&db=0", cluster.url())])).await;
     for master in cluster.masters() {
         assert_eq!(master.probe().command_counts().of("hello"), 0);
     }
@@ -118,7 +118,7 @@ fn a_url_that_says_what_nobody_heeds_is_refused_and_never_read_as_another() {
 async fn a_client_passes_over_the_parameters_of_its_own_url_and_heeds_its_path() {
     let server = RedisServer::start();
     for (url, database) in [("?db=3", "db0"), ("/3", "db3")] {
-        let locks = LockManager::builder().clients([Client::open(format!("{}{url}", server.url())).unwrap()]);
+        let locks = unhurried().clients([Client::open(format!("{}{url}", server.url())).unwrap()]);
         let guard = locks.build().unwrap().lock("x").acquire().await.unwrap();
         assert_eq!(databases(&server), [database], "{url}");
         guard.release().await.unwrap();
@@ -129,7 +129,7 @@ async fn a_client_passes_over_the_parameters_of_its_own_url_and_heeds_its_path()
 #[tokio::test]
 async fn a_url_that_names_its_database_twice_alike_and_its_port_by_default_is_fine() {
     let server = RedisServer::start();
-    let locks = LockManager::builder().nodes([format!("{}/2?db=2&protocol=resp3", server.url())]).build().unwrap();
+    let locks = unhurried().nodes([format!("{}/2?db=2&protocol=resp3", server.url())]).build().unwrap();
     assert!(format!("{locks:?}").contains("/2"), "{locks:?}");
     let guard = locks.lock("x").acquire().await.unwrap();
     assert!(!server.probe().exists(&key("x")), "the first database stays empty");

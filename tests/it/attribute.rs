@@ -10,7 +10,7 @@ use redlock_runtime::{Error, LockGuard, LockManager, Timeout, redlock, require_l
 use redlock_tests::wait::{eventually, eventually_async};
 
 use crate::common::events::ask_every_subscriber;
-use crate::common::waiting;
+use crate::common::{unhurried, waiting};
 
 /// A manager of one node inside this process, that no other test uses.
 fn locks() -> LockManager {
@@ -265,7 +265,7 @@ mod unreachable {
 
     /// Port 1 is never listened on.
     fn no_nodes() -> LockManager {
-        LockManager::builder().nodes(["redis://127.0.0.1:1"]).build().expect("the URL is fine")
+        unhurried().nodes(["redis://127.0.0.1:1"]).build().expect("the URL is fine")
     }
 
     #[redlock(name = "x", timeout = -1, silent, manager = locks)]

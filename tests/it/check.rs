@@ -9,10 +9,10 @@ use redlock_tests::proxy::Flow;
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{Proxy, RedisServer, Servers};
 
-use crate::common::manager;
+use crate::common::{manager, unhurried};
 
 fn locks_on(urls: impl IntoIterator<Item = String>) -> LockManager {
-    LockManager::builder().nodes(urls).build().unwrap()
+    unhurried().nodes(urls).build().unwrap()
 }
 
 /// What was found about one server, or, without a URL, about all.
@@ -217,7 +217,7 @@ async fn keys_that_the_user_may_not_touch_are_named() {
     let report = locks_on([url.clone()]).check().await.unwrap();
     found(&report, Some(&server.url()), Severity::Error, &["acquired", "~redlock-fence:{redlock:ConfigurableLock.*}"]);
 
-    let unfenced = LockManager::builder().nodes([url]).fencing(false).build().unwrap();
+    let unfenced = unhurried().nodes([url]).fencing(false).build().unwrap();
     let report = unfenced.check().await.unwrap();
     assert!(is_degraded(&report, 1), "{report}");
     found(&report, Some(&server.url()), Severity::Note, &["owners of locks are not shown", "~redlock-holder:"]);
@@ -253,7 +253,7 @@ async fn a_node_that_restarted_abstains_and_is_said_to_until_when() {
     let uptime = |server: &RedisServer| server.probe().info("server")["uptime_in_seconds"].parse::<u64>().unwrap();
     eventually_async("all servers are old", async || servers.iter().all(|server| uptime(server) >= 5)).await;
     servers[0].restart();
-    let locks = LockManager::builder().nodes(servers.urls()).ttl(LONGEST).longest_ttl(LONGEST).build().unwrap();
+    let locks = unhurried().nodes(servers.urls()).ttl(LONGEST).longest_ttl(LONGEST).build().unwrap();
     let report = locks.check().await.unwrap();
     found(&report, Some(&servers[0].url()), Severity::Warning, &["started", "does not vote", "longest_ttl"]);
     assert!(is_degraded(&report, 2), "{report}");

@@ -8,7 +8,7 @@ use redlock_runtime::testing::MemoryNode;
 use redlock_runtime::{Error, LockManager};
 use redlock_tests::{Monitor, RedisServer};
 
-use crate::common::key;
+use crate::common::{key, unhurried};
 
 /// The runtime's own files, tests in them included, without what is said in them.
 fn sources() -> Vec<(PathBuf, String)> {
@@ -97,7 +97,7 @@ fn no_key_is_given_the_moment_of_its_end() {
 #[tokio::test]
 async fn a_ttl_is_sent_in_milliseconds_and_every_key_expires() {
     let server = RedisServer::start();
-    let locks = LockManager::builder().nodes([server.url()]).build().unwrap();
+    let locks = unhurried().nodes([server.url()]).build().unwrap();
     for milliseconds in [900, 1500, 59_999] {
         let ttl = Duration::from_millis(milliseconds);
         let monitor = Monitor::start(&server);

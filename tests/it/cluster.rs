@@ -13,23 +13,23 @@ use redlock_tests::{Certificates, Cluster, Proxy, RedisServer, Setup};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::common::key;
-use crate::common::{a_lock_lives, causes, listed, waiting};
+use crate::common::{a_lock_lives, causes, listed, unhurried, waiting};
 
 fn manager(cluster: &Cluster) -> LockManager {
-    LockManager::builder().nodes([cluster.url()]).build().unwrap()
+    unhurried().nodes([cluster.url()]).build().unwrap()
 }
 
 #[tokio::test]
 async fn a_lock_lives_on_a_cluster_with_a_password() {
     let cluster = Cluster::start_as(&Setup::new().with_password("se/c:r@t,%"));
-    a_lock_lives(LockManager::builder().nodes([cluster.url()])).await;
+    a_lock_lives(unhurried().nodes([cluster.url()])).await;
 }
 
 #[tokio::test]
 async fn a_lock_lives_on_an_encrypted_cluster() {
     let certificates = Certificates::new();
     let cluster = Cluster::start_as(&Setup::new().with_tls(&certificates));
-    let locks = LockManager::builder().nodes([cluster.url()]).tls_roots(certificates.authority());
+    let locks = unhurried().nodes([cluster.url()]).tls_roots(certificates.authority());
     a_lock_lives(locks).await;
 }
 

@@ -35,9 +35,14 @@ pub(crate) async fn client_of_its_own(server: &RedisServer) -> MultiplexedConnec
     Client::open(server.url()).unwrap().get_multiplexed_async_connection_with_config(&patient).await.unwrap()
 }
 
+/// Gives busy servers time to answer; for all that is not about servers that do not.
+pub(crate) fn unhurried() -> LockManagerBuilder {
+    LockManager::builder().node_timeout(NODE_TIMEOUT).connect_timeout(NODE_TIMEOUT)
+}
+
 /// One that gives busy servers time to answer.
 pub(crate) fn manager(servers: &Servers) -> LockManager {
-    LockManager::builder().nodes(servers.urls()).node_timeout(NODE_TIMEOUT).slow_poll(RARE_POLL).build().unwrap()
+    unhurried().nodes(servers.urls()).slow_poll(RARE_POLL).build().unwrap()
 }
 
 /// One that gives servers that hang no more time than it does by default.

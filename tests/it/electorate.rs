@@ -8,7 +8,7 @@ use redlock_tests::clock::{now, timed};
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{RedisServer, Servers};
 
-use crate::common::{key, manager};
+use crate::common::{key, manager, unhurried};
 
 const LONGEST: Duration = Duration::from_secs(2);
 
@@ -117,7 +117,7 @@ async fn one_server_under_two_names_is_refused_with_both() {
     let servers = Servers::start(2);
     let twin = format!("redis://localhost:{}", servers[0].port());
     for urls in [vec![servers[0].url(), twin.clone()], vec![servers[0].url(), servers[1].url(), twin.clone()]] {
-        let locks = LockManager::builder().nodes(urls).build().unwrap();
+        let locks = unhurried().nodes(urls).build().unwrap();
         let error = locks.lock("x").try_acquire().await.unwrap_err();
         let Error::Config { reason } = &error else { panic!("{error}") };
         assert!(reason.contains(&twin) && reason.contains(&servers[0].url()), "{reason}");

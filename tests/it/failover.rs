@@ -7,7 +7,7 @@ use redlock_tests::load::check;
 use redlock_tests::wait::long_eventually_some;
 use redlock_tests::{Cluster, Load, Sentinel};
 
-use crate::common::key;
+use crate::common::{key, unhurried};
 
 /// So many tasks want locks.
 const TASKS: usize = 8;
@@ -17,7 +17,7 @@ const AGAIN: usize = 20;
 
 /// Two managers whose locks count once so many replicas have them.
 fn managers(url: &str, replicas: usize) -> Vec<LockManager> {
-    let builder = LockManager::builder().nodes([url]);
+    let builder = unhurried().nodes([url]);
     let builder = match replicas {
         0 => builder,
         _ => builder.wait_replicas(replicas, Duration::from_millis(100)),

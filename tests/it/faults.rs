@@ -8,6 +8,7 @@ use redlock_runtime::testing::MemoryNode;
 use redlock_runtime::{Error, LockGuard, LockManager};
 
 use crate::common::kinds::Kind;
+use crate::common::unhurried;
 
 /// What a node does when it is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
@@ -102,7 +103,7 @@ impl Fleet {
             assert!(owner.is_none() || owner.as_deref() == Some("somebody"), "{owner:?} after {behaviour:?}");
         }
         for url in self.urls.iter().filter(|_| self.kind == Kind::Read) {
-            let shared = LockManager::builder().nodes([url]).build().unwrap().inspect("x").await.unwrap().shared;
+            let shared = unhurried().nodes([url]).build().unwrap().inspect("x").await.unwrap().shared;
             assert!(shared.is_none_or(|shared| shared.readers == 0), "after {behaviour:?}");
         }
     }

@@ -8,7 +8,7 @@ use redlock_runtime::{Error, LockManager};
 use redlock_tests::Servers;
 use redlock_tests::wait::eventually_async;
 
-use crate::common::{manager, prompt};
+use crate::common::{manager, prompt, unhurried};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const COUNTER: &str = "redlock-fence:{redlock:ConfigurableLock.x}";
@@ -124,7 +124,7 @@ async fn a_new_name_on_nodes_that_are_up_for_long_needs_no_second_round() {
 async fn whoever_trusts_no_clock_gets_no_lock_that_too_few_nodes_remember() {
     let servers = Servers::start(3);
     let trusting = manager(&servers);
-    let careful = LockManager::builder().nodes(servers.urls()).max_clock_skew(None).build().unwrap();
+    let careful = unhurried().nodes(servers.urls()).max_clock_skew(None).build().unwrap();
     // The servers were started a moment ago: who knows what was there before.
     let error = careful.lock("x").try_acquire().await.unwrap_err();
     assert!(matches!(error, Error::QuorumUnreachable { .. }), "{error}");
@@ -147,7 +147,7 @@ fn clocks_that_differ_by_more_than_counters_are_kept_for_are_refused() {
 #[tokio::test]
 async fn without_fencing_there_is_no_counter_and_the_token_is_zero() {
     let servers = Servers::start(3);
-    let locks = LockManager::builder().nodes(servers.urls()).fencing(false).build().unwrap();
+    let locks = unhurried().nodes(servers.urls()).fencing(false).build().unwrap();
     assert_eq!(token(&locks).await, 0);
     assert!(counters(&servers).iter().all(Option::is_none));
 }
@@ -156,7 +156,7 @@ async fn without_fencing_there_is_no_counter_and_the_token_is_zero() {
 async fn a_lock_that_is_held_is_refused_without_fencing_too() {
     for count in [1, 3] {
         let servers = Servers::start(count);
-        let locks = LockManager::builder().nodes(servers.urls()).fencing(false).build().unwrap();
+        let locks = unhurried().nodes(servers.urls()).fencing(false).build().unwrap();
         let _held = locks.lock("x").acquire().await.unwrap();
         assert!(locks.lock("x").try_acquire().await.unwrap().is_none());
     }

@@ -14,7 +14,7 @@ use redlock_tests::wait::{LIMIT, eventually_async};
 
 use crate::common::cycles::NODE_TIMEOUT;
 use crate::common::foreign::{Fault, Faults, Other, counter_of};
-use crate::common::key;
+use crate::common::{key, unhurried};
 
 /// Two servers as Redis nodes, and a third one behind a node of somebody else's.
 struct Mixed {
@@ -31,7 +31,7 @@ impl Mixed {
     async fn start_with(set: impl FnOnce(LockManagerBuilder) -> LockManagerBuilder) -> Self {
         let servers = Servers::start(3);
         let (node, faults) = Other::to(&servers[2]).await;
-        let locks = set(LockManager::builder().nodes([servers[0].url(), servers[1].url()]).node(node)).build().unwrap();
+        let locks = set(unhurried().nodes([servers[0].url(), servers[1].url()]).node(node)).build().unwrap();
         Self { servers, faults, locks }
     }
 
@@ -90,7 +90,7 @@ async fn its_vote_decides_where_another_node_is_down() {
 async fn a_lock_is_adopted_once_where_foreign_nodes_decide() {
     let servers = Servers::start(3);
     let locks = async || {
-        let mut builder = LockManager::builder();
+        let mut builder = unhurried();
         for server in &servers {
             builder = builder.node(Other::to(server).await.0);
         }
@@ -449,7 +449,7 @@ impl Node for Least {
 
 #[tokio::test]
 async fn what_a_node_cannot_do_is_said() {
-    let locks = LockManager::builder().node(Least(Map::called("least"))).fencing(false).build().unwrap();
+    let locks = unhurried().node(Least(Map::called("least"))).fencing(false).build().unwrap();
     locks.lock("x").acquire().await.unwrap().release().await.unwrap();
     for node in locks.nodes().await.unwrap() {
         assert_eq!((node.standing, node.failure), (NodeStanding::Votes, None), "{}", node.node);
@@ -465,10 +465,10 @@ async fn what_a_node_cannot_do_is_said() {
 async fn tokens_come_from_the_nodes_that_have_counters_or_the_configuration_is_refused() {
     let maps = three();
     let bare = |map: usize| Least(maps[map].clone());
-    let error = LockManager::builder().node(bare(0)).node(bare(1)).node(maps[2].clone()).build().unwrap_err();
+    let error = unhurried().node(bare(0)).node(bare(1)).node(maps[2].clone()).build().unwrap_err();
     assert!(matches!(&error, Error::Config { reason } if reason.contains("fencing(false)")), "{error}");
 
-    let locks = LockManager::builder().node(bare(0)).node(maps[1].clone()).node(maps[2].clone()).build().unwrap();
+    let locks = unhurried().node(bare(0)).node(maps[1].clone()).node(maps[2].clone()).build().unwrap();
     let mut last = 0;
     for _ in 0..20 {
         let guard = locks.lock("x").acquire().await.unwrap();
@@ -480,9 +480,9 @@ async fn tokens_come_from_the_nodes_that_have_counters_or_the_configuration_is_r
 
 #[tokio::test]
 async fn one_node_given_twice_and_replicas_that_it_has_not_are_refused() {
-    let error = LockManager::builder().node(Map::called("a")).node(Map::called("a")).build().unwrap_err();
+    let error = unhurried().node(Map::called("a")).node(Map::called("a")).build().unwrap_err();
     assert!(matches!(&error, Error::Config { reason } if reason.contains("a is given twice")), "{error}");
-    let replicas = LockManager::builder().wait_replicas(1, Duration::from_millis(50));
+    let replicas = unhurried().wait_replicas(1, Duration::from_millis(50));
     let error = replicas.node(Map::called("a")).build().unwrap_err();
     assert!(matches!(&error, Error::Config { reason } if reason.contains("a has no replicas")), "{error}");
 }

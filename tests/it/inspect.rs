@@ -11,7 +11,7 @@ use redlock_tests::{RedisServer, Servers};
 
 use crate::common::cycles::NODE_TIMEOUT;
 use crate::common::waiters::holder;
-use crate::common::{key, manager, prompt};
+use crate::common::{key, manager, prompt, unhurried};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -430,7 +430,7 @@ async fn names(locks: &LockManager) -> Vec<String> {
 async fn all_locks_are_listed_each_once_and_nothing_else() {
     let servers = Servers::start(3);
     for prefix in ["redlock:ConfigurableLock.", "jobs[*]?:", ""] {
-        let locks = LockManager::builder().nodes(servers.urls()).lock_prefix(prefix).build().unwrap();
+        let locks = unhurried().nodes(servers.urls()).lock_prefix(prefix).build().unwrap();
         let mut expect: BTreeSet<String> = (0..2500).map(|number| format!("job-{number}")).collect();
         expect.extend(ODD.map(str::to_owned));
         let keys: Vec<_> = expect.iter().map(|name| format!("{prefix}{name}")).collect();

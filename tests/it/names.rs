@@ -13,7 +13,7 @@ use redlock_tests::{Cluster, Monitor, Servers};
 
 use crate::common::cycles::patient;
 use crate::common::waiters::LONG;
-use crate::common::{RARE_POLL, key, manager, waiting};
+use crate::common::{RARE_POLL, key, manager, unhurried, waiting};
 
 /// All of these, if all are free.
 async fn try_all(locks: &LockManager, names: &[&str]) -> Option<LockGuard> {
@@ -224,7 +224,7 @@ fn a_python_process_that_has_one_keeps_all_from_others() {
 #[tokio::test]
 async fn names_in_different_slots_of_a_cluster_are_acquired_together_too() {
     let cluster = Cluster::start();
-    let builder = || LockManager::builder().nodes([cluster.url()]).build().unwrap();
+    let builder = || unhurried().nodes([cluster.url()]).build().unwrap();
     let (locks, others) = (builder(), builder());
     let names: Vec<_> = (0..7).map(|name| format!("n{name}")).collect();
     let mut last = 0;

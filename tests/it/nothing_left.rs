@@ -14,7 +14,7 @@ use tokio::task::LocalSet;
 
 use crate::common::kinds::Kind;
 use crate::common::polls::poll_and_drop;
-use crate::common::{key, prompt};
+use crate::common::{key, prompt, unhurried};
 
 /// A lock that would be there for a minute if it was not released.
 fn long(locks: &LockManager) -> LockRequest {
@@ -252,7 +252,7 @@ async fn the_release_of_a_lock_reaches_a_node_that_was_hung_meanwhile() {
 #[tokio::test]
 async fn a_node_restarted_between_two_calls_is_asked_again_without_anybody_noticing() {
     let server = RedisServer::start();
-    let locks = LockManager::builder().nodes([server.url()]).build().unwrap();
+    let locks = unhurried().nodes([server.url()]).build().unwrap();
     for _ in 0..3 {
         locks.lock("x").try_acquire().await.unwrap().expect("free").release().await.unwrap();
         server.restart();

@@ -13,7 +13,7 @@ use redlock_tests::{Gateway, RedisServer, Servers};
 
 use crate::common::counters::{LIST, counter};
 use crate::common::cycles::patient;
-use crate::common::{causes, key};
+use crate::common::{causes, key, unhurried};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -29,7 +29,7 @@ async fn look(locks: &LockManager, what: &str) {
     let mut all = locks.watch_all();
     assert_eq!(all.next().await.unwrap().name, "x", "{what}");
     assert!(locks.lock("x").try_acquire().await.unwrap().is_none(), "{what}");
-    let waited = locks.lock("x").timeout(Duration::from_millis(300)).acquire().await;
+    let waited = locks.lock("x").timeout(Duration::from_secs(2)).acquire().await;
     assert!(matches!(waited, Err(Error::NotAcquired { .. })), "{what}: {:?}", waited.err());
     assert!(!locks.check().await.unwrap().to_string().is_empty(), "{what}");
 }
@@ -78,7 +78,7 @@ impl Node for ForEver {
 #[tokio::test]
 async fn a_node_of_somebody_elses_may_tell_of_keys_that_live_for_ever() {
     let nodes = ["for ever 1", "for ever 2", "for ever 3"];
-    let locks = nodes.into_iter().fold(LockManager::builder(), |builder, node| builder.node(ForEver(node)));
+    let locks = nodes.into_iter().fold(unhurried(), |builder, node| builder.node(ForEver(node)));
     look(&locks.build().unwrap(), "for ever").await;
 }
 

@@ -19,7 +19,7 @@ use tracing_subscriber::{Layer, Registry};
 use crate::common::events::NO_BUSY_MACHINE;
 use crate::common::polls::poll_and_drop;
 use crate::common::seen::Seen;
-use crate::common::{RARE_POLL, key};
+use crate::common::{RARE_POLL, key, unhurried};
 
 /// A manager in memory, and what is seen of it.
 fn in_memory() -> (LockManager, Seen) {
@@ -310,7 +310,7 @@ async fn a_node_is_timed_by_what_it_is_asked_and_told_to_be_down_and_back() {
 async fn a_node_that_restarted_empty_is_told_to_be_young_until_it_votes_again() {
     let servers = Servers::start(3);
     let (seen, longest) = (Seen::default(), Duration::from_millis(1500));
-    let builder = LockManager::builder().nodes(servers.urls()).longest_ttl(longest).ttl(Duration::from_secs(1));
+    let builder = unhurried().nodes(servers.urls()).longest_ttl(longest).ttl(Duration::from_secs(1));
     let locks = builder.observer(seen.clone()).build().unwrap();
     let node = servers[1].address();
     let stands =

@@ -12,7 +12,7 @@ use redlock_tests::wait::{LIMIT, eventually_async};
 use redlock_tests::{Cluster, Gateway, Monitor, RedisServer, Sentinel, Servers, Setup};
 
 use crate::common::once::{WEEK, a_fire_runs_once, already_ran, job, mark, marks, new_job, new_on, run};
-use crate::common::{RARE_POLL, causes, key, manager};
+use crate::common::{RARE_POLL, causes, key, manager, unhurried};
 
 /// Ends when no completion of the job is on its way any more: a server takes it only while the owner's key is there.
 async fn all_is_delivered(servers: &Servers) {
@@ -173,7 +173,7 @@ async fn a_number_is_in_doubt_on_new_servers_until_somebody_says_that_it_never_r
 #[tokio::test]
 async fn a_moment_that_is_due_after_the_servers_were_started_is_in_no_doubt() {
     let servers = Servers::start(3);
-    let locks = LockManager::builder().nodes(servers.urls()).max_clock_skew(Duration::ZERO).build().unwrap();
+    let locks = unhurried().nodes(servers.urls()).max_clock_skew(Duration::ZERO).build().unwrap();
     let before = time_of_day() - Duration::from_secs(60);
     let error = run(locks.lock("job").once(before).timeout(Timeout::Skip)).await.unwrap_err();
     assert!(matches!(error, Error::FireInDoubt { .. }), "it may have run before they were started: {error}");
@@ -276,7 +276,7 @@ async fn a_hung_server_slows_neither_a_completion_nor_who_comes_after_it() {
 async fn a_completion_whose_answers_are_lost_is_sent_again_and_confirmed() {
     let servers = Servers::start(3);
     let gateways: Vec<_> = servers.answering().map(Gateway::start).collect();
-    let locks = LockManager::builder().nodes(gateways.iter().map(Gateway::url)).build().unwrap();
+    let locks = unhurried().nodes(gateways.iter().map(Gateway::url)).build().unwrap();
     new_on(&locks).await;
     for fire in 7..12 {
         let guard = job(&locks, fire).timeout(LIMIT).acquire().await.unwrap();
@@ -315,7 +315,7 @@ async fn a_completion_that_is_dropped_goes_on() {
 async fn a_clock_that_is_ahead_of_all_servers_marks_nothing() {
     let servers = Servers::start(3);
     for (ahead, expect) in [(Duration::from_secs(30), true), (Duration::from_secs(3 * 3600), false)] {
-        let builder = LockManager::builder().nodes(servers.urls()).in_doubt(InDoubt::Run);
+        let builder = unhurried().nodes(servers.urls()).in_doubt(InDoubt::Run);
         let locks = builder.time_of_day(move || time_of_day() + ahead).build().unwrap();
         let request = locks.lock("job").once(Duration::from_secs(60)).timeout(Timeout::Skip);
         match run(request).await {
@@ -358,7 +358,7 @@ async fn who_stands_by_beside_others_is_told_at_once_too() {
 #[tokio::test]
 async fn a_fire_costs_as_many_commands_as_a_lock() {
     let server = RedisServer::start();
-    let locks = LockManager::builder().nodes([server.url()]).build().unwrap();
+    let locks = unhurried().nodes([server.url()]).build().unwrap();
     new_on(&locks).await;
     // Once, so that the server knows the scripts.
     assert_eq!(run(job(&locks, 1)).await.unwrap(), Run::Ran(Some(1)));
@@ -552,10 +552,10 @@ async fn fires_that_cannot_be_are_refused_with_the_cure() {
         assert!(matches!(error, Error::Config { .. }) && error.to_string().contains(expect), "{error}");
     }
     for retention in [WEEK / 2, Duration::MAX] {
-        let error = LockManager::builder().nodes(servers.urls()).marks_retention(retention).build().unwrap_err();
+        let error = unhurried().nodes(servers.urls()).marks_retention(retention).build().unwrap_err();
         assert!(error.to_string().contains("marks_retention"), "{error}");
     }
-    let long = LockManager::builder().nodes(servers.urls()).marks_retention(9 * WEEK).build().unwrap();
+    let long = unhurried().nodes(servers.urls()).marks_retention(9 * WEEK).build().unwrap();
     assert_eq!(long.reset_marks("job").await.unwrap(), 0);
     assert!(matches!(run(long.lock("job").once(8 * WEEK)).await, Ok(Run::Ran(_))));
     let kept = servers[0].probe().pttl(&mark("job")).remaining().unwrap();
@@ -587,7 +587,7 @@ async fn a_body_that_ends_in_the_time_of_a_shutdown_completes_its_fire() {
 #[tokio::test]
 async fn a_fire_runs_once_on_a_service_with_sentinels_and_after_its_failover() {
     let service = Sentinel::start();
-    let builder = LockManager::builder().nodes([service.url()]).wait_replicas(1, Duration::from_millis(150));
+    let builder = unhurried().nodes([service.url()]).wait_replicas(1, Duration::from_millis(150));
     a_fire_runs_once(builder.clone()).await;
     service.force_failover();
     let locks = builder.build().unwrap();
@@ -597,9 +597,9 @@ async fn a_fire_runs_once_on_a_service_with_sentinels_and_after_its_failover() {
 #[tokio::test]
 async fn a_fire_runs_once_on_a_cluster_with_its_mark_in_the_slot_of_the_lock() {
     let cluster = Cluster::start();
-    a_fire_runs_once(LockManager::builder().nodes([cluster.url()])).await;
+    a_fire_runs_once(unhurried().nodes([cluster.url()])).await;
     assert_eq!(cluster.slot_of(&mark("job")), cluster.slot_of(&key("job")));
-    let locks = LockManager::builder().nodes([cluster.url()]).build().unwrap();
+    let locks = unhurried().nodes([cluster.url()]).build().unwrap();
     let slot = cluster.slot_of(&key("job"));
     let to = cluster.masters().into_iter().find(|master| master.port() != cluster.owner(slot).port()).unwrap();
     let migration = cluster.migrate(slot, to);
@@ -616,19 +616,19 @@ async fn a_fire_runs_once_on_a_cluster_with_its_mark_in_the_slot_of_the_lock() {
 async fn a_user_who_may_not_touch_marks_gets_no_lock_for_a_fire_and_any_other() {
     let rules = "~redlock:* ~redlock-fence:* +eval +evalsha +get +set +del +pttl +pexpire +incr +incrby +info";
     let server = RedisServer::start_as(&Setup::new().with_user("app", "s3cret", rules));
-    let locks = LockManager::builder().nodes([server.url()]).in_doubt(InDoubt::Run).build().unwrap();
+    let locks = unhurried().nodes([server.url()]).in_doubt(InDoubt::Run).build().unwrap();
     locks.lock("job").acquire().await.unwrap().release().await.unwrap();
     let error = causes(&run(job(&locks, 7)).await.unwrap_err());
     assert!(error.contains("NOPERM") || error.contains("permission"), "{error}");
     let server = RedisServer::start_as(&Setup::new().with_user("app", "s3cret", &format!("{rules} ~redlock-done:*")));
-    a_fire_runs_once(LockManager::builder().nodes([server.url()])).await;
+    a_fire_runs_once(unhurried().nodes([server.url()])).await;
 }
 
 #[tokio::test]
 async fn a_server_that_answers_nonsense_about_a_mark_has_no_vote() {
     let servers = Servers::start(1);
     let gateway = Gateway::start(&servers[0]);
-    let locks = LockManager::builder().nodes([gateway.url()]).build().unwrap();
+    let locks = unhurried().nodes([gateway.url()]).build().unwrap();
     new_on(&locks).await;
     assert_eq!(run(job(&locks, 1)).await.unwrap(), Run::Ran(Some(1)));
     for nonsense in [

@@ -18,7 +18,7 @@ use tracing::Level;
 
 use crate::common::events::Events;
 use crate::common::once::{already_ran, job, mark, new_job, run};
-use crate::common::{key, manager};
+use crate::common::{key, manager, unhurried};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -169,7 +169,7 @@ async fn a_shutdown_that_drains_completes_the_fire_and_one_that_cancels_leaves_i
     let servers = Servers::start(3);
     let others = new_job(&servers).await;
     for (on_shutdown, fire) in [(OnShutdown::Drain, 7), (OnShutdown::Cancel, 8)] {
-        let locks = LockManager::builder().nodes(servers.urls()).on_shutdown(on_shutdown).build().unwrap();
+        let locks = unhurried().nodes(servers.urls()).on_shutdown(on_shutdown).build().unwrap();
         let (began, end) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let running = tokio::spawn({
             let (locks, began, end) = (locks.clone(), Arc::clone(&began), Arc::clone(&end));

@@ -13,7 +13,7 @@ use tracing::Level;
 
 use crate::common::events::Events;
 use crate::common::once::{WEEK, already_ran, job, mark, marks, new_job, new_on, run};
-use crate::common::{causes, key};
+use crate::common::{causes, key, unhurried};
 
 fn in_memory(name: &str) -> LockManager {
     LockManager::builder().nodes([format!("memory://{name}")]).build().unwrap()
@@ -109,7 +109,7 @@ async fn a_reset_of_marks_that_comes_behind_a_completion_leaves_it_alone() {
 #[tokio::test]
 async fn marks_of_another_retention_are_no_evidence_and_the_error_names_the_setting() {
     let servers = Servers::start(3);
-    let builder = |retention| LockManager::builder().nodes(servers.urls()).marks_retention(retention);
+    let builder = |retention| unhurried().nodes(servers.urls()).marks_retention(retention);
     let short = builder(WEEK).build().unwrap();
     new_on(&short).await;
     assert_eq!(run(job(&short, 7)).await.unwrap(), Run::Ran(Some(7)));
@@ -154,8 +154,7 @@ async fn a_clock_near_1970_runs_what_never_ran_and_one_that_shows_1970_is_refuse
 async fn without_a_greatest_difference_of_clocks_one_that_is_far_ahead_marks_nothing_either() {
     const HOUR: Duration = Duration::from_secs(60 * 60);
     let servers = Servers::start(3);
-    let builder =
-        || LockManager::builder().nodes(servers.urls()).fencing(false).max_clock_skew(None).in_doubt(InDoubt::Run);
+    let builder = || unhurried().nodes(servers.urls()).fencing(false).max_clock_skew(None).in_doubt(InDoubt::Run);
     let ahead = builder().time_of_day(|| time_of_day() + 3 * HOUR).build().unwrap();
     let minutely = ahead.lock("job").once(Duration::from_secs(60)).timeout(Timeout::Skip);
     let error = run(minutely).await.unwrap_err();

@@ -8,6 +8,8 @@ use redlock_runtime::{Error, Fire, InDoubt, LockManager, Run, SkipReason, Timeou
 use redlock_tests::Servers;
 use tokio::time::{Instant, sleep};
 
+use crate::common::unhurried;
+
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -221,7 +223,7 @@ async fn a_clock_that_steps_ahead_of_all_servers_marks_nothing_so_that_it_can_be
             redlock_tests::clock::time_of_day() + ahead
         }
     };
-    let locks = LockManager::builder().nodes(servers.urls()).in_doubt(InDoubt::Run).time_of_day(clock).build().unwrap();
+    let locks = unhurried().nodes(servers.urls()).in_doubt(InDoubt::Run).time_of_day(clock).build().unwrap();
     let every_minute = async || {
         let request = locks.lock("job").once(MINUTE).timeout(Timeout::Skip);
         request.run(async |_| Ok::<_, Error>(())).await

@@ -9,6 +9,8 @@ use redlock_tests::gateway::Answer;
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{Gateway, RedisServer, Servers, Setup};
 
+use crate::common::unhurried;
+
 /// What works takes far less; what does not is tried again and again.
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -383,7 +385,7 @@ async fn scripts_that_are_switched_off_are_named_by_the_error_and_by_a_check() {
 #[tokio::test]
 async fn replicas_that_cannot_be_counted_are_named_by_the_error_and_by_a_check() {
     let waiting_for = |gateway: &Gateway| {
-        LockManager::builder().nodes([gateway.url()]).wait_replicas(1, Duration::from_millis(100)).build().unwrap()
+        unhurried().nodes([gateway.url()]).wait_replicas(1, Duration::from_millis(100)).build().unwrap()
     };
     let (_server, gateway) = behind_gateway();
     gateway.answer("WAIT", Answer::error("ERR unknown command 'WAIT'"));
@@ -457,8 +459,7 @@ async fn a_reply_without_end_is_cut_off_while_a_connection_is_made_too() {
     for command in ["HELLO", "INFO", "CLIENT ID"] {
         let (_server, gateway) = behind_gateway();
         gateway.answer(command, Answer::Endless(b"+".to_vec(), vec![b'x'; 1 << 16]));
-        let locks =
-            LockManager::builder().nodes([gateway.url()]).connect_timeout(Duration::from_secs(20)).build().unwrap();
+        let locks = unhurried().nodes([gateway.url()]).connect_timeout(Duration::from_secs(20)).build().unwrap();
         let acquired = skip(&locks).await;
         if command != "HELLO" {
             let error = told(&acquired.unwrap_err());

@@ -10,10 +10,10 @@ use redlock_tests::clock::timed;
 use redlock_tests::wait::LIMIT;
 use redlock_tests::{Certificates, RedisServer, Servers, Setup};
 
-use crate::common::{a_lock_lives, causes};
+use crate::common::{a_lock_lives, causes, unhurried};
 
 fn trusting(servers: &Servers, certificates: &Certificates) -> LockManagerBuilder {
-    LockManager::builder().nodes(servers.urls()).tls_roots(certificates.authority())
+    unhurried().nodes(servers.urls()).tls_roots(certificates.authority())
 }
 
 #[tokio::test]
@@ -56,12 +56,12 @@ async fn whoever_is_not_trusted_gets_no_command_and_the_error_says_why() {
 async fn whoever_says_insecure_trusts_any_server() {
     let servers = Servers::start_as(3, &Setup::new().with_tls(&Certificates::for_names(&["elsewhere.example"])));
     let urls = servers.urls().into_iter().map(|url| format!("{url}#insecure"));
-    a_lock_lives(LockManager::builder().nodes(urls)).await;
+    a_lock_lives(unhurried().nodes(urls)).await;
 }
 
 #[test]
 fn certificates_that_are_none_are_refused_with_the_cure() {
-    let builder = || LockManager::builder().nodes(["rediss://127.0.0.1"]);
+    let builder = || unhurried().nodes(["rediss://127.0.0.1"]);
     for (builder, expect) in [
         (builder().tls_roots("nonsense"), "the root certificate is no certificate in PEM"),
         (
@@ -80,7 +80,7 @@ async fn a_lock_lives_behind_a_socket_in_a_database_of_its_own() {
     let path = directory.path().join("redis.sock");
     let path = path.to_str().unwrap();
     let server = RedisServer::start_as(&Setup::new().with_password("se:cret").with_arguments(&["--unixsocket", path]));
-    let locks = LockManager::builder().nodes([format!("redis+unix://{path}?db=3&pass=se%3Acret")]);
+    let locks = unhurried().nodes([format!("redis+unix://{path}?db=3&pass=se%3Acret")]);
     a_lock_lives(locks.clone()).await;
     let locks = locks.build().unwrap();
     let guard = locks.lock("x").acquire().await.unwrap();
@@ -92,13 +92,13 @@ async fn a_lock_lives_behind_a_socket_in_a_database_of_its_own() {
 async fn a_lock_lives_on_servers_reached_by_ready_made_clients() {
     let servers = Servers::start_as(3, &Setup::new().with_password("se/cret"));
     let clients = servers.iter().map(|server| Client::open(server.url()).unwrap());
-    let locks = LockManager::builder().clients(clients);
+    let locks = unhurried().clients(clients);
     a_lock_lives(locks.clone()).await;
     let locks = locks.build().unwrap();
     assert!(!format!("{locks:?}").contains("cret"));
 
     let twice = Client::open(servers[0].url()).unwrap();
-    let error = LockManager::builder().nodes([servers[0].url()]).clients([twice]).build().unwrap_err().to_string();
+    let error = unhurried().nodes([servers[0].url()]).clients([twice]).build().unwrap_err().to_string();
     assert!(error.contains("given twice"), "{error}");
 }
 
@@ -131,11 +131,11 @@ async fn a_lock_lives_on_encrypted_servers_reached_by_ready_made_clients() {
 async fn credentials_of_all_nodes_are_those_of_urls_without() {
     let servers = Servers::start_as(3, &Setup::new().with_user("app", "p/w", "~* &* +@all"));
     let urls = servers.iter().map(|server| format!("redis://127.0.0.1:{}", server.port()));
-    let locks = LockManager::builder().nodes(urls.clone()).credentials("app", "p/w");
+    let locks = unhurried().nodes(urls.clone()).credentials("app", "p/w");
     a_lock_lives(locks).await;
 
     let (refused, took) =
-        timed(LockManager::builder().nodes(urls).build().unwrap().lock("x").timeout(Timeout::Skip).acquire()).await;
+        timed(unhurried().nodes(urls).build().unwrap().lock("x").timeout(Timeout::Skip).acquire()).await;
     let error = causes(&refused.unwrap_err());
     assert!(error.contains("Authentication") || error.contains("NOAUTH"), "{error}");
     assert!(took < LIMIT, "{took:?}");
@@ -173,7 +173,7 @@ async fn a_server_that_repeats_what_it_was_told_makes_no_password_known() {
             ("redis+cluster://:s%3Acret@", ""),
             ("redis+sentinel://", "/service?sentinel_password=s%3Acret"),
         ] {
-            let locks = LockManager::builder().nodes([format!("{scheme}127.0.0.1:{port}{rest}")]).build().unwrap();
+            let locks = unhurried().nodes([format!("{scheme}127.0.0.1:{port}{rest}")]).build().unwrap();
             let refused = locks.lock("x").timeout(Timeout::Skip).acquire().await.unwrap_err();
             let told = format!("{} {refused:?}", causes(&refused));
             assert!(!told.contains("s:cret"), "{told}");

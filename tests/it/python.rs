@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use crate::common::counters::{counter, marker, waiting};
 use crate::common::once::{already_ran, job, new_job, run};
 use crate::common::waiters::PROMPT;
-use crate::common::{key, manager};
+use crate::common::{key, manager, unhurried};
 
 /// A Python process does not give up, nor does a test, before it had this long.
 const LONG: Duration = Duration::from_secs(10);
@@ -35,7 +35,8 @@ fn while_python_holds_a_lock_rust_skips_it_or_waits_and_gets_it_after_its_releas
         let mut holds = holder(&python, class, &servers, &["name=x", "timeout=0"]);
         assert_eq!(holds.line(), "acquired", "{class:?}");
         assert!(locks.lock("x").try_acquire_blocking().unwrap().is_none(), "{class:?}");
-        let error = locks.lock("x").timeout(Duration::from_millis(200)).acquire_blocking().unwrap_err();
+        // Long enough for busy servers to say so.
+        let error = locks.lock("x").timeout(Duration::from_secs(2)).acquire_blocking().unwrap_err();
         assert!(matches!(error, Error::NotAcquired { .. }), "{class:?}: {error}");
         let runtime = Runtime::new().unwrap();
         let waiter = runtime.spawn(locks.lock("x").timeout(LONG).acquire());
@@ -90,7 +91,7 @@ fn python_and_rust_mean_the_same_database_by_the_same_url() {
         let url = format!("{}{end}", servers[0].url());
         let mut holds = holder(&python, Class::Sync, &servers, &["name=x", "timeout=0", &format!("nodes={url}")]);
         assert_eq!(holds.line(), "acquired");
-        let locks = LockManager::builder().nodes([url.clone()]).build().unwrap();
+        let locks = unhurried().nodes([url.clone()]).build().unwrap();
         assert!(locks.lock("x").try_acquire_blocking().unwrap().is_none(), "both are inside: {url}");
         holds.tell("");
         assert_eq!(holds.line(), "released");

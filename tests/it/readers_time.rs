@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use redis::cmd;
-use redlock_runtime::{Error, LockManager};
+use redlock_runtime::Error;
 use redlock_tests::Servers;
 use redlock_tests::wait::LIMIT;
+
+use crate::common::unhurried;
 
 #[tokio::test]
 async fn a_reader_is_refused_with_the_cure_where_scripts_may_not_call_time() {
@@ -18,7 +20,7 @@ async fn a_reader_is_refused_with_the_cure_where_scripts_may_not_call_time() {
             server.probe().run::<()>(&rule).unwrap();
             format!("redis://app:s3cret@{}", server.address())
         });
-        LockManager::builder().nodes(urls).build().unwrap()
+        unhurried().nodes(urls).build().unwrap()
     };
     for without in [1, 2, 3] {
         let locks = manager(without);

@@ -186,7 +186,7 @@ async fn a_writer_who_becomes_a_reader_lets_readers_in_and_no_writer() {
 async fn a_node_that_was_not_told_of_it_learns_with_the_renewal() {
     let servers = Servers::start(3);
     let (locks, others) = (manager(&servers), manager(&servers));
-    let writer = locks.write("x").ttl(Duration::from_millis(1_500)).acquire().await.unwrap();
+    let writer = locks.write("x").ttl(Duration::from_secs(6)).acquire().await.unwrap();
     eventually_async("every node has him", async || servers.holding(&writers_key("x")) == 3).await;
     servers[0].hang();
     let reader = writer.downgrade().await.unwrap();

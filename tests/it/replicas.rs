@@ -6,8 +6,8 @@ use redlock_runtime::{Error, LockManager, Timeout};
 use redlock_tests::wait::{eventually, eventually_async};
 use redlock_tests::{RedisServer, Servers};
 
-use crate::common::causes;
 use crate::common::key;
+use crate::common::{causes, unhurried};
 
 /// A master with a replica that is in step.
 fn followed() -> (RedisServer, RedisServer) {
@@ -23,8 +23,7 @@ fn followed() -> (RedisServer, RedisServer) {
 #[tokio::test]
 async fn a_granted_lock_is_on_the_replica() {
     let (master, replica) = followed();
-    let locks =
-        LockManager::builder().nodes([master.url()]).wait_replicas(1, Duration::from_millis(200)).build().unwrap();
+    let locks = unhurried().nodes([master.url()]).wait_replicas(1, Duration::from_millis(200)).build().unwrap();
     for number in 0..100 {
         let name = format!("x{number}");
         let guard = locks.lock(&name).acquire().await.unwrap();
@@ -36,8 +35,7 @@ async fn a_granted_lock_is_on_the_replica() {
 #[tokio::test]
 async fn many_are_granted_at_once() {
     let (master, _replica) = followed();
-    let locks =
-        LockManager::builder().nodes([master.url()]).wait_replicas(1, Duration::from_millis(200)).build().unwrap();
+    let locks = unhurried().nodes([master.url()]).wait_replicas(1, Duration::from_millis(200)).build().unwrap();
     let tasks: Vec<_> = (0..100)
         .map(|number| {
             let request = locks.lock(format!("x{number}"));
@@ -73,7 +71,7 @@ async fn a_minority_without_replicas_costs_nobody_a_lock() {
     let ((first, _one), (second, _other)) = (followed(), followed());
     let alone = Servers::start(1);
     let urls = [first.url(), second.url(), alone[0].url()];
-    let locks = LockManager::builder().nodes(urls).wait_replicas(1, Duration::from_millis(200)).build().unwrap();
+    let locks = unhurried().nodes(urls).wait_replicas(1, Duration::from_millis(200)).build().unwrap();
     let guard = locks.lock("x").acquire().await.unwrap();
     guard.release().await.unwrap();
 }
@@ -81,8 +79,7 @@ async fn a_minority_without_replicas_costs_nobody_a_lock() {
 #[tokio::test]
 async fn a_connection_on_which_replicas_are_counted_may_end_at_any_time() {
     let (master, _replica) = followed();
-    let locks =
-        LockManager::builder().nodes([master.url()]).wait_replicas(1, Duration::from_millis(200)).build().unwrap();
+    let locks = unhurried().nodes([master.url()]).wait_replicas(1, Duration::from_millis(200)).build().unwrap();
     // A replica that is new may not answer for a moment.
     locks.lock("x").acquire().await.unwrap().release().await.unwrap();
     for _ in 0..3 {

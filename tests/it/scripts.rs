@@ -7,7 +7,7 @@ use redlock_runtime::{CheckVerdict, LockInfo, LockManager, Severity};
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{Gateway, RedisServer};
 
-use crate::common::{a_lock_lives, a_lock_of_keys_lives, waiting};
+use crate::common::{a_lock_lives, a_lock_of_keys_lives, unhurried, waiting};
 
 /// How a server refuses what a script may not do.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +49,7 @@ local function refused(command, key)
 end";
 
 fn manager(url: &str) -> LockManager {
-    LockManager::builder().nodes([url]).build().unwrap()
+    unhurried().nodes([url]).build().unwrap()
 }
 
 /// A user of the server with these rules, through the gateway.
@@ -111,7 +111,7 @@ async fn where_scripts_may_not_ask_for_the_time_locks_are_labelled_and_waiters_c
     for refusal in [Refusal::Told, Refusal::Ends] {
         let server = RedisServer::start();
         let gateway = forbidding(&server, NO_TIME, refusal);
-        a_lock_of_keys_lives(LockManager::builder().nodes([gateway.url()])).await;
+        a_lock_of_keys_lives(unhurried().nodes([gateway.url()])).await;
         let refused = manager(&gateway.url()).read("shared").try_acquire().await.unwrap_err();
         assert!(format!("{refused:?}").contains("TIME"), "{refused:?}");
         server.probe().flush_all();
@@ -139,7 +139,7 @@ async fn keys_that_scripts_touch_are_declared_where_a_server_insists_on_it() {
     for refusal in [Refusal::Told, Refusal::Ends] {
         let server = RedisServer::start();
         let gateway = forbidding(&server, DECLARED_ALONE, refusal);
-        a_lock_lives(LockManager::builder().nodes([gateway.url()])).await;
+        a_lock_lives(unhurried().nodes([gateway.url()])).await;
         server.probe().flush_all();
         labels_and_statistics_work(&server, &gateway.url()).await;
         turns_work(&server, &gateway.url()).await;

@@ -6,11 +6,11 @@ use redlock_runtime::{LockManager, Timeout};
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{Certificates, Sentinel, Setup};
 
-use crate::common::a_lock_lives;
 use crate::common::key;
+use crate::common::{a_lock_lives, unhurried};
 
 fn manager(service: &Sentinel) -> LockManager {
-    LockManager::builder().nodes([service.url()]).build().unwrap()
+    unhurried().nodes([service.url()]).build().unwrap()
 }
 
 #[tokio::test]
@@ -18,10 +18,10 @@ async fn a_lock_lives_on_the_master_of_a_service_with_passwords_of_both_sorts() 
     let (servers, sentinels) = (Setup::new().with_password("se/c:r@t,%"), Setup::new().with_password("o@ther"));
     let service = Sentinel::start_as(&servers, &sentinels);
     let url = format!("{}?sentinel_password=o%40ther", service.url());
-    let locks = LockManager::builder().nodes([url]);
+    let locks = unhurried().nodes([url]);
     a_lock_lives(locks.clone()).await;
     assert!(!format!("{:?}", locks.build().unwrap()).contains("ther"));
-    let locks = LockManager::builder().nodes([service.url()]).sentinel_credentials("", "o@ther");
+    let locks = unhurried().nodes([service.url()]).sentinel_credentials("", "o@ther");
     a_lock_lives(locks).await;
 }
 
@@ -30,7 +30,7 @@ async fn a_lock_lives_on_the_master_of_an_encrypted_service() {
     let certificates = Certificates::new();
     let setup = Setup::new().with_tls(&certificates);
     let service = Sentinel::start_as(&setup, &setup);
-    let locks = LockManager::builder().nodes([service.url()]).tls_roots(certificates.authority());
+    let locks = unhurried().nodes([service.url()]).tls_roots(certificates.authority());
     a_lock_lives(locks).await;
 }
 

@@ -10,7 +10,7 @@ use redlock_tests::wait::{eventually, eventually_async};
 use redlock_tests::{Proxy, RedisServer, Sentinel, Setup, sentinel};
 
 use crate::common::cycles::{PATIENT, cycle_at_once, cycle_soon, patient, unreachable};
-use crate::common::key;
+use crate::common::{key, unhurried};
 
 fn url(hosts: &[String]) -> String {
     format!("redis+sentinel://{}/{}/0", hosts.join(","), sentinel::SERVICE)
@@ -72,7 +72,7 @@ async fn a_master_that_is_still_loading_says_so() {
     let setup = Setup::new().with_arguments(&slow).with_arguments(&["--loading-process-events-interval-bytes", "1024"]);
     let service = Sentinel::start_as(&setup, &Setup::new());
     // It gives up long before everything is loaded.
-    let locks = LockManager::builder().nodes([service.url()]).build().unwrap();
+    let locks = LockManager::builder().nodes([service.url()]).node_timeout(Duration::from_secs(1)).build().unwrap();
     cycle_soon(&locks, "x").await;
     let probe = service.master().probe();
     probe.run::<()>(cmd("DEBUG").arg("POPULATE").arg(1000)).unwrap();
@@ -91,7 +91,7 @@ async fn a_master_that_is_still_loading_says_so() {
 #[tokio::test]
 async fn tokens_grow_across_failovers_and_their_counter_expires_on_the_new_master_too() {
     let service = Sentinel::start();
-    let locks = LockManager::builder()
+    let locks = unhurried()
         .nodes([service.url()])
         .wait_replicas(2, Duration::from_millis(100))
         // Whoever trusts no clock has nothing but the counter.

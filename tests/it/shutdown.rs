@@ -12,7 +12,7 @@ use redlock_tests::{Program, Servers};
 use tokio::runtime::Builder;
 use tokio::sync::Notify;
 
-use crate::common::{key, manager, prompt};
+use crate::common::{key, manager, prompt, unhurried};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -32,7 +32,7 @@ fn locked(servers: &Servers) -> usize {
 
 /// A manager that does not wait for async bodies.
 fn hasty(servers: &Servers) -> LockManager {
-    LockManager::builder().nodes(servers.urls()).on_shutdown(OnShutdown::Cancel).build().unwrap()
+    unhurried().nodes(servers.urls()).on_shutdown(OnShutdown::Cancel).build().unwrap()
 }
 
 fn is_shut_down(error: &Error) -> bool {

@@ -13,7 +13,7 @@ use redlock_tests::{Program, Servers};
 use tokio::runtime::Builder;
 use tokio::sync::Notify;
 
-use crate::common::{key, manager};
+use crate::common::{key, manager, unhurried};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -57,7 +57,7 @@ fn is_renewed(servers: &Servers) -> impl FnMut() -> bool {
 async fn the_lock_of_a_sync_body_is_renewed_until_the_body_ends_while_waiters_go_at_once() {
     let servers = Servers::start(3);
     for on_shutdown in [OnShutdown::Drain, OnShutdown::Cancel] {
-        let locks = LockManager::builder().nodes(servers.urls()).on_shutdown(on_shutdown).build().unwrap();
+        let locks = unhurried().nodes(servers.urls()).on_shutdown(on_shutdown).build().unwrap();
         let others = manager(&servers);
         let (end, ended) = channel::<()>();
         let (inside, mut is_inside) = tokio::sync::oneshot::channel();
@@ -168,7 +168,7 @@ async fn an_async_body_may_finish_within_the_bound() {
 async fn an_async_body_that_does_not_finish_is_cancelled_within_the_bound() {
     let servers = Servers::start(3);
     for (on_shutdown, bound) in [(OnShutdown::Drain, Duration::from_secs(4)), (OnShutdown::Cancel, LONG)] {
-        let locks = LockManager::builder().nodes(servers.urls()).on_shutdown(on_shutdown).build().unwrap();
+        let locks = unhurried().nodes(servers.urls()).on_shutdown(on_shutdown).build().unwrap();
         let (began, end) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let running = {
             let (locks, began, end) = (locks.clone(), Arc::clone(&began), Arc::clone(&end));

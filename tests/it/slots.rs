@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use redis::cmd;
-use redlock_runtime::LockManager;
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{Cluster, RedisServer};
 use tokio::runtime::Builder;
+
+use crate::common::unhurried;
 
 /// So many names at a time.
 const NAMES: usize = 40;
@@ -59,8 +60,7 @@ fn keys(cluster: &Cluster) -> Vec<String> {
 
 /// Holds a lock of each name and has it waited for; the keys of all that is written then.
 async fn hold_and_wait(cluster: &Cluster, names: &[String], prefix: &str) -> Vec<String> {
-    let builder =
-        LockManager::builder().nodes([cluster.url()]).lock_prefix(prefix).waiting_prefix(format!("W{prefix}"));
+    let builder = unhurried().nodes([cluster.url()]).lock_prefix(prefix).waiting_prefix(format!("W{prefix}"));
     let builder = builder.inserted_prefix(format!("I{prefix}")).wait_replicas(1, Duration::from_millis(150));
     let (here, there) = (builder.clone().build().unwrap(), builder.build().unwrap());
     let mut guards = Vec::new();

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redlock_tests::Servers;
+use redlock_tests::clock::timed;
 use redlock_tests::wait::eventually_async;
 use tokio::sync::Barrier;
 
+use crate::common::waiters::{LONG, PROMPT, run};
 use crate::common::{key, manager};
 
 /// Contenders that do not wait, with managers of their own as in processes of their own.
@@ -48,4 +50,29 @@ async fn also_when_a_node_is_down() {
     let servers = Servers::start(3);
     servers[1].kill();
     check(&servers, 40).await;
+}
+
+/// Somebody's key is on one node alone: he died, or his release does not come through. Whoever has lost a race asks one node first, and
+/// nothing happens on that one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_key_that_was_left_on_one_node_keeps_nobody_from_the_lock_who_waits() {
+    for (node, names) in
+        [(0, &["x"][..]), (1, &["x"]), (2, &["x"]), (0, &["x", "y"]), (1, &["x", "y"]), (2, &["x", "y"])]
+    {
+        let servers = Servers::start(3);
+        run(&servers[node].probe(), &["SET", &key("x"), "somebody", "PX", "60000"]);
+        let contender = |locks: redlock_runtime::LockManager| {
+            tokio::spawn(async move {
+                for turn in 0..15 {
+                    let (guard, took) = timed(locks.lock_all(names.iter().copied()).ttl(LONG).acquire()).await;
+                    assert!(took < PROMPT, "left on {node}, turn {turn}: {took:?}");
+                    guard.unwrap().release().await.unwrap();
+                }
+            })
+        };
+        let contenders: Vec<_> = (0..CONTENDERS).map(|_| contender(manager(&servers))).collect();
+        for contender in contenders {
+            contender.await.unwrap();
+        }
+    }
 }

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::common::counters::{LIST, counter, marker, waiting};
 use crate::common::cycles::patient;
-use crate::common::manager;
+use crate::common::{manager, unhurried};
 
 /// How long a process answers for its waiters.
 const LEASE: Duration = Duration::from_secs(10);
@@ -134,7 +134,7 @@ async fn a_call_is_counted_under_the_name_that_its_function_names() {
 async fn counter_list_and_marker_have_the_names_that_the_manager_gives_them() {
     let servers = Servers::start(1);
     let probe = servers[0].probe();
-    let builder = LockManager::builder().nodes(servers.urls());
+    let builder = unhurried().nodes(servers.urls());
     let locks = builder.waiting_prefix("crowd:").waiting_list("crowds").inserted_prefix("known:").build().unwrap();
     let guard = locks.lock("x").acquire().await.unwrap();
     let waiter = wait_for(&locks, "x");

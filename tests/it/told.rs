@@ -11,6 +11,7 @@ use tracing::Level;
 
 use crate::common::counters::LIST;
 use crate::common::events::{DATABASE, Events, NO_BUSY_MACHINE, node_at};
+use crate::common::unhurried;
 
 /// Whether no lock is left on a server.
 fn is_released(server: &RedisServer) -> bool {
@@ -132,13 +133,13 @@ async fn what_a_server_or_another_client_wrote_directs_no_terminal_by_an_event()
     let server = RedisServer::start();
     let gateway = Gateway::start(&server);
     gateway.answer("HELLO", Answer::error(&format!("WRONGPASS {WRITTEN}")));
-    let locks = LockManager::builder().nodes([node_at(gateway.port()).0]).build().unwrap();
+    let locks = unhurried().nodes([node_at(gateway.port()).0]).build().unwrap();
     assert!(locks.lock("x").timeout(brief).acquire().await.is_err());
     check_escaped(&events, Level::WARN, "node cannot be reached").await;
     check_escaped(&events, Level::WARN, "too few nodes can be reached").await;
 
     let gateway = Gateway::start(&server);
-    let locks = LockManager::builder().nodes([node_at(gateway.port()).0]).build().unwrap();
+    let locks = unhurried().nodes([node_at(gateway.port()).0]).build().unwrap();
     let guard = locks.lock("x").ttl(ttl).acquire().await.unwrap();
     for command in ["EVALSHA", "EVAL"] {
         gateway.answer(command, refusal());
@@ -151,8 +152,8 @@ async fn what_a_server_or_another_client_wrote_directs_no_terminal_by_an_event()
     drop(guard);
 
     // Those who wait are listed, in what any client can write to.
-    let holder = LockManager::builder().nodes([server.url()]).build().unwrap();
-    let locks = LockManager::builder().nodes([gateway.url()]).build().unwrap();
+    let holder = unhurried().nodes([server.url()]).build().unwrap();
+    let locks = unhurried().nodes([gateway.url()]).build().unwrap();
     for (name, command, message) in [
         ("told-unlisted", "TTL", "contended names were not listed"),
         ("told-untidied", "LLEN", "the list of contended names was not tidied"),
@@ -253,7 +254,7 @@ async fn what_a_lock_is_called_directs_no_terminal_by_an_event_or_a_report() {
     };
     let server = RedisServer::start();
     let gateway = Gateway::start(&server);
-    let locks = LockManager::builder().nodes([node_at(gateway.port()).0]).build().unwrap();
+    let locks = unhurried().nodes([node_at(gateway.port()).0]).build().unwrap();
     let guard = locks.lock(NAME).ttl(Duration::from_secs(3)).acquire().await.unwrap();
     for command in ["EVALSHA", "EVAL"] {
         gateway.answer(command, Answer::error("ERR not now"));
@@ -281,7 +282,7 @@ async fn that_a_server_tells_no_age_is_told_once_however_many_connections_there_
     let gateway = Gateway::start(&server);
     gateway.answer("INFO", Answer::edited(|info| info.replace("uptime_in_seconds:", "up_for:")));
     let (url, node) = node_at(gateway.port());
-    let locks = LockManager::builder().nodes([url]).build().unwrap();
+    let locks = unhurried().nodes([url]).build().unwrap();
     let events = Events::from_now();
     for _ in 0..3 {
         // The caller's connection, and that of the background, each made anew.

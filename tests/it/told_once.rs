@@ -12,8 +12,8 @@ use redlock_tests::{Proxy, RedisServer, Servers};
 use tracing::Level;
 
 use crate::common::events::{Events, NO_BUSY_MACHINE, node_at};
-use crate::common::key;
 use crate::common::seen::Seen;
+use crate::common::{key, unhurried};
 
 static LOCKS: LazyLock<LockManager> = LazyLock::new(|| LockManager::builder().nodes(["memory://"]).build().unwrap());
 
@@ -118,7 +118,7 @@ async fn a_silent_job_that_waits_in_vain_for_nodes_says_so_once_at_its_end_and_n
 async fn whoever_waited_and_whoever_lost_a_lock_is_told_once() {
     let events = Events::from_now();
     let server = RedisServer::start();
-    let locks = LockManager::builder().nodes([server.url()]).build().unwrap();
+    let locks = unhurried().nodes([server.url()]).build().unwrap();
     let guard = locks.lock("told-waited").acquire().await.unwrap();
     let waiting = tokio::spawn(locks.lock("told-waited").acquire());
     let is_counted = async || locks.statistics().await.unwrap().get("told-waited").is_some();

@@ -14,7 +14,7 @@ use redlock_tests::{Probe, RedisServer, Servers};
 
 use crate::common::waiters::in_line;
 use crate::common::waiters::{How, LONG, promptly, somebody_holds, starts_to_wait, watched};
-use crate::common::{key, manager};
+use crate::common::{key, manager, unhurried};
 
 fn marks(probe: &Probe) -> String {
     let found = probe.keys_like("redlock-waiting:*");
@@ -113,7 +113,7 @@ async fn no_key_of_ours_stays_for_ever_beside_a_counter_that_is_none() {
         } else {
             probe.set(counter, "no number");
         }
-        let locks = LockManager::builder().nodes([server.url()]).build().unwrap();
+        let locks = unhurried().nodes([server.url()]).build().unwrap();
         probe.set_for(&key("x"), "somebody", LONG);
         let waiter = tokio::spawn(locks.lock("x").ttl(LONG).acquire());
         // The script that counts is sent with its source the first time; the others are known from the start.

@@ -165,7 +165,7 @@ async fn when_the_first_in_line_has_no_more_time_the_next_is_woken_in_his_place(
         let servers = Servers::start(count);
         let locks = manager(&servers);
         somebody_holds(&servers, LONG);
-        let times_out = tokio::spawn(locks.lock("x").timeout(Duration::from_millis(150)).acquire());
+        let times_out = tokio::spawn(locks.lock("x").timeout(Duration::from_secs(1)).acquire());
         let first = tokio::spawn(locks.lock("x").ttl(LONG).acquire());
         let error = times_out.await.unwrap().unwrap_err();
         assert!(matches!(error, Error::NotAcquired { .. }), "{error}");

@@ -8,10 +8,10 @@ use redlock_tests::wait::eventually_async;
 use redlock_tests::{Proxy, Servers};
 use tokio::runtime::Builder;
 
-use crate::common::key;
 use crate::common::seen::Seen;
 use crate::common::waiters::{Acquire, How, LONG, eventually_had, fill, somebody_holds, starts_to_wait};
 use crate::common::waiters::{in_line, poll_once, polled_until, release_by_hand, spawn_in_line};
+use crate::common::{key, unhurried};
 
 /// With the slow poll, which finds what nobody heard of who was told.
 fn manager(servers: &Servers) -> LockManager {
@@ -20,7 +20,7 @@ fn manager(servers: &Servers) -> LockManager {
 
 /// One that tells who waits.
 fn seen_by(seen: &Seen, urls: impl IntoIterator<Item = String>) -> LockManager {
-    LockManager::builder().nodes(urls).observer(seen.clone()).build().unwrap()
+    unhurried().nodes(urls).observer(seen.clone()).build().unwrap()
 }
 
 /// Polls an acquisition until it has asked, if it has to, and waits, as the first one that is told of.

@@ -505,12 +505,14 @@ impl Engine {
     }
 
     /// The node that everybody asks first who wants the same and can reach the same nodes: the first connected one, from
-    /// a position that is [derived from the key](Subject::decides_who_is_first), so that not all locks begin at the same node.
-    fn first_for(&self, subject: &Subject) -> Option<usize> {
+    /// a position that is [derived from the key](Subject::decides_who_is_first), so that not all locks begin at the same node. One of
+    /// those that are excepted only if no other is connected.
+    fn first_for(&self, subject: &Subject, except: NodeSet) -> Option<usize> {
         let decides = subject.decides_who_is_first().bytes();
         let start = usize::from(decides.fold(0_u8, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte)));
-        let mut nodes = (0..self.nodes.len()).map(|node| (start + node) % self.nodes.len());
-        nodes.find(|node| matches!(self.nodes[*node].known(subject.key()), NodeStatus::Introduced(_)))
+        let nodes = (0..self.nodes.len()).map(|node| (start + node) % self.nodes.len());
+        let is_connected = |node: &usize| matches!(self.nodes[*node].known(subject.key()), NodeStatus::Introduced(_));
+        nodes.filter(is_connected).min_by_key(|node| except.contains(*node))
     }
 
     /// Listens until no further vote can change the verdict, or the nodes' time is over, or the caller's (`until`).

@@ -8,9 +8,9 @@ impl NodeSet {
 
     /// The set of the first `count` nodes.
     #[must_use]
-    pub fn first(count: usize) -> Self {
+    pub const fn first(count: usize) -> Self {
         // The whole width cannot be shifted out.
-        if count == 0 { Self::default() } else { Self(u64::MAX >> (Self::CAPACITY - count)) }
+        if count == 0 { Self(0) } else { Self(u64::MAX >> (Self::CAPACITY - count)) }
     }
 
     /// Adds a node; says whether it was not yet in the set.

@@ -1,7 +1,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
-use super::{At, AtSet, Quorum, Verdict};
+use super::{At, AtSet, NodeSet, Quorum, Verdict};
 
 /// How the nodes are asked for a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,7 +10,10 @@ pub enum AskOrder {
     AllAtOnce,
     /// One, the same for everybody who wants this lock, and the others only if it grants: of many who ask at the same
     /// time, all but one lose a single command, and none of them leaves another without a majority.
-    OneFirst,
+    OneFirst {
+        /// None of these, if others can be reached: what is there is not the lock's.
+        except: NodeSet,
+    },
 }
 
 /// What the first in line does next.
@@ -93,8 +96,12 @@ pub struct WaitPlan {
     expiries: Vec<(At, Instant)>,
     /// Whether an attempt failed although a majority was believed to be free.
     has_lost_race: bool,
-    /// The node that refused when it was asked first: nothing can be had before it is free.
-    waits_for: Option<usize>,
+    /// The node that refused when it was asked first: nothing can be had before it is free, or all are asked.
+    waits_for: Option<WaitsFor>,
+    /// Nodes that have another key than a majority.
+    strays: NodeSet,
+    /// How often in a row all were asked instead of the node that refused, which had told the truth.
+    impatient_in_vain: u32,
     /// Nothing is asked before this moment, whatever is believed.
     not_before: Option<Instant>,
     /// Whether that is so that another process may have the lock: nothing was asked since.
@@ -103,6 +110,31 @@ pub struct WaitPlan {
     poll_at: Instant,
     /// How far each node's reports can be relied on, of those that told of a key.
     witnesses: Vec<Witness>,
+    /// As of which moment the first in line was told what to do.
+    told: Option<Instant>,
+}
+
+/// Waiting for the node that refused when it was asked first.
+///
+/// What it has may be nobody's any more: left there by a process that died, or whose release does not come through. Of the others it was
+/// heard before that the lock is free there, and they report nothing more unless they are asked again. So it is waited for with
+/// patience for a part of the slow poll, longer each time that all were asked in vain.
+#[derive(Clone, Copy, Debug)]
+struct WaitsFor {
+    node: usize,
+    /// Then all are asked, if a majority is believed to be free.
+    until: Instant,
+}
+
+impl WaitsFor {
+    /// The first patience as a part of the slow poll; from the fourth time in vain on it is the whole.
+    const PART: u32 = 16;
+
+    fn new(node: usize, (now, poll_at): (Instant, Instant), in_vain: u32) -> Self {
+        let slow_poll = poll_at.saturating_duration_since(now);
+        let patience = (slow_poll / Self::PART).saturating_mul(2_u32.saturating_pow(in_vain)).min(slow_poll);
+        Self { node, until: now + patience }
+    }
 }
 
 /// A node that tells of changes, also of some that were none.
@@ -179,10 +211,13 @@ impl WaitPlan {
             expiries: Vec::new(),
             has_lost_race: false,
             waits_for: None,
+            strays: NodeSet::default(),
+            impatient_in_vain: 0,
             not_before: None,
             stands_back: false,
             poll_at,
             witnesses: Vec::new(),
+            told: None,
         }
     }
 
@@ -196,6 +231,7 @@ impl WaitPlan {
     pub fn changed(&mut self, at: impl Into<At>) {
         let at = at.into();
         self.forget(at);
+        self.strays.remove(at.node);
         let witness = self.witnesses.iter_mut().find(|witness| witness.at == at);
         let believed_at = witness.and_then(|witness| {
             witness.report();
@@ -220,12 +256,16 @@ impl WaitPlan {
         pause: Duration,
     ) {
         let was_believed_free = self.free_at(now).is_some_and(|moment| moment <= now);
-        let mut refused_by = None;
+        let impatient = self.impatient(now).filter(|_| ask_order == AskOrder::AllAtOnce);
+        let (mut refused_by, mut was_granted) = (None, false);
+        let mut silent = NodeSet::first(self.quorum.nodes());
         for (at, seen) in seen {
             let at = at.into();
+            silent.remove(at.node);
             self.forget(at);
             match seen {
                 NodeObservation::GivenBack => {
+                    was_granted = true;
                     self.witnesses.retain(|witness| witness.at != at);
                     self.free.insert(at);
                 }
@@ -237,12 +277,25 @@ impl WaitPlan {
                 NodeObservation::Unknown => {}
             }
         }
+        if verdict == Verdict::Split && self.free.parts() == 1 {
+            // All were asked. Who has not answered yet may grant it: then that is given back, and no change of it is reported to this caller.
+            for at in silent.iter().map(At::from) {
+                self.forget(at);
+                self.free.insert(at);
+            }
+        }
+        if ask_order == AskOrder::AllAtOnce {
+            self.look_for_strays(impatient);
+        }
         let has_any = |node: usize| self.free.iter().any(|at| at.node == node);
-        self.waits_for = refused_by.filter(|node| ask_order == AskOrder::OneFirst && !has_any(*node));
+        // If the one that was asked first had granted it, that one need not be waited for, nor any other more than the rest.
+        let was_refused_first = ask_order != AskOrder::AllAtOnce && !was_granted;
+        let waits_for = refused_by.filter(|node| was_refused_first && !has_any(*node));
+        self.waits_for = waits_for.map(|node| WaitsFor::new(node, (now, poll_at), self.impatient_in_vain));
         self.has_lost_race = match (verdict, ask_order) {
             // The first node may have forgotten a part of the lock that the others have, and would grant that again and again, beside
             // another part that is free.
-            (Verdict::Split, AskOrder::OneFirst) if self.free.parts() > 1 => false,
+            (Verdict::Split, AskOrder::OneFirst { .. }) if self.free.parts() > 1 => false,
             (Verdict::Split, _) => true,
             (Verdict::Refused, _) => self.has_lost_race || was_believed_free,
             (Verdict::Unreachable | Verdict::Won, _) => self.has_lost_race,
@@ -264,6 +317,19 @@ impl WaitPlan {
         self.stands_back && self.not_before.is_some_and(|moment| now < moment)
     }
 
+    /// What to do now, for the first in line, which relies on it until it is called.
+    pub fn told(&mut self, now: Instant) -> Step {
+        self.told = Some(now);
+        self.next(now)
+    }
+
+    /// As of which moment the first in line was told what to do. Whoever tells of a change may have looked at the clock before that, and
+    /// been held up: what it was told is compared with what it would be told now, not before.
+    #[must_use]
+    pub fn told_at(&self) -> Option<Instant> {
+        self.told
+    }
+
     /// What to do now.
     pub fn next(&self, now: Instant) -> Step {
         if let Some(moment) = self.not_before.filter(|moment| now < *moment) {
@@ -273,7 +339,8 @@ impl WaitPlan {
         if self.poll_at <= now {
             Step::Ask(AskOrder::AllAtOnce)
         } else if free_at <= now {
-            Step::Ask(if self.has_lost_race { AskOrder::OneFirst } else { AskOrder::AllAtOnce })
+            let is_one_first = self.has_lost_race && self.impatient(now).is_none();
+            Step::Ask(if is_one_first { AskOrder::OneFirst { except: self.strays } } else { AskOrder::AllAtOnce })
         } else {
             Step::WaitUntil(free_at.min(self.poll_at))
         }
@@ -290,9 +357,42 @@ impl WaitPlan {
         moments.extend(self.expiries.iter().filter(|(at, _)| at.part == part).map(|(at, moment)| (at.node, *moment)));
         moments.sort_unstable_by_key(|&(_, moment)| moment);
         let majority = moments.get(self.quorum.needed() - 1)?.1;
-        let Some(first) = self.waits_for else { return Some(majority) };
-        let first = moments.iter().find(|&&(node, _)| node == first)?.1;
+        let Some(WaitsFor { node: first, until }) = self.waits_for else { return Some(majority) };
+        let first = moments.iter().find(|&&(node, _)| node == first).map_or(until, |&(_, moment)| moment.min(until));
         Some(majority.max(first))
+    }
+
+    /// The node that is waited for, if it has told of nothing and all are asked instead.
+    fn impatient(&self, now: Instant) -> Option<usize> {
+        let WaitsFor { node, until } = self.waits_for?;
+        let is_free = self.free.iter().any(|at| at.node == node)
+            || self.expiries.iter().any(|(at, moment)| at.node == node && *moment <= now);
+        (until <= now && !is_free).then_some(node)
+    }
+
+    /// Looks which nodes have another key than a majority. Of a lock with several keys, of which each is enough, that says nothing.
+    fn look_for_strays(&mut self, impatient: Option<usize>) {
+        let told = |witness: &&Witness| !witness.has_reported && !self.free.iter().any(|at| at.node == witness.at.node);
+        let told: Vec<_> = self.witnesses.iter().filter(told).collect();
+        if told.iter().any(|witness| witness.at.part > 0) {
+            return;
+        }
+        let owner = |witness: &Witness| witness.sighting.owner;
+        let of_majority = told
+            .iter()
+            .filter_map(|witness| owner(witness))
+            .find(|one| told.iter().filter(|witness| owner(witness) == Some(*one)).count() >= self.quorum.needed());
+        let Some(of_majority) = of_majority else { return };
+        self.strays = NodeSet::default();
+        for witness in told {
+            if owner(witness).is_some_and(|owner| owner != of_majority) {
+                self.strays.insert(witness.at.node);
+            }
+        }
+        if let Some(node) = impatient {
+            let was_right = !self.strays.contains(node);
+            self.impatient_in_vain = if was_right { self.impatient_in_vain + 1 } else { 0 };
+        }
     }
 
     fn see(&mut self, at: At, sighting: OthersKey, now: Instant) {
@@ -314,6 +414,7 @@ mod tests {
 
     const POLL: Duration = Duration::from_secs(1);
     const PAUSE: Duration = Duration::from_millis(5);
+    const ONE_FIRST: AskOrder = AskOrder::OneFirst { except: NodeSet::first(0) };
 
     fn held(milliseconds: u64, now: Instant) -> NodeObservation {
         held_by(1, Some(now + Duration::from_millis(milliseconds)))
@@ -336,7 +437,7 @@ mod tests {
                     now += Duration::from_millis(1);
                     number += 1;
                     asks += u64::from(now + Duration::from_secs(1) > end);
-                    let asked = if ask_order == AskOrder::OneFirst { 1 } else { 3 };
+                    let asked = if ask_order == AskOrder::AllAtOnce { 3 } else { 1 };
                     let seen = (0..asked).map(|node| (node, tell(now, number)));
                     wait_plan.failed((Verdict::Refused, ask_order), seen, now, now + POLL, PAUSE);
                 }
@@ -426,19 +527,69 @@ mod tests {
         let seen = (0..3).map(|node| (node, held_by(2, Some(later))));
         wait_plan.failed((Verdict::Refused, AskOrder::AllAtOnce), seen, now, now + POLL, PAUSE);
         (0..3).for_each(|node| wait_plan.changed(node));
-        assert_eq!(wait_plan.next(now), Step::Ask(AskOrder::OneFirst));
-        wait_plan.failed(
-            (Verdict::Refused, AskOrder::OneFirst),
-            [(1, held_by(3, Some(later)))],
-            now,
-            now + POLL,
-            PAUSE,
-        );
-        assert_eq!(wait_plan.next(now), Step::WaitUntil(now + POLL), "the others' changes are old news");
+        assert_eq!(wait_plan.next(now), Step::Ask(ONE_FIRST));
+        wait_plan.failed((Verdict::Refused, ONE_FIRST), [(1, held_by(3, Some(later)))], now, now + POLL, PAUSE);
+        let until = now + POLL / WaitsFor::PART;
+        assert_eq!(wait_plan.next(now), Step::WaitUntil(until), "the others' changes are old news");
         wait_plan.changed(0);
-        assert_eq!(wait_plan.next(now), Step::WaitUntil(now + POLL));
+        assert_eq!(wait_plan.next(now), Step::WaitUntil(until));
         wait_plan.changed(1);
-        assert_eq!(wait_plan.next(now), Step::Ask(AskOrder::OneFirst));
+        assert_eq!(wait_plan.next(now), Step::Ask(ONE_FIRST));
+    }
+
+    /// The plan of somebody who was refused by the second node when it was asked first, after the others reported changes; and until when
+    /// that one is waited for.
+    fn waits_for_the_second(now: Instant) -> (WaitPlan, Instant) {
+        let mut wait_plan = refused(now);
+        (0..3).for_each(|node| wait_plan.changed(node));
+        let seen = [0, 2].map(|node| (node, held_by(6, None)));
+        wait_plan.failed((Verdict::Split, AskOrder::AllAtOnce), seen, now, now + POLL, Duration::ZERO);
+        (0..3).for_each(|node| wait_plan.changed(node));
+        refuse_first(&mut wait_plan, now)
+    }
+
+    /// It asks the second node first, which refuses; and until when that one is waited for.
+    fn refuse_first(wait_plan: &mut WaitPlan, now: Instant) -> (WaitPlan, Instant) {
+        assert_eq!(wait_plan.next(now), Step::Ask(ONE_FIRST));
+        let seen = [(1, held_by(7, Some(now + Duration::from_secs(30))))];
+        wait_plan.failed((Verdict::Refused, ONE_FIRST), seen, now, now + POLL, PAUSE);
+        let Step::WaitUntil(until) = wait_plan.next(now) else { panic!("{wait_plan:?}") };
+        (wait_plan.clone(), until)
+    }
+
+    #[test]
+    fn a_node_that_has_another_key_than_a_majority_is_not_asked_first_before_it_reports_a_change() {
+        let now = crate::platform::clock::now();
+        let (mut wait_plan, until) = waits_for_the_second(now);
+        assert!(until < now + POLL / 10, "{:?}", until - now);
+        assert_eq!(wait_plan.next(until), Step::Ask(AskOrder::AllAtOnce));
+        let seen = [(0, 8), (1, 7), (2, 8)].map(|(node, owner)| (node, held_by(owner, None)));
+        wait_plan.failed((Verdict::Refused, AskOrder::AllAtOnce), seen, until, until + POLL, PAUSE);
+        [0, 2].into_iter().for_each(|node| wait_plan.changed(node));
+        let mut except = NodeSet::default();
+        except.insert(1);
+        assert_eq!(wait_plan.next(until), Step::Ask(AskOrder::OneFirst { except }));
+        wait_plan.changed(1);
+        assert_eq!(wait_plan.next(until), Step::Ask(ONE_FIRST));
+    }
+
+    #[test]
+    fn a_node_that_told_the_truth_is_waited_for_longer_and_longer() {
+        let mut now = crate::platform::clock::now();
+        let (mut wait_plan, mut until) = waits_for_the_second(now);
+        let mut patience = Vec::new();
+        for _ in 0..6 {
+            patience.push(((until - now) * WaitsFor::PART).as_millis() / POLL.as_millis());
+            now = until;
+            assert_eq!(wait_plan.next(now), Step::Ask(AskOrder::AllAtOnce));
+            // Not all have answered when a majority has refused.
+            let owner = 10 + patience.len() as u64;
+            let seen = [0, 1].map(|node| (node, held_by(owner, None)));
+            wait_plan.failed((Verdict::Refused, AskOrder::AllAtOnce), seen, now, now + POLL, PAUSE);
+            (0..3).for_each(|node| wait_plan.changed(node));
+            (wait_plan, until) = refuse_first(&mut wait_plan, now);
+        }
+        assert_eq!(patience, [1, 2, 4, 8, 16, 16]);
     }
 
     #[test]
@@ -449,7 +600,7 @@ mod tests {
         wait_plan.failed((Verdict::Split, AskOrder::AllAtOnce), seen, now, now + POLL, PAUSE);
         wait_plan.changed(1);
         assert_eq!(wait_plan.next(now), Step::WaitUntil(now + PAUSE));
-        assert_eq!(wait_plan.next(now + PAUSE), Step::Ask(AskOrder::OneFirst));
+        assert_eq!(wait_plan.next(now + PAUSE), Step::Ask(ONE_FIRST));
     }
 
     #[test]
@@ -497,12 +648,36 @@ mod tests {
     }
 
     #[test]
+    fn who_has_not_answered_when_the_vote_is_split_is_believed_to_be_free() {
+        let now = crate::platform::clock::now();
+        let mut wait_plan = refused(now);
+        let seen = [(0, held_by(8, None)), (1, held_by(9, None))];
+        wait_plan.failed((Verdict::Split, AskOrder::AllAtOnce), seen, now, now + POLL, Duration::ZERO);
+        assert_eq!(wait_plan.next(now), Step::WaitUntil(now + POLL));
+        wait_plan.changed(1);
+        assert_eq!(wait_plan.next(now), Step::Ask(ONE_FIRST));
+    }
+
+    #[test]
+    fn none_is_waited_for_if_the_one_that_was_asked_first_granted_it() {
+        let now = crate::platform::clock::now();
+        let (mut wait_plan, _) = waits_for_the_second(now);
+        wait_plan.changed(1);
+        assert_eq!(wait_plan.next(now), Step::Ask(ONE_FIRST));
+        let seen = [(1, NodeObservation::GivenBack), (0, held_by(8, None)), (2, held_by(9, None))];
+        wait_plan.failed((Verdict::Split, ONE_FIRST), seen, now, now + POLL, Duration::ZERO);
+        assert_eq!(wait_plan.next(now), Step::WaitUntil(now + POLL));
+        wait_plan.changed(2);
+        assert_eq!(wait_plan.next(now), Step::Ask(ONE_FIRST));
+    }
+
+    #[test]
     fn a_node_that_has_another_key_free_is_not_waited_for() {
         let now = crate::platform::clock::now();
         let mut wait_plan = refused(now);
         let seen =
             [(At { node: 1, part: 0 }, held(30_000, now)), (At { node: 1, part: 1 }, NodeObservation::GivenBack)];
-        wait_plan.failed((Verdict::Split, AskOrder::OneFirst), seen, now, now + POLL, PAUSE);
+        wait_plan.failed((Verdict::Split, ONE_FIRST), seen, now, now + POLL, PAUSE);
         wait_plan.changed(At { node: 0, part: 0 });
         wait_plan.changed(At { node: 2, part: 0 });
         assert_eq!(wait_plan.next(now + PAUSE), Step::Ask(AskOrder::AllAtOnce));

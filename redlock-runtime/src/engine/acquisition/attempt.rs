@@ -38,7 +38,7 @@ impl Acquisition {
         self.goes_on = contender.is_some() && matches!(self.subject.kind(), Some(Kind::Writer(_)));
         let command = Command::acquire(action, &self.subject, &self.owner, contender, proposal, mark);
         let first = match ask_order {
-            AskOrder::OneFirst => self.engine.first_for(&self.subject),
+            AskOrder::OneFirst { except } => self.engine.first_for(&self.subject, *except),
             AskOrder::AllAtOnce => None,
         };
         let attempt = Attempt::to_acquire(self.engine.quorum(), first, began, ttl, self.engine.longest_round);

@@ -24,7 +24,7 @@ async fn ask_one_first(faulty: usize, others: Reply) -> Result<(), AttemptFailed
         })
     });
     let engine = Engine::new(voters.collect(), Quorum::of(3).unwrap(), Duration::from_secs(5), LONGEST_TTL);
-    let plan = Plan { ask_order: AskOrder::OneFirst, ..Plan::once(None) };
+    let plan = Plan { ask_order: AskOrder::OneFirst { except: NodeSet::default() }, ..Plan::once(None) };
     engine.acquire("key".into(), Duration::from_secs(60), None, plan).await.map(drop)
 }
 

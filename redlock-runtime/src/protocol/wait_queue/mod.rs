@@ -226,7 +226,7 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
         if local_holder.is_some() && self.wait_plan.is_none() {
             self.wait_plan = Some(Box::new(WaitPlan::unknown(settings.quorum, settings.poll_at(now, seed()))));
         }
-        let step = self.wait_plan.as_ref().map_or(Step::Ask(AskOrder::AllAtOnce), |wait_plan| wait_plan.next(now));
+        let step = self.wait_plan.as_mut().map_or(Step::Ask(AskOrder::AllAtOnce), |wait_plan| wait_plan.told(now));
         let step = match step {
             Step::WaitUntil(moment) => WaiterStep::WaitUntil(moment, local_holder),
             Step::Ask(ask_order) => WaiterStep::Ask(self.attempt(number, now, ask_order, settings)),
@@ -404,6 +404,7 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
         let parts = part.map_or_else(|| 0..self.parts(), |part| part..part.saturating_add(1));
         parts.clone().for_each(|part| self.changed.insert(At { node, part }));
         let Some(wait_plan) = &mut self.wait_plan else { return Call::Nobody };
+        let now = wait_plan.told_at().map_or(now, |told| told.max(now));
         let before = wait_plan.next(now);
         parts.for_each(|part| wait_plan.changed(At { node, part }));
         // It may be time to ask, or be so earlier than the first in line thinks.

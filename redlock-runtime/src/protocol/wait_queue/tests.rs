@@ -1,7 +1,7 @@
 //! Tests of the line of waiters.
 
 use super::*;
-use crate::protocol::{NodeObservation, OthersKey};
+use crate::protocol::{NodeObservation, NodeSet, OthersKey};
 
 /// Some moment.
 pub(super) fn moment() -> Instant {
@@ -417,6 +417,24 @@ fn the_first_in_line_is_called_when_a_majority_reported_a_change() {
 }
 
 #[test]
+fn whoever_looked_at_the_clock_long_before_it_tells_of_a_change_calls_the_first_in_line_all_the_same() {
+    for looked_before_the_pause in [true, false] {
+        let mut scene = Scene::of(1);
+        scene.refuse_watched(1);
+        let before = scene.now;
+        scene.now = scene.waits(1);
+        scene.asks(1);
+        // What a split vote leaves: a pause, in which nothing is asked whatever is believed.
+        assert_eq!(scene.fail_with(1, Verdict::Split, 0), Reachability::Unchanged);
+        let moment = if looked_before_the_pause { before } else { scene.now };
+        scene.now = scene.waits(1);
+        scene.waits(1);
+        assert_eq!(scene.queue.changed(0, Some(0), moment), NOBODY);
+        assert_eq!(scene.queue.changed(1, Some(0), moment), Call::Waiter(1), "{looked_before_the_pause}");
+    }
+}
+
+#[test]
 fn a_change_that_was_reported_during_an_attempt_counts_as_later_than_the_answers() {
     let mut scene = Scene::of(1);
     scene.refuse_watched(1);
@@ -492,7 +510,7 @@ fn the_last_before_another_process_notes_that_this_one_waits_and_none_that_asks_
     scene.check_asks(5, Ask { notes_contention: true, ..PLAIN });
     let seen = [0, 1, 2].map(|node| (node.into(), NodeObservation::GivenBack));
     let failure = Failure { verdict: Verdict::Split, seen: &seen, counter: 0, pause: Duration::ZERO };
-    for ask_order in [AskOrder::AllAtOnce, AskOrder::OneFirst] {
+    for ask_order in [AskOrder::AllAtOnce, AskOrder::OneFirst { except: NodeSet::default() }] {
         let reachability = scene.queue.failed(5, failure, scene.now, &scene.settings, || 1);
         assert_eq!(reachability, Reachability::Unchanged);
         let notes_contention = ask_order == AskOrder::AllAtOnce;
