@@ -10,8 +10,8 @@ use redlock_tests::wait::{LIMIT, eventually_async};
 use redlock_tests::{Proxy, RedisServer, Servers};
 use tracing::Level;
 
+use crate::common::RARE_POLL;
 use crate::common::events::{Events, NO_BUSY_MACHINE, node_at};
-use crate::common::{RARE_POLL, unhurried};
 
 /// Has the servers hang up on clients that say nothing for a second, and locks after that.
 async fn check_idle(nodes: usize, parameters: &str) {
@@ -110,14 +110,14 @@ async fn a_server_that_takes_no_more_clients_is_quoted() {
     // The only one.
     let mut only = eventually_connected(&server).await;
     for _ in 0..20 {
-        let locks = unhurried().nodes([server.url()]).build().unwrap();
+        let locks = LockManager::builder().nodes([server.url()]).build().unwrap();
         let error = locks.lock("x").timeout(Timeout::Skip).acquire().await.expect_err("there is no room");
         let told = format!("{error:?}");
         assert!(told.contains("max number of clients reached"), "{told}");
     }
     only.write_all(b"CONFIG SET maxclients 100\r\n").unwrap();
     only.read_exact(&mut [0; 5]).unwrap();
-    let locks = unhurried().nodes([server.url()]).build().unwrap();
+    let locks = LockManager::builder().nodes([server.url()]).build().unwrap();
     locks.lock("x").acquire().await.unwrap().release().await.unwrap();
 }
 

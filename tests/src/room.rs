@@ -1,13 +1,13 @@
 //! Room on the machine for those who start many servers.
 //!
 //! A service or a cluster is six processes that watch each other and take a slow answer for a failure. More than a few of
-//! them at a time on a small machine are slower one by one than one after another.
+//! them at a time on a small machine are slower one by one than one after another; while one waits for room, little else runs.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 
 /// So many are there at the same time.
-const AT_ONCE: usize = 2;
+const AT_ONCE: usize = 3;
 
 /// By which threads they were started.
 static TAKEN: Mutex<Vec<ThreadId>> = Mutex::new(Vec::new());

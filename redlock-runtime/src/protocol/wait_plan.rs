@@ -565,7 +565,9 @@ mod tests {
         assert_eq!(wait_plan.next(until), Step::Ask(AskOrder::AllAtOnce));
         let seen = [(0, 8), (1, 7), (2, 8)].map(|(node, owner)| (node, held_by(owner, None)));
         wait_plan.failed((Verdict::Refused, AskOrder::AllAtOnce), seen, until, until + POLL, PAUSE);
-        [0, 2].into_iter().for_each(|node| wait_plan.changed(node));
+        for node in [0, 2] {
+            wait_plan.changed(node);
+        }
         let mut except = NodeSet::default();
         except.insert(1);
         assert_eq!(wait_plan.next(until), Step::Ask(AskOrder::OneFirst { except }));
