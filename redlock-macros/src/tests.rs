@@ -198,8 +198,8 @@ fn a_skip_value_and_every_other_argument() {
                     )
                     .await;
                 match __redlock_verdict {
-                    ::redlock_runtime::__private::Verdict::Skip => Err(Busy),
-                    ::redlock_runtime::__private::Verdict::Return(__redlock_value) => __redlock_value,
+                    ::redlock_runtime::__private::Returned::Skip => Err(Busy),
+                    ::redlock_runtime::__private::Returned::Value(__redlock_value) => __redlock_value,
                 }
             }
         "#]],

@@ -1,12 +1,15 @@
 //! Every acquisition carries a token greater than that of every earlier one.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use redis::cmd;
+use redlock_runtime::protocol::{Counter, RETENTION};
 use redlock_runtime::testing::MemoryNode;
 use redlock_runtime::{Error, LockManager};
-use redlock_tests::Servers;
+use redlock_tests::clock::time_of_day;
+use redlock_tests::probe::Expiry;
 use redlock_tests::wait::eventually_async;
+use redlock_tests::{RedisServer, Servers};
 
 use crate::common::{manager, prompt, unhurried};
 
@@ -286,4 +289,33 @@ async fn a_crowd_that_contends_from_two_processes_gets_growing_tokens() {
     }
     let tokens = tokens.lock().unwrap();
     assert!(tokens.len() == 200 && is_growing(&tokens), "{tokens:?}");
+}
+
+/// What the model tries is what the servers do.
+#[tokio::test]
+async fn an_expiry_is_moved_on_a_server_where_it_is_said_to_be() {
+    let server = RedisServer::start();
+    let locks = unhurried().nodes([server.url()]).build().unwrap();
+    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap();
+    let proposed = || micros(time_of_day().duration_since(UNIX_EPOCH).unwrap());
+    let (least, quarter) = (proposed(), micros(RETENTION / 4));
+    let (begins, far) = (least / quarter * quarter, micros(Duration::from_secs(600)));
+    // What depends on the clock, which goes on, is tried seconds away from where it decides.
+    let margin = micros(MINUTE / 2);
+    let soon = |time: Duration| time.saturating_sub(MINUTE);
+    let early = RETENTION / 4 * 3;
+    let mut moved = [0, 0];
+    for before in [begins - 1, begins, least - 1, least, least + far - margin, least + far + margin, begins + quarter] {
+        for remaining in [MINUTE, soon(early), early + MINUTE, soon(RETENTION)] {
+            server.probe().set_for(COUNTER, &before.to_string(), remaining);
+            let (earliest, after, latest) = (proposed(), token(&locks).await, proposed());
+            let Expiry::After(left) = server.probe().pttl(COUNTER) else { panic!("{before} is gone") };
+            let is_moved = left > remaining;
+            let expect =
+                [earliest, latest].map(|least| Counter::moves_expiry(before, after, least, remaining, RETENTION));
+            assert!(expect.contains(&is_moved), "{before} in {remaining:?}, {after} in {left:?}: {expect:?}");
+            moved[usize::from(is_moved)] += 1;
+        }
+    }
+    assert!(moved.iter().all(|count| *count > 5), "{moved:?}");
 }

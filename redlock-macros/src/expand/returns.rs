@@ -105,8 +105,8 @@ impl Expansion<'_> {
         match &args.skip_value {
             Some(skip_value) => quote_spanned! {place=>
                 match __redlock_verdict {
-                    #runtime::Verdict::Skip => #skip_value,
-                    #runtime::Verdict::Return(__redlock_value) => __redlock_value,
+                    #runtime::Returned::Skip => #skip_value,
+                    #runtime::Returned::Value(__redlock_value) => __redlock_value,
                 }
             },
             None if self.may_skip_hidden_future() => {

@@ -2,7 +2,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use super::outcome::{Called, Ending, Returns, Verdict};
+use super::outcome::{Called, Ending, Returned, Returns};
 use crate::held::deadlock::within;
 use crate::lock::guard::LockGuard;
 use crate::lock::request::LockRequest;
@@ -300,7 +300,7 @@ impl Access {
     ///
     /// The verdict of a call that was refused.
     #[track_caller]
-    pub fn require_blocking<R>(&self, returns: Returns<R>) -> Result<&LockGuard, Verdict<R>> {
+    pub fn require_blocking<R>(&self, returns: Returns<R>) -> Result<&LockGuard, Returned<R>> {
         self.held().map_err(|error| {
             self.0.is_refused.store(true, Ordering::Relaxed);
             let Some(lock) = self.0.lock.get() else { unreachable!("the body runs only after the attempt") };

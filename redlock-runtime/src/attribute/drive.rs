@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use tokio::time::timeout;
 
 use super::call::{Attempt, Call, LockId};
-use super::outcome::{Ending, Keep, OnLost, Returns, Verdict};
+use super::outcome::{Ending, Keep, OnLost, Returned, Returns};
 use crate::Error;
 use crate::lock::body;
 use crate::lock::guard::Work;
@@ -28,7 +28,7 @@ type Panic = Box<dyn Any + Send>;
 
 /// Runs the body of a sync function.
 #[track_caller]
-pub fn run<R>(call: Call, body: impl FnOnce() -> R, returns: Returns<R>) -> Verdict<R> {
+pub fn run<R>(call: Call, body: impl FnOnce() -> R, returns: Returns<R>) -> Returned<R> {
     let (mut body, mut value) = (Some(body), None);
     let call = call.telling_failure(returns.tells_failure()).telling_success(!returns.cannot_tell_success());
     let (lock, ending) = run_once(call, &mut || {
@@ -106,7 +106,7 @@ pub struct Drive<'a, F: Future, K> {
 }
 
 impl<F: Future, K: Keep<F::Output> + Unpin> Future for Drive<'_, F, K> {
-    type Output = Verdict<F::Output>;
+    type Output = Returned<F::Output>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { progress, body, returns, keep } = self.get_mut();

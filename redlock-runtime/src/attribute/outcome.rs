@@ -23,7 +23,7 @@ pub use self::asked::{
 pub use self::kept::{HandsOver, Keep, Keeps};
 pub use self::required::{Fail, FailWhenLost, FailWhenRan, Plain, Skip};
 pub(crate) use self::returns::{Called, Ending, OnLost};
-pub use self::returns::{Returns, Verdict};
+pub use self::returns::{Returned, Returns};
 
 /// The return type of an annotated function, to ask questions about.
 pub struct Output<R>(PhantomData<fn() -> R>);

@@ -53,9 +53,9 @@ pub(crate) enum Ending {
 
 /// What the annotated function does at its end.
 #[must_use]
-pub enum Verdict<R> {
+pub enum Returned<R> {
     /// It returns this.
-    Return(R),
+    Value(R),
     /// It returns its skip value.
     Skip,
 }
@@ -127,22 +127,22 @@ impl<R> Returns<R> {
 
     /// Decides what is returned; `value` is the body's.
     #[track_caller]
-    pub(crate) fn decide(&self, ending: Ending, value: Option<R>, called: Called<'_>) -> Verdict<R> {
+    pub(crate) fn decide(&self, ending: Ending, value: Option<R>, called: Called<'_>) -> Returned<R> {
         let error = match ending {
             Ending::Decided => None,
             Ending::Finished => match (self.blame, &value) {
                 (Some(blame), Some(value)) if blame(value) => {
                     tell_blame(called);
-                    return Verdict::Skip;
+                    return Returned::Skip;
                 }
                 _ => None,
             },
             Ending::Refused(error) | Ending::Lost(error) => report(error, self.silent, self.fail.is_some(), called),
         };
         match (error, self.fail, value) {
-            (Some(error), Some(fail), _) => Verdict::Return(fail(error)),
-            (None, _, Some(value)) => Verdict::Return(value),
-            _ => Verdict::Skip,
+            (Some(error), Some(fail), _) => Returned::Value(fail(error)),
+            (None, _, Some(value)) => Returned::Value(value),
+            _ => Returned::Skip,
         }
     }
 }
@@ -194,11 +194,11 @@ fn report(error: Error, is_silent: bool, is_returnable: bool, called: Called<'_>
     }
 }
 
-impl<R> Verdict<R> {
+impl<R> Returned<R> {
     /// The value of a call that is not silent, and so never skipped.
     pub fn returned(self) -> R {
         match self {
-            Self::Return(value) => value,
+            Self::Value(value) => value,
             Self::Skip => unreachable!("only a silent call is skipped"),
         }
     }
@@ -206,7 +206,7 @@ impl<R> Verdict<R> {
     /// The value of a silent call.
     pub fn returned_or(self, skip: fn() -> R) -> R {
         match self {
-            Self::Return(value) => value,
+            Self::Value(value) => value,
             Self::Skip => skip(),
         }
     }
