@@ -83,6 +83,29 @@ pub(crate) struct Examination {
     pub(crate) counters: FencingCounters,
 }
 
+impl Examination {
+    /// A server of which no more is known, and of which nothing failed.
+    pub(crate) fn of(address: Arc<str>, server_info: Arc<ServerInfo>, tells: Tells) -> Self {
+        Self {
+            address,
+            server_info,
+            tells,
+            refused_hello: None,
+            refused_scripts: None,
+            keeps_cut: None,
+            version: None,
+            memory: None,
+            persistence: None,
+            clock: None,
+            round_trip: Duration::ZERO,
+            wakes: None,
+            failed: Vec::new(),
+            forbidden: Vec::new(),
+            counters: FencingCounters::default(),
+        }
+    }
+}
+
 /// The fencing counters of a server, looked through.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FencingCounters {

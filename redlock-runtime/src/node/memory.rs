@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 pub(crate) use self::server::{Condition, Server};
-use super::check::{Examination, Examining, FencingCounters, Tells, Trial, Wakes};
+use super::check::{Examination, Examining, Tells, Trial, Wakes};
 use super::counters::{Answer, Counted, Counting, LEASE, Number, Recorded};
 use super::{Action, Changes, Command, NodeStatus, PendingReply, Reply, Voter, VoterId};
 use crate::platform::clock;
@@ -292,26 +292,9 @@ impl Examining for MemoryNode {
     fn examine(&self, _: Trial, reply_timeout: Duration) -> Answer<Vec<Examination>> {
         let (label, server_info) = (Arc::from(self.label.as_str()), self.server_info());
         self.server.answer(reply_timeout, move |_, _| {
-            let examination = Examination {
-                address: label,
-                server_info: Arc::new(server_info),
-                tells: Tells::Itself,
-                refused_hello: None,
-                refused_scripts: None,
-                keeps_cut: None,
-                version: None,
-                memory: None,
-                // It ends with this process, and with it all that hold its locks.
-                persistence: None,
-                clock: None,
-                round_trip: Duration::ZERO,
-                wakes: Some(Wakes::Tracking),
-                failed: Vec::new(),
-                forbidden: Vec::new(),
-                // Nobody else writes there.
-                counters: FencingCounters::default(),
-            };
-            vec![examination]
+            // What it keeps ends with this process, and with it all that hold its locks; and nobody else writes there.
+            let examination = Examination::of(label, Arc::new(server_info), Tells::Itself);
+            vec![Examination { wakes: Some(Wakes::Tracking), ..examination }]
         })
     }
 }

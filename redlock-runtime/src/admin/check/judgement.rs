@@ -465,34 +465,25 @@ fn of_all(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::check::{FencingCounters, Memory};
+    use crate::node::check::Memory;
     use crate::protocol::NoCounter;
 
     const HOUR: Duration = Duration::from_secs(3600);
     const LONGEST_TTL: Duration = Duration::from_secs(300);
 
-    fn papers_of(run_id: &str, age: Duration, role: Role) -> Arc<ServerInfo> {
+    fn info_of(run_id: &str, age: Duration, role: Role) -> Arc<ServerInfo> {
         Arc::new(ServerInfo::new(crate::platform::clock::now(), age, LONGEST_TTL, run_id.into(), role))
     }
 
     /// One with which nothing is wrong.
     fn server(name: &str) -> Examination {
         Examination {
-            address: name.into(),
-            server_info: papers_of(name, HOUR, Role::Master),
-            tells: Tells::Itself,
             version: Some("7.2.4".to_owned()),
-            refused_hello: None,
-            refused_scripts: None,
-            keeps_cut: None,
             memory: Some(Memory { policy: Some("noeviction".to_owned()), limit: Some(0) }),
             persistence: Some(Persistence::Everything),
-            clock: None,
             round_trip: Duration::from_millis(1),
             wakes: Some(Wakes::Tracking),
-            failed: Vec::new(),
-            forbidden: Vec::new(),
-            counters: FencingCounters::default(),
+            ..Examination::of(name.into(), info_of(name, HOUR, Role::Master), Tells::Itself)
         }
     }
 
@@ -537,9 +528,9 @@ mod tests {
 
     #[test]
     fn each_fault_is_found_and_weighed() {
-        let young = papers_of("a", Duration::from_secs(9), Role::Master);
+        let young = info_of("a", Duration::from_secs(9), Role::Master);
         check(|a| a.server_info = young, Severity::Warning, "does not vote before", degraded(2));
-        let replica = papers_of("a", HOUR, Role::Replica);
+        let replica = info_of("a", HOUR, Role::Replica);
         check(|a| a.server_info = replica, Severity::Error, "name its master", degraded(2));
         check(|a| a.tells = Tells::Partly(Arc::default()), Severity::Warning, "+info", degraded(3));
         check(|a| a.round_trip = Duration::from_millis(90), Severity::Warning, "answers in 90ms", degraded(3));

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinError;
 use tokio::time::timeout;
 
-use super::super::check::{CarryOut, Examination, Examining, FencingCounters, Step, Tells, Trial, try_out};
+use super::super::check::{CarryOut, Examination, Examining, Step, Tells, Trial, try_out};
 use super::super::counters::{Answer, Counted, Counting, Number, Recorded};
 use super::super::inspect::{Cursor, Deleted, Inspecting, Listed, LockRecord, OwnerLabel, Page};
 use super::super::{Action, Changes, Command, Delivery, Failure, NodeStatus, PendingReply, Reply, Voter, VoterId};
@@ -478,23 +478,7 @@ impl Examining for ForeignNode {
             }
             asked.round_trips.sort_unstable();
             let round_trip = asked.round_trips.get(asked.round_trips.len() / 2).copied().unwrap_or_default();
-            Ok(vec![Examination {
-                address,
-                server_info,
-                tells,
-                refused_hello: None,
-                refused_scripts: None,
-                keeps_cut: None,
-                version: None,
-                memory: None,
-                persistence: None,
-                clock: None,
-                round_trip,
-                wakes: None,
-                failed,
-                forbidden: Vec::new(),
-                counters: FencingCounters::default(),
-            }])
+            Ok(vec![Examination { round_trip, failed, ..Examination::of(address, server_info, tells) }])
         })
     }
 }
