@@ -90,7 +90,7 @@ async fn they_are_renewed_together_and_lost_together() {
 async fn a_node_that_lost_one_of_them_gets_it_again_unless_another_has_it() {
     let servers = Servers::start(3);
     let locks = manager(&servers);
-    let guard = locks.lock_all(["a", "b"]).ttl(Duration::from_millis(1_500)).acquire().await.unwrap();
+    let guard = locks.lock_all(["a", "b"]).ttl(Duration::from_secs(6)).acquire().await.unwrap();
     eventually_async("every node holds them", async || left(&servers) == 6).await;
     let (a, b) = (servers.values(&key("a")), servers.values(&key("b")));
     assert_eq!(a, b, "one owner");

@@ -278,7 +278,7 @@ async fn an_annotated_function_is_called_by_its_template_and_runs_well_if_it_ret
 async fn a_node_is_timed_by_what_it_is_asked_and_told_to_be_down_and_back() {
     let servers = Servers::start(3);
     let (locks, seen) = on(&servers);
-    let guard = locks.lock("x").ttl(Duration::from_millis(1_500)).acquire().await.unwrap();
+    let guard = locks.lock("x").ttl(Duration::from_secs(6)).acquire().await.unwrap();
     let are_renewed =
         async || servers.iter().all(|server| seen.count(&format!("node {} extend", server.address())) > 0);
     eventually_async("it is renewed everywhere", are_renewed).await;

@@ -80,7 +80,7 @@ async fn each_reader_is_renewed_and_expires_by_itself() {
 async fn a_reader_whom_a_majority_lost_is_told_and_a_node_that_lost_him_gets_him_again() {
     let servers = Servers::start(3);
     let locks = manager(&servers);
-    let reader = locks.read("x").ttl(Duration::from_secs(2)).acquire().await.unwrap();
+    let reader = locks.read("x").ttl(Duration::from_secs(6)).acquire().await.unwrap();
     let readers = readers_key("x");
     let on = async || servers.iter().filter(|server| server.probe().exists(&readers)).count();
     eventually_async("every node has him", async || on().await == 3).await;

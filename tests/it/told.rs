@@ -184,7 +184,7 @@ async fn a_node_that_hangs_while_a_lock_is_only_renewed_is_told() {
     let servers = Servers::start(3);
     let nodes: Vec<_> = servers.iter().map(|server| node_at(server.port())).collect();
     let locks = LockManager::builder().nodes(nodes.iter().map(|(url, _)| url.clone())).build().unwrap();
-    let guard = locks.lock("x").ttl(Duration::from_millis(1500)).acquire().await.unwrap();
+    let guard = locks.lock("x").ttl(Duration::from_secs(6)).acquire().await.unwrap();
     eventually_async("it is labelled", async || locks.inspect("x").await.unwrap().owner_label.is_some()).await;
     let events = Events::from_now();
     servers[2].hang();
