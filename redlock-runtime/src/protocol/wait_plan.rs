@@ -257,7 +257,7 @@ impl WaitPlan {
     ) {
         let was_believed_free = self.free_at(now).is_some_and(|moment| moment <= now);
         let impatient = self.impatient(now).filter(|_| ask_order == AskOrder::AllAtOnce);
-        let (mut refused_by, mut was_granted) = (None, false);
+        let mut refused_by = None;
         let mut silent = NodeSet::first(self.quorum.nodes());
         for (at, seen) in seen {
             let at = at.into();
@@ -265,7 +265,6 @@ impl WaitPlan {
             self.forget(at);
             match seen {
                 NodeObservation::GivenBack => {
-                    was_granted = true;
                     self.witnesses.retain(|witness| witness.at != at);
                     self.free.insert(at);
                 }
@@ -288,8 +287,9 @@ impl WaitPlan {
             self.look_for_strays(impatient);
         }
         let has_any = |node: usize| self.free.iter().any(|at| at.node == node);
-        // If the one that was asked first had granted it, that one need not be waited for, nor any other more than the rest.
-        let was_refused_first = ask_order != AskOrder::AllAtOnce && !was_granted;
+        // If the one that was asked first granted it, or did not vote, the others were asked as well: that one need not be waited for, nor
+        // any other more than the rest.
+        let was_refused_first = ask_order != AskOrder::AllAtOnce && silent.len() + 1 == self.quorum.nodes();
         let waits_for = refused_by.filter(|node| was_refused_first && !has_any(*node));
         self.waits_for = waits_for.map(|node| WaitsFor::new(node, (now, poll_at), self.impatient_in_vain));
         self.has_lost_race = match (verdict, ask_order) {
