@@ -230,12 +230,14 @@ impl WaitPlan {
     /// The node reported a change of the key, or cannot have reported one for a while.
     pub fn changed(&mut self, at: impl Into<At>) {
         let at = at.into();
+        let was_free = self.free.of(at.part).contains(at.node);
         self.forget(at);
         self.strays.remove(at.node);
         let witness = self.witnesses.iter_mut().find(|witness| witness.at == at);
         let believed_at = witness.and_then(|witness| {
             witness.report();
-            witness.believed_at()
+            // Whatever the reports of this node are worth, this one is not why it is believed.
+            witness.believed_at().filter(|_| !was_free)
         });
         match believed_at {
             Some(moment) => self.expiries.push((at, moment)),

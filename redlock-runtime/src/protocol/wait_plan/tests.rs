@@ -299,3 +299,20 @@ fn none_is_waited_for_if_the_one_that_was_asked_first_does_not_answer() {
     wait_plan.changed(2);
     assert_eq!(wait_plan.next(now), Step::Ask(ONE_FIRST), "a majority has reported");
 }
+
+#[test]
+fn what_is_believed_to_be_free_is_so_after_another_report_however_many_were_in_vain() {
+    let now = crate::platform::clock::now();
+    let mut wait_plan = refused(now);
+    for _ in 0..6 {
+        (0..3).for_each(|node| wait_plan.changed(node));
+        let seen = (0..3).map(|node| (node, held_by(1, None)));
+        wait_plan.failed((Verdict::Refused, AskOrder::AllAtOnce), seen, now, now + POLL, PAUSE);
+    }
+    // The third has not answered, and grants it late.
+    let seen = [(0, held_by(8, None)), (1, held_by(9, None))];
+    wait_plan.failed((Verdict::Split, AskOrder::AllAtOnce), seen, now, now + POLL, Duration::ZERO);
+    wait_plan.changed(2);
+    wait_plan.changed(1);
+    assert!(matches!(wait_plan.next(now), Step::Ask(_)), "{:?}", wait_plan.next(now));
+}
