@@ -282,7 +282,7 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
     ) -> Acquired<H> {
         let acquired = self.acquired(hold, holder);
         self.hand_overs.won(is_wanted_elsewhere, round_trip);
-        let call = if self.leave_line(number) { self.call_next(now) } else { Call::Nobody };
+        let call = if self.leave_line(number) { self.call_next(now) } else { acquired.call };
         Acquired { call, ..acquired }
     }
 
@@ -304,16 +304,18 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
         self.hand_overs.set_polling(polling);
     }
 
-    /// Somebody in this process who did not wait has acquired the lock.
+    /// Somebody in this process who did not wait has acquired the lock. A first in line that waits for the nodes is called: from now on it
+    /// waits for this holder, of whose loss no node tells it.
     pub fn acquired(&mut self, hold: u64, holder: H) -> Acquired<H> {
         self.counter = self.counter.max(holder.fencing_token());
         let replaced = self.local_holders.add(hold, holder);
         // What was offered is lost.
         self.is_offered = false;
-        if self.is_held_here() {
-            self.wait_plan = None;
-        }
-        Acquired { replaced, call: Call::Nobody, reachability: self.reached() }
+        let relied_on = if self.is_held_here() { self.wait_plan.take() } else { None };
+        // It is not called to ask: nobody counts how long it takes.
+        let call = self.line.first().filter(|_| relied_on.is_some());
+        let call = call.map_or(Call::Nobody, |(number, _)| Call::Waiter(*number));
+        Acquired { replaced, call, reachability: self.reached() }
     }
 
     /// The holder of this number lets go: its lease is offered to the first in line, which is called, if it `passes` on to that.
