@@ -14,7 +14,7 @@ pub use self::actions::{Acquired, Ask, Call, Failure, Left, Offered, Polled, Rea
 use self::hand_overs::{HandOvers, NextProcess};
 use self::holders::Holders;
 use self::line::Line;
-use super::{AskOrder, At, AtSet, Backoff, Elsewhere, Needs, Passing, Quorum, Step, Turns, Verdict, WaitPlan};
+use super::{AskOrder, At, AtSet, Backoff, Elsewhere, Needs, NodeSet, Passing, Quorum, Step, Turns, Verdict, WaitPlan};
 use crate::rules::{Rule, holds};
 
 /// A waiter that was called but is not polled for this long is overtaken.
@@ -376,9 +376,7 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
     /// The holder of this number has let go, if it still was the holder: the lock is free as far as this process is concerned. The
     /// time is asked for if somebody waits.
     pub fn let_go(&mut self, hold: u64, now: impl FnOnce() -> Instant, settings: &WaitSettings) -> Call {
-        if !self.local_holders.remove(hold) {
-            return Call::Nobody;
-        }
+        let Some((_, holder)) = self.local_holders.take_if(|(other, _)| *other == hold) else { return Call::Nobody };
         self.reports_to = None;
         if self.line.is_empty() {
             self.wait_plan = None;
@@ -393,6 +391,12 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
         }
         self.wait_plan = None;
         match self.hand_overs.let_go(now) {
+            // Whoever asks at this moment may be told of it: that counts as any change during an attempt. That a reader has gone lets in no
+            // other reader.
+            NextProcess::Ours if self.attempt.is_some() && !holder.is_shared() => {
+                let all = NodeSet::first(settings.quorum.nodes());
+                all.iter().for_each(|node| self.changed.insert(At { node, part: holder.part() }));
+            }
             NextProcess::Ours => {}
             NextProcess::StandBack(pause) => {
                 self.wait_plan = Some(Box::new(WaitPlan::stand_back(settings.quorum, now + pause)));

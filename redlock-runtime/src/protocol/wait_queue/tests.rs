@@ -710,3 +710,19 @@ fn whoever_waits_for_the_nodes_is_called_when_one_that_was_overtaken_gets_the_lo
     assert_eq!(acquired.call, Call::Waiter(2));
     scene.check_waits_for(2, holder);
 }
+
+#[test]
+fn a_holder_that_lets_go_during_an_attempt_counts_as_later_than_the_answers() {
+    let mut scene = Scene::of(1);
+    let holder = scene.holder();
+    scene.hold(HOLD, holder);
+    scene.check_waits_for(1, holder);
+    scene.pass(SLOW_POLL * 3 / 2);
+    assert!(scene.asks(1).is_watched);
+    scene.check_lets_go(HOLD, Call::Waiter(1));
+    let held = OthersKey { owner: Some(7), expires: Some(holder.valid_until) };
+    let seen = [0, 1, 2].map(|node| (node.into(), NodeObservation::Held(held)));
+    let failure = Failure { verdict: Verdict::Refused, seen: &seen, counter: 0, pause: INSTANT };
+    assert_eq!(scene.queue.failed(1, failure, scene.now, &scene.settings, || 1), Reachability::Unchanged);
+    scene.asks(1);
+}
