@@ -348,10 +348,16 @@ impl WaitPlan {
         }
     }
 
+    /// How many keys the lock has, as far as anything was told of them.
+    #[must_use]
+    pub fn parts(&self) -> u8 {
+        let told = self.witnesses.iter().map(|witness| witness.at).chain(self.expiries.iter().map(|(at, _)| *at));
+        told.map(|at| at.part.saturating_add(1)).fold(self.free.parts(), u8::max)
+    }
+
     /// From when on the key is believed to be gone from a majority; `None` if that cannot be told.
     fn free_at(&self, now: Instant) -> Option<Instant> {
-        let parts = self.expiries.iter().map(|(at, _)| at.part + 1).fold(self.free.parts(), u8::max);
-        (0..parts).filter_map(|part| self.part_free_at(part, now)).min()
+        (0..self.parts()).filter_map(|part| self.part_free_at(part, now)).min()
     }
 
     fn part_free_at(&self, part: u8, now: Instant) -> Option<Instant> {

@@ -407,7 +407,9 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
 
     /// A node reported a change of this key, or cannot have reported one of any for a while (`None`).
     pub fn changed(&mut self, node: usize, part: Option<u8>, now: Instant) -> Call {
-        let parts = part.map_or_else(|| 0..self.parts(), |part| part..part.saturating_add(1));
+        // While nobody waits, what is believed is kept for the next who comes.
+        let believed = || self.wait_plan.as_ref().map_or(1, |wait_plan| wait_plan.parts());
+        let parts = part.map_or_else(|| 0..self.parts().max(believed()), |part| part..part.saturating_add(1));
         parts.clone().for_each(|part| self.changed.insert(At { node, part }));
         let Some(wait_plan) = &mut self.wait_plan else { return Call::Nobody };
         let now = wait_plan.told_at().map_or(now, |told| told.max(now));

@@ -726,3 +726,26 @@ fn a_holder_that_lets_go_during_an_attempt_counts_as_later_than_the_answers() {
     assert_eq!(scene.queue.failed(1, failure, scene.now, &scene.settings, || 1), Reachability::Unchanged);
     scene.asks(1);
 }
+
+#[test]
+fn a_gap_in_the_reports_is_about_all_permits_also_while_nobody_waits() {
+    let now = crate::platform::clock::now();
+    let settings = WaitSettings::new(Quorum::of(3).unwrap(), NODE_TIMEOUT, SLOW_POLL);
+    let mut queue = WaitQueue::<_, OfPermit>::new();
+    assert_eq!(queue.acquired(HOLD, OfPermit(0, now + Duration::from_secs(30))).replaced, None);
+    queue.joined(1, ForOneOfTwo);
+    let key = OthersKey { owner: Some(7), expires: None };
+    // The third does not answer.
+    let seen = [(0, 0), (1, 0), (0, 1), (1, 1)].map(|(node, part)| (At { node, part }, NodeObservation::Held(key)));
+    for _ in 0..2 {
+        let WaiterStep::Ask(_) = queue.polled(1, now, &settings, || 1).step else { panic!("it asks") };
+        let failure = Failure { verdict: Verdict::Refused, seen: &seen, counter: 0, pause: INSTANT };
+        assert_eq!(queue.failed(1, failure, now, &settings, || 1), Reachability::Unchanged);
+    }
+    assert_eq!(queue.left(1, now).call, NOBODY);
+    assert_eq!(queue.changed(0, None, now), NOBODY);
+    assert_eq!(queue.changed(1, Some(1), now), NOBODY);
+    queue.joined(2, ForOneOfTwo);
+    let step = queue.polled(2, now, &settings, || 1).step;
+    assert!(matches!(step, WaiterStep::Ask(_)), "the first node may have reported the same: {step:?}");
+}
