@@ -230,12 +230,14 @@ impl WaitPlan {
     /// The node reported a change of the key, or cannot have reported one for a while.
     pub fn changed(&mut self, at: impl Into<At>) {
         let at = at.into();
+        let was_free = self.free.of(at.part).contains(at.node);
         self.forget(at);
         self.strays.remove(at.node);
         let witness = self.witnesses.iter_mut().find(|witness| witness.at == at);
         let believed_at = witness.and_then(|witness| {
             witness.report();
-            witness.believed_at()
+            // Whatever the reports of this node are worth, this one is not why it is believed.
+            witness.believed_at().filter(|_| !was_free)
         });
         match believed_at {
             Some(moment) => self.expiries.push((at, moment)),
@@ -257,7 +259,7 @@ impl WaitPlan {
     ) {
         let was_believed_free = self.free_at(now).is_some_and(|moment| moment <= now);
         let impatient = self.impatient(now).filter(|_| ask_order == AskOrder::AllAtOnce);
-        let (mut refused_by, mut was_granted) = (None, false);
+        let mut refused_by = None;
         let mut silent = NodeSet::first(self.quorum.nodes());
         for (at, seen) in seen {
             let at = at.into();
@@ -265,7 +267,6 @@ impl WaitPlan {
             self.forget(at);
             match seen {
                 NodeObservation::GivenBack => {
-                    was_granted = true;
                     self.witnesses.retain(|witness| witness.at != at);
                     self.free.insert(at);
                 }
@@ -288,8 +289,9 @@ impl WaitPlan {
             self.look_for_strays(impatient);
         }
         let has_any = |node: usize| self.free.iter().any(|at| at.node == node);
-        // If the one that was asked first had granted it, that one need not be waited for, nor any other more than the rest.
-        let was_refused_first = ask_order != AskOrder::AllAtOnce && !was_granted;
+        // If the one that was asked first granted it, or did not vote, the others were asked as well: that one need not be waited for, nor
+        // any other more than the rest.
+        let was_refused_first = ask_order != AskOrder::AllAtOnce && silent.len() + 1 == self.quorum.nodes();
         let waits_for = refused_by.filter(|node| was_refused_first && !has_any(*node));
         self.waits_for = waits_for.map(|node| WaitsFor::new(node, (now, poll_at), self.impatient_in_vain));
         self.has_lost_race = match (verdict, ask_order) {
@@ -346,10 +348,16 @@ impl WaitPlan {
         }
     }
 
+    /// How many keys the lock has, as far as anything was told of them.
+    #[must_use]
+    pub fn parts(&self) -> u8 {
+        let told = self.witnesses.iter().map(|witness| witness.at).chain(self.expiries.iter().map(|(at, _)| *at));
+        told.map(|at| at.part.saturating_add(1)).fold(self.free.parts(), u8::max)
+    }
+
     /// From when on the key is believed to be gone from a majority; `None` if that cannot be told.
     fn free_at(&self, now: Instant) -> Option<Instant> {
-        let parts = self.expiries.iter().map(|(at, _)| at.part + 1).fold(self.free.parts(), u8::max);
-        (0..parts).filter_map(|part| self.part_free_at(part, now)).min()
+        (0..self.parts()).filter_map(|part| self.part_free_at(part, now)).min()
     }
 
     fn part_free_at(&self, part: u8, now: Instant) -> Option<Instant> {

@@ -218,6 +218,19 @@ fn several_names_are_granted_together() {
 }
 
 #[test]
+fn who_has_waited_for_longest_has_precedence_however_many_processes_wait() {
+    let (waits, later) = (
+        "SET b y PX 30000\n@several 2 a b x 60000 '' '' '' p 2 500 1 627 9000 c d\nPEXPIRE c 60000",
+        "9000000000000000",
+    );
+    for (count, score) in [(15, later), (16, later), (600, later), (15, "1"), (40, "1")] {
+        let processes: String = (0..count).map(|process| format!(" {score} process-{process}")).collect();
+        let refused = "@several 2 a e z 60000 '' '' '' '' 2 0 2 2 0 c f\n= [nil, ~, nil]\nEXISTS a e\n= 0";
+        check(&[("beside processes", &format!("{waits}\nZADD c{processes}\n{refused}"))]);
+    }
+}
+
+#[test]
 fn several_names_are_held_together() {
     check(&[
         (

@@ -273,3 +273,46 @@ fn a_node_that_has_another_key_free_is_not_waited_for() {
     wait_plan.changed(At { node: 2, part: 0 });
     assert_eq!(wait_plan.next(now + PAUSE), Step::Ask(AskOrder::AllAtOnce));
 }
+
+/// A plan of somebody who asks one of five nodes first.
+fn one_of_five_first(now: Instant) -> WaitPlan {
+    let mut wait_plan = WaitPlan::unknown(Quorum::of(5).unwrap(), now);
+    for owner in 1..3 {
+        let seen = (0..5).map(|node| (node, held_by(owner, None)));
+        wait_plan.failed((Verdict::Refused, AskOrder::AllAtOnce), seen, now, now + POLL, PAUSE);
+        (0..5).for_each(|node| wait_plan.changed(node));
+    }
+    assert_eq!(wait_plan.next(now), Step::Ask(ONE_FIRST));
+    wait_plan
+}
+
+#[test]
+fn none_is_waited_for_if_the_one_that_was_asked_first_does_not_answer() {
+    let now = crate::platform::clock::now();
+    let mut wait_plan = one_of_five_first(now);
+    let others = [1, 2, 3].map(|node| (node, held_by(8, None)));
+    let seen = [(0, NodeObservation::Unknown)].into_iter().chain(others);
+    wait_plan.failed((Verdict::Refused, ONE_FIRST), seen, now, now + POLL, PAUSE);
+    wait_plan.changed(4);
+    wait_plan.changed(3);
+    assert_eq!(wait_plan.next(now), Step::WaitUntil(now + POLL));
+    wait_plan.changed(2);
+    assert_eq!(wait_plan.next(now), Step::Ask(ONE_FIRST), "a majority has reported");
+}
+
+#[test]
+fn what_is_believed_to_be_free_is_so_after_another_report_however_many_were_in_vain() {
+    let now = crate::platform::clock::now();
+    let mut wait_plan = refused(now);
+    for _ in 0..6 {
+        (0..3).for_each(|node| wait_plan.changed(node));
+        let seen = (0..3).map(|node| (node, held_by(1, None)));
+        wait_plan.failed((Verdict::Refused, AskOrder::AllAtOnce), seen, now, now + POLL, PAUSE);
+    }
+    // The third has not answered, and grants it late.
+    let seen = [(0, held_by(8, None)), (1, held_by(9, None))];
+    wait_plan.failed((Verdict::Split, AskOrder::AllAtOnce), seen, now, now + POLL, Duration::ZERO);
+    wait_plan.changed(2);
+    wait_plan.changed(1);
+    assert!(matches!(wait_plan.next(now), Step::Ask(_)), "{:?}", wait_plan.next(now));
+}

@@ -14,7 +14,7 @@ pub use self::actions::{Acquired, Ask, Call, Failure, Left, Offered, Polled, Rea
 use self::hand_overs::{HandOvers, NextProcess};
 use self::holders::Holders;
 use self::line::Line;
-use super::{AskOrder, At, AtSet, Backoff, Elsewhere, Needs, Passing, Quorum, Step, Turns, Verdict, WaitPlan};
+use super::{AskOrder, At, AtSet, Backoff, Elsewhere, Needs, NodeSet, Passing, Quorum, Step, Turns, Verdict, WaitPlan};
 use crate::rules::{Rule, holds};
 
 /// A waiter that was called but is not polled for this long is overtaken.
@@ -282,7 +282,7 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
     ) -> Acquired<H> {
         let acquired = self.acquired(hold, holder);
         self.hand_overs.won(is_wanted_elsewhere, round_trip);
-        let call = if self.leave_line(number) { self.call_next(now) } else { Call::Nobody };
+        let call = if self.leave_line(number) { self.call_next(now) } else { acquired.call };
         Acquired { call, ..acquired }
     }
 
@@ -304,16 +304,18 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
         self.hand_overs.set_polling(polling);
     }
 
-    /// Somebody in this process who did not wait has acquired the lock.
+    /// Somebody in this process who did not wait has acquired the lock. A first in line that waits for the nodes is called: from now on it
+    /// waits for this holder, of whose loss no node tells it.
     pub fn acquired(&mut self, hold: u64, holder: H) -> Acquired<H> {
         self.counter = self.counter.max(holder.fencing_token());
         let replaced = self.local_holders.add(hold, holder);
         // What was offered is lost.
         self.is_offered = false;
-        if self.is_held_here() {
-            self.wait_plan = None;
-        }
-        Acquired { replaced, call: Call::Nobody, reachability: self.reached() }
+        let relied_on = if self.is_held_here() { self.wait_plan.take() } else { None };
+        // It is not called to ask: nobody counts how long it takes.
+        let call = self.line.first().filter(|_| relied_on.is_some());
+        let call = call.map_or(Call::Nobody, |(number, _)| Call::Waiter(*number));
+        Acquired { replaced, call, reachability: self.reached() }
     }
 
     /// The holder of this number lets go: its lease is offered to the first in line, which is called, if it `passes` on to that.
@@ -374,9 +376,7 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
     /// The holder of this number has let go, if it still was the holder: the lock is free as far as this process is concerned. The
     /// time is asked for if somebody waits.
     pub fn let_go(&mut self, hold: u64, now: impl FnOnce() -> Instant, settings: &WaitSettings) -> Call {
-        if !self.local_holders.remove(hold) {
-            return Call::Nobody;
-        }
+        let Some((_, holder)) = self.local_holders.take_if(|(other, _)| *other == hold) else { return Call::Nobody };
         self.reports_to = None;
         if self.line.is_empty() {
             self.wait_plan = None;
@@ -391,6 +391,12 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
         }
         self.wait_plan = None;
         match self.hand_overs.let_go(now) {
+            // Whoever asks at this moment may be told of it: that counts as any change during an attempt. That a reader has gone lets in no
+            // other reader.
+            NextProcess::Ours if self.attempt.is_some() && !holder.is_shared() => {
+                let all = NodeSet::first(settings.quorum.nodes());
+                all.iter().for_each(|node| self.changed.insert(At { node, part: holder.part() }));
+            }
             NextProcess::Ours => {}
             NextProcess::StandBack(pause) => {
                 self.wait_plan = Some(Box::new(WaitPlan::stand_back(settings.quorum, now + pause)));
@@ -401,7 +407,9 @@ impl<W: Waiter, H: LocalHolder> WaitQueue<W, H> {
 
     /// A node reported a change of this key, or cannot have reported one of any for a while (`None`).
     pub fn changed(&mut self, node: usize, part: Option<u8>, now: Instant) -> Call {
-        let parts = part.map_or_else(|| 0..self.parts(), |part| part..part.saturating_add(1));
+        // While nobody waits, what is believed is kept for the next who comes.
+        let believed = || self.wait_plan.as_ref().map_or(1, |wait_plan| wait_plan.parts());
+        let parts = part.map_or_else(|| 0..self.parts().max(believed()), |part| part..part.saturating_add(1));
         parts.clone().for_each(|part| self.changed.insert(At { node, part }));
         let Some(wait_plan) = &mut self.wait_plan else { return Call::Nobody };
         let now = wait_plan.told_at().map_or(now, |told| told.max(now));

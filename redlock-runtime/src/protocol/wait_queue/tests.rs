@@ -156,9 +156,13 @@ impl Scene {
     }
 
     fn hold(&mut self, hold: u64, holder: Holder) {
+        self.hold_before(hold, holder, NOBODY);
+    }
+
+    /// Somebody who did not wait gets the lock, and this waiter is called.
+    fn hold_before(&mut self, hold: u64, holder: Holder, call: Call) {
         let acquired = self.queue.acquired(hold, holder);
-        let expect = Acquired { replaced: None, call: NOBODY, reachability: Reachability::Unchanged };
-        assert_eq!(acquired, expect);
+        assert_eq!(acquired, Acquired { replaced: None, call, reachability: Reachability::Unchanged });
     }
 
     fn check_lets_go(&mut self, hold: u64, expect: Call) {
@@ -381,7 +385,7 @@ fn what_was_believed_is_forgotten_when_a_holder_comes_and_when_it_goes() {
     scene.refuse_watched(1);
     scene.pass(SLOW_POLL / 2);
     let holder = scene.holder();
-    scene.hold(HOLD, holder);
+    scene.hold_before(HOLD, holder, Call::Waiter(1));
     scene.check_waits_for(1, holder);
     scene.check_lets_go(HOLD, Call::Waiter(1));
     scene.check_asks(1, PLAIN);
@@ -471,7 +475,7 @@ fn a_waiter_on_another_runtime_waits_for_a_local_holder_as_any_other() {
     scene.refuse_watched(1);
     scene.check_leaves(1, Call::Waiter(2));
     let holder = scene.holder();
-    scene.hold(HOLD, holder);
+    scene.hold_before(HOLD, holder, Call::Waiter(2));
     (0..2).for_each(|_| scene.check_waits_for(2, holder));
 }
 
@@ -679,4 +683,69 @@ fn whoever_waits_for_a_permit_is_called_by_a_change_of_any() {
     assert_eq!(queue.changed(1, Some(1), now), NOBODY, "that is another permit");
     assert_eq!(queue.changed(2, Some(1), now), Call::Waiter(1));
     assert!(matches!(queue.polled(1, now, &settings, || 1).step, WaiterStep::Ask(Ask { is_watched: true, .. })));
+}
+
+#[test]
+fn whoever_waits_for_the_nodes_is_called_when_somebody_here_gets_the_lock_and_so_hears_of_the_loss() {
+    let mut scene = Scene::of(2);
+    scene.refuse_watched(1);
+    scene.waits(1);
+    let holder = Holder { valid_until: scene.now + ROUND_TRIP, token: 0 };
+    scene.hold_before(HOLD, holder, Call::Waiter(1));
+    scene.check_waits_for(1, holder);
+}
+
+#[test]
+fn whoever_waits_for_the_nodes_is_called_when_one_that_was_overtaken_gets_the_lock() {
+    let mut scene = Scene::of(2);
+    scene.check_asks(1, PLAIN);
+    scene.pass(NEGLECTED + 2 * NODE_TIMEOUT);
+    let Polled { call: Call::Waiter(2), step: WaiterStep::Ask(_) } = scene.poll(2) else { panic!("it overtakes") };
+    scene.refuse(2);
+    scene.asks(2);
+    scene.refuse(2);
+    scene.waits(2);
+    let holder = scene.holder();
+    let acquired = scene.queue.won(1, (HOLD, holder), false, ROUND_TRIP, scene.now);
+    assert_eq!(acquired.call, Call::Waiter(2));
+    scene.check_waits_for(2, holder);
+}
+
+#[test]
+fn a_holder_that_lets_go_during_an_attempt_counts_as_later_than_the_answers() {
+    let mut scene = Scene::of(1);
+    let holder = scene.holder();
+    scene.hold(HOLD, holder);
+    scene.check_waits_for(1, holder);
+    scene.pass(SLOW_POLL * 3 / 2);
+    assert!(scene.asks(1).is_watched);
+    scene.check_lets_go(HOLD, Call::Waiter(1));
+    let held = OthersKey { owner: Some(7), expires: Some(holder.valid_until) };
+    let seen = [0, 1, 2].map(|node| (node.into(), NodeObservation::Held(held)));
+    let failure = Failure { verdict: Verdict::Refused, seen: &seen, counter: 0, pause: INSTANT };
+    assert_eq!(scene.queue.failed(1, failure, scene.now, &scene.settings, || 1), Reachability::Unchanged);
+    scene.asks(1);
+}
+
+#[test]
+fn a_gap_in_the_reports_is_about_all_permits_also_while_nobody_waits() {
+    let now = crate::platform::clock::now();
+    let settings = WaitSettings::new(Quorum::of(3).unwrap(), NODE_TIMEOUT, SLOW_POLL);
+    let mut queue = WaitQueue::<_, OfPermit>::new();
+    assert_eq!(queue.acquired(HOLD, OfPermit(0, now + Duration::from_secs(30))).replaced, None);
+    queue.joined(1, ForOneOfTwo);
+    let key = OthersKey { owner: Some(7), expires: None };
+    // The third does not answer.
+    let seen = [(0, 0), (1, 0), (0, 1), (1, 1)].map(|(node, part)| (At { node, part }, NodeObservation::Held(key)));
+    for _ in 0..2 {
+        let WaiterStep::Ask(_) = queue.polled(1, now, &settings, || 1).step else { panic!("it asks") };
+        let failure = Failure { verdict: Verdict::Refused, seen: &seen, counter: 0, pause: INSTANT };
+        assert_eq!(queue.failed(1, failure, now, &settings, || 1), Reachability::Unchanged);
+    }
+    assert_eq!(queue.left(1, now).call, NOBODY);
+    assert_eq!(queue.changed(0, None, now), NOBODY);
+    assert_eq!(queue.changed(1, Some(1), now), NOBODY);
+    queue.joined(2, ForOneOfTwo);
+    let step = queue.polled(2, now, &settings, || 1).step;
+    assert!(matches!(step, WaiterStep::Ask(_)), "the first node may have reported the same: {step:?}");
 }

@@ -67,19 +67,24 @@ local function now()
     return moment
 end
 
--- Those who wait for several locks are noted as 'set NUMBER SINCE', by this server's clock, for as long as they have precedence.
+-- Those who wait for several locks are noted as 'set NUMBER SINCE', by this server's clock, for as long as they have precedence, which is
+-- less than a second. Processes that wait are noted for longer, and there may be many: they stand behind.
 local began, own, left = math.huge, {}, nil
 for index = 1, waits and count or 0 do
-    -- Who has waited for longest has it for longest.
-    local noted = redis.pcall('ZRANGE', contention(index), -16, -1, 'WITHSCORES')
-    for entry = 1, #noted, 2 do
-        local number, since = string.match(noted[entry], '^set (%S+) (%d+)$')
-        if number == ARGV[9] then
-            began, own[index] = math.min(began, tonumber(since)), noted[entry]
-        elseif number and not blocked and noted[entry + 1] - now() > 0 and now() - since > tonumber(ARGV[10]) then
-            blocked, left = index, noted[entry + 1] - now()
+    local from = 0
+    repeat
+        local noted = redis.pcall('ZRANGE', contention(index), from, from + 15, 'WITHSCORES')
+        for entry = 1, #noted, 2 do
+            local number, since = string.match(noted[entry], '^set (%S+) (%d+)$')
+            if number == ARGV[9] then
+                began, own[index] = math.min(began, tonumber(since)), noted[entry]
+            elseif number and not blocked and noted[entry + 1] - now() > 0 and now() - since > tonumber(ARGV[10]) then
+                blocked, left = index, noted[entry + 1] - now()
+            end
         end
-    end
+        from = from + 16
+        -- A server stands still meanwhile: of hundreds whose time is over, the next who is refused takes them away.
+    until #noted < 32 or noted[32] - now() > 1000 or from >= 512
 end
 
 if not blocked then
