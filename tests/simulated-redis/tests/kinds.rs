@@ -224,9 +224,10 @@ fn who_has_waited_for_longest_has_precedence_however_many_processes_wait() {
         "9000000000000000",
     );
     for (count, score) in [(15, later), (16, later), (600, later), (15, "1"), (40, "1")] {
-        let processes: String = (0..count).map(|process| format!(" {score} process-{process}")).collect();
+        let processes: Vec<_> = (0..count).map(|process| format!("{score} process-{process}")).collect();
+        let processes = processes.join(" ");
         let refused = "@several 2 a e z 60000 '' '' '' '' 2 0 2 2 0 c f\n= [nil, ~, nil]\nEXISTS a e\n= 0";
-        check(&[("beside processes", &format!("{waits}\nZADD c{processes}\n{refused}"))]);
+        check(&[("beside processes", &format!("{waits}\nZADD c {processes}\n{refused}"))]);
     }
 }
 
