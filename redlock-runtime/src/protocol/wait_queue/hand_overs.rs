@@ -6,8 +6,8 @@ use crate::rules::{Rule, holds};
 /// A lock passes from hand to hand within a process this often before another process may have it.
 pub(super) const HAND_OVERS: u32 = 4;
 
-/// How long a process stands back then, in round trips.
-const STAND_BACK: u32 = 2;
+/// How long a process stands back then, in round trips: half of one until the other is told, one to ask a node first, and one for the others.
+const STAND_BACK: u32 = 3;
 
 /// For those who hear of nothing and try again and again, a process stands back for as long as they pause between two tries.
 // Source: `retry_delay` of pottery's Redlock, 200 ms, of which each pause is a random part;
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn another_process_that_waits_may_have_the_lock_after_four_hand_overs() {
-        let [ours, stand_back] = [NextProcess::Ours, NextProcess::StandBack(2 * ROUND_TRIP)];
+        let [ours, stand_back] = [NextProcess::Ours, NextProcess::StandBack(STAND_BACK * ROUND_TRIP)];
         check(true, &[ours, ours, ours, ours, stand_back, ours, ours, ours, ours, stand_back]);
     }
 
@@ -176,7 +176,7 @@ mod tests {
         hand_overs.won(true, ROUND_TRIP);
         hand_overs.won(false, ROUND_TRIP);
         (0..HAND_OVERS).for_each(|_| assert_eq!(hand_overs.let_go(now()), NextProcess::Ours));
-        assert_eq!(hand_overs.let_go(now()), NextProcess::StandBack(2 * ROUND_TRIP));
+        assert_eq!(hand_overs.let_go(now()), NextProcess::StandBack(STAND_BACK * ROUND_TRIP));
         (0..=HAND_OVERS).for_each(|_| assert_eq!(hand_overs.let_go(now()), NextProcess::Ours));
     }
 
@@ -199,7 +199,7 @@ mod tests {
             assert_eq!(hand_overs.let_go(now()), NextProcess::Ours);
         }
         assert!(hand_overs.is_last());
-        assert_eq!(hand_overs.let_go(now()), NextProcess::StandBack(2 * ROUND_TRIP));
+        assert_eq!(hand_overs.let_go(now()), NextProcess::StandBack(STAND_BACK * ROUND_TRIP));
         assert!(!hand_overs.is_last(), "it stood back");
     }
 
@@ -209,7 +209,7 @@ mod tests {
         hand_overs.won(true, ROUND_TRIP);
         assert_eq!(hand_overs.elsewhere(), Elsewhere::SomebodyWaits);
         (0..HAND_OVERS).for_each(|_| hand_overs.passed_on());
-        assert_eq!(hand_overs.let_go(now()), NextProcess::StandBack(2 * ROUND_TRIP));
+        assert_eq!(hand_overs.let_go(now()), NextProcess::StandBack(STAND_BACK * ROUND_TRIP));
         assert_eq!(hand_overs.elsewhere(), Elsewhere::NobodyWaits);
         hand_overs.won(true, ROUND_TRIP);
         assert_eq!(hand_overs.elsewhere(), Elsewhere::SomebodyCameTooLate);

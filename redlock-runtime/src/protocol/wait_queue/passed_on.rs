@@ -203,7 +203,7 @@ fn turns_count_as_hand_overs_for_another_process_that_waits() {
     }
     let _ = scene.queue.let_go(hold, || scene.now, &scene.settings);
     let WaiterStep::WaitUntil(moment, None) = scene.poll(7).step else { panic!("it does not stand back") };
-    assert_eq!(moment, scene.now + 2 * ROUND_TRIP);
+    assert_eq!(moment, scene.now + 3 * ROUND_TRIP);
     assert!(!scene.queue.is_deserted());
     let suits = LeaseNow { ttl: TTL, valid_until: scene.now + TTL, standing: LeaseStanding::IsFree, is_noted: false };
     assert_eq!(

@@ -325,8 +325,8 @@ fn a_process_stands_back_for_another_one_after_four_hand_overs() {
             scene.check_lets_go(HOLD + number, Call::Waiter(number + 1));
         }
         if is_wanted_elsewhere {
-            scene.check_poll(6, NOBODY, WaiterStep::WaitUntil(scene.now + 2 * ROUND_TRIP, None));
-            scene.pass(2 * ROUND_TRIP);
+            scene.check_poll(6, NOBODY, WaiterStep::WaitUntil(scene.now + 3 * ROUND_TRIP, None));
+            scene.pass(3 * ROUND_TRIP);
         }
         assert_eq!(scene.asks(6).ask_order, AskOrder::AllAtOnce);
     }
@@ -489,7 +489,7 @@ fn a_waiter_on_another_runtime_stands_back_as_any_other() {
         scene.check_wins(number, true, Call::Waiter(number + 1));
         scene.check_lets_go(HOLD + number, Call::Waiter(number + 1));
     }
-    scene.check_poll(6, NOBODY, WaiterStep::WaitUntil(scene.now + 2 * ROUND_TRIP, None));
+    scene.check_poll(6, NOBODY, WaiterStep::WaitUntil(scene.now + 3 * ROUND_TRIP, None));
 }
 
 #[test]
@@ -657,7 +657,7 @@ fn a_process_that_stands_back_goes_on_doing_so_when_it_lets_go_of_another_permit
         assert_eq!(queue.let_go(HOLD + number, || now, &settings), Call::Waiter(number + 2));
         wins(&mut queue, number + 2);
     }
-    let back_until = now + 2 * ROUND_TRIP;
+    let back_until = now + 3 * ROUND_TRIP;
     for (number, call) in [(5, Call::Waiter(7)), (6, NOBODY)] {
         assert_eq!(queue.let_go(HOLD + number, || now, &settings), call);
         assert_eq!(queue.polled(7, now, &settings, || 1).step, WaiterStep::WaitUntil(back_until, None));
