@@ -109,6 +109,7 @@ fn sentinels_fail_over_when_told_and_when_the_master_dies_or_hangs() {
     // It comes back as a master without anything, and is told otherwise.
     eventually("it has what the others have", || second.probe().get("a").as_deref() == Some("1"));
     sentinel.wait_until_in_step();
+    assert_eq!(second.probe().get("a").as_deref(), Some("1"));
 
     third.hang();
     let fourth = sentinel.wait_for_other_master(third.port());

@@ -298,7 +298,7 @@ impl Access {
     ///
     /// # Errors
     ///
-    /// The verdict of a call that was refused.
+    /// What a call that was refused returns.
     #[track_caller]
     pub fn require_blocking<R>(&self, returns: Returns<R>) -> Result<&LockGuard, Returned<R>> {
         self.held().map_err(|error| {

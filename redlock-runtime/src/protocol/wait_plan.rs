@@ -288,11 +288,10 @@ impl WaitPlan {
         if ask_order == AskOrder::AllAtOnce {
             self.look_for_strays(impatient);
         }
-        let has_any = |node: usize| self.free.iter().any(|at| at.node == node);
         // If the one that was asked first granted it, or did not vote, the others were asked as well: that one need not be waited for, nor
         // any other more than the rest.
         let was_refused_first = ask_order != AskOrder::AllAtOnce && silent.len() + 1 == self.quorum.nodes();
-        let waits_for = refused_by.filter(|node| was_refused_first && !has_any(*node));
+        let waits_for = refused_by.filter(|node| was_refused_first && !self.is_free_on(*node));
         self.waits_for = waits_for.map(|node| WaitsFor::new(node, (now, poll_at), self.impatient_in_vain));
         self.has_lost_race = match (verdict, ask_order) {
             // The first node may have forgotten a part of the lock that the others have, and would grant that again and again, beside
@@ -370,17 +369,22 @@ impl WaitPlan {
         Some(majority.max(first))
     }
 
+    /// Whether any key of the lock is believed to be gone from the node, but for those that have expired since.
+    fn is_free_on(&self, node: usize) -> bool {
+        self.free.iter().any(|at| at.node == node)
+    }
+
     /// The node that is waited for, if it has told of nothing and all are asked instead.
     fn impatient(&self, now: Instant) -> Option<usize> {
         let WaitsFor { node, until } = self.waits_for?;
-        let is_free = self.free.iter().any(|at| at.node == node)
-            || self.expiries.iter().any(|(at, moment)| at.node == node && *moment <= now);
+        let is_free =
+            self.is_free_on(node) || self.expiries.iter().any(|(at, moment)| at.node == node && *moment <= now);
         (until <= now && !is_free).then_some(node)
     }
 
     /// Looks which nodes have another key than a majority. Of a lock with several keys, of which each is enough, that says nothing.
     fn look_for_strays(&mut self, impatient: Option<usize>) {
-        let told = |witness: &&Witness| !witness.has_reported && !self.free.iter().any(|at| at.node == witness.at.node);
+        let told = |witness: &&Witness| !witness.has_reported && !self.is_free_on(witness.at.node);
         let told: Vec<_> = self.witnesses.iter().filter(told).collect();
         if told.iter().any(|witness| witness.at.part > 0) {
             return;
