@@ -12,11 +12,12 @@
 
 use std::any::Any;
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::mpsc::sync_channel;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::thread;
 
@@ -42,8 +43,29 @@ struct Background {
     /// Taken to start it, so that it is started once.
     starting: Mutex<()>,
     /// Tasks that came while it could not be started, and begin with it. A std mutex: it is never held across an await.
-    unstarted: Mutex<Vec<Pin<Box<dyn Future<Output = ()> + Send>>>>,
+    unstarted: Mutex<Vec<Task>>,
+    /// What came from other threads and has not begun. A std mutex: it is never held across an await.
+    arrivals: Mutex<Arrivals>,
 }
+
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Tasks of other threads before their first poll.
+///
+/// A task of this runtime is polled when all that stand before it in the runtime's queue have been, and it takes some polls to
+/// renew a lock or to answer a blocking call. Twenty thousand acquisitions that are dropped at once would each stand there, and a
+/// lock would be lost on a busy machine before its renewal is through. So few of them do at any time, and each that has begun
+/// lets the next one in.
+#[derive(Default)]
+struct Arrivals {
+    /// How many stand in the runtime's queue.
+    at_the_door: usize,
+    /// Those that come after them, in the order in which they came.
+    outside: VecDeque<Task>,
+}
+
+/// So many tasks of other threads stand in the runtime's queue before their first poll.
+const AT_THE_DOOR: usize = 16;
 
 /// The background runtime, started if need be.
 ///
@@ -70,8 +92,11 @@ pub(crate) fn is_current() -> bool {
     if let Some(place) = crate::platform::simulated::here() {
         return place.runtime == crate::platform::simulated::Place::BACKGROUND;
     }
-    let runtime = BACKGROUND.noted().runtime.get();
-    runtime.is_some_and(|background| Handle::try_current().is_ok_and(|current| current.id() == background.id()))
+    BACKGROUND.noted().runtime.get().is_some_and(is_on)
+}
+
+fn is_on(runtime: &Handle) -> bool {
+    Handle::try_current().is_ok_and(|current| current.id() == runtime.id())
 }
 
 /// Begins a task on the background runtime; never panics. Where that cannot be started, it begins as soon as it can. For what runs
@@ -83,7 +108,9 @@ pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) {
     }
     let background = BACKGROUND.noted();
     match background.running() {
-        Ok(runtime) => drop(runtime.spawn(task)),
+        // What follows from a task here is as much as its task.
+        Ok(runtime) if is_on(runtime) => drop(runtime.spawn(task)),
+        Ok(runtime) => background.let_in(runtime, task),
         Err(_) => background.keep(Box::pin(task)),
     }
 }
@@ -141,7 +168,45 @@ impl Background {
         Ok(runtime)
     }
 
-    fn keep(&self, task: Pin<Box<dyn Future<Output = ()> + Send>>) {
+    /// Begins a task of another thread, now or when those have begun that came before.
+    fn let_in(&'static self, runtime: &Handle, task: impl Future<Output = ()> + Send + 'static) {
+        {
+            let mut arrivals = self.arrivals();
+            if arrivals.at_the_door >= AT_THE_DOOR {
+                return arrivals.outside.push_back(Box::pin(task));
+            }
+            arrivals.at_the_door += 1;
+        }
+        drop(runtime.spawn(self.begins(task)));
+    }
+
+    async fn begins(&'static self, task: impl Future<Output = ()> + Send + 'static) {
+        self.let_next_in();
+        task.await;
+    }
+
+    /// Another one has begun.
+    fn let_next_in(&'static self) {
+        let next = {
+            let mut arrivals = self.arrivals();
+            let next = arrivals.outside.pop_front();
+            if next.is_none() {
+                arrivals.at_the_door -= 1;
+                // It may have been many.
+                arrivals.outside = VecDeque::new();
+            }
+            next
+        };
+        if let (Some(next), Some(runtime)) = (next, self.runtime.get()) {
+            drop(runtime.spawn(self.begins(next)));
+        }
+    }
+
+    fn arrivals(&self) -> MutexGuard<'_, Arrivals> {
+        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keep(&self, task: Task) {
         self.unstarted.lock().unwrap_or_else(PoisonError::into_inner).push(task);
         // It may have been started meanwhile.
         if let Some(runtime) = self.runtime.get() {
@@ -315,7 +380,9 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc::channel;
+    use std::sync::{Arc, Barrier};
     use std::time::Duration;
 
     use super::*;
@@ -335,6 +402,35 @@ mod tests {
         tell(2);
         for number in 0..3 {
             assert_eq!(heard.recv_timeout(Duration::from_secs(60)), Ok(number));
+        }
+    }
+
+    #[test]
+    fn a_crowd_of_tasks_keeps_nothing_else_waiting_for_long_and_all_of_it_begins() {
+        const CROWD: usize = 20_000;
+        let runtime = background().unwrap();
+        let (begun, is_full) = (Arc::new(AtomicUsize::new(0)), Arc::new(Barrier::new(2)));
+        // The thread stands still until all are there.
+        let stands_still = Arc::clone(&is_full);
+        drop(runtime.spawn(async move {
+            stands_still.wait();
+        }));
+        for _ in 0..CROWD {
+            let begun = Arc::clone(&begun);
+            spawn(async move {
+                begun.fetch_add(1, Ordering::SeqCst);
+                // An answer that it waits for.
+                task::yield_now().await;
+            });
+        }
+        let (told, heard) = channel();
+        let before = Arc::clone(&begun);
+        drop(runtime.spawn(async move { told.send(before.load(Ordering::SeqCst)).unwrap() }));
+        is_full.wait();
+        let before = heard.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert!(before < CROWD / 10, "{before} of the crowd began before what came with it");
+        while begun.load(Ordering::SeqCst) < CROWD {
+            thread::yield_now();
         }
     }
 }
