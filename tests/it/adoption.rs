@@ -12,7 +12,7 @@ use redlock_tests::proxy::{Direction, Flow};
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{Cluster, Gateway, Proxy, Servers};
 
-use crate::common::{key, manager};
+use crate::common::{key, manager, unhurried};
 
 const TTL: Duration = Duration::from_secs(60);
 const COUNTER: &str = "redlock-fence:{redlock:ConfigurableLock.x}";
@@ -67,10 +67,10 @@ async fn a_token_is_adopted_once_on_nodes_of_memory_on_clusters_and_without_fenc
     let memory = || LockManager::builder().nodes(names.iter().map(|name| format!("memory://{name}"))).build().unwrap();
     check_adopted_once(&memory(), &memory()).await;
     let cluster = Cluster::start();
-    let clustered = || LockManager::builder().nodes([cluster.url()]).build().unwrap();
+    let clustered = || unhurried().nodes([cluster.url()]).build().unwrap();
     check_adopted_once(&clustered(), &clustered()).await;
     let servers = Servers::start(3);
-    let unfenced = || LockManager::builder().nodes(servers.urls()).fencing(false).build().unwrap();
+    let unfenced = || unhurried().nodes(servers.urls()).fencing(false).build().unwrap();
     let token = detached(&unfenced()).await;
     let guard = unfenced().adopt(token.clone()).await.unwrap();
     assert_eq!(guard.fencing_token(), 0);
@@ -375,7 +375,7 @@ impl TwoWays {
     fn manager(&self, way: usize) -> LockManager {
         let urls = self.ways[way].iter().map(Proxy::url);
         // Nothing is asked in the background but what is looked for here.
-        LockManager::builder().nodes(urls).node_timeout(Duration::from_secs(20)).owner_label("").build().unwrap()
+        unhurried().nodes(urls).node_timeout(Duration::from_secs(20)).owner_label("").build().unwrap()
     }
 
     /// How many scripts this server has carried out.
@@ -448,7 +448,7 @@ async fn what_the_token_got_back_late_is_released_though_two_others_have_a_node_
     there.lock("y").acquire().await.unwrap().release().await.unwrap();
     let token = detached(&here).await;
     ways.give_back_but_for_the_last(&here, &token).await;
-    let next = LockManager::builder().nodes(ways.servers.urls()).owner_label("").build().unwrap();
+    let next = unhurried().nodes(ways.servers.urls()).owner_label("").build().unwrap();
     let passed_on = next.adopt(token.clone()).await.unwrap().detach();
     next.shutdown().await;
 

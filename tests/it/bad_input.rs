@@ -1,5 +1,6 @@
 //! Bad input gets an error that names the thing and the cure, and never a password.
 
+use crate::common::unhurried;
 use std::time::Duration;
 
 use redlock_runtime::{Error, LockManager};
@@ -44,7 +45,7 @@ async fn a_wrong_password_is_told_without_printing_it() {
     let server = RedisServer::start_with(&["--requirepass", "right"]);
     for (user, expect) in [(":s3cret@", "WRONGPASS"), ("", "NOAUTH")] {
         let url = format!("redis://{user}127.0.0.1:{}", server.port());
-        let locks = LockManager::builder().nodes([url]).build().unwrap();
+        let locks = unhurried().nodes([url]).build().unwrap();
         let error = locks.lock("x").try_acquire().await.unwrap_err();
         let said = format!("{error} {error:?} {}", std::error::Error::source(&error).unwrap());
         assert!(said.contains(expect), "{said}");

@@ -51,7 +51,7 @@ fn manager_of(server: &RedisServer) -> LockManager {
 #[tokio::test]
 async fn three_good_servers_are_healthy_and_nothing_stays_on_them() {
     let servers = Servers::start(3);
-    for locks in [manager(&servers), LockManager::builder().nodes(servers.urls()).fencing(false).build().unwrap()] {
+    for locks in [manager(&servers), unhurried().nodes(servers.urls()).fencing(false).build().unwrap()] {
         let report = locks.check().await.unwrap();
         assert_eq!(report.verdict(), CheckVerdict::Healthy, "{report}");
         assert!(report.findings().iter().all(|finding| finding.severity == Severity::Note), "{report}");

@@ -104,8 +104,7 @@ async fn a_lock_is_taken_held_and_released_while_its_slot_moves() {
 async fn a_waiter_gets_a_lock_whose_slot_moved_meanwhile() {
     let cluster = Cluster::start();
     // A server that does not answer is a reason to ask, also on a busy machine.
-    let patient =
-        || LockManager::builder().nodes([cluster.url()]).node_timeout(Duration::from_secs(5)).build().unwrap();
+    let patient = || unhurried().nodes([cluster.url()]).node_timeout(Duration::from_secs(5)).build().unwrap();
     let (locks, others) = (patient(), patient());
     let held = locks.lock("x").acquire().await.unwrap();
     let request = others.lock("x").timeout(Duration::from_secs(30));
@@ -155,7 +154,8 @@ fn a_runtime_that_stands_still_keeps_nobody_from_the_cluster() {
 #[test]
 fn a_lost_attempt_on_a_moving_slot_is_settled_although_its_runtime_stands_still() {
     let cluster = Cluster::start();
-    let locks = manager(&cluster);
+    // After nine of these an answer comes no more.
+    let locks = unhurried().nodes([cluster.url()]).node_timeout(Duration::from_secs(1)).build().unwrap();
     let standing_still = runtime();
     standing_still.block_on(async { locks.lock("x").acquire().await.unwrap().release().await.unwrap() });
     let slot = cluster.slot_of(&key("x"));
@@ -176,8 +176,7 @@ fn a_lost_attempt_on_a_moving_slot_is_settled_although_its_runtime_stands_still(
 async fn a_cluster_that_does_not_change_is_not_asked_who_has_what() {
     let cluster = Cluster::start();
     // A server that does not answer is a reason to ask, also on a busy machine.
-    let patient =
-        || LockManager::builder().nodes([cluster.url()]).node_timeout(Duration::from_secs(5)).build().unwrap();
+    let patient = || unhurried().nodes([cluster.url()]).node_timeout(Duration::from_secs(5)).build().unwrap();
     let (locks, others) = (patient(), patient());
     let held = locks.lock("x").acquire().await.unwrap();
     let request = others.lock("x").timeout(Duration::from_secs(30));
@@ -201,7 +200,7 @@ async fn a_server_that_left_the_cluster_hides_it_from_nobody() {
     let slower = Proxy::start(cluster.masters()[0]);
     slower.set(Direction::Replies, Flow::Delay(Duration::from_millis(50)));
     let url = format!("redis+cluster://{},127.0.0.1:{}", left.address(), slower.port());
-    let locks = LockManager::builder().nodes([url]).build().unwrap();
+    let locks = unhurried().nodes([url]).build().unwrap();
     let guard = locks.lock("x").try_acquire().await.expect("another server knows").expect("nobody has it");
     guard.release().await.unwrap();
 }
@@ -209,7 +208,7 @@ async fn a_server_that_left_the_cluster_hides_it_from_nobody() {
 #[tokio::test]
 async fn a_lock_that_replicas_must_have_is_kept_while_its_slot_moves() {
     let cluster = Cluster::start();
-    let builder = LockManager::builder().nodes([cluster.url()]);
+    let builder = unhurried().nodes([cluster.url()]);
     let locks = builder.wait_replicas(1, Duration::from_millis(200)).build().unwrap();
     let held = locks.lock("x").acquire().await.unwrap();
     let slot = cluster.slot_of(&key("x"));
@@ -270,8 +269,7 @@ async fn a_lock_that_has_not_moved_yet_is_held_although_its_counter_has_moved() 
 async fn those_who_wait_keep_no_slot_from_moving() {
     let cluster = Cluster::start();
     // A server that does not answer is a reason to ask, also on a busy machine.
-    let patient =
-        || LockManager::builder().nodes([cluster.url()]).node_timeout(Duration::from_secs(5)).build().unwrap();
+    let patient = || unhurried().nodes([cluster.url()]).node_timeout(Duration::from_secs(5)).build().unwrap();
     let (locks, others) = (patient(), patient());
     let held = locks.lock("x").acquire().await.unwrap();
     let request = others.lock("x").timeout(Duration::from_secs(30));

@@ -8,7 +8,7 @@ use redlock_tests::wait::{eventually, eventually_async};
 use redlock_tests::{Cluster, RedisServer, Servers};
 
 use crate::common::cycles::{cycle_at_once, cycle_soon, patient, unreachable};
-use crate::common::key;
+use crate::common::{key, unhurried};
 
 /// One that gives a hung server up before the cluster does.
 fn hasty(urls: impl IntoIterator<Item = String>) -> LockManager {
@@ -79,7 +79,7 @@ async fn a_master_that_gives_its_place_away_is_followed_and_forgets_nothing() {
 async fn tokens_grow_without_any_clock_across_a_migration_there_and_back() {
     let cluster = Cluster::start();
     let trusting = patient([cluster.url()]);
-    let careful = LockManager::builder().nodes([cluster.url()]).max_clock_skew(None).build().unwrap();
+    let careful = unhurried().nodes([cluster.url()]).max_clock_skew(None).build().unwrap();
     let mut tokens = vec![cycle_soon(&trusting, "x").await];
     let slot = cluster.slot_of(&key("x"));
     for _ in 0..2 {
@@ -99,7 +99,7 @@ async fn tokens_grow_without_any_clock_across_a_migration_there_and_back() {
 #[tokio::test]
 async fn replicas_are_counted_while_a_slot_moves() {
     let cluster = Cluster::start();
-    let builder = LockManager::builder().nodes([cluster.url()]);
+    let builder = unhurried().nodes([cluster.url()]);
     let locks = builder.wait_replicas(1, Duration::from_millis(150)).build().unwrap();
     let held = locks.lock("{moving}held").acquire().await.unwrap();
     let slot = cluster.slot_of(&key("{moving}"));

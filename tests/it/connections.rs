@@ -9,7 +9,7 @@ use redlock_tests::wait::{eventually, eventually_async};
 use redlock_tests::{Proxy, RedisServer, Servers};
 use tokio::runtime::Builder;
 
-use crate::common::key;
+use crate::common::{key, unhurried};
 
 #[tokio::test]
 async fn a_half_open_connection_holds_nobody_up_and_another_takes_its_place() {
@@ -77,7 +77,7 @@ fn an_acquire_that_a_cut_connection_still_carries_leaves_nothing_behind_its_rele
     let servers = Servers::start(3);
     let proxies = [Proxy::start(&servers[0]), Proxy::start(&servers[1])];
     let urls = [proxies[0].url(), proxies[1].url(), servers[2].url()];
-    let locks = LockManager::builder().nodes(urls).node_timeout(Duration::from_secs(5)).build().unwrap();
+    let locks = unhurried().nodes(urls).node_timeout(Duration::from_secs(5)).build().unwrap();
     let request = || locks.lock("x").ttl(Duration::from_secs(60)).renew(false);
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let guard = runtime.block_on(async {

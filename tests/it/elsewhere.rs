@@ -7,7 +7,7 @@ use redlock_tests::proxy::{Direction, Flow};
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{Proxy, Servers};
 
-use crate::common::{key, manager};
+use crate::common::{key, manager, unhurried};
 
 const TTL: Duration = Duration::from_secs(20);
 
@@ -50,6 +50,7 @@ async fn whoever_does_not_own_the_lock_changes_nothing() {
     let token = detached(&locks).await;
     locks.release(&token).await.unwrap();
     let guard = locks.lock("x").ttl(TTL).acquire().await.unwrap();
+    eventually_async("every node granted it", async || servers.holding(&key("x")) == 3).await;
     let before = servers.values(&key("x"));
     assert!(matches!(locks.release(&token).await, Err(Error::NotHeld { .. })));
     assert!(matches!(locks.extend(&token, TTL * 2).await, Err(Error::NotHeld { .. })));
@@ -136,7 +137,7 @@ async fn a_release_by_token_that_was_dropped_may_be_repeated() {
     let servers = Servers::start(3);
     let proxies: Vec<_> = servers.iter().map(Proxy::start).collect();
     let urls = proxies.iter().map(Proxy::url);
-    let locks = LockManager::builder().nodes(urls).node_timeout(Duration::from_secs(5)).build().unwrap();
+    let locks = unhurried().nodes(urls).node_timeout(Duration::from_secs(5)).build().unwrap();
     let token = detached(&locks).await;
     set_all(&proxies, Flow::Hold);
     assert!(tokio::time::timeout(Duration::from_millis(100), locks.release(&token)).await.is_err());

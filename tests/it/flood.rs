@@ -1,5 +1,6 @@
 //! Floods of acquisitions that are given up at once: what nobody waits for any more is not sent, and what was sent is released.
 
+use crate::common::unhurried;
 use std::pin::Pin;
 use std::task::{Context, Waker};
 use std::time::Duration;
@@ -200,7 +201,7 @@ async fn usual(locks: &LockManager) -> Duration {
 
 /// Does not ask again, nor give a node up, because the machine is slow.
 fn patient(urls: impl IntoIterator<Item = String>) -> LockManagerBuilder {
-    LockManager::builder().nodes(urls).node_timeout(Duration::from_secs(9))
+    unhurried().nodes(urls).node_timeout(Duration::from_secs(9))
 }
 
 fn acquiring(locks: &LockManager, number: usize) -> Acquiring {
@@ -237,7 +238,7 @@ async fn a_flood_of_tasks_that_are_aborted_leaves_nothing() {
 #[tokio::test]
 async fn a_flood_that_is_waited_for_is_granted_to_its_end() {
     let servers = Servers::start(3);
-    let locks = LockManager::builder().nodes(servers.urls()).node_timeout(Duration::from_secs(30)).build().unwrap();
+    let locks = unhurried().nodes(servers.urls()).node_timeout(Duration::from_secs(30)).build().unwrap();
     let tasks: Vec<_> = (0..WAITED)
         .map(|number| {
             let acquiring = acquiring(&locks, number);

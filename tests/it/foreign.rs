@@ -38,7 +38,7 @@ impl Mixed {
     /// The same nodes, as another process has them.
     async fn others(&self) -> LockManager {
         let (node, _) = Other::to(&self.servers[2]).await;
-        let builder = LockManager::builder().node_timeout(NODE_TIMEOUT);
+        let builder = unhurried();
         builder.nodes([self.servers[0].url(), self.servers[1].url()]).node(node).build().unwrap()
     }
 
@@ -349,7 +349,7 @@ fn three() -> [Map; 3] {
 
 fn on(maps: &[Map]) -> LockManagerBuilder {
     // Nobody is given up because the machine is busy.
-    let patient = LockManager::builder().node_timeout(Duration::from_secs(2));
+    let patient = unhurried().node_timeout(Duration::from_secs(2));
     maps.iter().fold(patient, |builder, map| builder.node(map.clone()))
 }
 

@@ -10,8 +10,8 @@ use redlock_tests::wait::{LIMIT, eventually_async};
 use redlock_tests::{Proxy, RedisServer, Servers};
 use tracing::Level;
 
-use crate::common::RARE_POLL;
 use crate::common::events::{Events, NO_BUSY_MACHINE, node_at};
+use crate::common::{RARE_POLL, unhurried};
 
 /// Has the servers hang up on clients that say nothing for a second, and locks after that.
 async fn check_idle(nodes: usize, parameters: &str) {
@@ -20,7 +20,7 @@ async fn check_idle(nodes: usize, parameters: &str) {
     let proxies: Vec<_> = servers.iter().map(Proxy::start).collect();
     let (urls, names): (Vec<_>, Vec<_>) = proxies.iter().map(|proxy| node_at(proxy.port())).unzip();
     let urls = urls.into_iter().map(|url| url + parameters);
-    let locks = LockManager::builder().nodes(urls).node_timeout(NO_BUSY_MACHINE).build().unwrap();
+    let locks = unhurried().nodes(urls).node_timeout(NO_BUSY_MACHINE).build().unwrap();
     for times in 1..=2 {
         locks.lock("x").timeout(Timeout::Skip).acquire().await.unwrap().release().await.unwrap();
         let closed = |node: &String| events.count(Level::DEBUG, &[node, "was idle, and was closed"]) >= times;
@@ -59,13 +59,10 @@ async fn check_waiter(nodes: usize, parameters: &str) {
     let proxies: Vec<_> = servers.iter().map(Proxy::start).collect();
     let (urls, names): (Vec<_>, Vec<_>) = proxies.iter().map(|proxy| node_at(proxy.port())).unzip();
     let urls: Vec<_> = urls.into_iter().map(|url| url + parameters).collect();
-    let builder = LockManager::builder().nodes(urls).node_timeout(NO_BUSY_MACHINE).slow_poll(RARE_POLL);
+    let builder = unhurried().nodes(urls).node_timeout(NO_BUSY_MACHINE).slow_poll(RARE_POLL);
     let locks = builder.build().unwrap();
-    let holder = LockManager::builder()
-        .nodes(servers.iter().map(|server| node_at(server.port()).0))
-        .slow_poll(RARE_POLL)
-        .build()
-        .unwrap();
+    let holder =
+        unhurried().nodes(servers.iter().map(|server| node_at(server.port()).0)).slow_poll(RARE_POLL).build().unwrap();
     for _ in 0..2 {
         let guard = holder.lock("x").ttl(Duration::from_secs(60)).acquire().await.unwrap();
         let (locks, before) = (locks.clone(), accepted(&proxies));

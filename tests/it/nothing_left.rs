@@ -455,7 +455,7 @@ async fn a_waiter_that_asks_hung_nodes_is_let_go_by_a_shutdown_at_once() {
     let servers = Servers::start(3);
     let patience = Duration::from_secs(20);
     for timeout in [Timeout::Forever, Timeout::Skip] {
-        let locks = LockManager::builder().nodes(servers.urls()).node_timeout(patience).build().unwrap();
+        let locks = unhurried().nodes(servers.urls()).node_timeout(patience).build().unwrap();
         long(&locks).acquire().await.unwrap().release().await.unwrap();
         eventually_async("it is released", async || servers.holding(&key("x")) == 0).await;
         servers[0].hang();

@@ -170,7 +170,7 @@ async fn any_number_of_replicas_may_be_counted() {
         let server = RedisServer::start();
         let gateway = Gateway::start(&server);
         gateway.answer("WAIT", Answer::raw(format!(":{number}\r\n")));
-        let builder = LockManager::builder().nodes([gateway.url()]).node_timeout(Duration::from_secs(3));
+        let builder = unhurried().nodes([gateway.url()]).node_timeout(Duration::from_secs(3));
         let locks = builder.wait_replicas(1, Duration::from_millis(100)).build().unwrap();
         let acquired = locks.lock("x").try_acquire().await;
         match acquired {

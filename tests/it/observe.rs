@@ -29,7 +29,7 @@ fn in_memory() -> (LockManager, Seen) {
 
 fn on(servers: &Servers) -> (LockManager, Seen) {
     let seen = Seen::default();
-    let builder = LockManager::builder().nodes(servers.urls()).slow_poll(RARE_POLL);
+    let builder = unhurried().nodes(servers.urls()).slow_poll(RARE_POLL);
     (builder.observer(seen.clone()).build().unwrap(), seen)
 }
 
@@ -338,7 +338,7 @@ async fn a_server_that_was_configured_twice_is_told_to_vote_under_neither_name()
     let (servers, seen) = (Servers::start(4), Seen::default());
     let twice = format!("localhost:{}", servers[0].port());
     let urls = servers.urls().into_iter().chain([format!("redis://{twice}")]);
-    let builder = LockManager::builder().nodes(urls).node_timeout(NO_BUSY_MACHINE).observer(seen.clone());
+    let builder = unhurried().nodes(urls).node_timeout(NO_BUSY_MACHINE).observer(seen.clone());
     let locks = builder.build().unwrap();
     let last = |node: &str| {
         let told = seen.all(&format!("stands {node} ")).pop();
@@ -440,7 +440,7 @@ async fn nothing_that_is_told_has_an_id_or_a_password_in_it() {
     let server = RedisServer::start();
     let (seen, secret) = (Seen::default(), "s3cret");
     let url = server.url().replace("redis://", &format!("redis://nobody:{secret}@"));
-    let locks = LockManager::builder().nodes([url]).observer(seen.clone()).build().unwrap();
+    let locks = unhurried().nodes([url]).observer(seen.clone()).build().unwrap();
     for id in ["zoe", "zack"] {
         assert!(locks.lock(format!("invoice:{id}")).timeout(Timeout::Skip).acquire().await.is_err());
     }
@@ -502,7 +502,7 @@ async fn each_kind_of_lock_is_told_once_and_counts_as_nothing_when_it_is_dropped
     for (kind, uses) in USES {
         let seen = Seen::default();
         // The servers are too young to know what was completed before.
-        let builder = LockManager::builder().nodes(servers.urls()).slow_poll(RARE_POLL).in_doubt(InDoubt::Run);
+        let builder = unhurried().nodes(servers.urls()).slow_poll(RARE_POLL).in_doubt(InDoubt::Run);
         let locks = builder.observer(seen.clone()).build().unwrap();
         for is_held in [false, true] {
             let (mut has_ended, mut times_held) = (false, 0);

@@ -8,14 +8,14 @@ use redlock_runtime::observe::names;
 use redlock_tests::Servers;
 use redlock_tests::wait::eventually_async;
 
-use crate::common::key;
 use crate::common::recorder::Recorded;
+use crate::common::{key, unhurried};
 
 /// One test, because a process has one recorder, which is installed once.
 #[tokio::test]
 async fn metrics_are_recorded_from_when_a_recorder_is_installed_under_the_promised_names_and_in_bounded_number() {
     let servers = Servers::start(3);
-    let locks = LockManager::builder().nodes(servers.urls()).most_labels(50).build().unwrap();
+    let locks = unhurried().nodes(servers.urls()).most_labels(50).build().unwrap();
     let held = |label: &'static str| locks.lock(label).label(label).ttl(Duration::from_secs(20)).acquire();
 
     // What began before there was a recorder does not end for it.

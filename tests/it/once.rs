@@ -188,7 +188,7 @@ async fn a_moment_that_is_due_after_the_servers_were_started_is_in_no_doubt() {
 #[tokio::test]
 async fn one_server_may_restart_empty() {
     let servers = Servers::start(3);
-    let locks = LockManager::builder()
+    let locks = unhurried()
         .nodes(servers.urls())
         .longest_ttl(Duration::from_secs(2))
         .ttl(Duration::from_secs(2))
@@ -258,7 +258,7 @@ async fn a_mark_of_a_minority_is_spread_before_it_is_told() {
 #[tokio::test]
 async fn a_hung_server_slows_neither_a_completion_nor_who_comes_after_it() {
     let servers = Servers::start(3);
-    let locks = LockManager::builder().nodes(servers.urls()).node_timeout(Duration::from_secs(5)).build().unwrap();
+    let locks = unhurried().nodes(servers.urls()).node_timeout(Duration::from_secs(5)).build().unwrap();
     new_on(&locks).await;
     assert_eq!(run(job(&locks, 6)).await.unwrap(), Run::Ran(Some(6)));
     eventually_async("no key is left", async || servers.holding(&key("job")) == 0).await;
@@ -294,7 +294,7 @@ async fn a_completion_whose_answers_are_lost_is_sent_again_and_confirmed() {
 #[tokio::test]
 async fn a_completion_that_is_dropped_goes_on() {
     let servers = Servers::start(3);
-    let locks = LockManager::builder().nodes(servers.urls()).node_timeout(Duration::from_secs(5)).build().unwrap();
+    let locks = unhurried().nodes(servers.urls()).node_timeout(Duration::from_secs(5)).build().unwrap();
     new_on(&locks).await;
     // One that has not answered yet.
     servers[2].hang();
@@ -358,7 +358,8 @@ async fn who_stands_by_beside_others_is_told_at_once_too() {
 #[tokio::test]
 async fn a_fire_costs_as_many_commands_as_a_lock() {
     let server = RedisServer::start();
-    let locks = unhurried().nodes([server.url()]).build().unwrap();
+    // Nothing is asked in the background.
+    let locks = unhurried().nodes([server.url()]).owner_label("").build().unwrap();
     new_on(&locks).await;
     // Once, so that the server knows the scripts.
     assert_eq!(run(job(&locks, 1)).await.unwrap(), Run::Ran(Some(1)));

@@ -204,7 +204,7 @@ async fn a_shutdown_that_drains_completes_the_fire_and_one_that_cancels_leaves_i
 #[tokio::test]
 async fn a_fire_whose_service_fails_over_while_it_runs_is_completed_at_the_new_master() {
     let service = Sentinel::start();
-    let builder = LockManager::builder().nodes([service.url()]).wait_replicas(1, LIMIT / 2).node_timeout(LIMIT);
+    let builder = unhurried().nodes([service.url()]).wait_replicas(1, LIMIT / 2).node_timeout(LIMIT);
     let (locks, others) = (builder.clone().build().unwrap(), builder.build().unwrap());
     assert_eq!(locks.reset_marks("job").await.unwrap(), 0);
     let guard = job(&locks, 7).timeout(LIMIT).acquire().await.unwrap();

@@ -9,11 +9,11 @@ use redlock_tests::wait::{LIMIT, eventually, eventually_async};
 use redlock_tests::{Cluster, Gateway, RedisServer};
 
 use crate::common::once::{already_ran, job, mark, run};
-use crate::common::{causes, key, waiting};
+use crate::common::{causes, key, unhurried, waiting};
 
 /// Servers that are busy are no reason to ask who has which slots. A completion is tried again for some times as long.
 fn builder(cluster: &Cluster) -> LockManagerBuilder {
-    LockManager::builder().nodes([cluster.url()]).node_timeout(Duration::from_secs(5)).in_doubt(InDoubt::Run)
+    unhurried().nodes([cluster.url()]).node_timeout(Duration::from_secs(5)).in_doubt(InDoubt::Run)
 }
 
 fn manager(cluster: &Cluster) -> LockManager {

@@ -85,7 +85,7 @@ async fn a_completed_fire_that_no_majority_confirms_is_told_with_a_cure_that_doe
 async fn a_reset_of_marks_that_comes_behind_a_completion_leaves_it_alone() {
     let server = Arc::new(RedisServer::start());
     let gateway = Gateway::start(&server);
-    let locks = LockManager::builder().nodes([gateway.url()]).build().unwrap();
+    let locks = unhurried().nodes([gateway.url()]).build().unwrap();
     new_on(&locks).await;
     assert_eq!(run(job(&locks, 7)).await.unwrap(), Run::Ran(Some(7)));
     let completed = Arc::clone(&server);
@@ -172,7 +172,7 @@ async fn without_a_greatest_difference_of_clocks_one_that_is_far_ahead_marks_not
 async fn a_node_that_did_not_vote_gets_no_mark() {
     let servers = Servers::start(3);
     let ttl = Duration::from_secs(4);
-    let locks = LockManager::builder().nodes(servers.urls()).longest_ttl(ttl).ttl(ttl).build().unwrap();
+    let locks = unhurried().nodes(servers.urls()).longest_ttl(ttl).ttl(ttl).build().unwrap();
     new_on(&locks).await;
     eventually_async("all vote", async || {
         servers

@@ -9,9 +9,9 @@ use redlock_tests::wait::{LIMIT, eventually, eventually_async};
 use redlock_tests::{Proxy, Servers};
 use tokio::task::JoinHandle;
 
-use crate::common::key;
 use crate::common::once::{already_ran, job, marks, new_job, run};
 use crate::common::polls::poll_and_drop;
+use crate::common::{key, unhurried};
 
 fn at_start(locks: &LockManager, fire: u64) -> LockRequest {
     job(locks, fire).once_at(OnceAt::Start)
@@ -40,7 +40,7 @@ impl Behind {
     async fn new(change: impl FnOnce(LockManagerBuilder) -> LockManagerBuilder) -> Self {
         let servers = Servers::start(3);
         let proxies: Vec<_> = servers.answering().map(Proxy::start).collect();
-        let builder = LockManager::builder().nodes(proxies.iter().map(Proxy::url)).node_timeout(LIMIT);
+        let builder = unhurried().nodes(proxies.iter().map(Proxy::url)).node_timeout(LIMIT);
         let locks = change(builder).build().unwrap();
         let others = new_job(&servers).await;
         // So that all servers know the scripts.

@@ -19,9 +19,9 @@ use tracing::{Event, Subscriber, span};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 use crate::common::events::Events;
-use crate::common::key;
 use crate::common::recorder::{Handles, HandsOut};
 use crate::common::waiters::{Acquire, poll_once};
+use crate::common::{key, unhurried};
 
 /// No lock expires, or is renewed, while a test waits for it: what is there was not released.
 const TTL: Duration = Duration::from_secs(300);
@@ -145,7 +145,7 @@ impl Visit for Message {
 }
 
 fn manager(servers: &Servers) -> LockManager {
-    LockManager::builder().nodes(servers.urls()).node_timeout(Duration::from_secs(2)).build().unwrap()
+    unhurried().nodes(servers.urls()).node_timeout(Duration::from_secs(2)).build().unwrap()
 }
 
 fn in_line(locks: &LockManager) -> Acquire {

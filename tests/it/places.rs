@@ -116,7 +116,7 @@ async fn a_lock_lives_on_encrypted_servers_reached_by_ready_made_clients() {
         root_cert: Some(certificates.authority().as_bytes().to_vec()),
     };
     let clients = servers.iter().map(|server| Client::build_with_tls(server.url(), tls()).unwrap());
-    let locks = LockManager::builder().clients(clients);
+    let locks = unhurried().clients(clients);
     a_lock_lives(locks.clone()).await;
 
     let strangers = servers.iter().map(|server| {

@@ -11,7 +11,7 @@ use redlock_tests::{Cluster, Servers};
 
 use crate::common::kinds::{readers_key, writers_key};
 use crate::common::waiters::LONG;
-use crate::common::{RARE_POLL, manager, waiting};
+use crate::common::{RARE_POLL, manager, unhurried, waiting};
 
 async fn try_read(locks: &LockManager) -> Option<LockGuard> {
     locks.read("x").ttl(LONG).try_acquire().await.unwrap()
@@ -227,7 +227,7 @@ async fn nobody_reads_while_another_writes_on_real_servers_in_memory_and_in_a_cl
         let (reading, writing) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let tasks: Vec<_> = (0..8)
             .map(|task| {
-                let locks = LockManager::builder().nodes(nodes.clone()).build().unwrap();
+                let locks = unhurried().nodes(nodes.clone()).build().unwrap();
                 let (reading, writing) = (Arc::clone(&reading), Arc::clone(&writing));
                 tokio::spawn(async move {
                     for turn in 0..6 {
@@ -293,7 +293,7 @@ async fn it_is_shown_who_reads_or_writes_and_a_reset_takes_it_from_all_of_them()
     let cluster = Cluster::start();
     let memory = (0..3).map(|node| format!("memory://rw-shown-{node}")).collect();
     for nodes in [servers.urls(), memory, vec![cluster.url()]] {
-        let builder = || LockManager::builder().nodes(nodes.clone()).build().unwrap();
+        let builder = || unhurried().nodes(nodes.clone()).build().unwrap();
         let (locks, others) = (builder(), builder());
         assert!(locks.inspect("x").await.unwrap().shared.is_none());
         let readers = [try_read(&locks).await.unwrap(), try_read(&others).await.unwrap()];

@@ -7,7 +7,7 @@ use redlock_tests::proxy::{Direction, Flow};
 use redlock_tests::wait::{LIMIT, eventually, eventually_async};
 use redlock_tests::{Monitor, Proxy, RedisServer, Servers};
 
-use crate::common::{key, manager};
+use crate::common::{key, manager, unhurried};
 
 /// Shorter than a test may take, and longer than a busy machine leaves a task alone.
 const SHORT: Duration = Duration::from_millis(1500);
@@ -43,6 +43,7 @@ async fn a_body_of_ten_ttls_keeps_its_lock_and_only_its_release_is_sent_behind_i
     let (locks, others) = (manager(&servers), manager(&servers));
     let (ttl, body) = (SHORT, 10 * SHORT);
     let guard = locks.lock("x").ttl(ttl).acquire().await.unwrap();
+    eventually_async("every node granted it", async || servers.holding(&key("x")) == 3).await;
     let owner = servers[0].probe().get(&key("x")).unwrap();
     for _ in 0..100 {
         tokio::time::sleep(body / 100).await;
@@ -244,7 +245,7 @@ async fn extending_lets_the_key_live_longer() {
 #[test]
 fn a_crashed_holder_blocks_for_its_ttl_and_no_longer() {
     let server = RedisServer::start();
-    let locks = LockManager::builder().nodes([server.url()]).build().unwrap();
+    let locks = unhurried().nodes([server.url()]).build().unwrap();
     server.probe().set_for(&key("x"), "a holder that is gone", SHORT);
     assert!(locks.lock("x").try_acquire_blocking().unwrap().is_none());
     let guard = locks.lock("x").timeout(LIMIT).acquire_blocking().unwrap();

@@ -72,7 +72,7 @@ async fn a_master_that_is_still_loading_says_so() {
     let setup = Setup::new().with_arguments(&slow).with_arguments(&["--loading-process-events-interval-bytes", "1024"]);
     let service = Sentinel::start_as(&setup, &Setup::new());
     // It gives up long before everything is loaded.
-    let locks = LockManager::builder().nodes([service.url()]).node_timeout(Duration::from_secs(1)).build().unwrap();
+    let locks = unhurried().nodes([service.url()]).node_timeout(Duration::from_secs(1)).build().unwrap();
     cycle_soon(&locks, "x").await;
     let probe = service.master().probe();
     probe.run::<()>(cmd("DEBUG").arg("POPULATE").arg(1000)).unwrap();

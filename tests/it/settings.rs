@@ -9,7 +9,7 @@ use redlock_runtime::{Error, LockManager, Timeout};
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{Program, RedisServer, Servers};
 
-use crate::common::key;
+use crate::common::{key, unhurried};
 
 /// The example of the documentation.
 #[allow(unreachable_pub, reason = "it is as its readers have it")]
@@ -68,7 +68,7 @@ fn what_a_fleet_shares_may_stand_in_the_environment_and_what_cannot_be_read_ther
             .env(format!("REDLOCK_{variable}"), value);
         holder
     };
-    let own = LockManager::builder().nodes([server.url()]).lock_prefix("shop:").build().unwrap();
+    let own = unhurried().nodes([server.url()]).lock_prefix("shop:").build().unwrap();
     let guard = own.lock("x").acquire_blocking().unwrap();
     let kept_out = holder("LOCK_PREFIX", "shop:", &["timeout=-1"]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&kept_out.stdout), "skipped\n", "{kept_out:?}");
@@ -157,7 +157,7 @@ async fn a_connection_manager_is_a_node() {
         builder = builder.node(Managed { label: server.url(), connection });
     }
     let locks = builder.build().unwrap();
-    let others = LockManager::builder().nodes(servers.urls()).build().unwrap();
+    let others = unhurried().nodes(servers.urls()).build().unwrap();
 
     let guard = locks.lock("x").acquire().await.unwrap();
     assert!(others.lock("x").try_acquire().await.unwrap().is_none());

@@ -10,7 +10,7 @@ use redlock_tests::wait::eventually_async;
 use redlock_tests::{Monitor, RedisServer, Servers, Standstills};
 
 use crate::common::counters::{LIST, counter, marker};
-use crate::common::manager;
+use crate::common::{manager, unhurried};
 
 /// So many names were contended in the last days.
 const MANY: usize = 100_000;
@@ -85,7 +85,7 @@ async fn a_hundred_thousand_names_are_counted_page_by_page() {
     let servers = Servers::start(1);
     list_many(&servers[0]);
     // Thousands of answers, every one of them in time.
-    let locks = LockManager::builder().nodes(servers.urls()).node_timeout(Duration::from_secs(5)).build().unwrap();
+    let locks = unhurried().nodes(servers.urls()).node_timeout(Duration::from_secs(5)).build().unwrap();
     let monitor = Monitor::start(&servers[0]);
     let statistics = locks.statistics().await.unwrap();
     check_bounds(&monitor.done_about(LIST));

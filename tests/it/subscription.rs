@@ -9,9 +9,9 @@ use redlock_tests::wait::{LIMIT, eventually_async};
 use redlock_tests::{Cluster, Proxy, RedisServer, Sentinel, Setup};
 use tokio::task::JoinHandle;
 
-use crate::common::RARE_POLL;
 use crate::common::counters::counter;
 use crate::common::waiters::{in_line_for, promptly};
+use crate::common::{RARE_POLL, unhurried};
 
 const KEY: &str = "redlock:ConfigurableLock.x";
 
@@ -33,7 +33,7 @@ fn server_without(command: &str) -> (RedisServer, String) {
 }
 
 fn manager(url: &str) -> LockManager {
-    LockManager::builder().nodes([url]).slow_poll(RARE_POLL).build().unwrap()
+    unhurried().nodes([url]).slow_poll(RARE_POLL).build().unwrap()
 }
 
 async fn until_subscribed(server: &RedisServer) {

@@ -61,7 +61,7 @@ async fn a_lost_node_is_told_once_though_it_has_two_connections() {
     let server = RedisServer::start();
     let proxy = Proxy::start(&server);
     let (url, node) = node_at(proxy.port());
-    let locks = LockManager::builder().nodes([url]).node_timeout(NO_BUSY_MACHINE).build().unwrap();
+    let locks = unhurried().nodes([url]).node_timeout(NO_BUSY_MACHINE).build().unwrap();
     connect_twice(&locks, std::slice::from_ref(&server)).await;
     let guard = locks.lock("x").acquire().await.unwrap();
     proxy.refuse();
@@ -128,7 +128,7 @@ async fn check_escaped(events: &Events, level: Level, message: &str) {
 async fn what_a_server_or_another_client_wrote_directs_no_terminal_by_an_event() {
     let events = Events::from_now();
     let refusal = || Answer::error(&format!("ERR {WRITTEN}"));
-    let (ttl, brief) = (Duration::from_millis(600), Timeout::After(Duration::from_millis(300)));
+    let (ttl, brief) = (Duration::from_secs(6), Timeout::After(Duration::from_millis(300)));
 
     let server = RedisServer::start();
     let gateway = Gateway::start(&server);

@@ -227,7 +227,7 @@ async fn while_all_is_well_on_servers_nothing_is_told() {
     names.push("told-well".to_owned());
     let seen = Seen::default();
     let manager = || {
-        let builder = LockManager::builder().nodes(&urls).node_timeout(NO_BUSY_MACHINE).observer(seen.clone());
+        let builder = unhurried().nodes(&urls).node_timeout(NO_BUSY_MACHINE).observer(seen.clone());
         builder.ttl(Duration::from_secs(6))
     };
     let (locks, others) = (manager().build().unwrap(), manager().build().unwrap());

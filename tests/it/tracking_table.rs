@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use redlock_runtime::LockManager;
 use redlock_tests::clock::timed;
 use redlock_tests::wait::{eventually, eventually_async};
 use redlock_tests::{RedisServer, Servers, clock};
 
-use crate::common::{RARE_POLL, manager};
+use crate::common::{RARE_POLL, manager, unhurried};
 
 /// Names that are held by somebody else, each with a waiter.
 const NAMES: usize = 40;
@@ -15,7 +14,7 @@ const NAMES: usize = 40;
 #[tokio::test]
 async fn idle_waiters_fall_back_to_the_slow_poll_where_the_server_forgets_what_it_watches() {
     let servers = Servers::start_with(1, &["--tracking-table-max-keys", "1"]);
-    let manager = || LockManager::builder().nodes(servers.urls()).build().unwrap();
+    let manager = || unhurried().nodes(servers.urls()).build().unwrap();
     let (holder, waiter) = (manager(), manager());
     let names: Vec<_> = (0..NAMES).map(|number| format!("name-{number}")).collect();
     let mut held = Vec::new();

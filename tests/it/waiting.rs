@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use redlock_runtime::LockManager;
 use redlock_tests::clock::{monotonic_nanoseconds, timed};
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{Probe, Servers};
@@ -11,7 +10,7 @@ use crate::common::waiters::{
     Asked, How, LONG, Named, PROMPT, eventually_had, fill, holder, promptly, run, somebody_holds, starts_to_wait,
     watched,
 };
-use crate::common::{key, manager};
+use crate::common::{key, manager, unhurried};
 
 /// How many connections a server has that are not of probes, which live for one command.
 fn connections(probe: &Probe) -> usize {
@@ -119,7 +118,7 @@ async fn the_lock_of_a_holder_that_crashed_is_had_when_its_key_expires_also_on_a
 async fn what_no_server_reports_is_found_by_the_slow_poll() {
     for count in [1, 3] {
         let servers = Servers::start(count);
-        let locks = LockManager::builder().nodes(servers.urls()).build().unwrap();
+        let locks = unhurried().nodes(servers.urls()).build().unwrap();
         somebody_holds(&servers, LONG);
         let waiter = starts_to_wait(&servers, &locks, How::InATask).await;
         servers.iter().for_each(|server| run(&server.probe(), &["SWAPDB", "0", "1"]));
@@ -190,7 +189,7 @@ async fn waiters_of_many_names_share_one_connection_to_each_node() {
     let servers = Servers::start(3);
     let locks = manager(&servers);
     // Without labels, which are written over a connection of their own.
-    let others = LockManager::builder().nodes(servers.urls()).owner_label("").build().unwrap();
+    let others = unhurried().nodes(servers.urls()).owner_label("").build().unwrap();
     let mut held = Vec::new();
     for name in 0..50 {
         held.push(others.lock(format!("name-{name}")).ttl(LONG).acquire().await.unwrap());

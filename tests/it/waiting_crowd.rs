@@ -16,7 +16,7 @@ use tokio::sync::Barrier;
 
 use crate::common::waiters::in_line;
 use crate::common::waiters::{How, LONG, starts_to_wait};
-use crate::common::{key, manager};
+use crate::common::{key, manager, unhurried};
 
 /// Lets two processes of four tasks each want one name for a few seconds, each holding it for at most a millisecond.
 fn check_fairness(count: usize) {
@@ -105,7 +105,7 @@ fn a_wild_crowd_on_two_runtimes_and_threads_never_overlaps_and_leaves_nothing() 
         // Two that know nothing of each other, as in two processes, each on two runtimes.
         let managers = [0, 1].map(|_| {
             // A busy machine is no reason to give a node up.
-            let builder = LockManager::builder().nodes(servers.urls()).node_timeout(Duration::from_secs(2));
+            let builder = unhurried().nodes(servers.urls()).node_timeout(Duration::from_secs(2));
             builder.build().unwrap()
         });
         let runtimes = [1, 2].map(|workers| {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use redlock_runtime::{Error, LockManager};
+use redlock_runtime::Error;
 use redlock_tests::clock::timed;
 use redlock_tests::proxy::{Direction, Flow};
 use redlock_tests::wait::{LIMIT, as_promised, eventually_async};
@@ -15,14 +15,14 @@ use crate::common::waiters::{
     Asked, How, LONG, PROMPT, Waiter, eventually_had, in_line, poll_once, promptly, release_by_hand, somebody_holds,
     spawn_in_line, starts_to_wait, watched,
 };
-use crate::common::{RARE_POLL, key, manager};
+use crate::common::{RARE_POLL, key, manager, unhurried};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_waiters_get_the_lock_in_the_order_in_which_they_came_each_with_an_owner_of_his_own() {
     for count in [1, 3] {
         let servers = Arc::new(Servers::start(count));
         // Each from the nodes, under a value of its own.
-        let builder = LockManager::builder().nodes(servers.urls()).slow_poll(RARE_POLL);
+        let builder = unhurried().nodes(servers.urls()).slow_poll(RARE_POLL);
         let locks = builder.local_hand_over(false).build().unwrap();
         for is_local in [true, false] {
             let holder = if is_local { locks.clone() } else { manager(&servers) };
@@ -70,7 +70,7 @@ async fn a_hundred_waiters_cost_redis_no_more_than_one() {
     const COUNTED: u64 = 24;
     let servers = Servers::start(3);
     for is_local in [true, false] {
-        let polling = || LockManager::builder().nodes(servers.urls()).build().unwrap();
+        let polling = || unhurried().nodes(servers.urls()).build().unwrap();
         let locks = polling();
         let holder = if is_local { locks.clone() } else { polling() };
         let guard = holder.lock("x").acquire().await.unwrap();
@@ -293,7 +293,7 @@ async fn a_lock_that_is_handed_on_here_costs_one_round_trip() {
     for count in [1, 3] {
         let servers = Servers::start(count);
         let proxies: Vec<_> = servers.iter().map(Proxy::start).collect();
-        let builder = LockManager::builder().nodes(proxies.iter().map(Proxy::url)).node_timeout(LIMIT);
+        let builder = unhurried().nodes(proxies.iter().map(Proxy::url)).node_timeout(LIMIT);
         let locks = builder.build().unwrap();
         let guard = locks.lock("x").ttl(LONG).acquire().await.unwrap();
         eventually_async("all nodes hold it", async || servers.holding(&key("x")) == count).await;

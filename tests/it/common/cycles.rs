@@ -5,7 +5,7 @@ use std::time::Duration;
 use redlock_runtime::{Error, LockManager, Timeout};
 use redlock_tests::clock::timed;
 
-use super::causes;
+use super::{causes, unhurried};
 
 /// What a server is given for an answer where a hung one must not be waited for: long enough for a busy machine, and not for
 /// Sentinels to agree on another master instead of one that refuses.
@@ -13,7 +13,7 @@ pub(crate) const NODE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// One that gives a busy machine time, and would wait for a hung server for long.
 pub(crate) fn patient(urls: impl IntoIterator<Item = String>) -> LockManager {
-    LockManager::builder().nodes(urls).node_timeout(NODE_TIMEOUT).build().unwrap()
+    unhurried().nodes(urls).build().unwrap()
 }
 
 /// Longer than one round on a busy machine, and below what a hung server would cost, which is the whole of its timeout.
