@@ -137,6 +137,7 @@ async fn a_panic_is_no_vote_and_harms_nobody() {
     }
     // Not each time: what was not sent when the others have decided is recalled.
     assert!(mixed.faults.asked() > 0);
+    mixed.nothing_is_left().await;
     mixed.servers[0].kill();
     let error = mixed.locks.lock("x").try_acquire().await.unwrap_err();
     let source = std::error::Error::source(&error).unwrap().to_string();
