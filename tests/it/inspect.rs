@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use redis::cmd;
 use redlock_runtime::{Error, LockInfo, LockManager, LockState, LostReason};
-use redlock_tests::wait::{eventually, eventually_async};
+use redlock_tests::wait::{LIMIT, eventually, eventually_async};
 use redlock_tests::{RedisServer, Servers};
 
 use crate::common::cycles::NODE_TIMEOUT;
@@ -170,6 +170,30 @@ async fn a_lock_that_is_detached_at_once_shows_its_owner_when_its_manager_is_shu
         others.release(&token).await.unwrap();
         nothing_is_left(&servers).await;
     }
+}
+
+#[tokio::test]
+async fn a_node_that_hangs_keeps_no_lock_from_being_labelled_on_the_others() {
+    let servers = Servers::start(3);
+    // The node is given longer than the test waits.
+    let locks = unhurried().nodes(servers.urls()).node_timeout(4 * LIMIT).build().unwrap();
+    let others = prompt(&servers);
+    let acquire = async |name: &str| locks.lock(name).ttl(8 * LIMIT).acquire().await.unwrap();
+    // What has a counter is not sought on the node that hangs.
+    for name in ["one", "two", "three"] {
+        acquire(name).await.release().await.unwrap();
+    }
+    let mut held = vec![acquire("before").await];
+    // All that leads to the node is connected, and it hangs with the next label.
+    eventually_async("it is labelled everywhere", async || notes(&servers) == 3).await;
+    locks.nodes().await.unwrap();
+    servers[2].hang();
+    for name in ["one", "two", "three"] {
+        held.push(acquire(name).await);
+        let is_labelled = async || others.inspect(name).await.is_ok_and(|lock| lock.owner_label.is_some());
+        eventually_async("it is labelled", is_labelled).await;
+    }
+    servers[2].resume();
 }
 
 #[tokio::test]
