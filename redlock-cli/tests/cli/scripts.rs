@@ -53,7 +53,8 @@ fn a_lock_that_a_script_holds_shows_the_machine_and_the_script() {
         // At once: its process has ended, and says no more.
         let label = owner().expect("it has an owner");
         assert!(label.ends_with(&format!(" pid {pid} sh")), "{script}: {label}");
-        assert!(printed(&servers, &["list", "--long"]).contains(&label), "{label}");
+        // A busy machine leaves out what it did not learn in time.
+        eventually(format!("{label} is listed"), || printed(&servers, &["list", "--long"]).contains(&label));
         assert!(with_stdin(&servers, &["extend", "--ttl", "60s"], token).status.success());
         assert_eq!(owner(), Some(label));
         assert!(with_stdin(&servers, &["release"], token).status.success());
