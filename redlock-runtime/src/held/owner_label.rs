@@ -111,7 +111,7 @@ impl Labels {
             let labels = Arc::clone(self);
             home.spawn(async move {
                 clock::sleep_until(due + INTERVAL).await;
-                labels.send(of_held(vec![labelled], clock::now())).await;
+                labels.note_all(vec![labelled], clock::now());
             });
             return;
         }
@@ -153,26 +153,29 @@ impl Labels {
             let next = self.queue().next_due();
             let Some(due) = next else { return };
             clock::sleep_until(due + INTERVAL).await;
-            self.note_due();
+            let now = clock::now();
+            let due = self.queue().labelled.take_due(now);
+            self.note_all(due, now);
         }
     }
 
-    /// A node that hangs is not waited for: those who come next are labelled on the others meanwhile.
-    fn note_due(self: &Arc<Self>) {
-        let now = clock::now();
-        let due = self.queue().labelled.take_due(now);
-        let labels = of_held(due, now);
+    /// Labels those that are still held. A node that hangs is not waited for: those who come next are labelled on the others meanwhile.
+    fn note_all(self: &Arc<Self>, due: Vec<Labelled>, now: Instant) {
+        let label = |labelled: Labelled| {
+            let lease = labelled.lease.upgrade()?;
+            lease.drop_stragglers_of_the_caller();
+            let label = labelled.label.words().filter(|_| lease.begin_note(now))?;
+            Some(note(&lease, label, now))
+        };
+        let labels: Vec<_> = due.into_iter().filter_map(label).collect();
         if !labels.is_empty() {
             let this = Arc::clone(self);
-            background::spawn(async move { this.send(labels).await });
+            self.engine.spawn(async move { this.send(labels).await });
         }
     }
 
     /// Tells every node. One that takes it in is enough for whoever looks, and nobody is worse off without.
     async fn send(&self, labels: Vec<OwnerLabel>) {
-        if labels.is_empty() {
-            return;
-        }
         let reply_timeout = self.engine.node_timeout();
         let (_, failures) = self
             .engine
@@ -256,17 +259,6 @@ impl Label {
             Self::None => None,
         }
     }
-}
-
-/// The labels of those that are still held.
-fn of_held(due: Vec<Labelled>, now: Instant) -> Vec<OwnerLabel> {
-    let label = |labelled: Labelled| {
-        let lease = labelled.lease.upgrade()?;
-        lease.drop_stragglers_of_the_caller();
-        let label = labelled.label.words().filter(|_| lease.begin_note(now))?;
-        Some(note(&lease, label, now))
-    };
-    due.into_iter().filter_map(label).collect()
 }
 
 fn note(lease: &Lease, label: Arc<str>, now: Instant) -> OwnerLabel {

@@ -42,9 +42,7 @@ struct Background {
     runtime: OnceLock<Handle>,
     /// Taken to start it, so that it is started once.
     starting: Mutex<()>,
-    /// Tasks that came while it could not be started, and begin with it. A std mutex: it is never held across an await.
-    unstarted: Mutex<Vec<Task>>,
-    /// What came from other threads and has not begun. A std mutex: it is never held across an await.
+    /// What came from other threads, or while it could not be started, and has not begun. A std mutex: it is never held across an await.
     arrivals: Mutex<Arrivals>,
 }
 
@@ -60,7 +58,7 @@ type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 struct Arrivals {
     /// How many stand in the runtime's queue.
     at_the_door: usize,
-    /// Those that come after them, in the order in which they came.
+    /// Those that come after them, or when it is started, in the order in which they came.
     outside: VecDeque<Task>,
 }
 
@@ -140,13 +138,13 @@ pub(crate) fn inside(uses: Uses, poll: impl FnOnce()) {
 
 impl Background {
     /// The runtime, started if need be.
-    fn running(&self) -> io::Result<&Handle> {
+    fn running(&'static self) -> io::Result<&'static Handle> {
         self.runtime.get().map_or_else(|| self.start(), Ok)
     }
 
     /// The runtime is made on its own thread: one that cannot be used may be dropped there, but not on a thread that belongs to
     /// another runtime.
-    fn start(&self) -> io::Result<&Handle> {
+    fn start(&'static self) -> io::Result<&'static Handle> {
         let _starting = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(runtime) = self.runtime.get() {
             return Ok(runtime);
@@ -164,7 +162,7 @@ impl Background {
         })?;
         let made = hear.recv().unwrap_or_else(|_| Err(io::Error::other("its thread ended")))?;
         let runtime = self.runtime.get_or_init(|| made);
-        self.begin_unstarted(runtime);
+        self.let_next_in();
         Ok(runtime)
     }
 
@@ -181,24 +179,19 @@ impl Background {
     }
 
     async fn begins(&'static self, task: impl Future<Output = ()> + Send + 'static) {
+        self.arrivals().at_the_door -= 1;
         self.let_next_in();
         task.await;
     }
 
-    /// Another one has begun.
+    /// Begins as many of those outside as there is room for, once there is a runtime.
     fn let_next_in(&'static self) {
-        let next = {
-            let mut arrivals = self.arrivals();
-            let next = arrivals.outside.pop_front();
-            if next.is_none() {
-                arrivals.at_the_door -= 1;
-                // It may have been many.
-                arrivals.outside = VecDeque::new();
-            }
-            next
-        };
-        if let (Some(next), Some(runtime)) = (next, self.runtime.get()) {
-            drop(runtime.spawn(self.begins(next)));
+        let Some(runtime) = self.runtime.get() else { return };
+        loop {
+            // Not under the lock: a runtime that ends drops the task, which may spawn another.
+            let next = self.arrivals().next();
+            let Some(task) = next else { return };
+            drop(runtime.spawn(self.begins(task)));
         }
     }
 
@@ -206,19 +199,26 @@ impl Background {
         self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn keep(&self, task: Task) {
-        self.unstarted.lock().unwrap_or_else(PoisonError::into_inner).push(task);
+    fn keep(&'static self, task: Task) {
+        self.arrivals().outside.push_back(task);
         // It may have been started meanwhile.
-        if let Some(runtime) = self.runtime.get() {
-            self.begin_unstarted(runtime);
-        }
+        self.let_next_in();
     }
+}
 
-    fn begin_unstarted(&self, runtime: &Handle) {
-        let unstarted = std::mem::take(&mut *self.unstarted.lock().unwrap_or_else(PoisonError::into_inner));
-        for task in unstarted {
-            runtime.spawn(task);
+impl Arrivals {
+    /// The next one that comes to the door.
+    fn next(&mut self) -> Option<Task> {
+        if self.at_the_door >= AT_THE_DOOR {
+            return None;
         }
+        let Some(task) = self.outside.pop_front() else {
+            // There may have been many.
+            self.outside.shrink_to(AT_THE_DOOR);
+            return None;
+        };
+        self.at_the_door += 1;
+        Some(task)
     }
 }
 
@@ -390,7 +390,7 @@ mod tests {
 
     #[test]
     fn what_came_while_it_could_not_be_started_begins_with_it() {
-        let background = Background::default();
+        let background: &'static Background = Box::leak(Box::default());
         let (told, heard) = channel();
         let tell = |number| {
             let told = told.clone();
