@@ -1,10 +1,11 @@
 //! Bad input gets an error that names the thing and the cure, and never a password.
 
-use crate::common::unhurried;
 use std::time::Duration;
 
 use redlock_runtime::{Error, LockManager};
 use redlock_tests::RedisServer;
+
+use crate::common::unhurried;
 
 async fn check_name(name: &str, expect: &str) {
     let locks = LockManager::builder().nodes(["memory://"]).build().unwrap();

@@ -12,11 +12,15 @@ use redlock_tests::wait::{LIMIT, eventually_async};
 use redlock_tests::{Certificates, Cluster, Proxy, RedisServer, Setup};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::common::key;
-use crate::common::{a_lock_lives, causes, listed, unhurried, waiting};
+use crate::common::{a_lock_lives, causes, key, listed, unhurried, waiting};
 
 fn manager(cluster: &Cluster) -> LockManager {
     unhurried().nodes([cluster.url()]).build().unwrap()
+}
+
+/// A server that does not answer is a reason to ask who has what; a busy one is not.
+fn patient(cluster: &Cluster) -> LockManager {
+    unhurried().nodes([cluster.url()]).node_timeout(Duration::from_secs(5)).build().unwrap()
 }
 
 #[tokio::test]
@@ -103,9 +107,7 @@ async fn a_lock_is_taken_held_and_released_while_its_slot_moves() {
 #[tokio::test]
 async fn a_waiter_gets_a_lock_whose_slot_moved_meanwhile() {
     let cluster = Cluster::start();
-    // A server that does not answer is a reason to ask, also on a busy machine.
-    let patient = || unhurried().nodes([cluster.url()]).node_timeout(Duration::from_secs(5)).build().unwrap();
-    let (locks, others) = (patient(), patient());
+    let (locks, others) = (patient(&cluster), patient(&cluster));
     let held = locks.lock("x").acquire().await.unwrap();
     let request = others.lock("x").timeout(Duration::from_secs(30));
     let waiter = tokio::spawn(async move { request.acquire().await });
@@ -175,9 +177,7 @@ fn a_lost_attempt_on_a_moving_slot_is_settled_although_its_runtime_stands_still(
 #[tokio::test]
 async fn a_cluster_that_does_not_change_is_not_asked_who_has_what() {
     let cluster = Cluster::start();
-    // A server that does not answer is a reason to ask, also on a busy machine.
-    let patient = || unhurried().nodes([cluster.url()]).node_timeout(Duration::from_secs(5)).build().unwrap();
-    let (locks, others) = (patient(), patient());
+    let (locks, others) = (patient(&cluster), patient(&cluster));
     let held = locks.lock("x").acquire().await.unwrap();
     let request = others.lock("x").timeout(Duration::from_secs(30));
     let waiter = tokio::spawn(async move { request.acquire().await });
@@ -268,9 +268,7 @@ async fn a_lock_that_has_not_moved_yet_is_held_although_its_counter_has_moved() 
 #[tokio::test]
 async fn those_who_wait_keep_no_slot_from_moving() {
     let cluster = Cluster::start();
-    // A server that does not answer is a reason to ask, also on a busy machine.
-    let patient = || unhurried().nodes([cluster.url()]).node_timeout(Duration::from_secs(5)).build().unwrap();
-    let (locks, others) = (patient(), patient());
+    let (locks, others) = (patient(&cluster), patient(&cluster));
     let held = locks.lock("x").acquire().await.unwrap();
     let request = others.lock("x").timeout(Duration::from_secs(30));
     let waiter = tokio::spawn(async move { request.acquire().await });

@@ -50,6 +50,18 @@ pub(crate) fn prompt(servers: &Servers) -> LockManager {
     LockManager::builder().nodes(servers.urls()).slow_poll(RARE_POLL).build().unwrap()
 }
 
+/// Waits until each of the servers has the key of "x": a lock is held, or not, as soon as a majority has decided.
+#[track_caller]
+pub(crate) fn all_have_x(servers: &Servers) -> impl Future<Output = ()> {
+    eventually_async("all nodes have it", async || servers.holding(&key("x")) == servers.len())
+}
+
+/// Waits until none of them has.
+#[track_caller]
+pub(crate) fn none_has_x(servers: &Servers) -> impl Future<Output = ()> {
+    eventually_async("no node has it any more", async || servers.holding(&key("x")) == 0)
+}
+
 /// All that is done with locks, on whatever nodes.
 pub(crate) async fn a_lock_lives(builder: LockManagerBuilder) {
     let builder = builder.node_timeout(NODE_TIMEOUT);

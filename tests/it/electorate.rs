@@ -8,7 +8,7 @@ use redlock_tests::clock::{now, timed};
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{RedisServer, Servers};
 
-use crate::common::{key, manager, unhurried};
+use crate::common::{key, manager, none_has_x, unhurried};
 
 const LONGEST: Duration = Duration::from_secs(2);
 
@@ -27,7 +27,7 @@ async fn a_restarted_node_does_not_vote_while_an_older_one_can_be_reached() {
     eventually_async("all servers are old", async || servers.iter().all(|server| uptime(server) >= grown)).await;
     let locks = careful(servers.urls());
     locks.lock("x").acquire().await.unwrap().release().await.unwrap();
-    eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+    none_has_x(&servers).await;
 
     servers[0].restart();
     servers[1].kill();

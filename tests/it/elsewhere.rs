@@ -7,7 +7,7 @@ use redlock_tests::proxy::{Direction, Flow};
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{Proxy, Servers};
 
-use crate::common::{key, manager, unhurried};
+use crate::common::{all_have_x, key, manager, unhurried};
 
 const TTL: Duration = Duration::from_secs(20);
 
@@ -50,7 +50,7 @@ async fn whoever_does_not_own_the_lock_changes_nothing() {
     let token = detached(&locks).await;
     locks.release(&token).await.unwrap();
     let guard = locks.lock("x").ttl(TTL).acquire().await.unwrap();
-    eventually_async("every node granted it", async || servers.holding(&key("x")) == 3).await;
+    all_have_x(&servers).await;
     let before = servers.values(&key("x"));
     assert!(matches!(locks.release(&token).await, Err(Error::NotHeld { .. })));
     assert!(matches!(locks.extend(&token, TTL * 2).await, Err(Error::NotHeld { .. })));

@@ -1,6 +1,5 @@
 //! Floods of acquisitions that are given up at once: what nobody waits for any more is not sent, and what was sent is released.
 
-use crate::common::unhurried;
 use std::pin::Pin;
 use std::task::{Context, Waker};
 use std::time::Duration;
@@ -11,6 +10,8 @@ use redlock_tests::clock::{now, timed};
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{Cluster, RedisServer, Servers};
 use tokio::runtime::{Builder, Runtime};
+
+use crate::common::unhurried;
 
 /// So many acquisitions of a name each.
 const FLOOD: usize = 20_000;

@@ -66,7 +66,7 @@ async fn a_foreign_node_votes_beside_redis_nodes() {
 
 #[tokio::test]
 async fn its_vote_decides_where_another_node_is_down() {
-    let mixed = Mixed::start_with(|builder| builder.node_timeout(NODE_TIMEOUT)).await;
+    let mixed = Mixed::start().await;
     mixed.servers[0].kill();
     let ttl = 2 * NODE_TIMEOUT;
     let began = clock::now();

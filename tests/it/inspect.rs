@@ -9,7 +9,6 @@ use redlock_runtime::{Error, LockInfo, LockManager, LockState, LostReason};
 use redlock_tests::wait::{LIMIT, eventually, eventually_async};
 use redlock_tests::{RedisServer, Servers};
 
-use crate::common::cycles::NODE_TIMEOUT;
 use crate::common::waiters::holder;
 use crate::common::{key, manager, prompt, unhurried};
 
@@ -149,8 +148,7 @@ async fn a_lock_that_is_detached_at_once_shows_its_owner_when_its_manager_is_shu
     let servers = Servers::start(3);
     let others = manager(&servers);
     for (number, label) in [None, Some("a script"), Some("")].into_iter().enumerate() {
-        let locks =
-            unhurried().nodes(servers.urls()).node_timeout(NODE_TIMEOUT).owner_label("its manager").build().unwrap();
+        let locks = unhurried().nodes(servers.urls()).owner_label("its manager").build().unwrap();
         let mut request = locks.lock("x").ttl(LONG);
         if let Some(label) = label {
             request = request.owner_label(label);

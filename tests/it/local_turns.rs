@@ -15,7 +15,7 @@ use tokio::sync::Barrier;
 
 use crate::common::seen::Seen;
 use crate::common::waiters::{Acquire, LONG, in_line, poll_once};
-use crate::common::{RARE_POLL, key, unhurried};
+use crate::common::{RARE_POLL, all_have_x, key, none_has_x, unhurried};
 
 const TASKS: usize = 8;
 
@@ -116,15 +116,6 @@ async fn crowd(managers: &[LockManager], tasks: usize, turns: usize) -> Arc<Crow
     crowd
 }
 
-/// Also the nodes that were not needed.
-async fn all_have_it(servers: &Servers) {
-    eventually_async("all nodes have it", async || servers.holding(&key("x")) == 3).await;
-}
-
-async fn nothing_is_left(servers: &Servers) {
-    eventually_async("no key is left", async || servers.holding(&key("x")) == 0).await;
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tasks_of_a_process_take_turns_in_order_with_hardly_a_word_to_the_nodes() {
     const TURNS: usize = 4_000;
@@ -134,7 +125,7 @@ async fn tasks_of_a_process_take_turns_in_order_with_hardly_a_word_to_the_nodes(
         locks.lock("x").acquire().await.unwrap().release().await.unwrap();
         let before = all_scripts(&servers);
         let crowd = crowd(&[locks], TASKS, TURNS).await;
-        nothing_is_left(&servers).await;
+        none_has_x(&servers).await;
         let turns = crowd.check_tokens_grow();
         let asked = f64::from(u32::try_from(all_scripts(&servers) - before).unwrap());
         let each = asked / f64::from(u32::try_from(turns * count).unwrap());
@@ -185,7 +176,7 @@ async fn of_two_managers_whose_tasks_take_turns_each_has_its_turns() {
             rows.iter().max().unwrap(),
         );
         crowd.check_tokens_grow();
-        nothing_is_left(&servers).await;
+        none_has_x(&servers).await;
         // One that passes nothing on has a turn where the other has many.
         assert!(crowd.fairness() >= if is_new { 0.5 } else { 0.02 }, "{:?}", crowd.turns);
         assert!(longest < Duration::from_secs(5), "{longest:?}");
@@ -335,7 +326,7 @@ async fn each_turn_has_a_guard_of_its_own() {
     assert_eq!(guard.fencing_token(), first + 2);
     // Nobody waits any more.
     guard.release().await.unwrap();
-    nothing_is_left(&line.servers).await;
+    none_has_x(&line.servers).await;
 }
 
 #[tokio::test]
@@ -354,7 +345,7 @@ async fn a_turn_ends_with_its_own_max_hold_and_is_renewed_until_then() {
     assert!(matches!(loss, Error::Lost { reason: LostReason::MaxHold, .. }), "{loss}");
     assert!(took > 2 * ttl, "it was renewed for {took:?}");
     drop(guard);
-    nothing_is_left(&line.servers).await;
+    none_has_x(&line.servers).await;
 }
 
 #[tokio::test]
@@ -405,7 +396,7 @@ async fn a_guard_of_an_earlier_turn_does_nothing_to_a_later_one() {
     let guard = next.await.unwrap();
     // Whatever was late has arrived by now.
     guard.extend(LONG).await.unwrap();
-    all_have_it(&line.servers).await;
+    all_have_x(&line.servers).await;
     assert!(guard.is_valid());
     guard.release().await.unwrap();
 }
@@ -452,14 +443,14 @@ async fn a_lock_that_is_detached_in_a_turn_is_not_passed_on() {
     guard.release().await.unwrap();
     let token = had(&mut next).detach();
     assert!(poll_once(&mut last).is_none());
-    all_have_it(&line.servers).await;
+    all_have_x(&line.servers).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(poll_once(&mut last).is_none());
     line.locks.release(&token).await.unwrap();
     let guard = last.await.unwrap();
     assert!(guard.fencing_token() > token.fencing_token());
     guard.release().await.unwrap();
-    nothing_is_left(&line.servers).await;
+    none_has_x(&line.servers).await;
 }
 
 #[tokio::test]
@@ -555,7 +546,7 @@ async fn who_was_seen_to_hold_it_is_not_reset_in_a_later_turn() {
         let reset = operator.reset_if_owner("x", &whose).await;
         assert!(matches!(reset, Err(Error::NotHeld { .. })), "{reset:?}");
         assert!(later.is_valid());
-        all_have_it(&line.servers).await;
+        all_have_x(&line.servers).await;
         // A turn behind which nobody was shown is as ever: it passes on.
         let before = line.asked();
         later.release().await.unwrap();
@@ -568,7 +559,7 @@ async fn who_was_seen_to_hold_it_is_not_reset_in_a_later_turn() {
             None => last.await.unwrap(),
         };
         guard.release().await.unwrap();
-        nothing_is_left(&line.servers).await;
+        none_has_x(&line.servers).await;
         if passed_on == [true, true] {
             return;
         }
@@ -595,7 +586,7 @@ async fn a_turn_is_never_called_as_an_earlier_one_and_by_its_own_label_if_it_is_
     let long = labelled.await.unwrap();
     assert_eq!(shown(&line.locks).await, (long.fencing_token(), "the later".to_owned()));
     long.release().await.unwrap();
-    nothing_is_left(&line.servers).await;
+    none_has_x(&line.servers).await;
 }
 
 #[tokio::test]
@@ -607,13 +598,13 @@ async fn whoever_does_not_come_for_its_turn_keeps_the_lock_from_others_for_a_mom
         drop(last);
         guard.release().await.unwrap();
         // It is this one's now, and nobody polls it.
-        all_have_it(&line.servers).await;
+        all_have_x(&line.servers).await;
         let kept = if is_dropped { None } else { Some(next) };
         other.lock("x").acquire().await.unwrap().release().await.unwrap();
         if let Some(next) = kept {
             next.await.unwrap().release().await.unwrap();
         }
-        nothing_is_left(&line.servers).await;
+        none_has_x(&line.servers).await;
     }
 }
 
@@ -635,7 +626,7 @@ async fn a_turn_that_is_dropped_at_any_poll_leaves_nothing() {
             drop(next);
         }
         had(&mut last).release().await.unwrap();
-        nothing_is_left(&line.servers).await;
+        none_has_x(&line.servers).await;
     }
 }
 
@@ -651,7 +642,7 @@ async fn a_panic_in_a_turn_passes_the_lock_on() {
     });
     assert!(panicked.await.unwrap_err().is_panic());
     last.await.unwrap().release().await.unwrap();
-    nothing_is_left(&line.servers).await;
+    none_has_x(&line.servers).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -694,7 +685,7 @@ async fn each_turn_is_told_once() {
     guard.release().await.unwrap();
     had(&mut next).release().await.unwrap();
     drop(had(&mut last));
-    nothing_is_left(&line.servers).await;
+    none_has_x(&line.servers).await;
     let count = |what: &str| seen.count(what);
     assert_eq!(count("acquire other acquired network"), 2);
     assert_eq!(count("acquire other acquired local"), 2);

@@ -9,7 +9,7 @@ use redlock_tests::gateway::Answer;
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{Gateway, RedisServer, Servers, Setup};
 
-use crate::common::{key, unhurried};
+use crate::common::{none_has_x, unhurried};
 
 /// What works takes far less; what does not is tried again and again.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -24,11 +24,6 @@ fn behind_gateway() -> (RedisServer, Gateway) {
 /// A server that is slow because the machine is busy leaves nothing out.
 fn manager(urls: &[String]) -> LockManager {
     unhurried().nodes(urls).node_timeout(Duration::from_secs(2)).build().unwrap()
-}
-
-/// A release is confirmed by a majority; who needs the other node has to wait for that.
-async fn nothing_is_left(servers: &Servers) {
-    eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
 }
 
 /// What was found, by names for the nodes.
@@ -215,7 +210,7 @@ async fn an_empty_restart_is_noticed_by_the_age_alone() {
     let urls: Vec<_> = gateways.iter().map(Gateway::url).collect();
     let locks = manager(&urls);
     skip(&locks).await.unwrap().release().await.unwrap();
-    nothing_is_left(&servers).await;
+    none_has_x(&servers).await;
     // The young one and an old one are a majority that may have forgotten the one before.
     servers[2].hang();
     let refused = skip(&locks).await.unwrap_err();
@@ -285,7 +280,7 @@ async fn an_active_replica_does_not_vote() {
     let others = Servers::start(2);
     let locks = manager(&[gateway.url(), others[0].url(), others[1].url()]);
     skip(&locks).await.unwrap().release().await.unwrap();
-    nothing_is_left(&others).await;
+    none_has_x(&others).await;
     others[1].kill();
     let error = told(&skip(&locks).await.unwrap_err());
     assert!(error.contains("it is a replica"), "{error}");

@@ -7,7 +7,7 @@ use redlock_tests::proxy::{Direction, Flow};
 use redlock_tests::wait::{LIMIT, eventually, eventually_async};
 use redlock_tests::{Monitor, Proxy, RedisServer, Servers};
 
-use crate::common::{key, manager, unhurried};
+use crate::common::{all_have_x, key, manager, unhurried};
 
 /// Shorter than a test may take, and longer than a busy machine leaves a task alone.
 const SHORT: Duration = Duration::from_millis(1500);
@@ -43,7 +43,7 @@ async fn a_body_of_ten_ttls_keeps_its_lock_and_only_its_release_is_sent_behind_i
     let (locks, others) = (manager(&servers), manager(&servers));
     let (ttl, body) = (SHORT, 10 * SHORT);
     let guard = locks.lock("x").ttl(ttl).acquire().await.unwrap();
-    eventually_async("every node granted it", async || servers.holding(&key("x")) == 3).await;
+    all_have_x(&servers).await;
     let owner = servers[0].probe().get(&key("x")).unwrap();
     for _ in 0..100 {
         tokio::time::sleep(body / 100).await;
