@@ -9,7 +9,7 @@ use redlock_tests::{Proxy, Servers};
 use tokio::runtime::Builder;
 
 use crate::common::seen::Seen;
-use crate::common::waiters::{Acquire, How, LONG, eventually_had, fill, somebody_holds, starts_to_wait};
+use crate::common::waiters::{Acquire, Asked, How, LONG, eventually_had, fill, somebody_holds, starts_to_wait};
 use crate::common::waiters::{in_line, poll_once, polled_until, release_by_hand, spawn_in_line};
 use crate::common::{key, unhurried};
 
@@ -23,9 +23,15 @@ fn seen_by(seen: &Seen, urls: impl IntoIterator<Item = String>) -> LockManager {
     unhurried().nodes(urls).observer(seen.clone()).build().unwrap()
 }
 
-/// Polls an acquisition until it has asked, if it has to, and waits, as the first one that is told of.
+/// Polls an acquisition until it waits, as the first one that is told of.
 async fn until_it_waits(acquire: &mut Acquire, seen: &Seen) {
     polled_until(acquire, "it waits", || seen.count("wait+ ") == 1).await;
+}
+
+/// Polls an acquisition until all nodes have refused what they report the next change behind. What came to them behind a release would be
+/// granted, and nobody would overtake somebody who has the lock and does not know.
+async fn until_it_is_refused(acquire: &mut Acquire, asked: &Asked<'_>, servers: &Servers) {
+    polled_until(acquire, "all have refused", || asked.so_many_again() == servers.len()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -33,11 +39,16 @@ async fn whoever_is_called_and_does_not_come_is_overtaken() {
     let servers = Servers::start(3);
     let seen = Seen::default();
     let (locks, others) = (seen_by(&seen, servers.urls()), manager(&servers));
-    for holds in [&locks, &others] {
+    for is_held_here in [true, false] {
+        let holds = if is_held_here { &locks } else { &others };
         let guard = holds.lock("x").ttl(LONG).acquire().await.unwrap();
         seen.take();
+        let asked = Asked::so_far(&servers);
         let mut neglected = in_line(&locks);
         until_it_waits(&mut neglected, &seen).await;
+        if !is_held_here {
+            until_it_is_refused(&mut neglected, &asked, &servers).await;
+        }
         let next = spawn_in_line(&locks);
         guard.release().await.unwrap();
         let next = eventually_had("it overtakes", next).await;
@@ -52,13 +63,16 @@ async fn whoever_is_called_and_does_not_come_is_overtaken() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_does_not_come_when_the_key_expires_is_overtaken() {
     let servers = Servers::start(3);
-    let seen = Seen::default();
-    let locks = seen_by(&seen, servers.urls());
+    let locks = manager(&servers);
+    // Made beforehand: nothing else takes as long.
+    locks.lock("x").acquire().await.unwrap().release().await.unwrap();
+    eventually_async("it is released", async || servers.holding(&key("x")) == 0).await;
     // The servers do not tell in time that a key has expired.
     servers.iter().for_each(|server| fill(&server.probe()));
-    somebody_holds(&servers, Duration::from_millis(800));
+    let asked = Asked::so_far(&servers);
+    somebody_holds(&servers, Duration::from_secs(2));
     let mut neglected = in_line(&locks);
-    until_it_waits(&mut neglected, &seen).await;
+    until_it_is_refused(&mut neglected, &asked, &servers).await;
     eventually_had("it overtakes", spawn_in_line(&locks)).await.release().await.unwrap();
 }
 
