@@ -458,7 +458,11 @@ impl Task {
                 universe.checker.adopted(&owner);
                 let number = universe.acquired(name, place, None, Held::of(&guard));
                 let holds = Holds(universe, name, number);
-                sleep(after).await;
+                tokio::select! {
+                    biased;
+                    _ = guard.lost() => universe.told(name, number),
+                    () = sleep(after) => {}
+                }
                 drop(holds);
                 drop(guard.release().await);
             }
