@@ -170,10 +170,9 @@ impl Background {
     fn let_in(&'static self, runtime: &Handle, task: impl Future<Output = ()> + Send + 'static) {
         {
             let mut arrivals = self.arrivals();
-            if arrivals.at_the_door >= AT_THE_DOOR {
+            if !arrivals.has_taken_place() {
                 return arrivals.outside.push_back(Box::pin(task));
             }
-            arrivals.at_the_door += 1;
         }
         drop(runtime.spawn(self.begins(task)));
     }
@@ -209,16 +208,19 @@ impl Background {
 impl Arrivals {
     /// The next one that comes to the door.
     fn next(&mut self) -> Option<Task> {
-        if self.at_the_door >= AT_THE_DOOR {
-            return None;
-        }
-        let Some(task) = self.outside.pop_front() else {
+        if self.outside.is_empty() {
             // There may have been many.
             self.outside.shrink_to(AT_THE_DOOR);
             return None;
-        };
-        self.at_the_door += 1;
-        Some(task)
+        }
+        if self.has_taken_place() { self.outside.pop_front() } else { None }
+    }
+
+    /// Takes a place at the door, if there is room.
+    fn has_taken_place(&mut self) -> bool {
+        let is_room = self.at_the_door < AT_THE_DOOR;
+        self.at_the_door += usize::from(is_room);
+        is_room
     }
 }
 
