@@ -250,6 +250,7 @@ impl Checker {
     pub(crate) fn left(&self, waiter: Waiter) {
         let mut state = locked(&self.state);
         state.locks.iter_mut().for_each(|lock| lock.waiting.retain(|waiting| waiting.waiter != waiter));
+        state.fires.running.over(waiter);
     }
 }
 

@@ -88,7 +88,6 @@ impl Run {
                 // It cannot end while its only thread blocks.
                 if universe.is_running(process) && !universe.is_blocked(process) {
                     universe.end_callers(process);
-                    universe.checker.with_runs(|runs| runs.nobody_waits(process));
                     self.begin_again(process);
                 }
             }

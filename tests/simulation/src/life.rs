@@ -388,15 +388,7 @@ impl Task {
     fn hold_blocking(&self, wish: &Wish, number: u64, guard: &LockGuard) -> bool {
         let universe = &*self.universe;
         let end = now() + wish.body;
-        let is_lost_until = |moment: Instant| {
-            block_on(async {
-                tokio::select! {
-                    biased;
-                    _ = guard.lost() => true,
-                    () = until(moment) => false,
-                }
-            })
-        };
+        let is_lost_until = |moment: Instant| block_on(is_lost_before(guard, until(moment)));
         let extends_at = wish.extension.map(|(after, _)| now() + after.min(wish.body));
         let is_lost = extends_at.is_some_and(is_lost_until)
             || wish.extension.is_some_and(|(_, ttl)| {
@@ -432,11 +424,7 @@ impl Task {
             }
             until(end).await;
         };
-        let is_lost = tokio::select! {
-            biased;
-            _ = guard.lost() => true,
-            () = works => false,
-        };
+        let is_lost = is_lost_before(guard, works).await;
         if is_lost {
             universe.told(wish.name, number);
             if wish.is_stubborn {
@@ -458,10 +446,8 @@ impl Task {
                 universe.checker.adopted(&owner);
                 let number = universe.acquired(name, place, None, Held::of(&guard));
                 let holds = Holds(universe, name, number);
-                tokio::select! {
-                    biased;
-                    _ = guard.lost() => universe.told(name, number),
-                    () = sleep(after) => {}
+                if is_lost_before(&guard, sleep(after)).await {
+                    universe.told(name, number);
                 }
                 drop(holds);
                 drop(guard.release().await);
@@ -471,6 +457,15 @@ impl Task {
                 universe.note(|| format!("p{}: not adopted: {error}", place.process));
             }
         }
+    }
+}
+
+/// Whether a holder is told that the lock is lost before this is done.
+async fn is_lost_before(guard: &LockGuard, done: impl Future<Output = ()>) -> bool {
+    tokio::select! {
+        biased;
+        _ = guard.lost() => true,
+        () = done => false,
     }
 }
 

@@ -90,14 +90,16 @@ impl Runs {
     /// Nobody of this process waits any more, or runs anything.
     pub(crate) fn forget(&mut self, process: usize) {
         self.running.retain(|running| running.process != process);
-        self.nobody_waits(process);
-    }
-
-    /// Nobody of this process waits any more.
-    pub(crate) fn nobody_waits(&mut self, process: usize) {
         let standing_by = self.unfinished.iter_mut().map(|unfinished| &mut unfinished.standing_by);
         let left = self.running.iter_mut().map(|running| &mut running.left);
         standing_by.chain(left).chain([&mut self.standing_by]).for_each(|all| all.retain(|one| one.process != process));
+    }
+
+    /// The call of somebody who waits is over, or was dropped: then nobody was told what became of him.
+    pub(crate) fn over(&mut self, waiter: Waiter) {
+        if self.standing_by.iter().any(|one| one.waiter == waiter) {
+            self.left(waiter, Fate::Gone);
+        }
     }
 
     fn left(&mut self, waiter: Waiter, fate: Fate) {
