@@ -11,7 +11,7 @@ use tokio::runtime::Builder;
 use crate::common::seen::Seen;
 use crate::common::waiters::{Acquire, Asked, How, LONG, eventually_had, fill, somebody_holds, starts_to_wait};
 use crate::common::waiters::{in_line, poll_once, polled_until, release_by_hand, spawn_in_line};
-use crate::common::{key, unhurried};
+use crate::common::{none_has_x, unhurried};
 
 /// With the slow poll, which finds what nobody heard of who was told.
 fn manager(servers: &Servers) -> LockManager {
@@ -30,8 +30,8 @@ async fn until_it_waits(acquire: &mut Acquire, seen: &Seen) {
 
 /// Polls an acquisition until all nodes have refused what they report the next change behind. What came to them behind a release would be
 /// granted, and nobody would overtake somebody who has the lock and does not know.
-async fn until_it_is_refused(acquire: &mut Acquire, asked: &Asked<'_>, servers: &Servers) {
-    polled_until(acquire, "all have refused", || asked.so_many_again() == servers.len()).await;
+async fn until_it_is_refused(acquire: &mut Acquire, asked: &Asked<'_>) {
+    polled_until(acquire, "all have refused", || asked.all_again()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -47,7 +47,7 @@ async fn whoever_is_called_and_does_not_come_is_overtaken() {
         let mut neglected = in_line(&locks);
         until_it_waits(&mut neglected, &seen).await;
         if !is_held_here {
-            until_it_is_refused(&mut neglected, &asked, &servers).await;
+            until_it_is_refused(&mut neglected, &asked).await;
         }
         let next = spawn_in_line(&locks);
         guard.release().await.unwrap();
@@ -66,13 +66,13 @@ async fn whoever_does_not_come_when_the_key_expires_is_overtaken() {
     let locks = manager(&servers);
     // Made beforehand: nothing else takes as long.
     locks.lock("x").acquire().await.unwrap().release().await.unwrap();
-    eventually_async("it is released", async || servers.holding(&key("x")) == 0).await;
+    none_has_x(&servers).await;
     // The servers do not tell in time that a key has expired.
     servers.iter().for_each(|server| fill(&server.probe()));
     let asked = Asked::so_far(&servers);
     somebody_holds(&servers, Duration::from_secs(2));
     let mut neglected = in_line(&locks);
-    until_it_is_refused(&mut neglected, &asked, &servers).await;
+    until_it_is_refused(&mut neglected, &asked).await;
     eventually_had("it overtakes", spawn_in_line(&locks)).await.release().await.unwrap();
 }
 
@@ -83,7 +83,7 @@ async fn whoever_is_left_alone_in_the_middle_of_asking_is_overtaken() {
     let seen = Seen::default();
     let locks = seen_by(&seen, proxies.iter().map(Proxy::url));
     locks.lock("x").acquire().await.unwrap().release().await.unwrap();
-    eventually_async("it is released", async || servers.holding(&key("x")) == 0).await;
+    none_has_x(&servers).await;
     somebody_holds(&servers, LONG);
     // A first attempt asks for no report of the next change.
     let asked = || servers.iter().map(|server| server.probe().command_counts().of("set")).collect::<Vec<_>>();

@@ -50,7 +50,12 @@ impl<'a> Asked<'a> {
 
     /// Returns when each of the nodes was asked since.
     pub(crate) async fn again(&self) {
-        eventually_async("somebody waits", async || self.so_many_again() == self.before.len()).await;
+        eventually_async("somebody waits", async || self.all_again()).await;
+    }
+
+    /// Whether each of the nodes was asked since.
+    pub(crate) fn all_again(&self) -> bool {
+        self.so_many_again() == self.before.len()
     }
 
     /// How many of the nodes were asked since.
