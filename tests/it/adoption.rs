@@ -12,7 +12,7 @@ use redlock_tests::proxy::{Direction, Flow};
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{Cluster, Gateway, Proxy, Servers};
 
-use crate::common::{key, manager, unhurried};
+use crate::common::{all_have_x, key, manager, none_has_x, unhurried};
 
 const TTL: Duration = Duration::from_secs(60);
 const COUNTER: &str = "redlock-fence:{redlock:ConfigurableLock.x}";
@@ -56,7 +56,7 @@ async fn of_two_who_adopt_one_token_one_holds_the_lock_and_the_token_is_worthles
     for count in [1, 3, 5] {
         let servers = Servers::start(count);
         check_adopted_once(&manager(&servers), &manager(&servers)).await;
-        eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+        none_has_x(&servers).await;
     }
 }
 
@@ -122,7 +122,7 @@ async fn of_many_who_adopt_one_token_at_once_no_two_hold_it_and_it_is_not_lost()
         };
         assert!(guard.fencing_token() > token.fencing_token() && guard.is_valid());
         guard.release().await.unwrap();
-        eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+        none_has_x(&servers).await;
     }
 }
 
@@ -294,7 +294,7 @@ async fn whichever_answers_to_the_commit_are_lost_the_lock_is_the_guards_or_the_
         assert!(guard.fencing_token() > token.fencing_token() && guard.is_valid(), "{what}");
         guard.release().await.unwrap();
         hear_again();
-        eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+        none_has_x(&servers).await;
     }
 }
 
@@ -326,7 +326,7 @@ async fn an_adoption_whose_answers_to_the_commit_are_lost_once_finds_the_lock_it
         is_not_held(&there.adopt(token.clone()).await);
         assert!(guard.fencing_token() > token.fencing_token() && guard.is_valid(), "{what}");
         guard.release().await.unwrap();
-        eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+        none_has_x(&servers).await;
     }
 }
 
@@ -356,7 +356,7 @@ async fn an_adoption_that_is_dropped_anywhere_gives_the_lock_back_to_the_token()
         }
         token = adopt_again(&there, &token).await.detach();
     }
-    eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+    none_has_x(&servers).await;
 }
 
 /// Servers, and two ways to them on which requests can be kept.
@@ -475,12 +475,12 @@ async fn what_a_hung_node_still_had_of_the_token_is_released_with_the_guard() {
     let servers = Servers::start(3);
     let locks = manager(&servers);
     let token = detached(&locks).await;
-    eventually_async("every node has it", async || servers.holding(&key("x")) == 3).await;
+    all_have_x(&servers).await;
     servers[2].hang();
     let guard = locks.adopt(token).await.unwrap();
     guard.release().await.unwrap();
     servers[2].resume();
-    eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+    none_has_x(&servers).await;
 }
 
 #[tokio::test]

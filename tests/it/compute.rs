@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use redlock_runtime::{Error, LockManager, LockRequest, LostReason};
-use redlock_tests::wait::{eventually, eventually_async};
+use redlock_tests::wait::eventually;
 use redlock_tests::{RedisServer, Servers};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 
-use crate::common::{client_of_its_own, key, manager};
+use crate::common::{client_of_its_own, key, manager, none_has_x};
 
 /// What a caller can get instead of a value.
 #[derive(Debug, thiserror::Error)]
@@ -74,7 +74,7 @@ async fn of_a_hundred_callers_with_two_managers_one_computes_and_all_have_its_va
         assert_eq!(cache.computed() as u64, round);
         servers[0].probe().del("value");
     }
-    eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+    none_has_x(&servers).await;
 }
 
 #[tokio::test]
@@ -150,7 +150,7 @@ async fn whoever_is_cancelled_or_panics_while_computing_leaves_nothing_behind() 
             computing.abort();
         }
         assert_eq!(computing.await.unwrap_err().is_panic(), panics);
-        eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+        none_has_x(&servers).await;
     }
 }
 

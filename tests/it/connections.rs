@@ -9,7 +9,7 @@ use redlock_tests::wait::{eventually, eventually_async};
 use redlock_tests::{Proxy, RedisServer, Servers};
 use tokio::runtime::Builder;
 
-use crate::common::{key, unhurried};
+use crate::common::{all_have_x, key, none_has_x, unhurried};
 
 #[tokio::test]
 async fn a_half_open_connection_holds_nobody_up_and_another_takes_its_place() {
@@ -116,7 +116,7 @@ async fn a_release_does_not_wait_for_a_renewal_whose_connections_are_still_being
     let locks = LockManager::builder().nodes(servers.urls()).connect_timeout(patient).build().unwrap();
     let guard = locks.lock("x").ttl(Duration::from_secs(3)).acquire().await.unwrap();
     let connections = || servers[0].probe().client_list().len();
-    eventually_async("all have the key", async || servers.holding(&key("x")) == 3).await;
+    all_have_x(&servers).await;
     servers[1].hang();
     servers[2].hang();
     let before = connections();
@@ -126,5 +126,5 @@ async fn a_release_does_not_wait_for_a_renewal_whose_connections_are_still_being
     assert!(took < patient / 4, "{took:?}");
     servers[1].resume();
     servers[2].resume();
-    eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+    none_has_x(&servers).await;
 }

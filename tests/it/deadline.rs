@@ -6,10 +6,9 @@ use redlock_runtime::testing::MemoryNode;
 use redlock_runtime::{Error, LockManager};
 use redlock_tests::clock::timed;
 use redlock_tests::proxy::{Direction, Flow};
-use redlock_tests::wait::eventually_async;
 use redlock_tests::{Proxy, RedisServer, Servers};
 
-use crate::common::key;
+use crate::common::{key, none_has_x};
 
 const LIMIT: Duration = Duration::from_millis(50);
 const NODE_TIMEOUT: Duration = Duration::from_millis(250);
@@ -82,7 +81,7 @@ async fn hung_servers_keep_nobody_longer_than_he_wants_whether_there_are_connect
         assert!(took < patient / 2, "{took:?}");
     }
     servers.iter().for_each(RedisServer::resume);
-    eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+    none_has_x(&servers).await;
 }
 
 #[tokio::test]

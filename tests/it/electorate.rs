@@ -122,7 +122,7 @@ async fn one_server_under_two_names_is_refused_with_both() {
         let error = locks.lock("x").try_acquire().await.unwrap_err();
         let Error::Config { reason } = &error else { panic!("{error}") };
         assert!(reason.contains(&twin) && reason.contains(&servers[0].url()), "{reason}");
-        eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+        none_has_x(&servers).await;
     }
 }
 

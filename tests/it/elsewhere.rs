@@ -7,7 +7,7 @@ use redlock_tests::proxy::{Direction, Flow};
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{Proxy, Servers};
 
-use crate::common::{all_have_x, key, manager, unhurried};
+use crate::common::{all_have_x, key, manager, none_has_x, unhurried};
 
 const TTL: Duration = Duration::from_secs(20);
 
@@ -94,7 +94,7 @@ async fn an_adopted_lock_is_renewed_and_released_with_its_guard() {
     assert!(adopted.is_valid());
     assert!(here.lock("x").try_acquire().await.unwrap().is_none());
     adopted.release().await.unwrap();
-    eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+    none_has_x(&servers).await;
 }
 
 #[tokio::test]
@@ -142,7 +142,7 @@ async fn a_release_by_token_that_was_dropped_may_be_repeated() {
     set_all(&proxies, Flow::Hold);
     assert!(tokio::time::timeout(Duration::from_millis(100), locks.release(&token)).await.is_err());
     set_all(&proxies, Flow::Forward);
-    eventually_async("it is released", async || servers.holding(&key("x")) == 0).await;
+    none_has_x(&servers).await;
     locks.release(&token).await.expect("it was this caller's own release");
     let again = locks.release(&token).await;
     assert!(matches!(again, Err(Error::NotHeld { .. })), "{again:?}");

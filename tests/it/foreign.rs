@@ -14,7 +14,7 @@ use redlock_tests::wait::{LIMIT, eventually_async};
 
 use crate::common::cycles::NODE_TIMEOUT;
 use crate::common::foreign::{Fault, Faults, Other, counter_of};
-use crate::common::{key, unhurried};
+use crate::common::{key, none_has_x, unhurried};
 
 /// Two servers as Redis nodes, and a third one behind a node of somebody else's.
 struct Mixed {
@@ -106,7 +106,7 @@ async fn a_lock_is_adopted_once_where_foreign_nodes_decide() {
     }
     assert!(guard.is_valid() && here.lock("x").try_acquire().await.unwrap().is_none());
     guard.release().await.unwrap();
-    eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+    none_has_x(&servers).await;
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use redlock_tests::wait::{LIMIT, eventually, eventually_async};
 use redlock_tests::{RedisServer, Servers};
 
 use crate::common::waiters::holder;
-use crate::common::{key, manager, prompt, unhurried};
+use crate::common::{all_have_x, key, manager, prompt, unhurried};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -399,7 +399,7 @@ async fn nodes_that_do_not_answer_are_named_and_a_majority_is_needed() {
     let locks = manager(&servers);
     let guard = locks.lock("x").owner_label("me").acquire().await.unwrap();
     labelled(&locks, "x").await;
-    eventually_async("every node granted it", async || servers.holding(&key("x")) == 3).await;
+    all_have_x(&servers).await;
     servers[0].hang();
     for _ in 0..2 {
         let info = locks.inspect("x").await.unwrap();
@@ -493,7 +493,7 @@ async fn a_list_that_may_lack_a_held_lock_ends_with_an_error() {
     let servers = Servers::start(3);
     let locks = manager(&servers);
     let guard = locks.lock("x").acquire().await.unwrap();
-    eventually_async("every node granted it", async || servers.holding(&key("x")) == 3).await;
+    all_have_x(&servers).await;
     servers[0].kill();
     assert_eq!(names(&locks).await, ["x"]);
     servers[1].hang();
@@ -513,7 +513,7 @@ async fn a_reset_tells_the_holder_and_wakes_the_waiters_here_and_elsewhere() {
         let guard = holder.lock("x").ttl(LONG).acquire().await.unwrap();
         let waiter = tokio::spawn(waits.lock("x").acquire());
         eventually_async("it waits", async || locks.inspect("x").await.unwrap().waiting == 1).await;
-        eventually_async("every node granted it", async || servers.holding(&key("x")) == 3).await;
+        all_have_x(&servers).await;
         assert_eq!(locks.reset("x").await.unwrap(), 3);
         let next = tokio::time::timeout(Duration::from_millis(400), waiter).await.expect("sooner than the slow poll");
         assert!(next.as_ref().unwrap().as_ref().unwrap().is_valid());

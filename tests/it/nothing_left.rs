@@ -14,7 +14,7 @@ use tokio::task::LocalSet;
 
 use crate::common::kinds::Kind;
 use crate::common::polls::poll_and_drop;
-use crate::common::{key, prompt, unhurried};
+use crate::common::{all_have_x, key, none_has_x, prompt, unhurried};
 
 /// A lock that would be there for a minute if it was not released.
 fn long(locks: &LockManager) -> LockRequest {
@@ -242,7 +242,7 @@ async fn the_release_of_a_lock_reaches_a_node_that_was_hung_meanwhile() {
     let servers = Servers::start(3);
     let locks = prompt(&servers);
     let guard = long(&locks).acquire().await.unwrap();
-    eventually_async("all three hold it", async || servers.holding(&key("x")) == 3).await;
+    all_have_x(&servers).await;
     servers[0].hang();
     guard.release().await.unwrap();
     servers[0].resume();
@@ -316,7 +316,7 @@ async fn errors_of_a_minority_are_not_noticed_and_leave_nothing() {
         let guard = long(&locks).try_acquire().await.unwrap().expect("two nodes are well");
         guard.release().await.unwrap();
         probe.config_set(normal[0], normal[1]);
-        eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+        none_has_x(&servers).await;
     }
     // Of a server of its own: one of the three would hand its keys on.
     let master = RedisServer::start();
@@ -324,7 +324,7 @@ async fn errors_of_a_minority_are_not_noticed_and_leave_nothing() {
     let guard = long(&locks).try_acquire().await.unwrap().expect("two nodes are well");
     guard.release().await.unwrap();
     probe.replica_of_no_one();
-    eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+    none_has_x(&servers).await;
 }
 
 #[tokio::test]
@@ -362,7 +362,7 @@ async fn nothing_is_acquired_behind_a_shutdown() {
     let servers = Servers::start(3);
     let locks = prompt(&servers);
     long(&locks).acquire().await.unwrap().release().await.unwrap();
-    eventually_async("it is released", async || servers.holding(&key("x")) == 0).await;
+    none_has_x(&servers).await;
     servers[0].hang();
     servers[1].hang();
     let waiting = tokio::spawn(long(&locks).acquire());
@@ -372,7 +372,7 @@ async fn nothing_is_acquired_behind_a_shutdown() {
     servers[1].resume();
     let acquired = waiting.await.unwrap();
     assert!(matches!(acquired, Err(Error::ShutDown)), "{acquired:?}");
-    eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+    none_has_x(&servers).await;
 }
 
 #[tokio::test]
@@ -404,7 +404,7 @@ async fn an_extension_that_arrives_behind_the_release_does_not_prolong_a_kept_ke
     let locks = prompt(&servers);
     let least = Duration::from_secs(40);
     let guard = locks.lock("x").min_hold(least).acquire().await.unwrap();
-    eventually_async("all have the key", async || servers.holding(&key("x")) == 3).await;
+    all_have_x(&servers).await;
     let owner = servers[0].probe().get(&key("x")).unwrap();
     assert_eq!(extend_late(&servers[0], &owner), 1, "the script is not the one that the test takes it for");
     guard.release().await.unwrap();
@@ -457,7 +457,7 @@ async fn a_waiter_that_asks_hung_nodes_is_let_go_by_a_shutdown_at_once() {
     for timeout in [Timeout::Forever, Timeout::Skip] {
         let locks = unhurried().nodes(servers.urls()).node_timeout(patience).build().unwrap();
         long(&locks).acquire().await.unwrap().release().await.unwrap();
-        eventually_async("it is released", async || servers.holding(&key("x")) == 0).await;
+        none_has_x(&servers).await;
         servers[0].hang();
         servers[1].hang();
         let mut waiting = tokio::spawn(long(&locks).timeout(timeout).acquire());
@@ -471,6 +471,6 @@ async fn a_waiter_that_asks_hung_nodes_is_let_go_by_a_shutdown_at_once() {
         servers[1].resume();
         let report = ending.await.unwrap();
         assert_eq!(report.unconfirmed, 0);
-        eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+        none_has_x(&servers).await;
     }
 }

@@ -19,7 +19,7 @@ use tracing_subscriber::{Layer, Registry};
 use crate::common::events::NO_BUSY_MACHINE;
 use crate::common::polls::poll_and_drop;
 use crate::common::seen::Seen;
-use crate::common::{RARE_POLL, key, unhurried};
+use crate::common::{RARE_POLL, key, none_has_x, unhurried};
 
 /// A manager in memory, and what is seen of it.
 fn in_memory() -> (LockManager, Seen) {
@@ -136,7 +136,7 @@ async fn dropped_at_any_poll_an_acquisition_is_told_once_and_nothing_counts_as_h
             assert_eq!(seen.count(&format!("acquire x {outcome}")), usize::from(polls > 0), "{polls} {seen:?}");
             assert!(seen.is_at_rest(), "{polls} {is_held} {seen:?}");
             drop(guard);
-            eventually_async("it is released", async || servers.holding(&key("x")) == 0).await;
+            none_has_x(&servers).await;
         }
         assert_eq!(completed > 0, !is_held);
     }
@@ -147,7 +147,7 @@ async fn dropped_at_any_poll_an_acquisition_is_told_once_and_nothing_counts_as_h
         let has_ended = poll_and_drop(guard.release(), polls).await.is_some();
         assert_eq!(seen.all("hold- "), ["hold- x released"], "{polls}");
         assert_eq!(seen.count("run x"), usize::from(has_ended));
-        eventually_async("it is released", async || servers.holding(&key("x")) == 0).await;
+        none_has_x(&servers).await;
     }
 }
 

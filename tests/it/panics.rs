@@ -12,7 +12,7 @@ use redlock_tests::clock::{now, timed};
 use redlock_tests::wait::eventually_async;
 use tokio::runtime::Builder;
 
-use crate::common::{key, manager};
+use crate::common::{key, manager, none_has_x};
 
 const TIMES: usize = 40;
 
@@ -140,7 +140,7 @@ async fn a_panic_waits_for_nodes_that_hang_no_longer_than_a_node_may_take() {
         assert!(took < 5 * node_timeout, "{took:?}");
         servers[0].resume();
         servers[1].resume();
-        eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+        none_has_x(&servers).await;
     }
 }
 

@@ -12,7 +12,7 @@ use futures::FutureExt as _;
 use metrics::{CounterFn, GaugeFn, HistogramFn, Key};
 use redlock_runtime::{Error, LockGuard, LockManager};
 use redlock_tests::Servers;
-use redlock_tests::wait::{LIMIT, eventually_async};
+use redlock_tests::wait::LIMIT;
 use tracing::field::{Field, Visit};
 use tracing::subscriber::DefaultGuard;
 use tracing::{Event, Subscriber, span};
@@ -21,7 +21,7 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use crate::common::events::Events;
 use crate::common::recorder::{Handles, HandsOut};
 use crate::common::waiters::{Acquire, poll_once};
-use crate::common::{key, unhurried};
+use crate::common::{none_has_x, unhurried};
 
 /// No lock expires, or is renewed, while a test waits for it: what is there was not released.
 const TTL: Duration = Duration::from_secs(300);
@@ -191,7 +191,7 @@ async fn take_turns(panics: &Panics) -> bool {
         let acquired = tokio::time::timeout(LIMIT, locks.lock("x").acquire()).await;
         acquired.unwrap_or_else(|_| panic!("{}: it is held for ever", panics.at)).unwrap().release().await.unwrap();
     }
-    eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+    none_has_x(&servers).await;
     has_panicked
 }
 
@@ -244,5 +244,5 @@ async fn a_subscriber_that_panics_when_the_lock_was_just_won_does_not_keep_it() 
         let acquired = tokio::time::timeout(LIMIT, locks.lock("x").acquire()).await;
         acquired.expect("it is held for ever").unwrap().release().await.unwrap();
     }
-    eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+    none_has_x(&servers).await;
 }

@@ -7,7 +7,7 @@ use redlock_tests::proxy::{Direction, Flow};
 use redlock_tests::wait::{LIMIT, eventually, eventually_async};
 use redlock_tests::{Monitor, Proxy, RedisServer, Servers};
 
-use crate::common::{all_have_x, key, manager, unhurried};
+use crate::common::{all_have_x, key, manager, none_has_x, unhurried};
 
 /// Shorter than a test may take, and longer than a busy machine leaves a task alone.
 const SHORT: Duration = Duration::from_millis(1500);
@@ -122,7 +122,7 @@ async fn deleting_the_keys_is_told_as_a_loss_and_not_revived() {
     // At most the one whose key was set again while the two others still had theirs.
     assert!(servers.holding(&key("x")) < 2);
     drop(guard);
-    eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+    none_has_x(&servers).await;
 }
 
 #[tokio::test]
@@ -145,7 +145,7 @@ async fn nodes_restarted_empty_one_after_the_other_get_the_key_again() {
     let guard = locks.lock("x").ttl(SHORT).acquire().await.unwrap();
     for server in &servers {
         server.restart();
-        eventually_async("all nodes have the key", async || servers.holding(&key("x")) == 3).await;
+        all_have_x(&servers).await;
         assert!(guard.is_valid());
     }
     guard.release().await.unwrap();
@@ -167,7 +167,7 @@ async fn a_key_that_was_set_again_is_released_however_the_guard_ends() {
         } else {
             guard.release().await.unwrap();
         }
-        eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+        none_has_x(&servers).await;
     }
     locks.shutdown().await;
     tokio::time::sleep(SHORT / 2).await;

@@ -6,10 +6,9 @@ use std::time::Duration;
 use redis::Client;
 use redis::aio::ConnectionManager;
 use redlock_runtime::{Error, LockManager, Timeout};
-use redlock_tests::wait::eventually_async;
 use redlock_tests::{Program, RedisServer, Servers};
 
-use crate::common::{key, unhurried};
+use crate::common::{key, none_has_x, unhurried};
 
 /// The example of the documentation.
 #[allow(unreachable_pub, reason = "it is as its readers have it")]
@@ -164,7 +163,7 @@ async fn a_connection_manager_is_a_node() {
     assert!(locks.lock("x").try_acquire().await.unwrap().is_none());
     guard.extend(Duration::from_secs(60)).await.unwrap();
     guard.release().await.unwrap();
-    eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+    none_has_x(&servers).await;
 
     locks.lock("x").min_hold(Duration::from_secs(20)).acquire().await.unwrap().release().await.unwrap();
     assert!(others.lock("x").try_acquire().await.unwrap().is_none(), "it is kept");

@@ -12,7 +12,7 @@ use redlock_tests::{Program, Servers};
 use tokio::runtime::Builder;
 use tokio::sync::Notify;
 
-use crate::common::{key, manager, prompt, unhurried};
+use crate::common::{all_have_x, key, manager, none_has_x, prompt, unhurried};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -125,7 +125,7 @@ async fn a_hung_node_does_not_keep_a_shutdown_beyond_its_bound_and_gets_its_rele
     let servers = Servers::start(3);
     let locks = manager(&servers);
     let guard = locks.lock("x").ttl(LONG).acquire().await.unwrap();
-    eventually_async("all nodes have the key", async || servers.holding(&key("x")) == 3).await;
+    all_have_x(&servers).await;
     servers[1].hang();
     drop(guard);
     let bound = Duration::from_millis(500);
@@ -134,7 +134,7 @@ async fn a_hung_node_does_not_keep_a_shutdown_beyond_its_bound_and_gets_its_rele
     assert!(took >= bound && took < bound + PROMPT, "{took:?}");
     assert_eq!([0, 2].map(|node| servers[node].probe().exists(&key("x"))), [false; 2]);
     servers[1].resume();
-    eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+    none_has_x(&servers).await;
     eventually_async("no connection is left", async || connected(&servers) == 0).await;
 }
 
@@ -147,7 +147,7 @@ async fn with_no_time_at_all_everything_is_still_on_its_way() {
     assert_eq!((report.released, report.still_held), (0, vec!["x".to_owned()]));
     assert!(!guard.is_valid());
     drop(guard);
-    eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+    none_has_x(&servers).await;
     eventually_async("no connection is left", async || connected(&servers) == 0).await;
 }
 

@@ -7,7 +7,7 @@ use redlock_tests::clock::timed;
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{RedisServer, Servers};
 
-use crate::common::{key, manager};
+use crate::common::{all_have_x, key, manager, none_has_x};
 
 /// Far longer than anything takes that waits for no hung node.
 const PATIENT: Duration = Duration::from_secs(5);
@@ -37,7 +37,7 @@ async fn a_hung_minority_costs_nobody_anything() {
         .await;
         assert!(took < PATIENT / 2, "{took:?} with {hung} of {count} hung");
         servers.iter().take(hung).for_each(RedisServer::resume);
-        eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+        none_has_x(&servers).await;
     }
 }
 
@@ -46,7 +46,7 @@ async fn a_node_without_connection_says_no_at_once_also_where_that_decides() {
     let servers = Servers::start(3);
     let locks = patient(&servers);
     let guard = locks.lock("x").renew(false).acquire().await.unwrap();
-    eventually_async("all have the key", async || servers.holding(&key("x")) == 3).await;
+    all_have_x(&servers).await;
     servers[0].kill();
     servers[1].kill();
     for _ in 0..3 {
@@ -75,7 +75,7 @@ async fn the_body_goes_on_while_its_nodes_hang() {
     assert!(steps > 50, "{steps} steps in {ttl:?}");
     servers.iter().for_each(RedisServer::resume);
     drop(guard);
-    eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+    none_has_x(&servers).await;
 }
 
 #[tokio::test]

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use redlock_tests::Servers;
 use redlock_tests::clock::timed;
-use redlock_tests::wait::eventually_async;
 use tokio::sync::Barrier;
 
 use crate::common::waiters::{LONG, PROMPT, run};
-use crate::common::{key, manager};
+use crate::common::{key, manager, none_has_x};
 
 /// Contenders that do not wait, with managers of their own as in processes of their own.
 const CONTENDERS: usize = 4;
@@ -34,7 +33,7 @@ async fn check(servers: &Servers, rounds: usize) {
         for guard in guards {
             guard.release().await.unwrap();
         }
-        eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+        none_has_x(servers).await;
     }
 }
 

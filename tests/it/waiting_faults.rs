@@ -11,7 +11,7 @@ use crate::common::seen::Seen;
 use crate::common::waiters::{
     Asked, How, LONG, Named, PROMPT, promptly, somebody_holds, starts_to_wait, watched, watched_of,
 };
-use crate::common::{RARE_POLL, key, prompt};
+use crate::common::{RARE_POLL, key, none_has_x, prompt};
 
 /// What happens to a node, and whether it can be asked and looked at afterwards.
 const FAULTS: [(Named<RedisServer>, bool); 4] = [
@@ -96,7 +96,7 @@ async fn a_fault_of_one_node_before_the_wait_delays_nobody() {
         let (servers, seen) = (Servers::start(3), Seen::default());
         let locks = forgetful(&seen, &servers);
         locks.lock("x").acquire().await.unwrap().release().await.unwrap();
-        eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+        none_has_x(&servers).await;
         somebody_holds(&servers, LONG);
         fault(&servers[0]);
         let asked = Asked::so_far_of(&servers, [1, 2]);
@@ -114,7 +114,7 @@ async fn another_node_than_at_the_failed_attempt_may_be_away_at_the_release() {
     let (servers, seen) = (Servers::start(3), Seen::default());
     let locks = forgetful(&seen, &servers);
     locks.lock("x").acquire().await.unwrap().release().await.unwrap();
-    eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+    none_has_x(&servers).await;
     somebody_holds(&servers, LONG);
     servers[0].hang();
     let asked = Asked::so_far_of(&servers, [1, 2]);
@@ -149,7 +149,7 @@ async fn a_waiter_whose_connections_are_killed_makes_them_anew_and_is_woken() {
                 // The connections of this runtime, which a blocking waiter did not use, may be in the making still: then the
                 // release goes on in the background.
                 drop(guard.release().await);
-                eventually_async("it is released", async || servers.holding(&key("x")) == 0).await;
+                none_has_x(&servers).await;
             }
         }
     }

@@ -14,7 +14,7 @@ use redlock_tests::{Probe, RedisServer, Servers};
 
 use crate::common::waiters::in_line;
 use crate::common::waiters::{How, LONG, promptly, somebody_holds, starts_to_wait, watched};
-use crate::common::{key, manager, unhurried};
+use crate::common::{key, manager, none_has_x, unhurried};
 
 fn marks(probe: &Probe) -> String {
     let found = probe.keys_like("redlock-waiting:*");
@@ -151,7 +151,7 @@ async fn a_release_that_is_dropped_after_any_number_of_polls_lets_the_next_in_li
                 promptly(&format!("N = {count}, {how:?}, {polls} polls"), waiter).await.release().await.unwrap();
             }
         }
-        eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+        none_has_x(&servers).await;
     }
 }
 

@@ -15,7 +15,7 @@ use crate::common::waiters::{
     Asked, How, LONG, PROMPT, Waiter, eventually_had, in_line, poll_once, promptly, release_by_hand, somebody_holds,
     spawn_in_line, starts_to_wait, watched,
 };
-use crate::common::{RARE_POLL, key, manager, unhurried};
+use crate::common::{RARE_POLL, key, manager, none_has_x, unhurried};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_waiters_get_the_lock_in_the_order_in_which_they_came_each_with_an_owner_of_his_own() {
@@ -285,7 +285,7 @@ async fn a_shutdown_lets_everybody_in_line_go_at_once() {
         guard.release().await.unwrap();
         assert_eq!(ending.await.unwrap().released, usize::from(is_local));
     }
-    eventually_async("nothing is left", async || servers.holding(&key("x")) == 0).await;
+    none_has_x(&servers).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
