@@ -166,6 +166,8 @@ struct Store {
     is_in_the_middle: bool,
     /// Acquires whose requests were dropped, and which come behind their releases.
     late: HashMap<String, Acquire>,
+    /// How many have looked at a key.
+    looks: HashMap<String, usize>,
 }
 
 /// A node on such a store, that may do something wrong.
@@ -189,6 +191,16 @@ impl Flawed {
 
     fn has(&self, flaw: Flaw) -> bool {
         self.flaw == Some(flaw)
+    }
+
+    /// Waits until all who ask for this key at once have looked whether it is free.
+    async fn all_have_looked(&self, key: &str) {
+        *self.store.lock().unwrap().looks.entry(key.to_owned()).or_default() += 1;
+        let is_of_crowd = key.contains("-crowd-") && !key.contains("expired");
+        let together = if is_of_crowd { 12 } else { 1 };
+        while self.store.lock().unwrap().looks[key] < together {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// What a key is called here.
@@ -345,7 +357,7 @@ impl Node for Flawed {
             match self.flaw {
                 Some(LooksAndThenSets) => {
                     let is_free = !self.store.lock().unwrap().held.contains_key(&key);
-                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    self.all_have_looked(&key).await;
                     if is_free {
                         self.store.lock().unwrap().held.remove(&key);
                     }

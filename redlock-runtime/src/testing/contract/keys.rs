@@ -144,18 +144,16 @@ pub(super) async fn a_release_that_keeps_gives_the_key_away(trial: Trial) -> Kep
     here.keep("of somebody else's key, to be kept", &free, &owner, to, Outcome::OtherOwner).await?;
     there.stays("release", "of somebody else's key, to be kept", &free, &another, clock::now()).await?;
 
+    let given = trial.key("keep-given");
+    here.granted("of a free key", &given, &owner, LONG).await?;
+    here.keep("of the owner's key, to be kept", &given, &owner, to, Outcome::Done).await?;
+    let situation = "of a key that was given to another owner, by the one before";
+    here.extend(situation, &given, &owner, LONG, Outcome::OtherOwner).await?;
+    here.extend("of a key that was given to the asker", &given, &next, LONG, Outcome::Done).await?;
+
     let keep = async |key: &Arc<str>| here.keep("of the owner's key, to be kept", key, &owner, to, Outcome::Done).await;
     let (longer, end) = trial.before_it_ends("keep-longer", &owner, keep).await?;
     let over = end + MOMENT;
-    here.extend(
-        "of a key that was given to another owner, by the one before",
-        &longer,
-        &owner,
-        LONG,
-        Outcome::OtherOwner,
-    )
-    .await?;
-    here.extend("of a key that was given to the asker", &longer, &next, MOMENT, Outcome::Done).await?;
 
     let shorter = trial.key("keep-shorter");
     here.granted("of a free key", &shorter, &owner, LONG).await?;
