@@ -340,16 +340,16 @@ impl Drop for Acquisition {
 impl Engine {
     /// Whether a node's answer to an acquire, which comes when the attempt that began then is over, is a vote as those are that came in time.
     pub(super) fn is_late_vote(&self, key: &str, node: usize, reply: &Reply, began: Option<Instant>) -> bool {
-        // As in the attempt: who granted it a long time ago may be another server by now.
-        let is_in_time = || began.is_some_and(|began| clock::now() <= began + self.longest_round);
-        matches!(reply, Reply::Granted { .. } | Reply::Done) && is_in_time() && self.may_vote(key, node)
+        matches!(reply, Reply::Granted { .. } | Reply::Done) && self.may_vote_late(key, node, began)
     }
 
-    /// Whether a node may vote at this moment.
-    fn may_vote(&self, key: &str, node: usize) -> bool {
+    /// Whether a node may vote at this moment, and in an attempt that began then.
+    fn may_vote_late(&self, key: &str, node: usize, began: Option<Instant>) -> bool {
         let (nodes, now) = self.look_at_nodes(key);
-        let electorate = Voters::Acquisition.electorate(now, nodes.iter().map(NodeStatus::server_info));
-        self.nodes.len() == 1 || electorate.standing(node) == Standing::Votes
+        // As in the attempt: who granted it a long time ago may be another server by now.
+        let is_in_time = began.is_some_and(|began| now <= began + self.longest_round);
+        let electorate = || Voters::Acquisition.electorate(now, nodes.iter().map(NodeStatus::server_info));
+        is_in_time && (self.nodes.len() == 1 || electorate().standing(node) == Standing::Votes)
     }
 }
 

@@ -5,7 +5,7 @@ use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Engine, InFlight};
 use crate::error::NodeFailures;
@@ -120,7 +120,7 @@ impl<'a> Confirming<'a> {
         let mut stage = ReleaseStage::Awaited;
         // The end of all, or of the stage: hardly any is reached, and one timer is enough.
         let mut lasts = left.min(stage.lasts(node_timeout) + extra);
-        let mut alarm = Deadline::after(lasts);
+        let mut alarm = Deadline::after_from(began, lasts);
         let (mut pause, mut pauses): (Option<Deadline>, Option<Backoff>) = (None, None);
         let mut is_in_background = background::is_current();
         let verdict = poll_fn(|cx| {
@@ -130,19 +130,19 @@ impl<'a> Confirming<'a> {
                 pause.iter_mut().chain([&mut alarm]).for_each(Deadline::leave_runtime);
             }
             loop {
-                let engine = self.engine;
+                let (engine, mut heard_at) = (self.engine, None);
                 engine.poll_each(in_flight, cx, |node, reply| {
                     if matches!(reply, Reply::Failed(_)) && tracked.contains(node) {
                         failed.push((node, reply.broken_connection()));
                     }
                     self.completion.ask_too(late().without(self.sent_again));
-                    self.record(node, &reply);
+                    heard_at = self.record(node, &reply);
                 });
                 self.completion.ask_too(late().without(self.sent_again));
                 let asked = self.completion.asked();
                 let pending = in_flight.iter().map(|asked| asked.node).chain(failed.iter().map(|(node, _)| *node));
                 let pending: NodeSet = pending.filter(|node| asked.contains(*node)).collect();
-                match self.completion.verdict(pending, clock::now()) {
+                match self.completion.verdict(pending, heard_at.unwrap_or_else(clock::now)) {
                     CompletionVerdict::Listen => {}
                     verdict => return Poll::Ready(verdict),
                 }
@@ -206,23 +206,26 @@ impl<'a> Confirming<'a> {
         }
     }
 
-    fn record(&mut self, node: usize, reply: &Reply) {
+    /// Notes a reply; the moment at which it was heard, if it counts.
+    fn record(&mut self, node: usize, reply: &Reply) -> Option<Instant> {
         let marked = match reply {
             Reply::Done => Marked::Raised { completed: self.completion.mark() },
             Reply::Covered => Marked::Covered,
             Reply::NotOurs { .. } | Reply::Missing | Reply::Granted { .. } | Reply::Slots(_) => Marked::Refused,
             Reply::Failed(failure) => {
                 self.tell(node, Arc::clone(&failure.reason));
-                return;
+                return None;
             }
         };
         let sending = if self.sent_again.contains(node) { Sending::Again } else { Sending::First };
-        self.completion.record(node, marked, sending, clock::now());
+        let now = clock::now();
+        self.completion.record(node, marked, sending, now);
         // What went wrong the first time says more than that its key is gone since.
         let is_told = self.told.iter().any(|(other, _)| *other == node);
         if !is_told && (marked == Marked::Refused || marked == Marked::Covered && sending == Sending::First) {
             self.tell(node, Arc::from("the lock's key is not this owner's any more: it expired, was reset, or the server restarted; where runs take long, use a longer `ttl`"));
         }
+        Some(now)
     }
 
     fn tell(&mut self, node: usize, reason: Arc<str>) {

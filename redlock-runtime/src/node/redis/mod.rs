@@ -387,14 +387,11 @@ fn vote(command: &Command, value: &Value, age: Duration) -> Reply {
             let unmarked = ToldMark { stored: None, left: None, age };
             granted(*number, command.mark.map(|_| Box::new(unmarked)))
         }
-        (Action::Acquire { .. }, Value::BulkString(told)) if command.mark.is_some() => {
-            match granted_with_mark(command, told, age) {
-                Some(Ok((number, mark))) => granted(number, Some(mark)),
-                Some(Err(reply)) => reply,
-                None => unexpected(value),
-            }
-        }
         (Action::Acquire { .. }, Value::Array(told)) => match told.as_slice() {
+            [Value::Int(number @ (1.. | ..=-1)), left, mark] => match told_mark(command, mark, left, age) {
+                Ok(mark) => granted(*number, Some(mark)),
+                Err(reply) => reply,
+            },
             [owner, Value::Int(milliseconds), stored] => refusal(command, owner, *milliseconds, stored, None, counter),
             [owner, Value::Int(milliseconds), stored, mark, left] => match told_mark(command, mark, left, age) {
                 Ok(mark) => refusal(command, owner, *milliseconds, stored, Some(mark), counter),
@@ -516,30 +513,12 @@ fn told_mark(command: &Command, value: &Value, left: &Value, age: Duration) -> R
         Value::BulkString(stored) => stored.as_slice(),
         _ => &[],
     };
-    let left = if let Value::Int(left) = left { Some(*left) } else { None };
-    read_mark(command, stored, left, age)
-}
-
-/// Reads a mark, and how many milliseconds are left of its life.
-fn read_mark(command: &Command, stored: &[u8], left: Option<i64>, age: Duration) -> Result<Box<ToldMark>, Reply> {
-    match std::str::from_utf8(stored).map(StoredMark::parse) {
-        Ok(Ok(stored)) => {
-            // Negative for a mark without an expiry, which nobody of ours wrote.
-            let left = left.and_then(|left| u64::try_from(left).ok()).map(Duration::from_millis);
-            Ok(Box::new(ToldMark { stored: Some(stored), left, age }))
-        }
-        _ => Err(answered_with(NoMark::about(&Keys::done(command.key())).into())),
-    }
-}
-
-/// Reads what an acquire for a fire tells that was granted where there is a mark: the number that it tells without one, what is left of
-/// the mark's life, and the mark; `None` if it is something else.
-fn granted_with_mark(command: &Command, told: &[u8], age: Duration) -> Option<Result<(i64, Box<ToldMark>), Reply>> {
-    let mut words = told.splitn(3, |byte| *byte == b' ');
-    let mut number = || std::str::from_utf8(words.next()?).ok()?.parse::<i64>().ok();
-    let (counter, left) = (number().filter(|number| *number != 0)?, number()?);
-    let stored = words.next()?;
-    Some(read_mark(command, stored, Some(left), age).map(|mark| (counter, mark)))
+    let Ok(stored) = StoredMark::parse(stored) else {
+        return Err(answered_with(NoMark::about(&Keys::done(command.key())).into()));
+    };
+    // Negative for a mark without an expiry, which nobody of ours wrote.
+    let left = if let Value::Int(left) = left { u64::try_from(*left).ok() } else { None };
+    Ok(Box::new(ToldMark { stored: Some(stored), left: left.map(Duration::from_millis), age }))
 }
 
 /// What the answer to an acquire without script means: the value that was there before.

@@ -7,9 +7,9 @@
 -- last of KEYS is then that of the mark of completed fires
 -- ARGV[9] if tokens are reserved for those who get the lock from the caller: how many; they are the numbers up to the counter
 -- ARGV[10] the counter, ARGV[11] the mark, where the lock's key alone may be named
--- granted: the counter, or 1 if there is none, below zero if another process waits; if there is a mark, and it was asked for, all in one
--- text: that, how many milliseconds are left of the mark's life, and the mark, an empty text for what holds no text; refused: who holds
--- it, for how long, the counter, the mark if it was asked for, and what is left of its life
+-- granted: the counter, or 1 if there is none, below zero if another process waits; if there is a mark, and it was asked for, a list: that,
+-- how many milliseconds are left of the mark's life, and the mark, an empty text for what holds no text; refused: who holds it, for how
+-- long, the counter, the mark if it was asked for, and what is left of its life
 -- Not nil: the answer to a refusal would end in front of it.
 local is_fenced = ARGV[3] ~= nil and ARGV[3] ~= ''
 local fence = ARGV[10] ~= '' and ARGV[10] or KEYS[2]
