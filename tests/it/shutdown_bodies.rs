@@ -239,17 +239,19 @@ fn a_second_signal_ends_the_process_at_once() {
 fn what_a_deploy_logs_is_no_warning() {
     let servers = Servers::start(3);
     // A silent job that is cut off.
-    let silent = program(&servers, &["body=silent", "drain=false"]);
+    let mut silent = program(&servers, &["body=silent", "drain=false", "linger=true"]);
     assert_eq!(silent.line(), "acquired");
     silent.terminate();
+    let parts = ["INFO", "skipped: the lock manager was shut down", "function=\"holder::silent\"", "lock=x "];
+    let says_so = |line: String| parts.iter().all(|part| line.contains(part));
+    eventually("it says why", || silent.errors().lines().map(without_colours).any(says_so));
+    // The body, which is gone, has asked for a line as well.
+    silent.tell("end\nend");
     let ended = silent.wait();
     assert!(ended.status.success(), "{ended:?}");
     for loud in ["WARN", "ERROR", "panicked"] {
         assert!(!ended.errors.contains(loud), "{}", ended.errors);
     }
-    let parts = ["INFO", "skipped: the lock manager was shut down", "function=\"holder::silent\"", "lock=x "];
-    let says_so = |line: String| parts.iter().all(|part| line.contains(part));
-    assert!(ended.errors.lines().map(without_colours).any(says_so), "{}", ended.errors);
 
     // Those who wait in functions that can return no error.
     let locks = manager(&servers);
@@ -258,16 +260,17 @@ fn what_a_deploy_logs_is_no_warning() {
         || servers.iter().any(|server| server.probe().get("Waiting.ConfigurableLock.x").as_deref() == Some("1"));
     for body in ["body=migrate", "body=migrate_async"] {
         eventually("nobody waits any more", || !counted());
-        let waiter = program(&servers, &[body]);
+        let mut waiter = program(&servers, &[body, "linger=true"]);
         eventually("it waits", counted);
         waiter.terminate();
+        eventually("it says so", || waiter.errors().contains("waits for the process to end"));
+        waiter.tell("end");
         let ended = waiter.wait();
         assert!(ended.status.success(), "{ended:?}");
         assert_eq!(ended.lines, ["shut down: no lock was held"]);
         for loud in ["WARN", "ERROR", "panicked"] {
             assert!(!ended.errors.contains(loud), "{}", ended.errors);
         }
-        assert!(ended.errors.contains("waits for the process to end"), "{}", ended.errors);
     }
     guard.release_blocking().unwrap();
 }

@@ -4,8 +4,8 @@
 //! needed; without `hold_ms` the lock is held until a line, or the end, comes on stdin. `renew=false` and
 //! `release=false` (just end, as a program that forgets) change what its names say; with `on_signal=true` it goes on until
 //! a signal asks it to end, drains for as long as `bound_ms` says, or cancels at once with `drain=false`, and says
-//! `shut down: …`. It prints one line per event: `acquired`, `skipped` (somebody else holds it), `error: …`, `lost: …`,
-//! `released`.
+//! `shut down: …`; with `linger=true` an annotated function's program ends after that when a line comes on stdin. It prints one
+//! line per event: `acquired`, `skipped` (somebody else holds it), `error: …`, `lost: …`, `released`.
 //!
 //! With `body=…` the lock is that of an annotated function: `sync`, `async`, `silent` or `continue`, whose body lasts until a
 //! line comes on stdin, or `migrate` and `migrate_async`, which wait for as long as it takes and return nothing. It prints
@@ -31,11 +31,19 @@ struct Arguments {
     renew: bool,
     release: bool,
     on_signal: bool,
+    then: Then,
     /// The manager's own if not given.
     bound: Option<Duration>,
     on_shutdown: OnShutdown,
     /// Which annotated function; by hand if not given.
     body: Option<String>,
+}
+
+/// What follows on a shutdown.
+#[derive(PartialEq, Eq)]
+enum Then {
+    End,
+    Linger,
 }
 
 #[tokio::main]
@@ -58,6 +66,9 @@ async fn main() -> anyhow::Result<()> {
         let called = tokio::spawn(call(body, name, ttl));
         if arguments.on_signal {
             println!("shut down: {}", shutdown_on_signal(&locks, &arguments).await?);
+            if arguments.then == Then::Linger {
+                until_told(None).await;
+            }
         } else {
             called.await?;
         }
@@ -173,7 +184,8 @@ async fn until_told(hold: Option<Duration>) {
 impl Arguments {
     fn parse(given: impl Iterator<Item = String>) -> anyhow::Result<Self> {
         let (mut name, mut ttl, mut hold) = (None, None, None);
-        let (mut timeout, mut renew, mut release, mut on_signal) = (Timeout::Forever, true, true, false);
+        let (mut timeout, mut renew, mut release) = (Timeout::Forever, true, true);
+        let (mut on_signal, mut then) = (false, Then::End);
         let (mut bound, mut on_shutdown, mut body) = (None, OnShutdown::Drain, None);
         for argument in given {
             let (key, value) = argument.split_once('=').with_context(|| format!("{argument:?} is not `name=value`"))?;
@@ -186,6 +198,7 @@ impl Arguments {
                 "renew" => renew = value.parse()?,
                 "release" => release = value.parse()?,
                 "on_signal" => on_signal = value.parse()?,
+                "linger" if value == "true" => then = Then::Linger,
                 "bound_ms" => bound = Some(milliseconds()?),
                 "drain" if value == "false" => on_shutdown = OnShutdown::Cancel,
                 "body" => body = Some(value.to_owned()),
@@ -193,6 +206,6 @@ impl Arguments {
             }
         }
         let name = name.context("`name=…` is missing")?;
-        Ok(Self { name, ttl, timeout, hold, renew, release, on_signal, bound, on_shutdown, body })
+        Ok(Self { name, ttl, timeout, hold, renew, release, on_signal, then, bound, on_shutdown, body })
     }
 }
