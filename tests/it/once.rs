@@ -635,8 +635,12 @@ async fn a_server_that_answers_nonsense_about_a_mark_has_no_vote() {
     for nonsense in [
         "*2\r\n:5\r\n:7\r\n",
         "*2\r\n:0\r\n$-1\r\n",
-        "*1\r\n:1\r\n",
+        "*1\r\n:0\r\n",
+        "*1\r\n$1\r\n5\r\n",
         ":0\r\n",
+        "*3\r\n:0\r\n:5\r\n$3\r\n6:1\r\n",
+        "*3\r\n:1\r\n:5\r\n$3\r\n6:x\r\n",
+        "*3\r\n:1\r\n:5\r\n:6\r\n",
         "*5\r\n:1\r\n:1\r\n:1\r\n:1\r\n:1\r\n",
         "$7\r\n0 5 7:1\r\n",
         "$5\r\n5 7:1\r\n",

@@ -256,6 +256,8 @@ pub(crate) struct MarkQuery {
     /// A node that has a mark as great as this does not set the key: the fire was completed, and nobody wants the lock. `None`: it
     /// sets it even so, because less than a majority says so.
     pub(crate) refuse_from: Option<u64>,
+    /// What a mark has to live when it is written.
+    pub(crate) retention: Duration,
 }
 
 impl MarkQuery {

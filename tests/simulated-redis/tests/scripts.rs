@@ -13,6 +13,41 @@ fn check(sequences: &[(&str, &str)]) {
 const STATE: &str = "GET k\nPTTL k\nTYPE f\nGET f\nPTTL f\nZRANGE w 0 -1\nPTTL w";
 
 #[test]
+fn acquire_for_a_fire_where_marks_may_have_been_written_since_the_start() {
+    check(&[
+        (
+            "granted for a fire, where a smaller one was marked since the start",
+            "SET d 6:5 PX 5000\n@acquire 2 k d a 60000 '' '' '' '' '' 7 1000 5000\n= 1",
+        ),
+        (
+            "granted for a fire, where one was marked perhaps before the start",
+            "SET d 6:5 PX 5000\n@acquire 2 k d a 60000 '' '' '' '' '' 7 5001 6000\n= [1, ~, 6:5]",
+        ),
+        (
+            "granted for a fire, where a mark lives longer than it may",
+            "SET d 6:5 PX 5000\n@acquire 2 k d a 60000 '' '' '' '' '' 7 0 1000\n= [1, ~, 6:5]",
+        ),
+        (
+            "granted for a fire, where a mark does not end",
+            "SET d 6:5\n@acquire 2 k d a 60000 '' '' '' '' '' 7 0 1000\n= [1, -1, 6:5]",
+        ),
+        ("granted for a fire, where there is no mark", "@acquire 2 k d a 60000 '' '' '' '' '' 7 0 1000\n= [1]"),
+        (
+            "not granted for a fire that was completed since the start",
+            "SET d 07:5 PX 5000\n@acquire 2 k d a 60000 '' '' '' '' '' 7 0 5000\n= [nil, -2, nil, 07:5, ~]",
+        ),
+        (
+            "granted all the same, and the mark told",
+            "SET d 7:5 PX 5000\n@acquire 2 k d a 60000 '' '' '' '' '' - 0 5000\n= [1, ~, 7:5]",
+        ),
+        (
+            "granted for a fire, where what was written since the start is no mark",
+            "SET d 6:x PX 5000\n@acquire 2 k d a 60000 '' '' '' '' '' 7 0 5000\n= [1, ~, 6:x]",
+        ),
+    ]);
+}
+
+#[test]
 fn acquire() {
     let sequences = [
         ("granted", "@acquire 1 k a 60000"),

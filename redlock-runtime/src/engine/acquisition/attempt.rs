@@ -33,8 +33,10 @@ impl Acquisition {
         let fencing = fencing.map(|fencing| Fenced { room: if fire.is_some() { 0 } else { fencing.room }, ..fencing });
         let fence = fencing.map(|fencing| self.fence(began, fencing, Fence::propose));
         let (action, proposal) = (Action::Acquire { ttl, is_watched }, fence.as_ref().map(Fence::proposal));
-        let mark =
-            fire.as_ref().map(|question| MarkQuery { refuse_from: (!insists).then(|| question.fire.least_covering()) });
+        let mark = fire.as_ref().map(|question| MarkQuery {
+            refuse_from: (!insists).then(|| question.fire.least_covering()),
+            retention: question.terms.retention,
+        });
         self.goes_on = contender.is_some() && matches!(self.subject.kind(), Some(Kind::Writer(_)));
         let command = Command::acquire(action, &self.subject, &self.owner, contender, proposal, mark);
         let first = match ask_order {

@@ -568,7 +568,7 @@ mod tests {
         let (key, owner) = ("k".into(), Arc::from("owner"));
         let ttl = Duration::from_secs(1);
         let fence = || Some(Proposal::new(ttl, 0, Quorum::of(1).unwrap(), FenceFallback::Refuse));
-        let mark = || Some(MarkQuery { refuse_from: None });
+        let mark = || Some(MarkQuery { refuse_from: None, retention: ttl });
         let acquire =
             |fence, mark| Command::acquire(Action::Acquire { ttl, is_watched: false }, &key, &owner, None, fence, mark);
         let new_mark = NewMark { stored: StoredMark::NONE, retention: ttl };

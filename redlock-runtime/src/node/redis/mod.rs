@@ -34,7 +34,9 @@ use crate::values::keys::{Keys, MOST_PERMITS};
 use crate::values::permits::Slots;
 use crate::values::subject::{Kind, Which};
 
-use super::{Action, Carrier, Changes, Command, Delivery, Failure, NodeStatus, Pending, PendingReply, Reply, Voter};
+use super::{
+    Action, Carrier, Changes, Command, Delivery, Failure, MarkQuery, NodeStatus, Pending, PendingReply, Reply, Voter,
+};
 
 /// One Redis master.
 #[derive(Debug)]
@@ -204,6 +206,7 @@ async fn send(live: &mut Live, command: &Command, routing: Routing) -> Result<Re
     };
     let is_asking = routing == Routing::Asking;
     let server = commands::Server::new(live.reports_changes, age, is_asking, live.set_tells, live.beside);
+    let server = if command.mark.is_some() { server.with_age(age) } else { server };
     let is_watched = matches!(command.action, Action::Acquire { is_watched: true, .. });
     let preface = Preface {
         // Both would hold for the next command alone, whatever that is; the slow poll notices what is not reported.
@@ -384,14 +387,21 @@ fn vote(command: &Command, value: &Value, age: Duration) -> Reply {
     }
     match (command.action, value) {
         (Action::Acquire { .. }, Value::Int(number @ (1.. | ..=-1))) => {
-            let unmarked = ToldMark { stored: None, left: None, age };
-            granted(*number, command.mark.map(|_| Box::new(unmarked)))
+            // A smaller mark that was written since the server started says no more than one of no fire that was written just now.
+            let told =
+                |MarkQuery { retention, .. }| ToldMark { stored: Some(StoredMark::NONE), left: Some(retention), age };
+            granted(*number, command.mark.map(|query| Box::new(told(query))))
         }
         (Action::Acquire { .. }, Value::Array(told)) => match told.as_slice() {
-            [Value::Int(number @ (1.. | ..=-1)), left, mark] => match told_mark(command, mark, left, age) {
-                Ok(mark) => granted(*number, Some(mark)),
-                Err(reply) => reply,
-            },
+            [Value::Int(number @ (1.. | ..=-1))] if command.mark.is_some() => {
+                granted(*number, Some(Box::new(ToldMark { stored: None, left: None, age })))
+            }
+            [Value::Int(number @ (1.. | ..=-1)), left, mark] if command.mark.is_some() => {
+                match told_mark(command, mark, left, age) {
+                    Ok(mark) => granted(*number, Some(mark)),
+                    Err(reply) => reply,
+                }
+            }
             [owner, Value::Int(milliseconds), stored] => refusal(command, owner, *milliseconds, stored, None, counter),
             [owner, Value::Int(milliseconds), stored, mark, left] => match told_mark(command, mark, left, age) {
                 Ok(mark) => refusal(command, owner, *milliseconds, stored, Some(mark), counter),

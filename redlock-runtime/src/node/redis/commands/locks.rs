@@ -88,6 +88,9 @@ pub(in crate::node) struct Server {
     set_tells: bool,
     /// How scripts name keys beside the lock's.
     beside: Beside,
+    /// The power of two of seconds for which it has run at least, where it is asked for marks: servers that were started together are
+    /// asked alike.
+    ran: Option<u32>,
 }
 
 impl Server {
@@ -105,7 +108,20 @@ impl Server {
             is_asking,
             set_tells,
             beside: if is_asking { beside.of_one_key() } else { beside },
+            ran: None,
         }
+    }
+
+    /// With how long it has run: for a command that asks for a mark.
+    pub(in crate::node) fn with_age(self, age: Duration) -> Self {
+        Self { ran: age.as_secs().checked_ilog2(), ..self }
+    }
+
+    /// How many milliseconds are left, at least and at most, of the life of a mark that was certainly written since this server started,
+    /// if that had so long to live then.
+    fn of_young_marks(self, retention: Duration) -> Option<(u64, u64)> {
+        let ran = Duration::from_secs(1 << self.ran.filter(|_| !self.is_asking)?);
+        Some((whole_milliseconds(retention.saturating_sub(ran)), u64::try_from(retention.as_millis()).ok()?))
     }
 }
 
@@ -423,6 +439,10 @@ fn evaluate(verb: &str, script: &str, command: &Command, server: Server) -> (Cmd
                 Some(None) => cmd.arg("-"),
                 None => cmd.arg(""),
             };
+            if let Some((least, most)) = command.mark.and_then(|mark| server.of_young_marks(mark.retention)) {
+                cmd.arg(least).arg(most);
+                return (cmd, count);
+            }
             match (room, unnamed.is_some() || unnamed_mark.is_some()) {
                 (Some(room), _) => cmd.arg(room),
                 (None, true) => cmd.arg(""),
@@ -540,7 +560,7 @@ mod tests {
         let extend = Action::Extend { ttl, is_noted: true };
         let release = Action::Release { keep: Duration::ZERO, behind: None, is_noted: true };
         let new_mark = NewMark { stored: StoredMark { fire: 7, token: 5 }, retention: ttl };
-        let mark = || Some(MarkQuery { refuse_from: Some(7) });
+        let mark = || Some(MarkQuery { refuse_from: Some(7), retention: ttl });
         let plain: Subject = "k".into();
         let slots = Slots::new(&Keys::default(), &name("x"), 2, |_| 2, |count| (0..count).collect());
         let permits = Subject::any_permit(slots);

@@ -5,17 +5,20 @@
 -- these are noted; not one of KEYS, because a user who may not touch it would be refused the lock as well
 -- ARGV[8] if the lock is asked for a fire: the least mark by which the fire is completed: then nothing is set (-: it is even so); the
 -- last of KEYS is then that of the mark of completed fires
--- ARGV[9] if tokens are reserved for those who get the lock from the caller: how many; they are the numbers up to the counter
+-- ARGV[9] otherwise, if tokens are reserved for those who get the lock from the caller: how many; they are the numbers up to the counter
 -- ARGV[10] the counter, ARGV[11] the mark, where the lock's key alone may be named
--- granted: the counter, or 1 if there is none, below zero if another process waits; if there is a mark, and it was asked for, a list: that,
--- how many milliseconds are left of the mark's life, and the mark, an empty text for what holds no text; refused: who holds it, for how
--- long, the counter, the mark if it was asked for, and what is left of its life
+-- ARGV[9], ARGV[10] where all may be named and the lock is asked for a fire: how many milliseconds are left, at least and at most, of the
+-- life of a mark that was certainly written since this server started
+-- granted: the counter, or 1 if there is none, below zero if another process waits; for a fire that means as well that there is a smaller
+-- mark which was written since this server started, which is what most of them find, and else it is a list: that, how many milliseconds
+-- are left of the mark's life, and the mark, an empty text for what holds no text; of that alone if there is no mark; refused: who holds
+-- it, for how long, the counter, the mark if it was asked for, and what is left of its life
 -- Not nil: the answer to a refusal would end in front of it.
 local is_fenced = ARGV[3] ~= nil and ARGV[3] ~= ''
-local fence = ARGV[10] ~= '' and ARGV[10] or KEYS[2]
-local room = tonumber(ARGV[9] ~= '' and ARGV[9] or 0)
-local mark, left, is_completed
 local is_for_fire = ARGV[8] and ARGV[8] ~= ''
+local fence = KEYS[2] or ARGV[10]
+local room = not is_for_fire and tonumber(ARGV[9] ~= '' and ARGV[9] or 0) or 0
+local mark, left, is_completed, is_usual
 if is_for_fire then
     local done, least = ARGV[11] or KEYS[#KEYS], ARGV[8]
     mark = redis.pcall('GET', done)
@@ -27,6 +30,9 @@ if is_for_fire then
         -- Digits are compared as text, which takes half as long as to read them.
         local completed = least ~= '-' and string.match(mark, '^0*(%d+):%d+$')
         is_completed = completed and (#completed > #least or #completed == #least and completed >= least)
+        if completed and not is_completed and KEYS[2] and ARGV[10] then
+            is_usual = left >= tonumber(ARGV[9]) and left <= tonumber(ARGV[10])
+        end
     end
 end
 local counter = not is_completed and redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) and 1
