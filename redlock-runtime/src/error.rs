@@ -474,6 +474,13 @@ mod tests {
     }
 
     #[test]
+    fn what_nodes_say_directs_no_terminal() {
+        let mut failures = NodeFailures::default();
+        failures.push("redis://c", "ERR \u{1b}[2Jgone\r\n\u{202e}elif");
+        assert_eq!(failures.to_string(), r"redis://c: ERR \u{1b}[2Jgone\u{d}\u{a}\u{202e}elif");
+    }
+
+    #[test]
     fn what_is_said_of_all_nodes_is_shown_and_counts_as_none() {
         let mut source = NodeFailures::default();
         source.push("redis://c", "no answer");

@@ -341,6 +341,18 @@ async fn a_connection_through_what_keeps_them_apart_is_ended_when_it_was_cut() {
     assert!(gateway.asked("CLIENT KILL ID") > before);
 }
 
+/// The numbers of connections are given anew there.
+#[tokio::test]
+async fn no_connection_is_killed_of_a_server_that_restarted_since() {
+    let (server, gateway) = behind_gateway();
+    let locks = manager(&[gateway.url()]);
+    skip(&locks).await.unwrap().release().await.unwrap();
+    let before = gateway.asked("CLIENT KILL ID");
+    server.restart();
+    eventually_async("it works again", async || skip(&locks).await.is_ok()).await;
+    assert_eq!(gateway.asked("CLIENT KILL ID"), before);
+}
+
 #[tokio::test]
 async fn a_check_tells_of_a_proxy_in_between_where_cut_connections_stay() {
     let (_server, gateway) = behind_gateway();
