@@ -11,7 +11,9 @@ use redlock_tests::gateway::Answer;
 use redlock_tests::wait::{LIMIT, eventually_async};
 use redlock_tests::{Cluster, Gateway, Monitor, RedisServer, Sentinel, Servers, Setup};
 
-use crate::common::once::{WEEK, a_fire_runs_once, already_ran, job, mark, marks, new_job, new_on, run};
+use crate::common::once::{
+    WEEK, a_fire_runs_once, all_are_marked, already_ran, job, mark, marks, new_job, new_on, run,
+};
 use crate::common::{RARE_POLL, causes, key, manager, unhurried};
 
 /// Ends when no completion of the job is on its way any more: a server takes it only while the owner's key is there.
@@ -422,8 +424,7 @@ async fn the_key_stays_for_min_hold_behind_a_completion() {
     assert_eq!(run(request).await.unwrap(), Run::Ran(Some(7)));
     assert!(locks.lock("job").try_acquire().await.unwrap().is_none(), "it is kept");
     // A node that is slow still says that it is held, and no more.
-    let all_have_it = || marks(&servers).iter().all(|mark| mark.as_deref().is_some_and(|mark| mark.starts_with("7:")));
-    eventually_async("all have the mark", async || all_have_it()).await;
+    all_are_marked(&servers, 7).await;
     assert_eq!(run(job(&locks, 7)).await.unwrap(), already_ran(7), "the refusals tell");
     assert_eq!(run(job(&locks, 8)).await.unwrap(), Run::Skipped(SkipReason::HeldElsewhere));
 }

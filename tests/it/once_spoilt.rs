@@ -10,7 +10,7 @@ use redlock_tests::proxy::Flow;
 use redlock_tests::wait::{LIMIT, eventually, eventually_async};
 use redlock_tests::{Proxy, Servers};
 
-use crate::common::once::{already_ran, job, mark, marks, new_job, new_on, run};
+use crate::common::once::{all_are_marked, already_ran, job, mark, marks, new_job, new_on, run};
 use crate::common::{key, manager};
 
 #[tokio::test]
@@ -21,7 +21,7 @@ async fn a_server_that_restarts_from_an_older_snapshot_does_not_know_what_was_co
     let locks = builder.clone().build().unwrap();
     new_on(&locks).await;
     assert_eq!(run(job(&locks, 6).timeout(LIMIT)).await.unwrap(), Run::Ran(Some(6)));
-    eventually_async("all have it", async || marks(&servers).iter().flatten().all(|mark| mark.starts_with("6:"))).await;
+    all_are_marked(&servers, 6).await;
     eventually_async("no key is left", async || servers.holding(&key("job")) == 0).await;
     servers[2].probe().run::<()>(&cmd("SAVE")).unwrap();
 

@@ -340,11 +340,9 @@ impl Drop for Acquisition {
 impl Engine {
     /// Whether a node's answer to an acquire, which comes when the attempt that began then is over, is a vote as those are that came in time.
     pub(super) fn is_late_vote(&self, key: &str, node: usize, reply: &Reply, began: Option<Instant>) -> bool {
-        matches!(reply, Reply::Granted { .. } | Reply::Done) && self.may_vote_late(key, node, began)
-    }
-
-    /// Whether a node may vote at this moment, and in an attempt that began then.
-    fn may_vote_late(&self, key: &str, node: usize, began: Option<Instant>) -> bool {
+        if !matches!(reply, Reply::Granted { .. } | Reply::Done) {
+            return false;
+        }
         let (nodes, now) = self.look_at_nodes(key);
         // As in the attempt: who granted it a long time ago may be another server by now.
         let is_in_time = began.is_some_and(|began| now <= began + self.longest_round);

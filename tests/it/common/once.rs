@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use redlock_runtime::{Error, LastRun, LockManager, LockManagerBuilder, LockRequest, OnceAt, Run, SkipReason, Timeout};
 use redlock_tests::Servers;
-use redlock_tests::wait::LIMIT;
+use redlock_tests::wait::{LIMIT, eventually_async};
 
 use super::{key, manager};
 
@@ -42,6 +42,13 @@ pub(crate) fn already_ran(completed: u64) -> Run<Option<u64>> {
 /// The marks of the servers.
 pub(crate) fn marks(servers: &Servers) -> Vec<Option<String>> {
     servers.values(&mark("job"))
+}
+
+/// Returns when all servers have the mark of this fire: the slowest may hear of a completion behind the majority that confirms it.
+pub(crate) async fn all_are_marked(servers: &Servers, fire: u64) {
+    let begin = format!("{fire}:");
+    let is_marked = |mark: &Option<String>| mark.as_deref().is_some_and(|mark| mark.starts_with(&begin));
+    eventually_async("all have the mark", async || marks(servers).iter().all(is_marked)).await;
 }
 
 /// A job's fires run once, wherever the lock is.

@@ -102,7 +102,7 @@ impl Server {
         let mut marks = Vec::with_capacity(keys.len());
         for batch in keys.chunks(PLAIN_BATCH) {
             let answers = self.send(&commands::values(batch)).await?;
-            marks.extend(answers.iter().map(|answer| StoredMark::parse(text(answer)?.as_bytes()).ok()));
+            marks.extend(answers.iter().map(|answer| StoredMark::parse(&text(answer)?).ok()));
         }
         Ok(marks)
     }
@@ -184,7 +184,7 @@ impl Server {
         let answer = self.send(&commands::values(std::slice::from_ref(&key))).await?.pop().unwrap_or(Value::Nil);
         match answer.extract_error().map_err(|error| reason(&error))? {
             Value::Nil => Ok(None),
-            stored => match text(&stored).map(|stored| StoredMark::parse(stored.as_bytes())) {
+            stored => match text(&stored).map(|stored| StoredMark::parse(&stored)) {
                 Some(Ok(mark)) => Ok(Some(mark)),
                 _ => Err(NoMark::about(&key).into()),
             },
@@ -209,7 +209,7 @@ impl Server {
             return Err("a fire was completed meanwhile; reset the marks again if that one may run again, too".into());
         }
         let mark = match &found {
-            FoundMark::Text(text) => StoredMark::parse(text).ok(),
+            FoundMark::Text(text) => std::str::from_utf8(text).ok().and_then(|text| StoredMark::parse(text).ok()),
             FoundMark::None | FoundMark::Other => None,
         };
         Ok(mark.is_some_and(|mark| mark != StoredMark::NONE))

@@ -523,7 +523,7 @@ fn told_mark(command: &Command, value: &Value, left: &Value, age: Duration) -> R
         Value::BulkString(stored) => stored.as_slice(),
         _ => &[],
     };
-    let Ok(stored) = StoredMark::parse(stored) else {
+    let Ok(Ok(stored)) = std::str::from_utf8(stored).map(StoredMark::parse) else {
         return Err(answered_with(NoMark::about(&Keys::done(command.key())).into()));
     };
     // Negative for a mark without an expiry, which nobody of ours wrote.

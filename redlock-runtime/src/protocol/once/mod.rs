@@ -271,20 +271,14 @@ impl StoredMark {
     /// # Errors
     ///
     /// A text that is no mark. The node is then as one that did not answer.
-    pub fn parse(stored: &[u8]) -> Result<Self, NoMark> {
-        let colon = stored.iter().position(|byte| *byte == b':').ok_or(NoMark)?;
-        let number = |text| digits(text).filter(|number| *number <= GREATEST_FIRE).ok_or(NoMark);
-        Ok(Self { fire: number(&stored[..colon])?, token: number(&stored[colon + 1..])? })
+    pub fn parse(stored: &str) -> Result<Self, NoMark> {
+        let number = |text: &str| {
+            let is_digits = text.bytes().all(|byte| byte.is_ascii_digit());
+            text.parse().ok().filter(|number| is_digits && *number <= GREATEST_FIRE).ok_or(NoMark)
+        };
+        let (fire, token) = stored.split_once(':').ok_or(NoMark)?;
+        Ok(Self { fire: number(fire)?, token: number(token)? })
     }
-}
-
-/// Reads digits, and nothing else. Each attempt reads several from each node, of texts that need not be UTF-8.
-fn digits(text: &[u8]) -> Option<u64> {
-    let read = |number: u64, byte: &u8| {
-        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
-        number.checked_mul(10)?.checked_add(digit)
-    };
-    text.iter().try_fold(0, read).filter(|_| !text.is_empty())
 }
 
 impl NoMark {
@@ -576,7 +570,7 @@ mod tests {
             ("18446744073709551617:0", Err(NoMark)),
             ("", Err(NoMark)),
         ] {
-            let mark = StoredMark::parse(stored.as_bytes());
+            let mark = StoredMark::parse(stored);
             assert_eq!(mark.map(|mark| (mark.fire, mark.token)), expect, "{stored:?}");
             if let Ok(mark) = mark {
                 assert_eq!(mark.to_string(), stored);

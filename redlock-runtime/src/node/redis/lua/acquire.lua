@@ -5,14 +5,15 @@
 -- these are noted; not one of KEYS, because a user who may not touch it would be refused the lock as well
 -- ARGV[8] if the lock is asked for a fire: the least mark by which the fire is completed: then nothing is set (-: it is even so); the
 -- last of KEYS is then that of the mark of completed fires
--- ARGV[9] otherwise, if tokens are reserved for those who get the lock from the caller: how many; they are the numbers up to the counter
+-- ARGV[9], ARGV[10] then, where all keys may be named: how much is left at least and at most, in milliseconds, of the life of a mark that
+-- was certainly written since this server started
+-- ARGV[9] if the lock is asked for no fire, and tokens are reserved for those who get it from the caller: how many; they are the numbers
+-- up to the counter
 -- ARGV[10] the counter, ARGV[11] the mark, where the lock's key alone may be named
--- ARGV[9], ARGV[10] where all may be named and the lock is asked for a fire: how many milliseconds are left, at least and at most, of the
--- life of a mark that was certainly written since this server started
--- granted: the counter, or 1 if there is none, below zero if another process waits; for a fire that means as well that there is a smaller
--- mark which was written since this server started, which is what most of them find, and else it is a list: that, how many milliseconds
--- are left of the mark's life, and the mark, an empty text for what holds no text; of that alone if there is no mark; refused: who holds
--- it, for how long, the counter, the mark if it was asked for, and what is left of its life
+-- granted: the counter, or 1 if there is none, below zero if another process waits; for a fire this number stands alone where the mark is
+-- smaller and was certainly written since this server started, as nearly all are, in a list by itself where there is no mark, and
+-- otherwise in a list with what is left of the mark's life, in milliseconds, and the mark, an empty text for what holds no text
+-- refused: who holds it, for how long, the counter, the mark if it was asked for, and what is left of its life
 -- Not nil: the answer to a refusal would end in front of it.
 local is_fenced = ARGV[3] ~= nil and ARGV[3] ~= ''
 local is_for_fire = ARGV[8] and ARGV[8] ~= ''
