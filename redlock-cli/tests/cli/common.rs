@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
-use redlock_runtime::LockManager;
+use redlock_runtime::{LockManager, LockManagerBuilder};
 use redlock_tests::wait::{eventually, eventually_some};
 use redlock_tests::{Program, Servers};
 
@@ -36,8 +37,15 @@ pub(crate) fn printed(servers: &Servers, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// Gives busy servers time to answer.
+pub(crate) fn unhurried() -> LockManagerBuilder {
+    const PATIENCE: Duration = Duration::from_secs(2);
+
+    LockManager::builder().node_timeout(PATIENCE)
+}
+
 pub(crate) fn manager(servers: &Servers) -> LockManager {
-    LockManager::builder().nodes(servers.urls()).build().unwrap()
+    unhurried().nodes(servers.urls()).build().unwrap()
 }
 
 /// The key of a lock.

@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use redlock_runtime::LockManager;
 use redlock_tests::Servers;
 
-use crate::common::{code, eventually_free, manager, output, printed, redlock};
+use crate::common::{code, eventually_free, manager, output, printed, redlock, unhurried};
 
 #[test]
 fn a_fleet_with_a_prefix_of_its_own_is_excluded_and_seen_by_option_and_by_variable() {
     let servers = Servers::start(3);
-    let locks = LockManager::builder().nodes(servers.urls()).lock_prefix("shop:").build().unwrap();
+    let locks = unhurried().nodes(servers.urls()).lock_prefix("shop:").build().unwrap();
     let guard = locks.lock("x").acquire_blocking().unwrap();
     let by_variable = |arguments: &[&str]| {
         let output = redlock(&servers, arguments).env("REDLOCK_LOCK_PREFIX", "shop:").output().unwrap();
