@@ -48,6 +48,19 @@ impl Standstills {
     }
 }
 
+/// How long a server has computed up to now, by its INFO. Whatever else the machine does meanwhile is not in it.
+///
+/// # Panics
+///
+/// If the server does not answer as a server does.
+#[track_caller]
+#[must_use]
+pub fn computed(probe: &Probe) -> Duration {
+    let info = probe.info("cpu");
+    let seconds = ["used_cpu_user", "used_cpu_sys"].map(|field| info[field].parse::<f64>().expect("seconds"));
+    Duration::from_secs_f64(seconds.iter().sum())
+}
+
 /// What took longer each of several times: something else on the machine may make any command slow, but not the same one each time.
 #[derive(Debug, Default)]
 pub struct SlowEachTime {
