@@ -453,6 +453,11 @@ async fn people_see_and_take(servers: &Servers, locks: &LockManager, others: &Lo
     assert!(matches!(here.extend(LONG).await, Err(Error::Lost { reason: LostReason::Reset, .. })));
     there.extend(LONG).await.expect("it was another permit");
     let guards = [one_of(locks, 3).acquire().await.unwrap(), one_of(others, 3).acquire().await.unwrap()];
+    eventually_async("every node has all three", async || {
+        let info = others.inspect("x").await.unwrap();
+        info.permits.iter().map(|permit| permit.votes).sum::<usize>() == 3 * servers.len()
+    })
+    .await;
     let asked = Asked::so_far(servers);
     let waiter = tokio::spawn(waits_for(others, 3).acquire());
     asked.again().await;

@@ -167,8 +167,11 @@ async fn locks_work_and_waiters_are_told_on_servers_of_all_versions() {
         let mut names = locks.list();
         assert_eq!(names.next().await.unwrap().unwrap(), "x");
         drop(guard);
-        let _token = locks.lock("y").acquire().await.unwrap().detach();
+        let guard = locks.lock("y").acquire().await.unwrap();
+        let key = "redlock:ConfigurableLock.y".to_owned();
+        eventually_async("every node has it", async || servers.iter().all(|server| server.keys().contains(&key))).await;
         assert_eq!(locks.reset("y").await.unwrap(), 3);
+        drop(guard);
         all_is_known(&servers);
     }
 }
