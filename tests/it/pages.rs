@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
@@ -76,9 +77,9 @@ fn fault(file: &Path, target: &str) -> Option<String> {
 
 #[test]
 fn no_link_leads_nowhere() {
-    let top =
-        ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "redlock-cli/README.md"].map(str::to_owned);
-    let files = top.into_iter().chain(pages().into_iter().map(|page| format!("docs/{page}")));
+    let of_crates = ["redlock-cli/README.md", "redlock-macros/README.md"];
+    let top = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"].into_iter().chain(of_crates);
+    let files = top.map(str::to_owned).chain(pages().into_iter().map(|page| format!("docs/{page}")));
     let mut faults = Vec::new();
     for file in files {
         let (path, text) = (Path::new(ROOT).join(&file), read(&file));
@@ -211,6 +212,29 @@ fn the_features_are_told_alike_and_are_those_of_the_manifest() {
     let (_, others) = library.split_once("Without any, ").unwrap();
     let others = number(others.split_once(" other crates").unwrap().0);
     assert_eq!(number(all.split_once('|').unwrap().0), others + 1);
+}
+
+/// How many crates are compiled for the runtime with this feature.
+#[cfg(target_os = "linux")]
+fn crates(feature: &str) -> usize {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["tree", "--locked", "--offline", "--package=redlock-runtime", "--edges=normal,build", "--prefix=none"]);
+    let output = cargo.args(["--no-default-features", "--features", feature]).current_dir(ROOT).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines = String::from_utf8(output.stdout).unwrap();
+    lines.lines().map(|line| line.trim_end_matches(" (*)")).collect::<BTreeSet<_>>().len()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn so_many_crates_are_compiled_as_is_told() {
+    let readme = read("README.md");
+    let none = crates("");
+    assert!(readme.contains(&format!("| none of these | | {none} | locks by hand ({} crates", crates("macros,tls"))));
+    for (feature, (_, told)) in features_of(&readme) {
+        let without = if feature == "insecure-tls" { crates("tls") } else { none };
+        assert_eq!(crates(&feature), without + told.parse::<usize>().unwrap(), "{feature}");
+    }
 }
 
 /// By path until the crates are published, which the manifest's `repository` says, and by their version from then on.
