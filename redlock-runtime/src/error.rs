@@ -82,7 +82,7 @@ pub enum Error {
         source: NodeFailures,
     },
 
-    /// The fire that the lock was asked for was completed before, by whomever, and does not run again; or a later one was
+    /// The fire that the lock was asked for was completed before, by any process, and does not run again; or a later one was
     /// (`completed > fire`), which stands for all before it: **also for one that never ran**. Fires run in order, so whoever stood by for
     /// an earlier one when a later one was completed comes too late. A completed fire that may run again after all, or a mark of a time that
     /// is yet to come: [`reset_marks`](crate::LockManager::reset_marks).

@@ -30,7 +30,7 @@ macro_rules! arguments {
                 "silent" => silent: Span, flag(parse_silent);
                 /// | an expression of the return type; may use shared references and `Copy` arguments | `Ok(T::default())` of a `Result`, else `R::default()` | the skip value, evaluated only when needed; implies `silent` |
                 "skip_value" => skip_value: Expr, value(Expr::parse);
-                /// | a duration | the manager's, 30 s | how long the lock outlives a holder that crashed; above the manager's `longest_ttl`, which is 5 minutes unless set, the call is refused as wrongly configured (the lock is renewed, so a body may run for longer) |
+                /// | a duration | the manager's, 30 s | how long the lock outlives a holder that crashed, 10 ms or more; above the manager's `longest_ttl`, which is 5 minutes unless set, the call is refused as wrongly configured (the lock is renewed, so a body may run for longer) |
                 "ttl" | "auto_release_time" => ttl: Time, value(Time::parse);
                 /// | `true`, `false` | `true` | keep extending the lock while the body runs |
                 "renew" => renew: LitBool, value(parse_renew);

@@ -157,7 +157,7 @@ impl LockGuard {
     /// A number greater than that of every earlier acquisition of this lock; of a reader, see below.
     ///
     /// Pass it on to what the lock protects, and let that refuse a smaller one than it has seen: then a holder that was
-    /// paused for longer than its lock lived cannot write behind its successor.
+    /// paused for longer than its lock lived cannot write after its successor.
     ///
     /// Of a [permit](Self::permit), that is about earlier holders of that permit; of [several names](crate::LockManager::lock_all), about
     /// those of each name. A [reader's](crate::LockManager::read) is not below that of any writer before it, and may be the same as

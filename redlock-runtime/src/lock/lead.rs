@@ -50,7 +50,7 @@ pub struct Lead {
     pub(crate) request: LockRequest,
 }
 
-/// For as long as this process leads.
+/// The time for which this process leads.
 ///
 /// Dropping it ends the term; the next leader follows as soon as the release has reached a majority of the nodes.
 ///

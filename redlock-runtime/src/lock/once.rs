@@ -85,12 +85,12 @@ impl<T> Run<T> {
 }
 
 impl LockRequest {
-    /// Acquires the lock for one run of a job: if the [fire](crate::Fire) was completed before, by whomever, the request ends with
+    /// Acquires the lock for one run of a job: if the [fire](crate::Fire) was completed before, by any process, the request ends with
     /// [`Error::AlreadyRan`]. Complete the fire with [`LockGuard::complete`]; [`run`](Self::run) does both.
     ///
-    /// Never two at once, as any lock; and what was completed does not run again while a majority of the nodes keep their
-    /// marks, of which one may restart empty in a week ([`marks_retention`](crate::LockManagerBuilder::marks_retention)). Between the
-    /// end of a body and its mark it may run again, if its process dies there: where that matters, hand
+    /// Two runs are never under way at once; and a completed fire does not run again while a majority of the nodes keep their
+    /// marks, of which one may restart empty in a week ([`marks_retention`](crate::LockManagerBuilder::marks_retention)). If its
+    /// process dies between the end of the body and the mark, the fire may run again: where that matters, hand
     /// [`fire`](LockGuard::fire) and the fencing token to the store that the body writes to.
     ///
     /// The request's `timeout` decides what becomes of a run that fails: with [`Timeout::Skip`](crate::Timeout::Skip) the others have

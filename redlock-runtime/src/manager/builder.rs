@@ -202,7 +202,7 @@ impl LockManagerBuilder {
         Self { nodes: NodeSettings { urls, urls_are_from: Some(place), ..self.nodes }, ..self }
     }
 
-    /// Nodes that are reached as these clients would reach them, behind those that [`nodes`](Self::nodes) names. Their
+    /// Nodes that are reached as these clients would reach them, after those that [`nodes`](Self::nodes) names. Their
     /// address, credentials and certificates count; connections are made and kept by the lock manager. Each must lead
     /// to one server, which is a master of its own. Version 1 of the crate `redis`, which is [`redlock_runtime::redis`](crate::redis).
     ///
@@ -319,7 +319,7 @@ impl LockManagerBuilder {
         Self { nodes: NodeSettings { replicas, ..self.nodes }, ..self }
     }
 
-    /// One more node, of your own making: see [`Node`]. May be called several times; these come behind those of
+    /// One more node, of your own making: see [`Node`]. May be called several times; these come after those of
     /// [`nodes`](Self::nodes) and [`clients`](Self::clients).
     ///
     /// ```
@@ -428,7 +428,7 @@ impl LockManagerBuilder {
 
     /// How long the nodes keep the mark of a fire that was completed with [`once`](crate::LockRequest::once), from 7 days to a
     /// year; at least for the longest period of a fire. The same in all processes. One node may restart empty, or with an older
-    /// state, in that time, and no fire that was completed runs again. A moment or a number that is asked for once more after it may. Default: 7 days.
+    /// state, in that time, and no fire that was completed runs again. A moment or a number that is asked for again after that time may run again. Default: 7 days.
     ///
     /// ```
     /// # use redlock_runtime::LockManager;

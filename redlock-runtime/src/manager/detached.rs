@@ -21,7 +21,8 @@ impl LockManager {
     /// Releases a lock that was [detached](LockGuard::detach), here or elsewhere, on every node, and waits for a majority
     /// to confirm.
     ///
-    /// It may be repeated: after one that could not be confirmed, or was dropped, which goes on in the background for two minutes.
+    /// It may be repeated, also while an earlier one, which could not be confirmed or was dropped, goes on in the background (for two
+    /// minutes).
     /// Of two at the same time one may be told [`Error::NotHeld`].
     ///
     /// ```
@@ -124,8 +125,8 @@ impl LockManager {
     /// [`node_timeout`](crate::LockManagerBuilder::node_timeout)s (a second in all), and a node that has done it already counts. If no majority was heard even then, the error is
     /// [`Error::QuorumUnreachable`], and the lock goes back to the token: on the nodes that can be reached, before the error is
     /// returned; on the others, in the background, for two minutes. So the token can be adopted again, as soon as a majority
-    /// of the nodes has been told. Whoever tries before that may be told [`Error::NotHeld`] although nobody has adopted it for
-    /// good; so try here again rather than pass the message on, or pass it on with a delay. The lock stays for its TTL if
+    /// of the nodes has been told. A call before that may get [`Error::NotHeld`] although nobody has adopted it for
+    /// good; so repeat the call here, or pass the message on with a delay. The lock stays for its TTL if
     /// this process ends meanwhile.
     ///
     /// # Errors

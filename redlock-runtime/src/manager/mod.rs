@@ -200,7 +200,7 @@ impl LockManager {
     /// A lock to be acquired by a reader: together with other readers, and not with a [writer](Self::write). It is another lock than the
     /// [plain](Self::lock) one of this name.
     ///
-    /// Each reader has the lock with its own TTL and renewal. New readers wait behind a writer who waits, so that it is not
+    /// Each reader has the lock with its own TTL and renewal. New readers wait while a writer waits, so that it is not
     /// starved; therefore a reader must not wait for the same lock again. Readers' [fencing tokens](crate::LockGuard::fencing_token) are not below
     /// that of any writer before, and below that of every writer after them. They need not be the number of a writer: readers raise no
     /// counter, so one gets the greatest number that its nodes know, which may be that of a writer's attempt that failed; and readers

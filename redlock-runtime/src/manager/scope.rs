@@ -15,7 +15,7 @@ thread_local! {
 }
 
 impl LockManager {
-    /// The manager that a `#[redlock]` function uses which is called here and names none: that of the innermost
+    /// The manager of a `#[redlock]` function that is called here and names none: that of the innermost
     /// [scope](Self::install_scoped), else the [installed](Self::install) one.
     ///
     /// ```

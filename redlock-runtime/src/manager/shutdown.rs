@@ -123,7 +123,7 @@ impl LockManager {
     /// 1. No more locks are acquired; whoever waits for one gets [`Error::ShutDown`](crate::Error::ShutDown) at once.
     /// 2. Whoever holds a lock may finish: the key stays, and is renewed, until the body has ended or the guard is gone, and is
     ///    released then (after its `min_hold`, where it has one).
-    ///    Who [leads](crate::Lead) has no end to come to, so [`Term::lost`](crate::Term::lost) ends at once.
+    ///    A [leader](crate::Lead) has no end of its own, so [`Term::lost`](crate::Term::lost) ends at once.
     /// 3. Shortly before `bound` is over (a tenth of a second and two node timeouts, at most a quarter of `bound`) those who are
     ///    left are asked to let go; with [`OnShutdown::Cancel`] at once. The lock is lost to them
     ///    ([`LostReason::ShutDown`]): an async body of `#[redlock]` is dropped at its next await, `guard.lost()` ends,
@@ -195,8 +195,8 @@ impl LockManager {
     /// Waits for the signal that ends a process (SIGTERM or SIGINT, on Windows ctrl-c), then does what [`Self::shutdown`]
     /// does, so that another process gets the locks when they are released, not after a TTL.
     ///
-    /// To be awaited beside the program's work, or spawned. From its first poll on the first of these signals does not end the
-    /// process any more: when this has ended, return from `main`. A second one ends the process at once, with the exit code
+    /// To be awaited beside the program's work, or spawned. Once it was polled, the first of these signals no longer ends the
+    /// process: when this has ended, return from `main`. A second one ends the process at once, with the exit code
     /// 130 (SIGINT) or 143 (SIGTERM), whatever it is doing.
     ///
     /// ```
