@@ -32,7 +32,7 @@ impl IntoResponse for Refusal {
 
 #[redlock(name = "invoice:{id}", timeout = -1)]
 async fn pay(Path(id): Path<u64>) -> Result<String, Refusal> {
-    sleep(Duration::from_millis(500)).await;
+    sleep(Duration::from_secs(2)).await;
     Ok(format!("invoice {id} is paid"))
 }
 

@@ -28,7 +28,9 @@ fn runtime() -> Runtime {
 }
 
 fn manager(nodes: impl IntoIterator<Item = String>) -> LockManager {
-    LockManager::builder().nodes(nodes).build().unwrap()
+    // Busy servers get time to answer.
+    let patience = Duration::from_secs(3);
+    LockManager::builder().nodes(nodes).node_timeout(patience).connect_timeout(patience).build().unwrap()
 }
 
 async fn cycle(locks: &LockManager) {

@@ -60,7 +60,7 @@ async fn a_lock_lives_with_the_rules_of_the_page_on_a_service_with_replicas() {
     let sentinels = Setup::new().with_user("guide", "s3cret", &rules("acl-sentinel", None).join(" "));
     let service = Sentinel::start_as(&Setup::new().with_user("app", "s3cret", &everything()), &sentinels);
     let locks = unhurried().nodes([service.url()]).sentinel_credentials("guide", "s3cret");
-    a_lock_lives(locks.clone().wait_replicas(2, Duration::from_millis(150))).await;
+    a_lock_lives(locks.clone().wait_replicas(2, Duration::from_secs(2))).await;
     service.force_failover();
     let guard = locks.build().unwrap().lock("x").timeout(Duration::from_secs(10)).acquire().await.unwrap();
     guard.release().await.unwrap();
@@ -71,7 +71,7 @@ async fn a_lock_lives_with_the_rules_of_the_page_on_a_cluster() {
     let all = [everything(), rules("acl-cluster", None).join(" ")].join(" ");
     let cluster = Cluster::start_as(&Setup::new().with_user("app", "s3cret", &all));
     let locks = unhurried().nodes([cluster.url()]);
-    a_lock_lives(locks.clone().wait_replicas(1, Duration::from_millis(150))).await;
+    a_lock_lives(locks.clone().wait_replicas(1, Duration::from_secs(2))).await;
     let locks = locks.build().unwrap();
     let slot = cluster.slot_of("redlock:ConfigurableLock.x");
     let to = cluster.masters().into_iter().find(|master| master.port() != cluster.owner(slot).port()).unwrap();

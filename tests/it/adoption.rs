@@ -12,6 +12,7 @@ use redlock_tests::proxy::{Direction, Flow};
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{Cluster, Gateway, Proxy, Servers};
 
+use crate::common::cycles::NODE_TIMEOUT;
 use crate::common::{all_have_x, key, manager, none_has_x, unhurried};
 
 const TTL: Duration = Duration::from_secs(60);
@@ -24,6 +25,18 @@ async fn detached(locks: &LockManager) -> LockToken {
 #[track_caller]
 fn is_not_held<T>(result: &Result<T, Error>) {
     assert!(matches!(result, Err(Error::NotHeld { .. })), "{:?}", result.as_ref().err());
+}
+
+/// The same of somebody who gives a busy machine little time to answer.
+async fn eventually_not_held(locks: &LockManager, token: &LockToken) {
+    eventually_async("it is not held", async || match locks.adopt(token.clone()).await {
+        Err(Error::QuorumUnreachable { .. }) => false,
+        adopted => {
+            is_not_held(&adopted);
+            true
+        }
+    })
+    .await;
 }
 
 /// Adopts one token with both managers; the first one has it, and nothing else is worth anything any more.
@@ -152,7 +165,7 @@ impl Proxied {
 
     fn manager(&self, node_timeout: Duration) -> LockManager {
         let urls = self.proxies.iter().map(Proxy::url);
-        LockManager::builder().nodes(urls).node_timeout(node_timeout).build().unwrap()
+        unhurried().nodes(urls).node_timeout(node_timeout).build().unwrap()
     }
 
     fn is_given_on(&self, lost: &[usize], before: &[Option<String>]) -> bool {
@@ -174,7 +187,9 @@ fn combinations_of(nodes: usize) -> impl Iterator<Item = Vec<usize>> {
 async fn whichever_answers_are_lost_for_good_the_lock_is_the_guards_or_the_tokens_again() {
     for lost in combinations() {
         let proxied = Proxied::start();
-        let (here, there) = (proxied.manager(Duration::from_millis(100)), manager(&proxied.servers));
+        // Where no majority is heard it is tried for four times as long as that; else nobody is waited for.
+        let node_timeout = if lost.len() < 2 { NODE_TIMEOUT } else { Duration::from_millis(100) };
+        let (here, there) = (proxied.manager(node_timeout), manager(&proxied.servers));
         let token = detached(&here).await;
         for node in &lost {
             proxied.proxies[*node].set(Direction::Replies, Flow::Swallow);
@@ -190,15 +205,7 @@ async fn whichever_answers_are_lost_for_good_the_lock_is_the_guards_or_the_token
                 proxied.proxies[*node].cut();
             }
             let guard = adopt_again(&there, &token).await;
-            // It gives a busy machine little time to answer.
-            eventually_async("it is not held", async || match here.adopt(token.clone()).await {
-                Err(Error::QuorumUnreachable { .. }) => false,
-                adopted => {
-                    is_not_held(&adopted);
-                    true
-                }
-            })
-            .await;
+            eventually_not_held(&here, &token).await;
             guard
         };
         assert!(guard.fencing_token() > token.fencing_token(), "{lost:?}");
@@ -248,8 +255,10 @@ async fn detached_through_gateways(
 ) -> (Vec<Gateway>, LockManager, LockToken) {
     let gateways: Vec<_> = servers.iter().map(Gateway::start).collect();
     let urls = gateways.iter().map(Gateway::url);
-    let here = LockManager::builder().nodes(urls).node_timeout(node_timeout).build().unwrap();
-    let token = detached(&here).await;
+    let builder = unhurried().nodes(urls);
+    // What a node grants behind a detached lock is given back: whoever detaches it waits for all of them.
+    let token = detached(&builder.clone().build().unwrap()).await;
+    let here = builder.node_timeout(node_timeout).build().unwrap();
     eventually_async("every node has it", async || servers.holding(&key("x")) == servers.iter().count()).await;
     (gateways, here, token)
 }
@@ -266,7 +275,10 @@ async fn whichever_answers_to_the_commit_are_lost_the_lock_is_the_guards_or_the_
     for (nodes, lost) in [1, 2, 3].into_iter().flat_map(|nodes| combinations_of(nodes).map(move |lost| (nodes, lost))) {
         let what = format!("{lost:?} of {nodes}");
         let servers = Servers::start(nodes);
-        let (gateways, here, token) = detached_through_gateways(&servers, Duration::from_millis(500)).await;
+        // Where no majority is heard it is tried for four times as long as that; else nobody is waited for.
+        let is_heard = lost.len() <= (nodes - 1) / 2;
+        let node_timeout = if is_heard { NODE_TIMEOUT } else { Duration::from_millis(500) };
+        let (gateways, here, token) = detached_through_gateways(&servers, node_timeout).await;
         let there = manager(&servers);
         for node in &lost {
             gateways[*node].answer(&commit(), Answer::Swallowed);
@@ -279,7 +291,7 @@ async fn whichever_answers_to_the_commit_are_lost_the_lock_is_the_guards_or_the_
                 gateways[*node].cut();
             }
         };
-        let guard = if lost.len() <= (nodes - 1) / 2 {
+        let guard = if is_heard {
             is_not_held(&there.adopt(token.clone()).await);
             adopted.unwrap_or_else(|error| panic!("{what}: {error:?}"))
         } else {
@@ -288,7 +300,7 @@ async fn whichever_answers_to_the_commit_are_lost_the_lock_is_the_guards_or_the_
             assert!(lost.iter().any(is_asked), "{what}: nothing was committed");
             hear_again();
             let guard = adopt_again(&there, &token).await;
-            is_not_held(&here.adopt(token.clone()).await);
+            eventually_not_held(&here, &token).await;
             guard
         };
         assert!(guard.fencing_token() > token.fencing_token() && guard.is_valid(), "{what}");
@@ -486,7 +498,7 @@ async fn what_a_hung_node_still_had_of_the_token_is_released_with_the_guard() {
 #[tokio::test]
 async fn what_a_node_that_could_not_be_reached_still_had_of_the_token_is_released_with_the_guard() {
     let proxied = Proxied::start();
-    let locks = proxied.manager(Duration::from_millis(250));
+    let locks = proxied.manager(NODE_TIMEOUT);
     let token = detached(&locks).await;
     eventually_async("every node has it", async || proxied.servers.holding(&key("x")) == 3).await;
     proxied.proxies[2].refuse();

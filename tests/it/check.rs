@@ -9,6 +9,7 @@ use redlock_tests::proxy::Flow;
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{Proxy, RedisServer, Servers};
 
+use crate::common::cycles::NODE_TIMEOUT;
 use crate::common::{manager, unhurried};
 
 fn locks_on(urls: impl IntoIterator<Item = String>) -> LockManager {
@@ -104,7 +105,8 @@ async fn dead_and_hung_nodes_are_told_in_the_time_that_one_of_them_takes() {
     servers[0].kill();
     servers[1].hang();
     let limit = Duration::from_secs(4);
-    let locks = LockManager::builder().nodes(servers.urls()).connect_timeout(limit).build().unwrap();
+    let builder = LockManager::builder().nodes(servers.urls());
+    let locks = builder.node_timeout(NODE_TIMEOUT).connect_timeout(limit).build().unwrap();
     // Two that hang take no longer than one.
     servers[2].hang();
     let (report, took) = timed(locks.check()).await;
@@ -248,10 +250,10 @@ async fn a_user_that_may_not_ask_who_the_server_is_gets_a_warning() {
 
 #[tokio::test]
 async fn a_node_that_restarted_abstains_and_is_said_to_until_when() {
-    const LONGEST: Duration = Duration::from_secs(2);
+    const LONGEST: Duration = Duration::from_secs(6);
     let servers = Servers::start(3);
     let uptime = |server: &RedisServer| server.probe().info("server")["uptime_in_seconds"].parse::<u64>().unwrap();
-    eventually_async("all servers are old", async || servers.iter().all(|server| uptime(server) >= 5)).await;
+    eventually_async("all servers are old", async || servers.iter().all(|server| uptime(server) >= 10)).await;
     servers[0].restart();
     let locks = unhurried().nodes(servers.urls()).ttl(LONGEST).longest_ttl(LONGEST).build().unwrap();
     let report = locks.check().await.unwrap();
@@ -266,6 +268,7 @@ async fn a_slow_connection_is_measured_against_the_time_that_an_answer_has() {
     let proxy = Proxy::start(&servers[0]);
     proxy.set_both(Flow::Delay(Duration::from_millis(150)));
     let builder = LockManager::builder().nodes([proxy.url(), servers[1].url(), servers[2].url()]);
+    let builder = builder.connect_timeout(Duration::from_secs(10));
     let report = builder.clone().node_timeout(Duration::from_millis(750)).build().unwrap().check().await.unwrap();
     found(&report, Some(&proxy.url()), Severity::Warning, &["answers in", "node_timeout"]);
     assert!(report.nodes()[0].round_trip.unwrap() >= Duration::from_millis(300), "{report}");

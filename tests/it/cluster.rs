@@ -209,7 +209,7 @@ async fn a_server_that_left_the_cluster_hides_it_from_nobody() {
 async fn a_lock_that_replicas_must_have_is_kept_while_its_slot_moves() {
     let cluster = Cluster::start();
     let builder = unhurried().nodes([cluster.url()]);
-    let locks = builder.wait_replicas(1, Duration::from_millis(200)).build().unwrap();
+    let locks = builder.wait_replicas(1, Duration::from_secs(2)).build().unwrap();
     let held = locks.lock("x").acquire().await.unwrap();
     let slot = cluster.slot_of(&key("x"));
     let to = cluster.masters().into_iter().find(|master| master.port() != cluster.owner(slot).port()).unwrap();

@@ -10,10 +10,10 @@ use redlock_tests::{RedisServer, Servers};
 
 use crate::common::{key, manager, none_has_x, unhurried};
 
-const LONGEST: Duration = Duration::from_secs(2);
+const LONGEST: Duration = Duration::from_secs(6);
 
 fn careful(urls: Vec<String>) -> LockManager {
-    LockManager::builder().nodes(urls).ttl(LONGEST).longest_ttl(LONGEST).build().unwrap()
+    unhurried().nodes(urls).ttl(LONGEST).longest_ttl(LONGEST).build().unwrap()
 }
 
 fn uptime(server: &RedisServer) -> Duration {
@@ -33,7 +33,9 @@ async fn a_restarted_node_does_not_vote_while_an_older_one_can_be_reached() {
     servers[1].kill();
     for _ in 0..3 {
         // Also with connections that are made for this attempt.
-        let locks = careful(servers.urls());
+        // It is asked again for as long as a node may take, and all three times while the node is young.
+        let builder = unhurried().nodes(servers.urls()).node_timeout(Duration::from_secs(1));
+        let locks = builder.ttl(LONGEST).longest_ttl(LONGEST).build().unwrap();
         let error = locks.lock("x").try_acquire().await.unwrap_err();
         assert!(matches!(error, Error::QuorumUnreachable { .. }), "{error}");
         let source = std::error::Error::source(&error).unwrap().to_string();
@@ -72,8 +74,9 @@ async fn a_fleet_whose_nodes_were_not_started_at_once_never_stands_still() {
 async fn a_node_that_hangs_from_the_first_connection_on_keeps_a_young_fleet_no_longer_than_a_reply_may_take() {
     let servers = Servers::start(3);
     servers[1].hang();
-    let patient = Duration::from_secs(8);
-    let locks = LockManager::builder().nodes(servers.urls()).connect_timeout(patient).build().unwrap();
+    let patient = Duration::from_secs(16);
+    let builder = LockManager::builder().nodes(servers.urls());
+    let locks = builder.node_timeout(Duration::from_secs(2)).connect_timeout(patient).build().unwrap();
     let (acquired, took) = timed(locks.lock("x").try_acquire()).await;
     acquired.unwrap().expect("it is free").release().await.unwrap();
     assert!(took < patient / 2, "{took:?}");
@@ -87,7 +90,7 @@ async fn young_nodes_win_nothing_for_somebody_who_has_no_time_to_look_for_older_
     let patient = Duration::from_secs(8);
     let builder = LockManager::builder().nodes(servers.urls());
     let locks = builder.node_timeout(patient).connect_timeout(patient).build().unwrap();
-    let error = locks.lock("x").timeout(Duration::from_millis(300)).acquire().await.unwrap_err();
+    let error = locks.lock("x").timeout(Duration::from_secs(2)).acquire().await.unwrap_err();
     let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
     assert!(source.contains("no time to look for older nodes"), "{error}: {source}");
     servers[2].resume();

@@ -13,10 +13,11 @@ use tracing::Level;
 use crate::common::events::{Events, NO_BUSY_MACHINE, node_at};
 use crate::common::{RARE_POLL, unhurried};
 
-/// Has the servers hang up on clients that say nothing for a second, and locks after that.
+/// Has the servers hang up on clients that say nothing for three seconds, and locks after that.
 async fn check_idle(nodes: usize, parameters: &str) {
     let events = Events::from_now();
-    let servers = Servers::start_with(nodes, &["--timeout", "1"]);
+    // Long enough that what was read late on a busy machine has been idle for a while, too.
+    let servers = Servers::start_with(nodes, &["--timeout", "3"]);
     let proxies: Vec<_> = servers.iter().map(Proxy::start).collect();
     let (urls, names): (Vec<_>, Vec<_>) = proxies.iter().map(|proxy| node_at(proxy.port())).unzip();
     let urls = urls.into_iter().map(|url| url + parameters);

@@ -9,8 +9,9 @@ use redlock_runtime::{Error, LockInfo, LockManager, LockState, LostReason};
 use redlock_tests::wait::{LIMIT, eventually, eventually_async};
 use redlock_tests::{RedisServer, Servers};
 
-use crate::common::waiters::holder;
-use crate::common::{all_have_x, key, manager, prompt, unhurried};
+use crate::common::kinds::slot;
+use crate::common::waiters::{PROMPT, holder};
+use crate::common::{RARE_POLL, all_have_x, key, manager, prompt, unhurried};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -244,7 +245,7 @@ async fn who_may_not_label_locks_holds_them_all_the_same() {
     let url = format!("redis://app:pass@127.0.0.1:{}", server.port());
     let locks = unhurried().nodes([url]).build().unwrap();
     let others = unhurried().nodes([server.url()]).build().unwrap();
-    let ttl = Duration::from_millis(1_500);
+    let ttl = Duration::from_secs(4);
     let guard = locks.lock("x").ttl(ttl).acquire().await.unwrap();
     let labelled_later = others.lock("y").acquire().await.unwrap();
     labelled(&others, "y").await;
@@ -263,7 +264,7 @@ async fn who_may_not_label_locks_holds_them_all_the_same() {
 fn a_lock_of_another_process_shows_that_process_until_it_expires() {
     let servers = Servers::start(3);
     let locks = manager(&servers);
-    let mut program = holder(&servers, &["name=x", "ttl_ms=1500"]);
+    let mut program = holder(&servers, &["name=x", "ttl_ms=5000"]);
     assert_eq!(program.line(), "acquired");
     let label = || locks.inspect_blocking("x").unwrap().owner_label;
     eventually("it is labelled", || label().is_some());
@@ -331,7 +332,8 @@ async fn what_another_client_wrote_directs_no_terminal() {
 #[tokio::test]
 async fn what_no_majority_says_is_not_called_held() {
     let servers = Servers::start(3);
-    let locks = prompt(&servers);
+    // One that is late is no answer; beside the one that hangs, each look lasts as long.
+    let locks = unhurried().nodes(servers.urls()).node_timeout(Duration::from_secs(2)).build().unwrap();
     for (server, owner) in servers.iter().zip(["a", "b", "c"]) {
         server.probe().set_for(&key("x"), owner, LONG);
     }
@@ -376,7 +378,7 @@ async fn a_permit_that_nobody_gets_is_taken_whoever_has_it() {
     let locks = manager(&servers);
     let guard = locks.lock("x").permits(1).ttl(LONG).acquire().await.unwrap();
     eventually_async("it is told", async || locks.inspect("x").await.unwrap().permits.len() == 1).await;
-    let keys = servers[0].probe().keys_like("redlock-permit-*");
+    let keys = [slot("x", 0)];
     eventually_async("every node granted it", async || servers.holding(&keys[0]) == 3).await;
     let permit = async || locks.inspect("x").await.unwrap().permits[0].clone();
     assert!(permit().await.is_taken());
@@ -515,7 +517,7 @@ async fn a_reset_tells_the_holder_and_wakes_the_waiters_here_and_elsewhere() {
         eventually_async("it waits", async || locks.inspect("x").await.unwrap().waiting == 1).await;
         all_have_x(&servers).await;
         assert_eq!(locks.reset("x").await.unwrap(), 3);
-        let next = tokio::time::timeout(Duration::from_millis(400), waiter).await.expect("sooner than the slow poll");
+        let next = tokio::time::timeout(PROMPT, waiter).await.expect("sooner than the slow poll");
         assert!(next.as_ref().unwrap().as_ref().unwrap().is_valid());
         if std::ptr::eq(holder, &raw const locks) {
             let lost = tokio::time::timeout(Duration::from_millis(100), guard.lost()).await.expect("at once");
@@ -549,7 +551,7 @@ fn a_holder_in_another_process_is_told_at_its_next_extension() {
 #[tokio::test]
 async fn a_reset_wakes_waiters_where_the_server_does_not_track() {
     let server = RedisServer::start_with(&["--rename-command", "HELLO", ""]);
-    let [locks, others] = [(); 2].map(|()| unhurried().nodes([server.url()]).build().unwrap());
+    let [locks, others] = [(); 2].map(|()| unhurried().nodes([server.url()]).slow_poll(RARE_POLL).build().unwrap());
     let guard = locks.lock("x").acquire().await.unwrap();
     let waiter = tokio::spawn(others.lock("x").acquire());
     eventually_async("it has subscribed", async || {
@@ -557,7 +559,7 @@ async fn a_reset_wakes_waiters_where_the_server_does_not_track() {
     })
     .await;
     assert_eq!(locks.reset("x").await.unwrap(), 1);
-    let next = tokio::time::timeout(Duration::from_millis(400), waiter).await.expect("sooner than the slow poll");
+    let next = tokio::time::timeout(PROMPT, waiter).await.expect("sooner than the slow poll");
     next.unwrap().unwrap().release().await.unwrap();
     drop(guard);
 }
@@ -662,6 +664,7 @@ async fn a_reset_that_is_dropped_goes_on() {
     let servers = Servers::start(3);
     let locks = manager(&servers);
     let _guard = locks.lock("x").acquire().await.unwrap();
+    all_have_x(&servers).await;
     {
         let mut reset = Box::pin(locks.reset("x"));
         let _ = futures::poll!(&mut reset);

@@ -50,8 +50,13 @@ async fn a_watch_that_is_dropped_again_and_again_misses_nothing() {
     let (locks, others) = (builder.clone().build().unwrap(), builder.build().unwrap());
     let held = others.lock("x").acquire().await.unwrap();
     let mut watch = locks.lead("x").watch();
-    let Some(Ok(Leadership::Following { label: None })) = soon(watch.next()).await else { panic!("another leads") };
-    let Some(Ok(Leadership::Following { label: Some(_) })) = soon(watch.next()).await else { panic!("it has a label") };
+    let Some(Ok(Leadership::Following { label })) = soon(watch.next()).await else { panic!("another leads") };
+    // On a busy machine it is labelled before anybody looks.
+    if label.is_none() {
+        let Some(Ok(Leadership::Following { label: Some(_) })) = soon(watch.next()).await else {
+            panic!("it has a label")
+        };
+    }
     for node in [&a, &b, &c] {
         node.give_to(&key("x"), "other", Duration::from_secs(60));
     }

@@ -276,6 +276,14 @@ struct Line {
 impl Line {
     fn of(count: usize) -> Self {
         let servers = Servers::start(count);
+        // Whoever is noted, after a tenth of a second, does not pass on; a busy machine takes longer between two lines of a test.
+        let locks = builder(&servers).owner_label("").build().unwrap();
+        Self { servers, locks }
+    }
+
+    /// The same, whose holders are noted.
+    fn of_labelled(count: usize) -> Self {
+        let servers = Servers::start(count);
         let locks = manager(&servers);
         Self { servers, locks }
     }
@@ -331,10 +339,10 @@ async fn each_turn_has_a_guard_of_its_own() {
 
 #[tokio::test]
 async fn a_turn_ends_with_its_own_max_hold_and_is_renewed_until_then() {
-    let ttl = Duration::from_millis(900);
+    let ttl = Duration::from_secs(2);
     let line = Line::of(3);
     let (guard, mut next, last) = line.passing(ttl).await.unwrap();
-    let mut limited: Acquire = Box::pin(line.locks.lock("x").ttl(ttl).max_hold(Duration::from_secs(3)).acquire());
+    let mut limited: Acquire = Box::pin(line.locks.lock("x").ttl(ttl).max_hold(Duration::from_secs(5)).acquire());
     guard.release().await.unwrap();
     let guard = had(&mut next);
     assert!(poll_once(&mut limited).is_none());
@@ -441,9 +449,11 @@ async fn a_lock_that_is_detached_in_a_turn_is_not_passed_on() {
     let line = Line::of(3);
     let (guard, mut next, mut last) = line.passing(LONG).await.unwrap();
     guard.release().await.unwrap();
-    let token = had(&mut next).detach();
-    assert!(poll_once(&mut last).is_none());
+    let guard = had(&mut next);
     all_have_x(&line.servers).await;
+    let token = guard.detach();
+    assert!(poll_once(&mut last).is_none());
+    assert!(line.servers.holding(&key("x")) >= 2);
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(poll_once(&mut last).is_none());
     line.locks.release(&token).await.unwrap();
@@ -456,7 +466,7 @@ async fn a_lock_that_is_detached_in_a_turn_is_not_passed_on() {
 #[tokio::test]
 async fn a_reset_and_the_loss_of_the_nodes_are_told_to_the_turn_that_there_is() {
     for by_other in [false, true] {
-        let ttl = Duration::from_millis(1_500);
+        let ttl = Duration::from_secs(4);
         let line = Line::of(3);
         let other = manager(&line.servers);
         let (guard, mut next, last) = line.passing(ttl).await.unwrap();
@@ -470,7 +480,7 @@ async fn a_reset_and_the_loss_of_the_nodes_are_told_to_the_turn_that_there_is() 
         drop(guard);
     }
     let line = Line::of(3);
-    let (guard, mut next, last) = line.passing(Duration::from_secs(1)).await.unwrap();
+    let (guard, mut next, last) = line.passing(Duration::from_secs(3)).await.unwrap();
     drop(last);
     line.servers[0].kill();
     line.servers[1].kill();
@@ -530,7 +540,7 @@ async fn shown(locks: &LockManager) -> (u64, String) {
 
 #[tokio::test]
 async fn who_was_seen_to_hold_it_is_not_reset_in_a_later_turn() {
-    let line = Line::of(3);
+    let line = Line::of_labelled(3);
     // As the command line, it knows nothing of turns.
     let operator = manager(&line.servers);
     let mut passed_on = [false, false];
@@ -569,7 +579,7 @@ async fn who_was_seen_to_hold_it_is_not_reset_in_a_later_turn() {
 
 #[tokio::test]
 async fn a_turn_is_never_called_as_an_earlier_one_and_by_its_own_label_if_it_is_long() {
-    let line = Line::of(3);
+    let line = Line::of_labelled(3);
     let (guard, next, last) = line.passing(LONG).await.unwrap();
     let request = line.locks.lock("x").ttl(LONG).owner_label("the later");
     let mut labelled: Acquire = Box::pin(request.acquire());
@@ -581,7 +591,9 @@ async fn a_turn_is_never_called_as_an_earlier_one_and_by_its_own_label_if_it_is_
     let short = next.await.unwrap();
     let info = line.locks.inspect("x").await.unwrap();
     assert!(info.is_held());
-    assert_eq!((info.owner_label, info.fencing_token), (None, None));
+    // On a busy machine it may have been noted by now, as itself.
+    assert!(info.fencing_token.is_none_or(|token| token == short.fencing_token()), "{info}");
+    assert_eq!(info.owner_label.is_some(), info.fencing_token.is_some(), "{info}");
     short.release().await.unwrap();
     let long = labelled.await.unwrap();
     assert_eq!(shown(&line.locks).await, (long.fencing_token(), "the later".to_owned()));
@@ -596,10 +608,10 @@ async fn whoever_does_not_come_for_its_turn_keeps_the_lock_from_others_for_a_mom
         let other = manager(&line.servers);
         let (guard, next, last) = line.passing(LONG).await.unwrap();
         drop(last);
+        all_have_x(&line.servers).await;
         guard.release().await.unwrap();
         // It is this one's now, and nobody polls it.
-        all_have_x(&line.servers).await;
-        let kept = if is_dropped { None } else { Some(next) };
+        let kept = (!is_dropped).then_some(next);
         other.lock("x").acquire().await.unwrap().release().await.unwrap();
         if let Some(next) = kept {
             next.await.unwrap().release().await.unwrap();
@@ -679,7 +691,7 @@ async fn a_shutdown_amid_turns_leaves_nothing() {
 async fn each_turn_is_told_once() {
     let servers = Servers::start(3);
     let seen = Seen::default();
-    let locks = builder(&servers).observer(seen.clone()).build().unwrap();
+    let locks = builder(&servers).observer(seen.clone()).owner_label("").build().unwrap();
     let line = Line { servers, locks };
     let (guard, mut next, mut last) = line.passing(LONG).await.unwrap();
     guard.release().await.unwrap();

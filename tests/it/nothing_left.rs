@@ -14,7 +14,7 @@ use tokio::task::LocalSet;
 
 use crate::common::kinds::Kind;
 use crate::common::polls::poll_and_drop;
-use crate::common::{all_have_x, key, none_has_x, prompt, unhurried};
+use crate::common::{all_have_x, key, manager, none_has_x, prompt, unhurried};
 
 /// A lock that would be there for a minute if it was not released.
 fn long(locks: &LockManager) -> LockRequest {
@@ -219,7 +219,7 @@ fn an_attempt_cancelled_while_a_majority_hangs_leaves_nothing_after_they_wake_up
 async fn a_node_that_was_hung_when_it_was_asked_holds_nothing_after_it_wakes_up() {
     for kind in Kind::ALL {
         let servers = Servers::start(3);
-        let locks = prompt(&servers);
+        let locks = manager(&servers);
         long_of(kind, &locks).acquire().await.unwrap().release().await.unwrap();
         servers[1].hang();
         let guard = long_of(kind, &locks).acquire().await.unwrap();
@@ -240,7 +240,7 @@ async fn a_node_that_was_hung_when_it_was_asked_holds_nothing_after_it_wakes_up(
 #[tokio::test]
 async fn the_release_of_a_lock_reaches_a_node_that_was_hung_meanwhile() {
     let servers = Servers::start(3);
-    let locks = prompt(&servers);
+    let locks = manager(&servers);
     let guard = long(&locks).acquire().await.unwrap();
     all_have_x(&servers).await;
     servers[0].hang();
@@ -295,6 +295,7 @@ async fn a_lock_outlives_its_release_for_as_long_as_min_hold_says() {
     let servers = Servers::start(3);
     let locks = prompt(&servers);
     let guard = locks.lock("x").min_hold(Duration::from_secs(40)).acquire().await.unwrap();
+    all_have_x(&servers).await;
     guard.release().await.unwrap();
     locks.shutdown().await;
     for server in &servers {
@@ -306,7 +307,7 @@ async fn a_lock_outlives_its_release_for_as_long_as_min_hold_says() {
 #[tokio::test]
 async fn errors_of_a_minority_are_not_noticed_and_leave_nothing() {
     let servers = Servers::start(3);
-    let locks = prompt(&servers);
+    let locks = manager(&servers);
     long(&locks).acquire().await.unwrap().release().await.unwrap();
     let probe = servers[0].probe();
     for (setting, normal) in
@@ -330,7 +331,7 @@ async fn errors_of_a_minority_are_not_noticed_and_leave_nothing() {
 #[tokio::test]
 async fn an_error_that_decides_says_what_the_nodes_said() {
     let servers = Servers::start(3);
-    let locks = prompt(&servers);
+    let locks = manager(&servers);
     servers[0].probe().config_set("maxmemory", "1");
     servers[1].probe().run::<()>(redis::cmd("LPUSH").arg(key("x")).arg("not a lock")).unwrap();
     let error = locks.lock("x").try_acquire().await.unwrap_err();
@@ -439,12 +440,12 @@ async fn a_node_that_asks_for_a_password_or_a_right_has_no_vote_and_the_error_sa
     let servers = Servers::start(3);
     let [closed, limited] = [&servers[0], &servers[1]];
     closed.probe().config_set("requirepass", "secret");
-    let guard = prompt(&servers).lock("x").try_acquire().await.unwrap().expect("two nodes are well");
+    let guard = manager(&servers).lock("x").try_acquire().await.unwrap().expect("two nodes are well");
     guard.release().await.unwrap();
 
     let rules = redis::cmd("ACL").arg("SETUSER").arg("default").arg("-evalsha").arg("-eval").to_owned();
     limited.probe().run::<()>(&rules).unwrap();
-    let error = prompt(&servers).lock("x").try_acquire().await.unwrap_err();
+    let error = manager(&servers).lock("x").try_acquire().await.unwrap_err();
     let source = std::error::Error::source(&error).unwrap().to_string();
     assert!(source.contains("NOAUTH") && source.contains("no permissions") && !source.contains("secret"), "{source}");
     eventually_async("the grant of the third is given back", async || keys_of_locks(&servers[2]).is_empty()).await;

@@ -125,7 +125,7 @@ async fn dropped_at_any_poll_an_acquisition_is_told_once_and_nothing_counts_as_h
     lock().acquire().await.unwrap().release().await.unwrap();
     for is_held in [false, true] {
         let mut completed = 0;
-        for polls in 0..12 {
+        for polls in 0..400 {
             let (holder, _) = on(&servers);
             let guard = if is_held { Some(holder.lock("x").acquire().await.unwrap()) } else { None };
             seen.take();
@@ -137,6 +137,10 @@ async fn dropped_at_any_poll_an_acquisition_is_told_once_and_nothing_counts_as_h
             assert!(seen.is_at_rest(), "{polls} {is_held} {seen:?}");
             drop(guard);
             none_has_x(&servers).await;
+            // On a busy machine it takes more of them.
+            if polls > 10 && (is_held || completed > 0) {
+                break;
+            }
         }
         assert_eq!(completed > 0, !is_held);
     }
@@ -155,7 +159,7 @@ async fn dropped_at_any_poll_an_acquisition_is_told_once_and_nothing_counts_as_h
 async fn each_loss_is_counted_once_with_its_reason_and_the_end_of_the_lock() {
     let servers = Servers::start(3);
     let (locks, seen) = on(&servers);
-    let lock = || locks.lock("x").label("x").ttl(Duration::from_millis(600));
+    let lock = || locks.lock("x").label("x").ttl(Duration::from_secs(3));
     let lost = async |reason: &str| {
         eventually_async(reason, async || seen.count("lost ") > 0).await;
         assert_eq!(seen.all("lost "), [format!("lost x {reason}")]);
@@ -217,7 +221,7 @@ async fn a_shutdown_ends_what_is_held_and_who_waits_once() {
             polite.lost().await;
             drop(polite);
         });
-        let report = locks.shutdown_within(Duration::from_millis(200)).await;
+        let report = locks.shutdown_within(Duration::from_secs(2)).await;
         assert_eq!(report.still_held, ["kept"]);
         lets_go.await.unwrap();
         assert!(matches!(waiting.await.unwrap(), Err(Error::ShutDown)));

@@ -52,7 +52,7 @@ async fn metrics_are_recorded_from_when_a_recorder_is_installed_under_the_promis
     assert!((now - 60.0..=now).contains(&last_run), "{last_run} {now}");
 
     // A renewal that fails.
-    let guard = locks.lock("metrics-y").label("metrics-y").ttl(Duration::from_millis(300)).acquire().await.unwrap();
+    let guard = locks.lock("metrics-y").label("metrics-y").ttl(Duration::from_secs(3)).acquire().await.unwrap();
     servers.iter().for_each(|server| _ = server.probe().del(&key("metrics-y")));
     let failed = || recorded.value("redlock_renewal_failures_total{lock=metrics-y, reason=taken}");
     eventually_async("the failure is counted", async || failed() == Some(1.0)).await;

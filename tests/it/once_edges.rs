@@ -68,7 +68,7 @@ async fn a_completed_fire_that_no_majority_confirms_is_told_with_a_cure_that_doe
     servers[2].probe().set_for(&mark("job"), "9:5", WEEK);
     // Two of three decide, so that the one that has it is heard.
     servers[0].hang();
-    let builder = LockManager::builder().nodes(gateways.iter().map(Gateway::url));
+    let builder = LockManager::builder().nodes(gateways.iter().map(Gateway::url)).node_timeout(Duration::from_secs(2));
     for in_doubt in [InDoubt::Refuse, InDoubt::Run] {
         let locks = builder.clone().in_doubt(in_doubt).build().unwrap();
         let error = run(job(&locks, 7)).await.unwrap_err();
@@ -123,6 +123,7 @@ async fn marks_of_another_retention_are_no_evidence_and_the_error_names_the_sett
     // The way out: what a node shows to be completed does not run even so.
     let once = builder(2 * WEEK).in_doubt(InDoubt::Run).build().unwrap();
     assert_eq!(run(job(&once, 7)).await.unwrap(), already_ran(7));
+    eventually_async("no key is left", async || servers.holding(&key("job")) == 0).await;
     assert_eq!(run(job(&once, 8)).await.unwrap(), Run::Ran(Some(8)));
     assert_eq!(run(job(&long, 9)).await.unwrap(), Run::Ran(Some(9)));
     refused(&short, 10, "lives longer than `marks_retention`").await;
@@ -195,8 +196,8 @@ async fn a_node_that_did_not_vote_gets_no_mark() {
 async fn a_mark_that_is_written_back_lives_anew_also_where_it_stood() {
     let servers = Servers::start(3);
     let builder = LockManager::builder().nodes(servers.urls()).max_clock_skew(Duration::from_millis(1));
-    let locks = builder.build().unwrap();
-    new_on(&locks).await;
+    let locks = builder.node_timeout(Duration::from_secs(2)).build().unwrap();
+    new_job(&servers).await;
     // The servers have run since before it was due, so that no mark has to be evidence.
     let due = time_of_day();
     let number = due.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();

@@ -10,7 +10,7 @@ use redlock_tests::proxy::Flow;
 use redlock_tests::wait::{LIMIT, eventually, eventually_async};
 use redlock_tests::{Proxy, Servers};
 
-use crate::common::once::{all_are_marked, already_ran, job, mark, marks, new_job, new_on, run};
+use crate::common::once::{all_are_marked, already_ran, job, mark, marks, new_job, run};
 use crate::common::{key, manager};
 
 #[tokio::test]
@@ -19,7 +19,7 @@ async fn a_server_that_restarts_from_an_older_snapshot_does_not_know_what_was_co
     let ttl = Duration::from_secs(2);
     let builder = LockManager::builder().nodes(servers.urls()).longest_ttl(ttl).ttl(ttl);
     let locks = builder.clone().build().unwrap();
-    new_on(&locks).await;
+    new_job(&servers).await;
     assert_eq!(run(job(&locks, 6).timeout(LIMIT)).await.unwrap(), Run::Ran(Some(6)));
     all_are_marked(&servers, 6).await;
     eventually_async("no key is left", async || servers.holding(&key("job")) == 0).await;
@@ -34,7 +34,7 @@ async fn a_server_that_restarts_from_an_older_snapshot_does_not_know_what_was_co
 
     let others = builder.build().unwrap();
     eventually_async("the restarted one votes", async || {
-        match run(job(&others, 7).timeout(Duration::from_millis(500))).await {
+        match run(job(&others, 7).timeout(Duration::from_secs(3))).await {
             // One that hung may have been heard when it went on, and then it shows the mark.
             Err(Error::FireInDoubt { fire: 7, covered_by: None | Some(7), .. }) => true,
             Err(_) => false,
@@ -111,7 +111,7 @@ async fn a_completion_that_no_server_hears_of_before_the_lock_is_lost_is_none() 
     let others = new_job(&servers).await;
     let ttl = Duration::from_secs(3);
     let (ended, took) = timed(async {
-        let guard = job(&locks, 7).ttl(ttl).renew(false).acquire().await.unwrap();
+        let guard = job(&locks, 7).ttl(ttl).renew(false).timeout(LIMIT).acquire().await.unwrap();
         proxies.iter().for_each(Proxy::refuse);
         guard.complete().await
     })

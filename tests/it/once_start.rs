@@ -134,7 +134,7 @@ async fn a_shutdown_that_cancels_during_the_mark_claims_the_fire_and_nobody_begi
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mark_whose_answers_are_lost_is_found_by_who_tries_again_and_the_fire_does_not_run() {
-    let behind = Behind::new(|builder| builder.node_timeout(Duration::from_millis(500))).await;
+    let behind = Behind::new(|builder| builder.node_timeout(Duration::from_secs(2))).await;
     let acquiring = behind.until_marking(7);
     behind.set(Direction::Replies, Flow::Swallow);
     behind.set(Direction::Requests, Flow::Forward);

@@ -66,11 +66,11 @@ async fn all_locks_are_told_as_each_is_with_few_questions() {
         server.probe().set_for(
             &key("python"),
             "d3bb4f4f-68cb-4db8-ac70-8bef4d8bfa4f",
-            std::time::Duration::from_secs(60),
+            std::time::Duration::from_secs(600),
         );
         server.probe().append(&key("list"), "no lock");
         for number in 0..400 {
-            server.probe().set_for(&key(&format!("many:{number}")), "owner", std::time::Duration::from_secs(60));
+            server.probe().set_for(&key(&format!("many:{number}")), "owner", std::time::Duration::from_secs(600));
         }
     }
     let labelled = async || {

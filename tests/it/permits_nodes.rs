@@ -147,7 +147,7 @@ async fn a_greater_number_of_permits_is_remembered_no_longer_than_the_nodes_keep
     once(&old, 5).await;
     assert_eq!(at_once().await, 5, "the greater number counts");
     // Nobody has said it for long.
-    servers.iter().for_each(|server| assert!(server.probe().pexpire(&line, Duration::from_millis(500))));
+    servers.iter().for_each(|server| assert!(server.probe().pexpire(&line, Duration::from_secs(3))));
     once(&new, 2).await;
     eventually_async("it is over", async || servers.iter().all(|server| !server.probe().exists(&line))).await;
     assert_eq!(at_once().await, 2, "whoever was told of it has forgotten it as well");

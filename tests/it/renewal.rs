@@ -142,7 +142,7 @@ async fn a_majority_that_hangs_is_told_as_a_loss_in_time_and_the_waiter_progress
 async fn nodes_restarted_empty_one_after_the_other_get_the_key_again() {
     let servers = Servers::start(3);
     let locks = manager(&servers);
-    let guard = locks.lock("x").ttl(SHORT).acquire().await.unwrap();
+    let guard = locks.lock("x").ttl(Duration::from_secs(5)).acquire().await.unwrap();
     for server in &servers {
         server.restart();
         all_have_x(&servers).await;
@@ -178,7 +178,7 @@ async fn a_key_that_was_set_again_is_released_however_the_guard_ends() {
 async fn errors_that_pass_do_not_end_renewal() {
     let servers = Servers::start(3);
     let locks = manager(&servers);
-    let ttl = Duration::from_secs(2);
+    let ttl = Duration::from_secs(5);
     let guard = locks.lock("x").ttl(ttl).acquire().await.unwrap();
     for server in &servers {
         server.hang();
@@ -206,7 +206,7 @@ async fn max_hold_ends_renewal_and_counts_as_a_loss() {
 async fn no_extension_reaches_beyond_max_hold_and_none_follows_it() {
     let servers = Servers::start(3);
     let locks = manager(&servers);
-    let most = Duration::from_secs(2);
+    let most = Duration::from_secs(5);
     for renews in [true, false] {
         let guard = locks.lock("x").ttl(SHORT).renew(renews).max_hold(most).acquire().await.unwrap();
         for _ in 0..3 {
@@ -246,7 +246,7 @@ async fn extending_lets_the_key_live_longer() {
 fn a_crashed_holder_blocks_for_its_ttl_and_no_longer() {
     let server = RedisServer::start();
     let locks = unhurried().nodes([server.url()]).build().unwrap();
-    server.probe().set_for(&key("x"), "a holder that is gone", SHORT);
+    server.probe().set_for(&key("x"), "a holder that is gone", SHORT * 2);
     assert!(locks.lock("x").try_acquire_blocking().unwrap().is_none());
     let guard = locks.lock("x").timeout(LIMIT).acquire_blocking().unwrap();
     guard.release_blocking().unwrap();
@@ -261,7 +261,8 @@ async fn an_extension_that_nobody_waits_for_never_shortens_the_lock() {
     let short = Duration::from_millis(200);
     // Polled once and dropped; then once to its end.
     let _ = tokio::time::timeout(Duration::ZERO, guard.extend(short)).await;
-    guard.extend(short).await.unwrap();
+    // So short an extension leaves a busy server little time to answer.
+    eventually_async("it is extended", async || guard.extend(short).await.is_ok()).await;
     tokio::time::sleep(short * 2).await;
     assert!(guard.is_valid());
     assert!(others.lock("x").try_acquire().await.unwrap().is_none());

@@ -50,8 +50,7 @@ async fn many_are_granted_at_once() {
 #[tokio::test]
 async fn without_enough_replicas_there_is_no_vote_and_nothing_stays() {
     let (master, replica) = followed();
-    let locks =
-        LockManager::builder().nodes([master.url()]).wait_replicas(1, Duration::from_millis(100)).build().unwrap();
+    let locks = unhurried().nodes([master.url()]).wait_replicas(1, Duration::from_millis(100)).build().unwrap();
     let held = locks.lock("held").acquire().await.unwrap();
     replica.hang();
     let refused = locks.lock("x").timeout(Timeout::Skip).acquire().await.unwrap_err();

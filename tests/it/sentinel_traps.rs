@@ -117,7 +117,10 @@ async fn half_open_connections_to_sentinels_hold_nobody_up() {
     let service = Sentinel::start();
     let proxies: Vec<_> = service.sentinels().iter().map(Proxy::start).collect();
     let url = url(&proxies.iter().map(|proxy| format!("127.0.0.1:{}", proxy.port())).collect::<Vec<_>>());
-    let builder = LockManager::builder().nodes([url]).connect_timeout(Duration::from_secs(1));
+    let builder = LockManager::builder()
+        .nodes([url])
+        .connect_timeout(Duration::from_secs(1))
+        .node_timeout(Duration::from_secs(2));
     let locks = builder.clone().build().unwrap();
     cycle_soon(&locks, "x").await;
     // The first Sentinel is silent, on the connection to it that listens and on new ones.

@@ -61,7 +61,7 @@ fn what_a_fleet_shares_may_stand_in_the_environment_and_what_cannot_be_read_ther
     let holder = |variable: &str, value: &str, arguments: &[&str]| {
         let mut holder = Command::new(env!("CARGO_BIN_EXE_holder"));
         holder
-            .arg("name=x")
+            .args(["name=x", "node_timeout_ms=3000"])
             .args(arguments)
             .env("REDLOCK_NODES", server.url())
             .env(format!("REDLOCK_{variable}"), value);

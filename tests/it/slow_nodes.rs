@@ -27,15 +27,15 @@ async fn a_hung_minority_costs_nobody_anything() {
         eventually_async("all have the key", async || servers.holding(&key("x")) == count).await;
         guard.release().await.unwrap();
         servers.iter().take(hung).for_each(RedisServer::hang);
-        let ((), took) = timed(async {
-            for _ in 0..20 {
+        for _ in 0..20 {
+            let ((), took) = timed(async {
                 let guard = locks.lock("x").acquire().await.unwrap();
                 guard.extend(Duration::from_secs(30)).await.unwrap();
                 guard.release().await.unwrap();
-            }
-        })
-        .await;
-        assert!(took < PATIENT / 2, "{took:?} with {hung} of {count} hung");
+            })
+            .await;
+            assert!(took < PATIENT / 2, "{took:?} with {hung} of {count} hung");
+        }
         servers.iter().take(hung).for_each(RedisServer::resume);
         none_has_x(&servers).await;
     }
@@ -63,7 +63,7 @@ async fn a_node_without_connection_says_no_at_once_also_where_that_decides() {
 async fn the_body_goes_on_while_its_nodes_hang() {
     let servers = Servers::start(3);
     let locks = manager(&servers);
-    let ttl = Duration::from_millis(1500);
+    let ttl = Duration::from_secs(6);
     let guard = locks.lock("x").ttl(ttl).acquire().await.unwrap();
     servers.iter().for_each(RedisServer::hang);
     // As long as the lock is valid: what is sent meanwhile, and never answered, takes nothing from the body.

@@ -32,8 +32,8 @@ async fn a_hung_node_is_told_once_and_so_is_that_it_answers_again() {
     let nodes: Vec<_> = servers.iter().map(|server| node_at(server.port())).collect();
     let locks = LockManager::builder()
         .nodes(nodes.iter().map(|(url, _)| url.clone()))
-        .node_timeout(Duration::from_millis(200))
-        .connect_timeout(Duration::from_millis(300))
+        .node_timeout(Duration::from_secs(1))
+        .connect_timeout(Duration::from_secs(1))
         .build()
         .unwrap();
     connect_twice(&locks, &servers).await;
@@ -87,7 +87,7 @@ async fn that_an_acquisition_keeps_trying_is_told_in_pairs_also_when_it_is_grant
     let events = Events::from_now();
     let server = RedisServer::start();
     let proxy = Proxy::start(&server);
-    let locks = LockManager::builder().nodes([proxy.url()]).build().unwrap();
+    let locks = unhurried().nodes([proxy.url()]).build().unwrap();
     proxy.refuse();
     let (begins, ends) = (
         |name: &str| events.count(Level::WARN, &[&format!("lock={name}"), "too few nodes can be reached"]),
@@ -128,7 +128,7 @@ async fn check_escaped(events: &Events, level: Level, message: &str) {
 async fn what_a_server_or_another_client_wrote_directs_no_terminal_by_an_event() {
     let events = Events::from_now();
     let refusal = || Answer::error(&format!("ERR {WRITTEN}"));
-    let (ttl, brief) = (Duration::from_secs(6), Timeout::After(Duration::from_millis(300)));
+    let (ttl, brief) = (Duration::from_secs(6), Timeout::After(Duration::from_secs(3)));
 
     let server = RedisServer::start();
     let gateway = Gateway::start(&server);
@@ -183,7 +183,7 @@ async fn what_a_server_or_another_client_wrote_directs_no_terminal_by_an_event()
 async fn a_node_that_hangs_while_a_lock_is_only_renewed_is_told() {
     let servers = Servers::start(3);
     let nodes: Vec<_> = servers.iter().map(|server| node_at(server.port())).collect();
-    let locks = LockManager::builder().nodes(nodes.iter().map(|(url, _)| url.clone())).build().unwrap();
+    let locks = unhurried().nodes(nodes.iter().map(|(url, _)| url.clone())).build().unwrap();
     let guard = locks.lock("x").ttl(Duration::from_secs(6)).acquire().await.unwrap();
     eventually_async("it is labelled", async || locks.inspect("x").await.unwrap().owner_label.is_some()).await;
     let events = Events::from_now();
@@ -200,7 +200,7 @@ async fn a_node_that_hangs_while_a_lock_is_only_renewed_is_told() {
 async fn a_node_is_told_to_be_back_though_the_runtime_that_found_it_down_has_ended() {
     let server = RedisServer::start();
     let (url, node) = node_at(server.port());
-    let locks = LockManager::builder().nodes([url]).node_timeout(Duration::from_millis(200)).build().unwrap();
+    let locks = LockManager::builder().nodes([url]).node_timeout(NO_BUSY_MACHINE).build().unwrap();
     connect_twice(&locks, std::slice::from_ref(&server)).await;
     // Asked on the runtime of whoever calls, and nowhere else.
     let token = locks.lock("x").renew(false).acquire().await.unwrap().detach();

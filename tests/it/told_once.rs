@@ -128,7 +128,7 @@ async fn whoever_waited_and_whoever_lost_a_lock_is_told_once() {
     check_one(&events, Level::DEBUG, &["lock=told-waited", "acquired after waiting", "waited="]);
     guard.release().await.unwrap();
 
-    let guard = locks.lock("told-lost").ttl(Duration::from_secs(3)).acquire().await.unwrap();
+    let guard = locks.lock("told-lost").ttl(Duration::from_secs(9)).acquire().await.unwrap();
     server.probe().del(&key("told-lost"));
     guard.lost().await;
     drop(guard);
@@ -151,7 +151,7 @@ async fn a_shutdown_under_held_locks_names_them_once() {
 async fn a_node_that_restarts_is_told_to_abstain_and_one_that_comes_and_goes_not_more_than_once_a_minute() {
     let server = RedisServer::start();
     let (url, node) = node_at(server.port());
-    let locks = LockManager::builder().nodes([url]).build().unwrap();
+    let locks = unhurried().nodes([url]).build().unwrap();
     let works = async || locks.lock("x").timeout(Duration::from_millis(100)).acquire().await.is_ok();
     eventually_async("it works", works).await;
     let events = Events::from_now();

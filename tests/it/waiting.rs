@@ -82,7 +82,7 @@ async fn a_release_by_another_process_wakes_whoever_waits() {
         let servers = Servers::start(count);
         let locks = manager(&servers);
         for how in [How::InATask, How::BlockingAThread] {
-            let mut holder = holder(&servers, &["name=x"]);
+            let mut holder = holder(&servers, &["name=x", "node_timeout_ms=3000"]);
             assert_eq!(holder.line(), "acquired");
             let waiter = starts_to_wait(&servers, &locks, how).await;
             holder.tell("");
@@ -101,12 +101,12 @@ async fn the_lock_of_a_holder_that_crashed_is_had_when_its_key_expires_also_on_a
             if is_busy {
                 servers.iter().for_each(|server| fill(&server.probe()));
             }
-            let mut holder = holder(&servers, &["name=x", "ttl_ms=900"]);
+            let mut holder = holder(&servers, &["name=x", "ttl_ms=3000"]);
             assert_eq!(holder.line(), "acquired");
             let waiter = starts_to_wait(&servers, &locks, How::InATask).await;
             holder.kill();
-            let left = |server: &redlock_tests::RedisServer| server.probe().pttl(&key("x")).remaining().unwrap();
-            let expires = servers.iter().map(left).max().unwrap();
+            let left = |server: &redlock_tests::RedisServer| server.probe().pttl(&key("x")).remaining();
+            let expires = servers.iter().filter_map(left).max().unwrap_or_default();
             let (guard, took) = timed(promptly("expired", waiter)).await;
             println!("N = {count}, busy: {is_busy}: {:?} late", took.saturating_sub(expires));
             guard.release().await.unwrap();

@@ -196,7 +196,7 @@ async fn a_process_with_many_waiters_stands_back_for_one_of_another_process() {
         let servers = Servers::start(count);
         // A little away, so that a local hand-over is sooner at the servers than whoever is woken by them.
         let proxies: Vec<_> = servers.iter().map(Proxy::start).collect();
-        let manager = || LockManager::builder().nodes(proxies.iter().map(Proxy::url)).build().unwrap();
+        let manager = || unhurried().nodes(proxies.iter().map(Proxy::url)).build().unwrap();
         let (crowded, other) = (manager(), manager());
         let guard = crowded.lock("x").ttl(LONG).acquire().await.unwrap();
         for proxy in &proxies {

@@ -7,7 +7,7 @@ use redlock_tests::clock::timed;
 use redlock_tests::{RedisServer, Servers};
 
 use crate::common::waiters::{LONG, somebody_holds};
-use crate::common::{all_have_x, key, manager, prompt, unhurried};
+use crate::common::{all_have_x, key, manager, unhurried};
 
 /// Long enough for a busy machine to find all nodes silent.
 const LIMIT: Duration = Duration::from_secs(1);
@@ -52,7 +52,7 @@ async fn forty_waiters_are_back_in_time_whatever_the_nodes_do_and_whatever_the_t
         let others = manager(&servers);
         let patient = unhurried().nodes(servers.urls()).node_timeout(NODE_TIMEOUT).build().unwrap();
         for used in [&locks, &patient] {
-            used.lock("y").acquire().await.unwrap().release().await.unwrap();
+            drop(used.lock("y").acquire().await.unwrap().release().await);
         }
         let guard = others.lock("x").acquire().await.unwrap();
         all_have_x(&servers).await;
@@ -76,7 +76,7 @@ async fn forty_waiters_are_back_in_time_whatever_the_nodes_do_and_whatever_the_t
 async fn who_holds_the_lock_is_the_reason_also_when_the_time_ends_in_the_middle_of_an_attempt() {
     for count in [1, 3] {
         let servers = Servers::start(count);
-        let locks = prompt(&servers);
+        let locks = manager(&servers);
         // Refused again and again, so that some attempt is under way whenever the time is over.
         let busy = servers.iter().map(RedisServer::probe).collect::<Vec<_>>();
         locks.lock("y").acquire().await.unwrap().release().await.unwrap();

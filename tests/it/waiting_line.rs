@@ -164,6 +164,8 @@ async fn when_the_first_in_line_has_no_more_time_the_next_is_woken_in_his_place(
     for count in [1, 3] {
         let servers = Servers::start(count);
         let locks = manager(&servers);
+        // Connected, so that the time goes by in waiting alone.
+        locks.lock("y").acquire().await.unwrap().release().await.unwrap();
         somebody_holds(&servers, LONG);
         let times_out = tokio::spawn(locks.lock("x").timeout(Duration::from_secs(1)).acquire());
         let first = tokio::spawn(locks.lock("x").ttl(LONG).acquire());

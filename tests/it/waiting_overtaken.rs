@@ -70,7 +70,7 @@ async fn whoever_does_not_come_when_the_key_expires_is_overtaken() {
     // The servers do not tell in time that a key has expired.
     servers.iter().for_each(|server| fill(&server.probe()));
     let asked = Asked::so_far(&servers);
-    somebody_holds(&servers, Duration::from_secs(2));
+    somebody_holds(&servers, Duration::from_secs(5));
     let mut neglected = in_line(&locks);
     until_it_is_refused(&mut neglected, &asked).await;
     eventually_had("it overtakes", spawn_in_line(&locks)).await.release().await.unwrap();

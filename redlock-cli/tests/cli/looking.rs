@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use redlock_tests::wait::eventually;
+use redlock_runtime::LockInfo;
+use redlock_tests::wait::{eventually, eventually_some};
 use redlock_tests::{Program, Servers};
 use serde_json::Value;
 
@@ -68,8 +69,11 @@ fn locks_whose_names_no_other_command_could_have_made_are_seen_and_reset() {
     );
     // Such a lock is mended, and none is made.
     assert_eq!(code(&servers, &["run", "-n", name, "--", "true"]), 125);
-    let told = printed(&servers, &["reset", name]);
-    assert_eq!(told, "new\\u{a}line\\u{1b}[2J: taken, on 3 nodes\n");
+    // A node may be late on a busy machine; then once more.
+    eventually("all nodes say in time that they had it", || {
+        servers.iter().for_each(|server| server.probe().set_for(&key(name), "\"python\"", Duration::from_secs(60)));
+        printed(&servers, &["reset", name]) == "new\\u{a}line\\u{1b}[2J: taken, on 3 nodes\n"
+    });
     assert!(is_free(&servers, name));
 }
 
@@ -88,7 +92,7 @@ fn a_wait_that_no_node_answers_does_not_say_that_somebody_holds_the_lock() {
 fn a_list_that_may_lack_a_lock_says_so() {
     let servers = Servers::start(3);
     servers[0].kill();
-    assert_eq!(code(&servers, &["list"]), 0);
+    eventually("both others are in time", || code(&servers, &["list"]) == 0);
     servers[1].kill();
     assert_eq!(code(&servers, &["list"]), 69);
     assert_eq!(code(&servers, &["inspect", "x"]), 69);
@@ -100,7 +104,9 @@ fn a_lock_is_reset_whoever_holds_it_or_only_if_that_is_who_was_seen() {
     let locks = manager(&servers);
     let hold = |label: &str| {
         let guard = locks.lock("x").owner_label(label).acquire_blocking().unwrap();
-        eventually("it is labelled", || locks.inspect_blocking("x").unwrap().owner_label.as_deref() == Some(label));
+        let told = || locks.inspect_blocking("x").unwrap();
+        let is_labelled = |told: &LockInfo| told.votes == 3 && told.owner_label.as_deref() == Some(label);
+        eventually("it is labelled, on all nodes", || is_labelled(&told()));
         guard.detach()
     };
     let first = hold("first");
@@ -237,7 +243,11 @@ fn somebody_who_stops_to_read_ends_what_is_printed() {
 #[test]
 fn what_a_doctor_notes_of_new_servers_that_work_says_that_they_do() {
     let servers = Servers::start(3);
-    let report = printed(&servers, &["doctor"]);
+    // A machine that is busy at this moment is warned of.
+    let report = eventually_some("nothing kept the doctor waiting", || {
+        let told = output(&servers, &["doctor"]);
+        told.status.success().then(|| String::from_utf8(told.stdout).unwrap())
+    });
     let (notes, verdict): (Vec<_>, Vec<_>) = report
         .lines()
         .skip_while(|line| !line.is_empty())
@@ -255,8 +265,10 @@ fn a_doctor_says_by_its_exit_code_whether_locks_work() {
     assert!(report.status.code().is_some_and(|code| code <= 1), "{report:?}");
     assert!(String::from_utf8_lossy(&report.stdout).contains("round trip"), "{report:?}");
     servers[0].kill();
-    let degraded = output(&servers, &["doctor", "--json"]);
-    assert_eq!(degraded.status.code(), Some(1), "{degraded:?}");
+    let degraded = eventually_some("both others are in time", || {
+        let told = output(&servers, &["doctor", "--json"]);
+        (told.status.code() == Some(1)).then_some(told)
+    });
     assert_eq!(json(&String::from_utf8(degraded.stdout).unwrap())["verdict"], "degraded");
     servers[1].kill();
     let unusable = output(&servers, &["doctor", "--json"]);

@@ -43,6 +43,8 @@ fn of_two_machines_with_the_same_cron_line_one_runs_it() {
         assert!(outputs.iter().all(|output| output.status.success()), "{outputs:?}");
         let ran = outputs.iter().filter(|output| output.stdout == b"ran\n").count();
         assert_eq!(ran, 1, "{outputs:?}");
+        let mark = format!("redlock-done:{{{}}}", crate::common::key("job"));
+        eventually("all nodes have the mark", || servers.holding(&mark) == 3);
         // And once more when it is to be run again.
         printed(&servers, &["reset", "--marks", "job"]);
     }

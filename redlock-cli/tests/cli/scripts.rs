@@ -24,7 +24,8 @@ fn a_script_acquires_extends_and_releases_by_stdin() {
     let servers = Servers::start(3);
     let token = printed(&servers, &["acquire", "--ttl", "20s", "x"]);
     assert_eq!(token.lines().count(), 1);
-    eventually("all nodes have the key", || servers.holding(&key("x")) == 3);
+    // What a node grants that is not heard before the lock is detached is given back.
+    assert!(servers.holding(&key("x")) >= 2);
     assert_eq!(code(&servers, &["acquire", "-n", "x"]), 75);
     assert_eq!(code(&servers, &["acquire", "-n", "-E", "4", "x"]), 4);
     assert!(with_stdin(&servers, &["extend", "--ttl", "60s"], &token).status.success());
@@ -159,7 +160,11 @@ fn whoever_ends_waits_no_longer_than_for_one_answer_of_nodes_that_hang() {
         // One node timeout, and room for a busy machine; it was two to five seconds once.
         as_promised(Duration::from_millis(1500), what, || !processes().iter().any(|seen| seen.pid == pid));
     };
-    assert_eq!(code(&servers, &["acquire", "--token-file", path, "x"]), 0);
+    let locks = manager(&servers);
+    let guard = locks.lock("x").acquire_blocking().unwrap();
+    // By the same connections as the acquisition: what is seen here has been heard.
+    eventually("all nodes have it", || locks.inspect_blocking("x").unwrap().votes == 3);
+    std::fs::write(&file, guard.detach().to_string()).unwrap();
     servers[2].hang();
     let releases = Program::start(&mut redlock(&servers, &["release", "--token-file", path]));
     promised(&releases, "a lock is released, though a node hangs");

@@ -209,10 +209,14 @@ fn in_a_pipeline_the_command_that_reads_the_terminal_gets_it() {
 fn in_the_background_a_run_leaves_the_terminal_to_the_shell() {
     let servers = Servers::start(3);
     let mut screen = Screen::start(&servers);
-    screen.press("$REDLOCK run x -- sh -c 'echo in the back; sleep 0.3; echo over $((3 + 4))' &\n");
+    let directory = tempfile::TempDir::new().unwrap();
+    let gate = directory.path().join("gate");
+    let waits = format!("until [ -e {} ]; do sleep 0.02; done", gate.display());
+    screen.press(&format!("$REDLOCK run x -- sh -c 'echo in the ba\"\"ck; {waits}; echo over $((3 + 4))' &\n"));
     screen.shows("in the back");
     screen.press("echo shell $((40 + 2))\n");
     screen.shows("shell 42");
+    std::fs::write(&gate, "").unwrap();
     screen.shows("over 7");
     eventually_free(&servers, "x");
 }

@@ -125,7 +125,9 @@ fn start(version: &str) -> (Vec<Listening>, LockManager) {
 
 fn manager(servers: &[Listening]) -> LockManager {
     let urls = servers.iter().map(|server| format!("redis://127.0.0.1:{}", server.port));
-    LockManager::builder().nodes(urls).build().unwrap()
+    // Busy servers get time to answer.
+    let patience = Duration::from_secs(3);
+    LockManager::builder().nodes(urls).node_timeout(patience).connect_timeout(patience).build().unwrap()
 }
 
 #[track_caller]

@@ -73,7 +73,7 @@ fn acquire() {
         ("marked at the start", "@acquire 1 k a 60000\n@complete 2 k d a 7 7:5 90000 -1 ''\nGET k\nGET d"),
         (
             "completed after a greater one",
-            "SET d 9:5 PX 50\n@acquire 1 k a 60000\n@complete 2 k d a 7 7:5 90000\nGET d\nPTTL d",
+            "SET d 9:5 PX 50000\n@acquire 1 k a 60000\n@complete 2 k d a 7 7:5 90000\nGET d\nPTTL d",
         ),
         (
             "completed by another",

@@ -37,6 +37,8 @@ struct Arguments {
     on_shutdown: OnShutdown,
     /// Which annotated function; by hand if not given.
     body: Option<String>,
+    /// The manager's own if not given.
+    node_timeout: Option<Duration>,
 }
 
 /// What follows on a shutdown.
@@ -50,12 +52,11 @@ enum Then {
 async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_writer(io::stderr).init();
     let arguments = Arguments::parse(env::args().skip(1))?;
-    let locks = if arguments.on_shutdown == OnShutdown::Drain {
-        LockManager::from_env()?
-    } else {
-        let nodes = env::var("REDLOCK_NODES")?;
-        LockManager::builder().nodes(nodes.split(',')).on_shutdown(OnShutdown::Cancel).build()?
-    };
+    let mut builder = LockManager::builder_from_env()?.on_shutdown(arguments.on_shutdown);
+    if let Some(node_timeout) = arguments.node_timeout {
+        builder = builder.node_timeout(node_timeout).connect_timeout(node_timeout);
+    }
+    let locks = builder.build()?;
     locks.install()?;
     let mut request = locks.lock(&arguments.name).timeout(arguments.timeout).renew(arguments.renew);
     if let Some(ttl) = arguments.ttl {
@@ -183,7 +184,7 @@ async fn until_told(hold: Option<Duration>) {
 
 impl Arguments {
     fn parse(given: impl Iterator<Item = String>) -> anyhow::Result<Self> {
-        let (mut name, mut ttl, mut hold) = (None, None, None);
+        let (mut name, mut ttl, mut hold, mut node_timeout) = (None, None, None, None);
         let (mut timeout, mut renew, mut release) = (Timeout::Forever, true, true);
         let (mut on_signal, mut then) = (false, Then::End);
         let (mut bound, mut on_shutdown, mut body) = (None, OnShutdown::Drain, None);
@@ -194,6 +195,7 @@ impl Arguments {
                 "name" => name = Some(value.to_owned()),
                 "ttl_ms" => ttl = Some(milliseconds()?),
                 "hold_ms" => hold = Some(milliseconds()?),
+                "node_timeout_ms" => node_timeout = Some(milliseconds()?),
                 "timeout" => timeout = Timeout::try_from(value.parse::<f64>()?)?,
                 "renew" => renew = value.parse()?,
                 "release" => release = value.parse()?,
@@ -206,6 +208,6 @@ impl Arguments {
             }
         }
         let name = name.context("`name=…` is missing")?;
-        Ok(Self { name, ttl, timeout, hold, renew, release, on_signal, then, bound, on_shutdown, body })
+        Ok(Self { name, ttl, timeout, hold, renew, release, on_signal, then, bound, on_shutdown, body, node_timeout })
     }
 }
