@@ -10,7 +10,7 @@ use std::alloc::System;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use redlock_runtime::{LockGuard, LockManager};
-use redlock_tests::{Servers, wait};
+use redlock_tests::{Servers, unhurried, wait};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tokio::runtime::{Builder, Runtime};
 
@@ -28,9 +28,7 @@ fn runtime() -> Runtime {
 }
 
 fn manager(nodes: impl IntoIterator<Item = String>) -> LockManager {
-    // Busy servers get time to answer.
-    let patience = Duration::from_secs(3);
-    LockManager::builder().nodes(nodes).node_timeout(patience).connect_timeout(patience).build().unwrap()
+    unhurried().nodes(nodes).build().unwrap()
 }
 
 async fn cycle(locks: &LockManager) {

@@ -12,8 +12,7 @@ use redlock_tests::proxy::{Direction, Flow};
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{Cluster, Gateway, Proxy, Servers};
 
-use crate::common::cycles::NODE_TIMEOUT;
-use crate::common::{all_have_x, key, manager, none_has_x, unhurried};
+use crate::common::{NODE_TIMEOUT, all_have_x, key, manager, none_has_x, unhurried};
 
 const TTL: Duration = Duration::from_secs(60);
 const COUNTER: &str = "redlock-fence:{redlock:ConfigurableLock.x}";

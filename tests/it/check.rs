@@ -9,8 +9,7 @@ use redlock_tests::proxy::Flow;
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{Proxy, RedisServer, Servers};
 
-use crate::common::cycles::NODE_TIMEOUT;
-use crate::common::{manager, unhurried};
+use crate::common::{NODE_TIMEOUT, manager, unhurried};
 
 fn locks_on(urls: impl IntoIterator<Item = String>) -> LockManager {
     unhurried().nodes(urls).build().unwrap()

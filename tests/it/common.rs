@@ -13,11 +13,11 @@ pub(crate) mod waiters;
 
 use std::time::Duration;
 
-use cycles::NODE_TIMEOUT;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client};
 use redlock_runtime::{LockManager, LockManagerBuilder};
 use redlock_tests::wait::{LIMIT, eventually_async};
+pub(crate) use redlock_tests::{NODE_TIMEOUT, unhurried};
 use redlock_tests::{RedisServer, Servers};
 
 /// The key of a lock, as configurable-redlock writes it.
@@ -33,11 +33,6 @@ pub(crate) const RARE_POLL: Duration = Duration::from_secs(10);
 pub(crate) async fn client_of_its_own(server: &RedisServer) -> MultiplexedConnection {
     let patient = AsyncConnectionConfig::new().set_response_timeout(Some(LIMIT)).set_connection_timeout(Some(LIMIT));
     Client::open(server.url()).unwrap().get_multiplexed_async_connection_with_config(&patient).await.unwrap()
-}
-
-/// Gives busy servers time to answer; for all that is not about servers that do not.
-pub(crate) fn unhurried() -> LockManagerBuilder {
-    LockManager::builder().node_timeout(NODE_TIMEOUT).connect_timeout(NODE_TIMEOUT)
 }
 
 /// One that gives busy servers time to answer.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use redlock_runtime::testing::MemoryNode;
-use redlock_runtime::{Error, LockManager};
+use redlock_runtime::{Error, LockManager, LockManagerBuilder};
 use redlock_tests::clock::{now, timed};
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{RedisServer, Servers};
@@ -12,8 +12,8 @@ use crate::common::{key, manager, none_has_x, unhurried};
 
 const LONGEST: Duration = Duration::from_secs(6);
 
-fn careful(urls: Vec<String>) -> LockManager {
-    unhurried().nodes(urls).ttl(LONGEST).longest_ttl(LONGEST).build().unwrap()
+fn careful(urls: Vec<String>) -> LockManagerBuilder {
+    unhurried().nodes(urls).ttl(LONGEST).longest_ttl(LONGEST)
 }
 
 fn uptime(server: &RedisServer) -> Duration {
@@ -25,7 +25,7 @@ async fn a_restarted_node_does_not_vote_while_an_older_one_can_be_reached() {
     let servers = Servers::start(3);
     let grown = LONGEST + LONGEST / 4 + Duration::from_secs(2);
     eventually_async("all servers are old", async || servers.iter().all(|server| uptime(server) >= grown)).await;
-    let locks = careful(servers.urls());
+    let locks = careful(servers.urls()).build().unwrap();
     locks.lock("x").acquire().await.unwrap().release().await.unwrap();
     none_has_x(&servers).await;
 
@@ -34,8 +34,7 @@ async fn a_restarted_node_does_not_vote_while_an_older_one_can_be_reached() {
     for _ in 0..3 {
         // Also with connections that are made for this attempt.
         // It is asked again for as long as a node may take, and all three times while the node is young.
-        let builder = unhurried().nodes(servers.urls()).node_timeout(Duration::from_secs(1));
-        let locks = builder.ttl(LONGEST).longest_ttl(LONGEST).build().unwrap();
+        let locks = careful(servers.urls()).node_timeout(Duration::from_secs(1)).build().unwrap();
         let error = locks.lock("x").try_acquire().await.unwrap_err();
         assert!(matches!(error, Error::QuorumUnreachable { .. }), "{error}");
         let source = std::error::Error::source(&error).unwrap().to_string();
@@ -104,7 +103,7 @@ async fn young_nodes_win_nothing_for_somebody_who_has_no_time_to_look_for_older_
 async fn nodes_restarted_one_after_the_other_never_give_a_held_lock_away() {
     let nodes = ["restarts-1", "restarts-2", "restarts-3"];
     let urls = nodes.map(|name| format!("memory://{name}"));
-    let (locks, others) = (careful(urls.to_vec()), careful(urls.to_vec()));
+    let [locks, others] = [(); 2].map(|()| careful(urls.to_vec()).build().unwrap());
     let nodes = nodes.map(MemoryNode::named);
     nodes[2].go_down();
     let guard = locks.lock("x").renew(false).acquire().await.unwrap();
@@ -146,7 +145,7 @@ async fn a_ttl_beyond_the_longest_is_refused_with_the_cure() {
     let server = RedisServer::start();
     // On one node too, or it would be found out in production, where there are three.
     for nodes in [vec!["memory://".to_owned(); 3], vec!["memory://".to_owned()], vec![server.url()]] {
-        let locks = careful(nodes.clone());
+        let locks = careful(nodes.clone()).build().unwrap();
         let error = locks.lock("x").ttl(LONGEST * 2).acquire().await.unwrap_err();
         assert!(
             matches!(&error, Error::Config { reason } if reason.contains("`longest_ttl` of the builder")),
@@ -164,7 +163,7 @@ async fn a_ttl_beyond_the_longest_is_refused_with_the_cure() {
 #[tokio::test]
 async fn a_min_hold_beyond_the_longest_ttl_keeps_the_key_but_is_no_validity() {
     let servers = Servers::start(3);
-    let locks = careful(servers.urls());
+    let locks = careful(servers.urls()).build().unwrap();
     let least = LONGEST * 100;
     let guard = locks.lock("x").renew(false).min_hold(least).acquire().await.unwrap();
     assert!(guard.remaining() <= LONGEST, "a node that restarts now votes after that time: {:?}", guard.remaining());

@@ -12,9 +12,8 @@ use redlock_tests::Servers;
 use redlock_tests::clock::{self, timed};
 use redlock_tests::wait::{LIMIT, eventually_async};
 
-use crate::common::cycles::NODE_TIMEOUT;
 use crate::common::foreign::{Fault, Faults, Other, counter_of};
-use crate::common::{key, none_has_x, unhurried};
+use crate::common::{NODE_TIMEOUT, key, none_has_x, unhurried};
 
 /// Two servers as Redis nodes, and a third one behind a node of somebody else's.
 struct Mixed {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use redlock_runtime::{Error, InDoubt, LockGuard, LockManager, LockManagerBuilder, LostReason};
-use redlock_tests::clock::timed;
+use redlock_tests::clock::{now, timed};
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{RedisServer, Servers};
 use tokio::sync::Barrier;
@@ -275,16 +275,22 @@ struct Line {
 
 impl Line {
     fn of(count: usize) -> Self {
-        let servers = Servers::start(count);
-        // Whoever is noted, after a tenth of a second, does not pass on; a busy machine takes longer between two lines of a test.
-        let locks = builder(&servers).owner_label("").build().unwrap();
-        Self { servers, locks }
+        Self::told_to(count, Seen::default())
     }
 
-    /// The same, whose holders are noted.
+    /// Whoever is noted, after a tenth of a second, does not pass on; a busy machine takes longer between two lines of a test.
+    fn told_to(count: usize, seen: Seen) -> Self {
+        Self::with(count, |builder| builder.observer(seen).owner_label(""))
+    }
+
+    /// One whose holders are noted.
     fn of_labelled(count: usize) -> Self {
+        Self::with(count, |builder| builder)
+    }
+
+    fn with(count: usize, set: impl FnOnce(LockManagerBuilder) -> LockManagerBuilder) -> Self {
         let servers = Servers::start(count);
-        let locks = manager(&servers);
+        let locks = set(builder(&servers)).build().unwrap();
         Self { servers, locks }
     }
 
@@ -588,12 +594,14 @@ async fn a_turn_is_never_called_as_an_earlier_one_and_by_its_own_label_if_it_is_
     shown(&line.locks).await;
     guard.release().await.unwrap();
     // This one is short, and so is nobody's to see.
+    let began = now();
     let short = next.await.unwrap();
     let info = line.locks.inspect("x").await.unwrap();
     assert!(info.is_held());
-    // On a busy machine it may have been noted by now, as itself.
-    assert!(info.fencing_token.is_none_or(|token| token == short.fencing_token()), "{info}");
-    assert_eq!(info.owner_label.is_some(), info.fencing_token.is_some(), "{info}");
+    // On a busy machine it may be long by now, and then is noted as itself.
+    if began.elapsed() < Duration::from_millis(100) || info.fencing_token != Some(short.fencing_token()) {
+        assert_eq!((info.owner_label, info.fencing_token), (None, None));
+    }
     short.release().await.unwrap();
     let long = labelled.await.unwrap();
     assert_eq!(shown(&line.locks).await, (long.fencing_token(), "the later".to_owned()));
@@ -689,10 +697,8 @@ async fn a_shutdown_amid_turns_leaves_nothing() {
 
 #[tokio::test]
 async fn each_turn_is_told_once() {
-    let servers = Servers::start(3);
     let seen = Seen::default();
-    let locks = builder(&servers).observer(seen.clone()).owner_label("").build().unwrap();
-    let line = Line { servers, locks };
+    let line = Line::told_to(3, seen.clone());
     let (guard, mut next, mut last) = line.passing(LONG).await.unwrap();
     guard.release().await.unwrap();
     had(&mut next).release().await.unwrap();

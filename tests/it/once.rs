@@ -12,7 +12,7 @@ use redlock_tests::wait::{LIMIT, eventually_async};
 use redlock_tests::{Cluster, Gateway, Monitor, RedisServer, Sentinel, Servers, Setup};
 
 use crate::common::once::{
-    WEEK, a_fire_runs_once, all_are_marked, already_ran, job, mark, marks, new_job, new_on, run,
+    WEEK, a_fire_runs_once, all_are_marked, already_ran, job, mark, marks, new_job, new_on, no_key_is_left, run,
 };
 use crate::common::{RARE_POLL, causes, key, manager, unhurried};
 
@@ -40,7 +40,7 @@ async fn what_was_completed_does_not_run_again_and_stands_on_the_nodes() {
             let kept = server.probe().pttl(&mark("job")).remaining().expect("it expires");
             assert!(kept + Duration::from_secs(60) > WEEK && kept <= WEEK, "{kept:?}");
         }
-        eventually_async("no key is left", async || servers.holding(&key("job")) == 0).await;
+        no_key_is_left(&servers).await;
         assert_eq!(run(job(&others, 8)).await.unwrap(), Run::Ran(Some(8)));
         let last = locks.last_run("job").await.unwrap().expect("it ran");
         assert_eq!((last.fire, last.is_confirmed), (8, true));
@@ -62,7 +62,7 @@ async fn who_stands_by_learns_of_the_completion_and_runs_nothing() {
     })
     .await;
     assert!(took < RARE_POLL / 2, "it was woken, {took:?}");
-    eventually_async("no key is left", async || servers.holding(&key("job")) == 0).await;
+    no_key_is_left(&servers).await;
 }
 
 #[tokio::test]
@@ -142,9 +142,9 @@ async fn at_most_once_is_marked_before_the_body_starts() {
     assert!(matches!(failed, Err(Error::ShutDown)));
     assert_eq!(run(job(&others, 7).timeout(LIMIT)).await.unwrap(), already_ran(7));
     // Whoever learnt that it ran may have had the lock for a moment.
-    eventually_async("no key is left", async || servers.holding(&key("job")) == 0).await;
+    no_key_is_left(&servers).await;
     job(&others, 8).once_at(OnceAt::Start).acquire().await.unwrap().complete().await.unwrap();
-    eventually_async("no key is left", async || servers.holding(&key("job")) == 0).await;
+    no_key_is_left(&servers).await;
 }
 
 #[tokio::test]
@@ -166,12 +166,12 @@ async fn a_number_is_in_doubt_on_new_servers_until_somebody_says_that_it_never_r
     assert!(took >= Duration::from_secs(2), "the one that hangs may know, {took:?}");
     servers[1].resume();
     servers[0].probe().del(&mark("job"));
-    eventually_async("no key is left", async || servers.holding(&key("job")) == 0).await;
+    no_key_is_left(&servers).await;
 
     let daring = unhurried().nodes(servers.urls()).in_doubt(InDoubt::Run).build().unwrap();
     assert_eq!(run(job(&daring, 7)).await.unwrap(), Run::Ran(Some(7)));
     assert_eq!(run(job(&locks, 7)).await.unwrap(), already_ran(7));
-    eventually_async("no key is left", async || servers.holding(&key("job")) == 0).await;
+    no_key_is_left(&servers).await;
     assert_eq!(run(job(&locks, 8)).await.unwrap(), Run::Ran(Some(8)), "a mark is evidence");
 }
 
@@ -204,7 +204,7 @@ async fn one_server_may_restart_empty() {
     for restarted in 0..3 {
         fire += 1;
         assert_eq!(run(job(&locks, fire).timeout(LIMIT)).await.unwrap(), Run::Ran(Some(fire)));
-        eventually_async("no key is left", async || servers.holding(&key("job")) == 0).await;
+        no_key_is_left(&servers).await;
         servers[restarted].kill();
         servers[restarted].restart();
         assert_eq!(marks(&servers)[restarted], None);
@@ -255,7 +255,7 @@ async fn a_mark_of_a_minority_is_spread_before_it_is_told() {
     servers[0].resume();
     assert_eq!((before, after), (already_ran(9), already_ran(9)), "the greatest that was read, not the own");
     assert!(marks(&servers).iter().filter(|mark| mark.as_deref() == Some("9:5")).count() > 1, "{:?}", marks(&servers));
-    eventually_async("no key is left", async || servers.holding(&key("job")) == 0).await;
+    no_key_is_left(&servers).await;
     let last = locks.last_run("job").await.unwrap().unwrap();
     assert_eq!((last.fire, last.fencing_token, last.is_confirmed), (9, 5, true));
 }
@@ -266,7 +266,7 @@ async fn a_hung_server_slows_neither_a_completion_nor_who_comes_after_it() {
     let locks = unhurried().nodes(servers.urls()).node_timeout(Duration::from_secs(5)).build().unwrap();
     new_on(&locks).await;
     assert_eq!(run(job(&locks, 6)).await.unwrap(), Run::Ran(Some(6)));
-    eventually_async("no key is left", async || servers.holding(&key("job")) == 0).await;
+    no_key_is_left(&servers).await;
     servers[1].hang();
     let (ran, took) = timed(run(job(&locks, 7))).await;
     assert_eq!(ran.unwrap(), Run::Ran(Some(7)));
@@ -274,7 +274,7 @@ async fn a_hung_server_slows_neither_a_completion_nor_who_comes_after_it() {
     assert_eq!(again.unwrap(), already_ran(7));
     assert!(took + took_again < Duration::from_secs(5), "{took:?}, {took_again:?}");
     servers[1].resume();
-    eventually_async("no key is left", async || servers.holding(&key("job")) == 0).await;
+    no_key_is_left(&servers).await;
 }
 
 #[tokio::test]
@@ -293,7 +293,7 @@ async fn a_completion_whose_answers_are_lost_is_sent_again_and_confirmed() {
         completing.await.unwrap().unwrap();
         assert_eq!(run(job(&locks, fire).timeout(LIMIT)).await.unwrap(), already_ran(fire));
     }
-    eventually_async("no key is left", async || servers.holding(&key("job")) == 0).await;
+    no_key_is_left(&servers).await;
 }
 
 #[tokio::test]
@@ -394,7 +394,7 @@ async fn what_holds_no_mark_is_named_and_left_alone() {
     servers[1].probe().set_for(&mark("job"), "6:1", WEEK);
     assert_eq!(run(job(&locks, 7).timeout(LIMIT)).await.unwrap(), Run::Ran(Some(7)));
     assert_eq!(servers[0].probe().get(&mark("job")).as_deref(), Some("yesterday"));
-    eventually_async("no key is left", async || servers.holding(&key("job")) == 0).await;
+    no_key_is_left(&servers).await;
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use tracing::Level;
 
 use crate::common::events::Events;
-use crate::common::once::{already_ran, job, mark, new_job, run};
+use crate::common::once::{already_ran, job, mark, new_job, no_key_is_left, run};
 use crate::common::{key, manager, unhurried};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -143,7 +143,7 @@ async fn what_stands_behind_require_lock_runs_once_and_what_stands_before_it_eac
     assert!(matches!(again, Error::AlreadyRan { fire: 7, completed: 7, .. }), "{again}");
     assert!(matches!(split_blocking(&others, 7, &before, Ok(())), Err(Error::AlreadyRan { .. })));
     // Whoever learnt that it ran may have had the lock for a moment.
-    eventually_async("no key is left", async || servers.holding(&key("job")) == 0).await;
+    no_key_is_left(&servers).await;
     assert!(matches!(split_blocking(&locks, 8, &before, Err(Error::ShutDown)), Err(Error::ShutDown)));
     assert_eq!(split_blocking(&others, 8, &before, Ok(())).unwrap(), 8, "the one that failed completed nothing");
     assert!(matches!(split_blocking(&locks, 8, &before, Ok(())), Err(Error::AlreadyRan { .. })));

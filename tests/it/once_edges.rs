@@ -12,7 +12,7 @@ use redlock_tests::{Gateway, RedisServer, Servers};
 use tracing::Level;
 
 use crate::common::events::Events;
-use crate::common::once::{WEEK, already_ran, job, mark, marks, new_job, new_on, run};
+use crate::common::once::{WEEK, already_ran, job, mark, marks, new_job, new_on, no_key_is_left, run};
 use crate::common::{causes, key, unhurried};
 
 fn in_memory(name: &str) -> LockManager {
@@ -123,7 +123,7 @@ async fn marks_of_another_retention_are_no_evidence_and_the_error_names_the_sett
     // The way out: what a node shows to be completed does not run even so.
     let once = builder(2 * WEEK).in_doubt(InDoubt::Run).build().unwrap();
     assert_eq!(run(job(&once, 7)).await.unwrap(), already_ran(7));
-    eventually_async("no key is left", async || servers.holding(&key("job")) == 0).await;
+    no_key_is_left(&servers).await;
     assert_eq!(run(job(&once, 8)).await.unwrap(), Run::Ran(Some(8)));
     assert_eq!(run(job(&long, 9)).await.unwrap(), Run::Ran(Some(9)));
     refused(&short, 10, "lives longer than `marks_retention`").await;
@@ -186,7 +186,7 @@ async fn a_node_that_did_not_vote_gets_no_mark() {
     let guard = job(&locks, 7).timeout(LIMIT).acquire().await.unwrap();
     eventually_async("the key stands on it, too", async || servers[2].probe().get(&key("job")).is_some()).await;
     guard.complete().await.unwrap();
-    eventually_async("no key is left", async || servers.holding(&key("job")) == 0).await;
+    no_key_is_left(&servers).await;
     let marks = marks(&servers);
     assert!(marks[..2].iter().flatten().all(|mark| mark.starts_with("7:")), "{marks:?}");
     assert_eq!(marks[2], None, "the next one would take its mark for one that nothing was forgotten before");
@@ -213,7 +213,7 @@ async fn a_mark_that_is_written_back_lives_anew_also_where_it_stood() {
     let ran = run(request).await;
     servers[0].resume();
     assert_eq!(ran.unwrap(), already_ran(u64::try_from(number).unwrap()));
-    eventually_async("no key is left", async || servers.holding(&key("job")) == 0).await;
+    no_key_is_left(&servers).await;
     let kept = servers[2].probe().pttl(&mark("job")).remaining().expect("it expires");
     assert!(kept > WEEK / 2, "{kept:?}");
 }

@@ -10,7 +10,7 @@ use redlock_tests::proxy::Flow;
 use redlock_tests::wait::{LIMIT, eventually, eventually_async};
 use redlock_tests::{Proxy, Servers};
 
-use crate::common::once::{all_are_marked, already_ran, job, mark, marks, new_job, run};
+use crate::common::once::{all_are_marked, already_ran, job, mark, marks, new_job, no_key_is_left, run};
 use crate::common::{key, manager};
 
 #[tokio::test]
@@ -22,7 +22,7 @@ async fn a_server_that_restarts_from_an_older_snapshot_does_not_know_what_was_co
     new_job(&servers).await;
     assert_eq!(run(job(&locks, 6).timeout(LIMIT)).await.unwrap(), Run::Ran(Some(6)));
     all_are_marked(&servers, 6).await;
-    eventually_async("no key is left", async || servers.holding(&key("job")) == 0).await;
+    no_key_is_left(&servers).await;
     servers[2].probe().run::<()>(&cmd("SAVE")).unwrap();
 
     servers[1].hang();
@@ -100,7 +100,7 @@ async fn a_completion_that_no_server_hears_of_is_sent_again_while_the_lock_is_he
         completing.await.unwrap().unwrap_or_else(|error| panic!("{way}: {error}"));
         assert_eq!(run(job(&others, fire).timeout(LIMIT)).await.unwrap(), already_ran(fire), "{way}");
     }
-    eventually_async("no key is left", async || servers.holding(&key("job")) == 0).await;
+    no_key_is_left(&servers).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

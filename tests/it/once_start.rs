@@ -9,7 +9,7 @@ use redlock_tests::wait::{LIMIT, eventually, eventually_async};
 use redlock_tests::{Proxy, Servers};
 use tokio::task::JoinHandle;
 
-use crate::common::once::{already_ran, job, marks, new_job, run};
+use crate::common::once::{already_ran, job, marks, new_job, no_key_is_left, run};
 use crate::common::polls::poll_and_drop;
 use crate::common::{key, unhurried};
 
@@ -21,10 +21,6 @@ fn at_start(locks: &LockManager, fire: u64) -> LockRequest {
 fn marked(servers: &Servers, fire: u64) -> usize {
     let of_fire = |mark: &String| mark.starts_with(&format!("{fire}:"));
     marks(servers).iter().flatten().filter(|mark| of_fire(mark)).count()
-}
-
-async fn no_key_is_left(servers: &Servers) {
-    eventually_async("no key is left", async || servers.holding(&key("job")) == 0).await;
 }
 
 /// A manager whose servers are behind proxies.

@@ -1,19 +1,12 @@
 //! Several processes, as users run them: one of them may be killed at any moment.
 
-use std::process::Command;
 use std::time::Duration;
 
+use redlock_tests::Servers;
 use redlock_tests::wait::eventually;
-use redlock_tests::{Program, Servers};
 
+use crate::common::waiters::{UNHURRIED, holder};
 use crate::common::{key, manager};
-
-/// Gives busy servers time to answer.
-const PATIENT: &str = "node_timeout_ms=3000";
-
-fn holder(servers: &Servers, arguments: &[&str]) -> Program {
-    Program::start(Command::new(env!("CARGO_BIN_EXE_holder")).env("REDLOCK_NODES", servers.nodes()).args(arguments))
-}
 
 #[test]
 fn of_two_processes_started_together_one_runs_and_the_other_is_skipped() {
@@ -22,7 +15,7 @@ fn of_two_processes_started_together_one_runs_and_the_other_is_skipped() {
         if let Some(node) = down {
             servers[node].kill();
         }
-        let both = [0, 1].map(|_| holder(&servers, &["name=x", "timeout=-1", PATIENT]));
+        let both = [0, 1].map(|_| holder(&servers, &["name=x", "timeout=-1", UNHURRIED]));
         let mut heard = both.map(|program| (program.line(), program));
         heard.sort_by(|(one, _), (other, _)| one.cmp(other));
         let [(first, mut holds), (second, skipped)] = heard;
@@ -40,7 +33,7 @@ fn with_a_majority_of_nodes_down_the_error_says_how_many_answered() {
     let servers = Servers::start(3);
     servers[0].kill();
     servers[1].kill();
-    let said = holder(&servers, &["name=x", "timeout=-1", PATIENT]).line();
+    let said = holder(&servers, &["name=x", "timeout=-1", UNHURRIED]).line();
     assert!(said.starts_with("error: ") && said.contains("1 of 3 nodes answered"), "{said}");
 }
 

@@ -8,6 +8,7 @@ use redis::aio::ConnectionManager;
 use redlock_runtime::{Error, LockManager, Timeout};
 use redlock_tests::{Program, RedisServer, Servers};
 
+use crate::common::waiters::UNHURRIED;
 use crate::common::{key, none_has_x, unhurried};
 
 /// The example of the documentation.
@@ -61,7 +62,7 @@ fn what_a_fleet_shares_may_stand_in_the_environment_and_what_cannot_be_read_ther
     let holder = |variable: &str, value: &str, arguments: &[&str]| {
         let mut holder = Command::new(env!("CARGO_BIN_EXE_holder"));
         holder
-            .args(["name=x", "node_timeout_ms=3000"])
+            .args(["name=x", UNHURRIED])
             .args(arguments)
             .env("REDLOCK_NODES", server.url())
             .env(format!("REDLOCK_{variable}"), value);

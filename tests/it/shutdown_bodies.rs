@@ -13,6 +13,7 @@ use redlock_tests::{Program, Servers};
 use tokio::runtime::Builder;
 use tokio::sync::Notify;
 
+use crate::common::waiters::UNHURRIED;
 use crate::common::{key, manager, unhurried};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -186,10 +187,7 @@ async fn an_async_body_that_does_not_finish_is_cancelled_within_the_bound() {
 /// A process that holds, or wants, the lock `x` of these servers as its arguments say, and ends by a signal.
 fn program(servers: &Servers, arguments: &[&str]) -> Program {
     let mut command = Command::new(env!("CARGO_BIN_EXE_holder"));
-    command
-        .env("REDLOCK_NODES", servers.nodes())
-        .args(["name=x", "on_signal=true", "node_timeout_ms=3000"])
-        .args(arguments);
+    command.env("REDLOCK_NODES", servers.nodes()).args(["name=x", "on_signal=true", UNHURRIED]).args(arguments);
     Program::start(&mut command)
 }
 

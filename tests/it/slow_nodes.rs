@@ -10,7 +10,7 @@ use redlock_tests::{RedisServer, Servers};
 use crate::common::{all_have_x, key, manager, none_has_x};
 
 /// Far longer than anything takes that waits for no hung node.
-const PATIENT: Duration = Duration::from_secs(5);
+const PATIENT: Duration = Duration::from_secs(20);
 
 fn patient(servers: &Servers) -> LockManager {
     let builder = LockManager::builder().nodes(servers.urls());
@@ -27,15 +27,15 @@ async fn a_hung_minority_costs_nobody_anything() {
         eventually_async("all have the key", async || servers.holding(&key("x")) == count).await;
         guard.release().await.unwrap();
         servers.iter().take(hung).for_each(RedisServer::hang);
-        for _ in 0..20 {
-            let ((), took) = timed(async {
+        let ((), took) = timed(async {
+            for _ in 0..20 {
                 let guard = locks.lock("x").acquire().await.unwrap();
                 guard.extend(Duration::from_secs(30)).await.unwrap();
                 guard.release().await.unwrap();
-            })
-            .await;
-            assert!(took < PATIENT / 2, "{took:?} with {hung} of {count} hung");
-        }
+            }
+        })
+        .await;
+        assert!(took < PATIENT / 2, "{took:?} with {hung} of {count} hung");
         servers.iter().take(hung).for_each(RedisServer::resume);
         none_has_x(&servers).await;
     }

@@ -7,8 +7,8 @@ use redlock_tests::wait::eventually_async;
 use redlock_tests::{Probe, Servers};
 
 use crate::common::waiters::{
-    Asked, How, LONG, Named, PROMPT, eventually_had, fill, holder, promptly, run, somebody_holds, starts_to_wait,
-    watched,
+    Asked, How, LONG, Named, PROMPT, UNHURRIED, eventually_had, fill, holder, promptly, run, somebody_holds,
+    starts_to_wait, watched,
 };
 use crate::common::{key, manager, unhurried};
 
@@ -82,7 +82,7 @@ async fn a_release_by_another_process_wakes_whoever_waits() {
         let servers = Servers::start(count);
         let locks = manager(&servers);
         for how in [How::InATask, How::BlockingAThread] {
-            let mut holder = holder(&servers, &["name=x", "node_timeout_ms=3000"]);
+            let mut holder = holder(&servers, &["name=x", UNHURRIED]);
             assert_eq!(holder.line(), "acquired");
             let waiter = starts_to_wait(&servers, &locks, how).await;
             holder.tell("");

@@ -11,7 +11,7 @@ use crate::common::seen::Seen;
 use crate::common::waiters::{
     Asked, How, LONG, Named, PROMPT, promptly, somebody_holds, starts_to_wait, watched, watched_of,
 };
-use crate::common::{RARE_POLL, key, none_has_x, prompt};
+use crate::common::{RARE_POLL, key, manager, none_has_x, prompt};
 
 /// What happens to a node, and whether it can be asked and looked at afterwards.
 const FAULTS: [(Named<RedisServer>, bool); 4] = [
@@ -41,7 +41,9 @@ fn release_on(servers: &Servers, nodes: &[usize], owner: &str) {
 
 /// A manager for which nodes that restart vote again soon, and which tells how nodes stand.
 fn forgetful(seen: &Seen, servers: &Servers) -> LockManager {
-    let builder = LockManager::builder().nodes(servers.urls()).longest_ttl(LONG).slow_poll(RARE_POLL);
+    // Long enough for a busy machine, and so short that it is soon noticed that a node hangs.
+    let builder = LockManager::builder().nodes(servers.urls()).node_timeout(Duration::from_secs(1));
+    let builder = builder.longest_ttl(LONG).slow_poll(RARE_POLL);
     builder.observer(seen.clone()).build().unwrap()
 }
 
@@ -83,7 +85,7 @@ async fn a_fault_of_one_node_during_the_wait_delays_nobody() {
                 let well: Vec<_> = (0..3).filter(|node| is_there || *node != faulty).collect();
                 release_on(&servers, &well, "somebody");
                 let what = format!("node {faulty} {what}, {how:?}");
-                drop(promptly(&what, waiter).await);
+                promptly(&what, waiter).await.release().await.unwrap();
                 heal(&servers[faulty]);
             }
         }
@@ -104,7 +106,7 @@ async fn a_fault_of_one_node_before_the_wait_delays_nobody() {
         asked.again().await;
         until_noticed(&seen, &servers[0], is_there).await;
         release_on(&servers, if is_there { &[0, 1, 2] } else { &[1, 2] }, "somebody");
-        drop(promptly(what, waiter).await);
+        promptly(what, waiter).await.release().await.unwrap();
         heal(&servers[0]);
     }
 }
@@ -125,7 +127,7 @@ async fn another_node_than_at_the_failed_attempt_may_be_away_at_the_release() {
     until_noticed(&seen, &servers[0], true).await;
     servers[1].kill();
     release_on(&servers, &[0, 2], "somebody");
-    drop(promptly("nodes 0 and 2 are free", waiter).await);
+    promptly("nodes 0 and 2 are free", waiter).await.release().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -176,7 +178,7 @@ async fn a_fleet_that_comes_back_empty_or_wakes_up_is_noticed_at_once() {
                 }
                 servers.iter().for_each(RedisServer::resume);
             }
-            drop(promptly(&format!("{what}, N = {count}"), waiter).await);
+            promptly(&format!("{what}, N = {count}"), waiter).await.release().await.unwrap();
         }
     }
 }
@@ -214,7 +216,7 @@ async fn the_node_that_is_asked_first_after_a_lost_race_may_die() {
             well.iter().any(|node| is_asked_since(&before, *node))
         });
         release_on(&servers, &well, "third");
-        drop(promptly(&format!("node {dies} died"), waiter).await);
+        promptly(&format!("node {dies} died"), waiter).await.release().await.unwrap();
     }
 }
 
@@ -222,7 +224,7 @@ async fn the_node_that_is_asked_first_after_a_lost_race_may_die() {
 async fn a_lock_that_passes_from_hand_to_hand_elsewhere_is_had_when_it_is_free_at_last() {
     for count in [1, 3] {
         let servers = Servers::start(count);
-        let locks = prompt(&servers);
+        let locks = manager(&servers);
         somebody_holds(&servers, LONG);
         let waiter = starts_to_wait(&servers, &locks, How::InATask).await;
         for owner in 0..20 {
@@ -232,6 +234,6 @@ async fn a_lock_that_passes_from_hand_to_hand_elsewhere_is_had_when_it_is_free_a
         assert!(!waiter.is_finished());
         let all: Vec<_> = (0..count).collect();
         release_on(&servers, &all, "owner 19");
-        drop(promptly(&format!("N = {count}"), waiter).await);
+        promptly(&format!("N = {count}"), waiter).await.release().await.unwrap();
     }
 }

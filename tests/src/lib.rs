@@ -80,6 +80,8 @@ mod watchdog;
 
 mod ports;
 
+mod patience;
+
 pub mod clock;
 
 pub use account::Account;
@@ -88,6 +90,7 @@ pub use gateway::Gateway;
 pub use load::Load;
 pub use migration::Migration;
 pub use monitor::Monitor;
+pub use patience::{NODE_TIMEOUT, unhurried};
 pub use probe::Probe;
 pub use process::Program;
 pub use proxy::Proxy;

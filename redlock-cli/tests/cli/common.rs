@@ -2,13 +2,12 @@
 
 use std::fs;
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
-use redlock_runtime::{LockManager, LockManagerBuilder};
+use redlock_runtime::LockManager;
 use redlock_tests::wait::{eventually, eventually_some};
-use redlock_tests::{Program, Servers};
+use redlock_tests::{Program, Servers, unhurried};
 
 /// The program, on these servers.
 pub(crate) fn redlock(servers: &Servers, arguments: &[&str]) -> Command {
@@ -35,13 +34,6 @@ pub(crate) fn printed(servers: &Servers, arguments: &[&str]) -> String {
     let output = output(servers, arguments);
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap()
-}
-
-/// Gives busy servers time to answer.
-pub(crate) fn unhurried() -> LockManagerBuilder {
-    const PATIENCE: Duration = Duration::from_secs(2);
-
-    LockManager::builder().node_timeout(PATIENCE)
 }
 
 pub(crate) fn manager(servers: &Servers) -> LockManager {

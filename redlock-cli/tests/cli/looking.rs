@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use redlock_runtime::LockInfo;
 use redlock_tests::wait::{eventually, eventually_some};
 use redlock_tests::{Program, Servers};
 use serde_json::Value;
@@ -104,9 +103,10 @@ fn a_lock_is_reset_whoever_holds_it_or_only_if_that_is_who_was_seen() {
     let locks = manager(&servers);
     let hold = |label: &str| {
         let guard = locks.lock("x").owner_label(label).acquire_blocking().unwrap();
-        let told = || locks.inspect_blocking("x").unwrap();
-        let is_labelled = |told: &LockInfo| told.votes == 3 && told.owner_label.as_deref() == Some(label);
-        eventually("it is labelled, on all nodes", || is_labelled(&told()));
+        eventually("it is labelled, on all nodes", || {
+            let told = locks.inspect_blocking("x").unwrap();
+            told.votes == 3 && told.owner_label.as_deref() == Some(label)
+        });
         guard.detach()
     };
     let first = hold("first");

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use redlock_tests::Servers;
+use redlock_tests::{Servers, unhurried};
 
-use crate::common::{code, eventually_free, manager, output, printed, redlock, unhurried};
+use crate::common::{code, eventually_free, manager, output, printed, redlock};
 
 #[test]
 fn a_fleet_with_a_prefix_of_its_own_is_excluded_and_seen_by_option_and_by_variable() {

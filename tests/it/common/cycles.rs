@@ -4,12 +4,9 @@ use std::time::Duration;
 
 use redlock_runtime::{Error, LockManager, Timeout};
 use redlock_tests::clock::timed;
+use redlock_tests::unhurried;
 
-use super::{causes, unhurried};
-
-/// What a server is given for an answer where a hung one must not be waited for: long enough for a busy machine, and not for
-/// Sentinels to agree on another master instead of one that refuses.
-pub(crate) const NODE_TIMEOUT: Duration = Duration::from_secs(3);
+use super::causes;
 
 /// One that gives a busy machine time, and would wait for a hung server for long.
 pub(crate) fn patient(urls: impl IntoIterator<Item = String>) -> LockManager {

@@ -51,6 +51,11 @@ pub(crate) async fn all_are_marked(servers: &Servers, fire: u64) {
     eventually_async("all have the mark", async || marks(servers).iter().all(is_marked)).await;
 }
 
+/// Returns when no server has the key of the job's lock any more.
+pub(crate) async fn no_key_is_left(servers: &Servers) {
+    eventually_async("no key is left", async || servers.holding(&key("job")) == 0).await;
+}
+
 /// A job's fires run once, wherever the lock is.
 pub(crate) async fn a_fire_runs_once(builder: LockManagerBuilder) {
     let (locks, others) = (builder.clone().build().unwrap(), builder.build().unwrap());

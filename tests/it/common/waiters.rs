@@ -117,6 +117,10 @@ pub(crate) fn run(probe: &Probe, arguments: &[&str]) {
 /// Something that happens to what it is given, and what it is called.
 pub(crate) type Named<T> = (&'static str, fn(&T));
 
+/// An argument of the holder: gives busy servers time to answer.
+pub(crate) const UNHURRIED: &str = "node_timeout_ms=3000";
+
+/// A process that takes a lock, and holds it as its arguments say.
 pub(crate) fn holder(servers: &Servers, arguments: &[&str]) -> Program {
     Program::start(Command::new(env!("CARGO_BIN_EXE_holder")).env("REDLOCK_NODES", servers.nodes()).args(arguments))
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use redlock_runtime::{CheckVerdict, LockManager};
 use redlock_simulated_redis::{ConnectionId, Effect, Server, Settings};
+use redlock_tests::unhurried;
 use redlock_tests::wait::eventually_async;
 
 /// How often a server looks for keys that have expired.
@@ -125,9 +126,7 @@ fn start(version: &str) -> (Vec<Listening>, LockManager) {
 
 fn manager(servers: &[Listening]) -> LockManager {
     let urls = servers.iter().map(|server| format!("redis://127.0.0.1:{}", server.port));
-    // Busy servers get time to answer.
-    let patience = Duration::from_secs(3);
-    LockManager::builder().nodes(urls).node_timeout(patience).connect_timeout(patience).build().unwrap()
+    unhurried().nodes(urls).build().unwrap()
 }
 
 #[track_caller]
