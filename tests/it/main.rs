@@ -28,7 +28,6 @@ mod examples;
 mod failover;
 mod faults;
 mod fencing;
-mod flood;
 mod foreign;
 mod gateway;
 mod hardship;
