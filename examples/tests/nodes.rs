@@ -6,7 +6,7 @@ use redlock_runtime::observe::names::{ALL, RENEWAL_FAILURES};
 use redlock_tests::Sentinel;
 use redlock_tests::process::example;
 
-const EXAMPLES: [&str; 13] = [
+const EXAMPLES: [&str; 14] = [
     "quickstart",
     "nightly_report",
     "cron_once",
@@ -20,6 +20,7 @@ const EXAMPLES: [&str; 13] = [
     "doctor",
     "lock_layer",
     "migrations",
+    "threads",
 ];
 
 #[test]
@@ -95,6 +96,7 @@ fn prints_what_it_shows(example: &str, out: &str) -> bool {
             let once = (1..=3).all(|version| count(&format!(" migrates to version {version}\n")) == 1);
             once && count(" serves requests") == 3 && count(", after it migrated") == 1
         }
+        "threads" => count(", with token ") == 4 && count("the balance is 40\n") == 1,
         "nightly_report" => count(": done, the report has") == 1 && count(": skipped, it already ran") == 2,
         "cron_once" => {
             // Of the two calls of each fire one runs to its end, and the other comes too late or failed before it.

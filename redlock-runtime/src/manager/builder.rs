@@ -133,26 +133,10 @@ impl Default for LockManagerBuilder {
 impl LockManagerBuilder {
     /// The nodes, as URLs. Each must be a master of its own, or stand for one. No default.
     ///
-    /// | URL | the node |
-    /// |---|---|
-    /// | `redis://[user:password@]host[:6379][/database]`, or `…?db=1` instead of `…/1` | a server |
-    /// | `rediss://…` | the same, encrypted (TLS); needs the feature `tls`, which is enabled by default |
-    /// | `rediss://…#insecure` | encrypted, and no certificate is checked; needs the feature `insecure-tls` |
-    /// | `redis+unix:///path[?db=1&user=…&pass=…]` | a server on this machine |
-    /// | `redis+sentinel://[user:password@]host1[:26379],host2/service[/database]` | the master of a service that Sentinels watch over; what else it takes: [Nodes](crate::pages::nodes#sentinel) |
-    /// | `redis+cluster://[user:password@]host1[:6379],host2`, `rediss+cluster://…` | a whole Redis Cluster, of which some servers are named: one voter |
-    /// | `memory://`, `memory://NAME` | inside this process |
-    ///
-    /// In user names and passwords the characters `@ : / ? # %` and `,` are written with %-escapes.
-    ///
-    /// | parameter | of | meaning |
-    /// |---|---|---|
-    /// | `db` | all but `memory://` | the number of the database, as in the path; default 0, and in a Cluster nothing else |
-    /// | `protocol` | all but `memory://` | `resp2` (`2`) or `resp3` (`3`): locks travel in this version of the protocol, and in no other. Default: RESP3, or RESP2 where the server does not know it. Sentinels are asked in RESP2, and so are replicas |
-    /// | `user`, `pass` | `redis+unix://` | who signs in |
-    /// | `sentinel_username`, `sentinel_password`, `sentinel_tls` | `redis+sentinel://` | see there |
-    ///
-    /// Any other parameter is an error, and so is a path that names another database than `db`.
+    /// `redis://[user:password@]host[:6379][/database]`, encrypted `rediss://…`, by a socket `redis+unix:///path`, a service of Sentinels
+    /// `redis+sentinel://host1,host2/service`, a whole Redis Cluster `redis+cluster://host1,host2`, and `memory://` inside this process:
+    /// [all of them, with their parameters](crate::pages::nodes#urls). In user names and passwords the characters `@ : / ? # %` and `,` are written
+    /// with %-escapes. A URL that says what nobody heeds is an error of [`build`](Self::build).
     ///
     /// With `memory://` nodes alone a lock lives by the clock of the tokio runtime that acquires it, also where a test has paused
     /// it (`start_paused = true`): renewal, expiry, waiting, `timeout` and `min_hold` happen in its time, and a body may sleep for
