@@ -18,11 +18,20 @@ use redis::{AsyncConnectionConfig, Client};
 use redlock_runtime::{LockManager, LockManagerBuilder};
 use redlock_tests::wait::{LIMIT, eventually_async};
 pub(crate) use redlock_tests::{NODE_TIMEOUT, unhurried};
-use redlock_tests::{RedisServer, Servers};
+use redlock_tests::{Probe, RedisServer, Servers};
 
 /// The key of a lock, as configurable-redlock writes it.
 pub(crate) fn key(name: &str) -> String {
     format!("redlock:ConfigurableLock.{name}")
+}
+
+/// What probes ask; nothing of ours ends a connection's handshake with one of these, or locks by it.
+const PROBES: [&str; 6] = ["client|list", "get", "scan", "pttl", "exists", "dbsize"];
+
+/// How many connections a server has that are not of probes, which live for one command, and which the server may not have seen close.
+pub(crate) fn connections(probe: &Probe) -> usize {
+    let is_probe = |client: &&String| PROBES.iter().any(|asked| client.contains(&format!(" cmd={asked} ")));
+    probe.client_list().iter().filter(|client| !is_probe(client)).count()
 }
 
 /// A slow poll that is rare: whoever gets a lock much sooner was woken, however slow the machine is. A node that was too busy to

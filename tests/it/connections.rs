@@ -9,7 +9,7 @@ use redlock_tests::wait::{LIMIT, eventually, eventually_async};
 use redlock_tests::{Proxy, RedisServer, Servers};
 use tokio::runtime::Builder;
 
-use crate::common::{all_have_x, key, none_has_x, unhurried};
+use crate::common::{all_have_x, connections, key, none_has_x, unhurried};
 
 #[tokio::test]
 async fn a_half_open_connection_holds_nobody_up_and_another_takes_its_place() {
@@ -117,7 +117,7 @@ async fn a_release_does_not_wait_for_a_renewal_whose_connections_are_still_being
     // Nothing is asked in the background but the renewal, which is due after three seconds.
     let locks = LockManager::builder().nodes(servers.urls()).connect_timeout(patient).owner_label("").build().unwrap();
     let guard = locks.lock("x").ttl(Duration::from_secs(9)).acquire().await.unwrap();
-    let connections = || servers[0].probe().client_list().len();
+    let connections = || connections(&servers[0].probe());
     all_have_x(&servers).await;
     servers[1].hang();
     servers[2].hang();

@@ -12,7 +12,7 @@ use redlock_tests::{Program, Servers};
 use tokio::runtime::Builder;
 use tokio::sync::Notify;
 
-use crate::common::{all_have_x, key, manager, none_has_x, prompt, unhurried};
+use crate::common::{all_have_x, connections, key, manager, none_has_x, prompt, unhurried};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -20,9 +20,9 @@ const LONG: Duration = Duration::from_secs(60);
 /// over.
 const PROMPT: Duration = Duration::from_secs(20);
 
-/// The connections of ours, which are all but the probe's own.
+/// The connections of ours.
 fn connected(servers: &Servers) -> usize {
-    servers.iter().map(|server| server.probe().client_list().len() - 1).sum()
+    servers.iter().map(|server| connections(&server.probe())).sum()
 }
 
 /// The keys of locks, on all servers.

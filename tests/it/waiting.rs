@@ -10,12 +10,7 @@ use crate::common::waiters::{
     Asked, How, LONG, Named, PROMPT, UNHURRIED, eventually_had, fill, holder, promptly, run, somebody_holds,
     starts_to_wait, watched,
 };
-use crate::common::{key, manager, unhurried};
-
-/// How many connections a server has that are not of probes, which live for one command.
-fn connections(probe: &Probe) -> usize {
-    probe.client_list().iter().filter(|client| !client.contains(" cmd=client|list ")).count()
-}
+use crate::common::{connections, key, manager, unhurried};
 
 /// What ends a lock from outside, node by node.
 const ENDS: [Named<Probe>; 9] = [
