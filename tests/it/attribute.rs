@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use redlock_runtime::testing::MemoryNode;
 use redlock_runtime::{Error, LockGuard, LockManager, Timeout, redlock, require_lock};
 use redlock_tests::wait::{eventually, eventually_async};
 
@@ -496,6 +497,37 @@ mod lost {
     async fn a_body_that_cannot_report_it_continues() {
         let locks = locks();
         assert_eq!(cannot_be_told(&locks).await, 3);
+        assert_eq!(locks.losses(), 1);
+    }
+
+    /// As somebody would who deletes the key, and takes the lock.
+    fn steal(node: &str) {
+        MemoryNode::named(node).give_to("redlock:ConfigurableLock.x", "somebody", Duration::from_secs(30));
+    }
+
+    #[redlock(name = "x", timeout = -1, manager = locks)]
+    async fn robbed(locks: &LockManager) -> Result<u8, Error> {
+        steal("robbed");
+        Ok(3)
+    }
+
+    #[redlock(name = "x", timeout = -1, manager = locks)]
+    fn robbed_while_it_blocks(locks: &LockManager) -> Result<u8, Error> {
+        steal("robbed-while-it-blocks");
+        Ok(3)
+    }
+
+    #[tokio::test]
+    async fn a_loss_that_only_the_release_finds_is_counted() {
+        let locks = LockManager::builder().nodes(["memory://robbed"]).build().unwrap();
+        assert_eq!(robbed(&locks).await.unwrap(), 3);
+        eventually_async("it is counted", async || locks.losses() == 1).await;
+    }
+
+    #[test]
+    fn a_loss_of_a_sync_body_that_only_the_release_finds_is_counted() {
+        let locks = LockManager::builder().nodes(["memory://robbed-while-it-blocks"]).build().unwrap();
+        assert_eq!(robbed_while_it_blocks(&locks).unwrap(), 3);
         assert_eq!(locks.losses(), 1);
     }
 

@@ -408,7 +408,7 @@ fn wait_for_the_end() -> ! {
 }
 
 fn tell_release(lock: &LockId, was_lost: bool, released: Result<(), Error>) {
-    if was_lost {
+    if was_lost || matches!(released, Err(Error::NotHeld { .. })) {
         lock.count_loss();
     }
     // That it was lost was told when it happened, but not what it means for a fire.

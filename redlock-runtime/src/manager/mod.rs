@@ -258,7 +258,8 @@ impl LockManager {
     }
 
     /// How often the body of an annotated function lost its lock, since this manager was built: whether it was cancelled
-    /// for that, or ran on and returned its own value. Clones count together.
+    /// for that, or ran on and returned its own value, and also where only the release found that the key was somebody else's. Clones
+    /// count together.
     ///
     /// ```
     /// # use redlock_runtime::{Error, LockManager, redlock};
