@@ -140,6 +140,25 @@ async fn a_hung_node_does_not_keep_a_shutdown_beyond_its_bound_and_gets_its_rele
 }
 
 #[tokio::test]
+async fn nodes_that_refuse_do_not_keep_a_shutdown_because_of_who_waited() {
+    for (nodes, killed) in [(1, 0..1), (3, 0..1), (3, 0..3)] {
+        let servers = Servers::start(nodes);
+        let locks = manager(&servers);
+        let held = unhurried().nodes(servers.urls()).build().unwrap().lock("x").acquire().await.unwrap();
+        for node in killed {
+            servers[node].kill();
+        }
+        // Long enough to be counted.
+        locks.lock("x").timeout(Duration::from_millis(500)).acquire().await.unwrap_err();
+        let (report, took) = timed(locks.shutdown_within(LONG)).await;
+        assert_eq!(report.to_string(), "no lock was held");
+        // What a node counts goes by itself after fifteen seconds.
+        assert!(took < Duration::from_secs(10), "{took:?}");
+        drop(held);
+    }
+}
+
+#[tokio::test]
 async fn with_no_time_at_all_everything_is_still_on_its_way() {
     let servers = Servers::start(3);
     let locks = manager(&servers);

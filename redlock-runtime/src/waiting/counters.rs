@@ -17,8 +17,8 @@ use tokio::time::timeout;
 
 use crate::Error;
 use crate::engine::Engine;
-use crate::node::Voter;
 use crate::node::counters::{Counted, GONE, Number};
+use crate::node::{NodeStatus, Voter};
 use crate::platform::{clock, entropy};
 use crate::shown::shown;
 use crate::values::keys::{CounterKeys, Keys};
@@ -341,6 +341,10 @@ impl Statistics {
                 Ok(_) => self.lines().note_told(node, news, *waiting),
                 Err(reason) => {
                     tracing::debug!(name = %shown(&news.stats_name), node = voter.label(), reason = %shown(reason), "waiters were not counted");
+                    let is_closing = self.is_in_a_hurry.load(Ordering::Acquire);
+                    if is_closing && matches!(voter.known(&news.stats_name), NodeStatus::Unreachable) {
+                        self.lines().leave_to_its_lease(node, news);
+                    }
                 }
             }
             recorded.is_ok()
@@ -440,6 +444,13 @@ impl Lines {
         }
         if waiting == news.waiting {
             line.told = Some(waiting);
+        }
+    }
+
+    /// The node cannot be told any more: what it counts, if anything, goes when its lease is over.
+    fn leave_to_its_lease(&mut self, node: usize, news: &News) {
+        if let Some(line) = self.by_name.get_mut(&news.stats_name) {
+            line.counting.remove(&node);
         }
     }
 
