@@ -164,6 +164,9 @@
 //! `default-features = false, features = ["macros"]` leaves encryption out, and with it the C compiler. `signal` is tokio's, and `metrics`
 //! costs nothing that could be measured until a program installs a recorder.
 //!
+//! A clean debug build takes 116 s of processor time with the defaults, 104 s without `tls`, 94 s without any, and 47 s for `redis` and tokio
+//! alone, on two processors with Rust 1.95; a third of it is this crate itself.
+//!
 //! # What a lock promises
 //!
 //! A lock is held when a majority of the *configured* nodes granted it within its validity: the TTL, less the time since
