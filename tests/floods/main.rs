@@ -10,7 +10,7 @@ use redlock_tests::clock::{now, timed};
 use redlock_tests::wait::eventually_async;
 use redlock_tests::{Cluster, RedisServer, Servers, unhurried};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::Mutex;
 
 /// So many acquisitions of a name each.
 const FLOOD: usize = 20_000;
@@ -31,10 +31,6 @@ const PROMISED: Duration = Duration::from_secs(1);
 
 /// One flood at a time: each measures how long it takes, and what else there is.
 static TURN: Mutex<()> = Mutex::const_new(());
-
-async fn turn() -> MutexGuard<'static, ()> {
-    TURN.lock().await
-}
 
 type Acquiring = Pin<Box<dyn Future<Output = Result<LockGuard, Error>> + Send>>;
 
@@ -137,7 +133,7 @@ const LATE: usize = 5;
 
 /// How long keys stay is the machine's, too, which others may use: one flood is through in time, and all else is so of each.
 fn check_floods(servers: &[&RedisServer], locks: impl Fn() -> LockManager, flood: &Flood, runtime: &Runtime) {
-    let _turn = runtime.block_on(turn());
+    let _turn = TURN.blocking_lock();
     let floods = (0..LATE).map(|_| flood_on(servers, &locks(), flood, runtime));
     let mut late = Vec::new();
     for (took, usual) in floods {
@@ -224,7 +220,7 @@ fn commands(server: &RedisServer) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_tasks_that_are_aborted_leaves_nothing() {
-    let _turn = turn().await;
+    let _turn = TURN.lock().await;
     let servers = Servers::start(3);
     let locks = patient(servers.urls()).build().unwrap();
     locks.lock("x").acquire().await.unwrap().release().await.unwrap();
@@ -246,7 +242,7 @@ async fn a_flood_of_tasks_that_are_aborted_leaves_nothing() {
 
 #[tokio::test]
 async fn a_flood_that_is_waited_for_is_granted_to_its_end() {
-    let _turn = turn().await;
+    let _turn = TURN.lock().await;
     let servers = Servers::start(3);
     let locks = unhurried().nodes(servers.urls()).node_timeout(Duration::from_secs(30)).build().unwrap();
     let tasks: Vec<_> = (0..WAITED)
