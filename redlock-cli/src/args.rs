@@ -47,6 +47,12 @@ pub(crate) struct Nodes {
     #[arg(long = "nodes", global = true, value_name = "URLS", help_heading = "Nodes")]
     urls: Option<String>,
     #[expect(clippy::doc_markdown, reason = "it is shown as it stands here")]
+    /// How long one node may take to answer [env: REDLOCK_NODE_TIMEOUT] [default: 250ms]
+    ///
+    /// For nodes that are far away. One that takes longer does not vote.
+    #[arg(long, global = true, value_name = "DURATION", help_heading = "Nodes", hide_short_help = true, value_parser = duration::parse)]
+    node_timeout: Option<Duration>,
+    #[expect(clippy::doc_markdown, reason = "it is shown as it stands here")]
     /// What stands before a lock's name in its key [env: REDLOCK_LOCK_PREFIX] [default: redlock:ConfigurableLock.]
     #[arg(long, global = true, value_name = "TEXT", help_heading = ALIKE, hide_short_help = true)]
     lock_prefix: Option<String>,
@@ -121,6 +127,9 @@ impl Nodes {
                 ));
             }
             builder = builder.nodes_in_text(urls);
+        }
+        if let Some(timeout) = self.node_timeout {
+            builder = builder.node_timeout(timeout);
         }
         if let Some(prefix) = &self.lock_prefix {
             builder = builder.lock_prefix(prefix);
@@ -237,6 +246,14 @@ mod tests {
     #[test]
     fn the_arguments_fit_together() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_node_timeout_is_that_of_the_manager() {
+        let arguments = ["redlock", "list", "--nodes", "redis://127.0.0.1", "--node-timeout", "1234ms"];
+        let builder = Arguments::try_parse_from(arguments).unwrap().nodes.builder();
+        let shown = builder.map(|builder| format!("{builder:?}")).map_err(|failure| failure.message).unwrap();
+        assert!(shown.contains("node_timeout: 1.234s"), "{shown}");
     }
 
     fn of_each_command(check: impl Fn(&str, &clap::Command, String)) {

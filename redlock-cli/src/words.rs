@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use crate::output::plain;
 
 /// Settings that have an option of the same name here.
-const OPTIONS: [&str; 9] = [
+const OPTIONS: [&str; 10] = [
+    "node_timeout",
     "longest_ttl",
     "marks_retention",
     "max_clock_skew",
@@ -61,7 +62,7 @@ mod tests {
                 "longer than `--longest-ttl`; set `--longest-ttl`",
             ),
             ("`once` together with `permits`", "`--once` together with `--permits`"),
-            ("`node_timeout` of the builder", "`node_timeout` of the builder"),
+            ("`connect_timeout` of the builder", "`connect_timeout` of the builder"),
         ] {
             assert_eq!(of_options(text), expect);
         }

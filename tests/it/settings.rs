@@ -82,6 +82,7 @@ fn what_a_fleet_shares_may_stand_in_the_environment_and_what_cannot_be_read_ther
     drop(holds);
     assert!(server.probe().del(&key("x")));
     for (variable, value, expect) in [
+        ("NODE_TIMEOUT", "soon", "write one such as 250ms"),
         ("LONGEST_TTL", "soon", "write one such as 250ms"),
         ("LONGEST_TTL", "366d", "impossible"),
         ("MARKS_RETENTION", "1d", "marks"),

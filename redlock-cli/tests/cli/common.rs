@@ -9,6 +9,9 @@ use redlock_runtime::LockManager;
 use redlock_tests::wait::{eventually, eventually_some};
 use redlock_tests::{Program, Servers, unhurried};
 
+/// Servers may be late on a busy machine, where all of them have to answer.
+pub(crate) const PATIENT: &str = "--node-timeout=3s";
+
 /// The program, on these servers.
 pub(crate) fn redlock(servers: &Servers, arguments: &[&str]) -> Command {
     // Whoever runs these tests may have set signals to be ignored, as `nohup` does.

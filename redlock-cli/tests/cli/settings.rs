@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use redlock_tests::{Servers, unhurried};
 
-use crate::common::{code, eventually_free, manager, output, printed, redlock};
+use crate::common::{PATIENT, code, eventually_free, manager, output, printed, redlock};
 
 #[test]
 fn a_fleet_with_a_prefix_of_its_own_is_excluded_and_seen_by_option_and_by_variable() {
@@ -53,6 +53,22 @@ fn the_longest_ttl_and_the_rest_that_a_fleet_shares_are_settings() {
         let refused = output(&servers, &arguments);
         let said = String::from_utf8(refused.stderr).unwrap();
         assert_eq!((refused.status.code(), said.lines().count()), (Some(125), 1), "{options:?}: {said}");
+    }
+}
+
+#[test]
+fn nodes_are_waited_for_as_long_as_is_said() {
+    let servers = Servers::start(1);
+    let list = |arguments: &[&str], variable: &str| {
+        let mut list = redlock(&servers, &[&["list"], arguments].concat());
+        let output = list.env("REDLOCK_NODE_TIMEOUT", variable).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(list(&[PATIENT], "1ms"), (Some(0), String::new()));
+    for (arguments, variable) in [(&["--node-timeout", "0"][..], "1s"), (&[], "0")] {
+        let (code, said) = list(arguments, variable);
+        assert_eq!((code, said.lines().count()), (Some(125), 1), "{said}");
+        assert!(said.contains("a node_timeout of 0ns is impossible"), "{said}");
     }
 }
 

@@ -1,5 +1,6 @@
 //! `redlock top`, on real servers and, where there is tmux, on a real terminal.
 
+use std::fmt;
 use std::process::Command;
 use std::time::Duration;
 
@@ -13,9 +14,12 @@ fn manager(servers: &Servers) -> LockManager {
     LockManager::builder().nodes(servers.urls()).owner_label("the test").build().unwrap()
 }
 
+/// Servers may be late on a busy machine.
+const PATIENT: &str = "--node-timeout=3s";
+
 fn top(servers: &Servers, arguments: &[&str]) -> redlock_tests::process::Ended {
     let mut command = Command::new(env!("CARGO_BIN_EXE_redlock"));
-    Program::start(command.args(["top", "--nodes", &servers.nodes()]).args(arguments)).wait()
+    Program::start(command.args(["top", "--nodes", &servers.nodes(), PATIENT]).args(arguments)).wait()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -110,7 +114,7 @@ impl Screen {
 
     #[track_caller]
     fn shows(&self, what: &str) -> String {
-        eventually_some(format!("the screen shows {what}; it shows:\n{}", self.text()), || {
+        eventually_some(Shows(self, format_args!("the screen shows {what}")), || {
             let text = self.text();
             text.contains(what).then_some(text)
         })
@@ -118,9 +122,7 @@ impl Screen {
 
     #[track_caller]
     fn shows_no_more(&self, what: &str) {
-        eventually(format!("the screen does not show {what}; it shows:\n{}", self.text()), || {
-            !self.text().contains(what)
-        });
+        eventually(Shows(self, format_args!("the screen does not show {what}")), || !self.text().contains(what));
     }
 
     fn pid(&self) -> String {
@@ -145,8 +147,18 @@ impl Screen {
     }
 }
 
+/// What is awaited of a screen, and what it shows when it was awaited in vain.
+struct Shows<'a>(&'a Screen, fmt::Arguments<'a>);
+
+impl fmt::Display for Shows<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(screen, awaited) = self;
+        write!(f, "{awaited}; it shows:\n{}", screen.text())
+    }
+}
+
 fn command(servers: &Servers) -> String {
-    format!("{} top --nodes {}", env!("CARGO_BIN_EXE_redlock"), servers.nodes())
+    format!("{} top {PATIENT} --nodes {}", env!("CARGO_BIN_EXE_redlock"), servers.nodes())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -188,8 +200,8 @@ async fn keys_sort_search_inspect_reset_and_quit() {
     screen.shows_no_more("job:18");
     screen.shows("job:17 ");
     screen.press(&["Enter"]);
-    let text = screen.shows("fencing token");
-    assert!(text.contains("HISTORY") && text.contains("3 of 3, 2 are needed"), "{text}");
+    let text = screen.shows("3 of 3, 2 are needed");
+    assert!(text.contains("HISTORY") && text.contains("fencing token"), "{text}");
     screen.shoot("top-inspect");
     screen.press(&["Escape"]);
     screen.shows("job:17 ");

@@ -32,6 +32,9 @@ pub(crate) fn builder() -> Result<LockManagerBuilder, Error> {
     if let Some((username, password)) = credentials("REDLOCK_SENTINEL_USERNAME", "REDLOCK_SENTINEL_PASSWORD")? {
         builder = builder.sentinel_credentials(username, password);
     }
+    if let Some(timeout) = read_length("REDLOCK_NODE_TIMEOUT")? {
+        builder = builder.node_timeout(timeout);
+    }
     with_certificates(of_the_fleet(builder)?)
 }
 
