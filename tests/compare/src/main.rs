@@ -59,7 +59,7 @@ fn main() -> anyhow::Result<()> {
     }
     let options = Options::read(env::args().skip(1))?;
     let plan = options.plan()?;
-    let began = report::circumstances();
+    let began = report::circumstances(rows::cycles::steadiness(&plan)?);
     println!("{}\n", report::heading(&options, &began));
     let mut figures = Figures::default();
     let mut ended_early = Vec::new();
@@ -76,7 +76,7 @@ fn main() -> anyhow::Result<()> {
         !figures.series().is_empty() || !ended_early.is_empty(),
         "nothing was measured: none of these contestants takes part in these rows"
     );
-    let verdicts = targets::judge(&figures);
+    let verdicts = targets::judge(&figures, began.are_busy());
     report::verdicts(&verdicts);
     if let Some(file) = &options.json {
         report::write_json(file, (&options, &began), &figures, &verdicts, &ended_early)?;

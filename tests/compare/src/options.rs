@@ -81,9 +81,9 @@ impl Options {
 /// The letters of some rows, which commas may stand between.
 fn rows(wanted: &str) -> anyhow::Result<String> {
     let letters: String = wanted.chars().filter(|letter| *letter != ',').collect();
-    ensure!(!letters.is_empty(), "--rows names none; rows are a to j");
-    if let Some(unknown) = letters.chars().find(|letter| !matches!(letter, 'a'..='j')) {
-        bail!("there is no row {unknown}; rows are a to j");
+    ensure!(!letters.is_empty(), "--rows names none; rows are a to k");
+    if let Some(unknown) = letters.chars().find(|letter| !matches!(letter, 'a'..='k')) {
+        bail!("there is no row {unknown}; rows are a to k");
     }
     Ok(letters)
 }

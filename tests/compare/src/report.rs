@@ -19,27 +19,41 @@ pub(crate) struct Circumstances {
     processors: usize,
     /// How many processes wanted a processor in the last minute, on average.
     load: Option<f64>,
+    /// What the floor takes at one node, in µs.
+    floor: Option<Spread>,
 }
 
-pub(crate) fn circumstances() -> Circumstances {
+/// So much is one turn of the floor apart from another on a machine that does nothing else.
+const STEADY: f64 = 1.25;
+
+impl Circumstances {
+    /// Whether the machine does something else.
+    pub(crate) fn are_busy(&self) -> bool {
+        let is_unsteady = |floor: Spread| floor.greatest > STEADY * floor.least;
+        self.load.is_some_and(|load| load > 0.5) || self.floor.is_some_and(is_unsteady)
+    }
+}
+
+/// The floor is measured before everything else.
+pub(crate) fn circumstances(floor: Option<Spread>) -> Circumstances {
     let load = fs::read_to_string("/proc/loadavg").ok();
     let load = load.as_deref().and_then(|load| load.split(' ').next()).and_then(|load| load.parse().ok());
-    Circumstances { processors: thread::available_parallelism().map_or(0, usize::from), load }
+    Circumstances { processors: thread::available_parallelism().map_or(0, usize::from), load, floor }
 }
 
 pub(crate) fn heading(options: &Options, began: &Circumstances) -> String {
-    let mut heading = format!(
-        "# Comparison\n\n{} repetitions{}; {} processors; load before: {}. Figures: least, median and greatest over the \
-         repetitions; ratios are taken within each repetition.",
+    let busy =
+        "**Something else runs on this machine: of the targets, those are not trusted whose repetitions disagree.** ";
+    format!(
+        "# Comparison\n\n{}{} repetitions{}; {} processors; load before: {}; one task on the floor, N=1, p50 in µs, turn by turn: {}. \
+         Figures: least, median and greatest over the repetitions; ratios are taken within each repetition.",
+        if began.are_busy() { busy } else { "" },
         options.repetitions,
         if options.is_quick { ", quick: the figures mean little" } else { "" },
         began.processors,
         began.load.map_or("unknown".to_owned(), |load| load.to_string()),
-    );
-    if began.load.is_some_and(|load| load > 0.5) {
-        heading.push_str(" **Something else ran on this machine.**");
-    }
-    heading
+        began.floor.map_or("unknown".to_owned(), three),
+    )
 }
 
 /// Prints a table for each measure of these.
@@ -134,11 +148,13 @@ fn figure(value: f64) -> String {
 
 pub(crate) fn verdicts(verdicts: &[Verdict]) {
     println!("## Targets\n\n| target | reached | |\n|---|---:|---|");
-    for Verdict { target, reached, is_met } in verdicts {
-        let verdict = match is_met {
-            Some(true) => "met",
-            Some(false) => "**MISSED**",
-            None => "",
+    for Verdict { target, reached, is_met, is_trusted } in verdicts {
+        let verdict = match (is_met, is_trusted) {
+            (Some(true), true) => "met",
+            (Some(false), true) => "**MISSED**",
+            (Some(true), false) => "met, not trusted",
+            (Some(false), false) => "missed, not trusted",
+            (None, _) => "",
         };
         let reached = reached.map_or("not done in time".to_owned(), three);
         println!("| {target} | {reached} | {verdict} |");
@@ -169,7 +185,7 @@ pub(crate) fn write_json(
         "repetitions": options.repetitions,
         "quick": options.is_quick,
         "before": began,
-        "after": circumstances(),
+        "after": circumstances(None),
         "series": series,
         "targets": verdicts,
         "rows_that_ended_early": ended_early,

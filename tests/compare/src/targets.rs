@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::figures::{Figures, Measure, Series, Spread};
-use crate::rows::{NODES, attribute, crowd, cycles, expiry, faults, hand_over, held};
+use crate::rows::{NODES, attribute, beside, crowd, cycles, expiry, faults, hand_over, held};
 
 /// A target, and what was reached.
 #[derive(Debug, Serialize)]
@@ -13,6 +13,8 @@ pub(crate) struct Verdict {
     pub(crate) reached: Option<Spread>,
     /// Nothing for what is only told.
     pub(crate) is_met: Option<bool>,
+    /// Whether a run on a machine that did something else says so, too: all its repetitions agree.
+    pub(crate) is_trusted: bool,
 }
 
 /// What is compared with the limit.
@@ -34,12 +36,20 @@ enum Limit {
 
 impl Limit {
     fn admits(self, reached: Spread) -> Option<bool> {
+        self.admits_one(if matches!(self, Self::NeverAbove(_)) { reached.greatest } else { reached.median })
+    }
+
+    /// Whether the least and the greatest say the same.
+    fn is_clear(self, reached: Spread) -> bool {
+        self.admits_one(reached.least) == self.admits_one(reached.greatest)
+    }
+
+    fn admits_one(self, value: f64) -> Option<bool> {
         match self {
-            Self::AtMost(limit) => Some(reached.median <= limit),
-            Self::NeverAbove(limit) => Some(reached.greatest <= limit),
-            Self::Below(limit) => Some(reached.median < limit),
-            Self::AtLeast(limit) => Some(reached.median >= limit),
-            Self::Above(limit) => Some(reached.median > limit),
+            Self::AtMost(limit) | Self::NeverAbove(limit) => Some(value <= limit),
+            Self::Below(limit) => Some(value < limit),
+            Self::AtLeast(limit) => Some(value >= limit),
+            Self::Above(limit) => Some(value > limit),
             Self::None => None,
         }
     }
@@ -56,9 +66,9 @@ impl Limit {
     }
 }
 
-/// Judges what was measured; targets about what was not are left out.
-pub(crate) fn judge(figures: &Figures) -> Vec<Verdict> {
-    let mut judge = Judge { figures, verdicts: Vec::new() };
+/// Judges what was measured; targets about what was not are left out. On a busy machine only what all repetitions say is trusted.
+pub(crate) fn judge(figures: &Figures, is_busy: bool) -> Vec<Verdict> {
+    let mut judge = Judge { figures, is_busy, verdicts: Vec::new() };
     judge.cycles();
     judge.crowds();
     judge.waiting();
@@ -69,13 +79,15 @@ pub(crate) fn judge(figures: &Figures) -> Vec<Verdict> {
 
 struct Judge<'a> {
     figures: &'a Figures,
+    is_busy: bool,
     verdicts: Vec<Verdict>,
 }
 
 impl<'a> Judge<'a> {
     fn cycles(&mut self) {
         for nodes in NODES {
-            self.ratio("one task, p50, ours / floor", cycles::P50, nodes, ["ours", "floor"], Limit::AtMost(1.10));
+            let most = if nodes == 5 { 1.08 } else { 1.05 };
+            self.ratio("one task, p50, ours / floor", cycles::P50, nodes, ["ours", "floor"], Limit::AtMost(most));
             let what = "one task, p50, ours with `once` / ours";
             self.ratio(what, cycles::P50, nodes, ["ours-once", "ours"], Limit::AtMost(1.15));
         }
@@ -87,8 +99,7 @@ impl<'a> Judge<'a> {
         }
         let per_second = cycles::PER_SECOND;
         for (what, pair, limit) in [
-            ("64 tasks, ours / floor-fenced", ["ours", "floor-fenced"], Limit::AtLeast(0.90)),
-            ("64 tasks, ours not fenced / rslock", ["ours-unfenced", "rslock"], Limit::Above(1.0)),
+            ("64 tasks, ours / floor-fenced", ["ours", "floor-fenced"], Limit::Above(1.0)),
             ("64 tasks, ours / ours not fenced: the cost of fencing", ["ours", "ours-unfenced"], Limit::None),
         ] {
             for nodes in NODES {
@@ -104,6 +115,14 @@ impl<'a> Judge<'a> {
             self.ratio("64 tasks, ours / floor", cycles::PER_SECOND, nodes, ["ours", "floor"], Limit::AtLeast(least));
             let many = cycles::PER_SECOND_OF_MANY;
             self.ratio("512 tasks, ours / floor", many, nodes, ["ours", "floor"], Limit::AtLeast(1.5));
+            let unfenced = ["ours-unfenced", "rslock"];
+            let limit = if nodes == 1 { Limit::Above(1.0) } else { Limit::AtLeast(2.0) };
+            self.ratio("64 tasks, ours not fenced / rslock", cycles::PER_SECOND, nodes, unfenced, limit);
+        }
+        for (nodes, most) in NODES.into_iter().zip([10.0, 12.0, 14.0]) {
+            let client = self.of(cycles::CROWDS[1].client, nodes, "ours");
+            let what = format!("64 tasks, processor time of the client, µs each, N={nodes}");
+            self.say_spread(&what, client, Limit::AtMost(most));
         }
     }
 
@@ -111,25 +130,28 @@ impl<'a> Judge<'a> {
         let pair = ["ours", "floor-push"];
         for nodes in NODES {
             let what = "hand-over to another process, p50, ours / floor-push";
-            self.ratio(what, hand_over::OTHER_P50, nodes, pair, Limit::AtMost(1.3));
+            self.ratio(what, hand_over::OTHER_P50, nodes, pair, Limit::AtMost(1.15));
         }
         for nodes in NODES {
             let what = "hand-over in the process, p50, ours / floor-push";
-            self.ratio(what, hand_over::SAME_P50, nodes, pair, Limit::Below(1.0));
+            self.ratio(what, hand_over::SAME_P50, nodes, pair, Limit::AtMost(0.05));
         }
+        self.each("hand-over in the process, p50, ms", hand_over::SAME_P50, Limit::AtMost(0.01));
         let settings = [
-            (crowd::ONE_PROCESS, Limit::AtMost(2.0), Limit::AtLeast(0.95)),
-            (crowd::TWO_PROCESSES, Limit::AtMost(3.5), Limit::AtLeast(0.5)),
+            (crowd::ONE_PROCESS, Limit::AtMost(0.2), Limit::NeverAbove(30.0), Limit::AtLeast(0.95)),
+            (crowd::TWO_PROCESSES, Limit::AtMost(3.5), Limit::NeverAbove(25.0), Limit::AtLeast(0.9)),
         ];
-        for (setting, commands, fairness) in settings {
+        for (setting, commands, longest, fairness) in settings {
             for (what, measure, limit) in [
                 ("client commands per acquisition and node", crowd::COMMANDS, commands),
-                ("longest wait, ms", crowd::LONGEST, Limit::NeverAbove(30.0)),
+                ("longest wait, ms", crowd::LONGEST, longest),
                 ("fewest / most acquisitions", crowd::FAIRNESS, fairness),
             ] {
                 self.each(&format!("eight waiters, {setting}: {what}"), measure.when(setting), limit);
             }
         }
+        let what = "three waiters of Python beside a crowd of eight: longest time without a turn, ms";
+        self.each(what, beside::LONGEST, Limit::NeverAbove(2000.0));
         for setting in expiry::DATABASES {
             let what = format!("lateness after expiry, {setting}, ms");
             self.each(&format!("{what}, p50"), expiry::P50.when(setting), Limit::AtMost(3.0));
@@ -150,11 +172,11 @@ impl<'a> Judge<'a> {
     fn held(&mut self) {
         for (what, measure) in [("held", held::BYTES), ("held and renewed twice", held::BYTES_RENEWED)] {
             let bytes = self.of(measure, 3, "ours");
-            self.say_spread(&format!("10,000 locks {what}, bytes each, N=3"), bytes, Limit::AtMost(1024.0));
+            self.say_spread(&format!("10,000 locks {what}, bytes each, N=3"), bytes, Limit::AtMost(800.0));
         }
         for kind in attribute::KINDS {
             let added = self.of(attribute::ADDED.when(kind), 1, "#[redlock]");
-            self.say_spread(&format!("the attribute, {kind}, added to a call, ns"), added, Limit::AtMost(1000.0));
+            self.say_spread(&format!("the attribute, {kind}, added to a call, ns"), added, Limit::AtMost(500.0));
         }
     }
 
@@ -193,7 +215,8 @@ impl<'a> Judge<'a> {
             Some(reached) => limit.admits(reached),
             None => return,
         };
-        self.verdicts.push(Verdict { target: format!("{what}: {}", limit.words()), reached, is_met });
+        let is_trusted = !self.is_busy || reached.is_none_or(|reached| limit.is_clear(reached));
+        self.verdicts.push(Verdict { target: format!("{what}: {}", limit.words()), reached, is_met, is_trusted });
     }
 }
 
@@ -202,7 +225,11 @@ mod tests {
     use super::*;
 
     fn is_met(figures: &Figures, target: &str) -> Vec<Option<bool>> {
-        judge(figures).iter().filter(|verdict| verdict.target.contains(target)).map(|verdict| verdict.is_met).collect()
+        judge(figures, false)
+            .iter()
+            .filter(|verdict| verdict.target.contains(target))
+            .map(|verdict| verdict.is_met)
+            .collect()
     }
 
     fn one_hung() -> Figures {
@@ -221,6 +248,20 @@ mod tests {
         slow.add(faults::P50.when(faults::FAULTS[1]), 5, "ours", 1000.0);
         assert_eq!(is_met(&slow, "hung, p50"), [Some(false)]);
         assert!(is_met(&slow, "killed").is_empty());
+    }
+
+    #[test]
+    fn on_a_busy_machine_only_what_all_repetitions_say_is_trusted() {
+        let are_trusted = |figures: &Figures, is_busy: bool| {
+            let verdicts = judge(figures, is_busy);
+            verdicts.iter().filter(|verdict| verdict.target.contains("hung, p50")).all(|verdict| verdict.is_trusted)
+        };
+        let mut figures = one_hung();
+        figures.add(faults::P50.when(faults::FAULTS[1]), 5, "ours", 110.0);
+        assert!(are_trusted(&figures, true));
+        let mut split = one_hung();
+        split.add(faults::P50.when(faults::FAULTS[1]), 5, "ours", 1000.0);
+        assert!(are_trusted(&split, false) && !are_trusted(&split, true));
     }
 
     #[test]

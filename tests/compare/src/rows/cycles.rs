@@ -7,7 +7,7 @@ use redlock_tests::{Monitor, Servers};
 use super::NODES;
 use crate::crew::{InTime, Plan, TTL, Turn, durations};
 use crate::effort::Effort;
-use crate::figures::{Figures, MICROSECOND, Measure, percentile};
+use crate::figures::{Figures, MICROSECOND, Measure, Spread, percentile};
 
 pub(crate) const P50: Measure = Measure {
     row: 'a',
@@ -28,16 +28,16 @@ pub(crate) const PER_SECOND_OF_MANY: Measure =
     Measure { what: "512 tasks on 512 names, acquire + release", ..PER_SECOND };
 
 /// Tasks with a name each.
-struct Crowd {
+pub(crate) struct Crowd {
     tasks: usize,
     per_second: Measure,
     /// The processor time of the client: unlike the throughput, hardly changed by whatever else the machine does.
-    client: Measure,
+    pub(crate) client: Measure,
     /// That of all servers.
     servers: Measure,
 }
 
-const CROWDS: [Crowd; 3] = [
+pub(crate) const CROWDS: [Crowd; 3] = [
     Crowd {
         tasks: 8,
         per_second: Measure { what: "8 tasks on 8 names, acquire + release", ..PER_SECOND },
@@ -97,6 +97,19 @@ const OF_ONE_TASK: [&str; 9] = [
 
 const ALL: [&str; 8] =
     ["floor", "floor-fenced", "ours", "ours-unfenced", "#[redlock]", "rslock", "distributed-lock-redis", "redlock"];
+
+/// What the floor takes in some short turns at one node: how far they are apart tells whether the machine does something else.
+pub(crate) fn steadiness(plan: &Plan) -> anyhow::Result<Option<Spread>> {
+    let servers = Servers::start(1);
+    let mut worker = plan.worker("floor", &servers, TTL)?;
+    let mut turns = Vec::new();
+    for _ in 0..8 {
+        let taken = durations(worker.finish(Job::Cycle { milliseconds: plan.milliseconds(Turn::Counted, 150) })?)?;
+        turns.push(percentile(&taken, 50, MICROSECOND));
+    }
+    // The first one warms up.
+    Ok(Spread::of(turns.split_off(1)))
+}
 
 pub(crate) fn one_task(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
     for nodes in NODES {

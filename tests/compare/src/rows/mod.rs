@@ -17,6 +17,8 @@ pub(crate) mod held;
 
 pub(crate) mod attribute;
 
+pub(crate) mod beside;
+
 /// Rows that are measured together.
 pub(crate) struct Row {
     /// Their letters.
@@ -26,7 +28,7 @@ pub(crate) struct Row {
 }
 
 /// All rows.
-pub(crate) const ALL: [Row; 9] = [
+pub(crate) const ALL: [Row; 10] = [
     Row { letters: "a", measure: cycles::one_task },
     Row { letters: "b", measure: cycles::many_tasks },
     Row { letters: "c", measure: hand_over::hand_over },
@@ -36,6 +38,7 @@ pub(crate) const ALL: [Row; 9] = [
     Row { letters: "g", measure: expiry::expire },
     Row { letters: "hi", measure: held::hold },
     Row { letters: "j", measure: attribute::call },
+    Row { letters: "k", measure: beside::compete },
 ];
 
 /// How many nodes there are in turn.
