@@ -108,5 +108,32 @@ fi
 export RUST_TEST_THREADS=${RUST_TEST_THREADS:-14}
 
 say "servers: $("$server" --version)"
-say "cargo test --workspace --all-features --no-fail-fast $*"
-cargo test --workspace --all-features --no-fail-fast "$@"
+# cargo_test [argument...]: of the whole workspace, so that whatever part of it is asked for, everything is compiled alike
+cargo_test() {
+    say "cargo test --workspace --all-features --no-fail-fast $*"
+    cargo test --workspace --all-features --no-fail-fast "$@"
+}
+
+if [ "$#" -gt 0 ]; then
+    cargo_test "$@"
+    exit
+fi
+
+# The model, the simulation, and what the compiler says of mistakes compute all the time, and the others wait most of it: they run side
+# by side. Those that compute step back a little, because they alone do not mind how long an answer takes.
+cargo_test --no-run
+computed=$(mktemp)
+# A process group of their own, which can be ended with this.
+set -m
+nice -n 3 cargo test --workspace --all-features --no-fail-fast \
+    --test model --bin schedules --test fail --test pass </dev/null >"$computed" 2>&1 &
+computing=$!
+set +m
+trap 'kill -- "-$computing" 2>/dev/null || true; rm -f "$computed"' EXIT
+status=0
+cargo_test --exclude redlock-model --exclude redlock-simulation --exclude redlock-ui || status=$?
+wait "$computing" || status=$?
+trap 'rm -f "$computed"' EXIT
+say "what was computed meanwhile"
+cat "$computed"
+exit "$status"
