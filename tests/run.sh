@@ -120,12 +120,12 @@ if [ "$#" -gt 0 ]; then
 fi
 
 # The model, the simulation, and what the compiler says of mistakes compute all the time, and the others wait most of it: they run side
-# by side. Those that compute step back a little, because they alone do not mind how long an answer takes.
+# by side. Those that compute step back, and are few at a time, because they alone do not mind how long an answer takes.
 cargo_test --no-run
 computed=$(mktemp)
 # A process group of their own, which can be ended with this.
 set -m
-nice -n 3 cargo test --workspace --all-features --no-fail-fast \
+RUST_TEST_THREADS=2 nice -n 5 cargo test --workspace --all-features --no-fail-fast \
     --test model --bin schedules --test fail --test pass </dev/null >"$computed" 2>&1 &
 computing=$!
 set +m
