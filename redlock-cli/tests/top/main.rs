@@ -204,6 +204,8 @@ async fn keys_sort_search_inspect_reset_and_quit() {
     assert!(text.contains("HISTORY") && text.contains("fencing token"), "{text}");
     screen.shoot("top-inspect");
     screen.press(&["Escape"]);
+    // A terminal takes a key right behind this one for one with Alt: it is waited for what comes of it.
+    screen.shows_no_more("HISTORY");
     screen.shows("job:17 ");
 
     // The question is answered with no before it is answered with yes.
@@ -223,6 +225,7 @@ async fn keys_sort_search_inspect_reset_and_quit() {
     screen.shows("job:17 was taken from its holder, on ");
     drop(waiter);
     screen.press(&["Escape"]);
+    screen.shows("job:16 ");
 
     // Of one that nobody waits for, the holder learns later.
     eventually("all nodes have it", || servers.holding("redlock:ConfigurableLock.job:18") == 3);
