@@ -85,8 +85,6 @@ mod split_votes;
 mod statistics;
 mod statistics_many;
 mod subscription;
-mod together;
-mod together_scripts;
 mod told;
 mod told_once;
 mod tracking_table;

@@ -12,8 +12,6 @@ pub(crate) mod deadline;
 
 pub(crate) mod entropy;
 
-pub(crate) mod gathering;
-
 pub(crate) mod tasks;
 
 pub(crate) mod parking;

@@ -76,8 +76,6 @@ pub(crate) struct Universe {
     pub(crate) plan: Plan,
     random: Mutex<Random>,
     entropy: Mutex<Random>,
-    /// From how many commands on they are gathered; where that is as on a real machine, few plans have so many.
-    crowd: Option<usize>,
     pub(crate) processes: Mutex<Vec<Process>>,
     pub(crate) nodes: Mutex<Vec<Node>>,
     pub(crate) pipes: Mutex<Vec<Pipe>>,
@@ -117,8 +115,7 @@ pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Universe {
     pub(crate) fn new(plan: Plan, mut random: Random, off: Option<Rule>, is_logged: bool) -> Arc<Self> {
         let start = now();
-        let seed = random.next();
-        let (entropy, crowd) = (Random::new(seed), Random::new(!seed).pick(&[None, Some(1), Some(2)]));
+        let entropy = Random::new(random.next());
         let nodes = plan.nodes.iter().enumerate().map(|(number, node)| Node::new(number, node, off));
         let process = |process: &crate::plan::ProcessPlan| Process {
             life: Life::Runs { since: start },
@@ -137,7 +134,6 @@ impl Universe {
             start,
             random: Mutex::new(random),
             entropy: Mutex::new(entropy),
-            crowd,
             processes: Mutex::new(processes),
             nodes: Mutex::new(nodes),
             pipes: Mutex::default(),
@@ -432,10 +428,6 @@ impl World for Universe {
 
     fn is_multi_thread(&self, place: Place) -> bool {
         place.runtime != Place::BACKGROUND && locked(&self.processes)[place.process].is_multi_thread
-    }
-
-    fn crowd(&self) -> Option<usize> {
-        self.crowd
     }
 
     fn blocks(&self, place: Place, is_blocked: bool) {

@@ -194,7 +194,7 @@ impl Cluster {
     fn ask_one(cluster: &Arc<Self>, command: Arc<Command>) -> PendingReply {
         let cluster = Arc::clone(cluster);
         if let Some(shard) = cluster.owner(command.key()) {
-            let put = shard.put(Arc::clone(&command), Routing::BySlot);
+            let put = shard.put(Arc::clone(&command), Routing::Plainly);
             let (carrier, extra_time) = (put.carrier().clone().first(), put.extra_time());
             let carried_by = carrier.clone();
             let reply = PendingReply::new(async move { cluster.follow(&command, shard, put, &carried_by).await });
@@ -217,7 +217,7 @@ impl Cluster {
             if command.is_recalled() {
                 return recalled();
             }
-            let put = shard.put(Arc::clone(&command), Routing::BySlot);
+            let put = shard.put(Arc::clone(&command), Routing::Plainly);
             carried_by.goes_on(put.carrier().clone());
             cluster.follow(&command, shard, put, &carried_by).await
         };
@@ -340,9 +340,9 @@ impl Cluster {
                 return recalled();
             }
             let (next, how) = match redirect {
-                Redirect::Moved(address) => (self.moved(command.key(), &address), Routing::BySlot),
+                Redirect::Moved(address) => (self.moved(command.key(), &address), Routing::Plainly),
                 Redirect::Ask(address) => (self.at(&address), Routing::Asking),
-                Redirect::TryAgain => (self.owner(command.key()), Routing::BySlot),
+                Redirect::TryAgain => (self.owner(command.key()), Routing::Plainly),
             };
             let Some(next) = next else { return Reply::not_sent("no server owns this lock's slot") };
             shard = next;
@@ -484,7 +484,7 @@ async fn has_anything_left(shard: &RedisNode, command: &Command) -> bool {
         // Nobody is the owner, so nothing is done to it; and whoever may acquire may ask so.
         let question =
             Command::new(Action::Extend { ttl: TRY_AGAIN, is_noted: false }, &(&key).into(), &Arc::from("nobody"));
-        let answer: Result<Reply, Redirect> = shard.put(question, Routing::BySlot).await;
+        let answer: Result<Reply, Redirect> = shard.put(question, Routing::Plainly).await;
         if !matches!(answer, Err(Redirect::Ask(_) | Redirect::Moved(_))) {
             return true;
         }

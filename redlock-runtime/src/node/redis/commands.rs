@@ -23,8 +23,7 @@ pub(in crate::node) use self::counters::{
 };
 pub(in crate::node) use self::introduction::{Introduction, ask_role, handshake, identify, kill, ping, read_handshake};
 pub(in crate::node) use self::locks::{
-    Part, Preface, Server, channels, evaluate_known, evaluate_together, evaluate_unknown, is_plain, key_of, part_of,
-    prefaced,
+    Preface, Server, channels, evaluate_known, evaluate_unknown, is_plain, key_of, prefaced,
 };
 pub(in crate::node) use self::topology::{MASTER_SWITCHED, NO_SUCH_MASTER, count_replicas, find_master, map_cluster};
 

@@ -18,7 +18,6 @@ use std::time::Duration;
 use redis::{Cmd, RedisError, ServerErrorKind, Value};
 
 use self::commands::Preface;
-use self::link::batches::Told;
 use self::link::connection::{LinkState, Links, Live};
 use self::link::dial::Dial;
 use self::link::traffic::NotHandedOver;
@@ -128,13 +127,11 @@ impl RedisNode {
     }
 }
 
-/// How a command is put to a server.
+/// How a command is put to a server of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Routing {
-    /// As to one that has all keys.
+    /// As to any server.
     Plainly,
-    /// As to one of a cluster, which has the key's slot. Other keys are in others, so that no two commands are one script.
-    BySlot,
     /// As to one that is just being given the key's slot, which does nothing for those keys that it is not told to.
     Asking,
 }
@@ -187,7 +184,7 @@ impl Answer for Result<Reply, Redirect> {
 /// Sends a command and reads its answer as a vote.
 ///
 /// There is one such future for each command and node that is under way. What is seldom is boxed, so that it is small.
-async fn send(live: &mut Live, command: &Arc<Command>, routing: Routing) -> Result<Reply, Redirect> {
+async fn send(live: &mut Live, command: &Command, routing: Routing) -> Result<Reply, Redirect> {
     if command.is_recalled() {
         return Ok(recalled());
     }
@@ -231,30 +228,14 @@ async fn send(live: &mut Live, command: &Arc<Command>, routing: Routing) -> Resu
         return Ok(not_handed_over(live, reason));
     }
     let about = live.about();
-    let gathered = if routing == Routing::Plainly { about.batches.join(command, server) } else { None };
-    let told = match gathered {
-        None => Told::Alone,
-        Some(told) => match told.await {
-            Ok(told) => told,
-            Err(_) => return Ok(never_told(live)),
-        },
+    let (cmd, length) = commands::evaluate_known(command, server);
+    let handed_over = about.traffic.hand_over(length);
+    let mut answer = if preface.is_empty() {
+        live.connection.send_packed_command(&cmd).await
+    } else {
+        Box::pin(behind(preface, live, &cmd)).await
     };
-    let is_plain = commands::is_plain(command, server) && !matches!(told, Told::Together(_));
-    let mut answer = match told {
-        Told::Answer(answer) | Told::Together(answer) => answer,
-        Told::Alone if !command.is_recalled() => {
-            let (cmd, length) = commands::evaluate_known(command, server);
-            let handed_over = about.traffic.hand_over(length);
-            let answer = if preface.is_empty() {
-                live.connection.send_packed_command(&cmd).await
-            } else {
-                Box::pin(behind(preface, live, &cmd)).await
-            };
-            handed_over.was_answered();
-            answer
-        }
-        Told::Alone | Told::Recalled => return Ok(recalled()),
-    };
+    handed_over.was_answered();
     if is_unknown_script(&answer) {
         if command.is_recalled() {
             return Ok(recalled());
@@ -266,7 +247,8 @@ async fn send(live: &mut Live, command: &Arc<Command>, routing: Routing) -> Resu
         Ok(value) => {
             // Where a slot is on its way to, the mark may not have come yet.
             let age = if is_asking && command.mark.is_some() { Duration::ZERO } else { age };
-            let vote = if is_plain { plain_vote(&value) } else { vote(command, &value, age) };
+            let vote =
+                if commands::is_plain(command, server) { plain_vote(&value) } else { vote(command, &value, age) };
             Ok(if is_relied_on(command, &vote) { confirmed(live, command, vote).await } else { vote })
         }
         // Whatever this key holds, no lock of ours does.
@@ -306,11 +288,6 @@ fn is_about_the_time(command: &Command, error: &RedisError) -> bool {
 /// It was not sent, because nobody wants it any more: there is nothing to undo.
 pub(super) fn recalled() -> Reply {
     Reply::not_sent("it was cancelled before it was sent")
-}
-
-/// Its connection ended with its runtime, while it was gathered, or carried out with others.
-fn never_told(live: &Live) -> Reply {
-    Reply::Failed(Failure { reason: Arc::from("its tokio runtime has ended"), delivery: Delivery::Unknown(live.id) })
 }
 
 fn not_handed_over(live: &Live, reason: NotHandedOver) -> Reply {

@@ -68,8 +68,6 @@ pub trait World: Send + Sync {
     /// Whether tasks there are polled; if not, the waker is woken when they are again.
     fn may_run(&self, place: Place, waker: &Waker) -> bool;
     fn is_multi_thread(&self, place: Place) -> bool;
-    /// From how many commands on they are gathered; `None`: as on a real machine.
-    fn crowd(&self) -> Option<usize>;
     /// A thread of this runtime blocks, or does not any more.
     fn blocks(&self, place: Place, is_blocked: bool);
     /// A task begins there. Aborting it is what the end of that runtime does.

@@ -2,7 +2,6 @@
 
 mod readers_writers;
 mod several;
-mod together;
 
 use std::borrow::Cow;
 use std::iter;
@@ -11,7 +10,6 @@ use std::time::Duration;
 
 use redis::{Arg, Cmd, Pipeline, RedisWrite as _};
 
-pub(in crate::node) use self::together::{Part, evaluate_together, part_of};
 use super::beside::Beside;
 use super::{Script, whole_milliseconds};
 use crate::node::{Action, Command, NewMark};
@@ -48,7 +46,7 @@ static RELEASE_PERMIT: LazyLock<Script> = LazyLock::new(|| Script::new(include_s
 const UNNAMED: &str = include_str!("../lua/unnamed.lua");
 
 /// Those that a new connection loads: whoever adopts a lock, or completes a fire, does that seldom.
-pub(in crate::node) static LOADED: [&LazyLock<Script>; 5] = [&ACQUIRE, &COMMIT, &EXTEND, &RELEASE, &together::TOGETHER];
+pub(in crate::node) static LOADED: [&LazyLock<Script>; 4] = [&ACQUIRE, &COMMIT, &EXTEND, &RELEASE];
 
 fn script_of(command: &Command) -> &'static Script {
     let of_kind = match command.subject.kind() {
@@ -310,16 +308,11 @@ fn arg_proposal(cmd: &mut Cmd, command: &Command, server: Server) {
         return;
     };
     cmd.arg(proposal.least());
-    arg_first(cmd, proposal, server);
-    cmd.arg(whole_milliseconds(command.retention));
-}
-
-/// What a fencing counter begins with where there is none; nothing if it is not created.
-fn arg_first(cmd: &mut Cmd, proposal: Proposal, server: Server) {
     match server.missing_counter.grant(proposal).number() {
         Some(first) => cmd.arg(first),
         None => cmd.arg(""),
     };
+    cmd.arg(whole_milliseconds(command.retention));
 }
 
 /// Releases whatever permit an owner has: see `release_permit.lua`.

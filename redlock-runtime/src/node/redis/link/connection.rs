@@ -13,7 +13,6 @@ use redis::aio::MultiplexedConnection;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::batches::Batches;
 use super::dial::{Dial, Introduced, Origin};
 use super::health::Trouble;
 use super::published::{Published, Publisher, publish};
@@ -53,8 +52,6 @@ pub(crate) struct Live {
 pub(crate) struct About {
     /// What was found out when the connection was made.
     introduced: Introduced,
-    /// Those of its commands that are gathered.
-    pub(in crate::node) batches: Arc<Batches>,
     /// What reports changes of keys, if the server does not.
     pub(crate) subscription: Option<Subscription>,
     /// Who counts the replicas that have what the server grants, if they count.
@@ -333,20 +330,12 @@ impl Link {
 }
 
 impl About {
-    fn new(
-        connection: &MultiplexedConnection,
-        introduced: Introduced,
-        generation: u64,
-        dial: &Dial,
-        events: &mpsc::WeakUnboundedSender<Event>,
-    ) -> Self {
+    fn new(introduced: Introduced, generation: u64, dial: &Dial, events: &mpsc::WeakUnboundedSender<Event>) -> Self {
         let acknowledgements = dial.replicas.map(|replicas| {
             Acknowledgements::start(replicas, introduced.endpoint.clone(), introduced.told.run_id(), dial.limits)
         });
-        let batches = Batches::new(connection.clone(), Arc::clone(&introduced.traffic));
         Self {
             introduced,
-            batches,
             subscription: None,
             acknowledgements,
             is_late: AtomicBool::new(false),
@@ -423,7 +412,7 @@ async fn keep_connected(
         match timeout(connect_timeout, dial.connect(previous, on_end)).await {
             Ok(Ok((connection, introduced))) => {
                 let endpoint = introduced.endpoint.clone();
-                let mut about = About::new(&connection, introduced, generation, &dial, &events);
+                let mut about = About::new(introduced, generation, &dial, &events);
                 if let Some(changes) = dial.changes.as_ref().filter(|_| !about.reports_changes) {
                     let address = endpoint.address();
                     let kept = subscription.take().filter(|(kept, _)| *kept == address);

@@ -1,6 +1,5 @@
 //! A connection to whichever server a node is: where that is, how it is made, kept, told dead, and what travels on it.
 
-pub(in crate::node::redis) mod batches;
 pub(in crate::node::redis) mod bounded;
 pub(crate) mod connection;
 mod corked;

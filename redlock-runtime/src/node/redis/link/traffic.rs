@@ -21,7 +21,7 @@ const ROOM: usize = 256 * 1024;
 const LOW: usize = ROOM / 2;
 
 /// What a short acquire takes: so many of those who wait are let on as would fill the capacity with that.
-pub(super) const SHORT: usize = 256;
+const SHORT: usize = 256;
 
 /// A connection on which nothing was outstanding, and nothing moved for so long, was closed because it was idle.
 // Source: redis.conf, `timeout`: whole seconds, one at least; less what the clocks of both sides are apart in precision.
@@ -144,8 +144,7 @@ impl Traffic {
         }
     }
 
-    /// So many bytes are not on their way any more.
-    pub(super) fn make_room(&self, bytes: usize) {
+    fn make_room(&self, bytes: usize) {
         self.take_off(bytes);
         let waiting = self.waiting.load(Ordering::Acquire);
         if waiting > 0 {
@@ -174,20 +173,9 @@ impl Traffic {
         HandedOver { traffic: self, bytes }
     }
 
-    /// So many bytes are about to be handed over, and count as if they were; until [`Self::make_room`].
-    pub(super) fn put_on(&self, bytes: usize) {
-        let bytes = if self.is_counted.load(Ordering::Acquire) { bytes } else { 0 };
-        self.unwritten.fetch_add(bytes, Ordering::AcqRel);
-    }
-
-    /// How many bytes were handed over and are not written yet.
-    pub(super) fn unwritten(&self) -> usize {
-        self.unwritten.load(Ordering::Acquire)
-    }
-
     /// Whether a command may be handed over now.
     pub(in crate::node) fn has_room(&self) -> bool {
-        self.unwritten() < ROOM
+        self.unwritten.load(Ordering::Acquire) < ROOM
     }
 
     /// Waits until there is capacity, as long as the command is wanted.
