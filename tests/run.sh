@@ -108,10 +108,12 @@ fi
 export RUST_TEST_THREADS=${RUST_TEST_THREADS:-14}
 
 say "servers: $("$server" --version)"
-# cargo_test [argument...]: of the whole workspace, so that whatever part of it is asked for, everything is compiled alike
+# Of the whole workspace, so that whatever part of it is asked for, everything is compiled alike.
+tests=(cargo test --workspace --all-features --no-fail-fast)
+# cargo_test [argument...]
 cargo_test() {
-    say "cargo test --workspace --all-features --no-fail-fast $*"
-    cargo test --workspace --all-features --no-fail-fast "$@"
+    say "${tests[*]} $*"
+    "${tests[@]}" "$@"
 }
 
 if [ "$#" -gt 0 ]; then
@@ -120,13 +122,13 @@ if [ "$#" -gt 0 ]; then
 fi
 
 # The model, the simulation, and what the compiler says of mistakes compute all the time, and the others wait most of it: they run side
-# by side. Those that compute step back, and are few at a time, because they alone do not mind how long an answer takes.
+# by side. Those that compute step back, and are few at a time, because they alone do not mind how long an answer takes. Their targets
+# are named, and their packages left out below: whoever adds a target to one of these names it here.
 cargo_test --no-run
 computed=$(mktemp)
 # A process group of their own, which can be ended with this.
 set -m
-RUST_TEST_THREADS=2 nice -n 5 cargo test --workspace --all-features --no-fail-fast \
-    --test model --bin schedules --test fail --test pass </dev/null >"$computed" 2>&1 &
+RUST_TEST_THREADS=2 nice -n 5 "${tests[@]}" --test model --bin schedules --test fail --test pass </dev/null >"$computed" 2>&1 &
 computing=$!
 set +m
 trap 'kill -- "-$computing" 2>/dev/null || true; rm -f "$computed"' EXIT
